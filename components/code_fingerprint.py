@@ -1,0 +1,110 @@
+"""A hash of the source code behind a dotted path.
+
+TFX's cache key holds the *name* of a function given by dotted path, not its code: without this
+hash an edited ETL or model would be answered from the cache.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from components.errors import ComponentError
+
+
+def code_sha256(dotted_path: str) -> str:
+    """Hashes the module that holds `dotted_path` and all of the project that it imports.
+
+    The project is what lies under the folder that holds the module's top-level package: installed
+    libraries are not part of the hash (the lock file pins those). Imports are read, not run.
+
+    Args:
+      dotted_path: `package.module` or `package.module.function`.
+
+    Returns:
+      Hexadecimal SHA-256 over names and contents, independent of where the project lies.
+
+    Raises:
+      ComponentError: no module is found under that path, or it cannot be parsed.
+    """
+    digest = hashlib.sha256()
+    for name, file in sorted(module_closure(dotted_path).items()):
+        digest.update(name.encode())
+        digest.update(b"\0")
+        digest.update(file.read_bytes())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def module_closure(dotted_path: str) -> dict[str, Path]:
+    """The project's modules that `dotted_path` reaches by imports, name -> file."""
+    root = _project_root(dotted_path)
+    start = _longest_module(root, dotted_path)
+    if start is None:
+        raise ComponentError(f"no module of this project is behind '{dotted_path}'")
+    closure: dict[str, Path] = {}
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        file = _module_file(root, name)
+        if name in closure or file is None:
+            continue
+        closure[name] = file
+        waiting += _imported_modules(root, name, file)
+    return closure
+
+
+def _project_root(dotted_path: str) -> Path:
+    top = dotted_path.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ComponentError(
+            f"'{dotted_path}' cannot be found: no package '{top}' beside the project or installed"
+        )
+    folder = Path(spec.origin).resolve().parent
+    return folder.parent if spec.submodule_search_locations else folder
+
+
+def _module_file(root: Path, name: str) -> Path | None:
+    base = root.joinpath(*name.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _longest_module(root: Path, dotted_path: str) -> str | None:
+    """`a.b.c` is module `a.b.c` where there is one, else attribute `c` of module `a.b`."""
+    parts = dotted_path.split(".")
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        if _module_file(root, name) is not None:
+            return name
+    return None
+
+
+def _imported_modules(root: Path, name: str, file: Path) -> list[str]:
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except SyntaxError as error:
+        raise ComponentError(
+            f"{name} is not valid Python: {error.msg}, line {error.lineno}"
+        ) from error
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # relative: climb from the module's package
+                climbed = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*climbed, base] if base else climbed)
+            found += [f"{base}.{alias.name}" for alias in node.names] + [base]
+    modules = [_longest_module(root, candidate) for candidate in found if candidate]
+    return [module for module in modules if module]

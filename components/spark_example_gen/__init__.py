@@ -1,0 +1,23 @@
+"""Spark ETL as a TFX ExampleGen; see README.md.
+
+Names are imported when asked for: the Spark job and its Python workers import submodules of this
+package, and must not wait ten seconds for TFX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from components.spark_example_gen.component import SparkExampleGen
+    from components.spark_example_gen.sources import FileSource, SparkConfig
+
+__all__ = ["FileSource", "SparkConfig", "SparkExampleGen"]
+_HOMES = {"SparkExampleGen": "component", "FileSource": "sources", "SparkConfig": "sources"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

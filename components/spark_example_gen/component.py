@@ -1,0 +1,122 @@
+"""SparkExampleGen: what goes in, what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tfx.components.example_gen import component as example_gen_component
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.types import component_spec, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from components.code_fingerprint import code_sha256
+from components.spark_example_gen.artifacts import QuarantinedRecords
+from components.spark_example_gen.driver import SparkExampleGenDriver
+from components.spark_example_gen.executor import SparkExampleGenExecutor
+from components.spark_example_gen.sources import FileSource, SparkConfig, sources_to_json
+from tfx import types
+
+
+class SparkExampleGenSpec(component_spec.ComponentSpec):
+    """TFX's file-based ExampleGen, plus the sources, the ETL and the quarantine."""
+
+    PARAMETERS = {  # noqa: RUF012 - the form TFX asks for
+        **standard_component_specs.FileBasedExampleGenSpec.PARAMETERS,
+        "sources": ExecutionParameter(type=str),  # JSON list
+        "etl": ExecutionParameter(type=str),
+        "etl_parameters": ExecutionParameter(type=str),  # JSON object
+        "etl_code_sha256": ExecutionParameter(type=str),
+        "spark": ExecutionParameter(type=str),  # JSON of SparkConfig
+        "row_accounting": ExecutionParameter(type=str),
+        "max_quarantine_fraction": ExecutionParameter(type=float),
+    }
+    INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012
+    OUTPUTS = {  # noqa: RUF012
+        standard_component_specs.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
+        "quarantine": ChannelParameter(type=QuarantinedRecords),
+    }
+
+
+class SparkExampleGen(example_gen_component.FileBasedExampleGen):
+    """Runs a Spark ETL and publishes its rows as tf.train.Examples.
+
+    Component `outputs` contains:
+     - `examples`: `standard_artifacts.Examples`, gzipped TFRecord shards in `Split-*` folders and a
+       `manifest.json`; read by every standard component.
+     - `quarantine`: `QuarantinedRecords`, the rows that were refused, with reasons.
+    """
+
+    SPEC_CLASS = SparkExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(SparkExampleGenExecutor)
+    DRIVER_CLASS = SparkExampleGenDriver
+
+    def __init__(
+        self,
+        input_base: str,
+        sources: Mapping[str, FileSource],
+        etl: str,
+        etl_parameters: Mapping[str, Any] | None = None,
+        output_config: example_gen_pb2.Output | None = None,
+        range_config: range_config_pb2.RangeConfig | None = None,
+        spark: SparkConfig | None = None,
+        row_accounting: Literal["exact", "off"] = "exact",
+        max_quarantine_fraction: float = 0.01,
+    ):
+        """Constructs a SparkExampleGen.
+
+        Args:
+          input_base: folder that the sources' paths are relative to.
+          sources: name -> source. The first is the *primary* one: it decides the spans, and its
+            rows are the ones accounted for.
+          etl: dotted path of `build(spark, sources, context) -> DataFrame`; see rows.py.
+          etl_parameters: handed to the ETL as `context.parameters`; must be JSON.
+          output_config: splits by hash buckets and a partition feature, as in TFX. Default:
+            train and eval, 2:1.
+          range_config: which spans, as in TFX. Default: the newest one.
+          spark: master and configuration. Default: local[*].
+          row_accounting: 'exact' demands that every row read is an example, quarantined or dropped;
+            'off' is for an ETL that aggregates rows.
+          max_quarantine_fraction: the run stops when a larger part of the rows is refused.
+
+        Raises:
+          ValueError: no source, or a fraction outside [0, 1].
+          ComponentError: the ETL's module cannot be found.
+        """
+        if not sources:
+            raise ValueError("SparkExampleGen needs at least one source")
+        if not 0 <= max_quarantine_fraction <= 1:
+            raise ValueError("max_quarantine_fraction lies between 0 and 1")
+        primary = next(iter(sources.values()))
+        split = example_gen_pb2.Input.Split(name="single_split", pattern=primary.path)
+        spec = SparkExampleGenSpec(
+            input_base=input_base,
+            input_config=example_gen_pb2.Input(splits=[split]),
+            output_config=output_config or _two_to_one(),
+            range_config=range_config,
+            output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
+            output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
+            sources=json.dumps(sources_to_json(sources)),
+            etl=etl,
+            etl_parameters=json.dumps(etl_parameters or {}, sort_keys=True),
+            etl_code_sha256=code_sha256(etl),
+            spark=json.dumps(dataclasses.asdict(spark or SparkConfig()), sort_keys=True),
+            row_accounting=row_accounting,
+            max_quarantine_fraction=float(max_quarantine_fraction),
+            examples=types.Channel(type=standard_artifacts.Examples),
+            quarantine=types.Channel(type=QuarantinedRecords),
+        )
+        # FileBasedExampleGen.__init__ would build its own spec; its base takes ours.
+        base_beam_component.BaseBeamComponent.__init__(self, spec=spec)
+
+
+def _two_to_one() -> example_gen_pb2.Output:
+    split = example_gen_pb2.SplitConfig.Split
+    return example_gen_pb2.Output(
+        split_config=example_gen_pb2.SplitConfig(
+            splits=[split(name="train", hash_buckets=2), split(name="eval", hash_buckets=1)]
+        )
+    )

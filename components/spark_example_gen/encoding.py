@@ -1,0 +1,104 @@
+"""Arrow record batches to serialized tf.train.Example, without a Python loop over rows.
+
+The type table (README.md has it for users) is `FEATURE_KINDS` below. A null is a feature without a
+value; zeros, NaN, empty strings and empty lists stay what they are.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+from components.errors import ComponentError
+
+# Spark's simple type name -> (kind of feature, Arrow type the encoder is given)
+FEATURE_KINDS: dict[str, tuple[str, pa.DataType]] = {
+    "boolean": ("int64", pa.int64()),
+    "tinyint": ("int64", pa.int64()),
+    "smallint": ("int64", pa.int64()),
+    "int": ("int64", pa.int64()),
+    "bigint": ("int64", pa.int64()),
+    "float": ("float", pa.float32()),
+    "double": ("float", pa.float32()),
+    "decimal": ("float", pa.float32()),
+    "string": ("bytes", pa.binary()),
+    "binary": ("bytes", pa.binary()),
+    "date": ("int64", pa.int64()),  # days since 1970-01-01
+    "timestamp": ("int64", pa.int64()),  # microseconds since 1970-01-01T00 UTC
+    "timestamp_ntz": ("int64", pa.int64()),
+}
+
+
+def check_types(columns: dict[str, str]) -> None:
+    """Raises ComponentError naming the first column whose type no feature can hold.
+
+    Args:
+      columns: column -> Spark's simple type string, as in `DataFrame.dtypes`.
+    """
+    for name, spark_type in columns.items():
+        element = spark_type
+        if spark_type.startswith("array<") and spark_type.endswith(">"):
+            element = spark_type[len("array<") : -1]
+        if element.partition("(")[0] not in FEATURE_KINDS:
+            raise ComponentError(
+                f"column '{name}' has Spark type {spark_type}, which no feature can hold; "
+                "flatten or cast it in the ETL (see the type table in SparkExampleGen's README)"
+            )
+
+
+class ExampleEncoder:
+    """Encodes batches; features stand in the order of their names, as in canonical protobuf."""
+
+    def __init__(self) -> None:
+        self._encoder = RecordBatchToExamplesEncoder()
+
+    def encode(self, batch: pa.RecordBatch) -> list[bytes]:
+        names = sorted(batch.schema.names)
+        columns = [to_feature_lists(batch.column(batch.schema.get_field_index(n))) for n in names]
+        encoded: list[bytes] = self._encoder.encode(
+            pa.RecordBatch.from_arrays(columns, names=names)
+        )
+        return encoded
+
+
+def to_feature_lists(column: pa.Array) -> pa.Array:
+    """One list of values a row: [v] for a value, [] for a null, an array's own elements."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        flat = column.flatten()
+        lengths = pc.fill_null(pc.list_value_length(column), 0)
+        values = to_feature_values(flat)
+        if values.null_count:
+            raise ComponentError("an array holds a null element; filter nulls in the ETL")
+    else:
+        lengths = pc.cast(pc.is_valid(column), pa.int32())
+        values = to_feature_values(column.drop_null() if column.null_count else column)
+    return pa.ListArray.from_arrays(_offsets(lengths), values)
+
+
+def to_feature_values(values: pa.Array) -> pa.Array:
+    """Casts a flat array to int64, float32 or binary."""
+    kind = values.type
+    if pa.types.is_timestamp(kind):
+        values = values.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64())
+    elif pa.types.is_date(kind):
+        values = values.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())
+    elif pa.types.is_decimal(kind):
+        values = values.cast(pa.float64()).cast(pa.float32())
+    elif pa.types.is_floating(kind):
+        # safe=False: a double beyond float32 becomes infinity, as everywhere in TensorFlow
+        values = values.cast(pa.float32(), safe=False)
+    elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        values = values.cast(pa.int64())
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        values = values.cast(pa.binary())
+    elif pa.types.is_large_binary(kind):
+        values = values.cast(pa.binary())
+    elif not pa.types.is_binary(kind):
+        raise ComponentError(f"Arrow type {kind} has no feature; cast the column in the ETL")
+    return values
+
+
+def _offsets(lengths: pa.Array) -> pa.Array:
+    starts = pc.cumulative_sum(lengths.cast(pa.int32()))
+    return pa.concat_arrays([pa.array([0], pa.int32()), starts.cast(pa.int32())])

@@ -1,0 +1,81 @@
+"""The contract between an ETL function and SparkExampleGen.
+
+An ETL is `build(spark, sources, context) -> DataFrame`: a column for each feature, a row for each
+example. A row that should not become an example is returned too, with the reason: that way the
+component can prove that every row it read is accounted for.
+
+    valid, refused = divide(impressions, reason)
+    return features(valid).unionByName(quarantined(refused, REASON), allowMissingColumns=True)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark programmer knows
+
+OUTCOME = "_outcome"  # null: an example; else one of the two below
+REASON = "_reason"  # a reason code, snake_case
+SOURCE = "_source"  # null: the primary source
+RECORD = "_record"  # the row as it was read, for repair and replay
+RESERVED = (OUTCOME, REASON, SOURCE, RECORD)
+
+QUARANTINED = "quarantined"
+DROPPED = "dropped"
+
+
+@dataclasses.dataclass(frozen=True)
+class EtlContext:
+    """What an ETL may know about the run.
+
+    Attributes:
+      parameters: from the pipeline's configuration.
+      spans: the spans of the primary source that are read, oldest first.
+    """
+
+    parameters: Mapping[str, Any]
+    spans: tuple[int, ...]
+
+
+def divide(rows: DataFrame, reason: Column) -> tuple[DataFrame, DataFrame]:
+    """Splits into rows where `reason` is null, and the others with the reason in REASON."""
+    judged = rows.withColumn(REASON, reason)
+    return judged.where(F.col(REASON).isNull()).drop(REASON), judged.where(F.col(REASON).isNotNull())
+
+
+def quarantined(refused: DataFrame, source: str | None = None) -> DataFrame:
+    """Rows for the quarantine: each is kept as JSON, with the reason found in REASON.
+
+    Args:
+      refused: rows with a column REASON.
+      source: the source they are from; None for the primary one.
+    """
+    kept = F.struct(*[F.col(name) for name in refused.columns if name not in RESERVED])
+    return refused.select(
+        F.lit(QUARANTINED).alias(OUTCOME),
+        F.col(REASON),
+        F.lit(source).cast("string").alias(SOURCE),
+        F.to_json(kept).alias(RECORD),
+    )
+
+
+def dropped(rows: DataFrame, reason: str) -> DataFrame:
+    """Rows of the primary source left out on purpose (duplicates): counted, not kept."""
+    nothing = F.lit(None).cast("string")
+    return rows.select(
+        F.lit(DROPPED).alias(OUTCOME),
+        F.lit(reason).alias(REASON),
+        nothing.alias(SOURCE),
+        nothing.alias(RECORD),
+    )
+
+
+def with_reserved_columns(rows: DataFrame) -> DataFrame:
+    """Adds the reserved columns that an ETL did not return, as nulls."""
+    for name in RESERVED:
+        if name not in rows.columns:
+            rows = rows.withColumn(name, F.lit(None).cast("string"))
+    return rows

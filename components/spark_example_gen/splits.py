@@ -1,0 +1,72 @@
+"""Which split an example belongs to: TFX's own hash buckets, computed on serialized examples.
+
+TFX hashes the partition feature as a serialized `Feature` (without one: the whole record), takes it
+modulo the total number of buckets, and bisects. The same bytes are hashed here, so a user is in the
+same split whether Spark or a stock ExampleGen made the examples.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import hashlib
+from itertools import accumulate
+from typing import Any
+
+from components.errors import ComponentError
+
+
+@dataclasses.dataclass(frozen=True)
+class HashSplits:
+    """Attributes:
+    names: the splits, in order.
+    buckets: hash buckets of each; shares are buckets over their sum.
+    feature: the example's feature that is hashed; None hashes the serialized example.
+    """
+
+    names: tuple[str, ...]
+    buckets: tuple[int, ...]
+    feature: str | None = None
+
+    def assign(self, keys: list[bytes]) -> list[int]:
+        """Index of the split for each key (a serialized Feature, or a serialized Example)."""
+        bounds = list(accumulate(self.buckets))
+        total = bounds[-1]
+        sha256 = hashlib.sha256
+        return [
+            bisect.bisect(bounds, int.from_bytes(sha256(key).digest(), "big") % total)
+            for key in keys
+        ]
+
+    def keys(self, values: list[Any], encoded: list[bytes]) -> list[bytes]:
+        """What is hashed: the partition feature's values where there is one, else the examples."""
+        if self.feature is None:
+            return encoded
+        return [serialized_feature(value, self.feature) for value in values]
+
+
+def serialized_feature(value: bytes | str | int | None, name: str) -> bytes:
+    """`tf.train.Feature` with one value, as protobuf serializes it (without importing TF)."""
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes):
+        inner = b"\x0a" + _varint(len(value)) + value  # BytesList.value = 1
+        return b"\x0a" + _varint(len(inner)) + inner  # Feature.bytes_list = 1
+    if isinstance(value, int):
+        packed = _varint(value & 0xFFFFFFFFFFFFFFFF)
+        inner = b"\x0a" + _varint(len(packed)) + packed  # Int64List.value = 1, packed
+        return b"\x1a" + _varint(len(inner)) + inner  # Feature.int64_list = 3
+    if value is None:
+        raise ComponentError(
+            f"partition feature '{name}' is null in some row; fill it in the ETL or choose another"
+        )
+    raise ComponentError(f"partition feature '{name}' must be a string or an integer")
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

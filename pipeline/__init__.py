@@ -1,0 +1,1 @@
+"""The pipeline, its configuration and its applications; see README.md."""

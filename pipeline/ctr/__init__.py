@@ -1,0 +1,1 @@
+"""Click-through-rate prediction for an e-commerce site."""

@@ -1,0 +1,181 @@
+"""Raw logs to one row for each impression: the ETL that SparkExampleGen runs for CTR.
+
+Small functions of DataFrames, composed at the bottom; read `build_examples` first.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F  # noqa: N812
+
+from components.spark_example_gen.rows import EtlContext, divide, dropped, quarantined
+from pipeline.ctr import features
+from pipeline.window_features import Smoothing, add_window_features
+
+EARLIEST_MS = 631_152_000_000  # 1990-01-01: no log is older; clocks that say so are wrong
+
+
+class EtlParameters(BaseModel):
+    """`etl.parameters` in the config."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    attribution_minutes: float = Field(30, gt=0, description="a click later than this counts for nothing")
+    max_position: int = Field(100, ge=1)
+    bot_impressions: int = Field(100, ge=2, description="a session with more of them within bot_seconds is no person")
+    bot_seconds: float = Field(60, gt=0)
+    smoothing_prior: float = Field(0.1, ge=0, le=1)
+    smoothing_strength: float = Field(20, gt=0)
+
+
+def refusal(parameters: EtlParameters) -> Column:
+    """Reason code for impressions that cannot be true; null for the others."""
+    position, time = F.col("position"), F.col("timestamp_ms")
+    return (
+        F.when(F.col("impression_id").isNull(), "missing_impression_id")
+        .when(F.col("user_id").isNull(), "missing_user_id")
+        .when(F.col("item_id").isNull(), "missing_item_id")
+        .when(time.isNull() | (time < EARLIEST_MS), "impossible_timestamp")
+        .when(position.isNull() | (position < 1), "impossible_position")
+        .when(position > parameters.max_position, "impossible_position")
+    )
+
+
+def first_of_each(impressions: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """(the first row of each impression id, the repeated ones)."""
+    order = Window.partitionBy("impression_id").orderBy(
+        "timestamp_ms", F.xxhash64(*sorted(impressions.columns))
+    )
+    numbered = impressions.withColumn("_number", F.row_number().over(order))
+    first = numbered.where(F.col("_number") == 1).drop("_number")
+    return first, numbered.where(F.col("_number") > 1).drop("_number")
+
+
+def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFrame:
+    """Adds `_bot`: true for every row of a session that ever went faster than a person can.
+
+    A session is too fast when the impression `bot_impressions` places earlier is less than
+    `bot_seconds` old; one look back a row, however long the session is.
+    """
+    session = Window.partitionBy("session_id")
+    earlier = F.lag("timestamp_ms", parameters.bot_impressions).over(
+        session.orderBy("timestamp_ms", "impression_id")
+    )
+    fast = F.col("timestamp_ms") - earlier <= F.lit(int(parameters.bot_seconds * 1000))
+    judged = impressions.withColumn("_fast", F.coalesce(fast, F.lit(False)))
+    return judged.withColumn("_bot", F.max("_fast").over(session)).drop("_fast")
+
+
+def attributed(
+    impressions: DataFrame, clicks: DataFrame, parameters: EtlParameters
+) -> DataFrame:
+    """Adds `click_ms`, the first click within the attribution window, and the label."""
+    window_ms = int(parameters.attribution_minutes * 60_000)
+    known = clicks.select("impression_id", F.col("timestamp_ms").alias("click_ms")).dropna()
+    shown = impressions.select("impression_id", "timestamp_ms")
+    delay = F.col("click_ms") - F.col("timestamp_ms")
+    first = (
+        known.join(shown, "impression_id")
+        .where(delay.between(0, window_ms))
+        .groupBy("impression_id")
+        .agg(F.min("click_ms").alias("click_ms"))
+    )
+    joined = impressions.join(first, "impression_id", "left")
+    return joined.withColumn(features.LABEL, F.col("click_ms").isNotNull().cast("long"))
+
+
+def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
+    """Adds what is known of the user; an unknown user gets 'unknown', an unknown age the median."""
+    profile = users.dropDuplicates(["user_id"]).select(
+        "user_id", "age", "gender", "country", "membership"
+    )
+    median_age = users.agg(F.expr("percentile_approx(age, 0.5)").alias("_median_age"))
+    joined = impressions.join(profile, "user_id", "left").crossJoin(F.broadcast(median_age))
+    age = F.coalesce(F.col("age"), F.col("_median_age"), F.lit(0)).cast("float")
+    texts = {c: F.coalesce(F.col(c), F.lit("unknown")) for c in ("gender", "country", "membership")}
+    return joined.withColumns({"age": age, **texts}).drop("_median_age")
+
+
+def catalogue(items: DataFrame) -> DataFrame:
+    """Items with the price relative to the mean of their category."""
+    mean_price = F.avg("price").over(Window.partitionBy("category"))
+    relative = F.when(mean_price > 0, F.col("price") / mean_price)
+    return items.dropDuplicates(["item_id"]).select(
+        "item_id",
+        F.coalesce("category", F.lit("unknown")).alias("category"),
+        F.coalesce("brand", F.lit("unknown")).alias("brand"),
+        F.coalesce(F.col("price"), F.lit(0.0)).cast("float").alias("price"),
+        F.coalesce(relative, F.lit(1.0)).cast("float").alias("price_to_category"),
+        "listed_ms",
+    )
+
+
+def with_time_features(impressions: DataFrame) -> DataFrame:
+    """Hour and weekday (UTC), the hour on a circle, and the item's age."""
+    hour = F.floor(F.col("timestamp_ms") / features.HOUR_MS) % 24
+    # 1970-01-01 was a Thursday; Monday is 0
+    weekday = (F.floor(F.col("timestamp_ms") / (24 * features.HOUR_MS)) + 3) % 7
+    angle = hour * F.lit(2 * 3.141592653589793 / 24)
+    age_ms = F.greatest(F.col("timestamp_ms") - F.col("listed_ms"), F.lit(0))
+    return impressions.withColumns(
+        {
+            "hour_of_day": hour.cast("long"),
+            "day_of_week": weekday.cast("long"),
+            "hour_sin": F.sin(angle).cast("float"),
+            "hour_cos": F.cos(angle).cast("float"),
+            "item_age_hours": F.coalesce(age_ms / features.HOUR_MS, F.lit(0)).cast("float"),
+        }
+    )
+
+
+def as_examples(rows: DataFrame) -> DataFrame:
+    """The columns of an example, in the order of features.py."""
+    known = (F.col("user_impressions_7d") > 0).cast("long")
+    device = F.coalesce(F.col("device"), F.lit("unknown"))
+    surface = F.coalesce(F.col("surface"), F.lit("unknown"))
+    rows = rows.withColumns({"user_known": known, "device": device, "surface": surface})
+    names = [*features.KEYS, features.LABEL, *features.CATEGORICAL, *features.DENSE]
+    names += [*features.LOG_DENSE, *features.ORDINAL]
+    names += [*features.WINDOW_COUNTS, *features.WINDOW_RATES]
+    return rows.select(*dict.fromkeys(names))
+
+
+def build_examples(
+    spark: SparkSession, sources: dict[str, DataFrame], context: EtlContext
+) -> DataFrame:
+    """Joins impressions, clicks, users and items; see README.md for the steps.
+
+    Args:
+      spark: the session.
+      sources: `impressions`, `clicks`, `users`, `items`.
+      context: `parameters` are EtlParameters.
+
+    Returns:
+      One row an impression with the features of features.py, and the rows that were refused or
+      dropped, with reasons.
+    """
+    parameters = EtlParameters(**context.parameters)
+    items = F.broadcast(catalogue(sources["items"]))
+
+    plausible, impossible = divide(sources["impressions"], refusal(parameters))
+    unique, repeated = first_of_each(plausible)
+    with_items = with_bot_reason(unique, parameters).join(items, "item_id", "left")
+    reason = F.when(F.col("_bot"), "bot_burst").when(F.col("category").isNull(), "unknown_item")
+    genuine, refused = divide(with_items, reason)
+
+    clicked = attributed(genuine.drop("_bot"), sources["clicks"], parameters)
+    described = with_time_features(with_users(clicked, sources["users"]))
+    smoothing = Smoothing(parameters.smoothing_prior, parameters.smoothing_strength)
+    counted = add_window_features(described, "click_ms", features.WINDOW_FEATURES, smoothing)
+
+    raw = [column for column in sources["impressions"].columns]
+    outcomes = (
+        quarantined(impossible),
+        quarantined(refused.select(*raw, "_reason")),
+        dropped(repeated, "duplicate"),
+    )
+    result = as_examples(counted)
+    for rows in outcomes:
+        result = result.unionByName(rows, allowMissingColumns=True)
+    return result

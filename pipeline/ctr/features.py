@@ -1,0 +1,65 @@
+"""The one list of features: etl.py makes them, preprocessing.py and model.py take them from here."""
+
+from __future__ import annotations
+
+from pipeline.window_features import WindowFeature
+
+LABEL = "clicked"
+
+# Carried along: to join a prediction to its log line, and to keep a session within one split.
+KEYS = ("impression_id", "session_id", "timestamp_ms")
+
+# name -> largest vocabulary; what is rarer goes to the out-of-vocabulary buckets.
+CATEGORICAL = {
+    "user_id": 200_000,
+    "item_id": 100_000,
+    "category": 1_000,
+    "brand": 5_000,
+    "device": 10,
+    "surface": 20,
+    "gender": 10,
+    "country": 300,
+    "membership": 50,
+}
+OOV_BUCKETS = 2
+
+# Scaled to mean 0, variance 1.
+DENSE = ("age", "hour_sin", "hour_cos", "price_to_category", "user_known")
+
+# Heavy tails: the logarithm first, then scaled.
+LOG_DENSE = ("price", "item_age_hours")
+
+# Cut at quantiles into buckets, each with an embedding.
+BUCKETIZED = {"age": 10, "price": 20, "item_age_hours": 20}
+
+# Small integers that are their own index; a value beyond the size counts as the last one.
+ORDINAL = {"position": 32, "hour_of_day": 24, "day_of_week": 7}
+
+# Pairs of columns hashed together, with the number of hash buckets.
+CROSSES = {
+    ("user_id", "category"): 50_000,
+    ("gender", "category"): 2_000,
+    ("age_band", "category"): 4_000,
+    ("device", "position"): 500,
+}
+
+HOUR_MS = 3_600_000
+WINDOWS_MS = {"1h": HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 * 24 * HOUR_MS}
+
+# Counts and smoothed rates before each impression; one declaration for every path that computes it.
+WINDOW_FEATURES = tuple(
+    WindowFeature(name, keys, WINDOWS_MS)
+    for name, keys in {
+        "user": ("user_id",),
+        "item": ("item_id",),
+        "category": ("category",),
+        "user_category": ("user_id", "category"),
+    }.items()
+)
+WINDOW_COUNTS = tuple(name for feature in WINDOW_FEATURES for name in feature.count_columns())
+WINDOW_RATES = tuple(name for feature in WINDOW_FEATURES for name in feature.rate_columns())
+
+
+def transformed(name: str) -> str:
+    """The name a feature has after Transform: raw and transformed ones never share a name."""
+    return f"{name}_xf"
