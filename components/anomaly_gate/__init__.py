@@ -1,0 +1,1 @@
+"""Stops the run when ExampleValidator found anomalies; see README.md."""

@@ -1,0 +1,36 @@
+"""The latest blessed model other than the candidate."""
+
+from __future__ import annotations
+
+import ml_metadata as mlmd
+from tfx import types
+from tfx.dsl.components.common import resolver
+
+_MODEL_ID = "current_model_id"  # Evaluator's properties on a ModelBlessing
+_BLESSED = "blessed"
+
+
+class BaselineModelStrategy(resolver.ResolverStrategy):
+    """Inputs and outputs: `candidate` (one model), `model` and `model_blessing` (all there are)."""
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Returns at most one model and its blessing; both are empty when there is none."""
+        candidates = {artifact.id for artifact in input_dict["candidate"]}
+        blessings = {
+            blessing.get_int_custom_property(_MODEL_ID): blessing
+            for blessing in input_dict["model_blessing"]
+            if blessing.get_int_custom_property(_BLESSED) == 1
+        }
+        models = [
+            model
+            for model in input_dict["model"]
+            if model.id in blessings and model.id not in candidates
+        ]
+        newest = max(models, key=lambda model: model.id, default=None)
+        return {
+            "candidate": input_dict["candidate"],
+            "model": [newest] if newest else [],
+            "model_blessing": [blessings[newest.id]] if newest else [],
+        }

@@ -1,0 +1,218 @@
+"""The typed form of a YAML config: read once, checked once, passed as objects from then on.
+
+Paths are relative to the folder a command is started in, the project's root. Unknown keys, wrong
+types and missing files are one-line errors that name the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the text is one line for a person."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SampleData(_Section):
+    """Data that is made when `data_root` does not hold it yet; leave out for data of your own."""
+
+    kind: Literal["clicks", "movielens"]
+    options: dict[str, Any] = Field(default_factory=dict, description="see sample_data's --help")
+
+
+class Source(_Section):
+    """See components.spark_example_gen.FileSource."""
+
+    format: Literal["json", "csv", "parquet", "orc"]
+    path: str
+    columns: dict[str, str] = Field(default_factory=dict)
+    options: dict[str, str] = Field(default_factory=dict)
+    spans_after: int = Field(0, ge=0)
+    missing_spans: Literal["error", "allow"] = "error"
+
+
+class Spans(_Section):
+    """Which spans a run reads: `window` of them, up to `last` (the newest when left out)."""
+
+    window: int = Field(1, ge=1)
+    last: int | None = Field(None, ge=0)
+
+
+class Split(_Section):
+    """Hash buckets by split; rows with the same `feature` stay together."""
+
+    feature: str | None = None
+    buckets: dict[str, int] = Field(default_factory=lambda: {"train": 2, "eval": 1})
+
+    @field_validator("buckets")
+    @classmethod
+    def _train_and_eval(cls, buckets: dict[str, int]) -> dict[str, int]:
+        if not {"train", "eval"} <= set(buckets) or min(buckets.values()) < 1:
+            raise ValueError("needs 'train' and 'eval', each with 1 or more buckets")
+        return buckets
+
+
+class Etl(_Section):
+    """`function` defaults to build_examples in the application's etl.py."""
+
+    function: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    row_accounting: Literal["exact", "off"] = "exact"
+    max_quarantine_fraction: float = Field(0.01, ge=0, le=1)
+
+
+class Spark(_Section):
+    """Where the ETL runs."""
+
+    master: str = "local[*]"
+    conf: dict[str, str] = Field(default_factory=dict)
+
+
+class Trainer(_Section):
+    """`parameters` are the application's own, checked by its model.py."""
+
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Evaluator(_Section):
+    """What is measured, and what a model must reach to be blessed (on the whole eval split)."""
+
+    label: str
+    prediction: str
+    slices: list[list[str]] = Field(default_factory=list, description="raw features to slice by")
+    min_auc: float = Field(0.5, ge=0, le=1)
+    calibration: tuple[float, float] = Field((0.8, 1.25), description="mean prediction / mean label")
+    max_auc_loss: float = Field(0.005, ge=0, description="against the latest blessed model")
+
+
+class Metadata(_Section):
+    """Where ML Metadata lives. The password is read from the variable named `password_env`."""
+
+    kind: Literal["sqlite", "mysql"] = "sqlite"
+    path: str | None = Field(None, description="of the SQLite file; default: in the run folder")
+    host: str = "127.0.0.1"
+    port: int = Field(3306, ge=1, le=65535)
+    database: str = "mlmd"
+    user: str = "mlmd"
+    password_env: str = "MLMD_PASSWORD"  # noqa: S105 - the name of a variable, not its value
+
+
+class Kubeflow(_Section):
+    """Where the compiled pipeline runs."""
+
+    image: str = "spark-tfx-pipeline:latest"
+    pipeline_root: str = "/mnt/pipeline/artifacts"
+    data_root: str = "/mnt/pipeline/data"
+    serving_root: str = "/mnt/pipeline/serving_models"
+
+
+class PipelineConfig(_Section):
+    """Everything that can differ between two pipelines."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="lower case, digits, hyphens")
+    application: str = Field(description="dotted path of the package with the four files")
+    data_root: str
+    schema_file: str = Field(alias="schema")
+    sources: dict[str, Source] = Field(min_length=1, description="the first one is primary")
+    evaluator: Evaluator
+    run_root: str = "runs"
+    serving_root: str = "serving_models"
+    truth: str | None = Field(None, description="true probabilities, for the summary only")
+    sample_data: SampleData | None = None
+    spans: Spans = Spans()
+    split: Split = Split()
+    etl: Etl = Etl()
+    spark: Spark = Spark()
+    trainer: Trainer = Trainer()
+    metadata: Metadata = Metadata()
+    kubeflow: Kubeflow = Kubeflow()
+    allowed_anomalies: list[str] = Field(default_factory=list)
+    beam_pipeline_args: list[str] = Field(default_factory=lambda: ["--direct_num_workers=1"])
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.run_root) / self.name
+
+    @property
+    def metadata_path(self) -> Path:
+        return Path(self.metadata.path or self.run_folder / "metadata.sqlite")
+
+    @property
+    def serving_folder(self) -> Path:
+        return Path(self.serving_root) / self.name
+
+    def part(self, dotted: str) -> str:
+        """Dotted path of something within the application."""
+        return f"{self.application}.{dotted}"
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """Reads a config.
+
+    Args:
+      path: YAML file.
+      overrides: `dotted.key=value`, the value as in YAML.
+
+    Raises:
+      ConfigError: one line naming the file and the key.
+    """
+    file = Path(path)
+    try:
+        content = yaml.safe_load(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config {file}; see pipeline/configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read config {file}: {error}") from None
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f", line {line + 1}"
+        problem = getattr(error, "problem", None) or "no valid YAML"
+        raise ConfigError(f"{file}{where}: {problem}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} holds no keys")
+    for override in overrides:
+        _override(content, override)
+    try:
+        config = PipelineConfig(**content)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {_first_problem(error)}") from None
+    if not Path(config.schema_file).is_file():
+        raise ConfigError(f"{file}: schema: there is no file {config.schema_file}")
+    return config
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set takes key=value, such as trainer.parameters.epochs=2: '{override}'")
+    *parents, last = key.split(".")
+    section: Any = content
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {key}: '{parent}' is a value, not a section")
+    try:
+        section[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: the value is no valid YAML: {text}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem: Mapping[str, Any] = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; remove it or mend its spelling"
+    if problem["type"] == "missing":
+        return f"{key}: this key is required"
+    given = str(problem.get("input"))
+    shown = f" (given: {given})" if len(given) < 60 else ""
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"

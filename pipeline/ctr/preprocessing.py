@@ -1,0 +1,84 @@
+"""The Transform step: one function, run over the data once and compiled into the served graph.
+
+Every input is a dense tensor of shape [batch, 1] (the schema says so). Outputs:
+
+    dense_xf          float32 [batch, n]  all scaled features in one vector, in DENSE_ORDER
+    NAME_xf           int64   [batch]     index of a category, a bucket, a position or a cross
+    clicked           int64   [batch]     the label, unchanged
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from pipeline.ctr import features
+
+DENSE_VECTOR = "dense_xf"
+AGE_BAND_YEARS = 10
+
+
+def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """TFT's entry point; see the module's text for shapes."""
+    columns = {name: tf.squeeze(tensor, axis=1) for name, tensor in inputs.items()}
+    outputs = {features.LABEL: columns[features.LABEL], DENSE_VECTOR: _dense(columns)}
+    for name, size in features.CATEGORICAL.items():
+        outputs[features.transformed(name)] = tft.compute_and_apply_vocabulary(
+            columns[name], top_k=size, num_oov_buckets=features.OOV_BUCKETS, vocab_filename=name
+        )
+    for name, buckets in features.BUCKETIZED.items():
+        outputs[bucket_name(name)] = tft.bucketize(columns[name], num_buckets=buckets)
+    for name, size in features.ORDINAL.items():
+        outputs[features.transformed(name)] = tf.clip_by_value(columns[name], 0, size - 1)
+    for pair, buckets in features.CROSSES.items():
+        outputs[cross_name(pair)] = _cross(columns, pair, buckets)
+    return outputs
+
+
+def bucket_name(name: str) -> str:
+    return features.transformed(f"{name}_bucket")
+
+
+def cross_name(pair: tuple[str, str]) -> str:
+    return features.transformed(f"{pair[0]}_x_{pair[1]}")
+
+
+def index_sizes(vocabulary_size: dict[str, int]) -> dict[str, int]:
+    """Transformed index feature -> number of different indices.
+
+    Args:
+      vocabulary_size: raw categorical feature -> size of the vocabulary that Transform found.
+    """
+    sizes = {
+        features.transformed(name): vocabulary_size[name] + features.OOV_BUCKETS
+        for name in features.CATEGORICAL
+    }
+    sizes |= {bucket_name(name): buckets for name, buckets in features.BUCKETIZED.items()}
+    sizes |= {features.transformed(name): size for name, size in features.ORDINAL.items()}
+    sizes |= {cross_name(pair): buckets for pair, buckets in features.CROSSES.items()}
+    return sizes
+
+
+def _dense(columns: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Scaled features side by side: one analyzer for all means and variances."""
+    plain = (*features.DENSE, *features.WINDOW_RATES)
+    heavy = (*features.LOG_DENSE, *features.WINDOW_COUNTS)
+    vector = tf.stack(
+        [tf.cast(columns[name], tf.float32) for name in plain]
+        + [tf.math.log1p(tf.cast(columns[name], tf.float32)) for name in heavy],
+        axis=1,
+    )
+    # Clipped: one absurd price must not saturate the cross layers.
+    return tf.clip_by_value(tft.scale_to_z_score(vector, elementwise=True), -8.0, 8.0)
+
+
+def _cross(columns: dict[str, tf.Tensor], pair: tuple[str, str], buckets: int) -> tf.Tensor:
+    texts = [_as_text(columns, name) for name in pair]
+    return tft.hash_strings(tf.strings.join(texts, separator="|"), hash_buckets=buckets)
+
+
+def _as_text(columns: dict[str, tf.Tensor], name: str) -> tf.Tensor:
+    if name == "age_band":
+        return tf.strings.as_string(tf.cast(columns["age"], tf.int64) // AGE_BAND_YEARS)
+    column = columns[name]
+    return column if column.dtype == tf.string else tf.strings.as_string(column)

@@ -1,0 +1,231 @@
+"""The pipeline, written once for every runner; it reads in the order of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
+from tfx import v1 as tfx
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.proto import example_gen_pb2, pusher_pb2, range_config_pb2
+from tfx.types import standard_artifacts
+
+from components.anomaly_gate.component import AnomalyGate
+from components.baseline_resolver.strategy import BaselineModelStrategy
+from components.code_fingerprint import code_sha256
+from components.spark_example_gen import FileSource, SparkConfig, SparkExampleGen
+from pipeline.config import PipelineConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Locations:
+    """Where a runner keeps things; the same pipeline lies elsewhere in a cluster."""
+
+    pipeline_root: str
+    data_root: str
+    serving_folder: str
+    schema_file: str
+
+
+def create_pipeline(
+    config: PipelineConfig,
+    locations: Locations,
+    *,
+    runner: Literal["local", "kubeflow"] = "local",
+    metadata_connection_config: object | None = None,
+) -> tfx.dsl.Pipeline:
+    """Builds the pipeline of an application.
+
+    Args:
+      config: what to run.
+      locations: where.
+      runner: Kubeflow has no metadata store of ours and no custom resolver strategies.
+      metadata_connection_config: of ML Metadata, for local runners.
+    """
+    # Spark ETL: raw logs to tf.Examples, with what was refused beside them.
+    example_gen = spark_example_gen(config, locations.data_root)
+    examples = example_gen.outputs["examples"]
+
+    # The data is measured and held against the curated schema; anomalies stop the run.
+    statistics_gen = tfx.components.StatisticsGen(examples=examples)
+    statistics = statistics_gen.outputs["statistics"]
+    schema_gen = tfx.components.ImportSchemaGen(schema_file=locations.schema_file)
+    schema = schema_gen.outputs["schema"]
+    validator = tfx.components.ExampleValidator(statistics=statistics, schema=schema)
+    gate = AnomalyGate(anomalies=validator.outputs["anomalies"], allow=config.allowed_anomalies)
+
+    # One preprocessing function for training and serving.
+    transform = tfx.components.Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn=config.part("preprocessing.preprocessing_fn"),
+        custom_config={"code_sha256": code_sha256(config.part("preprocessing"))},
+        disable_statistics=True,  # StatisticsGen has them; a fifth of this step's time
+    )
+    transform.add_upstream_node(gate)
+
+    trainer = tfx.components.Trainer(
+        run_fn=config.part("model.run_fn"),
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        custom_config={
+            "parameters": config.trainer.parameters,
+            "code_sha256": code_sha256(config.part("model")),
+        },
+    )
+    model = trainer.outputs["model"]
+
+    # The candidate must be good, and no worse than the model that was blessed before it.
+    baseline = baseline_resolver(model, runner)
+    evaluator = tfx.components.Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        eval_config=eval_config(config),
+        schema=schema,
+    )
+
+    # A blessed model goes where the model server looks.
+    pusher = tfx.components.Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(
+                base_directory=locations.serving_folder
+            )
+        ),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=locations.pipeline_root,
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_gen,
+            validator,
+            gate,
+            transform,
+            trainer,
+            baseline,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=config.beam_pipeline_args,
+    )
+
+
+def local_locations(config: PipelineConfig) -> Locations:
+    """Absolute paths on this machine."""
+    return Locations(
+        pipeline_root=str((config.run_folder / "artifacts").resolve()),
+        data_root=str(Path(config.data_root).resolve()),
+        serving_folder=str(config.serving_folder.resolve()),
+        schema_file=str(Path(config.schema_file).resolve()),
+    )
+
+
+def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen:
+    """The Spark ETL of this config, reading under `data_root`."""
+    split = example_gen_pb2.SplitConfig.Split
+    return SparkExampleGen(
+        input_base=data_root,
+        sources={name: FileSource(**source.model_dump()) for name, source in config.sources.items()},
+        etl=config.etl.function or config.part("etl.build_examples"),
+        etl_parameters=config.etl.parameters,
+        output_config=example_gen_pb2.Output(
+            split_config=example_gen_pb2.SplitConfig(
+                splits=[split(name=n, hash_buckets=b) for n, b in config.split.buckets.items()],
+                partition_feature_name=config.split.feature,
+            )
+        ),
+        range_config=range_config(config),
+        spark=SparkConfig(config.spark.master, config.spark.conf),
+        row_accounting=config.etl.row_accounting,
+        max_quarantine_fraction=config.etl.max_quarantine_fraction,
+    )
+
+
+def range_config(config: PipelineConfig) -> range_config_pb2.RangeConfig:
+    """The config's spans in TFX's form."""
+    window, last = config.spans.window, config.spans.last
+    if last is None:
+        return range_config_pb2.RangeConfig(
+            rolling_range=range_config_pb2.RollingRange(num_spans=window)
+        )
+    return range_config_pb2.RangeConfig(
+        static_range=range_config_pb2.StaticRange(
+            start_span_number=last - window + 1, end_span_number=last
+        )
+    )
+
+
+def baseline_resolver(model: tfx.dsl.Channel, runner: str) -> Resolver:
+    """The model to compare with; see components/baseline_resolver."""
+    history = {
+        "model": tfx.dsl.Channel(type=standard_artifacts.Model),
+        "model_blessing": tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    }
+    if runner == "kubeflow":
+        strategy = tfx.dsl.experimental.LatestBlessedModelStrategy
+        return Resolver(strategy_class=strategy, **history).with_id("Baseline")
+    return Resolver(strategy_class=BaselineModelStrategy, candidate=model, **history).with_id(
+        "Baseline"
+    )
+
+
+def eval_config(config: PipelineConfig) -> config_pb2.EvalConfig:
+    """Metrics on every slice; thresholds on the whole, so that no tiny slice refuses a model."""
+    wanted = config.evaluator
+    low, high = wanted.calibration
+    auc = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": wanted.min_auc}),
+        change_threshold=config_pb2.GenericChangeThreshold(
+            absolute={"value": -wanted.max_auc_loss},
+            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
+        ),
+    )
+    calibration = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(
+            lower_bound={"value": low}, upper_bound={"value": high}
+        )
+    )
+    overall = [config_pb2.SlicingSpec()]
+
+    def metric(name: str, threshold: config_pb2.MetricThreshold | None = None):  # type: ignore[no-untyped-def]
+        if threshold is None:
+            return config_pb2.MetricConfig(class_name=name)
+        per_slice = config_pb2.PerSliceMetricThreshold(slicing_specs=overall, threshold=threshold)
+        return config_pb2.MetricConfig(class_name=name, per_slice_thresholds=[per_slice])
+
+    return config_pb2.EvalConfig(
+        model_specs=[
+            config_pb2.ModelSpec(
+                signature_name="serving_default",
+                prediction_key=wanted.prediction,
+                label_key=wanted.label,
+                model_type=tfma.constants.TF_GENERIC,
+            )
+        ],
+        slicing_specs=[
+            *overall,
+            *[config_pb2.SlicingSpec(feature_keys=keys) for keys in wanted.slices],
+        ],
+        metrics_specs=[
+            config_pb2.MetricsSpec(
+                metrics=[
+                    metric("AUC", auc),
+                    metric("Calibration", calibration),
+                    metric("BinaryCrossentropy"),
+                    metric("MeanLabel"),
+                    metric("MeanPrediction"),
+                    metric("ExampleCount"),
+                ]
+            )
+        ],
+    )
