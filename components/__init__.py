@@ -1,1 +1,12 @@
 """Custom TFX components, one folder each; see README.md."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Artifact types under the path that Kubeflow imports them by; late, since TFX is slow."""
+    if name == "QuarantinedRecords":
+        from components.spark_example_gen.artifacts import QuarantinedRecords
+
+        return QuarantinedRecords
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,13 +1,15 @@
 """Artifact types of this component."""
 
-from tfx.types.artifact import Artifact, Property, PropertyType
+from tfx.types.artifact import Artifact
 
 
 class QuarantinedRecords(Artifact):
     """Rows that did not become examples: `records/*.json.gz` with source, reason and the record,
-    and `summary.json` with counts by source and reason."""
+    and `summary.json` with counts by source and reason.
 
-    TYPE_NAME = "QuarantinedRecords"
-    PROPERTIES = {  # noqa: RUF012 - the form TFX asks for
-        "span": Property(type=PropertyType.INT),
-    }
+    Custom properties: `span`, `rows` and `reasons` (JSON). Kubeflow keeps a type of our own only
+    under the path it is imported by (`package.Class`, hence the export in `components`), and
+    without declared properties.
+    """
+
+    TYPE_NAME = "components.QuarantinedRecords"

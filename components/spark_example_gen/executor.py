@@ -218,6 +218,6 @@ def _describe_examples(
 
 
 def _describe_quarantine(artifact: types.Artifact, manifest: dict[str, Any]) -> None:
-    artifact.span = manifest["span"]
+    artifact.set_int_custom_property("span", manifest["span"])
     artifact.set_int_custom_property("rows", manifest["rows"]["quarantined"])
     artifact.set_string_custom_property("reasons", json.dumps(manifest["quarantined"]))

@@ -1,0 +1,54 @@
+# The project's commands. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv/bin
+CONFIG ?= pipeline/configs/ctr.yaml
+SOURCES := $(wildcard components pipeline local_run lineage kubeflow streaming serving sample_data \
+	benchmarks local_runner.py tests)
+
+# TensorFlow's start-up chatter hides what the run itself says.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-debian13 lint mypy bench lock clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup:  ## make .venv for this machine (TFX_LINE=1.16 or 1.21 chooses the line)
+	@$(PYTHON) requirements/install.py
+
+demo: setup  ## the click-through-rate pipeline, end to end, on a generated click log
+	@$(VENV)/python local_runner.py --config $(CONFIG)
+
+# Tests compare numbers between runs and lines: on the CPU, GPU or not.
+test test-slow: export CUDA_VISIBLE_DEVICES ?= -1
+
+test: setup  ## every test but the slow ones (PYTEST_ARGS="-m unit" for some)
+	$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: setup  ## the soak and kill-storm tests
+	$(VENV)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-debian13:  ## the tests on the TFX 1.21 line, in a Debian 13 root file system (needs root)
+	@PYTEST_ARGS="$${PYTEST_ARGS-}" tests/debian13.sh
+
+lint: setup  ## ruff, mypy, import-linter
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(MAKE) --no-print-directory mypy
+	$(VENV)/lint-imports
+
+mypy:
+	MYPYPATH=.:requirements $(VENV)/mypy --explicit-package-bases $(SOURCES) requirements setup.py
+
+bench: setup  ## every benchmark
+	@if [ -d benchmarks ]; then $(VENV)/python -m benchmarks; \
+	else echo "no benchmarks yet: they arrive in the folder benchmarks/"; fi
+
+lock:  ## resolve the locks in requirements/ anew
+	@requirements/lock.sh
+
+clean:  ## remove .venv and what the tools leave; data and runs stay
+	rm -rf .venv .venv-tools .venv-setup.log .venv-setup.lock build dist *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

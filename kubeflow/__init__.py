@@ -1,0 +1,1 @@
+"""The pipeline as a Kubeflow Pipelines spec; see README.md."""

@@ -1,0 +1,1 @@
+"""One run of a pipeline on this machine; see README.md."""

@@ -1,0 +1,54 @@
+"""How good any model could be: AUC and log loss of the true probabilities, where they are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from sklearn import metrics
+
+
+def best_reachable(
+    examples: Path, truth: list[Path], key: str, label: str
+) -> dict[str, float] | None:
+    """Scores the truth on the rows of an eval split.
+
+    Args:
+      examples: folder with gzipped TFRecord shards.
+      truth: Parquet files with `key` and `click_probability`.
+      key: bytes feature that names a row.
+      label: int64 feature.
+
+    Returns:
+      `best_reachable_auc` and `best_reachable_log_loss`; None when no row has a truth.
+    """
+    spec = {
+        key: tf.io.FixedLenFeature([], tf.string),
+        label: tf.io.FixedLenFeature([], tf.int64),
+    }
+    shards = sorted(str(path) for path in examples.glob("*.gz"))
+    parsed = tf.data.TFRecordDataset(shards, compression_type="GZIP").batch(4096)
+    batches = [tf.io.parse_example(batch, spec) for batch in parsed]
+    if not batches:
+        return None
+    rows = pd.DataFrame(
+        {
+            key: np.concatenate([batch[key].numpy() for batch in batches]).astype(str),
+            label: np.concatenate([batch[label].numpy() for batch in batches]),
+        }
+    )
+    wanted = set(rows[key])
+    parts = []
+    for path in truth:  # a file at a time: the truth of a large log does not fit in memory
+        part = pd.read_parquet(path)
+        parts.append(part[part[key].isin(wanted)])
+    known = rows.merge(pd.concat(parts), on=key) if parts else rows.iloc[:0]
+    if known.empty or known[label].nunique() < 2:
+        return None
+    probability = known["click_probability"]
+    return {
+        "best_reachable_auc": float(metrics.roc_auc_score(known[label], probability)),
+        "best_reachable_log_loss": float(metrics.log_loss(known[label], probability)),
+    }

@@ -1,0 +1,193 @@
+"""One run, from a config to its summary."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local_run.logs import captured
+from local_run.memory import peak_memory
+from local_run.screen import Screen, show_summary
+from pipeline.config import ConfigError, PipelineConfig
+
+if TYPE_CHECKING:
+    from ml_metadata.proto import metadata_store_pb2
+
+SUMMARY, LOG = "run_summary.json", "run.log"
+
+
+def run(config: PipelineConfig, runner: str) -> int:
+    """Runs the pipeline; returns the process's exit code.
+
+    Args:
+      config: what to run.
+      runner: 'beam' (BeamDagRunner) or 'local' (LocalDagRunner).
+    """
+    password = _password(config)
+    with _only_run(config) as run_id:
+        folder = config.run_folder / "runs" / run_id
+        screens: list[Screen] = []
+        show = lambda message: screens[0].say(message) if screens else None  # noqa: E731
+        with captured(folder / LOG, [password] if password else [], show) as terminal:
+            title = f"pipeline {config.name}, run {run_id}, log {folder / LOG}"
+            with Screen(terminal, title) as screen, peak_memory() as peak:
+                screens.append(screen)
+                started = time.monotonic()
+                failure = _launch(config, runner, run_id, password, screen)
+                screen.say("writing the summary")
+                measured = {
+                    "state": "failed" if failure else "complete",
+                    "seconds": round(time.monotonic() - started, 1),
+                    "peak_mib": peak.mib,
+                    "error": failure,
+                }
+                summary = _summarize(config, run_id, measured, password)
+            if summary:
+                _write(summary, folder)
+                show_summary(screen.console, summary, str(folder))
+            if failure:
+                screen.error(f"{failure} (log: {folder / LOG})")
+    return 1 if failure else 0
+
+
+def _launch(
+    config: PipelineConfig, runner: str, run_id: str, password: str | None, screen: Screen
+) -> str | None:
+    """Runs every component; returns None or what went wrong, in one line."""
+    screen.say("loading TFX")
+    import logging
+
+    from tfx.dsl.compiler import constants
+    from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
+
+    from local_run.failures import one_line
+    from local_run.launches import Launch, observed
+    from pipeline.pipeline import create_pipeline, local_locations
+
+    failed: list[Launch] = []
+
+    def report(launch: Launch) -> None:
+        screen.report(launch)
+        if launch.state == "failed":
+            failed.append(launch)
+
+    connection = connection_config(config, password)
+    try:
+        pipeline = create_pipeline(
+            config, local_locations(config), metadata_connection_config=connection
+        )
+        compiled = tfx_runner._make_pipeline_proto(pipeline)
+        # TFX would choose a run id of its own; ours names the run's folder.
+        runtime_parameter_utils.substitute_runtime_parameter(
+            compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+        )
+        with observed(report):
+            _dag_runner(runner).run_with_ir(compiled)
+    except KeyboardInterrupt:
+        _close_open_executions(connection, config, run_id)
+        return "interrupted; run again: what is complete will be taken from the cache"
+    except Exception as error:
+        logging.getLogger(__name__).exception("the run failed")
+        _close_open_executions(connection, config, run_id)
+        if failed and failed[0].error is not None:
+            return f"{failed[0].component}: {one_line(failed[0].error)}"
+        return one_line(error)
+    return None
+
+
+def _dag_runner(runner: str) -> Any:
+    if runner == "local":
+        from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+        return LocalDagRunner()
+    from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+
+    return BeamDagRunner()
+
+
+def connection_config(
+    config: PipelineConfig, password: str | None
+) -> metadata_store_pb2.ConnectionConfig:
+    """ML Metadata's connection for this config."""
+    from tfx.orchestration import metadata
+
+    where = config.metadata
+    if where.kind == "sqlite":
+        config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
+        return metadata.sqlite_metadata_connection_config(str(config.metadata_path))
+    return metadata.mysql_metadata_connection_config(
+        where.host, where.port, where.database, where.user, password
+    )
+
+
+def _password(config: PipelineConfig) -> str | None:
+    if config.metadata.kind == "sqlite":
+        return None
+    name = config.metadata.password_env
+    if name not in os.environ:
+        raise ConfigError(f"metadata.password_env: the variable {name} is not set; export it")
+    return os.environ[name]
+
+
+def _close_open_executions(connection: Any, config: PipelineConfig, run_id: str) -> None:
+    """A driver that fails leaves its execution RUNNING; a run that has ended has none of those."""
+    import ml_metadata as mlmd
+    from ml_metadata.proto import metadata_store_pb2
+
+    store = mlmd.MetadataStore(connection)
+    context = store.get_context_by_type_and_name("pipeline_run", run_id)
+    if context is None:
+        return
+    running = metadata_store_pb2.Execution.RUNNING
+    left = [e for e in store.get_executions_by_context(context.id) if e.last_known_state == running]
+    for execution in left:
+        execution.last_known_state = metadata_store_pb2.Execution.FAILED
+    if left:
+        store.put_executions(left)
+
+
+def _summarize(
+    config: PipelineConfig, run_id: str, measured: dict[str, Any], password: str | None
+) -> dict[str, Any] | None:
+    """The summary; None when the run ended before ML Metadata knew of it."""
+    from lineage.store import LineageError, LineageStore
+    from local_run.summary import summarize
+
+    try:
+        store = LineageStore.from_connection_config(connection_config(config, password))
+        return summarize(config, store, run_id, measured)
+    except LineageError:
+        return None
+
+
+def _write(summary: dict[str, Any], folder: Path) -> None:
+    from local_run.summary import write_summary
+
+    write_summary(summary, folder / SUMMARY)
+
+
+@contextlib.contextmanager
+def _only_run(config: PipelineConfig) -> Iterator[str]:
+    """One run a pipeline at a time: they share a SQLite file and a cache. Yields the run's id."""
+    try:
+        config.run_folder.mkdir(parents=True, exist_ok=True)
+        lock = (config.run_folder / ".lock").open("a")
+    except OSError as error:
+        raise ConfigError(
+            f"run_root: cannot write to {config.run_folder}: {error.strerror}"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another run of '{config.name}' is in progress in {config.run_folder}; "
+                "wait for it, or choose another run_root"
+            ) from None
+        yield dt.datetime.now(dt.timezone.utc).strftime("%Y%m%d-%H%M%S")

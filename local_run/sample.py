@@ -1,0 +1,27 @@
+"""Makes the sample data that a config asks for, when it is not there yet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.config import ConfigError, PipelineConfig
+
+
+def ensure_sample_data(config: PipelineConfig) -> None:
+    """Runs `python -m sample_data` for `data_root`; it does nothing when the data is there.
+
+    Raises:
+      ConfigError: no data and none to be made, or the generator failed (it has said why).
+    """
+    root = Path(config.data_root)
+    if config.sample_data is None:
+        if not root.is_dir():
+            raise ConfigError(f"data_root: there is no folder {root}")
+        return
+    command = [sys.executable, "-m", "sample_data", config.sample_data.kind, "--out", str(root)]
+    for name, value in config.sample_data.options.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise ConfigError(f"sample_data: making {root} failed, as said above")

@@ -1,0 +1,117 @@
+"""What a person sees of a run: progress while it lasts, a table when it has ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from local_run.launches import Launch
+
+_STYLES = {"running": "cyan", "complete": "green", "cached": "blue", "failed": "bold red"}
+
+
+class Screen:
+    """Progress of one run. On a terminal a live table, elsewhere a line for each event."""
+
+    def __init__(self, terminal: TextIO, title: str):
+        self.console = Console(file=terminal, highlight=False)
+        self._title = title
+        self._launches: dict[str, Launch] = {}
+        self._started: dict[str, float] = {}
+        self._message = ""
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Screen:
+        if self.console.is_terminal:
+            self._live = Live(
+                get_renderable=self._table, console=self.console, refresh_per_second=4, transient=True
+            )
+            self._live.start()
+        else:
+            self.console.print(self._title)
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def report(self, launch: Launch) -> None:
+        """A component has started or ended."""
+        with self._lock:
+            self._launches[launch.component] = launch
+            self._message = ""
+            if launch.state == "running":
+                self._started[launch.component] = time.monotonic()
+        if self._live is None:
+            seconds = "" if launch.state == "running" else f" {launch.seconds:.1f} s"
+            self.console.print(f"{launch.component}: {launch.state}{seconds}", markup=False)
+
+    def say(self, message: str) -> None:
+        """A component tells what it is doing."""
+        self._message = message
+        if self._live is None:
+            self.console.print(f"  {message}", markup=False)
+
+    def _table(self) -> Group:
+        table = _component_table()
+        with self._lock:
+            for launch in self._launches.values():
+                running = launch.state == "running"
+                since = time.monotonic() - self._started.get(launch.component, time.monotonic())
+                seconds = since if running else launch.seconds
+                table.add_row(launch.component, _state(launch.state), f"{seconds:.1f}")
+        return Group(Text(self._title, style="bold"), table, Text(self._message, style="dim"))
+
+    def error(self, text: str) -> None:
+        self.console.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True)
+
+
+def show_summary(console: Console, summary: dict[str, Any], folder: str) -> None:
+    """The final table: components, seconds, rows and metrics."""
+    table = _component_table()
+    for component in summary["components"]:
+        table.add_row(component["id"], _state(component["state"]), f"{component['seconds']:.1f}")
+    console.print(table)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(summary, folder).items():
+        facts.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
+    console.print(facts)
+
+
+def _component_table() -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("component")
+    table.add_column("state")
+    table.add_column("seconds", justify="right")
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_STYLES.get(state, ""))
+
+
+def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
+    rows, metrics = summary["rows"], summary["metrics"]
+    facts = {"run": f"{summary['run_id']} ({summary['state']})"}
+    if rows:
+        counts = ", ".join(f"{rows[name]:,} {name}" for name in rows if name != "read")
+        facts["rows"] = f"{rows['read']:,} read = {counts}"
+    if metrics:
+        facts["metrics"] = ", ".join(
+            f"{name} {value:,.4f}" for name, value in metrics.items() if isinstance(value, float)
+        )
+    if summary["blessed"] is not None:
+        facts["blessed"] = "yes" if summary["blessed"] else "no: see the evaluation's thresholds"
+    if summary["pushed_model"]:
+        facts["pushed model"] = summary["pushed_model"]
+    facts["time and memory"] = f"{summary['seconds']:.0f} s, peak {summary['peak_mib']:,} MiB"
+    facts["run folder"] = folder
+    return facts

@@ -1,0 +1,106 @@
+"""run_summary.json: what a run did, from ML Metadata and the evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lineage.store import Artifact, LineageStore, Run
+from local_run.best_reachable import best_reachable
+from pipeline.config import PipelineConfig
+
+# TFMA's names -> the summary's
+_METRICS = {"auc": "auc", "binary_crossentropy": "log_loss", "calibration": "calibration"}
+_ROWS = "rows_"
+
+
+def summarize(
+    config: PipelineConfig, store: LineageStore, run_id: str, measured: dict[str, Any]
+) -> dict[str, Any]:
+    """Describes a run that has ended, well or not.
+
+    Args:
+      config: what was run.
+      store: ML Metadata.
+      run_id: of the run.
+      measured: `state`, `seconds`, `peak_mib` and `error`, as the runner saw them.
+    """
+    run = store.run(run_id)
+    examples = _output(store, run, "Examples", "SparkExampleGen")
+    evaluation = _output(store, run, "ModelEvaluation")
+    blessing = _output(store, run, "ModelBlessing")
+    pushed = _output(store, run, "PushedModel")
+    return {
+        "pipeline": config.name,
+        "run_id": run_id,
+        "span": examples.properties.get("span") if examples else None,
+        **measured,
+        "components": [
+            {"id": e.component, "state": e.state, "seconds": round(e.seconds, 1)}
+            for e in run.components
+        ],
+        "rows": _rows(examples) if examples else {},
+        "metrics": _metrics(config, examples, evaluation) if examples and evaluation else {},
+        "blessed": bool(blessing.properties.get("blessed")) if blessing else None,
+        "pushed_model": pushed.properties.get("pushed_destination") if pushed else None,
+    }
+
+
+def write_summary(summary: dict[str, Any], path: Path) -> None:
+    """Written under another name first: a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    partial.rename(path)
+
+
+def _output(
+    store: LineageStore, run: Run, artifact_type: str, component: str | None = None
+) -> Artifact | None:
+    """The newest output of that type that the run made or took from the cache."""
+    ids = [
+        artifact_id
+        for execution in run.components
+        if execution.state in ("complete", "cached")
+        and (component is None or execution.component == component)
+        for ids in execution.outputs.values()
+        for artifact_id in ids
+    ]
+    artifacts = [store.artifact(artifact_id) for artifact_id in ids]
+    # Resolvers put out what others made: only the component itself counts.
+    found = [a for a in artifacts if a.type == artifact_type]
+    return max(found, key=lambda a: a.id, default=None)
+
+
+def _rows(examples: Artifact) -> dict[str, int]:
+    """Counts by name: read, the splits, quarantined, dropped."""
+    counts = {
+        name[len(_ROWS) :]: value
+        for name, value in examples.properties.items()
+        if name.startswith(_ROWS) and isinstance(value, int)
+    }
+    splits = [name for name in counts if name not in ("read", "quarantined", "dropped")]
+    order = ["read", *sorted(splits, key=lambda s: (s != "train", s)), "quarantined", "dropped"]
+    return {name: counts[name] for name in order if name in counts}
+
+
+def _metrics(
+    config: PipelineConfig, examples: Artifact, evaluation: Artifact
+) -> dict[str, float | int]:
+    import tensorflow_model_analysis as tfma  # seconds to import
+
+    result = tfma.load_eval_result(evaluation.uri)
+    overall = next((metrics for key, metrics in result.slicing_metrics if not key), None)
+    if overall is None:
+        return {}
+    values = {name: v.get("doubleValue") for name, v in overall[""][""].items()}
+    metrics = {ours: float(values[name]) for name, ours in _METRICS.items() if name in values}
+    if config.truth:
+        truth = sorted(Path(config.data_root).glob(config.truth))
+        split = Path(examples.uri) / "Split-eval"
+        best = best_reachable(split, truth, "impression_id", config.evaluator.label)
+        if best:
+            share = metrics["auc"] / best["best_reachable_auc"]
+            metrics |= {**best, "auc_of_best_reachable": share}
+    return metrics

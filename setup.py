@@ -1,0 +1,59 @@
+"""The distribution `spark-tfx-pipeline`.
+
+The ranges hold for both supported TFX lines; requirements/ has the complete lock of each, which
+`make setup` installs. Tool settings are in pyproject.toml.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGES = ("components", "pipeline", "local_run", "lineage", "kubeflow", "sample_data")
+README = Path(__file__).parent / "README.md"
+
+setup(
+    name="spark-tfx-pipeline",
+    version="0.1.0",
+    description="A production TFX pipeline whose ExampleGen is Apache Spark",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10",
+    packages=find_packages(include=[*PACKAGES, *(f"{package}.*" for package in PACKAGES)]),
+    py_modules=["local_runner"],
+    package_data={"": ["*.yaml", "*.pbtxt"], "pipeline": ["configs/*.yaml"]},
+    install_requires=[
+        "tfx>=1.16,<1.22",
+        "tensorflow-serving-api>=2.16,<2.22",
+        "pyspark>=3.5,<4.2",
+        "spark-tensorflow-distributor>=1.0,<2",
+        "kfp>=2.5,<3",
+        # Undeclared by those who need them: Beam's pickler, and pkg_resources of tensorflow_hub.
+        "dill>=0.3.1",
+        "setuptools<81",
+        "pip",
+        "click>=8",
+        "google-crc32c>=1.5",
+        "isal>=1.6",
+        "jinja2>=3",
+        "psutil>=5.9",
+        "pydantic>=2",
+        "pyyaml>=6",
+        "rich>=13",
+        "zstandard>=0.22",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis",
+            "import-linter",
+            "mypy",
+            "pandas-stubs",
+            "pre-commit",
+            "pytest",
+            "pytest-timeout",
+            "ruff",
+            "types-protobuf",
+            "types-psutil",
+            "types-PyYAML",
+        ],
+    },
+)

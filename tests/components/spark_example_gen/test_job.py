@@ -1,0 +1,225 @@
+"""The Spark job on real Spark: what is read is published or explained, every row of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from pyspark.sql import SparkSession
+
+from components.spark_example_gen import job
+from components.spark_example_gen.job_errors import explain
+from components.spark_example_gen.sources import FileSource
+
+pytestmark = pytest.mark.component
+
+COLUMNS = {"reading": "bigint", "sensor": "string", "value": "double"}
+READINGS = FileSource("json", "readings/*.json.gz", COLUMNS)
+
+
+@pytest.fixture
+def run(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """Runs a job on the shared Spark session; the sources' paths lie in tmp_path."""
+
+    @contextlib.contextmanager
+    def shared(request: job.JobRequest) -> Iterator[SparkSession]:
+        yield spark
+
+    monkeypatch.setattr(job, "_spark", shared)
+
+    def run_job(etl: str = "sensor_etl.build", **changes: Any) -> dict[str, Any]:
+        sources = changes.pop("sources", {"readings": READINGS})
+        (tmp_path / "examples").mkdir(exist_ok=True)
+        request = job.JobRequest(
+            sources={name: dataclasses.asdict(s) for name, s in sources.items()},
+            files={n: sorted(map(str, tmp_path.glob(s.path))) for n, s in sources.items()},
+            spans=[0],
+            etl=etl,
+            etl_parameters=changes.pop("etl_parameters", {}),
+            splits={"names": ["train", "eval"], "buckets": [2, 1], "feature": None}
+            | changes.pop("splits", {}),
+            spark_master="local[2]",
+            spark_conf={},
+            row_accounting=changes.pop("row_accounting", "exact"),
+            max_quarantine_fraction=changes.pop("max_quarantine_fraction", 0.5),
+            examples_uri=str(tmp_path / "examples"),
+            quarantine_uri=str(tmp_path / "quarantine"),
+            manifest={"sources": [{"name": name} for name in sources]},
+        )
+        assert not changes, f"unknown {changes}"
+        return job.run(request)
+
+    return run_job
+
+
+def write_readings(base: Path, lines: list[Any], name: str = "a") -> Path:
+    """Lines are dicts, or raw text."""
+    (base / "readings").mkdir(exist_ok=True)
+    path = base / "readings" / f"{name}.json.gz"
+    with gzip.open(path, "wt") as file:
+        for line in lines:
+            file.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+    return path
+
+
+def reading(number: int, value: float = 1.0) -> dict[str, Any]:
+    return {"reading": number, "sensor": f"s{number % 5}", "value": value}
+
+
+def read_split(base: Path, split: str) -> list[tf.train.Example]:
+    files = sorted(str(p) for p in (base / "examples" / f"Split-{split}").iterdir())
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    return [tf.train.Example.FromString(r) for r in records.as_numpy_iterator()]
+
+
+def test_every_row_is_published_once_or_accounted_for(run, tmp_path: Path) -> None:
+    rows = [reading(n) for n in range(100)]
+    write_readings(tmp_path, [*rows, reading(3), '{"reading": 7, "sen', reading(200, 1e6)])
+    manifest = run(splits={"feature": "sensor"})
+    assert manifest["rows"] == {
+        "read": 103,
+        "splits": manifest["rows"]["splits"],
+        "quarantined": 2,
+        "dropped": 1,
+    }
+    assert manifest["quarantined"] == {"readings": {"too_hot": 1, "unparseable": 1}}
+    examples = [*read_split(tmp_path, "train"), *read_split(tmp_path, "eval")]
+    numbers = [e.features.feature["reading"].int64_list.value[0] for e in examples]
+    assert sorted(numbers) == list(range(100))
+
+
+def test_zeros_are_kept(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [reading(n, 0.0) for n in range(30)])
+    run()
+    example = read_split(tmp_path, "train")[0]
+    assert list(example.features.feature["value"].float_list.value) == [0.0]
+
+
+def test_a_sensor_lies_in_one_split(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [reading(n) for n in range(100)])
+    run(splits={"feature": "sensor"})
+
+    def sensors(split: str) -> set[bytes]:
+        examples = read_split(tmp_path, split)
+        return {e.features.feature["sensor"].bytes_list.value[0] for e in examples}
+
+    assert sensors("train") & sensors("eval") == set()
+
+
+def test_split_folders_hold_data_files_only_and_the_manifest_describes_them(
+    run, tmp_path: Path
+) -> None:
+    write_readings(tmp_path, [reading(n) for n in range(100)])
+    manifest = json.loads((tmp_path / "examples" / "manifest.json").read_text()) if run() else {}
+    names = {p.name for p in (tmp_path / "examples").iterdir()}
+    assert names == {"Split-train", "Split-eval", "manifest.json"}
+    for split, files in manifest["splits"].items():
+        folder = tmp_path / "examples" / f"Split-{split}"
+        on_disk = {p.name: p.stat().st_size for p in folder.iterdir()}
+        assert on_disk == {f["file"]: f["bytes"] for f in files}
+        assert sum(f["rows"] for f in files) == manifest["rows"]["splits"][split]
+
+
+def test_the_quarantine_keeps_the_record_and_the_reason(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [*[reading(n) for n in range(50)], "not json", reading(99, 500.0)])
+    run()
+    lines = []
+    for path in (tmp_path / "quarantine" / "records").iterdir():
+        lines += [json.loads(line) for line in gzip.open(path, "rt")]
+    lines.sort(key=lambda line: line["reason"])
+    assert lines == [
+        {"source": "readings", "reason": "too_hot", "record": json.dumps(reading(99, 500.0)).replace(": ", ":").replace(", ", ",")},
+        {"source": "readings", "reason": "unparseable", "record": "not json"},
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "orc"])
+def test_other_formats_give_the_same_rows(run, spark, tmp_path: Path, kind: str) -> None:
+    rows = spark.createDataFrame([(n, f"s{n % 5}", float(n)) for n in range(60)], list(COLUMNS))
+    writer = rows.coalesce(1).write.option("header", "true")
+    writer.format(kind).save(str(tmp_path / "readings"))
+    source = FileSource(kind, f"readings/*.{kind}", COLUMNS)
+    assert run(sources={"readings": source})["rows"]["read"] == 60
+
+
+def test_a_csv_row_with_too_many_fields_goes_to_quarantine(run, tmp_path: Path) -> None:
+    (tmp_path / "readings").mkdir()
+    lines = ["reading,sensor,value", *[f"{n},s{n % 5},1.5" for n in range(40)], "41,s1,warm,1,2"]
+    (tmp_path / "readings" / "a.csv").write_text("\n".join(lines) + "\n")
+    source = FileSource("csv", "readings/*.csv", COLUMNS)
+    manifest = run(sources={"readings": source})
+    assert manifest["quarantined"] == {"readings": {"unparseable": 1}}
+
+
+def failure(run, **changes: Any) -> str:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - any, and then its explanation
+        run(**changes)
+    return explain(caught.value)
+
+
+def test_a_missing_column_is_named(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [{"reading": n, "value": 1.0} for n in range(9)])
+    message = failure(run)
+    assert "source 'readings' has no column 'sensor'" in message
+    assert "reading, value" in message
+
+
+def test_a_missing_column_in_parquet_is_named(run, spark, tmp_path: Path) -> None:
+    spark.range(5).withColumnRenamed("id", "reading").write.parquet(str(tmp_path / "readings"))
+    source = FileSource("parquet", "readings/*.parquet", COLUMNS)
+    assert "no column 'sensor'" in failure(run, sources={"readings": source})
+
+
+def test_an_empty_source(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [])
+    assert "source 'readings' is empty" in failure(run)
+
+
+def test_the_wrong_format(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, ["a,b,c", "1,2,3"])
+    assert "none of its 2 lines is readable as json" in failure(run)
+
+
+def test_an_etl_that_loses_rows_is_stopped(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [reading(n, float(n)) for n in range(100)])
+    assert "rows do not add up: 100 read" in failure(run, etl="sensor_etl.loses_rows")
+    assert run(etl="sensor_etl.loses_rows", row_accounting="off")["rows"]["read"] == 100
+
+
+def test_an_etl_that_uses_an_unknown_column(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [reading(n) for n in range(10)])
+    message = failure(run, etl="sensor_etl.uses_unknown_column")
+    assert "a column 'colour' that is not there" in message
+
+
+def test_a_type_no_feature_can_hold(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [reading(n) for n in range(10)])
+    assert "column 'both' has Spark type struct" in failure(run, etl="sensor_etl.returns_nested")
+
+
+def test_too_many_bad_rows_stop_the_run_and_publish_nothing(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [reading(n, 500.0 if n % 2 else 1.0) for n in range(100)])
+    assert "too_hot 50" in failure(run, max_quarantine_fraction=0.1)
+    visible = [p.name for p in (tmp_path / "examples").iterdir() if not p.name.startswith(".")]
+    assert visible == []
+
+
+def test_a_gzip_file_cut_short_is_named(run, tmp_path: Path) -> None:
+    path = write_readings(tmp_path, [reading(n) for n in range(5000)])
+    path.write_bytes(path.read_bytes()[:2000])
+    message = failure(run)
+    assert "cut short or damaged" in message
+
+
+def test_a_partition_feature_that_is_no_column(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [reading(n) for n in range(10)])
+    assert "partition feature 'user' is no column" in failure(run, splits={"feature": "user"})
