@@ -41,7 +41,7 @@ def code_sha256(dotted_path: str) -> str:
 def module_closure(dotted_path: str) -> dict[str, Path]:
     """The project's modules that `dotted_path` reaches by imports, name -> file."""
     root = _project_root(dotted_path)
-    start = _longest_module(root, dotted_path)
+    start = _module_of(root, dotted_path)
     if start is None:
         raise ComponentError(f"no module of this project is behind '{dotted_path}'")
     closure: dict[str, Path] = {}
@@ -78,12 +78,11 @@ def _module_file(root: Path, name: str) -> Path | None:
     return None
 
 
-def _longest_module(root: Path, dotted_path: str) -> str | None:
+def _module_of(root: Path, dotted_path: str) -> str | None:
     """`a.b.c` is module `a.b.c` where there is one, else attribute `c` of module `a.b`."""
     parts = dotted_path.split(".")
-    for length in range(len(parts), 0, -1):
-        name = ".".join(parts[:length])
-        if _module_file(root, name) is not None:
+    for name in (dotted_path, ".".join(parts[:-1])):
+        if name and _module_file(root, name) is not None:
             return name
     return None
 
@@ -106,5 +105,5 @@ def _imported_modules(root: Path, name: str, file: Path) -> list[str]:
                 climbed = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*climbed, base] if base else climbed)
             found += [f"{base}.{alias.name}" for alias in node.names] + [base]
-    modules = [_longest_module(root, candidate) for candidate in found if candidate]
+    modules = [_module_of(root, candidate) for candidate in found if candidate]
     return [module for module in modules if module]

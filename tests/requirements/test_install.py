@@ -7,6 +7,7 @@ import fcntl
 import json
 import re
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ import install
 import machine
 
 pytestmark = pytest.mark.unit
+
+BASE_PYTHON = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
 
 
 def python(*version: int, headers: bool = True) -> machine.Interpreter:
@@ -83,11 +86,17 @@ def test_a_launcher_that_fails_is_no_interpreter(tmp_path):
     assert machine.find_interpreters([tmp_path, tmp_path / "missing"]) == []
 
 
-def test_a_working_interpreter_is_named_by_its_own_path_not_by_the_launchers(tmp_path):
-    program(tmp_path / "python3.10", f'exec {sys.executable} "$@"')
-    (found,) = machine.find_interpreters([tmp_path])
-    assert found.version == sys.version_info[:3]
-    assert tmp_path not in found.path.parents
+def test_an_interpreter_is_named_by_its_own_path_not_by_its_launchers(tmp_path):
+    home = tmp_path / "home"
+    program(home / "python3.10", f'exec {BASE_PYTHON} "$@"')
+    (found,) = machine.find_interpreters([home])
+    assert (found.version, found.path) == (sys.version_info[:3], BASE_PYTHON)
+
+
+def test_an_active_virtual_environment_is_not_made_from_itself(tmp_path):
+    venv.create(tmp_path, symlinks=True)
+    (found,) = machine.find_interpreters([tmp_path / "bin"])
+    assert found.path == BASE_PYTHON
 
 
 def test_the_first_folder_wins(tmp_path):

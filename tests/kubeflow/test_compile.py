@@ -1,0 +1,297 @@
+"""The compiled pipeline: what Kubeflow is given, and what must never be in it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from components.errors import ComponentError
+from kubeflow import compile as kubeflow_compile
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "registry.example:5000/team/ctr@sha256:12ab"
+SECRET = "hunter2-of-the-store"
+CONFIGS = ("ctr", "movielens")
+FORMATS = (".yaml", ".json")
+
+# Each step with the steps it waits for.
+STEPS = {
+    "SparkExampleGen": set(),
+    "StatisticsGen": {"SparkExampleGen"},
+    "ImportSchemaGen": set(),
+    "ExampleValidator": {"StatisticsGen", "ImportSchemaGen"},
+    "AnomalyGate": {"ExampleValidator"},
+    "Transform": {"SparkExampleGen", "ImportSchemaGen", "AnomalyGate"},
+    "Trainer": {"Transform", "ImportSchemaGen"},
+    "Baseline-model-blessing-resolver": set(),
+    "Baseline-model-resolver": {"Baseline-model-blessing-resolver"},
+    "Evaluator": {"SparkExampleGen", "ImportSchemaGen", "Trainer", "Baseline-model-resolver"},
+    "Pusher": {"Trainer", "Evaluator"},
+}
+READ_OUTSIDE = {"SparkExampleGen", "ImportSchemaGen"}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Path]]:
+    """(config, suffix) -> file. One process: importing TFX takes far longer than compiling."""
+    folder = tmp_path_factory.mktemp("compiled")
+    files = {(name, suffix): folder / f"{name}{suffix}" for name in CONFIGS for suffix in FORMATS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setenv("MLMD_PASSWORD", SECRET)
+        for (name, _), file in files.items():
+            result = invoke(file, "--image", IMAGE, config=name)
+            assert result.exit_code == 0, result.output
+            assert result.output == f"{file}: {len(STEPS)} steps, image {IMAGE}\n"
+        yield files
+
+
+def invoke(output: Path, *arguments: str, config: str = "ctr") -> Result:
+    path = f"pipeline/configs/{config}.yaml"
+    return CliRunner().invoke(
+        kubeflow_compile.main, ["--config", path, "--output", str(output), *arguments]
+    )
+
+
+def spec_of(file: Path) -> dict[str, Any]:
+    text = file.read_text("utf-8")
+    return json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+
+
+def tasks_of(spec: dict[str, Any]) -> dict[str, Any]:
+    return spec["root"]["dag"]["tasks"]
+
+
+def parameters_of(spec: dict[str, Any], step: str) -> dict[str, Any]:
+    given = tasks_of(spec)[step]["inputs"]["parameters"]
+    return {name: value["runtimeValue"]["constant"] for name, value in given.items()}
+
+
+def containers_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    executors = spec["deploymentSpec"]["executors"].values()
+    return [executor["container"] for executor in executors if "container" in executor]
+
+
+def refusal(result: Result) -> str:
+    """The one line that a refused command ends with."""
+    assert result.exit_code == 2, result.output
+    assert result.output.count("\n") == 1, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_yaml_and_json_hold_the_same_pipeline_of_schema_version_2_1(
+    compiled: dict[tuple[str, str], Path], config: str
+) -> None:
+    spec = spec_of(compiled[config, ".yaml"])
+    assert spec == spec_of(compiled[config, ".json"])
+    assert spec["schemaVersion"] == "2.1.0"
+    assert spec["pipelineInfo"] == {"name": config}
+    assert spec["defaultPipelineRoot"] == "/mnt/pipeline/artifacts"
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_kfp_loads_the_file(compiled: dict[tuple[str, str], Path], config: str) -> None:
+    from kfp import components
+
+    from_file = components.load_component_from_file(str(compiled[config, ".yaml"]))
+    assert from_file.name == config
+    assert from_file.description == kubeflow_compile.DESCRIPTION
+    from_text = components.load_component_from_text(compiled[config, ".json"].read_text("utf-8"))
+    assert from_text.pipeline_spec == from_file.pipeline_spec
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_step_is_there_and_waits_for_the_right_ones(
+    compiled: dict[tuple[str, str], Path], config: str
+) -> None:
+    waits = {}
+    for name, task in tasks_of(spec_of(compiled[config, ".yaml"])).items():
+        inputs = task.get("inputs", {}).get("artifacts", {}).values()
+        producers = {entry["taskOutputArtifact"]["producerTask"] for entry in inputs}
+        waits[name] = producers | set(task.get("dependentTasks", []))
+    assert waits == STEPS
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_container_step_runs_in_the_given_image(
+    compiled: dict[tuple[str, str], Path], config: str
+) -> None:
+    containers = containers_of(spec_of(compiled[config, ".yaml"]))
+    assert [container["image"] for container in containers] == [IMAGE] * 9
+
+
+def test_a_step_can_import_every_artifact_type(compiled: dict[tuple[str, str], Path]) -> None:
+    from tfx.orchestration.kubeflow.v2 import compiler_utils
+    from tfx.utils import import_utils
+
+    titles = {
+        yaml.safe_load(entry["artifactType"]["instanceSchema"])["title"]
+        for component in spec_of(compiled["ctr", ".yaml"])["components"].values()
+        for entry in component.get("outputDefinitions", {}).get("artifacts", {}).values()
+    }
+    assert "components.QuarantinedRecords" in titles
+    for title in titles:  # as TFX's kubeflow_v2_entrypoint_utils does in the container
+        path = compiler_utils.TITLE_TO_CLASS_PATH.get(title, title)
+        assert import_utils.import_class_by_path(path).TYPE_NAME in (title, title.split(".")[-1])
+
+
+def test_nothing_of_this_machine_and_no_secret_is_in_it(
+    compiled: dict[tuple[str, str], Path],
+) -> None:
+    for file in compiled.values():
+        text = file.read_text("utf-8")
+        for private in (str(file.parent), str(ROOT), f"{Path.home()}/", SECRET):
+            assert private not in text
+
+
+def test_only_steps_whose_whole_input_kubeflow_knows_are_cached(
+    compiled: dict[tuple[str, str], Path],
+) -> None:
+    spec = spec_of(compiled["ctr", ".yaml"])
+    cached = {name for name, task in tasks_of(spec).items() if task.get("cachingOptions")}
+    assert cached == {name for name in STEPS if "resolver" not in name} - READ_OUTSIDE
+
+
+def test_no_step_relies_on_a_driver(compiled: dict[tuple[str, str], Path]) -> None:
+    for container in containers_of(spec_of(compiled["ctr", ".yaml"])):
+        assert set(container) == {"image", "command", "args"}
+
+
+def test_paths_come_from_the_kubeflow_section(tmp_path: Path) -> None:
+    file = tmp_path / "p.yml"
+    roots = {"pipeline": "s3://bucket/runs", "data": "/logs", "serving": "/models"}
+    sets = [f"--set=kubeflow.{name}_root={path}" for name, path in roots.items()]
+    assert invoke(file, *sets).exit_code == 0
+    spec = spec_of(file)
+    assert spec["defaultPipelineRoot"] == "s3://bucket/runs"
+    assert parameters_of(spec, "SparkExampleGen")["input_base"] == "/logs"
+    assert parameters_of(spec, "ImportSchemaGen")["schema_file"] == "schemas/ctr.pbtxt"
+    destination = json.loads(parameters_of(spec, "Pusher")["push_destination"])
+    assert destination["filesystem"]["base_directory"] == "/models/ctr"
+
+
+def test_the_config_gives_the_image_unless_one_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    assert invoke(file, "--set", "kubeflow.image=localhost/ours:1").exit_code == 0
+    assert {container["image"] for container in containers_of(spec_of(file))} == {
+        "localhost/ours:1"
+    }
+
+
+def test_a_span_and_overrides_reach_the_steps(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    result = invoke(file, "--span", "9", "--set", "spans.window=3")
+    assert result.exit_code == 0, result.output
+    spans = json.loads(parameters_of(spec_of(file), "SparkExampleGen")["range_config"])
+    assert spans == {"static_range": {"start_span_number": 7, "end_span_number": 9}}
+
+
+def test_the_command_compiles_the_same_in_another_process(
+    compiled: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "ctr.yaml"
+    command = [sys.executable, "-m", "kubeflow.compile", "--config", "pipeline/configs/ctr.yaml"]
+    done = subprocess.run(
+        [*command, "--output", str(file), "--image", IMAGE],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONHASHSEED": "4"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{file}: {len(STEPS)} steps, image {IMAGE}\n"
+    assert "Warning" not in done.stderr
+    assert file.read_text("utf-8") == compiled["ctr", ".yaml"].read_text("utf-8")
+
+
+def test_the_command_starts_without_importing_tfx() -> None:
+    code = "import sys, kubeflow.compile; sys.exit('tfx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--set", "kubeflow.imaeg=x"], "kubeflow.imaeg: unknown key"),
+        (["--set", "application=pipeline.nothing"], "'pipeline.nothing.etl.build_examples'"),
+        (["--image", "two words"], "'two words' is no container image"),
+        (["--image", ""], "'' is no container image"),
+        (["--config", "nowhere.yaml"], "there is no config nowhere.yaml"),
+        (["--set", f"spark.conf={{spark.hadoop.fs.s3a.secret.key: {SECRET}}}"], "s3a.secret.key"),
+        (["--set", f"sources.users.options={{password: {SECRET}}}"], "sources.users.options.pass"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(tmp_path: Path, arguments: list[str], named: str) -> None:
+    file = tmp_path / "p.yaml"
+    line = refusal(invoke(file, *arguments))
+    assert named in line
+    assert SECRET not in line
+    assert not file.exists()
+
+
+def test_the_name_of_a_secret_is_no_secret(tmp_path: Path) -> None:
+    reference = "spark.kubernetes.driver.secretKeyRef.S3_KEY"
+    named = ["--set", f"spark.conf={{{reference}: 's3:key'}}"]
+    assert invoke(tmp_path / "p.yaml", *named).exit_code == 0
+
+
+def test_a_schema_outside_the_project_is_refused(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.pbtxt"
+    schema.write_text("")
+    line = refusal(invoke(tmp_path / "p.yaml", "--set", f"schema={schema}"))
+    assert "outside the project" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("p.txt", "must end in .yaml, .yml or .json"),
+        ("p", "must end in .yaml, .yml or .json"),
+        ("nowhere/p.yaml", "there is no folder"),
+        ("folder.json", "this is a folder"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_line(
+    tmp_path: Path, name: str, named: str
+) -> None:
+    (tmp_path / "folder.json").mkdir()
+    assert named in refusal(invoke(tmp_path / name))
+
+
+def test_a_full_disk_leaves_the_file_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = tmp_path / "p.yaml"
+    file.write_text("earlier")
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in refusal(invoke(file))
+    assert file.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_kfp_cannot_load_is_refused(compiled: dict[tuple[str, str], Path]) -> None:
+    text = compiled["ctr", ".yaml"].read_text("utf-8")
+    with pytest.raises(ComponentError, match=r"kfp refuses the compiled pipeline: .*noSuchField"):
+        kubeflow_compile.check_loads(f"{text}noSuchField: 1\n")

@@ -1,0 +1,71 @@
+"""Configs: every mistake is one line that names the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import ConfigError, load_config
+
+pytestmark = pytest.mark.unit
+
+CTR = "pipeline/configs/ctr.yaml"
+
+
+@pytest.fixture(autouse=True)
+def project_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("pipeline/configs/*.yaml")))
+def test_our_own_configs_are_valid(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_one_key_can_be_set() -> None:
+    config = load_config(CTR, ["trainer.parameters.epochs=2", "spans.window=3", "run_root=/tmp/x"])
+    assert config.trainer.parameters["epochs"] == 2
+    assert (config.spans.window, config.run_root) == (3, "/tmp/x")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("spanns.window=3", "spanns: unknown key"),
+        ("sources.clicks.fromat=csv", "sources.clicks.fromat: unknown key"),
+        ("spans.window=many", "spans.window: .*integer.*given: many"),
+        ("spans.window=0", "spans.window: .*greater than or equal to 1"),
+        ("sources={}", "sources: "),
+        ("name=Not Good", "name: "),
+        ("schema=schemas/none.pbtxt", "schema: there is no file schemas/none.pbtxt"),
+        ("split.buckets={train: 2}", "split.buckets: needs 'train' and 'eval'"),
+        ("window", "--set takes key=value"),
+        ("spans.window.of=3", "'window' is a value, not a section"),
+        ("spans={", "no valid YAML"),
+    ],
+)
+def test_a_mistake_names_the_key(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(CTR, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("name: x\n")
+    with pytest.raises(ConfigError, match="application: this key is required"):
+        load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "line 1"), ("", "holds no keys"), ("- 1", "holds no keys")]
+)
+def test_files_that_are_no_config(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_no_such_file() -> None:
+    with pytest.raises(ConfigError, match="there is no config nowhere.yaml"):
+        load_config("nowhere.yaml")
