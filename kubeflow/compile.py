@@ -166,7 +166,8 @@ def check_loads(text: str) -> None:
             # The loader itself looks at names only; this property parses the whole of it.
             assert kfp_components.load_component_from_text(text).pipeline_spec is not None
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            lines = str(error).splitlines() or ["no reason given"]
+            reason = f"{type(error).__name__}: {lines[0]}"
             raise ComponentError(f"kfp refuses the compiled pipeline: {reason}") from error
 
 

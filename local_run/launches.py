@@ -30,8 +30,8 @@ class Launch:
 def observed(report: Callable[[Launch], None]) -> Iterator[None]:
     """Within it, every launch of a component is reported.
 
-    Both BeamDagRunner and LocalDagRunner create a Launcher for each node and call `launch()`; neither
-    has a hook of its own, so that method is wrapped while the run lasts.
+    Both BeamDagRunner and LocalDagRunner create a Launcher for each node and call `launch()`;
+    neither has a hook of its own, so that method is wrapped while the run lasts.
     """
     original = launcher.Launcher.launch
 

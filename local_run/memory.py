@@ -12,7 +12,7 @@ _PERIOD_S = 0.5
 
 
 class PeakMemory:
-    """`mib`: the largest sum of resident memory seen so far (shared pages count for each process)."""
+    """`mib`: the largest sum of resident memory so far (shared pages count each time)."""
 
     def __init__(self) -> None:
         self.mib = 0

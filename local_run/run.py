@@ -122,7 +122,7 @@ def connection_config(
         config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
         return metadata.sqlite_metadata_connection_config(str(config.metadata_path))
     return metadata.mysql_metadata_connection_config(
-        where.host, where.port, where.database, where.user, password
+        where.host, where.port, where.database, where.user, password or ""
     )
 
 

@@ -32,7 +32,10 @@ class Screen:
     def __enter__(self) -> Screen:
         if self.console.is_terminal:
             self._live = Live(
-                get_renderable=self._table, console=self.console, refresh_per_second=4, transient=True
+                get_renderable=self._table,
+                console=self.console,
+                refresh_per_second=4,
+                transient=True,
             )
             self._live.start()
         else:

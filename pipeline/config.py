@@ -90,7 +90,9 @@ class Evaluator(_Section):
     prediction: str
     slices: list[list[str]] = Field(default_factory=list, description="raw features to slice by")
     min_auc: float = Field(0.5, ge=0, le=1)
-    calibration: tuple[float, float] = Field((0.8, 1.25), description="mean prediction / mean label")
+    calibration: tuple[float, float] = Field(
+        (0.8, 1.25), description="mean prediction / mean label"
+    )
     max_auc_loss: float = Field(0.005, ge=0, description="against the latest blessed model")
 
 
@@ -193,7 +195,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set takes key=value, such as trainer.parameters.epochs=2: '{override}'")
+        raise ConfigError(
+            f"--set takes key=value, such as trainer.parameters.epochs=2: '{override}'"
+        )
     *parents, last = key.split(".")
     section: Any = content
     for parent in parents:

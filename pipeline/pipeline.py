@@ -116,7 +116,7 @@ def create_pipeline(
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=config.beam_pipeline_args,
+        beam_pipeline_args=[*config.beam_pipeline_args],
     )
 
 
@@ -135,7 +135,9 @@ def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen
     split = example_gen_pb2.SplitConfig.Split
     return SparkExampleGen(
         input_base=data_root,
-        sources={name: FileSource(**source.model_dump()) for name, source in config.sources.items()},
+        sources={
+            name: FileSource(**source.model_dump()) for name, source in config.sources.items()
+        },
         etl=config.etl.function or config.part("etl.build_examples"),
         etl_parameters=config.etl.parameters,
         output_config=example_gen_pb2.Output(
@@ -167,16 +169,22 @@ def range_config(config: PipelineConfig) -> range_config_pb2.RangeConfig:
 
 def baseline_resolver(model: tfx.dsl.Channel, runner: str) -> Resolver:
     """The model to compare with; see components/baseline_resolver."""
-    history = {
-        "model": tfx.dsl.Channel(type=standard_artifacts.Model),
-        "model_blessing": tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
-    }
+    models = tfx.dsl.Channel(type=standard_artifacts.Model)
+    blessings = tfx.dsl.Channel(type=standard_artifacts.ModelBlessing)
     if runner == "kubeflow":
-        strategy = tfx.dsl.experimental.LatestBlessedModelStrategy
-        return Resolver(strategy_class=strategy, **history).with_id("Baseline")
-    return Resolver(strategy_class=BaselineModelStrategy, candidate=model, **history).with_id(
-        "Baseline"
-    )
+        resolver = Resolver(
+            strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+            model=models,
+            model_blessing=blessings,
+        )
+    else:
+        resolver = Resolver(
+            strategy_class=BaselineModelStrategy,
+            candidate=model,
+            model=models,
+            model_blessing=blessings,
+        )
+    return resolver.with_id("Baseline")
 
 
 def eval_config(config: PipelineConfig) -> config_pb2.EvalConfig:

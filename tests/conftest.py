@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before TensorFlow is imported anywhere: no GPU search, no banner, one Keras (see docs/decisions.md).
+# Before TensorFlow is imported anywhere: no GPU search, no banner, one Keras.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tfx import types
 from tfx.components.example_gen import component as example_gen_component
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
@@ -18,7 +19,6 @@ from components.spark_example_gen.artifacts import QuarantinedRecords
 from components.spark_example_gen.driver import SparkExampleGenDriver
 from components.spark_example_gen.executor import SparkExampleGenExecutor
 from components.spark_example_gen.sources import FileSource, SparkConfig, sources_to_json
-from tfx import types
 
 
 class SparkExampleGenSpec(component_spec.ComponentSpec):
@@ -50,7 +50,7 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
      - `quarantine`: `QuarantinedRecords`, the rows that were refused, with reasons.
     """
 
-    SPEC_CLASS = SparkExampleGenSpec
+    SPEC_CLASS = SparkExampleGenSpec  # type: ignore[assignment] # a superset of its spec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(SparkExampleGenExecutor)
     DRIVER_CLASS = SparkExampleGenDriver
 

@@ -28,6 +28,7 @@ FEATURE_KINDS: dict[str, tuple[str, pa.DataType]] = {
     "timestamp": ("int64", pa.int64()),  # microseconds since 1970-01-01T00 UTC
     "timestamp_ntz": ("int64", pa.int64()),
 }
+_OTHER_BYTES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_large_binary)
 
 
 def check_types(columns: dict[str, str]) -> None:
@@ -90,9 +91,7 @@ def to_feature_values(values: pa.Array) -> pa.Array:
         values = values.cast(pa.float32(), safe=False)
     elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         values = values.cast(pa.int64())
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        values = values.cast(pa.binary())
-    elif pa.types.is_large_binary(kind):
+    elif any(is_kind(kind) for is_kind in _OTHER_BYTES):
         values = values.cast(pa.binary())
     elif not pa.types.is_binary(kind):
         raise ComponentError(f"Arrow type {kind} has no feature; cast the column in the ETL")

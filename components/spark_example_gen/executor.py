@@ -164,7 +164,9 @@ def _died(code: int, last_lines: list[str]) -> str:
     if code == -9:
         return "the Spark job was killed (signal 9): out of memory, or by hand; run again"
     tail = next((line for line in reversed(last_lines) if "Error" in line), "")
-    return f"the Spark job ended with code {code} and no answer; {tail or 'its output is in the log'}"
+    return (
+        f"the Spark job ended with code {code} and no answer; {tail or 'its output is in the log'}"
+    )
 
 
 def _environment() -> dict[str, str]:

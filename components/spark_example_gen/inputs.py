@@ -91,7 +91,11 @@ def find_inputs(base: str, sources: Mapping[str, FileSource], wanted: SpanRange)
             missing=source.missing_spans,
         )
         if not spans:
-            spans, version, primary_hourly = tuple(sorted(found.files)), found.version, pattern.hourly
+            spans, version, primary_hourly = (
+                tuple(sorted(found.files)),
+                found.version,
+                pattern.hourly,
+            )
             # A secondary source follows the primary one, not its own newest span.
             wanted = SpanRange(wanted.length, found.last) if pattern.has_spans else wanted
         files[name] = [_checksummed(path) for path in found.paths()]

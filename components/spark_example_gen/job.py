@@ -116,9 +116,7 @@ def _defaults(master: str) -> dict[str, str]:
     return conf
 
 
-def _read_sources(
-    spark: SparkSession, request: JobRequest, primary: str
-) -> dict[str, SourceRows]:
+def _read_sources(spark: SparkSession, request: JobRequest, primary: str) -> dict[str, SourceRows]:
     sources = {}
     for name, fields in request.sources.items():
         files = request.files[name]
@@ -166,7 +164,9 @@ def _complete(
     report: publish.TaskReport,
     primary: str,
 ) -> dict[str, Any]:
-    described = [{**entry, "rows_read": sources[entry["name"]].read} for entry in manifest["sources"]]
+    described = [
+        {**entry, "rows_read": sources[entry["name"]].read} for entry in manifest["sources"]
+    ]
     rows = {
         "read": sources[primary].read,
         "splits": report.split_rows(),
@@ -201,7 +201,7 @@ def main(request_path: str) -> int:
     path = Path(request_path)
     request = JobRequest(**json.loads(path.read_text("utf-8")))
     try:
-        answer = {"manifest": run(request)}
+        answer: dict[str, Any] = {"manifest": run(request)}
     except Exception as error:
         traceback.print_exc()
         answer = {"error": explain(error)}

@@ -48,9 +48,13 @@ class TaskReport:
             else:
                 dropped[row.name] += row.rows
         return cls(
-            files={split: sorted(entries, key=lambda e: e["file"]) for split, entries in files.items()},
+            files={
+                split: sorted(entries, key=lambda e: e["file"]) for split, entries in files.items()
+            },
             quarantine_files=tuple(sorted(quarantine_files)),
-            quarantined={source: dict(sorted(n.items())) for source, n in sorted(quarantined.items())},
+            quarantined={
+                source: dict(sorted(n.items())) for source, n in sorted(quarantined.items())
+            },
             dropped=dict(sorted(dropped.items())),
         )
 

@@ -43,7 +43,9 @@ class EtlContext:
 def divide(rows: DataFrame, reason: Column) -> tuple[DataFrame, DataFrame]:
     """Splits into rows where `reason` is null, and the others with the reason in REASON."""
     judged = rows.withColumn(REASON, reason)
-    return judged.where(F.col(REASON).isNull()).drop(REASON), judged.where(F.col(REASON).isNotNull())
+    return judged.where(F.col(REASON).isNull()).drop(REASON), judged.where(
+        F.col(REASON).isNotNull()
+    )
 
 
 def quarantined(refused: DataFrame, source: str | None = None) -> DataFrame:

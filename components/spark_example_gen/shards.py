@@ -11,7 +11,7 @@ import json
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,7 +40,7 @@ EXAMPLES, QUARANTINE, DROP = "examples", "quarantine", "dropped"
 
 def shard_writer(
     staging: str, splits: HashSplits, primary: str
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for `DataFrame.mapInArrow`.
 
     Args:
@@ -49,7 +49,7 @@ def shard_writer(
       primary: name of the primary source, for rows that do not name theirs.
     """
 
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         task = TaskContext.get()
         assert task is not None
         attempt = f"{task.partitionId():05d}-{task.taskAttemptId()}"
@@ -137,7 +137,7 @@ class _TaskWriter:
         file = self._quarantine.path.name if self._quarantine else None
         report += [(QUARANTINE, name, file, n, 0, 0) for name, n in self._quarantined.items()]
         report += [(DROP, reason, None, n, 0, 0) for reason, n in self._dropped.items()]
-        columns = list(zip(*report, strict=True)) or [[]] * 6
+        columns = list(zip(*report, strict=True)) or [()] * 6
         types = [pa.string(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64()]
         fields = [field.split()[0] for field in REPORT_SCHEMA.split(", ")]
         return pa.RecordBatch.from_arrays(
@@ -191,7 +191,7 @@ class JsonLinesShard:
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = gzip.open(path, "wt", encoding="utf-8", compresslevel=1)
+        self._file = gzip.open(path, "wt", encoding="utf-8", compresslevel=1)  # noqa: SIM115
 
     def write(self, row: dict[str, Any]) -> None:
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")

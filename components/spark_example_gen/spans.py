@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from components.errors import ComponentError
@@ -28,7 +29,9 @@ class SpanRange:
 
     def __post_init__(self) -> None:
         if self.length < 1:
-            raise ComponentError(f"a window of {self.length} spans holds nothing; ask for 1 or more")
+            raise ComponentError(
+                f"a window of {self.length} spans holds nothing; ask for 1 or more"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +115,9 @@ class SpanPattern:
             if hour > 23:
                 raise ValueError(f"hour {hour}")
         except ValueError as error:
-            raise ComponentError(f"'{path}' holds no date ({error}); rename or remove it") from error
+            raise ComponentError(
+                f"'{path}' holds no date ({error}); rename or remove it"
+            ) from error
         days = (day - dt.date(1970, 1, 1)).days
         return (days * 24 + hour if self.hourly else days), version
 
@@ -122,7 +127,9 @@ class SpanPattern:
             return f"span {span}"
         hours = span if self.hourly else span * 24
         moment = dt.datetime(1970, 1, 1) + dt.timedelta(hours=hours)
-        return f"span {span} ({moment:%Y-%m-%dT%H})" if self.hourly else f"span {span} ({moment:%F})"
+        return (
+            f"span {span} ({moment:%Y-%m-%dT%H})" if self.hourly else f"span {span} ({moment:%F})"
+        )
 
 
 def resolve(
@@ -162,7 +169,7 @@ def resolve(
 
 
 def _missing_message(
-    source: str, pattern: SpanPattern, holes: list[int], found: dict[int, object]
+    source: str, pattern: SpanPattern, holes: list[int], found: Iterable[int]
 ) -> str:
     named = ", ".join(pattern.describe(span) for span in holes[:3])
     more = f" and {len(holes) - 3} more" if len(holes) > 3 else ""

@@ -21,9 +21,13 @@ class EtlParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    attribution_minutes: float = Field(30, gt=0, description="a click later than this counts for nothing")
+    attribution_minutes: float = Field(
+        30, gt=0, description="a click later than this counts for nothing"
+    )
     max_position: int = Field(100, ge=1)
-    bot_impressions: int = Field(100, ge=2, description="a session with more of them within bot_seconds is no person")
+    bot_impressions: int = Field(
+        100, ge=2, description="a session with more of them within bot_seconds is no person"
+    )
     bot_seconds: float = Field(60, gt=0)
     smoothing_prior: float = Field(0.1, ge=0, le=1)
     smoothing_strength: float = Field(20, gt=0)
@@ -67,9 +71,7 @@ def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFr
     return judged.withColumn("_bot", F.max("_fast").over(session)).drop("_fast")
 
 
-def attributed(
-    impressions: DataFrame, clicks: DataFrame, parameters: EtlParameters
-) -> DataFrame:
+def attributed(impressions: DataFrame, clicks: DataFrame, parameters: EtlParameters) -> DataFrame:
     """Adds `click_ms`, the first click within the attribution window, and the label."""
     window_ms = int(parameters.attribution_minutes * 60_000)
     known = clicks.select("impression_id", F.col("timestamp_ms").alias("click_ms")).dropna()
@@ -169,7 +171,7 @@ def build_examples(
     smoothing = Smoothing(parameters.smoothing_prior, parameters.smoothing_strength)
     counted = add_window_features(described, "click_ms", features.WINDOW_FEATURES, smoothing)
 
-    raw = [column for column in sources["impressions"].columns]
+    raw = list(sources["impressions"].columns)
     outcomes = (
         quarantined(impossible),
         quarantined(refused.select(*raw, "_reason")),

@@ -1,4 +1,4 @@
-"""The one list of features: etl.py makes them, preprocessing.py and model.py take them from here."""
+"""The one list of features: etl.py makes them, preprocessing.py and model.py take them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def blessing(number: int, of: int, blessed: int = 1) -> standard_artifacts.Model
 
 def baseline(candidate: int, models: list[int], blessings: list) -> tuple[list[int], list[int]]:
     result = BaselineModelStrategy().resolve_artifacts(
-        None,
+        None,  # type: ignore[arg-type] # it asks the store nothing
         {
             "candidate": [model(candidate)],
             "model": [model(n) for n in models],

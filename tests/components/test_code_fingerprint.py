@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """shop/etl.py uses shop/rates.py (relative) and tools.py; shop/model.py is unrelated."""
     folder = tmp_path / "shop"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "etl.py").write_text(
-        "import json\nfrom shop import names\nfrom .rates import rate\nfrom shop.deep.end import x\n"
+        "import json\nfrom shop import names\nfrom .rates import rate\n"
+        "from shop.deep.end import x\n"
     )
     (folder / "rates.py").write_text("import pyspark\ndef rate(): ...\n")
     (folder / "names.py").write_text("")

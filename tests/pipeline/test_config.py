@@ -67,5 +67,5 @@ def test_files_that_are_no_config(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_no_such_file() -> None:
-    with pytest.raises(ConfigError, match="there is no config nowhere.yaml"):
+    with pytest.raises(ConfigError, match=r"there is no config nowhere\.yaml"):
         load_config("nowhere.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -37,9 +38,9 @@ def impression(number: str, **changes: Any) -> tuple:
 
 @pytest.fixture
 def build(spark: SparkSession):
-    """Runs the whole ETL over impressions and clicks; returns rows by impression id, and refusals."""
+    """Runs the whole ETL; returns rows by impression id, and the reasons of the others."""
 
-    def run(impressions: list[tuple], clicks: list[tuple] = (), **parameters: Any):
+    def run(impressions: list[tuple], clicks: Sequence[tuple] = (), **parameters: Any):
         sources: dict[str, DataFrame] = {
             "impressions": spark.createDataFrame(impressions, IMPRESSIONS),
             "clicks": spark.createDataFrame(
@@ -85,7 +86,7 @@ def test_a_click_within_the_window_is_the_label(build) -> None:
     }
 
 
-REFUSALS = [
+REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"impression_id": None}, "missing_impression_id"),
     ({"user_id": None}, "missing_user_id"),
     ({"item_id": None}, "missing_item_id"),
@@ -106,15 +107,15 @@ def test_what_cannot_be_true_is_refused_with_a_reason(build) -> None:
 
 
 def test_repeated_impressions_count_once(build) -> None:
-    rows, refused = build([impression("a"), impression("a"), impression("a", timestamp_ms=NOON + 9)])
+    rows, refused = build(
+        [impression("a"), impression("a"), impression("a", timestamp_ms=NOON + 9)]
+    )
     assert rows["a"]["timestamp_ms"] == NOON
     assert refused == ["duplicate", "duplicate"]
 
 
 def test_a_session_faster_than_a_person_is_refused_whole(build) -> None:
-    burst = [
-        impression(f"b{n}", session_id="bot", timestamp_ms=NOON + 100 * n) for n in range(12)
-    ]
+    burst = [impression(f"b{n}", session_id="bot", timestamp_ms=NOON + 100 * n) for n in range(12)]
     calm = [
         impression(f"p{n}", session_id="person", timestamp_ms=NOON + MINUTE * n) for n in range(12)
     ]

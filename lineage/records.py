@@ -1,0 +1,197 @@
+"""What ML Metadata remembers, as plain frozen records: runs, executions, artifacts.
+
+TFX writes a run as a context of type `pipeline_run`, a component as a context of type `node` named
+"<pipeline>.<node>", and ties every execution to both. An event ties an execution to an artifact
+it read or wrote, under a key such as `examples`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from google.protobuf import json_format
+from ml_metadata.proto import metadata_store_pb2
+
+State = Literal["complete", "cached", "failed", "running", "canceled"]
+
+_EXECUTION = metadata_store_pb2.Execution
+_EVENT = metadata_store_pb2.Event
+_STATES: dict[int, State] = {
+    _EXECUTION.UNKNOWN: "running",
+    _EXECUTION.NEW: "running",
+    _EXECUTION.RUNNING: "running",
+    _EXECUTION.COMPLETE: "complete",
+    _EXECUTION.CACHED: "cached",
+    _EXECUTION.FAILED: "failed",
+    _EXECUTION.CANCELED: "canceled",
+}
+# A resolver's output (INTERNAL_OUTPUT) is what it picked, not what it made; a PENDING_OUTPUT may
+# never come to be. Neither is an output here.
+INPUT_EVENTS = frozenset({_EVENT.INPUT, _EVENT.DECLARED_INPUT})
+OUTPUT_EVENTS = frozenset({_EVENT.OUTPUT, _EVENT.DECLARED_OUTPUT})
+RESOLVED_EVENTS = frozenset({_EVENT.INTERNAL_OUTPUT})
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """One component in one run.
+
+    Attributes:
+      id: in the store.
+      component: node id in the pipeline, e.g. 'Trainer'; '' where the store has none.
+      type: Python path of the component's class.
+      state: how it ended; 'running' also when its process died without a word.
+      started: UTC.
+      seconds: from its creation to its last change in the store.
+      properties: its parameters (execution properties).
+      inputs: key -> ids of artifacts it read.
+      outputs: key -> ids of artifacts it made, or took from the cache if `state` is 'cached'.
+      resolved: key -> ids of artifacts a Resolver picked; it made none of them.
+      run_id: '' for an execution outside of any run.
+    """
+
+    id: int
+    component: str
+    type: str
+    state: State
+    started: dt.datetime
+    seconds: float
+    properties: dict[str, Any]
+    inputs: dict[str, tuple[int, ...]]
+    outputs: dict[str, tuple[int, ...]]
+    resolved: dict[str, tuple[int, ...]]
+    run_id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """Something a component made. `created` is UTC, `state` e.g. 'live'."""
+
+    id: int
+    type: str
+    uri: str
+    name: str
+    state: str
+    created: dt.datetime
+    properties: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a pipeline; `components` in the order they started. `started` is UTC."""
+
+    run_id: str
+    pipeline: str
+    started: dt.datetime
+    components: tuple[Execution, ...]
+
+    @property
+    def state(self) -> State:
+        """Failed if a component failed, else running if one still runs, else how the run ended."""
+        states = {execution.state for execution in self.components}
+        for state in ("failed", "canceled", "running"):
+            if state in states:
+                return state  # type: ignore[return-value]
+        return "cached" if states == {"cached"} else "complete"
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the run to the last change of any component."""
+        ends = [e.started.timestamp() + e.seconds for e in self.components]
+        return max(ends, default=self.started.timestamp()) - self.started.timestamp()
+
+
+def execution_record(
+    proto: metadata_store_pb2.Execution,
+    component: str,
+    run_id: str,
+    events: Iterable[metadata_store_pb2.Event],
+) -> Execution:
+    """A record of an execution and its own events."""
+    events = list(events)
+    milliseconds = proto.last_update_time_since_epoch - proto.create_time_since_epoch
+    return Execution(
+        id=proto.id,
+        component=component,
+        type=proto.type,
+        state=_STATES.get(proto.last_known_state, "running"),
+        started=utc(proto.create_time_since_epoch),
+        seconds=max(milliseconds, 0) / 1000,
+        properties=_properties(proto),
+        inputs=_by_key(events, INPUT_EVENTS),
+        outputs=_by_key(events, OUTPUT_EVENTS),
+        resolved=_by_key(events, RESOLVED_EVENTS),
+        run_id=run_id,
+    )
+
+
+def artifact_record(proto: metadata_store_pb2.Artifact) -> Artifact:
+    return Artifact(
+        id=proto.id,
+        type=proto.type,
+        uri=proto.uri,
+        name=proto.name or _text(proto.custom_properties, "name"),
+        state=metadata_store_pb2.Artifact.State.Name(proto.state).lower(),
+        created=utc(proto.create_time_since_epoch),
+        properties=_properties(proto),
+    )
+
+
+def event_key(event: metadata_store_pb2.Event) -> str:
+    """The input or output key, e.g. 'examples'; '' if the event has none."""
+    return next((step.key for step in event.path.steps if step.HasField("key")), "")
+
+
+def utc(milliseconds: int) -> dt.datetime:
+    """Milliseconds since the epoch, as the store keeps times."""
+    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.timezone.utc)
+
+
+def _by_key(
+    events: Iterable[metadata_store_pb2.Event], kinds: frozenset[int]
+) -> dict[str, tuple[int, ...]]:
+    found: dict[str, list[tuple[int, int]]] = {}
+    for event in events:
+        if event.type in kinds:
+            index = next((s.index for s in event.path.steps if s.HasField("index")), 0)
+            found.setdefault(event_key(event), []).append((index, event.artifact_id))
+    return {
+        key: tuple(dict.fromkeys(artifact for _, artifact in sorted(found[key])))
+        for key in sorted(found)
+    }
+
+
+def _properties(
+    proto: metadata_store_pb2.Execution | metadata_store_pb2.Artifact,
+) -> dict[str, Any]:
+    """Declared and custom properties in one; the custom one wins, as in TFX's own accessors."""
+    merged = {**proto.properties, **proto.custom_properties}
+    return {name: _plain(merged[name]) for name in sorted(merged)}
+
+
+def _text(properties: Mapping[str, metadata_store_pb2.Value], name: str) -> str:
+    return properties[name].string_value if name in properties else ""
+
+
+def _plain(value: metadata_store_pb2.Value) -> Any:
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    if kind == "struct_value":
+        struct = json_format.MessageToDict(value.struct_value)
+        # TFX keeps a JSON value that is no struct under this one field, as text.
+        return _parsed(struct["__value__"]) if set(struct) == {"__value__"} else struct
+    if kind == "proto_value":
+        return value.proto_value.type_url
+    return getattr(value, kind)
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text

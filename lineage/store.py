@@ -1,0 +1,281 @@
+"""A read-only view of an ML Metadata store, in batches: no call per item.
+
+    store = LineageStore.sqlite("runs/ctr/metadata.sqlite")
+    for execution in store.run("latest").components:
+        print(execution.component, execution.state, execution.seconds)
+
+Works with ML Metadata 1.16 and 1.21: the latter has no `filter_query`, so nothing here uses it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_metadata import errors, metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from lineage.records import Artifact, Execution, Run, artifact_record, execution_record, utc
+
+__all__ = ["Artifact", "Execution", "LineageError", "LineageStore", "Run"]
+
+_LOCK_SECONDS = 3  # how long to wait for a writer of a SQLite file
+_NODE_DEPTHS = (100, 1000, None)  # executions a node, newest first; None: all
+
+
+class LineageError(Exception):
+    """One line for a person: what is wrong, and the next step."""
+
+
+class LineageStore:
+    """Reads runs, executions and artifacts. What it returns is as of the call that returned it."""
+
+    def __init__(self, store: metadata_store.MetadataStore, name: str) -> None:
+        """Args:
+          store: open ML Metadata store.
+          name: for error messages, e.g. the file.
+
+        Raises:
+          LineageError: the store has no run.
+        """
+        self._store = store
+        self.name = name
+        self._nodes: dict[int, tuple[str, str]] = {}  # execution id -> (pipeline, component)
+        if not self._run_contexts():
+            raise LineageError(
+                f"{name} has no pipeline run yet; run the pipeline first: "
+                "python local_runner.py --config pipeline/configs/ctr.yaml"
+            )
+
+    @classmethod
+    def sqlite(cls, path: str | Path) -> LineageStore:
+        """Opens a store's SQLite file, read only.
+
+        Not for the process that writes the store: use `from_connection_config` there.
+
+        Raises:
+          LineageError: the file is missing, no SQLite file, locked, or has no run.
+        """
+        path = Path(path)
+        _check_sqlite(path)
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(path)
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+        return cls._open(config, str(path))
+
+    @classmethod
+    def from_connection_config(
+        cls,
+        config: metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig,
+    ) -> LineageStore:
+        """Opens any store ML Metadata can connect to.
+
+        Raises:
+          LineageError: no connection, or no run.
+        """
+        return cls._open(config, _name(config))
+
+    @classmethod
+    def _open(cls, config: Any, name: str) -> LineageStore:
+        with _explained(name):
+            store = metadata_store.MetadataStore(config)
+        return cls(store, name)
+
+    def runs(self, limit: int | None = None) -> list[Run]:
+        """Runs, newest first; the newest `limit` of them if given."""
+        return self._read_runs(self._run_contexts()[:limit])
+
+    def run(self, run_id: str) -> Run:
+        """Args: the run's id, or 'latest'. Raises LineageError if there is none of that id."""
+        contexts = self._run_contexts()
+        found = contexts[:1] if run_id == "latest" else [c for c in contexts if c.name == run_id]
+        if not found:
+            newest = ", ".join(c.name for c in contexts[:3])
+            raise LineageError(
+                f"no run '{run_id}' in {self.name}; the newest are {newest}; "
+                "list them with: python -m lineage list"
+            )
+        return self._read_runs(found)[0]
+
+    def artifact(self, artifact_id: int) -> Artifact:
+        """Raises LineageError if there is none of that id."""
+        return self._one("artifact", artifact_id, self.artifacts([artifact_id]))
+
+    def artifacts(self, artifact_ids: Iterable[int]) -> dict[int, Artifact]:
+        """Artifacts by id; ids that are unknown are left out."""
+        ids = sorted(set(artifact_ids))
+        found = self._ask("get_artifacts_by_id", ids) if ids else []
+        return {proto.id: artifact_record(proto) for proto in found}
+
+    def artifacts_of_type(self, type_name: str) -> list[Artifact]:
+        """All artifacts of a type, newest first; none if the store does not know the type."""
+        found = map(artifact_record, self._ask("get_artifacts_by_type", type_name))
+        return sorted(found, key=lambda a: (a.created, a.id), reverse=True)
+
+    def execution(self, execution_id: int) -> Execution:
+        """Raises LineageError if there is none of that id."""
+        return self._one("execution", execution_id, self.executions([execution_id]))
+
+    def executions(self, execution_ids: Iterable[int]) -> dict[int, Execution]:
+        """Executions by id; ids that are unknown are left out."""
+        ids = sorted(set(execution_ids))
+        protos = self._ask("get_executions_by_id", ids) if ids else []
+        return self._records(protos, self._runs_of(protos))
+
+    def events_of_executions(self, ids: Collection[int]) -> list[metadata_store_pb2.Event]:
+        """All events of these executions, in one call."""
+        return self._ask("get_events_by_execution_ids", sorted(ids)) if ids else []
+
+    def events_of_artifacts(self, ids: Collection[int]) -> list[metadata_store_pb2.Event]:
+        """All events of these artifacts, in one call."""
+        return self._ask("get_events_by_artifact_ids", sorted(ids)) if ids else []
+
+    def _one(self, kind: str, identifier: int, found: dict[int, Any]) -> Any:
+        if identifier not in found:
+            raise LineageError(
+                f"no {kind} {identifier} in {self.name}; "
+                "see the ids with: python -m lineage show latest"
+            )
+        return found[identifier]
+
+    def _run_contexts(self) -> list[metadata_store_pb2.Context]:
+        """Runs, newest first."""
+        contexts = self._ask("get_contexts_by_type", "pipeline_run")
+        return sorted(contexts, key=lambda c: (c.create_time_since_epoch, c.id), reverse=True)
+
+    def _read_runs(self, contexts: list[metadata_store_pb2.Context]) -> list[Run]:
+        members = {c.id: self._ask("get_executions_by_context", c.id) for c in contexts}
+        run_ids = {proto.id: c.name for c in contexts for proto in members[c.id]}
+        protos = {proto.id: proto for c in contexts for proto in members[c.id]}
+        records = self._records(protos.values(), run_ids)
+        runs = []
+        for context in contexts:
+            ids = sorted(proto.id for proto in members[context.id])
+            pipeline = next((self._nodes[i][0] for i in ids if self._nodes[i][0]), "")
+            started = utc(context.create_time_since_epoch)
+            runs.append(Run(context.name, pipeline, started, tuple(records[i] for i in ids)))
+        return runs
+
+    def _records(
+        self, protos: Collection[metadata_store_pb2.Execution], run_ids: dict[int, str]
+    ) -> dict[int, Execution]:
+        ids = [proto.id for proto in protos]
+        events: dict[int, list[metadata_store_pb2.Event]] = {i: [] for i in ids}
+        for event in self.events_of_executions(ids):
+            events[event.execution_id].append(event)
+        self._learn_nodes(ids)
+        return {
+            p.id: execution_record(p, self._nodes[p.id][1], run_ids.get(p.id, ""), events[p.id])
+            for p in protos
+        }
+
+    def _runs_of(self, protos: Collection[metadata_store_pb2.Execution]) -> dict[int, str]:
+        """Execution id -> run id, where there is one.
+
+        The store cannot be asked this for many executions at once, and asking for each is slow. But
+        an execution's run is nearly always the last one that had started before it, so we ask runs
+        for their executions, backwards from there: mostly one call a run.
+        """
+        contexts = self._run_contexts()[::-1]
+        starts = [c.create_time_since_epoch for c in contexts]
+        found: dict[int, str] = {}
+        seen: set[int] = set()
+        for proto in sorted(protos, key=lambda p: p.id, reverse=True):
+            last = bisect.bisect_right(starts, proto.create_time_since_epoch)
+            for context in reversed(contexts[:last]):
+                if proto.id in found:
+                    break
+                if context.id not in seen:
+                    seen.add(context.id)
+                    for member in self._ask("get_executions_by_context", context.id):
+                        found.setdefault(member.id, context.name)
+        return found
+
+    def _learn_nodes(self, execution_ids: Collection[int]) -> None:
+        """Finds pipeline and component of executions: some calls a node, not one an execution."""
+        missing = set(execution_ids) - self._nodes.keys()
+        if not missing:
+            return
+        pipelines = [c.name for c in self._ask("get_contexts_by_type", "pipeline")]
+        nodes = self._ask("get_contexts_by_type", "node")
+        for depth in _NODE_DEPTHS:
+            options = metadata_store.ListOptions(
+                limit=depth, order_by=metadata_store.OrderByField.ID, is_asc=False
+            )
+            for node in nodes:
+                name = _split_node(node.name, pipelines)
+                for member in self._ask("get_executions_by_context", node.id, options):
+                    self._nodes[member.id] = name
+            if missing <= self._nodes.keys():
+                return
+        for execution_id in missing - self._nodes.keys():
+            self._nodes[execution_id] = ("", "")  # not written by TFX
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        with _explained(self.name):
+            return getattr(self._store, method)(*arguments)
+
+
+def _split_node(name: str, pipelines: Iterable[str]) -> tuple[str, str]:
+    """'my.pipeline.Trainer' -> ('my.pipeline', 'Trainer'); pipelines' names may have dots."""
+    owners = [pipeline for pipeline in pipelines if name.startswith(f"{pipeline}.")]
+    pipeline = max(owners, key=len, default=name.rpartition(".")[0])
+    return pipeline, name[len(pipeline) :].lstrip(".")
+
+
+def _name(config: Any) -> str:
+    if isinstance(config, metadata_store_pb2.MetadataStoreClientConfig):
+        return f"{config.host}:{config.port}"
+    kind = config.WhichOneof("config")
+    if kind == "sqlite":
+        return config.sqlite.filename_uri
+    if kind == "mysql":
+        return f"mysql://{config.mysql.host}:{config.mysql.port}/{config.mysql.database}"
+    return "the metadata store"
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """ML Metadata's errors (RuntimeError on connecting, StatusError later) as one line."""
+    try:
+        yield
+    except (RuntimeError, errors.StatusError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if "locked" in reason:
+            raise LineageError(_locked(name)) from error
+        raise LineageError(
+            f"cannot read the metadata store {name}: {reason}; check that it is reachable and whole"
+        ) from error
+
+
+def _locked(name: str) -> str:
+    return f"{name} is locked by another process; wait until it has written, then try again"
+
+
+def _check_sqlite(path: Path) -> None:
+    """What ML Metadata would explain badly, or only after half a minute, is found here."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise LineageError(f"{path} {what}; give the store's file, e.g. runs/ctr/metadata.sqlite")
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            raise LineageError(f"{path} is empty; run the pipeline first, or give another store")
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS)) as file:
+            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise LineageError(_locked(str(path))) from error
+        raise LineageError(
+            f"cannot read {path}: {error}; give the store's file, e.g. runs/ctr/metadata.sqlite"
+        ) from error
+    if "MLMDEnv" not in tables:
+        raise LineageError(
+            f"{path} is a SQLite file but no ML Metadata store; give the store's file, "
+            "e.g. runs/ctr/metadata.sqlite"
+        )
