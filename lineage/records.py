@@ -91,12 +91,10 @@ class Run:
 
     @property
     def state(self) -> State:
-        """Failed if a component failed, else running if one still runs, else how the run ended."""
-        states = {execution.state for execution in self.components}
-        for state in ("failed", "canceled", "running"):
-            if state in states:
-                return state  # type: ignore[return-value]
-        return "cached" if states == {"cached"} else "complete"
+        """Of the last try of each component: failed if one failed, running if one still runs."""
+        states = {e.state for e in {e.component or e.id: e for e in self.components}.values()}
+        order: tuple[State, ...] = ("failed", "canceled", "running")
+        return next((state for state in order if state in states), "complete")
 
     @property
     def seconds(self) -> float:
@@ -118,7 +116,7 @@ def execution_record(
         id=proto.id,
         component=component,
         type=proto.type,
-        state=_STATES.get(proto.last_known_state, "running"),
+        state=state_of(proto),
         started=utc(proto.create_time_since_epoch),
         seconds=max(milliseconds, 0) / 1000,
         properties=_properties(proto),
@@ -127,6 +125,10 @@ def execution_record(
         resolved=_by_key(events, RESOLVED_EVENTS),
         run_id=run_id,
     )
+
+
+def state_of(proto: metadata_store_pb2.Execution) -> State:
+    return _STATES.get(proto.last_known_state, "running")
 
 
 def artifact_record(proto: metadata_store_pb2.Artifact) -> Artifact:

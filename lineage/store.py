@@ -19,12 +19,22 @@ from typing import Any
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from lineage.records import Artifact, Execution, Run, artifact_record, execution_record, utc
+from lineage.records import (
+    Artifact,
+    Execution,
+    Run,
+    State,
+    artifact_record,
+    execution_record,
+    state_of,
+    utc,
+)
 
 __all__ = ["Artifact", "Execution", "LineageError", "LineageStore", "Run"]
 
 _LOCK_SECONDS = 3  # how long to wait for a writer of a SQLite file
-_NODE_DEPTHS = (100, 1000, None)  # executions a node, newest first; None: all
+_NEWEST = 100  # executions of a node that one call brings
+_FEW = 50  # so many single calls are quicker than reading all executions of all nodes
 
 
 class LineageError(Exception):
@@ -126,6 +136,11 @@ class LineageStore:
         protos = self._ask("get_executions_by_id", ids) if ids else []
         return self._records(protos, self._runs_of(protos))
 
+    def states(self, execution_ids: Collection[int]) -> dict[int, State]:
+        """How these executions ended; cheaper than `executions`."""
+        protos = self._ask("get_executions_by_id", sorted(execution_ids)) if execution_ids else []
+        return {proto.id: state_of(proto) for proto in protos}
+
     def events_of_executions(self, ids: Collection[int]) -> list[metadata_store_pb2.Event]:
         """All events of these executions, in one call."""
         return self._ask("get_events_by_execution_ids", sorted(ids)) if ids else []
@@ -196,24 +211,39 @@ class LineageStore:
         return found
 
     def _learn_nodes(self, execution_ids: Collection[int]) -> None:
-        """Finds pipeline and component of executions: some calls a node, not one an execution."""
-        missing = set(execution_ids) - self._nodes.keys()
-        if not missing:
+        """Finds pipeline and component of executions: one call a node, for the newest of each.
+
+        What is older is asked for one by one if it is little, else all nodes are read to the end.
+        """
+        if not set(execution_ids) - self._nodes.keys():
             return
         pipelines = [c.name for c in self._ask("get_contexts_by_type", "pipeline")]
         nodes = self._ask("get_contexts_by_type", "node")
-        for depth in _NODE_DEPTHS:
-            options = metadata_store.ListOptions(
-                limit=depth, order_by=metadata_store.OrderByField.ID, is_asc=False
-            )
-            for node in nodes:
-                name = _split_node(node.name, pipelines)
-                for member in self._ask("get_executions_by_context", node.id, options):
-                    self._nodes[member.id] = name
-            if missing <= self._nodes.keys():
-                return
+        self._read_nodes(nodes, pipelines, _NEWEST)
+        missing = set(execution_ids) - self._nodes.keys()
+        if len(missing) > _FEW:
+            self._read_nodes(nodes, pipelines, None)
+        else:
+            for execution_id in missing:
+                for context in self._ask("get_contexts_by_execution", execution_id):
+                    if context.type == "node":
+                        self._nodes[execution_id] = _split_node(context.name, pipelines)
         for execution_id in missing - self._nodes.keys():
             self._nodes[execution_id] = ("", "")  # not written by TFX
+
+    def _read_nodes(
+        self,
+        nodes: Iterable[metadata_store_pb2.Context],
+        pipelines: Collection[str],
+        limit: int | None,
+    ) -> None:
+        options = metadata_store.ListOptions(
+            limit=limit, order_by=metadata_store.OrderByField.ID, is_asc=False
+        )
+        for node in nodes:
+            name = _split_node(node.name, pipelines)
+            for member in self._ask("get_executions_by_context", node.id, options):
+                self._nodes[member.id] = name
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         with _explained(self.name):

@@ -1,0 +1,244 @@
+"""The data behind a model: its rows accounted for, its source files, and what was refused.
+
+SparkExampleGen keeps the counts as properties of its Examples artifact, and everything down to the
+checksum of each source file in `manifest.json` at the artifact's URI. The properties are always
+there; the manifest goes when the artifact's folder is cleaned up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lineage.records import Artifact, Execution
+
+MANIFEST = "manifest.json"
+_ROWS = "rows_"
+_NO_SPLITS = ("read", "quarantined", "dropped")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFile:
+    """`path` is relative to the data set's `input_base`; `bytes` is the size, `crc32c` is hex."""
+
+    path: str
+    bytes: int
+    crc32c: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A source of the ETL. `rows_read` and `files` come from the manifest: None and () without."""
+
+    name: str
+    format: str
+    pattern: str
+    rows_read: int | None
+    files: tuple[SourceFile, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+
+@dataclasses.dataclass(frozen=True)
+class Accounts:
+    """Where every row went: read = splits + quarantined + dropped.
+
+    Attributes:
+      read: rows read from the primary source.
+      splits: split -> examples.
+      quarantined: rows of the primary source that were refused.
+      dropped: rows the ETL left out on purpose, such as duplicates.
+      adds_up: whether both sides are the same number.
+      exact: whether they must be; not with an ETL that aggregates (row_accounting: off).
+      differs: where the manifest disagrees with these numbers, a line each; empty if nowhere, or
+        if there is no manifest.
+    """
+
+    read: int
+    splits: dict[str, int]
+    quarantined: int
+    dropped: int
+    adds_up: bool
+    exact: bool
+    differs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """An Examples artifact that came from outside the pipeline.
+
+    Attributes:
+      examples: the artifact.
+      run_id: of the run that made it.
+      span: the last span in it; None if it has none.
+      spans: first and last span, e.g. '474792-474839'.
+      input_fingerprint: of the files that were read.
+      etl: dotted path of the ETL function.
+      etl_code_sha256: of the ETL's source code.
+      accounts: None if no rows were counted (an ExampleGen other than SparkExampleGen).
+      quarantined_reasons: source -> reason -> rows.
+      dropped_reasons: reason -> rows.
+      quarantine: the artifact with the refused rows.
+      statistics: ExampleStatistics of these examples, newest first.
+      manifest: its path or URI.
+      manifest_problem: why it could not be read; None if it could.
+      input_base: folder that the source files are relative to.
+      sources: the primary one first.
+    """
+
+    examples: Artifact
+    run_id: str
+    span: int | None
+    spans: str | None
+    input_fingerprint: str | None
+    etl: str | None
+    etl_code_sha256: str | None
+    accounts: Accounts | None
+    quarantined_reasons: dict[str, dict[str, int]]
+    dropped_reasons: dict[str, int]
+    quarantine: Artifact | None
+    statistics: tuple[Artifact, ...]
+    manifest: str
+    manifest_problem: str | None
+    input_base: str | None
+    sources: tuple[Source, ...]
+
+
+def read_dataset(
+    examples: Artifact,
+    maker: Execution | None,
+    quarantine: Artifact | None = None,
+    statistics: tuple[Artifact, ...] = (),
+) -> Dataset:
+    """Puts together what the store and the manifest, if it is still there, know of examples."""
+    properties = examples.properties
+    parameters = maker.properties if maker else {}
+    location, manifest, problem = _read_manifest(examples)
+    return Dataset(
+        examples=examples,
+        run_id=maker.run_id if maker else "",
+        span=properties.get("span"),
+        spans=properties.get("spans"),
+        input_fingerprint=properties.get("input_fingerprint"),
+        etl=properties.get("etl"),
+        etl_code_sha256=properties.get("etl_code_sha256"),
+        accounts=_accounts(properties, parameters, manifest),
+        quarantined_reasons=_json(properties.get("quarantined_reasons"), {}),
+        dropped_reasons=_json(properties.get("dropped_reasons"), {}),
+        quarantine=quarantine,
+        statistics=statistics,
+        manifest=location,
+        manifest_problem=problem,
+        input_base=manifest.get("input_base") or parameters.get("input_base"),
+        sources=_sources(manifest, parameters),
+    )
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a URI on a mounted file system; None for any other."""
+    if uri.startswith("file://"):
+        return Path(uri[len("file://") :])
+    return None if "://" in uri else Path(uri)
+
+
+def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]:
+    """Location, content ({} if unreadable), and what is wrong with it."""
+    name = examples.properties.get("manifest", MANIFEST)
+    location = f"{examples.uri.rstrip('/')}/{name}"
+    path = local_path(location)
+    if path is None:
+        return location, {}, "not on this machine"
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return location, {}, "gone from disk"
+    except OSError as error:
+        return location, {}, f"cannot be read: {error.strerror}"
+    except ValueError:
+        return location, {}, "is no JSON"
+    if not isinstance(content, dict):
+        return location, {}, "is no manifest"
+    return location, content, None
+
+
+def _accounts(
+    properties: Mapping[str, Any], parameters: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> Accounts | None:
+    counts = {
+        name[len(_ROWS) :]: value
+        for name, value in properties.items()
+        if name.startswith(_ROWS) and isinstance(value, int)
+    }
+    if "read" not in counts:
+        return None
+    names = sorted(counts.keys() - set(_NO_SPLITS), key=lambda name: (name != "train", name))
+    splits = {name: counts[name] for name in names}
+    quarantined, dropped = counts.get("quarantined", 0), counts.get("dropped", 0)
+    return Accounts(
+        read=counts["read"],
+        splits=splits,
+        quarantined=quarantined,
+        dropped=dropped,
+        adds_up=counts["read"] == sum(splits.values()) + quarantined + dropped,
+        exact=parameters.get("row_accounting", "exact") == "exact",
+        differs=tuple(_differences(counts, properties, manifest)) if manifest else (),
+    )
+
+
+def _differences(
+    counts: Mapping[str, int], properties: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> list[str]:
+    """What the manifest says otherwise than the store."""
+    rows = manifest.get("rows", {})
+    theirs = {name: rows.get(name) for name in _NO_SPLITS} | dict(rows.get("splits", {}))
+    differs = [
+        f"{name}: {counts.get(name)} in the store, {theirs.get(name)} in the manifest"
+        for name in [*counts, *sorted(theirs.keys() - counts.keys())]
+        if counts.get(name) != theirs.get(name)
+    ]
+    for split, files in manifest.get("splits", {}).items():
+        in_files = sum(file.get("rows", 0) for file in files)
+        if in_files != counts.get(split):
+            differs.append(f"{split}: {counts.get(split)} in the store, {in_files} in its files")
+    told = {
+        "input_fingerprint": manifest.get("input_fingerprint"),
+        "etl_code_sha256": manifest.get("etl", {}).get("code_sha256"),
+    }
+    differs += [
+        f"{name}: another one in the manifest"
+        for name, value in told.items()
+        if value != properties.get(name)
+    ]
+    return differs
+
+
+def _sources(manifest: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[Source, ...]:
+    """From the manifest; without one, from the parameters of SparkExampleGen, without files."""
+    described = manifest.get("sources")
+    if described is None:
+        described = _json(parameters.get("sources"), [])
+    return tuple(
+        Source(
+            name=source.get("name", ""),
+            format=source.get("format", ""),
+            pattern=source.get("path", ""),
+            rows_read=source.get("rows_read"),
+            files=tuple(
+                SourceFile(file["path"], file["bytes"], file["crc32c"])
+                for file in source.get("files", [])
+            ),
+        )
+        for source in described
+    )
+
+
+def _json(text: Any, otherwise: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return otherwise

@@ -1,0 +1,209 @@
+"""From a served model back to the source files: `trace(store, "latest")`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from lineage.dataset import Dataset, read_dataset
+from lineage.records import Artifact, Execution
+from lineage.store import LineageError, LineageStore
+from lineage.walk import Graph, ancestors, products
+
+SUMMARY = "run_summary.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Blessing:
+    """Evaluator's verdict. `baseline_model_id` is None when there was nothing to compare with."""
+
+    artifact: Artifact
+    blessed: bool
+    current_model_id: int | None
+    baseline_model_id: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """Everything a served model came from.
+
+    Attributes:
+      pushed: the PushedModel artifact.
+      version: the version it was pushed as.
+      destination: the folder it was pushed to, which the model server watches.
+      model: what Trainer made; None if the store has lost it. So also the next three.
+      transform_graph: the preprocessing inside the model.
+      schema: the schema that Trainer knew.
+      evaluation: the ModelEvaluation behind the blessing.
+      blessing: None if the pipeline pushes without one.
+      metrics: of the evaluation, by name; empty if no summary of that run was found.
+      metrics_from: the summary's path.
+      datasets: the examples it was made from and evaluated on, newest first.
+      executions: the components that made all this, in the order they started.
+    """
+
+    pushed: Artifact
+    version: str
+    destination: str
+    model: Artifact | None
+    transform_graph: Artifact | None
+    schema: Artifact | None
+    evaluation: Artifact | None
+    blessing: Blessing | None
+    metrics: dict[str, float]
+    metrics_from: str | None
+    datasets: tuple[Dataset, ...]
+    executions: tuple[Execution, ...]
+
+    def maker(self, artifact: Artifact) -> Execution | None:
+        """The component that made an artifact of this trace."""
+        makers = (e for e in self.executions for ids in e.outputs.values() if artifact.id in ids)
+        return next(makers, None)
+
+
+def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None) -> Trace:
+    """Walks from a pushed model to its source files.
+
+    Args:
+      store: where to look.
+      pushed: artifact id of the PushedModel, its version, its destination, or 'latest'.
+      summaries: folder of <run_id>/run_summary.json, which hold the metrics. (The evaluation
+        itself can only be read with TensorFlow, which takes longer to import than all of this.)
+
+    Raises:
+      LineageError: there is no such pushed model.
+    """
+    artifact = find_pushed(store, pushed)
+    graph = ancestors(store, [artifact.id])
+    pusher = graph.maker(artifact.id)
+    model = _input(graph, pusher, "Model")
+    trainer = graph.maker(model.id) if model else None
+    verdict = _input(graph, pusher, "ModelBlessing")
+    evaluator = graph.maker(verdict.id) if verdict else None
+    metrics, metrics_from = _metrics(summaries, evaluator, pusher)
+    return Trace(
+        pushed=artifact,
+        version=version_of(artifact),
+        destination=destination_of(artifact),
+        model=model,
+        transform_graph=_input(graph, trainer, "TransformGraph"),
+        schema=_input(graph, trainer, "Schema"),
+        evaluation=_output(store, evaluator, "ModelEvaluation"),
+        blessing=_blessing(verdict),
+        metrics=metrics,
+        metrics_from=metrics_from,
+        datasets=_datasets(store, graph),
+        executions=tuple(sorted(graph.executions.values(), key=lambda e: e.id)),
+    )
+
+
+def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
+    """Args as in `trace`. Raises LineageError naming what there is."""
+    models = [a for a in store.artifacts_of_type("PushedModel") if a.properties.get("pushed") != 0]
+    if not models:
+        raise LineageError(
+            f"{store.name} has no pushed model: none was blessed yet; "
+            "see why with: python -m lineage show latest"
+        )
+    wanted = str(pushed)
+    if wanted == "latest":
+        return models[0]
+    by_id = [a for a in models if str(a.id) == wanted]
+    named = [a for a in models if wanted in (version_of(a), destination_of(a).rstrip("/"))]
+    if by_id or named:
+        return (by_id or named)[0]
+    newest = ", ".join(f"{a.id} (version {version_of(a)})" for a in models[:3])
+    raise LineageError(
+        f"no pushed model '{wanted}' in {store.name}; the newest are {newest}; "
+        "list them with: python -m lineage list"
+    )
+
+
+def version_of(pushed: Artifact) -> str:
+    """The version a model was pushed as; '' if it was not."""
+    return str(pushed.properties.get("pushed_version") or Path(destination_of(pushed)).name)
+
+
+def destination_of(pushed: Artifact) -> str:
+    return str(pushed.properties.get("pushed_destination") or "")
+
+
+def _input(graph: Graph, execution: Execution | None, type_name: str) -> Artifact | None:
+    """What an execution read of a type."""
+    ids = [i for ids in execution.inputs.values() for i in ids] if execution else []
+    # Not its baseline: that one is no part of the graph.
+    found = [graph.artifacts[i] for i in ids if i in graph.artifacts]
+    return next((artifact for artifact in found if artifact.type == type_name), None)
+
+
+def _output(store: LineageStore, execution: Execution | None, type_name: str) -> Artifact | None:
+    """What an execution made of a type; it need not be in the graph."""
+    ids = [i for ids in execution.outputs.values() for i in ids] if execution else []
+    return next((a for a in store.artifacts(ids).values() if a.type == type_name), None)
+
+
+def _blessing(artifact: Artifact | None) -> Blessing | None:
+    if artifact is None:
+        return None
+    properties = artifact.properties
+    return Blessing(
+        artifact=artifact,
+        blessed=bool(properties.get("blessed")),
+        current_model_id=properties.get("current_model_id"),
+        baseline_model_id=properties.get("baseline_model_id"),
+    )
+
+
+def _datasets(store: LineageStore, graph: Graph) -> tuple[Dataset, ...]:
+    """The Examples that were not made from other Examples, as Transform's are."""
+    examples = graph.of_type("Examples")
+    ids = {artifact.id for artifact in examples}
+    derived = {
+        edge.execution_id
+        for edge in graph.edges
+        if edge.kind == "input" and edge.artifact_id in ids
+    }
+    roots = []
+    for artifact in examples:
+        maker = graph.maker(artifact.id)
+        if maker is None or maker.id not in derived:
+            roots.append((artifact, maker))
+    return tuple(
+        read_dataset(
+            artifact,
+            maker,
+            quarantine=_output(store, maker, "QuarantinedRecords"),
+            statistics=_statistics(store, artifact),
+        )
+        for artifact, maker in roots
+    )
+
+
+def _statistics(store: LineageStore, examples: Artifact) -> tuple[Artifact, ...]:
+    made = store.artifacts(edge.artifact_id for edge in products(store, [examples.id]))
+    found = [artifact for artifact in made.values() if artifact.type == "ExampleStatistics"]
+    return tuple(sorted(found, key=lambda a: a.id, reverse=True))
+
+
+def _metrics(
+    summaries: Path | None, *executions: Execution | None
+) -> tuple[dict[str, float], str | None]:
+    """From the summary of the first of these executions' runs that has one."""
+    for execution in executions:
+        if summaries is None or execution is None or not execution.run_id:
+            continue
+        path = summaries / execution.run_id / SUMMARY
+        metrics = _numbers(path)
+        if metrics:
+            return metrics, str(path)
+    return {}, None
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    try:
+        found: Any = json.loads(path.read_text("utf-8")).get("metrics", {})
+        return {name: value for name, value in found.items() if isinstance(value, int | float)}
+    except (OSError, ValueError, AttributeError):
+        return {}  # no summary, or none that can be read: the trace stands without

@@ -1,0 +1,100 @@
+"""The folder that a data set is written to: whose it is, whether it is complete, clean writes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "_manifest.json"
+_OURS = ("impressions", "clicks", "truth", "users.parquet", "items.csv", MANIFEST)
+
+
+class OutputError(RuntimeError):
+    """A folder that cannot be written to; the text is one line that names the next step."""
+
+
+@contextmanager
+def readable_errors(out: Path) -> Iterator[None]:
+    """Turn the operating system's errors into one-line OutputErrors."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text = f"the disk that holds {out} is full: free some space or choose another --out"
+        elif isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or (
+            error.errno == errno.EROFS
+        ):
+            text = f"cannot write to {out} ({error.strerror}): choose another --out"
+        else:
+            text = f"writing to {out} failed ({error}): try again or choose another --out"
+        raise OutputError(text) from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a hidden name to write to, renamed to `path` at the end: no half file is ever seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_manifest(out: Path) -> dict[str, Any] | None:
+    """The manifest in `out`, or None where there is none that can be read."""
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and "kind" in manifest else None
+
+
+def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest; `complete: false` in it marks a folder that is still being written."""
+    with written_whole(out / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def begin(out: Path, description: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+    """Make `out` ready for a data set, or find that it is there already.
+
+    An earlier output of ours is replaced. In a folder with other files nothing is touched
+    unless `overwrite`, and even then only what bears one of our names goes.
+
+    Args:
+        out: the folder; made if missing.
+        description: kind, format_version and config of the data set to be written.
+        overwrite: whether to write into a folder that holds something else.
+
+    Returns:
+        The manifest, if `out` holds exactly this data set, complete; otherwise None.
+
+    Raises:
+        OutputError: `out` holds something that is not ours, or cannot be written to.
+    """
+    with readable_errors(out):
+        old = read_manifest(out)
+        if old is not None and old == {**old, **description, "complete": True}:
+            return old
+        if old is None and not overwrite and out.is_dir() and any(out.iterdir()):
+            raise OutputError(
+                f"{out} holds files that are not an earlier output: "
+                "choose another --out, or add --overwrite"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        # The manifest first: a run that is cut off here leaves a folder known to be ours.
+        write_manifest(out, {**description, "complete": False})
+        for name in _OURS[:-1]:
+            path = out / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    return None
