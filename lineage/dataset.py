@@ -119,6 +119,11 @@ def read_dataset(
     properties = examples.properties
     parameters = maker.properties if maker else {}
     location, manifest, problem = _read_manifest(examples)
+    try:
+        accounts, sources = _accounts(properties, parameters, manifest), _sources(manifest)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        manifest, problem = {}, "has another form than SparkExampleGen writes"
+        accounts, sources = _accounts(properties, parameters, manifest), ()
     return Dataset(
         examples=examples,
         run_id=maker.run_id if maker else "",
@@ -127,15 +132,15 @@ def read_dataset(
         input_fingerprint=properties.get("input_fingerprint"),
         etl=properties.get("etl"),
         etl_code_sha256=properties.get("etl_code_sha256"),
-        accounts=_accounts(properties, parameters, manifest),
-        quarantined_reasons=_json(properties.get("quarantined_reasons"), {}),
-        dropped_reasons=_json(properties.get("dropped_reasons"), {}),
+        accounts=accounts,
+        quarantined_reasons=_object(properties.get("quarantined_reasons")),
+        dropped_reasons=_object(properties.get("dropped_reasons")),
         quarantine=quarantine,
         statistics=statistics,
         manifest=location,
         manifest_problem=problem,
         input_base=manifest.get("input_base") or parameters.get("input_base"),
-        sources=_sources(manifest, parameters),
+        sources=sources or _declared_sources(parameters),
     )
 
 
@@ -217,28 +222,35 @@ def _differences(
     return differs
 
 
-def _sources(manifest: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[Source, ...]:
-    """From the manifest; without one, from the parameters of SparkExampleGen, without files."""
-    described = manifest.get("sources")
-    if described is None:
-        described = _json(parameters.get("sources"), [])
+def _sources(manifest: Mapping[str, Any]) -> tuple[Source, ...]:
     return tuple(
         Source(
-            name=source.get("name", ""),
+            name=source["name"],
             format=source.get("format", ""),
             pattern=source.get("path", ""),
             rows_read=source.get("rows_read"),
             files=tuple(
-                SourceFile(file["path"], file["bytes"], file["crc32c"])
-                for file in source.get("files", [])
+                SourceFile(file["path"], file["bytes"], file["crc32c"]) for file in source["files"]
             ),
         )
-        for source in described
+        for source in manifest.get("sources", ())
     )
 
 
-def _json(text: Any, otherwise: Any) -> Any:
+def _declared_sources(parameters: Mapping[str, Any]) -> tuple[Source, ...]:
+    """Without a manifest: what SparkExampleGen was told to read."""
     try:
-        return json.loads(text)
+        return tuple(
+            Source(source["name"], source.get("format", ""), source.get("path", ""), None, ())
+            for source in json.loads(parameters.get("sources", "[]"))
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()  # another ExampleGen's parameter of that name
+
+
+def _object(text: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
     except (TypeError, ValueError):
-        return otherwise
+        return {}
+    return found if isinstance(found, dict) else {}

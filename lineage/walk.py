@@ -17,6 +17,7 @@ depend on it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterable
 
 from ml_metadata.proto import metadata_store_pb2
@@ -52,10 +53,12 @@ class Graph:
 
     def maker(self, artifact_id: int) -> Execution | None:
         """The execution in this graph that made an artifact."""
-        for edge in self.edges:
-            if edge.artifact_id == artifact_id and edge.kind == "output":
-                return self.executions[edge.execution_id]
-        return None
+        return self._makers.get(artifact_id)
+
+    @functools.cached_property
+    def _makers(self) -> dict[int, Execution]:
+        made = [edge for edge in self.edges if edge.kind == "output"]
+        return {e.artifact_id: self.executions[e.execution_id] for e in reversed(made)}
 
 
 def ancestors(

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from unittest import mock
 
-from tfx.orchestration.portable import launcher
-
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
@@ -33,6 +31,8 @@ def observed(report: Callable[[Launch], None]) -> Iterator[None]:
     Both BeamDagRunner and LocalDagRunner create a Launcher for each node and call `launch()`;
     neither has a hook of its own, so that method is wrapped while the run lasts.
     """
+    from tfx.orchestration.portable import launcher  # seconds to import
+
     original = launcher.Launcher.launch
 
     def launch(self: launcher.Launcher):  # type: ignore[no-untyped-def]

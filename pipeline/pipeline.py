@@ -11,6 +11,7 @@ from tensorflow_model_analysis.proto import config_pb2
 
 # Not `tfx.v1`: it also imports the clients of Google Cloud, six seconds in every process.
 from tfx import components as tfx_components
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
@@ -58,7 +59,7 @@ def create_pipeline(
     # The data is measured and held against the curated schema; anomalies stop the run.
     statistics_gen = tfx_components.StatisticsGen(examples=examples)
     statistics = statistics_gen.outputs["statistics"]
-    schema_gen = tfx_components.ImportSchemaGen(schema_file=locations.schema_file)
+    schema_gen = ImportSchemaGen(schema_file=locations.schema_file)
     schema = schema_gen.outputs["schema"]
     validator = tfx_components.ExampleValidator(statistics=statistics, schema=schema)
     gate = AnomalyGate(anomalies=validator.outputs["anomalies"], allow=config.allowed_anomalies)

@@ -1,0 +1,3 @@
+from lineage.commands import main
+
+main()

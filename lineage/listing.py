@@ -1,0 +1,73 @@
+"""A line a run: `run_lines(store)`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections import Counter
+
+from lineage.records import Artifact, Run, State
+from lineage.store import LineageStore
+from lineage.trace import version_of
+
+
+@dataclasses.dataclass(frozen=True)
+class RunLine:
+    """What a run came to.
+
+    Attributes:
+      run_id, pipeline, started: of the run; `started` is UTC.
+      state: of the run, see `Run.state`.
+      seconds: from its start to its last change in the store.
+      components: how many components ended in which state.
+      failed: the components that failed.
+      span: of the examples it made or took from the cache; None if it had none.
+      pushed_version: of the model it pushed, or would have pushed again; None if none.
+    """
+
+    run_id: str
+    pipeline: str
+    started: dt.datetime
+    state: State
+    seconds: float
+    components: dict[str, int]
+    failed: tuple[str, ...]
+    span: int | None
+    pushed_version: str | None
+
+
+def run_lines(store: LineageStore, limit: int | None = None) -> list[RunLine]:
+    """Runs, newest first; the newest `limit` of them if given.
+
+    Raises:
+      LineageError: the store cannot be read.
+    """
+    runs = store.runs(limit)
+    artifacts = store.artifacts(i for run in runs for i in _outputs(run))
+    return [_line(run, [artifacts[i] for i in _outputs(run) if i in artifacts]) for run in runs]
+
+
+def _outputs(run: Run) -> list[int]:
+    return [i for e in run.components for ids in e.outputs.values() for i in ids]
+
+
+def _line(run: Run, outputs: list[Artifact]) -> RunLine:
+    states = Counter(execution.state for execution in run.components)
+    # Transform's Examples have no span; StatisticsGen's artifacts have one that is always 0.
+    spans = [a.properties["span"] for a in outputs if a.type == "Examples" and _has_span(a)]
+    pushed = [a for a in outputs if a.type == "PushedModel" and a.properties.get("pushed") != 0]
+    return RunLine(
+        run_id=run.run_id,
+        pipeline=run.pipeline,
+        started=run.started,
+        state=run.state,
+        seconds=run.seconds,
+        components=dict(sorted(states.items())),
+        failed=tuple(e.component for e in run.components if e.state == "failed"),
+        span=max(spans, default=None),
+        pushed_version=version_of(pushed[-1]) if pushed else None,
+    )
+
+
+def _has_span(artifact: Artifact) -> bool:
+    return isinstance(artifact.properties.get("span"), int)

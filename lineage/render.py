@@ -1,0 +1,214 @@
+"""Records for a person's eyes: rich tables and trees.
+
+Every name, path and property comes from outside and may hold anything: it is put in as rich Text,
+never as markup, with control characters made visible.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from lineage.impact import Impact
+from lineage.listing import RunLine
+from lineage.records import Artifact, Execution, Run
+
+STATE_STYLES = {
+    "complete": "green",
+    "cached": "cyan",
+    "failed": "bold red",
+    "running": "yellow",
+    "canceled": "magenta",
+}
+
+
+def plain(value: Any, style: str = "") -> Text:
+    """Text as it is, but no character that moves the cursor or ends the line."""
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)
+    )
+    return Text(shown, style=style, overflow="fold")
+
+
+def state(value: str) -> Text:
+    return plain(value, STATE_STYLES.get(value, ""))
+
+
+def when(time: dt.datetime) -> str:
+    """In the reader's own time zone."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:,.1f} s"
+
+
+def labelled(label: str, *values: Any) -> Text:
+    """'label  value value', the label dim; empty values are left out."""
+    return _row(plain(label, "dim"), values)
+
+
+def titled(kind: str, *values: Any) -> Text:
+    """A node's own line: 'Model 12  /path', the first word bold; empty values are left out."""
+    return _row(plain(kind, "bold"), values)
+
+
+def _row(text: Text, values: tuple[Any, ...]) -> Text:
+    for value in values:
+        shown = value if isinstance(value, Text) else plain(value)
+        if shown.plain:
+            text.append("  ").append_text(shown)
+    return text
+
+
+def artifact_title(artifact: Artifact) -> Text:
+    return titled(f"{artifact.type} {artifact.id}", artifact.uri)
+
+
+def table(*headings: str) -> Table:
+    """Headings that start with '>' are of right-aligned columns, with '!' of ones never folded."""
+    result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        result.add_column(
+            heading.lstrip(">!"),
+            justify="right" if heading.startswith(">") else "left",
+            overflow="fold",
+            no_wrap=heading.startswith("!"),
+        )
+    return result
+
+
+def run_table(lines: list[RunLine]) -> Table:
+    result = table(
+        "!run", "pipeline", "started", ">span", "!state", "components", ">seconds", "!version"
+    )
+    for line in lines:
+        counts = ", ".join(f"{number} {name}" for name, number in line.components.items())
+        failed = f" ({', '.join(line.failed)})" if line.failed else ""
+        result.add_row(
+            plain(line.run_id),
+            plain(line.pipeline),
+            when(line.started),
+            plain("-" if line.span is None else line.span),
+            state(line.state),
+            plain(counts + failed),
+            f"{line.seconds:,.1f}",
+            plain(line.pushed_version or "-"),
+        )
+    return result
+
+
+def run_tree(run: Run) -> Tree:
+    title = titled(f"run {run.run_id}", run.pipeline, when(run.started), state(run.state))
+    tree = Tree(title.append(f"  {duration(run.seconds)}"))
+    rows = table("!component", "!state", ">seconds", ">execution", "outputs")
+    for execution in run.components:
+        rows.add_row(
+            plain(execution.component),
+            state(execution.state),
+            f"{execution.seconds:,.1f}",
+            str(execution.id),
+            plain(_ids(execution.outputs or execution.resolved)),
+        )
+    tree.add(rows)
+    return tree
+
+
+def execution_tree(execution: Execution, artifacts: Mapping[int, Artifact]) -> Tree:
+    """Args: the execution, and the artifacts it read or made."""
+    title = titled(f"execution {execution.id}", execution.component, state(execution.state))
+    tree = Tree(title.append(f"  {duration(execution.seconds)}"))
+    tree.add(labelled("type", execution.type))
+    tree.add(labelled("run", execution.run_id or "-"))
+    tree.add(labelled("started", when(execution.started)))
+    sides = {
+        "inputs": execution.inputs,
+        "outputs": execution.outputs,
+        "picked": execution.resolved,
+    }
+    for name, by_key in sides.items():
+        if by_key:
+            branch = tree.add(plain(name, "dim"))
+            for key, ids in by_key.items():
+                for artifact_id in ids:
+                    branch.add(labelled(key, _artifact(artifacts, artifact_id)))
+    _add_properties(tree, execution.properties)
+    return tree
+
+
+def artifact_tree(artifact: Artifact, maker: Execution | None, readers: list[Execution]) -> Tree:
+    """Args: the artifact, what made it, and what read it."""
+    tree = Tree(titled(f"artifact {artifact.id}", artifact.type, artifact.name))
+    tree.add(labelled("uri", artifact.uri))
+    tree.add(labelled("created", when(artifact.created), f"({artifact.state})"))
+    if maker:
+        tree.add(labelled("made by", _execution(maker)))
+    if readers:
+        branch = tree.add(plain("read by", "dim"))
+        for reader in readers:
+            branch.add(_execution(reader))
+    _add_properties(tree, artifact.properties)
+    return tree
+
+
+def impact_tree(found: Impact) -> Tree:
+    tree = Tree(artifact_title(found.artifact))
+    if not (found.models or found.evaluations or found.pushes):
+        tree.add(plain("nothing was trained from it yet"))
+    for made in found.models:
+        model = tree.add(artifact_title(made.artifact))
+        model.add(labelled("made by", made.component, f"in run {made.run_id}"))
+        for evaluation in found.evaluations:
+            if evaluation.model_id == made.artifact.id:
+                title = artifact_title(evaluation.artifact)
+                model.add(title.append_text(plain(f"  in run {evaluation.run_id}")))
+        for push in found.pushes:
+            if push.model_id == made.artifact.id:
+                model.add(_pushed(push.version, push.destination, push.run_id))
+    others = [e for e in found.evaluations if not e.trained_from_it]
+    others_pushed = [p for p in found.pushes if not p.trained_from_it]
+    if others or others_pushed:
+        branch = tree.add(plain("evaluated on it, but trained from other data", "dim"))
+        for evaluation in others:
+            branch.add(artifact_title(evaluation.artifact))
+        for push in others_pushed:
+            branch.add(_pushed(push.version, push.destination, push.run_id))
+    runs = tree.add(plain(f"used by {len(found.runs)} run{'s' * (len(found.runs) != 1)}", "dim"))
+    for run_id in found.runs:
+        runs.add(plain(run_id))
+    return tree
+
+
+def _pushed(version: str, destination: str, run_id: str) -> Text:
+    return titled(f"pushed as version {version}", destination, f"in run {run_id}")
+
+
+def _execution(execution: Execution) -> Text:
+    name = f"{execution.component} (execution {execution.id})"
+    return (
+        plain(name)
+        .append("  ")
+        .append_text(state(execution.state))
+        .append_text(plain(f"  in run {execution.run_id or '-'}"))
+    )
+
+
+def _artifact(artifacts: Mapping[int, Artifact], artifact_id: int) -> Text:
+    known = artifacts.get(artifact_id)
+    return artifact_title(known) if known else plain(f"artifact {artifact_id}")
+
+
+def _ids(by_key: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{key} {'/'.join(map(str, ids))}" for key, ids in by_key.items())
+
+
+def _add_properties(tree: Tree, properties: Mapping[str, Any]) -> None:
+    if properties:
+        branch = tree.add(plain("properties", "dim"))
+        for name, value in properties.items():
+            branch.add(labelled(name, " ".join(str(value).split())))

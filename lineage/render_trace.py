@@ -1,0 +1,158 @@
+"""A trace as a tree, from the served model down to the source files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.text import Text
+from rich.tree import Tree
+
+from lineage.dataset import Accounts, Dataset, Source
+from lineage.records import Artifact
+from lineage.render import artifact_title, duration, labelled, plain, titled, when
+from lineage.trace import Trace
+
+_FILES_SHOWN = 3  # of a source, unless all are asked for
+
+
+def trace_tree(found: Trace, *, all_files: bool = False, ticks: bool = True) -> Tree:
+    """Args:
+    found: what to show.
+    all_files: every source file, instead of the first and the last of each source.
+    ticks: whether the screen can show a tick.
+    """
+    tree = Tree(titled(f"PushedModel {found.pushed.id}", f"version {found.version}"))
+    tree.add(labelled("served from", found.destination or "-"))
+    _add_made_by(tree, found, found.pushed)
+    _add_model(tree, found)
+    _add_evaluation(tree, found)
+    for dataset in found.datasets:
+        _add_dataset(tree, dataset, all_files, ticks)
+    if not found.datasets:
+        tree.add(plain("the store has lost the examples it was made from", "yellow"))
+    return tree
+
+
+def accounts_line(accounts: Accounts, ticks: bool = True) -> Text:
+    """'306 read = 193 train + 98 eval + 12 quarantined + 3 dropped  ✓ adds up'."""
+    parts = {**accounts.splits, "quarantined": accounts.quarantined, "dropped": accounts.dropped}
+    total = sum(parts.values())
+    right = " + ".join(f"{rows:,} {name}" for name, rows in parts.items())
+    sign = "=" if accounts.adds_up else "≠" if ticks else "!="
+    text = plain(f"{accounts.read:,} read {sign} {right}")
+    if accounts.adds_up:
+        return text.append_text(plain("  ✓ adds up" if ticks else "  adds up", "green"))
+    if not accounts.exact:
+        return text.append_text(plain("  row accounting is off: the ETL aggregates", "dim"))
+    gap = accounts.read - total
+    what = f"{gap:,} rows unaccounted for" if gap > 0 else f"{-gap:,} rows too many"
+    return text.append_text(plain(f"  {'✗ ' if ticks else ''}{what}", "bold red"))
+
+
+def size(count: int) -> str:
+    """Bytes, in the unit that fits."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:,.0f} B" if unit == "B" else f"{amount:,.1f} {unit}"
+        amount /= 1000
+    return f"{amount:,.1f} TB"
+
+
+def _add_made_by(node: Tree, found: Trace, artifact: Artifact) -> None:
+    maker = found.maker(artifact)
+    if maker:
+        spent = f"{when(maker.started)}, {duration(maker.seconds)}"
+        node.add(labelled("made by", maker.component, f"in run {maker.run_id or '-'}", spent))
+
+
+def _add_model(tree: Tree, found: Trace) -> None:
+    if found.model is None:
+        tree.add(plain("the store has lost the model it was made from", "yellow"))
+        return
+    model = tree.add(artifact_title(found.model))
+    _add_made_by(model, found, found.model)
+    for artifact in (found.transform_graph, found.schema):
+        if artifact:
+            model.add(artifact_title(artifact))
+
+
+def _add_evaluation(tree: Tree, found: Trace) -> None:
+    blessing = found.blessing
+    if blessing is None:
+        tree.add(plain("pushed without a blessing", "yellow"))
+        return
+    verdict = plain("blessed", "green") if blessing.blessed else plain("not blessed", "bold red")
+    baseline = blessing.baseline_model_id
+    against = f"compared with model {baseline}" if baseline else "no model to compare with"
+    node = tree.add(titled(f"ModelBlessing {blessing.artifact.id}", verdict, against))
+    if found.evaluation:
+        node.add(artifact_title(found.evaluation))
+    if found.metrics:
+        node.add(labelled("metrics", ", ".join(f"{n} {v:.5g}" for n, v in found.metrics.items())))
+    else:
+        node.add(labelled("metrics", "not in a run_summary.json; TFMA reads the evaluation itself"))
+
+
+def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> None:
+    span = f"span {dataset.span}" if dataset.span is not None else ""
+    covers = f"(spans {dataset.spans})" if dataset.spans else ""
+    node = tree.add(artifact_title(dataset.examples).append(f"  {span} ").append(plain(covers)))
+    node.add(labelled("made in run", dataset.run_id or "-"))
+    if dataset.etl:
+        node.add(labelled("ETL", dataset.etl, f"code {dataset.etl_code_sha256}"))
+    if dataset.input_fingerprint:
+        node.add(labelled("input fingerprint", dataset.input_fingerprint))
+    if dataset.accounts:
+        rows = node.add(labelled("rows", accounts_line(dataset.accounts, ticks)))
+        _add_reasons(rows, dataset)
+    else:
+        node.add(labelled("rows", "not counted by this ExampleGen"))
+    for statistics in dataset.statistics:
+        node.add(artifact_title(statistics))
+    _add_manifest(node, dataset)
+    sources = node.add(labelled("sources", f"below {dataset.input_base}"))
+    for source in dataset.sources:
+        _add_source(sources, source, all_files)
+
+
+def _add_reasons(node: Tree, dataset: Dataset) -> None:
+    for source, reasons in dataset.quarantined_reasons.items():
+        if reasons:
+            node.add(labelled("quarantined", f"{source}: {_counts(reasons.items())}"))
+    if dataset.dropped_reasons:
+        node.add(labelled("dropped", _counts(dataset.dropped_reasons.items())))
+    if dataset.quarantine:
+        node.add(artifact_title(dataset.quarantine))
+
+
+def _add_manifest(node: Tree, dataset: Dataset) -> None:
+    manifest = labelled("manifest", dataset.manifest)
+    if dataset.manifest_problem:
+        manifest.append_text(plain(f"  {dataset.manifest_problem}", "yellow"))
+    branch = node.add(manifest)
+    for line in dataset.accounts.differs if dataset.accounts else ():
+        branch.add(plain(f"differs: {line}", "bold red"))
+
+
+def _add_source(node: Tree, source: Source, all_files: bool) -> None:
+    title = titled(source.name, source.format, source.pattern)
+    if source.rows_read is not None:
+        title.append(f"  {source.rows_read:,} rows")
+    if not source.files:
+        node.add(title.append("  files unknown without the manifest", style="yellow"))
+        return
+    count = len(source.files)
+    title.append(f"  {count:,} file{'s' if count > 1 else ''}, {size(source.bytes)}")
+    branch = node.add(title)
+    shown = source.files
+    if count > _FILES_SHOWN and not all_files:
+        shown = (source.files[0], source.files[-1])
+    for number, file in enumerate(shown):
+        if number == 1 and len(shown) < count:
+            branch.add(plain(f"{count - 2:,} more (--files lists them)", "dim"))
+        branch.add(plain(f"{file.path}  {file.bytes:,} B  crc32c {file.crc32c}"))
+
+
+def _counts(reasons: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{reason} {rows:,}" for reason, rows in reasons)

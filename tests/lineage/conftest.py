@@ -1,0 +1,243 @@
+"""Metadata stores as TFX writes them, made with ML Metadata's own API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+Execution, Event = mlmd.Execution, mlmd.Event
+
+COUNTS = {"read": 306, "train": 193, "eval": 98, "quarantined": 12, "dropped": 3}
+FILES = ["readings/2024-03-01/00/a.json.gz", "readings/2024-03-01/01/a.json.gz"]
+
+
+class TfxStore:
+    """Writes runs; `execute` writes one component with its events and contexts."""
+
+    def __init__(self, folder: Path, pipeline: str = "ctr") -> None:
+        self.folder = folder
+        self.path = folder / "metadata.sqlite"
+        config = mlmd.ConnectionConfig()
+        config.sqlite.filename_uri = str(self.path)
+        config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        self.store = metadata_store.MetadataStore(config)
+        self.pipeline = pipeline
+        self._contexts: dict[tuple[str, str], mlmd.Context] = {}
+
+    def execute(
+        self,
+        run_id: str,
+        component: str,
+        *,
+        inputs: dict[str, int] | None = None,
+        outputs: dict[str, tuple[str, dict[str, Any]] | int] | None = None,
+        picked: dict[str, int] | None = None,
+        state: int = Execution.COMPLETE,
+        properties: dict[str, Any] | None = None,
+    ) -> tuple[int, dict[str, int]]:
+        """An output is a new artifact (type, properties), or the id of a cached one.
+
+        Returns the execution's id, and the outputs' ids by key.
+        """
+        kind = mlmd.ExecutionType(name=f"tfx.components.{component}")
+        execution = mlmd.Execution(
+            type_id=self.store.put_execution_type(kind), last_known_state=state
+        )
+        _put_properties(execution, properties or {})
+        pairs = [self._known(i, key, Event.INPUT) for key, i in (inputs or {}).items()]
+        pairs += [self._known(i, key, Event.INTERNAL_OUTPUT) for key, i in (picked or {}).items()]
+        for key, output in (outputs or {}).items():
+            if isinstance(output, int):
+                pairs.append(self._known(output, key, Event.OUTPUT))
+            else:
+                pairs.append((self._artifact(component, key, *output), _event(key, Event.OUTPUT)))
+        contexts = [
+            self._context("pipeline", self.pipeline),
+            self._context("pipeline_run", run_id),
+            self._context("node", f"{self.pipeline}.{component}"),
+        ]
+        execution_id, artifact_ids, _ = self.store.put_execution(execution, pairs, contexts)
+        made = {
+            event.path.steps[0].key: artifact_id
+            for (_, event), artifact_id in zip(pairs, artifact_ids, strict=True)
+            if event.type == Event.OUTPUT
+        }
+        return execution_id, made
+
+    def examples(
+        self,
+        run_id: str,
+        *,
+        counts: dict[str, int] | None = None,
+        parameters: dict[str, Any] | None = None,
+        span: int = 474793,
+        state: int = Execution.COMPLETE,
+    ) -> int:
+        """SparkExampleGen with its two outputs; returns the Examples' id. Writes no manifest."""
+        properties = {
+            "span": span,
+            "spans": f"{span - 1}-{span}",
+            "input_fingerprint": "f" * 64,
+            "etl": "pipeline.ctr.etl.build_examples",
+            "etl_code_sha256": "c" * 64,
+            "manifest": "manifest.json",
+            "quarantined_reasons": json.dumps({"readings": {"too_hot": 9, "unparseable": 3}}),
+            "dropped_reasons": json.dumps({"duplicate": 3}),
+            **{f"rows_{name}": rows for name, rows in (counts or COUNTS).items()},
+        }
+        sources = [{"name": "readings", "format": "json", "path": "readings/{YYYY}/*.json.gz"}]
+        _, made = self.execute(
+            run_id,
+            "SparkExampleGen",
+            outputs={
+                "examples": ("Examples", properties),
+                "quarantine": ("QuarantinedRecords", {"rows": 12}),
+            },
+            state=state,
+            properties={
+                "sources": json.dumps(sources),
+                "input_base": "/data",
+                "row_accounting": "exact",
+                **(parameters or {}),
+            },
+        )
+        return made["examples"]
+
+    def model(self, run_id: str, examples: int) -> dict[str, int]:
+        """StatisticsGen, ImportSchemaGen, Transform and Trainer; returns ids by key."""
+        _, statistics = self.execute(
+            run_id,
+            "StatisticsGen",
+            inputs={"examples": examples},
+            outputs={"statistics": ("ExampleStatistics", {})},
+        )
+        _, schema = self.execute(run_id, "ImportSchemaGen", outputs={"schema": ("Schema", {})})
+        _, transform = self.execute(
+            run_id,
+            "Transform",
+            inputs={"examples": examples, **schema},
+            outputs={
+                "transform_graph": ("TransformGraph", {}),
+                "transformed_examples": ("Examples", {}),
+            },
+        )
+        _, trainer = self.execute(
+            run_id,
+            "Trainer",
+            inputs={
+                "examples": transform["transformed_examples"],
+                "transform_graph": transform["transform_graph"],
+                **schema,
+            },
+            outputs={"model": ("Model", {}), "model_run": ("ModelRun", {})},
+        )
+        return {"examples": examples, **statistics, **schema, **transform, **trainer}
+
+    def push(
+        self, run_id: str, made: dict[str, int], version: str, baseline: int | None = None
+    ) -> dict[str, int]:
+        """Evaluator and Pusher after `model`; returns ids by key."""
+        against = {} if baseline is None else {"baseline_model": baseline}
+        verdict = {"blessed": 1, "current_model_id": made["model"]}
+        if baseline is not None:
+            self.execute(run_id, "Baseline", picked={"model": baseline})
+            verdict["baseline_model_id"] = baseline
+        _, evaluator = self.execute(
+            run_id,
+            "Evaluator",
+            inputs={"examples": made["examples"], "model": made["model"], **against},
+            outputs={
+                "evaluation": ("ModelEvaluation", {}),
+                "blessing": ("ModelBlessing", verdict),
+            },
+        )
+        pushed = {
+            "pushed": 1,
+            "pushed_version": version,
+            "pushed_destination": f"/serving/{version}",
+        }
+        _, pusher = self.execute(
+            run_id,
+            "Pusher",
+            inputs={"model": made["model"], "model_blessing": evaluator["blessing"]},
+            outputs={"pushed_model": ("PushedModel", pushed)},
+        )
+        return {**made, **evaluator, **pusher}
+
+    def full_run(self, run_id: str, version: str, baseline: int | None = None) -> dict[str, int]:
+        return self.push(run_id, self.model(run_id, self.examples(run_id)), version, baseline)
+
+    def manifest(self, examples: int, **changes: Any) -> Path:
+        """The manifest that agrees with `examples`, but for `changes`; returns its path."""
+        [artifact] = self.store.get_artifacts_by_id([examples])
+        rows = {key: COUNTS[key] for key in ("read", "quarantined", "dropped")}
+        splits = {key: COUNTS[key] for key in ("train", "eval")}
+        content = {
+            "format_version": 1,
+            "input_base": "/data",
+            "input_fingerprint": "f" * 64,
+            "etl": {"path": "pipeline.ctr.etl.build_examples", "code_sha256": "c" * 64},
+            "sources": [
+                {
+                    "name": "readings",
+                    "format": "json",
+                    "path": "readings/{YYYY}/*.json.gz",
+                    "rows_read": 306,
+                    "files": [{"path": p, "bytes": 600, "crc32c": "6f62828f"} for p in FILES],
+                }
+            ],
+            "rows": {**rows, "splits": splits},
+            "splits": {name: [{"file": "x", "rows": count}] for name, count in splits.items()},
+            **changes,
+        }
+        path = Path(artifact.uri) / "manifest.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), "utf-8")
+        return path
+
+    def _artifact(
+        self, component: str, key: str, type_name: str, properties: dict[str, Any]
+    ) -> mlmd.Artifact:
+        number = len(self.store.get_artifacts())
+        artifact = mlmd.Artifact(
+            type_id=self.store.put_artifact_type(mlmd.ArtifactType(name=type_name)),
+            uri=properties.get(
+                "uri", str(self.folder / "artifacts" / component / key / str(number))
+            ),
+            state=mlmd.Artifact.LIVE,
+        )
+        _put_properties(artifact, properties)
+        return artifact
+
+    def _known(self, artifact_id: int, key: str, kind: int) -> tuple[mlmd.Artifact, mlmd.Event]:
+        [artifact] = self.store.get_artifacts_by_id([artifact_id])
+        return artifact, _event(key, kind)
+
+    def _context(self, kind: str, name: str) -> mlmd.Context:
+        if (kind, name) not in self._contexts:
+            type_id = self.store.put_context_type(mlmd.ContextType(name=kind))
+            context = mlmd.Context(type_id=type_id, name=name)
+            [context.id] = self.store.put_contexts([context])
+            self._contexts[kind, name] = context
+        return self._contexts[kind, name]
+
+
+def _put_properties(proto: Any, properties: dict[str, Any]) -> None:
+    for name, value in properties.items():
+        field = "int_value" if isinstance(value, int) else "string_value"
+        setattr(proto.custom_properties[name], field, value)
+
+
+def _event(key: str, kind: int) -> mlmd.Event:
+    steps = [mlmd.Event.Path.Step(key=key), mlmd.Event.Path.Step(index=0)]
+    return mlmd.Event(type=kind, path=mlmd.Event.Path(steps=steps))
+
+
+@pytest.fixture
+def tfx(tmp_path: Path) -> TfxStore:
+    return TfxStore(tmp_path)

@@ -1,0 +1,244 @@
+"""The command, as a person and as a program use it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from lineage.commands import cli
+
+pytestmark = pytest.mark.unit
+REPOSITORY = Path(__file__).parents[2]
+
+
+def ask(tfx, *arguments, code=0):
+    result = CliRunner().invoke(cli, ["--store", str(tfx.path), *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def one_line(result):
+    """The error: one line, nothing else."""
+    lines = result.output.splitlines()
+    assert len(lines) == 1, result.output
+    return lines[0]
+
+
+def test_list_shows_a_line_a_run(tfx):
+    made = tfx.full_run("first", "1001")
+    tfx.execute(
+        "second",
+        "SparkExampleGen",
+        outputs={"examples": made["examples"]},
+        state=mlmd.Execution.CACHED,
+    )
+    tfx.execute("second", "Trainer", state=mlmd.Execution.FAILED)
+    heading, second, first = ask(tfx, "list").output.splitlines()
+    assert heading.split()[:2] == ["run", "pipeline"]
+    assert second.startswith("second")
+    assert "1 cached, 1 failed (Trainer)" in second
+    assert "7 complete" in first
+    assert "474793" in first
+    assert "1001" in first
+    assert "second" in ask(tfx, "list", "--limit", 1).output
+    assert "first" not in ask(tfx, "list", "--limit", 1).output
+
+
+def test_trace_ends_at_the_files_and_the_rows_add_up(tfx):
+    made = tfx.full_run("r", "1001")
+    tfx.manifest(made["examples"])
+    output = ask(tfx, "trace", "latest").output
+    assert "306 read = 193 train + 98 eval + 12 quarantined + 3 dropped" in output
+    assert "adds up" in output
+    assert "readings/2024-03-01/00/a.json.gz  600 B  crc32c 6f62828f" in output
+    assert "code " + "c" * 64 in output
+
+
+def test_trace_says_how_many_rows_are_unaccounted_for(tfx):
+    counts = {"read": 306, "train": 193, "eval": 90, "quarantined": 12, "dropped": 3}
+    tfx.push("r", tfx.model("r", tfx.examples("r", counts=counts)), "1001")
+    output = ask(tfx, "trace").output
+    assert "8 rows unaccounted for" in output
+    assert "adds up" not in output
+    assert "gone from disk" in output
+    assert "files unknown without the manifest" in output
+
+
+def test_many_files_are_summed_up_unless_all_are_asked_for(tfx):
+    made = tfx.full_run("r", "1001")
+    files = [{"path": f"readings/{n:02d}.gz", "bytes": 2500, "crc32c": "0"} for n in range(24)]
+    source = {"name": "readings", "format": "json", "path": "*", "rows_read": 306, "files": files}
+    tfx.manifest(made["examples"], sources=[source])
+    short = ask(tfx, "trace").output
+    assert "24 files, 60.0 kB" in short
+    assert "22 more" in short
+    assert "readings/00.gz" in short
+    assert "readings/01.gz" not in short
+    assert "readings/23.gz" in short
+    assert all(f["path"] in ask(tfx, "trace", "--files").output for f in files)
+
+
+def test_impact_shows_pushed_versions_and_runs(tfx):
+    made = tfx.full_run("r", "1001")
+    output = ask(tfx, "impact", made["examples"]).output
+    assert "pushed as version 1001  /serving/1001  in run r" in output
+    assert "used by 1 run" in output
+    assert output == ask(tfx, "impact", "latest").output
+
+
+@pytest.mark.parametrize("command", ["list", "trace", "impact", "show latest", "show 1"])
+def test_json_parses_and_nothing_else_is_printed(tfx, command):
+    made = tfx.full_run("r", "1001")
+    tfx.manifest(made["examples"])
+    assert json.loads(ask(tfx, *command.split(), "--json").stdout)
+
+
+def test_json_has_the_fields_of_the_records(tfx):
+    tfx.manifest(tfx.full_run("r", "1001")["examples"])
+    traced = json.loads(ask(tfx, "trace", "--json").stdout)
+    [dataset] = traced["datasets"]
+    assert dataset["accounts"] == {
+        "read": 306,
+        "splits": {"train": 193, "eval": 98},
+        "quarantined": 12,
+        "dropped": 3,
+        "adds_up": True,
+        "exact": True,
+        "differs": [],
+    }
+    assert dataset["sources"][0]["files"][0]["crc32c"] == "6f62828f"
+    [run] = json.loads(ask(tfx, "list", "--json").stdout)
+    assert (run["run_id"], run["pushed_version"], run["state"]) == ("r", "1001", "complete")
+    assert run["started"].endswith("+00:00")
+    assert json.loads(ask(tfx, "show", "latest", "--json").stdout)["kind"] == "run"
+
+
+def test_show_knows_runs_executions_and_artifacts(tfx):
+    made = tfx.full_run("r", "1001")
+    assert "Trainer" in ask(tfx, "show", "run:r").output
+    assert "Trainer" in ask(tfx, "show", "r").output
+    model = ask(tfx, "show", f"artifact:{made['model']}").output
+    assert "made by  Trainer (execution 5)  complete  in run r" in model
+    assert "Pusher" in model
+    execution = ask(tfx, "show", "execution:5").output
+    assert f"TransformGraph {made['transform_graph']}" in execution
+
+
+def test_show_of_a_number_is_an_artifact_and_says_when_it_is_an_execution_too(tfx):
+    made = tfx.full_run("r", "1001")
+    both = ask(tfx, "show", 1)
+    assert "artifact 1  Examples" in both.output
+    assert "there is an execution 1, too" in both.output
+    assert "too:" not in ask(tfx, "show", made["pushed_model"]).output
+
+
+@pytest.mark.parametrize("name", ["[red]", "[/red]", "<b>", "[link=x]y", "a\x1b[31mb", ":smile:"])
+def test_names_are_shown_as_they_are(tfx, name):
+    _, made = tfx.execute(name, "Trainer", outputs={"model": ("Model", {"note": name})})
+    shown = name.replace("\x1b", "\\x1b")
+    assert shown in ask(tfx, "list").output
+    assert shown in ask(tfx, "show", "latest").output
+    assert f"note  {shown}" in ask(tfx, "show", f"artifact:{made['model']}").output
+
+
+def test_nothing_is_cut_when_a_program_reads(tfx):
+    path = "/data/" + "long/" * 100
+    tfx.execute("r" * 200, "Trainer", outputs={"model": ("Model", {"uri": path})})
+    assert path in ask(tfx, "show", "artifact:1").output
+    assert "r" * 200 in ask(tfx, "list").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trace", "nope"], "Error: no pushed model 'nope'"),
+        (["impact", "99"], "Error: no artifact 99"),
+        (["show", "execution:99"], "Error: no execution 99"),
+        (["show", "artifact:x"], "Error: 'x' is no number"),
+        (["show", "run:nope"], "Error: no run 'nope'"),
+        (["show", "99"], "Error: no execution 99"),
+        (["--mysql", "h:1/d", "list"], "Error: give either --store or --mysql"),
+    ],
+)
+def test_errors_are_one_line(tfx, arguments, message):
+    tfx.full_run("r", "1001")
+    assert one_line(ask(tfx, *arguments, code=1)).startswith(message)
+
+
+def test_a_store_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "text").write_text("no database" * 1000)
+    for name, message in {"none": "does not exist", "text": "not a database"}.items():
+        result = CliRunner().invoke(cli, ["list", "--store", str(tmp_path / name)])
+        assert result.exit_code == 1
+        assert message in one_line(result)
+
+
+def test_an_empty_store_is_one_line(tfx):
+    assert "no pipeline run yet" in one_line(ask(tfx, "list", code=1))
+
+
+def test_the_store_below_runs_is_found(tfx, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nothing = CliRunner().invoke(cli, ["list"])
+    assert nothing.exit_code == 1
+    assert "no metadata store at runs/*/metadata.sqlite" in one_line(nothing)
+
+    for number, pipeline in enumerate(("older", "newer")):
+        folder = tmp_path / "runs" / pipeline
+        folder.mkdir(parents=True)
+        type(tfx)(folder, pipeline).execute(f"run-of-{pipeline}", "Trainer")
+        os.utime(folder / "metadata.sqlite", (1000 + number, 1000 + number))
+        result = CliRunner().invoke(cli, ["list"])
+        assert result.exit_code == 0
+        assert f"run-of-{pipeline}" in result.output
+    assert "reading runs/newer/metadata.sqlite, the newest of 2" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mysql", "host", "--user", "u"], "write HOST:PORT/DATABASE"),
+        (["--mysql", "127.0.0.1:1/mlmd"], "needs --user"),
+        (
+            ["--mysql", "127.0.0.1:1/m", "--user", "u", "--password-env", "UNSET"],
+            "UNSET is not set",
+        ),
+        (["--mysql", "127.0.0.1:1/mlmd", "--user", "u"], "cannot reach MySQL at 127.0.0.1:1"),
+    ],
+)
+def test_mysql_mistakes_are_one_line(arguments, message):
+    result = CliRunner().invoke(cli, [*arguments, "list"])
+    assert result.exit_code == 1
+    assert message in one_line(result)
+
+
+def test_the_module_runs_without_tfx_on_a_screen_without_unicode(tfx):
+    tfx.manifest(tfx.full_run("r", "1001")["examples"])
+    code = (
+        "import sys, runpy; sys.argv = ['lineage', '--store', sys.argv[1], 'trace'];\n"
+        "try: runpy.run_module('lineage', run_name='__main__')\n"
+        "finally: assert not {'tfx', 'tensorflow', 'pyspark'} & sys.modules.keys()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tfx.path)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "306 read = 193 train + 98 eval + 12 quarantined + 3 dropped  adds up" in result.stdout
+    assert "?" not in result.stdout
+
+
+def test_help_teaches_by_example():
+    for command in ([], ["list"], ["show"], ["trace"], ["impact"]):
+        result = CliRunner().invoke(cli, [*command, "--help"])
+        assert result.exit_code == 0
+        assert "python -m lineage" in result.output

@@ -1,0 +1,233 @@
+"""From a served model to its source files, and from data to what was made from it."""
+
+import json
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from lineage.impact import find_examples, impact
+from lineage.store import LineageError, LineageStore
+from lineage.trace import trace
+
+pytestmark = pytest.mark.unit
+
+
+def traced(tfx, pushed="latest", **arguments):
+    return trace(LineageStore.sqlite(tfx.path), pushed, **arguments)
+
+
+def test_a_trace_names_everything_between_the_served_model_and_the_files(tfx):
+    made = tfx.full_run("r", "1001")
+    tfx.manifest(made["examples"])
+    found = traced(tfx)
+    assert (found.version, found.destination) == ("1001", "/serving/1001")
+    ids = {
+        "pushed_model": found.pushed.id,
+        "model": found.model.id,
+        "transform_graph": found.transform_graph.id,
+        "schema": found.schema.id,
+        "evaluation": found.evaluation.id,
+        "blessing": found.blessing.artifact.id,
+    }
+    assert ids == {key: made[key] for key in ids}
+    assert found.blessing.blessed
+    [dataset] = found.datasets
+    assert (dataset.examples.id, dataset.run_id) == (made["examples"], "r")
+    assert (dataset.span, dataset.spans) == (474793, "474792-474793")
+    assert dataset.etl == "pipeline.ctr.etl.build_examples"
+    assert dataset.etl_code_sha256 == "c" * 64
+    assert [s.id for s in dataset.statistics] == [made["statistics"]]
+    assert dataset.quarantine.type == "QuarantinedRecords"
+    assert dataset.quarantined_reasons == {"readings": {"too_hot": 9, "unparseable": 3}}
+    [source] = dataset.sources
+    assert (source.name, source.rows_read, source.bytes) == ("readings", 306, 1200)
+    assert [file.path for file in source.files] == [
+        "readings/2024-03-01/00/a.json.gz",
+        "readings/2024-03-01/01/a.json.gz",
+    ]
+
+
+def test_every_row_is_accounted_for(tfx):
+    made = tfx.full_run("r", "1001")
+    tfx.manifest(made["examples"])
+    accounts = traced(tfx).datasets[0].accounts
+    assert accounts.read == sum(accounts.splits.values()) + accounts.quarantined + accounts.dropped
+    assert accounts.splits == {"train": 193, "eval": 98}
+    assert accounts.adds_up
+    assert accounts.differs == ()
+
+
+def test_counts_that_do_not_add_up_are_told(tfx):
+    counts = {"read": 306, "train": 193, "eval": 90, "quarantined": 12, "dropped": 3}
+    tfx.push("r", tfx.model("r", tfx.examples("r", counts=counts)), "1001")
+    accounts = traced(tfx).datasets[0].accounts
+    assert not accounts.adds_up
+    assert accounts.exact
+
+
+def test_an_etl_that_aggregates_need_not_add_up(tfx):
+    counts = {"read": 306, "train": 9, "eval": 3, "quarantined": 0, "dropped": 0}
+    examples = tfx.examples("r", counts=counts, parameters={"row_accounting": "off"})
+    tfx.push("r", tfx.model("r", examples), "1001")
+    accounts = traced(tfx).datasets[0].accounts
+    assert (accounts.adds_up, accounts.exact) == (False, False)
+
+
+def test_any_names_of_splits_are_counted(tfx):
+    counts = {"read": 10, "train": 5, "test": 3, "holdout": 2}
+    tfx.push("r", tfx.model("r", tfx.examples("r", counts=counts)), "1001")
+    accounts = traced(tfx).datasets[0].accounts
+    assert accounts.splits == {"train": 5, "holdout": 2, "test": 3}
+    assert accounts.adds_up
+
+
+def test_a_manifest_that_disagrees_with_the_store_is_told(tfx):
+    made = tfx.full_run("r", "1001")
+    rows = {"read": 306, "quarantined": 13, "dropped": 3, "splits": {"train": 193, "eval": 98}}
+    files = {"train": [{"rows": 100}, {"rows": 92}], "eval": [{"rows": 98}]}
+    tfx.manifest(made["examples"], rows=rows, splits=files, input_fingerprint="e" * 64)
+    assert traced(tfx).datasets[0].accounts.differs == (
+        "quarantined: 12 in the store, 13 in the manifest",
+        "train: 193 in the store, 192 in its files",
+        "input_fingerprint: another one in the manifest",
+    )
+
+
+def test_without_the_manifest_counts_and_declared_sources_remain(tfx):
+    tfx.full_run("r", "1001")
+    [dataset] = traced(tfx).datasets
+    assert dataset.manifest_problem == "gone from disk"
+    assert dataset.accounts.adds_up
+    assert dataset.input_base == "/data"
+    [source] = dataset.sources
+    assert (source.name, source.files, source.rows_read) == ("readings", (), None)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "is no manifest"),
+        ('{"rows": 7}', "has another form than SparkExampleGen writes"),
+        ('{"sources": [{"name": "x"}]}', "has another form than SparkExampleGen writes"),
+    ],
+)
+def test_a_spoilt_manifest_is_named_and_the_trace_goes_on(tfx, content, problem):
+    made = tfx.full_run("r", "1001")
+    tfx.manifest(made["examples"]).write_text(content)
+    [dataset] = traced(tfx).datasets
+    assert dataset.manifest_problem == problem
+    assert dataset.accounts.adds_up
+    assert [source.name for source in dataset.sources] == ["readings"]
+
+
+def test_examples_of_another_example_gen_have_no_accounts(tfx):
+    _, made = tfx.execute(
+        "r", "CsvExampleGen", outputs={"examples": ("Examples", {"uri": "gs://bucket/examples"})}
+    )
+    tfx.push("r", tfx.model("r", made["examples"]), "1001")
+    [dataset] = traced(tfx).datasets
+    assert dataset.accounts is None
+    assert (dataset.manifest, dataset.manifest_problem) == (
+        "gs://bucket/examples/manifest.json",
+        "not on this machine",
+    )
+
+
+def test_a_pushed_model_is_found_by_id_version_folder_and_latest(tfx):
+    first, second = tfx.full_run("first", "1001"), tfx.full_run("second", "1002")
+    assert traced(tfx).pushed.id == second["pushed_model"]
+    for name in (first["pushed_model"], str(first["pushed_model"]), "1001", "/serving/1001"):
+        assert traced(tfx, name).pushed.id == first["pushed_model"]
+    with pytest.raises(LineageError, match=r"no pushed model '7777' .* \(version 1002\)"):
+        traced(tfx, "7777")
+
+
+def test_what_was_not_blessed_was_not_pushed(tfx):
+    tfx.full_run("first", "1001")
+    tfx.execute("second", "Pusher", outputs={"pushed_model": ("PushedModel", {"pushed": 0})})
+    assert traced(tfx).version == "1001"
+
+
+def test_no_pushed_model_is_an_error_with_the_next_step(tfx):
+    tfx.examples("r")
+    with pytest.raises(LineageError, match=r"no pushed model: none was blessed yet.*show latest"):
+        traced(tfx)
+
+
+def test_metrics_come_from_the_summary_of_the_run_that_evaluated(tfx, tmp_path):
+    made = tfx.full_run("first", "1001")
+    tfx.execute(
+        "second",
+        "Pusher",
+        outputs={"pushed_model": made["pushed_model"]},
+        state=mlmd.Execution.CACHED,
+    )
+    summary = tmp_path / "runs" / "first" / "run_summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.write_text(json.dumps({"metrics": {"auc": 0.71, "note": "text"}}))
+    found = traced(tfx, summaries=tmp_path / "runs")
+    assert (found.metrics, found.metrics_from) == ({"auc": 0.71}, str(summary))
+    summary.write_text("[")
+    assert traced(tfx, summaries=tmp_path / "runs").metrics == {}
+    assert traced(tfx).metrics == {}
+
+
+def test_a_trace_names_the_baseline_but_does_not_follow_it(tfx):
+    first = tfx.full_run("first", "1001")
+    tfx.full_run("second", "1002", baseline=first["model"])
+    found = traced(tfx)
+    assert found.blessing.baseline_model_id == first["model"]
+    assert [dataset.run_id for dataset in found.datasets] == ["second"]
+
+
+def test_a_model_pushed_without_evaluation_has_no_blessing(tfx):
+    made = tfx.model("r", tfx.examples("r"))
+    tfx.execute(
+        "r",
+        "Pusher",
+        inputs={"model": made["model"]},
+        outputs={"pushed_model": ("PushedModel", {"pushed": 1, "pushed_destination": "/s/7"})},
+    )
+    found = traced(tfx)
+    assert (found.version, found.blessing, found.evaluation) == ("7", None, None)
+    assert found.model.id == made["model"]
+
+
+def test_impact_finds_models_evaluations_pushes_and_every_run(tfx):
+    made = tfx.full_run("first", "1001")
+    again = tfx.push("second", tfx.model("second", made["examples"]), "1002", made["model"])
+    tfx.execute(
+        "third",
+        "SparkExampleGen",
+        outputs={"examples": made["examples"]},
+        state=mlmd.Execution.CACHED,
+    )
+    tfx.full_run("other", "1003", baseline=made["model"])
+    found = impact(LineageStore.sqlite(tfx.path), made["examples"])
+    assert [m.artifact.id for m in found.models] == [again["model"], made["model"]]
+    assert [(p.version, p.run_id) for p in found.pushes] == [("1002", "second"), ("1001", "first")]
+    assert all(push.trained_from_it for push in found.pushes)
+    assert [e.model_id for e in found.evaluations] == [again["model"], made["model"]]
+    assert found.runs == ("third", "second", "first")
+
+
+def test_a_model_that_was_only_evaluated_on_the_data_was_not_trained_from_it(tfx):
+    trained = tfx.model("r", tfx.examples("r"))
+    evaluated_on = tfx.examples("r", span=474799)
+    tfx.push("r", {**trained, "examples": evaluated_on}, "1001")
+    found = impact(LineageStore.sqlite(tfx.path), evaluated_on)
+    assert found.models == ()
+    assert [p.trained_from_it for p in found.pushes] == [False]
+    assert [e.trained_from_it for e in found.evaluations] == [False]
+    spans = [dataset.span for dataset in traced(tfx).datasets]
+    assert sorted(spans) == [474793, 474799]
+
+
+def test_the_latest_examples_are_an_example_gens_not_transforms(tfx):
+    made = tfx.full_run("r", "1001")
+    store = LineageStore.sqlite(tfx.path)
+    assert find_examples(store, "latest") == made["examples"]
+    assert find_examples(store, "12") == 12
+    with pytest.raises(LineageError, match="'x' is no artifact id"):
+        find_examples(store, "x")
