@@ -111,9 +111,13 @@ def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> 
     for statistics in dataset.statistics:
         node.add(artifact_title(statistics))
     _add_manifest(node, dataset)
-    sources = node.add(labelled("sources", f"below {dataset.input_base}"))
-    for source in dataset.sources:
-        _add_source(sources, source, all_files)
+    if dataset.sources:
+        base = f"below {dataset.input_base}" if dataset.input_base else ""
+        sources = node.add(labelled("sources", base))
+        for source in dataset.sources:
+            _add_source(sources, source, all_files)
+    else:
+        node.add(labelled("sources", "not recorded by this ExampleGen"))
 
 
 def _add_reasons(node: Tree, dataset: Dataset) -> None:

@@ -277,9 +277,10 @@ def _explained(name: str) -> Iterator[None]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         if "locked" in reason:
             raise LineageError(_locked(name)) from error
-        raise LineageError(
-            f"cannot read the metadata store {name}: {reason}; check that it is reachable and whole"
-        ) from error
+        advice = "check that it is reachable and whole"
+        if "mysql_real_connect" in reason:  # it gives no reason of its own
+            reason, advice = "the server refused the connection", "check user and password"
+        raise LineageError(f"cannot read the metadata store {name}: {reason}; {advice}") from error
 
 
 def _locked(name: str) -> str:

@@ -83,11 +83,23 @@ def test_an_artifact_whose_maker_is_lost_has_no_ancestors(tfx):
     assert set(graph.artifacts) == {made["result"]}
 
 
+def test_the_maker_completed_even_if_a_failed_one_put_the_artifact_out_before(tfx):
+    _, made = tfx.execute(
+        "first", "Trainer", outputs={"model": ("Model", {})}, state=mlmd.Execution.FAILED
+    )
+    completed, _ = tfx.execute("second", "Trainer", outputs={"model": made["model"]})
+    graph = ancestors(LineageStore.sqlite(tfx.path), [made["model"]])
+    assert set(graph.executions) == {completed}
+
+
 def test_a_cycle_ends(tfx):
-    _, made = tfx.execute("r", "Trainer", outputs={"model": ("Model", {})})
-    execution, _ = tfx.execute(
+    examples = tfx.examples("r")
+    _, made = tfx.execute(
+        "r", "Trainer", inputs={"examples": examples}, outputs={"model": ("Model", {})}
+    )
+    improver, _ = tfx.execute(
         "r", "Improver", inputs={"model": made["model"]}, outputs={"model": made["model"]}
     )
-    graph = descendants(LineageStore.sqlite(tfx.path), [made["model"]])
-    assert set(graph.artifacts) == {made["model"]}
-    assert set(graph.executions) == {execution}
+    graph = descendants(LineageStore.sqlite(tfx.path), [examples])
+    assert set(graph.artifacts) == {examples, made["model"]}
+    assert improver in graph.executions
