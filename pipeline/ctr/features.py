@@ -35,13 +35,13 @@ BUCKETIZED = {"age": 10, "price": 20, "item_age_hours": 20}
 # Small integers that are their own index; a value beyond the size counts as the last one.
 ORDINAL = {"position": 32, "hour_of_day": 24, "day_of_week": 7}
 
-# Pairs of columns hashed together, with the number of hash buckets.
-CROSSES = {
-    ("user_id", "category"): 50_000,
-    ("gender", "category"): 2_000,
-    ("age_band", "category"): 4_000,
+# Columns hashed together, with the number of hash buckets.
+CROSSES: dict[tuple[str, ...], int] = {
+    ("gender", "age_band", "category"): 10_000,
     ("device", "position"): 500,
 }
+# The bands of advertising: under 25, 25 to 34, 35 to 44, 45 to 54, 55 and older.
+AGE_BANDS = (25.0, 35.0, 45.0, 55.0)
 
 HOUR_MS = 3_600_000
 WINDOWS_MS = {"1h": HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 * 24 * HOUR_MS}

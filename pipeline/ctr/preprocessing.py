@@ -15,7 +15,6 @@ import tensorflow_transform as tft
 from pipeline.ctr import features
 
 DENSE_VECTOR = "dense_xf"
-AGE_BAND_YEARS = 10
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -30,8 +29,8 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         outputs[bucket_name(name)] = tft.bucketize(columns[name], num_buckets=buckets)
     for name, size in features.ORDINAL.items():
         outputs[features.transformed(name)] = tf.clip_by_value(columns[name], 0, size - 1)
-    for pair, buckets in features.CROSSES.items():
-        outputs[cross_name(pair)] = _cross(columns, pair, buckets)
+    for names, buckets in features.CROSSES.items():
+        outputs[cross_name(names)] = _cross(columns, names, buckets)
     return outputs
 
 
@@ -39,8 +38,8 @@ def bucket_name(name: str) -> str:
     return features.transformed(f"{name}_bucket")
 
 
-def cross_name(pair: tuple[str, str]) -> str:
-    return features.transformed(f"{pair[0]}_x_{pair[1]}")
+def cross_name(names: tuple[str, ...]) -> str:
+    return features.transformed("_x_".join(names))
 
 
 def index_sizes(vocabulary_size: dict[str, int]) -> dict[str, int]:
@@ -55,7 +54,7 @@ def index_sizes(vocabulary_size: dict[str, int]) -> dict[str, int]:
     }
     sizes |= {bucket_name(name): buckets for name, buckets in features.BUCKETIZED.items()}
     sizes |= {features.transformed(name): size for name, size in features.ORDINAL.items()}
-    sizes |= {cross_name(pair): buckets for pair, buckets in features.CROSSES.items()}
+    sizes |= {cross_name(names): buckets for names, buckets in features.CROSSES.items()}
     return sizes
 
 
@@ -72,13 +71,14 @@ def _dense(columns: dict[str, tf.Tensor]) -> tf.Tensor:
     return tf.clip_by_value(tft.scale_to_z_score(vector, elementwise=True), -8.0, 8.0)
 
 
-def _cross(columns: dict[str, tf.Tensor], pair: tuple[str, str], buckets: int) -> tf.Tensor:
-    texts = [_as_text(columns, name) for name in pair]
+def _cross(columns: dict[str, tf.Tensor], names: tuple[str, ...], buckets: int) -> tf.Tensor:
+    texts = [_as_text(columns, name) for name in names]
     return tft.hash_strings(tf.strings.join(texts, separator="|"), hash_buckets=buckets)
 
 
 def _as_text(columns: dict[str, tf.Tensor], name: str) -> tf.Tensor:
     if name == "age_band":
-        return tf.strings.as_string(tf.cast(columns["age"], tf.int64) // AGE_BAND_YEARS)
+        bands = tft.apply_buckets(columns["age"], tf.constant([features.AGE_BANDS]))
+        return tf.strings.as_string(bands)
     column = columns[name]
     return column if column.dtype == tf.string else tf.strings.as_string(column)
