@@ -1,0 +1,66 @@
+"""A copy of the project in which a pipeline is run as a user runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = (
+    "components",
+    "pipeline",
+    "lineage",
+    "local_run",
+    "sample_data",
+    "schemas",
+    "requirements",
+    "local_runner.py",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """A folder with the project's code, where data and runs are made."""
+
+    folder: Path
+
+    def command(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Runs Python with these arguments in the project, and checks the exit code."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def run(self, config: str, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Runs a config; returns the run's summary, with what was printed as `output`."""
+        path = f"pipeline/configs/{config}.yaml"
+        done = self.command("local_runner.py", "--config", path, *arguments, code=code)
+        summaries = sorted((self.folder / "runs" / config / "runs").glob("*/run_summary.json"))
+        summary: dict[str, Any] = json.loads(summaries[-1].read_text())
+        return {**summary, "output": done.stdout + done.stderr}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / part, ignore=ignored)
+        else:
+            shutil.copy(source, folder / part)
+    return Project(folder)

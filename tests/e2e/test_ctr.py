@@ -1,0 +1,181 @@
+"""The CTR pipeline from raw logs to a pushed model, as a user starts it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn import metrics
+
+pytestmark = [pytest.mark.e2e]
+
+# Small, and still enough for a model that beats chance: two minutes on two cores.
+SMALL = (
+    "--set=sample_data.options={impressions: 24000, hours: 12, seed: 5, items: 120}",
+    "--set=spans.window=12",
+    "--set=evaluator.min_auc=0.55",
+    "--set=evaluator.calibration=[0.5, 2]",
+    "--set=evaluator.max_auc_loss=0.2",
+)
+COMPONENTS = {
+    "SparkExampleGen",
+    "StatisticsGen",
+    "ImportSchemaGen",
+    "ExampleValidator",
+    "AnomalyGate",
+    "Transform",
+    "Trainer",
+    "Baseline",
+    "Evaluator",
+    "Pusher",
+}
+
+
+def states(summary: dict[str, Any]) -> dict[str, str]:
+    return {component["id"]: component["state"] for component in summary["components"]}
+
+
+@pytest.fixture(scope="module")
+def first(project) -> dict[str, Any]:
+    return project.run("ctr", *SMALL)
+
+
+def artifact_folder(project, component: str, key: str) -> Path:
+    folders = (project.folder / "runs/ctr/artifacts" / component / key).iterdir()
+    return max(folders, key=lambda folder: int(folder.name))
+
+
+@pytest.mark.smoke
+def test_every_component_completes_and_a_blessed_model_is_pushed(first) -> None:
+    assert states(first) == dict.fromkeys(COMPONENTS, "complete")
+    assert first["blessed"]
+    assert (Path(first["pushed_model"]) / "saved_model.pb").is_file()
+
+
+@pytest.mark.smoke
+def test_every_row_is_accounted_for(first, project) -> None:
+    rows = first["rows"]
+    accounted = rows["train"] + rows["eval"] + rows["quarantined"] + rows["dropped"]
+    assert rows["read"] == accounted
+    assert rows["quarantined"] > 0
+    assert rows["dropped"] > 0
+    lines = 0
+    for path in (project.folder / "data/ctr/impressions").rglob("*.json.gz"):
+        lines += len(gzip.decompress(path.read_bytes()).splitlines())
+    assert rows["read"] == lines
+
+
+@pytest.mark.smoke
+def test_the_summary_knows_the_best_reachable_auc(first) -> None:
+    found = first["metrics"]
+    assert 0.55 < found["auc"] < found["best_reachable_auc"] < 1
+    assert found["auc_of_best_reachable"] == found["auc"] / found["best_reachable_auc"]
+    assert found["log_loss"] > found["best_reachable_log_loss"]
+
+
+@pytest.mark.smoke
+def test_the_pushed_model_predicts_what_the_evaluator_saw(first, project) -> None:
+    """Loaded as TF Serving loads it, on the raw tf.Examples of the eval split."""
+    folder = artifact_folder(project, "SparkExampleGen", "examples") / "Split-eval"
+    files = sorted(str(path) for path in folder.iterdir())
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    examples = np.array(list(records.as_numpy_iterator()), dtype=object)
+    labels = [
+        tf.train.Example.FromString(e).features.feature["clicked"].int64_list.value[0]
+        for e in examples
+    ]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], first["pushed_model"])
+        signature = loaded.signature_def["serving_default"]
+        output = signature.outputs["probability"].name
+        feed = signature.inputs["examples"].name
+        predictions = session.run(output, {feed: examples})[:, 0]
+    assert metrics.log_loss(labels, predictions) == pytest.approx(
+        first["metrics"]["log_loss"], rel=1e-4
+    )
+    assert metrics.roc_auc_score(labels, predictions) == pytest.approx(
+        first["metrics"]["auc"], abs=1e-3
+    )
+    calibration = predictions.mean() / np.mean(labels)
+    assert calibration == pytest.approx(first["metrics"]["calibration"], rel=1e-4)
+
+
+@pytest.mark.smoke
+def test_raw_feature_tensors_give_the_same_predictions(first, project) -> None:
+    folder = artifact_folder(project, "SparkExampleGen", "examples") / "Split-eval"
+    files = sorted(str(path) for path in folder.iterdir())
+    records = list(tf.data.TFRecordDataset(files, compression_type="GZIP").take(50))
+    model = tf.saved_model.load(first["pushed_model"])
+    tensors = {}
+    _, wanted = model.signatures["raw_features"].structured_input_signature
+    for name, spec in wanted.items():
+        feature = tf.io.FixedLenFeature([], spec.dtype)
+        tensors[name] = tf.io.parse_example(tf.stack(records), {name: feature})[name]
+    by_tensor = model.signatures["raw_features"](**tensors)["probability"]
+    by_example = model.signatures["serving_default"](examples=tf.stack(records))["probability"]
+    np.testing.assert_allclose(by_tensor, by_example, rtol=1e-6)
+
+
+@pytest.mark.smoke
+def test_lineage_ends_at_source_files_with_counts_that_add_up(first, project) -> None:
+    done = project.command("-m", "lineage", "trace", "latest", "--json")
+    trace = json.loads(done.stdout)
+    (dataset,) = trace["datasets"]
+    assert dataset["accounts"]["adds_up"]
+    assert dataset["accounts"]["read"] == first["rows"]["read"]
+    base = project.folder / "data/ctr"
+    files = {f["path"] for source in dataset["sources"] for f in source["files"]}
+    on_disk = {p.relative_to(base).as_posix() for p in base.rglob("*.json.gz")}
+    assert {"users.parquet", "items.csv"} <= files
+    assert {f for f in files if f.startswith("impressions/")} == {
+        f for f in on_disk if f.startswith("impressions/")
+    }
+    text = project.command("-m", "lineage", "trace", "latest").stdout
+    assert "adds up" in text
+
+
+def test_a_second_run_executes_nothing_again(first, project) -> None:
+    again = states(project.run("ctr", *SMALL))
+    assert again.pop("Baseline") == "complete"  # a resolver only looks up
+    assert set(again.values()) == {"cached"}
+
+
+def test_an_edited_etl_runs_again_from_spark_on_with_the_other_runner(first, project) -> None:
+    with (project.folder / "pipeline/ctr/etl.py").open("a") as file:
+        file.write("\n# edited\n")
+    again = project.run("ctr", *SMALL, "--runner=local")
+    assert again["state"] == "complete"
+    found = states(again)
+    assert found["ImportSchemaGen"] == "cached"
+    ran = {"SparkExampleGen", "StatisticsGen", "Transform", "Trainer", "Evaluator"}
+    assert {found[name] for name in ran} == {"complete"}
+    impact = json.loads(project.command("-m", "lineage", "impact", "latest", "--json").stdout)
+    assert len(impact["models"]) == 1
+
+
+def test_anomalies_stop_the_run_and_name_feature_and_reason(first, project) -> None:
+    source = sorted((project.folder / "data/ctr/impressions").rglob("*.gz"))[-1]
+    line = json.loads(gzip.decompress(source.read_bytes()).splitlines()[0])
+    line |= {"impression_id": "odd", "device": "toaster"}
+    with gzip.open(source.with_name("part-99999.json.gz"), "wt") as file:
+        file.write(json.dumps(line) + "\n")
+    pushed = list((project.folder / "serving_models/ctr").iterdir())
+    failed = project.run("ctr", *SMALL, "--set=sample_data=null", code=1)
+    assert failed["state"] == "failed"
+    assert states(failed)["AnomalyGate"] == "failed"
+    assert "Transform" not in states(failed)
+    assert "AnomalyGate: the data does not fit the schema: device" in failed["output"]
+    assert "toaster" in failed["output"]
+    assert list((project.folder / "serving_models/ctr").iterdir()) == pushed
+
+
+def test_a_missing_span_is_one_line_and_leaves_nothing_running(first, project) -> None:
+    failed = project.run("ctr", *SMALL, "--set=sample_data=null", "--span=7", code=1)
+    assert "Error: SparkExampleGen: source 'impressions': missing span" in failed["output"]
+    assert "Traceback" not in failed["output"]
+    assert states(failed)["SparkExampleGen"] == "failed"
