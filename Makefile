@@ -25,6 +25,7 @@ demo: setup  ## the click-through-rate pipeline, end to end, on a generated clic
 test test-slow: export CUDA_VISIBLE_DEVICES ?= -1
 
 test: setup  ## every test but the slow ones (PYTEST_ARGS="-m unit" for some)
+	@tests/install_packages.sh
 	$(VENV)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: setup  ## the soak and kill-storm tests

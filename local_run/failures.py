@@ -6,7 +6,7 @@ import re
 
 from components.errors import ComponentError
 
-_BEAM_TAIL = re.compile(r"\s*\[while running [^\]]*\]*")
+_BEAM_TAIL = re.compile(r"\s*\[while running '[^']*'\]")
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -61,8 +62,6 @@ def _launch(
 ) -> str | None:
     """Runs every component; returns None or what went wrong, in one line."""
     screen.say("loading TFX")
-    import logging
-
     from tfx.dsl.compiler import constants
     from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
 
@@ -140,7 +139,11 @@ def _close_open_executions(connection: Any, config: PipelineConfig, run_id: str)
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2
 
-    store = mlmd.MetadataStore(connection)
+    try:
+        store = mlmd.MetadataStore(connection)
+    except Exception:  # the store itself was what failed; that has been reported
+        logging.getLogger(__name__).exception("cannot open ML Metadata")
+        return
     context = store.get_context_by_type_and_name("pipeline_run", run_id)
     if context is None:
         return

@@ -49,17 +49,15 @@ def check_types(columns: dict[str, str]) -> None:
 
 
 class ExampleEncoder:
-    """Encodes batches; features stand in the order of their names, as in canonical protobuf."""
+    """Encodes batches. The order of features within an example is the encoder's own."""
 
     def __init__(self) -> None:
         self._encoder = RecordBatchToExamplesEncoder()
 
     def encode(self, batch: pa.RecordBatch) -> list[bytes]:
-        names = sorted(batch.schema.names)
-        columns = [to_feature_lists(batch.column(batch.schema.get_field_index(n))) for n in names]
-        encoded: list[bytes] = self._encoder.encode(
-            pa.RecordBatch.from_arrays(columns, names=names)
-        )
+        columns = [to_feature_lists(column) for column in batch.columns]
+        lists = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        encoded: list[bytes] = self._encoder.encode(lists)
         return encoded
 
 

@@ -41,7 +41,7 @@ class HashSplits:
     def keys(self, values: list[Any], encoded: list[bytes]) -> list[bytes]:
         """What is hashed: the partition feature's values where there is one, else the examples."""
         if self.feature is None:
-            return encoded
+            return [canonical(example) for example in encoded]
         return [serialized_feature(value, self.feature) for value in values]
 
 
@@ -61,6 +61,36 @@ def serialized_feature(value: bytes | str | int | None, name: str) -> bytes:
             f"partition feature '{name}' is null in some row; fill it in the ETL or choose another"
         )
     raise ComponentError(f"partition feature '{name}' must be a string or an integer")
+
+
+def canonical(example: bytes) -> bytes:
+    """A serialized tf.train.Example with its features sorted by name: what TFX hashes.
+
+    Encoders write the map of features in the order of their own hash table, which may differ from
+    one process to the next; protobuf's deterministic form is sorted.
+    """
+    start, _ = _read_varint(example, 1)  # Example.features = 1, its length, then Features
+    entries = []
+    while start < len(example):
+        content, length = _read_varint(example, start + 1)  # Features.feature = 1: a map entry
+        key, key_length = _read_varint(example, content + 1)  # key = 1
+        end = content + length
+        entries.append((example[key : key + key_length], example[start:end]))
+        start = end
+    body = b"".join(entry for _, entry in sorted(entries))
+    return b"\x0a" + _varint(len(body)) + body
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """(position behind the varint, its value)."""
+    value = shift = 0
+    while True:
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        position += 1
+        if byte < 0x80:
+            return position, value
+        shift += 7
 
 
 def _varint(number: int) -> bytes:

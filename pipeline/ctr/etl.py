@@ -146,7 +146,7 @@ def as_examples(rows: DataFrame) -> DataFrame:
 def build_examples(
     spark: SparkSession, sources: dict[str, DataFrame], context: EtlContext
 ) -> DataFrame:
-    """Joins impressions, clicks, users and items; see README.md for the steps.
+    """Joins impressions, clicks, users and items.
 
     Args:
       spark: the session.

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from components.errors import ComponentError
 from components.spark_example_gen.encoding import FEATURE_KINDS, ExampleEncoder, check_types
 from components.spark_example_gen.shards import TFRecordShard
+from components.spark_example_gen.splits import canonical
 
 pytestmark = pytest.mark.unit
 
@@ -94,11 +95,13 @@ def test_a_sliced_batch_keeps_its_own_rows() -> None:
     assert round_trip(pa.array([1, None, 3, 4]).slice(1, 2), tf.int64) == [[], [3]]
 
 
-def test_features_stand_in_canonical_order() -> None:
-    batch = pa.RecordBatch.from_arrays([pa.array([1]), pa.array(["v"])], names=["b", "a"])
-    (encoded,) = ExampleEncoder().encode(batch)
-    example = tf.train.Example.FromString(encoded)
-    assert encoded == example.SerializeToString(deterministic=True)
+def test_the_canonical_form_is_protobufs_own() -> None:
+    texts = pa.array(["x" * length for length in (0, 1, 300)])
+    columns = {f"feature {i * 7919 % 50}": texts for i in range(50)} | {"n": pa.array([1, -1, 0])}
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    for encoded in ExampleEncoder().encode(batch):
+        example = tf.train.Example.FromString(encoded)
+        assert canonical(encoded) == example.SerializeToString(deterministic=True)
 
 
 def test_null_elements_are_refused() -> None:

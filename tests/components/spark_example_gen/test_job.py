@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import gzip
 import json
+import random
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -227,3 +229,24 @@ def test_a_gzip_file_cut_short_is_named(run, tmp_path: Path) -> None:
 def test_a_partition_feature_that_is_no_column(run, tmp_path: Path) -> None:
     write_readings(tmp_path, [reading(n) for n in range(10)])
     assert "partition feature 'user' is no column" in failure(run, splits={"feature": "user"})
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[None]:
+    """The examples' folder on a file system of 64 KiB (needs root, as in our containers and CI)."""
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
+    yield
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_publishes_nothing(run, tmp_path: Path, tiny_disk) -> None:
+    chance = random.Random(3)
+    rows = [{**reading(n), "sensor": chance.randbytes(40).hex()} for n in range(5000)]
+    write_readings(tmp_path, rows)
+    message = failure(run)
+    assert "the disk is full" in message
+    assert "\n" not in message
+    visible = [p.name for p in (tmp_path / "examples").iterdir() if not p.name.startswith(".")]
+    assert visible == []

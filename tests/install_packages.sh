@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Debian packages of the services that tests start themselves; nothing is done when they are there.
+set -euo pipefail
+
+missing=()
+command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "tests need these packages: ${missing[*]}; install them (apt-get install ${missing[*]})" >&2
+    exit 1
+fi
+echo "installing for the tests: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+{
+    apt-get -qq update &&
+        RUNLEVEL=1 apt-get -qq install -y --no-install-recommends "${missing[@]}"
+} >"$log" 2>&1 || {
+    echo "apt-get could not install ${missing[*]}; see $log" >&2
+    exit 1
+}

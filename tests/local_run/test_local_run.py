@@ -1,0 +1,179 @@
+"""What a person is shown: errors in one line, no secrets in the log, truth beside metrics."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from components.errors import ComponentError
+from components.spark_example_gen.shards import TFRecordShard
+from local_run.best_reachable import best_reachable
+from local_run.failures import one_line
+from local_run.launches import Launch
+from local_run.logs import captured
+from local_run.memory import peak_memory
+from local_run.screen import Screen, show_summary
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ComponentError("rows do not add up"), "rows do not add up"),
+        (raised(RuntimeError("beam"), ComponentError("no Java")), "no Java"),
+        (RuntimeError("bad thing [while running 'Run[Trainer]']\nmore"), "RuntimeError: bad thing"),
+        (
+            OSError(28, "No space left on device", "/x/y"),
+            "No space left on device (/x/y); mend that and run again",
+        ),
+        (KeyError(), "KeyError: KeyError"),
+    ],
+)
+def test_an_exception_is_one_line(error: BaseException, line: str) -> None:
+    assert one_line(error) == line
+
+
+def test_the_log_gets_everything_but_secrets(tmp_path: Path, capfd) -> None:
+    said: list[str] = []
+    with captured(tmp_path / "runs" / "run.log", ["s3cret"], said.append) as terminal:
+        logging.getLogger("components.x").info("reading 5 files")
+        logging.getLogger("absl").warning("password: s3cret")
+        try:
+            raise ValueError("s3cret in a trace")
+        except ValueError:
+            logging.getLogger("absl").exception("failed")
+        os.write(2, b"from native code\n")
+        terminal.write("for the person\n")
+    text = (tmp_path / "runs" / "run.log").read_text()
+    assert "from native code" in text
+    assert "password: ***" in text
+    assert "s3cret" not in text
+    assert said == ["reading 5 files"]
+    assert capfd.readouterr().out == "for the person\n"
+
+
+def test_progress_without_a_terminal_is_a_line_for_each_event() -> None:
+    out = io.StringIO()
+    with Screen(out, "pipeline x") as screen:
+        screen.report(Launch("Trainer", "running"))
+        screen.say("epoch 1 [bold]")
+        screen.report(Launch("Trainer", "cached", 0.04))
+        screen.error("a [b] c")
+    assert out.getvalue().splitlines() == [
+        "pipeline x",
+        "Trainer: running",
+        "  epoch 1 [bold]",
+        "Trainer: cached 0.0 s",
+        "Error: a [b] c",
+    ]
+
+
+def test_the_final_table_has_components_rows_and_metrics() -> None:
+    out = io.StringIO()
+    summary = {
+        "run_id": "r1",
+        "state": "complete",
+        "components": [{"id": "Trainer", "state": "cached", "seconds": 1.0}],
+        "rows": {"read": 1234, "train": 1000, "eval": 200, "quarantined": 30, "dropped": 4},
+        "metrics": {"auc": 0.75},
+        "blessed": False,
+        "pushed_model": None,
+        "seconds": 10.0,
+        "peak_mib": 2048,
+    }
+    with Screen(out, "x") as screen:
+        show_summary(screen.console, summary, "runs/x")
+    text = out.getvalue()
+    for part in ("Trainer", "cached", "1,234 read = 1,000 train", "auc 0.7500", "2,048 MiB"):
+        assert part in text
+
+
+def test_peak_memory_sees_child_processes() -> None:
+    program = "x = bytearray(300 << 20); input()"
+    with peak_memory() as peak:
+        child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+        peak.measure()
+        before = peak.mib
+        while peak.mib < before + 250:  # pytest's timeout ends it if this never comes true
+            peak.measure()
+        child.communicate(b"\n")
+
+
+def test_best_reachable_joins_the_truth_to_the_eval_rows(tmp_path: Path) -> None:
+    shard = TFRecordShard(tmp_path / "eval" / "a.gz")
+    labels = {"a": 1, "b": 0, "c": 1, "d": 0, "unknown": 1}
+    for name, label in labels.items():
+        feature = {
+            "impression_id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[name.encode()])),
+            "clicked": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=feature))
+        shard.write(example.SerializeToString())
+    shard.close()
+    truth = tmp_path / "truth.parquet"
+    frame = {"impression_id": list("abcde"), "click_probability": [0.9, 0.5, 0.4, 0.1, 0.3]}
+    pd.DataFrame(frame).to_parquet(truth)
+    found = best_reachable(tmp_path / "eval", [truth], "impression_id", "clicked")
+    assert found is not None
+    assert found["best_reachable_auc"] == pytest.approx(0.75)
+    expected = -np.mean(np.log([0.9, 0.5, 0.4, 0.9]))
+    assert found["best_reachable_log_loss"] == pytest.approx(expected)
+    assert best_reachable(tmp_path / "eval", [], "impression_id", "clicked") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "spanns=1"], "spanns: unknown key"),
+        (["--set", "run_root=/proc/none"], "run_root: cannot write to /proc/none/ctr"),
+        (
+            ["--set", "metadata.kind=mysql", "--set", "metadata.password_env=NO_SUCH"],
+            "the variable NO_SUCH is not set",
+        ),
+        (["--set", "data_root=/nowhere"], "data_root: there is no folder /nowhere"),
+    ],
+)
+def test_mistakes_end_before_anything_runs(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    base = ["--config=pipeline/configs/ctr.yaml", "--set=sample_data=null"]
+    base += [f"--set=data_root={tmp_path}", f"--set=run_root={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "local_runner.py", *base, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert message in line
+
+
+def test_the_summary_is_never_half_written(tmp_path: Path) -> None:
+    from local_run.summary import write_summary
+
+    write_summary({"state": "complete"}, tmp_path / "run" / "run_summary.json")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["run_summary.json"]
+    assert json.loads((tmp_path / "run" / "run_summary.json").read_text())["state"] == "complete"
