@@ -21,7 +21,9 @@ class Screen:
     """Progress of one run. On a terminal a live table, elsewhere a line for each event."""
 
     def __init__(self, terminal: TextIO, title: str):
-        self.console = Console(file=terminal, highlight=False)
+        # Without a terminal rich assumes 80 columns and breaks the summary's lines.
+        width = None if terminal.isatty() else 120
+        self.console = Console(file=terminal, highlight=False, width=width)
         self._title = title
         self._launches: dict[str, Launch] = {}
         self._started: dict[str, float] = {}
@@ -36,6 +38,8 @@ class Screen:
                 console=self.console,
                 refresh_per_second=4,
                 transient=True,
+                redirect_stdout=False,  # what is printed belongs into the log
+                redirect_stderr=False,
             )
             self._live.start()
         else:
