@@ -49,6 +49,11 @@ def main(config_path: str, overrides: tuple[str, ...], span: int | None, runner:
     except ConfigError as error:
         click.echo(f"Error: {error}", err=True)
         code = 2
+    except OSError as error:  # the run's own folder cannot be used
+        click.echo(
+            f"Error: {error.strerror}: {error.filename}; mend that, or set run_root", err=True
+        )
+        code = 2
     # Interpreter shutdown with TensorFlow and Beam loaded takes seconds and prints noise.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -38,6 +38,11 @@ def code_sha256(dotted_path: str) -> str:
     return digest.hexdigest()
 
 
+def file_sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
 def module_closure(dotted_path: str) -> dict[str, Path]:
     """The project's modules that `dotted_path` reaches by imports, name -> file."""
     root = _project_root(dotted_path)
@@ -52,7 +57,8 @@ def module_closure(dotted_path: str) -> dict[str, Path]:
         if name in closure or file is None:
             continue
         closure[name] = file
-        waiting += _imported_modules(root, name, file)
+        parent = name.rpartition(".")[0]  # importing a module runs its packages' __init__
+        waiting += _imported_modules(root, name, file) + ([parent] if parent else [])
     return closure
 
 

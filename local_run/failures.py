@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from components.errors import ComponentError
+from pydantic import ValidationError
+
+from components.errors import ComponentError, first_problem
 
 _BEAM_TAIL = re.compile(r"\s*\[while running '[^']*'\]")
 
@@ -17,7 +19,8 @@ def cause_of(error: BaseException) -> BaseException:
         if isinstance(current, ComponentError):
             return current
         seen.append(current)
-        current = current.__cause__ or current.__context__
+        context = None if current.__suppress_context__ else current.__context__
+        current = current.__cause__ or context
     return seen[-1]
 
 
@@ -28,6 +31,8 @@ def one_line(error: BaseException) -> str:
     text = lines[0] if lines else type(cause).__name__
     if isinstance(cause, ComponentError):
         return text
+    if isinstance(cause, ValidationError):
+        return first_problem(cause)
     if isinstance(cause, OSError) and cause.strerror:
         where = f" ({cause.filename})" if cause.filename else ""
         return f"{cause.strerror}{where}; mend that and run again"

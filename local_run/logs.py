@@ -1,4 +1,4 @@
-"""The run's log file: all that is logged or printed while a run lasts, without secrets."""
+"""The run's log file: all that is logged (without secrets) or printed while a run lasts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,30 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from google.protobuf import text_encoding
+
 
 class _RedactingFormatter(logging.Formatter):
     """Replaces secret values: TFX logs its whole metadata connection, password included."""
 
     def __init__(self, secrets: Collection[str]):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._secrets = [secret for secret in secrets if secret]
+        # Also as protobuf's text format and Python's repr write them, with escapes.
+        self._secrets = {
+            form
+            for secret in secrets
+            for form in (
+                secret,
+                repr(secret)[1:-1],
+                text_encoding.CEscape(secret.encode(), as_utf8=False),
+                text_encoding.CEscape(secret.encode(), as_utf8=True),
+            )
+            if form
+        }
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        for secret in self._secrets:
+        for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
@@ -43,7 +56,7 @@ def captured(path: Path, secrets: Collection[str], show: Callable[[str], None]) 
 
     Args:
       path: the log file; it is made.
-      secrets: values that must not be written.
+      secrets: values that are replaced in what is logged.
       show: called with each progress message of a component.
 
     Yields:

@@ -48,13 +48,12 @@ def run(config: PipelineConfig, runner: str) -> int:
                     "peak_mib": peak.mib,
                     "error": failure,
                 }
-                summary = _summarize(config, run_id, measured, password)
+                summary, problem = _summarize(config, run_id, measured, password, folder / SUMMARY)
             if summary:
-                _write(summary, folder)
                 show_summary(screen.console, summary, str(folder))
-            if failure:
-                screen.error(f"{failure} (log: {folder / LOG})")
-    return 1 if failure else 0
+            if failure or problem:
+                screen.error(f"{failure or problem} (log: {folder / LOG})")
+    return 1 if failure or problem else 0
 
 
 def _launch(
@@ -76,8 +75,9 @@ def _launch(
         if launch.state == "failed":
             failed.append(launch)
 
-    connection = connection_config(config, password)
+    connection = None
     try:
+        connection = connection_config(config, password)
         pipeline = create_pipeline(
             config, local_locations(config), metadata_connection_config=connection
         )
@@ -141,38 +141,41 @@ def _close_open_executions(connection: Any, config: PipelineConfig, run_id: str)
 
     try:
         store = mlmd.MetadataStore(connection)
-    except Exception:  # the store itself was what failed; that has been reported
-        logging.getLogger(__name__).exception("cannot open ML Metadata")
-        return
-    context = store.get_context_by_type_and_name("pipeline_run", run_id)
-    if context is None:
-        return
-    running = metadata_store_pb2.Execution.RUNNING
-    left = [e for e in store.get_executions_by_context(context.id) if e.last_known_state == running]
-    for execution in left:
-        execution.last_known_state = metadata_store_pb2.Execution.FAILED
-    if left:
-        store.put_executions(left)
+        context = store.get_context_by_type_and_name("pipeline_run", run_id)
+        executions = store.get_executions_by_context(context.id) if context else []
+        left = [
+            execution
+            for execution in executions
+            if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
+        ]
+        for execution in left:
+            execution.last_known_state = metadata_store_pb2.Execution.FAILED
+        if left:
+            store.put_executions(left)
+    except Exception:  # the store may be what failed: the first error is the one to report
+        logging.getLogger(__name__).exception("cannot mark executions as failed")
 
 
 def _summarize(
-    config: PipelineConfig, run_id: str, measured: dict[str, Any], password: str | None
-) -> dict[str, Any] | None:
-    """The summary; None when the run ended before ML Metadata knew of it."""
-    from lineage.store import LineageError, LineageStore
-    from local_run.summary import summarize
+    config: PipelineConfig,
+    run_id: str,
+    measured: dict[str, Any],
+    password: str | None,
+    path: Path,
+) -> tuple[dict[str, Any] | None, str | None]:
+    """(the summary, written to `path`; what kept it from being made, in one line)."""
+    from lineage.store import LineageStore
+    from local_run.failures import one_line
+    from local_run.summary import summarize, write_summary
 
     try:
         store = LineageStore.from_connection_config(connection_config(config, password))
-        return summarize(config, store, run_id, measured)
-    except LineageError:
-        return None
-
-
-def _write(summary: dict[str, Any], folder: Path) -> None:
-    from local_run.summary import write_summary
-
-    write_summary(summary, folder / SUMMARY)
+        summary = summarize(config, store, run_id, measured)
+        write_summary(summary, path)
+    except Exception as error:  # a full disk, or a run that ended before ML Metadata knew of it
+        logging.getLogger(__name__).exception("no summary")
+        return None, f"the summary could not be made: {one_line(error)}"
+    return summary, None
 
 
 @contextlib.contextmanager

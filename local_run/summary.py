@@ -97,9 +97,9 @@ def _metrics(
     values = {name: v.get("doubleValue") for name, v in overall[""][""].items()}
     metrics = {ours: float(values[name]) for name, ours in _METRICS.items() if name in values}
     if config.truth:
-        truth = sorted(Path(config.data_root).glob(config.truth))
+        truth = sorted(Path(config.data_root).glob(config.truth.files))
         split = Path(examples.uri) / "Split-eval"
-        best = best_reachable(split, truth, "impression_id", config.evaluator.label)
+        best = best_reachable(split, truth, config.truth.key, config.evaluator.label)
         if best:
             share = metrics["auc"] / best["best_reachable_auc"]
             metrics |= {**best, "auc_of_best_reachable": share}

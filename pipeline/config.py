@@ -6,12 +6,15 @@ types and missing files are one-line errors that name the key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from components.errors import first_problem
+from components.spark_example_gen.sources import FileSource
 
 
 class ConfigError(ValueError):
@@ -38,6 +41,22 @@ class Source(_Section):
     options: dict[str, str] = Field(default_factory=dict)
     spans_after: int = Field(0, ge=0)
     missing_spans: Literal["error", "allow"] = "error"
+
+    @model_validator(mode="after")
+    def _usable(self) -> Source:
+        self.file_source()
+        return self
+
+    def file_source(self) -> FileSource:
+        """In the component's form; raises ValueError when it makes no sense."""
+        return FileSource(**self.model_dump())
+
+
+class Truth(_Section):
+    """True probabilities: only the run's summary looks at them, for the best reachable AUC."""
+
+    files: str = Field(description="glob below data_root, of Parquet with `key`, click_probability")
+    key: str = Field(description="feature that names an example")
 
 
 class Spans(_Section):
@@ -128,7 +147,7 @@ class PipelineConfig(_Section):
     evaluator: Evaluator
     run_root: str = "runs"
     serving_root: str = "serving_models"
-    truth: str | None = Field(None, description="true probabilities, for the summary only")
+    truth: Truth | None = None
     sample_data: SampleData | None = None
     spans: Spans = Spans()
     split: Split = Split()
@@ -179,14 +198,14 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
         where = "" if line is None else f", line {line + 1}"
         problem = getattr(error, "problem", None) or "no valid YAML"
         raise ConfigError(f"{file}{where}: {problem}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file} holds no keys")
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{file} holds no keys, or keys that are no text")
     for override in overrides:
         _override(content, override)
     try:
-        config = PipelineConfig(**content)
+        config = PipelineConfig.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{file}: {_first_problem(error)}") from None
+        raise ConfigError(f"{file}: {first_problem(error)}") from None
     if not Path(config.schema_file).is_file():
         raise ConfigError(f"{file}: schema: there is no file {config.schema_file}")
     return config
@@ -208,15 +227,3 @@ def _override(content: dict[str, Any], override: str) -> None:
         section[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"--set {key}: the value is no valid YAML: {text}") from None
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem: Mapping[str, Any] = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; remove it or mend its spelling"
-    if problem["type"] == "missing":
-        return f"{key}: this key is required"
-    given = str(problem.get("input"))
-    shown = f" (given: {given})" if len(given) < 60 else ""
-    return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"

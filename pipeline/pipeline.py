@@ -12,7 +12,6 @@ from tensorflow_model_analysis.proto import config_pb2
 
 # Not `tfx.v1`: it also imports the clients of Google Cloud, six seconds in every process.
 from tfx import components as tfx_components
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
@@ -23,8 +22,9 @@ from tfx.types import Channel, standard_artifacts
 
 from components.anomaly_gate.component import AnomalyGate
 from components.baseline_resolver.strategy import BaselineModelStrategy
-from components.code_fingerprint import code_sha256
-from components.spark_example_gen import FileSource, SparkConfig, SparkExampleGen
+from components.code_fingerprint import code_sha256, file_sha256
+from components.curated_schema.component import CuratedSchema
+from components.spark_example_gen import SparkConfig, SparkExampleGen
 from pipeline.config import PipelineConfig
 
 
@@ -60,7 +60,9 @@ def create_pipeline(
     # The data is measured and held against the curated schema; anomalies stop the run.
     statistics_gen = tfx_components.StatisticsGen(examples=examples)
     statistics = statistics_gen.outputs["statistics"]
-    schema_gen = ImportSchemaGen(schema_file=locations.schema_file)
+    schema_gen = CuratedSchema(
+        schema_file=locations.schema_file, sha256=file_sha256(config.schema_file)
+    ).with_id("ImportSchemaGen")
     schema = schema_gen.outputs["schema"]
     validator = tfx_components.ExampleValidator(statistics=statistics, schema=schema)
     gate = AnomalyGate(anomalies=validator.outputs["anomalies"], allow=config.allowed_anomalies)
@@ -143,9 +145,7 @@ def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen
     split = example_gen_pb2.SplitConfig.Split
     return SparkExampleGen(
         input_base=data_root,
-        sources={
-            name: FileSource(**source.model_dump()) for name, source in config.sources.items()
-        },
+        sources={name: source.file_source() for name, source in config.sources.items()},
         etl=config.etl.function or config.part("etl.build_examples"),
         etl_parameters=config.etl.parameters,
         output_config=example_gen_pb2.Output(

@@ -15,6 +15,7 @@ from tfx.types import component_spec, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components.code_fingerprint import code_sha256
+from components.spark_example_gen import job
 from components.spark_example_gen.artifacts import QuarantinedRecords
 from components.spark_example_gen.driver import SparkExampleGenDriver
 from components.spark_example_gen.executor import SparkExampleGenExecutor
@@ -30,6 +31,7 @@ class SparkExampleGenSpec(component_spec.ComponentSpec):
         "etl": ExecutionParameter(type=str),
         "etl_parameters": ExecutionParameter(type=str),  # JSON object
         "etl_code_sha256": ExecutionParameter(type=str),
+        "job_code_sha256": ExecutionParameter(type=str),  # of reading, encoding, splitting
         "spark": ExecutionParameter(type=str),  # JSON of SparkConfig
         "row_accounting": ExecutionParameter(type=str),
         "max_quarantine_fraction": ExecutionParameter(type=float),
@@ -83,14 +85,16 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
           max_quarantine_fraction: the run stops when a larger part of the rows is refused.
 
         Raises:
-          ValueError: no source, or a fraction outside [0, 1].
+          ValueError: no source, spans_after on the primary one, or a fraction outside [0, 1].
           ComponentError: the ETL's module cannot be found.
         """
         if not sources:
             raise ValueError("SparkExampleGen needs at least one source")
+        primary = next(iter(sources.values()))
+        if primary.spans_after:
+            raise ValueError("spans_after is not for the primary source: it decides the spans")
         if not 0 <= max_quarantine_fraction <= 1:
             raise ValueError("max_quarantine_fraction lies between 0 and 1")
-        primary = next(iter(sources.values()))
         split = example_gen_pb2.Input.Split(name="single_split", pattern=primary.path)
         spec = SparkExampleGenSpec(
             input_base=input_base,
@@ -103,6 +107,7 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
             etl=etl,
             etl_parameters=json.dumps(etl_parameters or {}, sort_keys=True),
             etl_code_sha256=code_sha256(etl),
+            job_code_sha256=code_sha256(job.__name__),
             spark=json.dumps(dataclasses.asdict(spark or SparkConfig()), sort_keys=True),
             row_accounting=row_accounting,
             max_quarantine_fraction=float(max_quarantine_fraction),

@@ -14,7 +14,7 @@ from tfx.utils import proto_utils
 
 from components.spark_example_gen.inputs import Inputs, find_inputs
 from components.spark_example_gen.sources import sources_from_json
-from components.spark_example_gen.spans import SpanRange
+from components.spark_example_gen.spans import SpanPattern, SpanRange
 
 
 class SparkExampleGenDriver(example_gen_driver.FileBasedDriver):
@@ -38,7 +38,8 @@ def resolve_inputs(exec_properties: dict[str, Any]) -> Inputs:
     sources = sources_from_json(json.loads(exec_properties["sources"]))
     wanted = span_range(exec_properties.get(keys.RANGE_CONFIG_KEY))
     decided = exec_properties.get(utils.SPAN_PROPERTY_NAME)
-    if decided is not None:  # by the driver: the newest span may have changed since
+    primary = SpanPattern(next(iter(sources.values())).path)
+    if decided is not None and primary.has_spans:  # the newest span may have changed since
         wanted = SpanRange(wanted.length, int(decided))
     return find_inputs(exec_properties[keys.INPUT_BASE_KEY], sources, wanted)
 

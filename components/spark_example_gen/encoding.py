@@ -12,21 +12,21 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from components.errors import ComponentError
 
-# Spark's simple type name -> (kind of feature, Arrow type the encoder is given)
-FEATURE_KINDS: dict[str, tuple[str, pa.DataType]] = {
-    "boolean": ("int64", pa.int64()),
-    "tinyint": ("int64", pa.int64()),
-    "smallint": ("int64", pa.int64()),
-    "int": ("int64", pa.int64()),
-    "bigint": ("int64", pa.int64()),
-    "float": ("float", pa.float32()),
-    "double": ("float", pa.float32()),
-    "decimal": ("float", pa.float32()),
-    "string": ("bytes", pa.binary()),
-    "binary": ("bytes", pa.binary()),
-    "date": ("int64", pa.int64()),  # days since 1970-01-01
-    "timestamp": ("int64", pa.int64()),  # microseconds since 1970-01-01T00 UTC
-    "timestamp_ntz": ("int64", pa.int64()),
+# Spark's simple type name -> kind of feature; `to_feature_values` does the conversion.
+FEATURE_KINDS: dict[str, str] = {
+    "boolean": "int64",
+    "tinyint": "int64",
+    "smallint": "int64",
+    "int": "int64",
+    "bigint": "int64",
+    "float": "float",
+    "double": "float",
+    "decimal": "float",
+    "string": "bytes",
+    "binary": "bytes",
+    "date": "int64",  # days since 1970-01-01
+    "timestamp": "int64",  # microseconds since 1970-01-01T00 UTC
+    "timestamp_ntz": "int64",
 }
 _OTHER_BYTES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_large_binary)
 

@@ -2,7 +2,7 @@
 
 A process of its own because the JVM outlives `spark.stop()` with gigabytes of memory, and because
 a job that is killed must not take the pipeline with it. The request is a JSON file; the answer is
-`answer.json` beside it: {"read": {...}, "report": ...} or {"error": "one line"}. The job ends when
+`answer.json` beside it: {"manifest": {...}} or {"error": "one line"}. The job ends when
 its standard input is closed, so it never outlives the pipeline.
 """
 
@@ -76,7 +76,8 @@ def run(request: JobRequest) -> dict[str, Any]:
     read = sources[primary].read
     if request.row_accounting == "exact":
         publish.check_accounts(report, primary, read)
-    publish.check_quarantine(report, primary, read, request.max_quarantine_fraction)
+    counts = {name: source.read for name, source in sources.items()}
+    publish.check_quarantine(report, counts, request.max_quarantine_fraction)
     publish.check_splits(report)
     manifest = _complete(request.manifest, sources, report, primary)
     publish.publish(
@@ -103,6 +104,7 @@ def _defaults(master: str) -> dict[str, str]:
     """Settings for one machine; a cluster's own settings are left alone."""
     conf = {
         "spark.sql.session.timeZone": "UTC",  # hours and days mean the same everywhere
+        "spark.sql.ansi.enabled": "false",  # Spark 4's default would stop a run on one bad value
         "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
     }
     if master.startswith("local"):

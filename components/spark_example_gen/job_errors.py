@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from components.errors import ComponentError
+from pydantic import ValidationError
+
+from components.errors import ComponentError, first_problem
 
 _HINTS: tuple[tuple[str, str], ...] = (
     (r"No space left on device", "the disk is full; free space, or put spark.local.dir elsewhere"),
@@ -28,6 +30,10 @@ def explain(error: Exception) -> str:
     """One line for a person; the stack trace has been printed to the log already."""
     if isinstance(error, ComponentError):
         return str(error)
+    if isinstance(error, ValidationError):
+        return f"etl.parameters: {first_problem(error)}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}; mend that and run again"
     text = str(error)
     from_worker = re.search(r"ComponentError: ([^\n]+)", text)
     if from_worker:
@@ -42,7 +48,5 @@ def explain(error: Exception) -> str:
             file = re.search(r"(?:file:)?(/[^\s,'\"]+\.(?:gz|json|csv|parquet|orc))", text)
             where = f" ({file.group(1)})" if file else ""
             return f"{hint}{where}"
-    if isinstance(error, OSError):
-        return f"{error.strerror}: {error.filename}"
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return f"{type(error).__name__}: {first.strip()[:300]}"

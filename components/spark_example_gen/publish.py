@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def check_accounts(report: TaskReport, primary: str, read: int) -> None:
     """Every row read is an example, quarantined or dropped; else the ETL lost or doubled some.
 
     Raises:
-      ComponentError: the sum is another one; or a split got no row.
+      ComponentError: the sum is another one.
     """
     examples = sum(report.split_rows().values())
     quarantined, dropped = report.quarantined_of(primary), sum(report.dropped.values())
@@ -91,16 +91,28 @@ def check_splits(report: TaskReport) -> None:
             )
 
 
-def check_quarantine(report: TaskReport, primary: str, read: int, maximum: float) -> None:
-    """Raises ComponentError naming the reasons when too large a part of the rows was refused."""
-    rows = report.quarantined_of(primary)
-    if rows > maximum * read:
-        reasons = report.quarantined[primary]
-        named = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
-        raise ComponentError(
-            f"{rows:,} of {read:,} rows ({rows / read:.1%}) of '{primary}' are bad, more than "
-            f"max_quarantine_fraction {maximum:.1%}: {named}. Mend the source, or raise the limit"
-        )
+def check_quarantine(report: TaskReport, read: Mapping[str, int], maximum: float) -> None:
+    """Stops when too large a part of a source was refused: of any source, for clicks that cannot be
+    read are labels that are wrong.
+
+    Args:
+      report: of the tasks.
+      read: source -> rows read.
+      maximum: largest fraction that may be refused.
+
+    Raises:
+      ComponentError: naming source and reasons.
+    """
+    for source, count in read.items():
+        rows = report.quarantined_of(source)
+        if rows > maximum * count:
+            reasons = report.quarantined[source]
+            named = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
+            raise ComponentError(
+                f"{rows:,} of {count:,} rows ({rows / count:.1%}) of '{source}' are bad, more than "
+                f"max_quarantine_fraction {maximum:.1%}: {named}. Mend the source, or raise the "
+                "limit"
+            )
 
 
 def publish(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import gzip
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -14,6 +16,8 @@ from components.spark_example_gen.sources import TEXT_FORMATS, FileSource
 
 _CORRUPT = "_corrupt_record"
 UNPARSEABLE = "unparseable"
+# A cast among these keeps what can be kept; any other would turn values into nulls unseen.
+_NUMBERS = {"tinyint", "smallint", "int", "bigint", "float", "double"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +46,7 @@ def read_source(
     """
     if source.format not in TEXT_FORMATS:
         return _read_columnar(spark, name, source, files)
-    frame = _text_reader(spark, source).load(files).persist(StorageLevel.MEMORY_AND_DISK)
+    frame = _read_text(spark, name, source, files).persist(StorageLevel.MEMORY_AND_DISK)
     counts = frame.select(
         F.count(F.lit(1)),
         F.count(_CORRUPT),
@@ -61,15 +65,47 @@ def read_source(
     return SourceRows(rows, unparseable, read)
 
 
-def _text_reader(spark: SparkSession, source: FileSource):  # type: ignore[no-untyped-def]
-    columns = ", ".join(f"`{c}` {t}" for c, t in source.columns.items())
+def _read_text(spark: SparkSession, name: str, source: FileSource, files: list[str]) -> DataFrame:
+    """The declared columns and _CORRUPT, which holds a line that does not fit them."""
+    types = dict(source.columns)
+    if source.format == "csv":
+        # Spark takes CSV columns by position: the schema follows the header of the files.
+        types = {column: types.get(column, "string") for column in csv_header(name, source, files)}
+    columns = ", ".join(f"`{column}` {kind}" for column, kind in types.items())
     reader = spark.read.format(source.format).schema(f"{columns}, {_CORRUPT} string")
     reader = reader.option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", _CORRUPT)
     if source.format == "csv":
-        # enforceSchema=false: columns are checked against the header, not taken by position
-        reader = reader.option("header", "true").option("enforceSchema", "false")
-        reader = reader.option("escape", '"')
-    return reader.options(**source.options)
+        reader = reader.option("header", "true").option("escape", '"')
+    frame = reader.options(**source.options).load(files)
+    return frame.select(*[F.col(f"`{column}`") for column in source.columns], _CORRUPT)
+
+
+def csv_header(name: str, source: FileSource, files: list[str]) -> list[str]:
+    """The columns of the files, which must be the same in all of them.
+
+    Raises:
+      ComponentError: a declared column is missing, or a file has other columns than the first one.
+    """
+    headers = {}
+    for path in files:
+        opener = gzip.open if path.endswith(".gz") else open
+        with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = csv.reader(file, delimiter=source.options.get("sep", ","))
+            headers[path] = next(rows, [])
+    present = {path: header for path, header in headers.items() if header}
+    if not present:
+        raise ComponentError(f"source '{name}' is empty: its files hold no row")
+    first, header = next(iter(present.items()))
+    for path, other in present.items():
+        if other != header:
+            raise ComponentError(
+                f"source '{name}': {path} has the columns {', '.join(other)}, but {first} has "
+                f"{', '.join(header)}; bring them into one form"
+            )
+    for column in source.columns:
+        if column not in header:
+            raise _missing_column(name, column, header)
+    return header
 
 
 def _read_columnar(
@@ -81,6 +117,11 @@ def _read_columnar(
         if column not in types:
             raise _missing_column(name, column, frame.columns)
         if types[column] != wanted:
+            if not {types[column], wanted} <= _NUMBERS:
+                raise ComponentError(
+                    f"source '{name}': column '{column}' is {types[column]} in the files, but "
+                    f"`columns` says {wanted}"
+                )
             frame = frame.withColumn(column, F.col(column).cast(wanted))
     if source.columns:
         frame = frame.select(*source.columns)

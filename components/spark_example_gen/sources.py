@@ -21,9 +21,10 @@ class FileSource:
         to be found; optional for parquet and orc, where it is checked and selects columns.
         A column that is null in every row counts as missing, and is an error.
       options: Spark's reader options, as strings.
-      spans_after: spans behind the window to read as well, when they exist: events that follow the
-        last span's rows, such as late outcomes.
-      missing_spans: 'error' or 'allow': whether a hole in the window is accepted.
+      spans_after: spans behind the window to read as well: events that follow the last span's rows,
+        such as outcomes. Not for the primary source.
+      missing_spans: 'error' or 'allow': whether a hole in the window, or a span missing behind it,
+        is accepted.
     """
 
     format: str

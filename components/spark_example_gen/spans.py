@@ -145,7 +145,7 @@ def resolve(
 
     Raises:
       ComponentError: no such folder, nothing there, a span that is asked for and missing, or a hole
-        in the window (unless `missing='allow'`).
+        in the window or behind it (unless `missing='allow'`).
     """
     if not base.is_dir():
         raise ComponentError(f"source '{source}': the folder {base} does not exist")
@@ -162,7 +162,11 @@ def resolve(
     holes = [span for span in window if span not in found]
     if last in holes or (holes and missing == "error"):
         raise ComponentError(_missing_message(source, pattern, holes, found))
-    spans = [s for s in (*window, *range(last + 1, last + 1 + spans_after)) if s in found]
+    after = range(last + 1, last + 1 + spans_after)
+    late = [span for span in after if span not in found]
+    if late and missing == "error":
+        raise ComponentError(_missing_message(source, pattern, late, found))
+    spans = [span for span in (*window, *after) if span in found]
     chosen = {span: max(found[span], key=lambda v: -1 if v is None else v) for span in spans}
     files = {span: tuple(found[span][version]) for span, version in chosen.items()}
     return SpanFiles(files, chosen[last])

@@ -14,6 +14,7 @@ from pipeline.ctr import features
 from pipeline.window_features import Smoothing, add_window_features
 
 EARLIEST_MS = 631_152_000_000  # 1990-01-01: no log is older; clocks that say so are wrong
+OLDEST = 120  # years
 
 
 class EtlParameters(BaseModel):
@@ -38,12 +39,18 @@ def refusal(parameters: EtlParameters) -> Column:
     position, time = F.col("position"), F.col("timestamp_ms")
     return (
         F.when(F.col("impression_id").isNull(), "missing_impression_id")
+        .when(F.col("session_id").isNull(), "missing_session_id")
         .when(F.col("user_id").isNull(), "missing_user_id")
         .when(F.col("item_id").isNull(), "missing_item_id")
-        .when(time.isNull() | (time < EARLIEST_MS), "impossible_timestamp")
+        .when(time.isNull() | ~time.between(EARLIEST_MS, _tomorrow_ms()), "impossible_timestamp")
         .when(position.isNull() | (position < 1), "impossible_position")
         .when(position > parameters.max_position, "impossible_position")
     )
+
+
+def _tomorrow_ms() -> Column:
+    """Clocks differ, but not by a day; microseconds taken for milliseconds lie far beyond it."""
+    return (F.unix_timestamp(F.current_timestamp()) + 86_400) * 1000
 
 
 def first_of_each(impressions: DataFrame) -> tuple[DataFrame, DataFrame]:
@@ -74,7 +81,9 @@ def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFr
 def attributed(impressions: DataFrame, clicks: DataFrame, parameters: EtlParameters) -> DataFrame:
     """Adds `click_ms`, the first click within the attribution window, and the label."""
     window_ms = int(parameters.attribution_minutes * 60_000)
-    known = clicks.select("impression_id", F.col("timestamp_ms").alias("click_ms")).dropna()
+    known = clicks.where(F.col("timestamp_ms") >= EARLIEST_MS).select(
+        "impression_id", F.col("timestamp_ms").alias("click_ms")
+    )
     shown = impressions.select("impression_id", "timestamp_ms")
     delay = F.col("click_ms") - F.col("timestamp_ms")
     first = (
@@ -88,7 +97,9 @@ def attributed(impressions: DataFrame, clicks: DataFrame, parameters: EtlParamet
 
 
 def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
-    """Adds what is known of the user; an unknown user gets 'unknown', an unknown age the median."""
+    """Adds what is known of the user; an unknown or impossible age becomes the median."""
+    possible = F.when(F.col("age").between(0, OLDEST), F.col("age"))
+    users = users.withColumn("age", possible)
     profile = users.dropDuplicates(["user_id"]).select(
         "user_id", "age", "gender", "country", "membership"
     )
@@ -100,7 +111,9 @@ def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
 
 
 def catalogue(items: DataFrame) -> DataFrame:
-    """Items with the price relative to the mean of their category."""
+    """Items, with the price relative to the mean of their category; no price is impossible."""
+    possible = (F.col("price") >= 0) & ~F.isnan("price")
+    items = items.withColumn("price", F.when(possible, F.col("price")))
     mean_price = F.avg("price").over(Window.partitionBy("category"))
     relative = F.when(mean_price > 0, F.col("price") / mean_price)
     return items.dropDuplicates(["item_id"]).select(

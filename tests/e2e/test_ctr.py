@@ -174,6 +174,19 @@ def test_anomalies_stop_the_run_and_name_feature_and_reason(first, project) -> N
     assert list((project.folder / "serving_models/ctr").iterdir()) == pushed
 
 
+def test_an_edited_schema_is_seen(first, project) -> None:
+    """The data of the test before: once the schema has the new value, the run passes the gate."""
+    schema = project.folder / "schemas/ctr.pbtxt"
+    schema.write_text(
+        schema.read_text().replace('value: "tablet"', 'value: "tablet"\n  value: "toaster"')
+    )
+    # Stopped on purpose behind the gate: that is all this test is about.
+    stop = "--set=trainer.parameters.no_such_key=1"
+    failed = project.run("ctr", *SMALL, "--set=sample_data=null", stop, code=1)
+    assert states(failed)["ImportSchemaGen"] == states(failed)["AnomalyGate"] == "complete"
+    assert "Trainer: no_such_key: unknown key" in failed["output"]
+
+
 def test_a_missing_span_is_one_line_and_leaves_nothing_running(first, project) -> None:
     failed = project.run("ctr", *SMALL, "--set=sample_data=null", "--span=7", code=1)
     assert "Error: SparkExampleGen: source 'impressions': missing span" in failed["output"]

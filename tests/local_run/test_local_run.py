@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from pydantic import ValidationError
 
 from components.errors import ComponentError
 from components.spark_example_gen.shards import TFRecordShard
@@ -23,6 +24,7 @@ from local_run.launches import Launch
 from local_run.logs import captured
 from local_run.memory import peak_memory
 from local_run.screen import Screen, show_summary
+from pipeline.ctr.etl import EtlParameters
 
 pytestmark = pytest.mark.unit
 
@@ -36,6 +38,14 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         return caught
 
 
+def validation_error() -> BaseException:
+    try:
+        EtlParameters(epoch=2)  # type: ignore[call-arg]
+    except ValidationError as caught:
+        return caught
+    raise AssertionError("nothing was raised")
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -47,6 +57,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
             "No space left on device (/x/y); mend that and run again",
         ),
         (KeyError(), "KeyError: KeyError"),
+        (validation_error(), "epoch: unknown key; remove it or mend its spelling"),
     ],
 )
 def test_an_exception_is_one_line(error: BaseException, line: str) -> None:
@@ -177,3 +188,16 @@ def test_the_summary_is_never_half_written(tmp_path: Path) -> None:
     write_summary({"state": "complete"}, tmp_path / "run" / "run_summary.json")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["run_summary.json"]
     assert json.loads((tmp_path / "run" / "run_summary.json").read_text())["state"] == "complete"
+
+
+def test_a_password_is_found_however_it_is_escaped(tmp_path: Path) -> None:
+    from ml_metadata.proto import metadata_store_pb2
+
+    secret = 'p\u00e4"s\\s'
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.mysql.password = secret
+    with captured(tmp_path / "run.log", [secret], print):
+        logging.getLogger("absl").info("Using connection config:\n %s", connection)
+        logging.getLogger("absl").info("%r", secret)
+    text = (tmp_path / "run.log").read_text()
+    assert text.count("***") == 2

@@ -43,6 +43,7 @@ def test_one_key_can_be_set() -> None:
         ("window", "--set takes key=value"),
         ("spans.window.of=3", "'window' is a value, not a section"),
         ("spans={", "no valid YAML"),
+        ("sources.items.columns={}", "sources.items: a csv source needs `columns`"),
     ],
 )
 def test_a_mistake_names_the_key(override: str, message: str) -> None:
@@ -58,7 +59,13 @@ def test_a_missing_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "line 1"), ("", "holds no keys"), ("- 1", "holds no keys")]
+    ("text", "message"),
+    [
+        ("a: [", "line 1"),
+        ("", "holds no keys"),
+        ("- 1", "holds no keys"),
+        ("1: x", "keys that are no text"),
+    ],
 )
 def test_files_that_are_no_config(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.yaml").write_text(text)

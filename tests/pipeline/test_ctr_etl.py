@@ -47,7 +47,11 @@ def build(spark: SparkSession):
                 list(clicks), "click_id string, impression_id string, timestamp_ms long"
             ),
             "users": spark.createDataFrame(
-                [("u1", 30, "f", "de", "gold"), ("u2", None, None, None, None)],
+                [
+                    ("u1", 30, "f", "de", "gold"),
+                    ("u2", None, None, None, None),
+                    ("u3", 999, "f", "de", "none"),
+                ],
                 "user_id string, age int, gender string, country string, membership string",
             ),
             "items": spark.createDataFrame(
@@ -88,6 +92,7 @@ def test_a_click_within_the_window_is_the_label(build) -> None:
 
 REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"impression_id": None}, "missing_impression_id"),
+    ({"session_id": None}, "missing_session_id"),
     ({"user_id": None}, "missing_user_id"),
     ({"item_id": None}, "missing_item_id"),
     ({"position": 0}, "impossible_position"),
@@ -95,6 +100,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"position": None}, "impossible_position"),
     ({"timestamp_ms": -5}, "impossible_timestamp"),
     ({"timestamp_ms": 1000}, "impossible_timestamp"),
+    ({"timestamp_ms": 1000 * NOON}, "impossible_timestamp"),  # microseconds
     ({"item_id": "nothing"}, "unknown_item"),
 ]
 
@@ -130,9 +136,11 @@ def test_what_is_unknown_is_imputed(build) -> None:
             impression("known"),
             impression("empty", user_id="u2", device=None),
             impression("stranger", user_id="u9", surface=None),
+            impression("methuselah", user_id="u3"),
         ]
     )
     assert (rows["known"]["age"], rows["known"]["gender"]) == (30.0, "f")
+    assert rows["methuselah"]["age"] == 30.0
     for name in ("empty", "stranger"):
         row = rows[name]
         assert (row["age"], row["gender"], row["membership"]) == (30.0, "unknown", "unknown")

@@ -119,6 +119,11 @@ def test_the_job_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     ("changes", "error", "message"),
     [
         ({"sources": {}}, ValueError, "at least one source"),
+        (
+            {"sources": {"r": FileSource("parquet", "a/{SPAN}/*", spans_after=1)}},
+            ValueError,
+            "not for the primary source",
+        ),
         ({"etl": "nowhere.at.all"}, ComponentError, "cannot be found"),
         ({"max_quarantine_fraction": 2}, ValueError, "between 0 and 1"),
     ],

@@ -250,3 +250,40 @@ def test_a_full_disk_is_one_line_and_publishes_nothing(run, tmp_path: Path, tiny
     assert "\n" not in message
     visible = [p.name for p in (tmp_path / "examples").iterdir() if not p.name.startswith(".")]
     assert visible == []
+
+
+def csv_failure(run, tmp_path: Path, *texts: str) -> str:
+    (tmp_path / "readings").mkdir()
+    for number, text in enumerate(texts):
+        (tmp_path / "readings" / f"{number}.csv").write_text(text)
+    return failure(run, sources={"readings": FileSource("csv", "readings/*.csv", COLUMNS)})
+
+
+def test_a_csv_without_a_column_names_it(run, tmp_path: Path) -> None:
+    message = csv_failure(run, tmp_path, "reading,value\n1,2.5\n")
+    assert "source 'readings' has no column 'sensor'" in message
+
+
+def test_csv_files_with_different_columns_are_named(run, tmp_path: Path) -> None:
+    texts = ("reading,sensor,value\n1,s,2\n", "sensor,reading,value\ns,1,2\n")
+    message = csv_failure(run, tmp_path, *texts)
+    assert "1.csv has the columns sensor, reading, value" in message
+
+
+def test_csv_columns_go_by_name_and_others_are_left_alone(run, tmp_path: Path) -> None:
+    (tmp_path / "readings").mkdir()
+    lines = ["value,colour,reading,sensor", *[f"{n}.5,red,{n},s{n % 5}" for n in range(40)]]
+    (tmp_path / "readings" / "a.csv").write_text("\n".join(lines) + "\n")
+    source = FileSource("csv", "readings/*.csv", COLUMNS)
+    assert run(sources={"readings": source})["rows"]["read"] == 40
+    example = read_split(tmp_path, "train")[0].features.feature
+    assert set(example) == {"reading", "sensor", "value"}
+    assert example["value"].float_list.value[0] == example["reading"].int64_list.value[0] + 0.5
+
+
+def test_a_parquet_column_of_another_type_is_named(run, spark, tmp_path: Path) -> None:
+    rows = spark.createDataFrame([(1, "s", "warm")], list(COLUMNS))
+    rows.write.parquet(str(tmp_path / "readings"))
+    source = FileSource("parquet", "readings/*.parquet", COLUMNS)
+    message = failure(run, sources={"readings": source})
+    assert "column 'value' is string in the files, but `columns` says double" in message

@@ -43,6 +43,11 @@ def test_an_empty_split_is_named() -> None:
 
 
 def test_too_many_bad_rows_name_the_reasons() -> None:
-    check_quarantine(report(bad=1), "logs", 10, 0.1)
-    with pytest.raises(ComponentError, match="broken 2"):
-        check_quarantine(report(bad=2), "logs", 10, 0.1)
+    check_quarantine(report(bad=1), {"logs": 10, "other": 100}, 0.1)
+    with pytest.raises(ComponentError, match=r"'logs'.*broken 2"):
+        check_quarantine(report(bad=2), {"logs": 10, "other": 100}, 0.1)
+
+
+def test_bad_rows_of_every_source_count() -> None:
+    with pytest.raises(ComponentError, match="of 'other' are bad"):
+        check_quarantine(report(), {"logs": 10, "other": 10}, 0.1)

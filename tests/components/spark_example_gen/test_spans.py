@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from components.errors import ComponentError
+from components.spark_example_gen.driver import resolve_inputs
+from components.spark_example_gen.sources import FileSource, sources_to_json
 from components.spark_example_gen.spans import SpanPattern, SpanRange, resolve
 
 pytestmark = pytest.mark.unit
@@ -67,12 +70,15 @@ def test_a_hole_may_be_allowed_but_never_at_the_end(hours: Path) -> None:
         find(hours, HOURLY, 2, FIRST_HOUR + 3, missing="allow")
 
 
-def test_spans_after_the_window_are_read_when_they_exist(hours: Path) -> None:
+def test_spans_after_the_window_are_read_and_must_be_there(hours: Path) -> None:
     assert list(find(hours, HOURLY, 1, FIRST_HOUR + 1, spans_after=1).files) == [
         FIRST_HOUR + 1,
         FIRST_HOUR + 2,
     ]
-    assert list(find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=1).files) == [FIRST_HOUR + 4]
+    with pytest.raises(ComponentError, match="2024-03-01T05"):
+        find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=1)
+    found = find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=1, missing="allow")
+    assert list(found.files) == [FIRST_HOUR + 4]
 
 
 def test_the_newest_version_of_a_span_counts(tmp_path: Path) -> None:
@@ -119,3 +125,18 @@ def test_nothing_there(tmp_path: Path) -> None:
         find(tmp_path, HOURLY)
     with pytest.raises(ComponentError, match="does not exist"):
         find(tmp_path / "nowhere", HOURLY)
+
+
+def test_driver_and_executor_agree_when_only_the_secondary_source_has_spans(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "all/x.parquet")
+    touch(tmp_path, "daily/2026-01-01/x.parquet")
+    sources = {
+        "all": FileSource("parquet", "all/*.parquet"),
+        "daily": FileSource("parquet", "daily/{YYYY}-{MM}-{DD}/*.parquet"),
+    }
+    properties = {"sources": json.dumps(sources_to_json(sources)), "input_base": str(tmp_path)}
+    driver = resolve_inputs(properties)
+    executor = resolve_inputs({**properties, "span": driver.span})
+    assert driver.fingerprint() == executor.fingerprint()

@@ -1,0 +1,1 @@
+"""TFX's ImportSchemaGen, for a schema that people edit; see README.md."""
