@@ -11,7 +11,7 @@ set -euo pipefail
 readonly SUITE=trixie
 readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,mariadb-server
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/spark-tfx-pipeline
-readonly HERE=/work/spark-tfx-pipeline  # where the working tree lies inside
+readonly HERE=/srv/spark-tfx-pipeline  # where the working tree lies inside
 
 main() {
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
