@@ -1,6 +1,6 @@
 """Arrow record batches to serialized tf.train.Example, without a Python loop over rows.
 
-The type table (README.md has it for users) is `FEATURE_KINDS` below. A null is a feature without a
+The type table (README.md has it in full) is `FEATURE_KINDS` below. A null is a feature without a
 value; zeros, NaN, empty strings and empty lists stay what they are.
 """
 

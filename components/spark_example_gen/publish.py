@@ -92,8 +92,8 @@ def check_splits(report: TaskReport) -> None:
 
 
 def check_quarantine(report: TaskReport, read: Mapping[str, int], maximum: float) -> None:
-    """Stops when too large a part of a source was refused: of any source, for clicks that cannot be
-    read are labels that are wrong.
+    """Stops when too large a part of a source was refused: of any source, for what cannot be read
+    of a secondary one may be a label that is wrong.
 
     Args:
       report: of the tasks.

@@ -4,7 +4,7 @@ An ETL is `build(spark, sources, context) -> DataFrame`: a column for each featu
 example. A row that should not become an example is returned too, with the reason: that way the
 component can prove that every row it read is accounted for.
 
-    valid, refused = divide(impressions, reason)
+    valid, refused = divide(readings, reason)
     return features(valid).unionByName(quarantined(refused, REASON), allowMissingColumns=True)
 """
 

@@ -1,7 +1,7 @@
 """Which split an example belongs to: TFX's own hash buckets, computed on serialized examples.
 
 TFX hashes the partition feature as a serialized `Feature` (without one: the whole record), takes it
-modulo the total number of buckets, and bisects. The same bytes are hashed here, so a user is in the
+modulo the total number of buckets, and bisects. The same bytes are hashed here, so a key is in the
 same split whether Spark or a stock ExampleGen made the examples.
 """
 

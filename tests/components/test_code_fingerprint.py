@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,3 +73,16 @@ def test_a_syntax_error_names_module_and_line(app: Path) -> None:
     (app / "etl.py").write_text("def broken(:\n")
     with pytest.raises(ComponentError, match=r"shop\.etl is not valid Python.*line 1"):
         code_sha256("shop.etl.build")
+
+
+def test_components_know_no_application() -> None:
+    """Code and text below components/ name nothing of the applications' fields."""
+    folder = Path(__file__).resolve().parents[2] / "components"
+    foreign = re.compile(r"\b(ctr|clicks?|users?|impressions?|fraud)\b", re.IGNORECASE)
+    found = [
+        f"{path.relative_to(folder)}: {match.group()}"
+        for path in folder.rglob("*")
+        if path.suffix in (".py", ".md") and path.name != "java.py"  # "the user's own choice"
+        for match in foreign.finditer(path.read_text())
+    ]
+    assert found == []
