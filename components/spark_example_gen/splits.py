@@ -13,7 +13,12 @@ import hashlib
 from itertools import accumulate
 from typing import Any
 
+from google.protobuf.internal import api_implementation
+
 from components.errors import ComponentError
+
+# upb, the implementation since protobuf 4, puts a name before its own prefixes: "ab" before "a".
+_NAME_END = b"\xff" if api_implementation.Type() == "upb" else b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +72,8 @@ def canonical(example: bytes) -> bytes:
     """A serialized tf.train.Example with its features sorted by name: what TFX hashes.
 
     Encoders write the map of features in the order of their own hash table, which may differ from
-    one process to the next; protobuf's deterministic form is sorted.
+    one process to the next; protobuf's deterministic form is sorted, in the installed protobuf's own
+    way: TFX's splits by whole record differ between its lines in this, and ours with them.
     """
     start, _ = _read_varint(example, 1)  # Example.features = 1, its length, then Features
     entries = []
@@ -75,7 +81,8 @@ def canonical(example: bytes) -> bytes:
         content, length = _read_varint(example, start + 1)  # Features.feature = 1: a map entry
         key, key_length = _read_varint(example, content + 1)  # key = 1
         end = content + length
-        entries.append((example[key : key + key_length], example[start:end]))
+        name = example[key : key + key_length]
+        entries.append((name + _NAME_END, example[start:end]))
         start = end
     body = b"".join(entry for _, entry in sorted(entries))
     return b"\x0a" + _varint(len(body)) + body
