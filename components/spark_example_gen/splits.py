@@ -72,8 +72,8 @@ def canonical(example: bytes) -> bytes:
     """A serialized tf.train.Example with its features sorted by name: what TFX hashes.
 
     Encoders write the map of features in the order of their own hash table, which may differ from
-    one process to the next; protobuf's deterministic form is sorted, in the installed protobuf's own
-    way: TFX's splits by whole record differ between its lines in this, and ours with them.
+    one process to the next. Protobuf's deterministic form is sorted, each implementation in its
+    own way: TFX's splits by whole record differ between its lines in this, and ours with them.
     """
     start, _ = _read_varint(example, 1)  # Example.features = 1, its length, then Features
     entries = []
