@@ -4,19 +4,26 @@ PYTHON ?= python3
 VENV := .venv/bin
 CONFIG ?= pipeline/configs/ctr.yaml
 SOURCES := $(wildcard components pipeline local_run lineage kubeflow streaming serving sample_data \
-	benchmarks local_runner.py tests)
+	benchmarks dev_services local_runner.py tests)
 
 # TensorFlow's start-up chatter hides what the run itself says.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-debian13 lint mypy bench lock clean
+.PHONY: help setup jars services demo test test-slow test-debian13 lint mypy bench lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup:  ## make .venv for this machine (TFX_LINE=1.16 or 1.21 chooses the line)
 	@$(PYTHON) requirements/install.py
+
+jars: setup  ## connectors for Spark and the services' own jars, by Maven, into jars/
+	@$(VENV)/python requirements/jars.py
+
+services: jars  ## start Kafka, MariaDB, PostgreSQL, HDFS and S3 on loopback, until Ctrl-C
+	@tests/install_packages.sh
+	@$(VENV)/python -m dev_services
 
 demo: setup  ## the click-through-rate pipeline, end to end, on a generated click log
 	@$(VENV)/python local_runner.py --config $(CONFIG)
@@ -26,9 +33,12 @@ test test-slow: export CUDA_VISIBLE_DEVICES ?= -1
 
 test: setup  ## every test but the slow ones (PYTEST_ARGS="-m unit" for some)
 	@tests/install_packages.sh
+	@$(VENV)/python requirements/jars.py
 	$(VENV)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: setup  ## the soak and kill-storm tests
+	@tests/install_packages.sh
+	@$(VENV)/python requirements/jars.py
 	$(VENV)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-debian13:  ## the tests on the TFX 1.21 line, in a Debian 13 root file system (needs root)
@@ -44,8 +54,7 @@ mypy:
 	MYPYPATH=.:requirements $(VENV)/mypy --explicit-package-bases $(SOURCES) requirements setup.py
 
 bench: setup  ## every benchmark
-	@if [ -d benchmarks ]; then $(VENV)/python -m benchmarks; \
-	else echo "no benchmarks yet: they arrive in the folder benchmarks/"; fi
+	@$(VENV)/python -m benchmarks
 
 lock:  ## resolve the locks in requirements/ anew
 	@requirements/lock.sh

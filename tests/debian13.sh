@@ -9,8 +9,9 @@
 set -euo pipefail
 
 readonly SUITE=trixie
-readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,mariadb-server
+readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,mariadb-server,postgresql,maven
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/spark-tfx-pipeline
+readonly JAVA_CERTIFICATES=/etc/ssl/certs/java/cacerts
 readonly HERE=/srv/spark-tfx-pipeline  # where the working tree lies inside
 
 main() {
@@ -78,7 +79,13 @@ refresh_network_settings() {
     local root=$1 bundle=${PIP_CERT:-${SSL_CERT_FILE:-${REQUESTS_CA_BUNDLE:-}}}
     cp --dereference --remove-destination /etc/resolv.conf /etc/hosts "$root/etc/"
     if [[ -f /etc/pip.conf ]]; then cp /etc/pip.conf "$root/etc/"; else rm -f "$root/etc/pip.conf"; fi
+    if [[ -d $HOME/.m2 ]]; then
+        mkdir -p "$root/root/.m2"
+        find "$HOME/.m2" -maxdepth 1 -name 'settings*.xml' -exec cp {} "$root/root/.m2/" \;
+    fi
     if [[ -f $bundle ]]; then cp --dereference "$bundle" "$root/etc/ssl/certs/ca-certificates.crt"; fi
+    # Java, and so Maven, keeps its own list of them.
+    if [[ -f $JAVA_CERTIFICATES ]]; then cp --dereference "$JAVA_CERTIFICATES" "$root$JAVA_CERTIFICATES"; fi
 }
 
 # What git would commit now, and nothing of the last run but its .venv.

@@ -1,0 +1,1 @@
+"""Real services on loopback for development and tests; see README.md."""

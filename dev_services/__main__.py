@@ -1,0 +1,3 @@
+from dev_services.command import main
+
+main()

@@ -1,0 +1,88 @@
+"""Apache Kafka: broker and controller in one process, without ZooKeeper."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev_services.java import java_command
+from dev_services.process import LOOPBACK, free_ports, run_tool, running
+
+LOGGING = """\
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%p %c: %m%n
+rootLogger.level=WARN
+rootLogger.appenderRef.out.ref=out
+logger.start.name=kafka.server.KafkaRaftServer
+logger.start.level=INFO
+"""
+SETTINGS = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
+log.dirs={data}
+num.partitions=1
+auto.create.topics.enable=true
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+"""
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """How to connect to a Kafka broker; a topic is there when it is first written to."""
+
+    port: int
+    host: str = LOOPBACK
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The address in Kafka's own form."""
+        return f"{self.host}:{self.port}"
+
+    def connection(self) -> str:
+        """Says how to connect."""
+        return f"bootstrap servers {self.bootstrap_servers}"
+
+
+@contextmanager
+def kafka(folder: Path) -> Iterator[Kafka]:
+    """Runs a Kafka broker with its data in a folder, which must exist, until the block ends."""
+    port, controller = free_ports(2)
+    settings, log = folder / "server.properties", folder / "kafka.log"
+    settings.write_text(
+        SETTINGS.format(host=LOOPBACK, port=port, controller=controller, data=folder / "data")
+    )
+    logging = folder / "log4j2.properties"
+    logging.write_text(LOGGING)
+    java = [*java_command("kafka"), f"-Dlog4j2.configurationFile={logging}"]
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    run_tool(
+        "Kafka",
+        [
+            *(*java, "kafka.tools.StorageTool", "format"),
+            *("--cluster-id", cluster, "--config", str(settings)),
+        ],
+        folder / "format.log",
+    )
+
+    def ready() -> bool:
+        # It listens some time before it leads its partitions, and says when it is done.
+        return "Kafka Server started" in log.read_text(errors="replace")
+
+    with running("Kafka", [*java, "kafka.Kafka", str(settings)], log, ready):
+        yield Kafka(port)
