@@ -22,11 +22,11 @@ _NO_SPLITS = ("read", "quarantined", "dropped")
 
 @dataclasses.dataclass(frozen=True)
 class SourceFile:
-    """`path` is relative to the data set's `input_base`; `bytes` is the size, `crc32c` is hex."""
+    """`path` is relative to the data set's `input_base`; `bytes` and `checksum` of the contents."""
 
     path: str
     bytes: int
-    crc32c: str
+    checksum: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,22 +226,38 @@ def _sources(manifest: Mapping[str, Any]) -> tuple[Source, ...]:
     return tuple(
         Source(
             name=source["name"],
-            format=source.get("format", ""),
-            pattern=source.get("path", ""),
+            format=_format(source),
+            pattern=_pattern(source),
             rows_read=source.get("rows_read"),
-            files=tuple(
-                SourceFile(file["path"], file["bytes"], file["crc32c"]) for file in source["files"]
-            ),
+            files=_files(source),
         )
         for source in manifest.get("sources", ())
     )
+
+
+def _files(source: Mapping[str, Any]) -> tuple[SourceFile, ...]:
+    if source.get("kind", "file") != "file":
+        return ()
+    return tuple(SourceFile(f["path"], f["bytes"], f["checksum"]) for f in source["files"])
+
+
+def _format(source: Mapping[str, Any]) -> str:
+    """Of files: their format; of others the kind: jdbc, kafka, table."""
+    return str(source.get("format") or source.get("kind", ""))
+
+
+def _pattern(source: Mapping[str, Any]) -> str:
+    """What was read, as the config names it; with a topic's offsets."""
+    text = next((source[k] for k in ("path", "table", "query", "topic") if source.get(k)), "")
+    offsets = [f"{p}: {a}-{b}" for p, (a, b) in source.get("offsets", {}).items()]
+    return f"{text} (offsets {', '.join(offsets)})" if offsets else str(text)
 
 
 def _declared_sources(parameters: Mapping[str, Any]) -> tuple[Source, ...]:
     """Without a manifest: what SparkExampleGen was told to read."""
     try:
         return tuple(
-            Source(source["name"], source.get("format", ""), source.get("path", ""), None, ())
+            Source(source["name"], _format(source), _pattern(source), None, ())
             for source in json.loads(parameters.get("sources", "[]"))
         )
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -155,7 +155,7 @@ def _add_source(node: Tree, source: Source, all_files: bool) -> None:
     for number, file in enumerate(shown):
         if number == 1 and len(shown) < count:
             branch.add(plain(f"{count - 2:,} more (--files lists them)", "dim"))
-        branch.add(plain(f"{file.path}  {file.bytes:,} B  crc32c {file.crc32c}"))
+        branch.add(plain(f"{file.path}  {file.bytes:,} B  {file.checksum}"))
 
 
 def _counts(reasons: Iterable[tuple[str, int]]) -> str:

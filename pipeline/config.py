@@ -6,15 +6,26 @@ types and missing files are one-line errors that name the key.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from components.errors import first_problem
-from components.spark_example_gen.sources import FileSource
+from components.spark_example_gen.sources import KINDS, AnySource, FileSource, SparkConfig
+from components.spark_example_gen.time_cut import TimeCut
 
 
 class ConfigError(ValueError):
@@ -32,24 +43,27 @@ class SampleData(_Section):
     options: dict[str, Any] = Field(default_factory=dict, description="see sample_data's --help")
 
 
-class Source(_Section):
-    """See components.spark_example_gen.FileSource."""
+def _source(fields: Any) -> AnySource:
+    """`kind` (default: file) names the class, the other keys are its fields."""
+    if not isinstance(fields, dict):
+        raise ValueError("a source is a section with keys such as format and path")
+    kind = fields.get("kind", FileSource.kind)
+    if kind not in KINDS:
+        raise ValueError(f"kind '{kind}' is none of {', '.join(KINDS)}")
+    rest = {key: value for key, value in fields.items() if key != "kind"}
+    unknown = rest.keys() - {field.name for field in dataclasses.fields(KINDS[kind])}
+    if unknown:
+        raise ValueError(f"{min(unknown)}: unknown key for a source of kind {kind}")
+    try:
+        return TypeAdapter(KINDS[kind]).validate_python(rest)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = "".join(f"{part}: " for part in problem["loc"])
+        raise ValueError(key + problem["msg"].removeprefix("Value error, ")) from None
 
-    format: Literal["json", "csv", "parquet", "orc"]
-    path: str
-    columns: dict[str, str] = Field(default_factory=dict)
-    options: dict[str, str] = Field(default_factory=dict)
-    spans_after: int = Field(0, ge=0)
-    missing_spans: Literal["error", "allow"] = "error"
 
-    @model_validator(mode="after")
-    def _usable(self) -> Source:
-        self.file_source()
-        return self
-
-    def file_source(self) -> FileSource:
-        """In the component's form; raises ValueError when it makes no sense."""
-        return FileSource(**self.model_dump())
+# One of the classes of components.spark_example_gen.sources, which say what each key means.
+Source = Annotated[AnySource, PlainValidator(_source)]
 
 
 class Truth(_Section):
@@ -66,9 +80,27 @@ class Spans(_Section):
     last: int | None = Field(None, ge=0)
 
 
-class Split(_Section):
-    """Hash buckets by split; rows with the same `feature` stay together."""
+class Cut(_Section):
+    """See components.spark_example_gen.TimeCut."""
 
+    column: str
+    at: str = Field(description="2024-03-02T18:00, or -6h for the last 6 hours of the window")
+    unit: Literal["s", "ms", "us"] = "us"
+
+    @model_validator(mode="after")
+    def _usable(self) -> Cut:
+        self.time_cut()
+        return self
+
+    def time_cut(self) -> TimeCut:
+        return TimeCut(self.column, self.at, self.unit)
+
+
+class Split(_Section):
+    """Hash buckets by split, where rows with the same `feature` stay together; or `time`: train
+    before a cut, eval from it on."""
+
+    time: Cut | None = None
     feature: str | None = None
     buckets: dict[str, int] = Field(default_factory=lambda: {"train": 2, "eval": 1})
 
@@ -94,6 +126,15 @@ class Spark(_Section):
 
     master: str = "local[*]"
     conf: dict[str, str] = Field(default_factory=dict)
+    jars: list[str] = Field(default_factory=list, description="globs; see `make jars`")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Spark:
+        self.spark_config()
+        return self
+
+    def spark_config(self) -> SparkConfig:
+        return SparkConfig(self.master, self.conf, tuple(self.jars))
 
 
 class Trainer(_Section):

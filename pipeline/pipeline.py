@@ -24,7 +24,7 @@ from components.anomaly_gate.component import AnomalyGate
 from components.baseline_resolver.strategy import BaselineModelStrategy
 from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
-from components.spark_example_gen import SparkConfig, SparkExampleGen
+from components.spark_example_gen import SparkExampleGen
 from pipeline.config import PipelineConfig
 
 
@@ -142,22 +142,29 @@ def local_locations(config: PipelineConfig) -> Locations:
 
 def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen:
     """The Spark ETL of this config, reading under `data_root`."""
-    split = example_gen_pb2.SplitConfig.Split
+    time_cut = config.split.time.time_cut() if config.split.time else None
     return SparkExampleGen(
         input_base=data_root,
-        sources={name: source.file_source() for name, source in config.sources.items()},
+        sources=config.sources,
         etl=config.etl.function or config.part("etl.build_examples"),
         etl_parameters=config.etl.parameters,
-        output_config=example_gen_pb2.Output(
-            split_config=example_gen_pb2.SplitConfig(
-                splits=[split(name=n, hash_buckets=b) for n, b in config.split.buckets.items()],
-                partition_feature_name=config.split.feature,
-            )
-        ),
+        output_config=None if time_cut else hash_splits(config),
+        time_cut=time_cut,
         range_config=range_config(config),
-        spark=SparkConfig(config.spark.master, config.spark.conf),
+        spark=config.spark.spark_config(),
         row_accounting=config.etl.row_accounting,
         max_quarantine_fraction=config.etl.max_quarantine_fraction,
+    )
+
+
+def hash_splits(config: PipelineConfig) -> example_gen_pb2.Output:
+    """The config's splits in TFX's form."""
+    split = example_gen_pb2.SplitConfig.Split
+    return example_gen_pb2.Output(
+        split_config=example_gen_pb2.SplitConfig(
+            splits=[split(name=n, hash_buckets=b) for n, b in config.split.buckets.items()],
+            partition_feature_name=config.split.feature,
+        )
     )
 
 

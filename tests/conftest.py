@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from dev_services.hdfs import Hdfs, hdfs
+from dev_services.kafka import Kafka, kafka
+from dev_services.mariadb import Mariadb, mariadb
+from dev_services.postgresql import Postgresql, postgresql
+from dev_services.s3 import S3, s3
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Before TensorFlow is imported anywhere: no GPU search, no banner, one Keras.
@@ -23,23 +29,48 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[object]:
-    """One Spark session for all tests that look at DataFrames."""
-    from pyspark.sql import SparkSession
-
+    """One Spark session for all tests that look at DataFrames, with a job's own settings."""
     from components.spark_example_gen.java import find_java
+    from components.spark_example_gen.session import spark_session
 
     os.environ["JAVA_HOME"] = str(find_java().home)
-    session = (
-        SparkSession.builder.master("local[2]")
-        .appName("tests")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.shuffle.partitions", "2")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.driver.memory", "1g")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("ERROR")
-    yield session
-    session.stop()
+    os.environ.update(S3(port=0).environment())  # the JVM reads the keys when it starts
+    conf = {"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "1g"}
+    jars = (str(ROOT / "jars" / "spark" / "*.jar"),)
+    with spark_session({"master": "local[2]", "conf": conf, "jars": jars}) as session:
+        session.sparkContext.setLogLevel("ERROR")
+        yield session
+
+
+# The services: each starts when the first test asks for it, and serves all tests of the session.
+# Tests share what is in it, so each takes a table, topic, folder or key of its own.
+
+
+@pytest.fixture(scope="session")
+def mariadb_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mariadb]:
+    with mariadb(tmp_path_factory.mktemp("mariadb")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def postgresql_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
+    with postgresql(tmp_path_factory.mktemp("postgresql")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def kafka_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    with kafka(tmp_path_factory.mktemp("kafka")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def hdfs_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hdfs]:
+    with hdfs(tmp_path_factory.mktemp("hdfs")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with s3(tmp_path_factory.mktemp("s3")) as service:
+        yield service

@@ -11,10 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from components.spark_example_gen.component import SparkExampleGen
-    from components.spark_example_gen.sources import FileSource, SparkConfig
+    from components.spark_example_gen.sources import (
+        FileSource,
+        JdbcSource,
+        KafkaSource,
+        SparkConfig,
+        TableSource,
+    )
+    from components.spark_example_gen.time_cut import TimeCut
 
-__all__ = ["FileSource", "SparkConfig", "SparkExampleGen"]
-_HOMES = {"SparkExampleGen": "component", "FileSource": "sources", "SparkConfig": "sources"}
+_HOMES = {
+    "SparkExampleGen": "component",
+    "FileSource": "sources",
+    "JdbcSource": "sources",
+    "KafkaSource": "sources",
+    "SparkConfig": "sources",
+    "TableSource": "sources",
+    "TimeCut": "time_cut",
+}
+__all__ = [
+    "FileSource",
+    "JdbcSource",
+    "KafkaSource",
+    "SparkConfig",
+    "SparkExampleGen",
+    "TableSource",
+    "TimeCut",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,13 @@ from components.spark_example_gen import job
 from components.spark_example_gen.artifacts import QuarantinedRecords
 from components.spark_example_gen.driver import SparkExampleGenDriver
 from components.spark_example_gen.executor import SparkExampleGenExecutor
-from components.spark_example_gen.sources import FileSource, SparkConfig, sources_to_json
+from components.spark_example_gen.sources import (
+    AnySource,
+    FileSource,
+    SparkConfig,
+    sources_to_json,
+)
+from components.spark_example_gen.time_cut import TimeCut
 
 
 class SparkExampleGenSpec(component_spec.ComponentSpec):
@@ -33,6 +39,7 @@ class SparkExampleGenSpec(component_spec.ComponentSpec):
         "etl_code_sha256": ExecutionParameter(type=str),
         "job_code_sha256": ExecutionParameter(type=str),  # of reading, encoding, splitting
         "spark": ExecutionParameter(type=str),  # JSON of SparkConfig
+        "time_cut": ExecutionParameter(type=str),  # JSON of TimeCut, or null
         "row_accounting": ExecutionParameter(type=str),
         "max_quarantine_fraction": ExecutionParameter(type=float),
     }
@@ -59,11 +66,12 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
     def __init__(
         self,
         input_base: str,
-        sources: Mapping[str, FileSource],
+        sources: Mapping[str, AnySource],
         etl: str,
         etl_parameters: Mapping[str, Any] | None = None,
         output_config: example_gen_pb2.Output | None = None,
         range_config: range_config_pb2.RangeConfig | None = None,
+        time_cut: TimeCut | None = None,
         spark: SparkConfig | None = None,
         row_accounting: Literal["exact", "off"] = "exact",
         max_quarantine_fraction: float = 0.01,
@@ -71,13 +79,14 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
         """Constructs a SparkExampleGen.
 
         Args:
-          input_base: folder that the sources' paths are relative to.
+          input_base: folder or URI that the sources' paths are relative to.
           sources: name -> source. The first is the *primary* one: it decides the spans, and its
             rows are the ones accounted for.
           etl: dotted path of `build(spark, sources, context) -> DataFrame`; see rows.py.
           etl_parameters: handed to the ETL as `context.parameters`; must be JSON.
           output_config: splits by hash buckets and a partition feature, as in TFX. Default:
             train and eval, 2:1.
+          time_cut: splits by time instead: rows before the cut, and from it on.
           range_config: which spans, as in TFX. Default: the newest one.
           spark: master and configuration. Default: local[*].
           row_accounting: 'exact' demands that every row read is an example, quarantined or dropped;
@@ -85,7 +94,8 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
           max_quarantine_fraction: the run stops when a larger part of the rows is refused.
 
         Raises:
-          ValueError: no source, spans_after on the primary one, or a fraction outside [0, 1].
+          ValueError: no source, spans_after on the primary one, two ways to split, or a fraction
+            outside [0, 1].
           ComponentError: the ETL's module cannot be found.
         """
         if not sources:
@@ -93,13 +103,15 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
         primary = next(iter(sources.values()))
         if primary.spans_after:
             raise ValueError("spans_after is not for the primary source: it decides the spans")
+        if time_cut is not None and output_config is not None:
+            raise ValueError("give output_config (hash buckets) or time_cut, not both")
         if not 0 <= max_quarantine_fraction <= 1:
             raise ValueError("max_quarantine_fraction lies between 0 and 1")
-        split = example_gen_pb2.Input.Split(name="single_split", pattern=primary.path)
+        split = example_gen_pb2.Input.Split(name="single_split", pattern=_pattern(primary))
         spec = SparkExampleGenSpec(
             input_base=input_base,
             input_config=example_gen_pb2.Input(splits=[split]),
-            output_config=output_config or _two_to_one(),
+            output_config=output_config or _two_to_one(time_cut),
             range_config=range_config,
             output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
             output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
@@ -109,6 +121,7 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
             etl_code_sha256=code_sha256(etl),
             job_code_sha256=code_sha256(job.__name__),
             spark=json.dumps(dataclasses.asdict(spark or SparkConfig()), sort_keys=True),
+            time_cut=json.dumps(dataclasses.asdict(time_cut) if time_cut else None),
             row_accounting=row_accounting,
             max_quarantine_fraction=float(max_quarantine_fraction),
             examples=types.Channel(type=standard_artifacts.Examples),
@@ -118,10 +131,17 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
         base_beam_component.BaseBeamComponent.__init__(self, spec=spec)
 
 
-def _two_to_one() -> example_gen_pb2.Output:
+def _pattern(primary: AnySource) -> str:
+    """What TFX shows of the primary source; the sources themselves travel in `sources`."""
+    return primary.path if isinstance(primary, FileSource) else primary.kind
+
+
+def _two_to_one(time_cut: TimeCut | None) -> example_gen_pb2.Output:
+    """The default splits; those of a time cut are named, and their buckets mean nothing."""
+    first, second = time_cut.splits if time_cut else ("train", "eval")
     split = example_gen_pb2.SplitConfig.Split
     return example_gen_pb2.Output(
         split_config=example_gen_pb2.SplitConfig(
-            splits=[split(name="train", hash_buckets=2), split(name="eval", hash_buckets=1)]
+            splits=[split(name=first, hash_buckets=2), split(name=second, hash_buckets=1)]
         )
     )

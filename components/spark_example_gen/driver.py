@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -12,9 +13,15 @@ from tfx.proto import range_config_pb2
 from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
-from components.spark_example_gen.inputs import Inputs, find_inputs
+from components.spark_example_gen.connectors.found import Found, Place
+from components.spark_example_gen.inputs import Inputs, find_inputs, needs_spark
+from components.spark_example_gen.job import InputRequest
+from components.spark_example_gen.job_process import run_job
 from components.spark_example_gen.sources import sources_from_json
-from components.spark_example_gen.spans import SpanPattern, SpanRange
+from components.spark_example_gen.spans import SpanRange
+
+# What the driver found in sources that move on: offsets, checksums. JSON, source -> facts.
+DECIDED = "decided_inputs"
 
 
 class SparkExampleGenDriver(example_gen_driver.FileBasedDriver):
@@ -27,21 +34,45 @@ class SparkExampleGenDriver(example_gen_driver.FileBasedDriver):
         component_info: data_types.ComponentInfo,
     ) -> dict[str, Any]:
         inputs = resolve_inputs(exec_properties)
+        sources = json.loads(exec_properties["sources"])
+        decided = {s["name"]: inputs.found[s["name"]].facts for s in sources if s["kind"] != "file"}
         exec_properties[utils.SPAN_PROPERTY_NAME] = inputs.span
         exec_properties[utils.VERSION_PROPERTY_NAME] = inputs.version
         exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = inputs.fingerprint()
+        exec_properties[DECIDED] = json.dumps(decided, sort_keys=True)
         return exec_properties
 
 
 def resolve_inputs(exec_properties: dict[str, Any]) -> Inputs:
-    """The files and spans that these execution properties ask for."""
-    sources = sources_from_json(json.loads(exec_properties["sources"]))
+    """What these execution properties ask for: here for local files, else in a Spark job."""
+    request = input_request(exec_properties)
+    sources = sources_from_json(request.sources)
+    if not needs_spark(request.input_base, sources):
+        return find_inputs(sources, request.span_range(), Place(request.input_base))
+    answer = run_job({"find": dataclasses.asdict(request)})
+    return Inputs({name: Found(**found) for name, found in answer["found"].items()})
+
+
+def input_request(exec_properties: dict[str, Any]) -> InputRequest:
+    """Execution properties as a request to the Spark job.
+
+    A span that the driver has decided stays decided: there may be a newer one by now.
+    """
+    entries = json.loads(exec_properties["sources"])
     wanted = span_range(exec_properties.get(keys.RANGE_CONFIG_KEY))
-    decided = exec_properties.get(utils.SPAN_PROPERTY_NAME)
-    primary = SpanPattern(next(iter(sources.values())).path)
-    if decided is not None and primary.has_spans:  # the newest span may have changed since
-        wanted = SpanRange(wanted.length, int(decided))
-    return find_inputs(exec_properties[keys.INPUT_BASE_KEY], sources, wanted)
+    decided_span = exec_properties.get(utils.SPAN_PROPERTY_NAME)
+    primary = next(iter(sources_from_json(entries).values()))
+    if decided_span is not None and primary.has_spans:
+        wanted = SpanRange(wanted.length, int(decided_span))
+    return InputRequest(
+        input_base=exec_properties[keys.INPUT_BASE_KEY],
+        sources=entries,
+        length=wanted.length,
+        last=wanted.last,
+        decided=json.loads(exec_properties.get(DECIDED) or "{}"),
+        fingerprint=exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME),
+        spark=json.loads(exec_properties["spark"]),
+    )
 
 
 def span_range(range_config: str | None) -> SpanRange:

@@ -1,14 +1,14 @@
 """The Spark job, in a process of its own: `python -m components.spark_example_gen.job REQUEST`.
 
 A process of its own because the JVM outlives `spark.stop()` with gigabytes of memory, and because
-a job that is killed must not take the pipeline with it. The request is a JSON file; the answer is
-`answer.json` beside it: {"manifest": {...}} or {"error": "one line"}. The job ends when
-its standard input is closed, so it never outlives the pipeline.
+a job that is killed must not take the pipeline with it. The request is a JSON file:
+{"run": JobRequest} or, only to find out what there is, {"find": InputRequest}. The answer is
+`answer.json` beside it: {"manifest": {...}}, {"found": {...}} or {"error": "one line"}. The job
+ends when its standard input is closed, so it never outlives the pipeline.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import json
@@ -16,7 +16,6 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,118 +23,158 @@ from pyspark.sql import DataFrame, SparkSession
 
 from components.errors import ComponentError
 from components.spark_example_gen import publish
+from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.encoding import check_types
-from components.spark_example_gen.job_errors import explain
+from components.spark_example_gen.inputs import Inputs, find_inputs
+from components.spark_example_gen.job_errors import Redaction, explain
 from components.spark_example_gen.reading import SourceRows, read_source
-from components.spark_example_gen.rows import RESERVED, EtlContext, with_reserved_columns
-from components.spark_example_gen.shards import REPORT_SCHEMA, shard_writer
-from components.spark_example_gen.sources import FileSource
-from components.spark_example_gen.splits import HashSplits
+from components.spark_example_gen.rows import LINE, RESERVED, EtlContext, with_reserved_columns
+from components.spark_example_gen.session import spark_session
+from components.spark_example_gen.shards import QUARANTINE, REPORT_SCHEMA, shard_writer
+from components.spark_example_gen.sources import AnySource, sources_from_json
+from components.spark_example_gen.spans import SpanRange
+from components.spark_example_gen.splits import HashSplits, TimeSplit
+from components.spark_example_gen.staging import staging_folder
+from components.spark_example_gen.time_cut import cut_us
 
 ANSWER = "answer.json"
 PROGRESS = "progress: "
 
 
 @dataclasses.dataclass(frozen=True)
+class InputRequest:
+    """What to read.
+
+    Attributes:
+      input_base: folder or URI that paths are relative to.
+      sources: `sources_to_json`; the first is primary.
+      length: number of spans.
+      last: the last span; None: the newest.
+      decided: what the driver found in sources that move on, by source; empty without a driver.
+      fingerprint: the driver's; None without one.
+      spark: SparkConfig as a dict.
+    """
+
+    input_base: str
+    sources: list[dict[str, Any]]
+    length: int
+    last: int | None
+    decided: dict[str, dict[str, Any]]
+    fingerprint: str | None
+    spark: dict[str, Any]
+
+    def span_range(self) -> SpanRange:
+        return SpanRange(self.length, self.last)
+
+
+@dataclasses.dataclass(frozen=True)
 class JobRequest:
     """Everything the job needs; plain JSON, so it can be read and repeated by hand."""
 
-    sources: dict[str, dict[str, Any]]  # name -> FileSource as dict; the first is primary
-    files: dict[str, list[str]]  # name -> paths
-    spans: list[int]
+    inputs: InputRequest
     etl: str
     etl_parameters: dict[str, Any]
-    splits: dict[str, Any]  # HashSplits as dict
-    spark_master: str
-    spark_conf: dict[str, str]
+    etl_code_sha256: str
+    splits: dict[str, Any]  # names, buckets and feature; or those of a TimeCut
     row_accounting: str  # 'exact' or 'off'
     max_quarantine_fraction: float
     examples_uri: str
     quarantine_uri: str
-    manifest: dict[str, Any]  # what the driver knows; counts are added here
 
-    def hash_splits(self) -> HashSplits:
-        splits = self.splits
-        return HashSplits(tuple(splits["names"]), tuple(splits["buckets"]), splits["feature"])
+
+def find(request: InputRequest) -> Inputs:
+    """What there is to read, contents of tables included."""
+    sources = sources_from_json(request.sources)
+    with spark_session(request.spark) as spark:
+        _say(f"looking what there is in {', '.join(sources)}")
+        place = Place(request.input_base, spark, request.decided)
+        return find_inputs(sources, request.span_range(), place)
 
 
 def run(request: JobRequest) -> dict[str, Any]:
     """Runs the ETL and publishes its rows; returns the manifest."""
-    primary = next(iter(request.sources))
-    staging = Path(request.examples_uri) / publish.STAGING
-    splits = request.hash_splits()
-    for folder in splits.names:
-        (staging / folder).mkdir(parents=True, exist_ok=True)
-    with _spark(request) as spark:
-        sources = _read_sources(spark, request, primary)
-        rows = _apply_etl(spark, request, sources)
-        _check_columns(rows, splits)
-        _say("transforming and encoding")
-        written = rows.mapInArrow(shard_writer(str(staging), splits, primary), REPORT_SCHEMA)
-        report = publish.TaskReport.from_rows(written.collect(), splits.names)
-    read = sources[primary].read
+    _say(f"starting Spark on {request.inputs.spark['master']}")
+    with (
+        spark_session(request.inputs.spark) as spark,
+        staging_folder(Path(request.examples_uri)) as staging,
+    ):
+        return run_in(spark, staging, request)
+
+
+def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str, Any]:
+    """`run`, on a session and in a staging folder that are there already."""
+    sources = sources_from_json(request.inputs.sources)
+    place = Place(request.inputs.input_base, spark, request.inputs.decided, checksums=False)
+    inputs = find_inputs(sources, request.inputs.span_range(), place)
+    splits = _splits(request, inputs)
+    rows, inputs = _read_sources(spark, sources, inputs, place.base)
+    _check_unchanged(request.inputs.fingerprint, inputs)
+
+    primary = next(iter(sources))
+    counts = {name: source.read for name, source in rows.items()}
+    examples = Path(request.examples_uri)
+    description = _description(request, inputs, counts)
+    done = publish.published(examples, description)
+    if done is not None:
+        _say("published already, by a run that was stopped before it could say so")
+        return done
+    publish.check_not_published(examples)
+
+    result = _apply_etl(spark, request, inputs, rows)
+    _check_columns(result, splits)
+    _say("transforming and encoding")
+    attempts = staging / publish.ATTEMPTS
+    for name in (*splits.names, QUARANTINE):
+        (attempts / name).mkdir(parents=True)
+    written = result.mapInArrow(shard_writer(str(attempts), splits, primary), REPORT_SCHEMA)
+    report = publish.TaskReport.from_rows(written.collect(), splits.names)
+
     if request.row_accounting == "exact":
-        publish.check_accounts(report, primary, read)
-    counts = {name: source.read for name, source in sources.items()}
+        publish.check_accounts(report, primary, counts[primary])
     publish.check_quarantine(report, counts, request.max_quarantine_fraction)
     publish.check_splits(report)
-    manifest = _complete(request.manifest, sources, report, primary)
-    publish.publish(
-        staging, report, manifest, Path(request.examples_uri), Path(request.quarantine_uri)
-    )
+    manifest = {**description, **_outcome(counts[primary], primary, report)}
+    publish.publish(staging, report, manifest, examples, Path(request.quarantine_uri))
     return manifest
 
 
-@contextlib.contextmanager
-def _spark(request: JobRequest) -> Iterator[SparkSession]:
-    _say(f"starting Spark on {request.spark_master}")
-    builder = SparkSession.builder.appName("SparkExampleGen").master(request.spark_master)
-    for key, value in {**_defaults(request.spark_master), **request.spark_conf}.items():
-        builder = builder.config(key, value)
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("WARN")
-    try:
-        yield spark
-    finally:
-        spark.stop()
+def _splits(request: JobRequest, inputs: Inputs) -> HashSplits | TimeSplit:
+    splits = request.splits
+    if "at" in splits:
+        first, second = splits["splits"]
+        cut = cut_us(splits["at"], inputs.primary)
+        return TimeSplit((first, second), splits["column"], cut, splits["unit"])
+    return HashSplits(tuple(splits["names"]), tuple(splits["buckets"]), splits["feature"])
 
 
-def _defaults(master: str) -> dict[str, str]:
-    """Settings for one machine; a cluster's own settings are left alone."""
-    conf = {
-        "spark.sql.session.timeZone": "UTC",  # hours and days mean the same everywhere
-        "spark.sql.ansi.enabled": "false",  # Spark 4's default would stop a run on one bad value
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
-    }
-    if master.startswith("local"):
-        conf |= {
-            "spark.ui.enabled": "false",
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.memory": "2g",
-            "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 2)),
-        }
-    return conf
+def _read_sources(
+    spark: SparkSession, sources: dict[str, AnySource], inputs: Inputs, base: str
+) -> tuple[dict[str, SourceRows], Inputs]:
+    """The rows, and the inputs with the checksums of what was read."""
+    rows, found = {}, dict(inputs.found)
+    for name, source in sources.items():
+        files = len(found[name].facts.get("files", ()))
+        _say(f"reading {name}" + (f": {files:,} file{'s' if files > 1 else ''}" if files else ""))
+        primary = name == next(iter(sources))
+        rows[name] = read_source(spark, name, source, found[name], base, primary)
+        if rows[name].checksum:
+            found[name] = found[name].with_facts(checksum=rows[name].checksum)
+        _say(f"read {name}: {rows[name].read:,} rows")
+    return rows, Inputs(found)
 
 
-def _read_sources(spark: SparkSession, request: JobRequest, primary: str) -> dict[str, SourceRows]:
-    sources = {}
-    for name, fields in request.sources.items():
-        files = request.files[name]
-        _say(f"reading {name}: {len(files):,} file{'s' if len(files) > 1 else ''}")
-        source = FileSource(**fields)
-        sources[name] = read_source(spark, name, source, files, name == primary)
-        _say(f"read {name}: {sources[name].read:,} rows")
-    return sources
+def _check_unchanged(fingerprint: str | None, inputs: Inputs) -> None:
+    if fingerprint and fingerprint != inputs.fingerprint():
+        raise ComponentError("the input changed while the run was starting; run again")
 
 
 def _apply_etl(
-    spark: SparkSession, request: JobRequest, sources: dict[str, SourceRows]
+    spark: SparkSession, request: JobRequest, inputs: Inputs, sources: dict[str, SourceRows]
 ) -> DataFrame:
     build = _import(request.etl)
-    context = EtlContext(request.etl_parameters, tuple(request.spans))
+    context = EtlContext(request.etl_parameters, inputs.spans)
     frames = {name: source.rows for name, source in sources.items()}
-    rows = with_reserved_columns(build(spark, frames, context))
+    rows = with_reserved_columns(build(spark, frames, context).drop(LINE))
     for source in sources.values():
         if source.unparseable is not None:
             rows = rows.unionByName(source.unparseable, allowMissingColumns=True)
@@ -150,35 +189,50 @@ def _import(dotted_path: str):  # type: ignore[no-untyped-def]
         raise ComponentError(f"etl '{dotted_path}': module {module} has no '{name}'") from None
 
 
-def _check_columns(rows: DataFrame, splits: HashSplits) -> None:
+def _check_columns(rows: DataFrame, splits: HashSplits | TimeSplit) -> None:
     features = {name: kind for name, kind in rows.dtypes if name not in RESERVED}
     check_types(features)
-    if splits.feature is not None and splits.feature not in features:
+    by = splits.column if isinstance(splits, TimeSplit) else splits.feature
+    if by is not None and by not in features:
+        what = "time column" if isinstance(splits, TimeSplit) else "partition feature"
         raise ComponentError(
-            f"partition feature '{splits.feature}' is no column of the ETL's result; it has: "
-            f"{', '.join(sorted(features))}"
+            f"{what} '{by}' is no column of the ETL's result; it has: {', '.join(sorted(features))}"
         )
 
 
-def _complete(
-    manifest: dict[str, Any],
-    sources: dict[str, SourceRows],
-    report: publish.TaskReport,
-    primary: str,
-) -> dict[str, Any]:
-    described = [
-        {**entry, "rows_read": sources[entry["name"]].read} for entry in manifest["sources"]
-    ]
-    rows = {
-        "read": sources[primary].read,
-        "splits": report.split_rows(),
-        "quarantined": report.quarantined_of(primary),
-        "dropped": sum(report.dropped.values()),
-    }
+def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> dict[str, Any]:
+    """The part of the manifest that is known before the ETL runs: what the examples are made of."""
+    sources = []
+    for entry in request.inputs.sources:
+        name = entry["name"]
+        kept = {key: value for key, value in entry.items() if value not in ("", {}, 0, None)}
+        sources.append({**kept, **inputs.found[name].facts, "rows_read": read[name]})
     return {
-        **manifest,
-        "sources": described,
-        "rows": rows,
+        "format_version": 2,
+        "span": inputs.span,
+        "version": inputs.version,
+        "spans": list(inputs.spans),
+        "input_base": request.inputs.input_base,
+        "input_fingerprint": inputs.fingerprint(),
+        "etl": {
+            "path": request.etl,
+            "code_sha256": request.etl_code_sha256,
+            "parameters": request.etl_parameters,
+        },
+        "sources": sources,
+        "split_by": request.splits,
+    }
+
+
+def _outcome(read: int, primary: str, report: publish.TaskReport) -> dict[str, Any]:
+    """The other part: what became of the rows."""
+    return {
+        "rows": {
+            "read": read,
+            "splits": report.split_rows(),
+            "quarantined": report.quarantined_of(primary),
+            "dropped": sum(report.dropped.values()),
+        },
         "quarantined": report.quarantined,
         "dropped": report.dropped,
     }
@@ -201,15 +255,25 @@ def _end_with_parent() -> None:
 def main(request_path: str) -> int:
     _end_with_parent()
     path = Path(request_path)
-    request = JobRequest(**json.loads(path.read_text("utf-8")))
+    (action, fields), *_ = json.loads(path.read_text("utf-8")).items()
+    fields_of_inputs = fields if action == "find" else fields.pop("inputs")
+    inputs = InputRequest(**fields_of_inputs)
+    redaction = Redaction.of(sources_from_json(inputs.sources))
     try:
-        answer: dict[str, Any] = {"manifest": run(request)}
+        answer: dict[str, Any]
+        if action == "find":
+            found = find(inputs).found
+            answer = {"found": {name: dataclasses.asdict(f) for name, f in found.items()}}
+        else:
+            answer = {"manifest": run(JobRequest(inputs=inputs, **fields))}
     except Exception as error:
-        traceback.print_exc()
-        answer = {"error": explain(error)}
-    publish.write_json(path.parent / ANSWER, answer)
+        print(redaction.redact(traceback.format_exc()), flush=True)
+        answer = {"error": redaction.redact(explain(error))}
+    whole = path.with_name(f"{ANSWER}.part")
+    publish.write_json(whole, answer)
+    whole.rename(path.with_name(ANSWER))  # killed while it writes, the job has not answered
     sys.stdout.flush()
-    return 0 if "manifest" in answer else 1
+    return 1 if "error" in answer else 0
 
 
 if __name__ == "__main__":

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
+import traceback
+from collections.abc import Mapping
 
+from py4j.protocol import Py4JNetworkError
 from pydantic import ValidationError
 
 from components.errors import ComponentError, first_problem
+from components.spark_example_gen.sources import AnySource, JdbcSource, KafkaSource
+
+# The variables that S3A's own client reads.
+_S3_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 _HINTS: tuple[tuple[str, str], ...] = (
     (r"No space left on device", "the disk is full; free space, or put spark.local.dir elsewhere"),
+    # A Python worker that is gone shows where the JVM, or another worker, was reading from it.
+    # Before what reads like a damaged file or a service that does not answer.
+    (
+        r"Python worker exited unexpectedly|Python worker failed to connect back|"
+        r"Expected to (?:be able to )?read \d+ (?:metadata )?bytes|"
+        r"Exception[^\n]*\n(?:\s+at (?:java\.|org\.apache\.arrow\.)[^\n]*\n)+"
+        r"\s+at org\.apache\.spark\.(?:sql\.execution|api)\.python\.",
+        "a Python process of a Spark task was killed, or ran out of memory; run again, with fewer "
+        "cores in Spark's master or more memory, or let tasks be retried: local[2,3]",
+    ),
     (r"Permission denied", "no permission to read or write; check the owner of the path"),
     (r"java\.lang\.OutOfMemoryError", "Spark ran out of memory; raise spark.driver.memory"),
     (r"Java gateway process exited", "Spark's JVM did not start; its message is in the log"),
@@ -18,7 +37,38 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "a compressed file is cut short or damaged; replace it",
     ),
     (r"is not a Parquet file|Could not read footer", "a Parquet file is damaged; replace it"),
+    (
+        r"(?:Failed to find the? data source: (?:kafka|avro)|ClassNotFoundException: \S*"
+        r"(?:jdbc|S3A|postgresql|mariadb|kafka|avro))",
+        "a connector is not on Spark's class path: run `make jars`, and name its jars in the Spark "
+        "configuration (jars: [jars/spark/*.jar])",
+    ),
+    (
+        r"Access denied for user|password authentication failed|no password was provided",
+        "the database refuses user or password; check `user` and the variable of password_env",
+    ),
+    (
+        r"Socket fail to connect|Connection refused|Connection to \S+ refused|"
+        r"No route to host|UnknownHostException|NoRouteToHost|connect timed out|"
+        r"The connection attempt failed|ConnectTimeout|Unable to connect",
+        "a service does not answer; is it running, and is its address right?",
+    ),
+    (
+        r"(?:InvalidAccessKeyId|SignatureDoesNotMatch|Status Code: 403|AccessDenied)",
+        "S3 refuses the keys; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    ),
+    (
+        r"NoAuthWithAWSException|No AWS Credentials|Unable to load credentials",
+        "S3 needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
+    ),
+    (r"NoSuchBucket|UnknownStoreException|bucket does not exist", "there is no such S3 bucket"),
 )
+# What databases say of a statement: enough to mend it, one line of it.
+_DATABASE = re.compile(
+    r"(?:SQLSyntaxErrorException|SQLException|SQLTransientException|PSQLException): ([^\n]+)"
+)
+# The last line of the traceback that a Python worker sends: the error itself.
+_PYTHON_TASK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n)+(\S[^\n]*)")
 _COLUMN = re.compile(
     r"UNRESOLVED_COLUMN[^`]*(?P<name>`(?:[^`]+`\.`)*[^`]+`)"
     r".*?(?:did you mean one of the following\? \[(?P<have>[^\]]*)\])",
@@ -34,10 +84,16 @@ def explain(error: Exception) -> str:
         return f"etl.parameters: {first_problem(error)}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}; mend that and run again"
+    if _lost_the_jvm(error):
+        return (
+            "Spark's JVM ended in the middle of the run: killed, or out of memory; run again, with "
+            "more memory in the machine or less in spark.driver.memory"
+        )
     text = str(error)
     from_worker = re.search(r"ComponentError: ([^\n]+)", text)
     if from_worker:
         return from_worker.group(1)
+    database = _DATABASE.search(text)
     column = _COLUMN.search(text)
     if column:
         name, have = column.group("name").replace("`", ""), column.group("have").replace("`", "")
@@ -48,5 +104,44 @@ def explain(error: Exception) -> str:
             file = re.search(r"(?:file:)?(/[^\s,'\"]+\.(?:gz|json|csv|parquet|orc))", text)
             where = f" ({file.group(1)})" if file else ""
             return f"{hint}{where}"
+    if database:
+        return f"the database says: {database.group(1).strip()[:300]}"
+    task = _PYTHON_TASK.search(text)
+    if task:
+        return f"Python code in a Spark task failed: {task.group(1).strip()[:300]}"
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return f"{type(error).__name__}: {first.strip()[:300]}"
+
+
+def _lost_the_jvm(error: BaseException | None) -> bool:
+    """Whether Python lost its connection to the JVM, however that came to light."""
+    while error is not None:
+        if isinstance(error, Py4JNetworkError):
+            return True
+        if isinstance(error, ConnectionError):
+            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+            return bool(frames) and frames[-1].f_globals["__name__"].startswith("py4j.")
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Redaction:
+    """Takes secrets out of texts; drivers like to quote what they were given."""
+
+    secrets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sources: Mapping[str, AnySource]) -> Redaction:
+        """The values of all variables that the sources name."""
+        names = set(_S3_SECRETS)
+        for source in sources.values():
+            if isinstance(source, JdbcSource | KafkaSource):
+                names |= set(source.secrets().values())
+        values = {os.environ[name] for name in names if os.environ.get(name)}
+        return cls(tuple(sorted(values, key=len, reverse=True)))
+
+    def redact(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text

@@ -1,7 +1,7 @@
-"""From a staging folder to a published artifact: numbered shards, a manifest, one rename a split.
+"""From a staging folder to a published artifact: numbered shards, a manifest, one rename.
 
-Until the rename nothing is visible under a name that a reader would open, and a reader of a split
-folder finds data files only.
+Until the last rename nothing is visible under a name that a reader would open, after it everything
+is; and a reader of a split folder finds data files only.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from components.errors import ComponentError
 from components.spark_example_gen import shards
+from components.spark_example_gen.staging import fsync_folder
 
 MANIFEST = "manifest.json"
-STAGING = ".staging"
+ATTEMPTS = "attempts"  # in the staging folder: where tasks write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,37 +118,77 @@ def check_quarantine(report: TaskReport, read: Mapping[str, int], maximum: float
 def publish(
     staging: Path, report: TaskReport, manifest: dict[str, Any], examples: Path, quarantine: Path
 ) -> None:
-    """Moves shards to their final names; afterwards the staging folder is gone."""
+    """Gives the shards that count their final names, adds the manifest, makes all visible at once.
+
+    They move into folders that no task knows: an attempt that lost, and writes on, adds nothing.
+
+    Args:
+      staging: the tasks wrote into its folder ATTEMPTS; what did not count stays there.
+      report: of the tasks that counted.
+      manifest: what it says beside the shards.
+      examples: the artifact's folder; not there, or empty.
+      quarantine: the other artifact's folder; what it holds is replaced, for it counts only beside
+        examples.
+
+    Raises:
+      ComponentError: something lies in the folder of the examples.
+      OSError: a full disk.
+    """
+    check_not_published(examples)
+    ready, refused = staging / "examples", staging / "quarantine"
     splits = {}
     for split, files in report.files.items():
-        folder = staging / split
-        numbered = []
-        for number, entry in enumerate(files):
-            name = f"data_tfrecord-{number:05d}-of-{len(files):05d}.gz"
-            (folder / entry["file"]).rename(folder / name)
-            numbered.append({**entry, "file": name})
-        _remove_all_but(folder, {entry["file"] for entry in numbered})
-        splits[split] = numbered
-    refused = staging / shards.QUARANTINE
-    refused.mkdir(exist_ok=True)
-    _remove_all_but(refused, set(report.quarantine_files))
-    write_json(staging / MANIFEST, {**manifest, "splits": splits})
+        names = [f"data_tfrecord-{n:05d}-of-{len(files):05d}.gz" for n in range(len(files))]
+        written = [entry["file"] for entry in files]
+        _move(staging / ATTEMPTS / split, written, ready / f"Split-{split}", names)
+        splits[split] = [{**entry, "file": name} for entry, name in zip(files, names, strict=True)]
+    kept = report.quarantine_files
+    _move(staging / ATTEMPTS / shards.QUARANTINE, kept, refused / "records", kept)
+    write_json(refused / "summary.json", report.quarantined)
+    write_json(ready / MANIFEST, {**manifest, "splits": splits})
+    for folder in (refused, ready):
+        fsync_folder(folder)
 
-    quarantine.mkdir(parents=True, exist_ok=True)
-    refused.rename(quarantine / "records")
-    write_json(quarantine / "summary.json", report.quarantined)
-    for split in splits:
-        (staging / split).rename(examples / f"Split-{split}")
-    (staging / MANIFEST).rename(examples / MANIFEST)
-    _fsync_folder(examples)
-    shutil.rmtree(staging)
+    # Two renames: what was refused, then the examples, which make both count. A rename replaces an
+    # empty folder, which is what TFX has made for the artifact.
+    if quarantine.exists():
+        quarantine.rename(staging / "replaced")  # of a run that was killed between the two
+    quarantine.parent.mkdir(parents=True, exist_ok=True)
+    refused.rename(quarantine)
+    fsync_folder(quarantine.parent)
+    ready.rename(examples)
+    fsync_folder(examples.parent)
 
 
-def _remove_all_but(folder: Path, names: set[str]) -> None:
-    """What is left are the files of task attempts that did not count."""
-    for path in folder.iterdir():
-        if path.name not in names:
-            path.unlink()
+def _move(source: Path, files: Sequence[str], target: Path, names: Sequence[str]) -> None:
+    """Moves files, each under its new name, into a new folder."""
+    target.mkdir(parents=True)
+    for file, name in zip(files, names, strict=True):
+        (source / file).rename(target / name)
+    fsync_folder(target)
+
+
+def check_not_published(examples: Path) -> None:
+    """Raises ComponentError if something is there: what is published is never replaced."""
+    if examples.exists() and any(examples.iterdir()):
+        raise ComponentError(f"{examples} holds the result of another run, which is kept as it is")
+
+
+def published(examples: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest, if the same run has published already and was killed before it could say so.
+
+    Args:
+      examples: the artifact's folder.
+      description: part of the manifest; it must be the same there.
+    """
+    path = examples / MANIFEST
+    if not path.exists():
+        return None
+    manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    described = json.loads(json.dumps(description))  # JSON knows no tuples
+    if any(manifest.get(key) != value for key, value in described.items()):
+        return None
+    return {key: value for key, value in manifest.items() if key != "splits"}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -157,11 +197,3 @@ def write_json(path: Path, content: Any) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

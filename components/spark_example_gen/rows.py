@@ -23,6 +23,10 @@ SOURCE = "_source"  # null: the primary source
 RECORD = "_record"  # the row as it was read, for repair and replay
 RESERVED = (OUTCOME, REASON, SOURCE, RECORD)
 
+# In the frames of JSON files and of Kafka: the text a row was parsed from. An ETL that carries it
+# along gets it into the quarantine as it is; it never becomes a feature.
+LINE = "_line"
+
 QUARANTINED = "quarantined"
 DROPPED = "dropped"
 
@@ -49,18 +53,22 @@ def divide(rows: DataFrame, reason: Column) -> tuple[DataFrame, DataFrame]:
 
 
 def quarantined(refused: DataFrame, source: str | None = None) -> DataFrame:
-    """Rows for the quarantine: each is kept as JSON, with the reason found in REASON.
+    """Rows for the quarantine: each with the reason found in REASON, and the record as it was read.
 
     Args:
-      refused: rows with a column REASON.
+      refused: rows with a column REASON. Where they have LINE that is the record, else all columns
+        as JSON.
       source: the source they are from; None for the primary one.
     """
-    kept = F.struct(*[F.col(name) for name in refused.columns if name not in RESERVED])
+    columns = [name for name in refused.columns if name not in (*RESERVED, LINE)]
+    kept = F.to_json(F.struct(*[F.col(f"`{name}`") for name in columns]))
+    if LINE in refused.columns:
+        kept = F.coalesce(F.col(LINE), kept)
     return refused.select(
         F.lit(QUARANTINED).alias(OUTCOME),
         F.col(REASON),
         F.lit(source).cast("string").alias(SOURCE),
-        F.to_json(kept).alias(RECORD),
+        kept.alias(RECORD),
     )
 
 

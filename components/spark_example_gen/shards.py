@@ -9,16 +9,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import google_crc32c
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from isal import igzip
 from pyspark import TaskContext
 
 from components.spark_example_gen.encoding import ExampleEncoder
@@ -31,7 +29,8 @@ from components.spark_example_gen.rows import (
     RESERVED,
     SOURCE,
 )
-from components.spark_example_gen.splits import HashSplits
+from components.spark_example_gen.splits import Splits
+from components.spark_example_gen.tfrecord import TFRecordShard
 
 # What a task reports, a row for each file and for each reason.
 REPORT_SCHEMA = "kind string, name string, file string, rows long, bytes long, crc32c long"
@@ -39,7 +38,7 @@ EXAMPLES, QUARANTINE, DROP = "examples", "quarantine", "dropped"
 
 
 def shard_writer(
-    staging: str, splits: HashSplits, primary: str
+    staging: str, splits: Splits, primary: str
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for `DataFrame.mapInArrow`.
 
@@ -67,7 +66,7 @@ def shard_writer(
 class _TaskWriter:
     """The shards of one task attempt."""
 
-    def __init__(self, staging: Path, attempt: str, splits: HashSplits, primary: str):
+    def __init__(self, staging: Path, attempt: str, splits: Splits, primary: str):
         self._staging = staging
         self._attempt = attempt
         self._splits = splits
@@ -97,13 +96,12 @@ class _TaskWriter:
         features = pa.RecordBatch.from_arrays(
             [batch.column(batch.schema.get_field_index(name)) for name in names], names=names
         )
-        encoded = self._encoder.encode(features)
-        feature = self._splits.feature
-        values = [] if feature is None else features.column(names.index(feature)).to_pylist()
-        assigned = self._splits.assign(self._splits.keys(values, encoded))
-        shards = [self._shard(name) for name in self._splits.names]
-        for split, example in zip(assigned, encoded, strict=True):
-            shards[split].write(example)
+        for rows, encoded in self._encoder.encode(features):
+            assigned = self._splits.assign_batch(rows, encoded)
+            for index, split in enumerate(self._splits.names):
+                chosen = np.flatnonzero(assigned == index)
+                if len(chosen):
+                    self._shard(split).write_all(encoded.take(pa.array(chosen)))
 
     def _shard(self, split: str) -> TFRecordShard:
         if split not in self._shards:
@@ -151,80 +149,21 @@ class _TaskWriter:
             self._quarantine.close()
 
 
-class TFRecordShard:
-    """A gzipped TFRecord file: rows, and bytes and CRC32C of the file as it lies on disk."""
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.rows = 0
-        self._file = _ChecksummedFile(path)
-        self._gzip = igzip.IGzipFile(fileobj=self._file, mode="wb", compresslevel=1, mtime=0)
-
-    def write(self, record: bytes) -> None:
-        length = struct.pack("<Q", len(record))
-        self._gzip.write(
-            length
-            + struct.pack("<I", _masked_crc32c(length))
-            + record
-            + struct.pack("<I", _masked_crc32c(record))
-        )
-        self.rows += 1
-
-    def close(self) -> None:
-        if not self._gzip.closed:
-            self._gzip.close()
-            self._file.close()
-
-    @property
-    def bytes(self) -> int:
-        return self._file.bytes
-
-    @property
-    def crc32c(self) -> int:
-        return self._file.crc32c
-
-
 class JsonLinesShard:
-    """A gzipped file of JSON lines."""
+    """A gzipped file of JSON lines, on disk once closed."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = gzip.open(path, "wt", encoding="utf-8", compresslevel=1)  # noqa: SIM115
+        self._file = path.open("wb", buffering=1 << 20)
+        self._gzip = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1)
 
     def write(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _ChecksummedFile:
-    """A binary file that counts and checksums what is written, and is on disk once closed."""
-
-    def __init__(self, path: Path):
-        self._file: BinaryIO = path.open("wb", buffering=1 << 20)
-        self.bytes = 0
-        self.crc32c = 0
-
-    def write(self, data: bytes) -> int:
-        data = bytes(data)
-        self.crc32c = google_crc32c.extend(self.crc32c, data)
-        self.bytes += len(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
+        self._gzip.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
     def close(self) -> None:
         if not self._file.closed:
+            self._gzip.close()
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-
-
-def _masked_crc32c(data: bytes) -> int:
-    """TFRecord's checksum: a rotated CRC32C plus a constant."""
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

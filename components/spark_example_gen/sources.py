@@ -1,67 +1,290 @@
-"""What a SparkExampleGen reads, as data: it travels as JSON from the pipeline to the executor."""
+"""What a SparkExampleGen reads, as data: it travels as JSON from the pipeline to the Spark job.
+
+No secret is ever in here: a password is read, where it is used, from the environment variable whose
+*name* a source gives.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-FILE_FORMATS = ("json", "csv", "parquet", "orc")
-TEXT_FORMATS = ("json", "csv")
+from components.spark_example_gen.spans import SpanPattern
+
+FILE_FORMATS = ("json", "csv", "parquet", "orc", "avro", "tfrecord")
+UNTYPED_FORMATS = ("json", "csv", "tfrecord")  # their columns' types are nowhere to be found
+SPAN_TYPES = ("timestamp", "date", "s", "ms", "us")  # how a span's begin and end are written
+_SECRET_OPTION = re.compile(r"(?i)password|secret|token|access[.]?key|jaas")
 
 
 @dataclasses.dataclass(frozen=True)
-class FileSource:
-    """Files under the component's `input_base`.
+class Source:
+    """What every kind of source has, beside `columns`.
+
+    `columns` (column -> Spark SQL type) is required where the data does not say (json, csv,
+    tfrecord, Kafka); elsewhere it is optional, is checked, and selects columns. A column that is
+    null in every row counts as missing, and is an error.
 
     Attributes:
-      format: json (one object a line), csv (with a header), parquet or orc.
-      path: glob relative to `input_base`; may hold {SPAN}, {VERSION}, {YYYY}, {MM}, {DD}, {HH}.
-      columns: column -> Spark SQL type. Required for json and csv, where the type is nowhere else
-        to be found; optional for parquet and orc, where it is checked and selects columns.
-        A column that is null in every row counts as missing, and is an error.
-      options: Spark's reader options, as strings.
+      options: Spark's reader options, as strings. Not for secrets.
       spans_after: spans behind the window to read as well: events that follow the last span's rows,
         such as outcomes. Not for the primary source.
       missing_spans: 'error' or 'allow': whether a hole in the window, or a span missing behind it,
         is accepted.
     """
 
-    format: str
-    path: str
-    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    spans_after: int = 0
-    missing_spans: str = "error"
+    kind: ClassVar[str]
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
+    spans_after: int = dataclasses.field(default=0, kw_only=True)
+    missing_spans: str = dataclasses.field(default="error", kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.format not in FILE_FORMATS:
-            raise ValueError(f"format '{self.format}' is none of {', '.join(FILE_FORMATS)}")
-        if self.format in TEXT_FORMATS and not self.columns:
-            raise ValueError(f"a {self.format} source needs `columns`: name -> Spark SQL type")
-        if not self.path or self.path.startswith("/") or ".." in self.path.split("/"):
-            raise ValueError(f"path '{self.path}' must be relative to input_base, without '..'")
         if self.missing_spans not in ("error", "allow"):
             raise ValueError("missing_spans is 'error' or 'allow'")
         if self.spans_after < 0:
             raise ValueError("spans_after is a number of spans, 0 or more")
+        for option in self.options:
+            if _SECRET_OPTION.search(option):
+                raise ValueError(
+                    f"option '{option}' holds a secret: put its value into an environment variable "
+                    "and name that (options_env, password_env)"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSource(Source):
+    """Files, under the component's `input_base` or at a URI of their own.
+
+    Attributes:
+      format: json (one object a line), csv (with a header), parquet, orc, avro, or tfrecord (of
+        tf.train.Examples, gzipped or not).
+      path: glob relative to `input_base`, or a URI such as `s3a://bucket/logs/*.json`; may hold
+        {SPAN}, {VERSION}, {YYYY}, {MM}, {DD}, {HH}.
+    """
+
+    kind: ClassVar[str] = "file"
+    format: str
+    path: str
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.format not in FILE_FORMATS:
+            raise ValueError(f"format '{self.format}' is none of {', '.join(FILE_FORMATS)}")
+        if self.format in UNTYPED_FORMATS and not self.columns:
+            raise ValueError(f"a {self.format} source needs `columns`: name -> Spark SQL type")
+        if not self.path or self.path.startswith("/") or ".." in self.path.split("/"):
+            raise ValueError(
+                f"path '{self.path}' must be relative to input_base, without '..', or a URI"
+            )
+        if self.format == "json" and {"multiLine", "encoding"} & set(self.options):
+            raise ValueError("json is read as UTF-8 with one object a line; convert the files")
+
+    def place(self, input_base: str) -> tuple[str, str]:
+        """(folder or URI, pattern relative to it)."""
+        if "://" not in self.path:
+            return input_base.rstrip("/"), self.path
+        scheme, _, rest = self.path.partition("://")
+        fixed, *pattern = rest.split("/")
+        while len(pattern) > 1 and not set("*?{[") & set(pattern[0]):
+            fixed = f"{fixed}/{pattern.pop(0)}"
+        return f"{scheme}://{fixed}", "/".join(pattern)
+
+    @property
+    def has_spans(self) -> bool:
+        return SpanPattern(self.path).has_spans
+
+    def is_local(self, input_base: str) -> bool:
+        return "://" not in self.place(input_base)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class QuerySource(Source):
+    """What a database and Spark's own tables have in common.
+
+    Attributes:
+      table: read whole, or a window of it by `span_column`.
+      query: in place of `table`; may hold :span_begin and :span_end: the first moment of the
+        window, and the first one behind it.
+      span: 'day' or 'hour' for rows that come in spans; without it every run reads all of them.
+      span_column: of `table`: the column that holds a row's time.
+      span_type: how times are written: timestamp, date, or a whole number of s, ms or us since
+        1970.
+      newest: of `query`: a query for the newest time there is, in the same type; without it a run
+        has to be told its span. The newest span is the last one that something newer follows.
+      fingerprint: what stands for the contents in the cache key. 'contents': a checksum of all rows
+        (they are read for it); a query: its answer; 'never': every run reads anew.
+    """
+
+    table: str = ""
+    query: str = ""
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
+    span: str = dataclasses.field(default="", kw_only=True)
+    span_column: str = dataclasses.field(default="", kw_only=True)
+    span_type: str = dataclasses.field(default="timestamp", kw_only=True)
+    newest: str = dataclasses.field(default="", kw_only=True)
+    fingerprint: str = dataclasses.field(default="contents", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.table) == bool(self.query):
+            raise ValueError("give either `table` or `query`")
+        _check_span(self.span)
+        if self.span_type not in SPAN_TYPES:
+            raise ValueError(f"span_type '{self.span_type}' is none of {', '.join(SPAN_TYPES)}")
+        bound = ":span_begin" in self.query and ":span_end" in self.query
+        if self.span and self.table and not self.span_column:
+            raise ValueError("a table with spans needs `span_column`")
+        if self.span and self.query and not bound:
+            raise ValueError("a query with spans must use :span_begin and :span_end")
+        if not self.span and (self.span_column or ":span_" in self.query):
+            raise ValueError("`span` is missing: 'day' or 'hour'")
+
+    @property
+    def has_spans(self) -> bool:
+        return bool(self.span)
+
+
+@dataclasses.dataclass(frozen=True)
+class JdbcSource(QuerySource):
+    """A table or query of MySQL, MariaDB, PostgreSQL or another database with a JDBC driver.
+
+    Attributes:
+      url: `jdbc:mysql://host:3306/shop`, `jdbc:postgresql://host:5432/shop`; without a password.
+      user: of the database.
+      password_env: name of the environment variable that holds the password.
+      partition_column: number, date or timestamp by whose values the reading is divided.
+      partitions: number of parts, read at the same time.
+      options_env: option -> name of the environment variable that holds its value.
+    """
+
+    kind: ClassVar[str] = "jdbc"
+    url: str = dataclasses.field(default="", kw_only=True)
+    user: str = dataclasses.field(default="", kw_only=True)
+    password_env: str = dataclasses.field(default="", kw_only=True)
+    partition_column: str = dataclasses.field(default="", kw_only=True)
+    partitions: int = dataclasses.field(default=1, kw_only=True)
+    options_env: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.url.startswith("jdbc:"):
+            raise ValueError("url starts with jdbc:, such as jdbc:mysql://host:3306/shop")
+        if re.search(r"(?i)password=|//[^/@]+:[^/@]+@", self.url):
+            raise ValueError("no password in the url: name its environment variable: password_env")
+        if self.partitions < 1:
+            raise ValueError("partitions is 1 or more")
+        if self.partitions > 1 and not self.partition_column:
+            raise ValueError("`partitions` needs a `partition_column` to divide by")
+
+    def secrets(self) -> dict[str, str]:
+        """Option -> name of the environment variable with its value."""
+        password = {"password": self.password_env} if self.password_env else {}
+        return {**password, **self.options_env}
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSource(QuerySource):
+    """A table, view or query of Spark's own catalog (Hive, Iceberg, Delta: by Spark's settings)."""
+
+    kind: ClassVar[str] = "table"
+
+
+@dataclasses.dataclass(frozen=True)
+class KafkaSource(Source):
+    """The records of a Kafka topic between offsets, each value a JSON object.
+
+    The ETL also gets the columns kafka_partition, kafka_offset and kafka_timestamp.
+
+    Attributes:
+      bootstrap_servers: `host:9092`, several with commas.
+      topic: one topic.
+      columns: of the JSON objects, column -> Spark SQL type.
+      start: 'earliest', or partition -> first offset.
+      end: 'latest', or partition -> the first offset that is not read.
+      span: 'day' or 'hour': the records whose Kafka timestamp lies in the window, in place of
+        `start` and `end`. The newest span is the last one that something newer follows.
+      options: Spark's, and Kafka's own with the prefix `kafka.`.
+      options_env: option -> name of the environment variable that holds its value.
+    """
+
+    kind: ClassVar[str] = "kafka"
+    bootstrap_servers: str
+    topic: str
+    columns: Mapping[str, str]
+    start: str | Mapping[str, int] = dataclasses.field(default="earliest", kw_only=True)
+    end: str | Mapping[str, int] = dataclasses.field(default="latest", kw_only=True)
+    span: str = dataclasses.field(default="", kw_only=True)
+    options_env: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.columns:
+            raise ValueError("a Kafka source needs `columns`: name -> Spark SQL type")
+        _check_span(self.span)
+        if self.start != "earliest" and isinstance(self.start, str):
+            raise ValueError("start is 'earliest', or partition -> offset")
+        if self.end != "latest" and isinstance(self.end, str):
+            raise ValueError("end is 'latest', or partition -> offset")
+        if self.span and (self.start, self.end) != ("earliest", "latest"):
+            raise ValueError("`span` decides the offsets; leave out `start` and `end`")
+
+    @property
+    def has_spans(self) -> bool:
+        return bool(self.span)
+
+    def secrets(self) -> dict[str, str]:
+        return dict(self.options_env)
+
+
+def _check_span(span: str) -> None:
+    if span not in ("", "day", "hour"):
+        raise ValueError(f"span '{span}' is none of day, hour")
+
+
+AnySource = FileSource | JdbcSource | TableSource | KafkaSource
+KINDS: dict[str, type[AnySource]] = {
+    kind.kind: kind for kind in (FileSource, JdbcSource, TableSource, KafkaSource)
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class SparkConfig:
-    """Where Spark runs. `conf` is Spark's own configuration, key -> value."""
+    """Where Spark runs.
+
+    Attributes:
+      master: Spark's master URL.
+      conf: Spark's own configuration, key -> value. Not for secrets.
+      jars: connectors, as globs of local files: `make jars` puts ours into jars/spark/.
+    """
 
     master: str = "local[*]"
     conf: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    jars: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key in self.conf:
+            if key.startswith("spark.hadoop.fs.s3a.") and _SECRET_OPTION.search(key):
+                raise ValueError(
+                    f"{key}: no secret in the configuration; S3A reads AWS_ACCESS_KEY_ID and "
+                    "AWS_SECRET_ACCESS_KEY from the environment"
+                )
 
 
-def sources_to_json(sources: Mapping[str, FileSource]) -> list[dict[str, Any]]:
+def sources_to_json(sources: Mapping[str, AnySource]) -> list[dict[str, Any]]:
     """A list, because the order says which source is primary: the first one."""
-    return [{"name": name, **dataclasses.asdict(source)} for name, source in sources.items()]
+    return [
+        {"name": name, "kind": source.kind, **dataclasses.asdict(source)}
+        for name, source in sources.items()
+    ]
 
 
-def sources_from_json(entries: list[dict[str, Any]]) -> dict[str, FileSource]:
+def sources_from_json(entries: list[dict[str, Any]]) -> dict[str, AnySource]:
     return {
-        entry["name"]: FileSource(**{k: v for k, v in entry.items() if k != "name"})
+        entry["name"]: KINDS[entry["kind"]](
+            **{k: v for k, v in entry.items() if k not in ("name", "kind")}
+        )
         for entry in entries
     }

@@ -1,9 +1,9 @@
 """Spans: which folders of a time-partitioned source make up one run.
 
 TFX numbers spans: {SPAN} is the number itself, a date is its number of days since 1970-01-01. {HH}
-is ours: with it a span is an hour, numbered in hours since 1970-01-01T00 UTC. This module is the
-only place that turns patterns into paths; the driver uses it, and so does the executor where no
-driver runs.
+is ours: with it a span is an hour, numbered in hours since 1970-01-01T00 UTC. Rows of databases and
+topics come in spans by their time. This module is the only place that says which spans a run is
+about; the driver uses it, and so does the Spark job where no driver runs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable
 
 from components.errors import ComponentError
 
 _TOKEN = re.compile(r"\{(SPAN|VERSION|YYYY|MM|DD|HH)(?::(\d+))?\}")
 _DIGITS = {"YYYY": 4, "MM": 2, "DD": 2, "HH": 2}
+HOUR_US = 3_600_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +39,18 @@ class SpanFiles:
     """The files of each span that was found.
 
     Attributes:
-      files: span -> sorted files, oldest span first. A source without span tokens has span 0.
+      files: span -> sorted paths, oldest span first. A source without span tokens has span 0.
       version: the newest version, taken of each span, of the last span; None without {VERSION}.
     """
 
-    files: dict[int, tuple[Path, ...]]
+    files: dict[int, tuple[str, ...]]
     version: int | None
 
     @property
     def last(self) -> int:
         return max(self.files)
 
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[str]:
         return [path for span in sorted(self.files) for path in self.files[span]]
 
 
@@ -76,17 +76,20 @@ class SpanPattern:
     def hourly(self) -> bool:
         return "HH" in self.tokens
 
-    def find(self, base: Path) -> dict[int, dict[int | None, list[Path]]]:
-        """All matching files under `base`, by span and version."""
-        glob = _TOKEN.sub(lambda match: "[0-9]*", self.pattern)
+    @property
+    def glob(self) -> str:
+        """A glob that matches every span."""
+        return _TOKEN.sub("[0-9]*", self.pattern)
+
+    def find(self, paths: Iterable[str]) -> dict[int, dict[int | None, list[str]]]:
+        """Those of `paths` (relative, as `glob` found them) that match, by span and version."""
         expression = re.compile(self._expression())
-        found: dict[int, dict[int | None, list[Path]]] = {}
-        for path in sorted(base.glob(glob)):
-            relative = path.relative_to(base).as_posix()
-            match = expression.fullmatch(relative)
-            if match is None or not path.is_file() or _hidden(relative):
+        found: dict[int, dict[int | None, list[str]]] = {}
+        for path in sorted(paths):
+            match = expression.fullmatch(path)
+            if match is None or _hidden(path):
                 continue
-            span, version = self._number(match.groupdict(), relative)
+            span, version = self._number(match.groupdict(), path)
             found.setdefault(span, {}).setdefault(version, []).append(path)
         return found
 
@@ -125,31 +128,41 @@ class SpanPattern:
         """The span as a person writes it."""
         if not self.tokens & set(_DIGITS):
             return f"span {span}"
-        hours = span if self.hourly else span * 24
-        moment = dt.datetime(1970, 1, 1) + dt.timedelta(hours=hours)
-        return (
-            f"span {span} ({moment:%Y-%m-%dT%H})" if self.hourly else f"span {span} ({moment:%F})"
-        )
+        return describe_period(span, self.hourly)
+
+
+def describe_period(span: int, hourly: bool) -> str:
+    """An hour or a day as a person writes it, with its number."""
+    moment = dt.datetime(1970, 1, 1) + dt.timedelta(hours=span if hourly else span * 24)
+    return f"span {span} ({moment:%Y-%m-%dT%H})" if hourly else f"span {span} ({moment:%F})"
 
 
 def resolve(
-    base: Path,
     pattern: SpanPattern,
+    paths: Iterable[str],
     wanted: SpanRange,
     *,
     source: str,
+    base: str,
     spans_after: int = 0,
     missing: str = "error",
 ) -> SpanFiles:
-    """Finds the files of the wanted spans.
+    """The files of the wanted spans.
+
+    Args:
+      pattern: of the source.
+      paths: what there is, relative to `base`.
+      wanted: which spans.
+      source: its name, for errors.
+      base: folder or URI, for errors.
+      spans_after: spans behind the window that are read too.
+      missing: 'error' or 'allow', for holes.
 
     Raises:
-      ComponentError: no such folder, nothing there, a span that is asked for and missing, or a hole
-        in the window or behind it (unless `missing='allow'`).
+      ComponentError: nothing there, a span that is asked for and missing, or a hole in the window
+        or behind it (unless `missing='allow'`).
     """
-    if not base.is_dir():
-        raise ComponentError(f"source '{source}': the folder {base} does not exist")
-    found = pattern.find(base)
+    found = pattern.find(paths)
     if not found:
         raise ComponentError(
             f"source '{source}': no file matches {pattern.pattern} under {base}; "
@@ -158,29 +171,67 @@ def resolve(
     if not pattern.has_spans:
         return SpanFiles({0: tuple(found[0][None])}, None)
     last = max(found) if wanted.last is None else wanted.last
-    window = range(last - wanted.length + 1, last + 1)
-    holes = [span for span in window if span not in found]
-    if last in holes or (holes and missing == "error"):
-        raise ComponentError(_missing_message(source, pattern, holes, found))
-    after = range(last + 1, last + 1 + spans_after)
-    late = [span for span in after if span not in found]
-    if late and missing == "error":
-        raise ComponentError(_missing_message(source, pattern, late, found))
-    spans = [span for span in (*window, *after) if span in found]
+    spans = present_spans(
+        found, SpanRange(wanted.length, last), source, pattern.describe, spans_after, missing
+    )
     chosen = {span: max(found[span], key=lambda v: -1 if v is None else v) for span in spans}
     files = {span: tuple(found[span][version]) for span, version in chosen.items()}
     return SpanFiles(files, chosen[last])
 
 
+def present_spans(
+    found: Collection[int],
+    wanted: SpanRange,
+    source: str,
+    describe: Callable[[int], str],
+    spans_after: int = 0,
+    missing: str = "error",
+) -> list[int]:
+    """The wanted spans that are there, oldest first; `wanted.last` is a number here.
+
+    Raises:
+      ComponentError: one of them is missing, and that is not allowed. The last never may be.
+    """
+    last = wanted.last
+    assert last is not None
+    window = range(last - wanted.length + 1, last + 1)
+    holes = [span for span in window if span not in found]
+    if last in holes or (holes and missing == "error"):
+        raise ComponentError(_missing_message(source, describe, holes, found))
+    after = range(last + 1, last + 1 + spans_after)
+    late = [span for span in after if span not in found]
+    if late and missing == "error":
+        raise ComponentError(_missing_message(source, describe, late, found))
+    return [span for span in (*window, *after) if span in found]
+
+
+def newest_complete_span(newest_us: int | None, period_us: int, source: str) -> int:
+    """The last span that something newer follows: nothing more will come into it.
+
+    Args:
+      newest_us: time of the newest row, in microseconds since 1970 UTC; None: there is no row.
+      period_us: length of a span.
+      source: its name, for errors.
+
+    Raises:
+      ComponentError: there is no row.
+    """
+    if newest_us is None:
+        raise ComponentError(f"source '{source}' is empty: it holds no row with a time")
+    return newest_us // period_us - 1
+
+
 def _missing_message(
-    source: str, pattern: SpanPattern, holes: list[int], found: Iterable[int]
+    source: str, describe: Callable[[int], str], holes: list[int], found: Collection[int]
 ) -> str:
-    named = ", ".join(pattern.describe(span) for span in holes[:3])
+    named = ", ".join(describe(span) for span in holes[:3])
     more = f" and {len(holes) - 3} more" if len(holes) > 3 else ""
+    there = (
+        f"there is {describe(min(found))} to {describe(max(found))}" if found else "none is there"
+    )
     return (
-        f"source '{source}': missing {named}{more}; there is {pattern.describe(min(found))} to "
-        f"{pattern.describe(max(found))}. Choose another --span or window, or set "
-        "missing_spans: allow for this source"
+        f"source '{source}': missing {named}{more}; {there}. Choose another --span or window, or "
+        "set missing_spans: allow for this source"
     )
 
 

@@ -1,109 +1,143 @@
-"""Which split an example belongs to: TFX's own hash buckets, computed on serialized examples.
-
-TFX hashes the partition feature as a serialized `Feature` (without one: the whole record), takes it
-modulo the total number of buckets, and bisects. The same bytes are hashed here, so a key is in the
-same split whether Spark or a stock ExampleGen made the examples.
-"""
+"""Which split an example belongs to: TFX's own hash buckets, or a cut in time."""
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import hashlib
 from itertools import accumulate
-from typing import Any
+from typing import ClassVar, Protocol
 
-from google.protobuf.internal import api_implementation
+import numpy as np
+import pyarrow as pa
 
 from components.errors import ComponentError
+from components.spark_example_gen.encoding import features_of
 
-# upb, the implementation since protobuf 4, puts a name before its own prefixes: "ab" before "a".
-_NAME_END = b"\xff" if api_implementation.Type() == "upb" else b""
+
+class Splits(Protocol):
+    """How rows are assigned to splits."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In order."""
+
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
+        """The index of each row's split, (rows,).
+
+        Args:
+          features: the rows, a column for each feature.
+          encoded: the same rows as serialized Examples.
+
+        Raises:
+          ComponentError: a row that cannot be assigned.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class HashSplits:
-    """Attributes:
-    names: the splits, in order.
-    buckets: hash buckets of each; shares are buckets over their sum.
-    feature: the example's feature that is hashed; None hashes the serialized example.
+    """TFX's hash buckets.
+
+    TFX hashes the partition feature as a serialized `Feature` (without one: the whole record),
+    takes it modulo the total number of buckets, and bisects. The same bytes are hashed here, so a
+    key is in the same split whether Spark or a stock ExampleGen made the examples.
+
+    Attributes:
+      names: the splits, in order.
+      buckets: hash buckets of each; shares are buckets over their sum.
+      feature: the example's feature that is hashed; None hashes the serialized example.
     """
 
     names: tuple[str, ...]
     buckets: tuple[int, ...]
     feature: str | None = None
 
-    def assign(self, keys: list[bytes]) -> list[int]:
+    def __post_init__(self) -> None:
+        if sum(self.buckets) >= 1 << 32:
+            raise ComponentError(f"{sum(self.buckets):,} hash buckets; give them smaller numbers")
+
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
+        """See Splits. `encoded` is in the deterministic form, which TFX hashes as well."""
+        if self.feature is None:
+            return self._assign(encoded)
+        column = features.column(features.schema.get_field_index(self.feature))
+        if not any(is_kind(column.type) for is_kind in _HASHED):
+            raise ComponentError(
+                f"partition feature '{self.feature}' must be a string or an integer"
+            )
+        if column.null_count:
+            raise ComponentError(
+                f"partition feature '{self.feature}' is null in some row; fill it in the ETL or "
+                "choose another"
+            )
+        values = column.dictionary_encode()  # each value is hashed once
+        return self._assign(features_of(values.dictionary))[values.indices.to_numpy()]
+
+    def _assign(self, keys: pa.BinaryArray) -> np.ndarray:
         """Index of the split for each key (a serialized Feature, or a serialized Example)."""
         bounds = list(accumulate(self.buckets))
-        total = bounds[-1]
         sha256 = hashlib.sha256
-        return [
-            bisect.bisect(bounds, int.from_bytes(sha256(key).digest(), "big") % total)
-            for key in keys
-        ]
-
-    def keys(self, values: list[Any], encoded: list[bytes]) -> list[bytes]:
-        """What is hashed: the partition feature's values where there is one, else the examples."""
-        if self.feature is None:
-            return [canonical(example) for example in encoded]
-        return [serialized_feature(value, self.feature) for value in values]
-
-
-def serialized_feature(value: bytes | str | int | None, name: str) -> bytes:
-    """`tf.train.Feature` with one value, as protobuf serializes it (without importing TF)."""
-    if isinstance(value, str):
-        value = value.encode()
-    if isinstance(value, bytes):
-        inner = b"\x0a" + _varint(len(value)) + value  # BytesList.value = 1
-        return b"\x0a" + _varint(len(inner)) + inner  # Feature.bytes_list = 1
-    if isinstance(value, int):
-        packed = _varint(value & 0xFFFFFFFFFFFFFFFF)
-        inner = b"\x0a" + _varint(len(packed)) + packed  # Int64List.value = 1, packed
-        return b"\x1a" + _varint(len(inner)) + inner  # Feature.int64_list = 3
-    if value is None:
-        raise ComponentError(
-            f"partition feature '{name}' is null in some row; fill it in the ETL or choose another"
-        )
-    raise ComponentError(f"partition feature '{name}' must be a string or an integer")
+        digests = b"".join([sha256(key).digest() for key in keys.to_numpy(zero_copy_only=False)])
+        words = np.frombuffer(digests, ">u4").reshape(-1, 8).astype(np.uint64)
+        total = np.uint64(
+            bounds[-1]
+        )  # below 2**32: with a word behind it, a rest fits into 64 bits
+        rest = words[:, 0] % total
+        for word in range(1, 8):
+            rest = ((rest << np.uint64(32)) | words[:, word]) % total
+        return np.searchsorted(np.array(bounds, np.uint64), rest, side="right")
 
 
-def canonical(example: bytes) -> bytes:
-    """A serialized tf.train.Example with its features sorted by name: what TFX hashes.
+_HASHED = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_integer,
+    pa.types.is_boolean,
+)
 
-    Encoders write the map of features in the order of their own hash table, which may differ from
-    one process to the next. Protobuf's deterministic form is sorted, each implementation in its
-    own way: TFX's splits by whole record differ between its lines in this, and ours with them.
+
+@dataclasses.dataclass(frozen=True)
+class TimeSplit:
+    """Rows strictly before a moment, and the others.
+
+    Attributes:
+      names: of the first and of the second.
+      column: a timestamp (without a zone: UTC), a date (its midnight) or an integer.
+      cut_us: the moment, in microseconds since 1970-01-01T00 UTC.
+      unit: of an integer since 1970: 's', 'ms' or 'us'.
     """
-    start, _ = _read_varint(example, 1)  # Example.features = 1, its length, then Features
-    entries = []
-    while start < len(example):
-        content, length = _read_varint(example, start + 1)  # Features.feature = 1: a map entry
-        key, key_length = _read_varint(example, content + 1)  # key = 1
-        end = content + length
-        name = example[key : key + key_length]
-        entries.append((name + _NAME_END, example[start:end]))
-        start = end
-    body = b"".join(entry for _, entry in sorted(entries))
-    return b"\x0a" + _varint(len(body)) + body
 
+    names: tuple[str, str]
+    column: str
+    cut_us: int
+    unit: str = "us"
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """(position behind the varint, its value)."""
-    value = shift = 0
-    while True:
-        byte = data[position]
-        value |= (byte & 0x7F) << shift
-        position += 1
-        if byte < 0x80:
-            return position, value
-        shift += 7
+    _UNITS_NS: ClassVar[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+    _DAY_NS: ClassVar[int] = 86_400 * 10**9
 
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
+        """See Splits."""
+        column = features.column(features.schema.get_field_index(self.column))
+        if column.null_count:
+            raise ComponentError(
+                f"time column '{self.column}' is null in some row; set such rows apart in the ETL"
+            )
+        unit_ns = self._unit_ns(column.type)
+        # t * unit < cut, for whole t: t < cut / unit, rounded up; nothing here can overflow.
+        bound = -(-self.cut_us * 1000 // unit_ns)
+        times = column.cast(pa.int32()) if pa.types.is_date32(column.type) else column
+        before = times.cast(pa.int64()).to_numpy() < min(max(bound, -(2**63)), 2**63 - 1)
+        return np.where(before, 0, 1)
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    def _unit_ns(self, kind: pa.DataType) -> int:
+        if pa.types.is_timestamp(kind):
+            return self._UNITS_NS[kind.unit]
+        if pa.types.is_date(kind):
+            return self._DAY_NS if pa.types.is_date32(kind) else self._UNITS_NS["ms"]
+        if pa.types.is_integer(kind):
+            return self._UNITS_NS[self.unit]
+        raise ComponentError(
+            f"time column '{self.column}' is of Arrow type {kind}; it must be a timestamp, a date "
+            "or an integer"
+        )

@@ -188,7 +188,9 @@ class TfxStore:
                     "format": "json",
                     "path": "readings/{YYYY}/*.json.gz",
                     "rows_read": 306,
-                    "files": [{"path": p, "bytes": 600, "crc32c": "6f62828f"} for p in FILES],
+                    "files": [
+                        {"path": p, "bytes": 600, "checksum": "crc32c:6f62828f"} for p in FILES
+                    ],
                 }
             ],
             "rows": {**rows, "splits": splits},

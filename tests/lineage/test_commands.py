@@ -55,7 +55,7 @@ def test_trace_ends_at_the_files_and_the_rows_add_up(tfx):
     output = ask(tfx, "trace", "latest").output
     assert "306 read = 193 train + 98 eval + 12 quarantined + 3 dropped" in output
     assert "adds up" in output
-    assert "readings/2024-03-01/00/a.json.gz  600 B  crc32c 6f62828f" in output
+    assert "readings/2024-03-01/00/a.json.gz  600 B  crc32c:6f62828f" in output
     assert "code " + "c" * 64 in output
 
 
@@ -71,7 +71,7 @@ def test_trace_says_how_many_rows_are_unaccounted_for(tfx):
 
 def test_many_files_are_summed_up_unless_all_are_asked_for(tfx):
     made = tfx.full_run("r", "1001")
-    files = [{"path": f"readings/{n:02d}.gz", "bytes": 2500, "crc32c": "0"} for n in range(24)]
+    files = [{"path": f"readings/{n:02d}.gz", "bytes": 2500, "checksum": "0"} for n in range(24)]
     source = {"name": "readings", "format": "json", "path": "*", "rows_read": 306, "files": files}
     tfx.manifest(made["examples"], sources=[source])
     short = ask(tfx, "trace").output
@@ -111,7 +111,7 @@ def test_json_has_the_fields_of_the_records(tfx):
         "exact": True,
         "differs": [],
     }
-    assert dataset["sources"][0]["files"][0]["crc32c"] == "6f62828f"
+    assert dataset["sources"][0]["files"][0]["checksum"] == "crc32c:6f62828f"
     [run] = json.loads(ask(tfx, "list", "--json").stdout)
     assert (run["run_id"], run["pushed_version"], run["state"]) == ("r", "1001", "complete")
     assert run["started"].endswith("+00:00")

@@ -33,7 +33,7 @@ def test_one_key_can_be_set() -> None:
     ("override", "message"),
     [
         ("spanns.window=3", "spanns: unknown key"),
-        ("sources.clicks.fromat=csv", "sources.clicks.fromat: unknown key"),
+        ("sources.clicks.fromat=csv", "sources.clicks: fromat: unknown key"),
         ("spans.window=many", "spans.window: .*integer.*given: many"),
         ("spans.window=0", "spans.window: .*greater than or equal to 1"),
         ("sources={}", "sources: "),

@@ -34,3 +34,16 @@ def uses_unknown_column(
 
 def returns_nested(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
     return sources["readings"].withColumn("both", F.struct("sensor", "value"))
+
+
+def as_they_are(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
+    return sources["readings"]
+
+
+def without_time(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
+    return sources["readings"].select("reading", "sensor", "value")
+
+
+def with_rooms(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
+    rows = sources["readings"].join(sources["sensors"], "sensor").join(sources["rooms"], "sensor")
+    return rows.select("reading", "sensor", "value", "floor", "room")

@@ -111,7 +111,7 @@ def test_the_job_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     parent.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
-    published = [p for p in (tmp_path / "root").rglob("Split-*") if ".staging" not in p.parts]
+    published = [p for p in (tmp_path / "root").rglob("Split-*") if ".staging-" not in str(p)]
     assert published == []
 
 
@@ -149,12 +149,12 @@ def test_a_source_is_checked_when_it_is_made(arguments, message) -> None:
 
 
 def test_no_java_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.spark_example_gen import executor
+    from components.spark_example_gen import job_process
     from components.spark_example_gen.java import JavaNotFoundError
 
     def none(*unused: object) -> None:
         raise JavaNotFoundError("no Java 17; install openjdk-17-jre-headless")
 
-    monkeypatch.setattr(executor, "find_java", none)
+    monkeypatch.setattr(job_process, "find_java", none)
     with pytest.raises(ComponentError, match="install openjdk-17"):
-        executor._environment()
+        job_process._environment()

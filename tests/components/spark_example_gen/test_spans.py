@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from components.errors import ComponentError
+from components.spark_example_gen.connectors import files
+from components.spark_example_gen.connectors.files import LocalFiles
+from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.driver import resolve_inputs
 from components.spark_example_gen.sources import FileSource, sources_to_json
 from components.spark_example_gen.spans import SpanPattern, SpanRange, resolve
@@ -32,7 +35,9 @@ def touch(base: Path, path: str) -> None:
 
 
 def find(base: Path, pattern: str, length: int = 1, last: int | None = None, **options):
-    return resolve(base, SpanPattern(pattern), SpanRange(length, last), source="logs", **options)
+    spans = SpanPattern(pattern)
+    paths = LocalFiles(str(base)).list(spans.glob)
+    return resolve(spans, paths, SpanRange(length, last), source="logs", base="x", **options)
 
 
 def test_the_newest_span_is_the_default(hours: Path) -> None:
@@ -86,7 +91,7 @@ def test_the_newest_version_of_a_span_counts(tmp_path: Path) -> None:
         touch(tmp_path, f"span-7/v{version}/a.csv")
     found = find(tmp_path, "span-{SPAN}/v{VERSION}/*.csv")
     assert found.version == 10
-    assert [path.parent.name for path in found.files[7]] == ["v10"]
+    assert found.files[7] == ("span-7/v10/a.csv",)
 
 
 def test_without_tokens_everything_is_span_0(tmp_path: Path) -> None:
@@ -98,7 +103,7 @@ def test_without_tokens_everything_is_span_0(tmp_path: Path) -> None:
 def test_what_spark_would_skip_is_not_counted(tmp_path: Path) -> None:
     for name in ("a.csv", "_SUCCESS.csv", ".hidden.csv"):
         touch(tmp_path, f"d/{name}")
-    assert [path.name for path in find(tmp_path, "d/*.csv").files[0]] == ["a.csv"]
+    assert find(tmp_path, "d/*.csv").files[0] == ("d/a.csv",)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +128,9 @@ def test_an_impossible_date_names_the_path(tmp_path: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(ComponentError, match="no file matches"):
         find(tmp_path, HOURLY)
+    source = FileSource("json", HOURLY, {"a": "int"})
     with pytest.raises(ComponentError, match="does not exist"):
-        find(tmp_path / "nowhere", HOURLY)
+        files.find("logs", source, SpanRange(), Place(str(tmp_path / "nowhere")))
 
 
 def test_driver_and_executor_agree_when_only_the_secondary_source_has_spans(
@@ -136,7 +142,11 @@ def test_driver_and_executor_agree_when_only_the_secondary_source_has_spans(
         "all": FileSource("parquet", "all/*.parquet"),
         "daily": FileSource("parquet", "daily/{YYYY}-{MM}-{DD}/*.parquet"),
     }
-    properties = {"sources": json.dumps(sources_to_json(sources)), "input_base": str(tmp_path)}
+    properties = {
+        "sources": json.dumps(sources_to_json(sources)),
+        "input_base": str(tmp_path),
+        "spark": "{}",
+    }
     driver = resolve_inputs(properties)
     executor = resolve_inputs({**properties, "span": driver.span})
     assert driver.fingerprint() == executor.fingerprint()

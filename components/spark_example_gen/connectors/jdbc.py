@@ -1,0 +1,109 @@
+"""Databases, through Spark's JDBC reader."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from components.errors import ComponentError
+from components.spark_example_gen.connectors.found import Found, Place, Read
+from components.spark_example_gen.connectors.queries import find_query, statement
+from components.spark_example_gen.sources import JdbcSource, KafkaSource
+from components.spark_example_gen.spans import SpanRange
+
+_DRIVERS = {
+    "jdbc:mysql:": "org.mariadb.jdbc.Driver",  # it speaks to both, and may be shipped with anything
+    "jdbc:postgresql:": "org.postgresql.Driver",
+}
+# Rows a round trip. Without it MariaDB's driver loads the whole answer into memory.
+_FETCH_ROWS = "10000"
+
+
+def find(name: str, source: JdbcSource, wanted: SpanRange, place: Place) -> Found:
+    """The spans that have rows, and the checksum of the contents; see queries.py."""
+    spark = place.session()
+    options = connection(name, source)
+    return find_query(name, source, wanted, place, lambda query: _ask(spark, options, query))
+
+
+def read(spark: SparkSession, name: str, source: JdbcSource, found: Found, base: str) -> Read:
+    """The rows, in `partitions` parts by the range of `partition_column`.
+
+    Each part is a query of its own: rows that change meanwhile may be seen or not. A table that
+    changes under a run is found by its checksum.
+    """
+    options = connection(name, source)
+    query = statement(source, found.facts)
+    if source.partitions > 1:
+        options |= _parts(spark, options, source, query)
+    reader = spark.read.format("jdbc").options(**options)
+    return Read(reader.option("dbtable", f"({query}) source_rows").load())
+
+
+def connection(name: str, source: JdbcSource) -> dict[str, str]:
+    """Options for Spark's reader, with the secrets of the environment.
+
+    Raises:
+      ComponentError: a variable is not set.
+    """
+    url, driver = source.url, {}
+    if url.startswith("jdbc:mariadb:"):
+        # Spark quotes names of an unknown dialect with ", which MariaDB takes for text.
+        url = "jdbc:mysql:" + url.removeprefix("jdbc:mariadb:")
+    if url.startswith("jdbc:mysql:"):
+        if "permitMysqlScheme" not in url:
+            url += ("&" if "?" in url else "?") + "permitMysqlScheme"
+        # Times of the type TIMESTAMP come in the session's zone; ours is UTC, everywhere.
+        driver["sessionVariables"] = "time_zone='+00:00'"
+    for prefix, name_of_driver in _DRIVERS.items():
+        if url.startswith(prefix):
+            driver["driver"] = name_of_driver
+    user = {"user": source.user} if source.user else {}
+    return {
+        "fetchsize": _FETCH_ROWS,
+        **driver,
+        **user,
+        **source.options,
+        **secret_values(name, source),
+        "url": url,
+    }
+
+
+def secret_values(name: str, source: JdbcSource | KafkaSource) -> dict[str, str]:
+    """Option -> value, from the environment.
+
+    Raises:
+      ComponentError: naming the variable that is not set.
+    """
+    values = {}
+    for option, variable in source.secrets().items():
+        if variable not in os.environ:
+            raise ComponentError(
+                f"source '{name}': the environment variable {variable} (for {option}) is not set"
+            )
+        values[option] = os.environ[variable]
+    return values
+
+
+def _ask(spark: SparkSession, options: dict[str, str], query: str) -> DataFrame:
+    return spark.read.format("jdbc").options(**options).option("query", query).load()
+
+
+def _parts(
+    spark: SparkSession, options: dict[str, str], source: JdbcSource, query: str
+) -> dict[str, Any]:
+    column = source.partition_column
+    bounds = f"SELECT MIN({column}), MAX({column}) FROM ({query}) source_rows"  # noqa: S608
+    answer = _ask(spark, options, bounds).toDF("low", "high")
+    texts = answer.selectExpr("cast(low as string)", "cast(high as string)").first()
+    assert texts is not None
+    if texts[0] is None:
+        return {}  # no row, or no value to divide by
+    return {
+        "partitionColumn": column,
+        "lowerBound": texts[0],
+        "upperBound": texts[1],
+        "numPartitions": str(source.partitions),
+    }

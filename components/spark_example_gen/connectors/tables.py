@@ -1,0 +1,19 @@
+"""Spark's own tables, views and queries."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from components.spark_example_gen.connectors.found import Found, Place, Read
+from components.spark_example_gen.connectors.queries import find_query, statement
+from components.spark_example_gen.sources import TableSource
+from components.spark_example_gen.spans import SpanRange
+
+
+def find(name: str, source: TableSource, wanted: SpanRange, place: Place) -> Found:
+    """The spans that have rows, and the checksum of the contents; see queries.py."""
+    return find_query(name, source, wanted, place, place.session().sql)
+
+
+def read(spark: SparkSession, name: str, source: TableSource, found: Found, base: str) -> Read:
+    return Read(spark.sql(statement(source, found.facts)))

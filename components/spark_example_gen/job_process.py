@@ -1,0 +1,104 @@
+"""Starts the Spark job as a process of its own, follows it, and brings back its answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from components.errors import ComponentError
+from components.spark_example_gen import job
+from components.spark_example_gen.java import JavaNotFoundError, find_java
+from components.spark_example_gen.publish import write_json
+
+_log = logging.getLogger(__name__)
+
+
+def run_job(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs the job in a child process.
+
+    Args:
+      request: see `job.main`.
+
+    Returns:
+      The job's answer.
+
+    Raises:
+      ComponentError: with the job's own explanation, or with its last lines if it left none.
+    """
+    with tempfile.TemporaryDirectory(prefix="spark_example_gen-") as folder:
+        request_path = Path(folder) / "request.json"
+        write_json(request_path, request)
+        process = subprocess.Popen(
+            [sys.executable, "-m", job.__name__, str(request_path)],
+            stdin=subprocess.PIPE,  # closes with this process, which ends the job
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            text=True,
+            errors="replace",
+        )
+        try:
+            last_lines = _follow(process)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        answer_path = Path(folder) / job.ANSWER
+        if not answer_path.exists():
+            raise ComponentError(_died(process.returncode, last_lines))
+        answer: dict[str, Any] = json.loads(answer_path.read_text("utf-8"))
+    if "error" in answer:
+        raise ComponentError(answer["error"])
+    return answer
+
+
+def _follow(process: subprocess.Popen[str]) -> list[str]:
+    """Hands the job's lines to the log until it ends; returns the last of them."""
+    assert process.stdout is not None
+    last_lines: deque[str] = deque(maxlen=20)
+    started = time.monotonic()
+    for line in process.stdout:
+        text = line.rstrip()
+        if text.startswith(job.PROGRESS):
+            _log.info("%s", text[len(job.PROGRESS) :])
+        elif text:
+            last_lines.append(text)
+            _log.debug("spark: %s", text)
+    process.wait()
+    _log.info("Spark job ended after %.0f s", time.monotonic() - started)
+    return list(last_lines)
+
+
+def _died(code: int, last_lines: list[str]) -> str:
+    if code == -9:
+        return "the Spark job was killed (signal 9): out of memory, or by hand; run again"
+    tail = next((line for line in reversed(last_lines) if "Error" in line), "")
+    return (
+        f"the Spark job ended with code {code} and no answer; {tail or 'its output is in the log'}"
+    )
+
+
+def _environment() -> dict[str, str]:
+    """The job's environment: this Python, a Java, and the folders modules are imported from."""
+    try:
+        java = find_java()
+    except JavaNotFoundError as error:
+        raise ComponentError(str(error)) from error
+    ours = [str(Path(__file__).resolve().parents[2]), str(Path.cwd())]
+    ours += [path for path in sys.path if path and not path.startswith(sys.prefix)]
+    return {
+        **os.environ,
+        "JAVA_HOME": str(java.home),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(ours)),
+        # Spark's own settings for this come too late for the first worker.
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }

@@ -1,0 +1,86 @@
+"""The Spark session of a job: our defaults, the user's settings over them, connectors' jars."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from components.errors import ComponentError
+
+_UTC = "-Duser.timezone=UTC"
+
+
+@contextlib.contextmanager
+def spark_session(settings: Mapping[str, Any]) -> Iterator[SparkSession]:
+    """Starts Spark, and stops it.
+
+    Args:
+      settings: of SparkConfig, as a dict.
+
+    Raises:
+      ComponentError: a glob of `jars` that matches nothing.
+    """
+    master, conf = settings["master"], dict(settings["conf"])
+    jars = [*find_jars(settings.get("jars", ())), *filter(None, [conf.pop("spark.jars", "")])]
+    if jars:
+        conf["spark.jars"] = ",".join(jars)
+    builder = SparkSession.builder.appName("SparkExampleGen").master(master)
+    for key, value in {**_defaults(master), **conf}.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def find_jars(globs: Sequence[str]) -> list[str]:
+    """Absolute paths of the jars.
+
+    Raises:
+      ComponentError: a glob matches nothing.
+    """
+    jars = []
+    for pattern in globs:
+        found = sorted(glob.glob(pattern))  # noqa: PTH207 - absolute globs too
+        if not found:
+            raise ComponentError(
+                f"no jar matches {pattern} (of spark.jars); `make jars` brings the connectors to "
+                "jars/spark/"
+            )
+        jars += [str(Path(jar).resolve()) for jar in found]
+    return jars
+
+
+def _defaults(master: str) -> dict[str, str]:
+    """What results depend on, everywhere; sizes and addresses for one machine only."""
+    conf = {
+        "spark.sql.session.timeZone": "UTC",  # hours and days mean the same everywhere
+        "spark.driver.extraJavaOptions": _UTC,  # JDBC drivers go by the JVM's own zone
+        "spark.executor.extraJavaOptions": _UTC,
+        "spark.sql.ansi.enabled": "false",  # Spark 4's default would stop a run on one bad value
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+        # Checksums of contents from the file systems that keep them, for the fingerprint.
+        "spark.hadoop.fs.s3a.etag.checksum.enabled": "true",
+        "spark.hadoop.dfs.checksum.combine.mode": "COMPOSITE_CRC",
+        # Half a minute instead of a quarter of an hour until a service that is down is an error.
+        "spark.hadoop.fs.s3a.attempts.maximum": "3",
+        "spark.hadoop.fs.s3a.connection.establish.timeout": "5000",
+        "spark.hadoop.ipc.client.connect.max.retries": "3",
+    }
+    if master.startswith("local"):
+        conf |= {
+            "spark.ui.enabled": "false",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.memory": "2g",
+            "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 2)),
+        }
+    return conf

@@ -1,0 +1,43 @@
+"""Readings of sensors: what the tests of SparkExampleGen feed it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from components.spark_example_gen.job_errors import explain
+from components.spark_example_gen.sources import FileSource
+
+COLUMNS = {"reading": "bigint", "sensor": "string", "value": "double"}
+READINGS = FileSource("json", "readings/*.json.gz", COLUMNS)
+
+
+def write_readings(base: Path, lines: list[Any], name: str = "a") -> Path:
+    """Lines are dicts, or raw text."""
+    (base / "readings").mkdir(exist_ok=True)
+    path = base / "readings" / f"{name}.json.gz"
+    with gzip.open(path, "wt") as file:
+        for line in lines:
+            file.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+    return path
+
+
+def reading(number: int, value: float = 1.0) -> dict[str, Any]:
+    return {"reading": number, "sensor": f"s{number % 5}", "value": value}
+
+
+def read_split(base: Path, split: str) -> list[tf.train.Example]:
+    files = sorted(str(p) for p in (base / "out" / "examples" / f"Split-{split}").iterdir())
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    return [tf.train.Example.FromString(r) for r in records.as_numpy_iterator()]
+
+
+def failure(run, **changes: Any) -> str:
+    with pytest.raises(Exception) as caught:
+        run(**changes)
+    return explain(caught.value)
