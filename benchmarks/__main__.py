@@ -1,0 +1,26 @@
+"""Every benchmark, one after the other: python -m benchmarks"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+
+from benchmarks.measure import ROOT
+
+NAMES = ("example_gen", "ctr_etl")
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer repeats and rows, the same measurements.")
+def main(quick: bool) -> None:
+    """Runs all benchmarks; results go to benchmarks/results/."""
+    for name in NAMES:
+        out = ROOT / "benchmarks" / "results" / f"{name}.json"
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(out)]
+        subprocess.run([*command, *(["--quick"] if quick else [])], check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    main()

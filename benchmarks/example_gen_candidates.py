@@ -1,0 +1,216 @@
+"""One run of one candidate, in a process of its own: `python -m` this module with JSON.
+
+Every TFX component runs as a pipeline of one node, and what is timed is that run: TFX is imported
+before, Spark or Beam start within it. The last line printed is JSON with the seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def csv_example_gen(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """TFX's CsvExampleGen on Beam's direct runner."""
+    from tfx.components import CsvExampleGen
+
+    return _run_component(CsvExampleGen(input_base=str(data / "csv")), out, workers)
+
+
+def parquet_executor(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """TFX's FileBasedExampleGen with its Parquet executor."""
+    from tfx.components.example_gen.component import FileBasedExampleGen
+    from tfx.components.example_gen.custom_executors import parquet_executor as executor
+    from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+
+    component = FileBasedExampleGen(
+        input_base=str(data / "parquet"), custom_executor_spec=BeamExecutorSpec(executor.Executor)
+    )
+    return _run_component(component, out, workers)
+
+
+def spark_example_gen(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """Ours on Parquet."""
+    return _run_component(_ours(data, "parquet", workers), out, workers)
+
+
+def spark_example_gen_csv(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """Ours on CSV."""
+    return _run_component(_ours(data, "csv", workers), out, workers)
+
+
+def _ours(data: Path, kind: str, workers: int) -> Any:
+    from benchmarks.example_gen_data import SPARK_TYPES
+    from components.spark_example_gen import FileSource, SparkConfig, SparkExampleGen
+
+    columns = SPARK_TYPES if kind == "csv" else {}
+    return SparkExampleGen(
+        str(data),
+        {"rows": FileSource(kind, f"{kind}/*.{kind}", columns)},
+        etl="benchmarks.example_gen_candidates.as_they_are",
+        spark=SparkConfig(f"local[{workers}]"),
+    )
+
+
+def as_they_are(spark: Any, sources: dict[str, Any], context: Any) -> Any:
+    """The ETL of the benchmark: none."""
+    return sources["rows"]
+
+
+def _run_component(component: Any, out: Path, workers: int) -> dict[str, float]:
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.pipeline import Pipeline
+
+    pipeline = Pipeline(
+        pipeline_name="benchmark",
+        pipeline_root=str(out / "root"),
+        components=[component],
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(
+            str(out / "m.sqlite")
+        ),
+        beam_pipeline_args=[f"--direct_num_workers={workers}", *_beam_mode(workers)],
+    )
+    started = time.monotonic()
+    LocalDagRunner().run(pipeline)
+    seconds = time.monotonic() - started
+    return {"seconds": seconds, **_written(out / "root")}
+
+
+def _beam_mode(workers: int) -> list[str]:
+    return [f"--direct_running_mode={os.environ.get('BEAM_MODE', 'in_memory')}"] if workers else []
+
+
+def _written(root: Path) -> dict[str, float]:
+    files = [path for path in root.rglob("Split-*/*") if path.is_file()]
+    return {"bytes": sum(path.stat().st_size for path in files), "files": len(files)}
+
+
+def steady(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """Ours on Parquet without any start: a job on a session that has just run one."""
+    return _in_session(data, out, workers, _job)
+
+
+def spark_tfrecord(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """The JVM data source: no splits, quarantine, accounting or manifest; Spark is running."""
+    return _in_session(data, out, workers, _jvm_writer)
+
+
+def _in_session(
+    data: Path, out: Path, workers: int, job: Callable[[Any, Path, Path], None]
+) -> dict[str, float]:
+    from components.spark_example_gen.java import find_java
+    from components.spark_example_gen.session import spark_session
+
+    os.environ["JAVA_HOME"] = str(find_java().home)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    jars = tuple(filter(None, [os.environ.get("SPARK_TFRECORD_JARS", "")]))
+    with spark_session({"master": f"local[{workers}]", "conf": {}, "jars": jars}) as spark:
+        job(spark, data.parent / "warm", out / "warm")
+        started = time.monotonic()
+        job(spark, data, out / "timed")
+        seconds = time.monotonic() - started
+    return {"seconds": seconds, **_written(out / "timed")}
+
+
+def _job(spark: Any, data: Path, out: Path) -> None:
+    from components.spark_example_gen import job
+    from components.spark_example_gen.sources import FileSource, sources_to_json
+    from components.spark_example_gen.staging import staging_folder
+
+    sources = {"rows": FileSource("parquet", "parquet/*.parquet")}
+    request = job.JobRequest(
+        inputs=job.InputRequest(str(data), sources_to_json(sources), 1, None, {}, None, {}),
+        etl="benchmarks.example_gen_candidates.as_they_are",
+        etl_parameters={},
+        etl_code_sha256="",
+        splits={"names": ["train", "eval"], "buckets": [2, 1], "feature": None},
+        row_accounting="exact",
+        max_quarantine_fraction=0.0,
+        examples_uri=str(out / "examples"),
+        quarantine_uri=str(out / "quarantine"),
+    )
+    with staging_folder(out / "examples") as staging:
+        job.run_in(spark, staging, request)
+
+
+def _jvm_writer(spark: Any, data: Path, out: Path) -> None:
+    rows = spark.read.parquet(str(data / "parquet"))
+    writer = rows.write.format("tfrecord").option("recordType", "Example")
+    writer.option("codec", "org.apache.hadoop.io.compress.GzipCodec").save(str(out / "Split-all"))
+
+
+def floor(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """Encode, checksum, compress and write, from memory, in `workers` processes; no Spark.
+
+    Each process holds its part as Arrow batches before the clock starts.
+    """
+    files = sorted(str(path) for path in (data / "parquet").iterdir())
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Barrier(workers + 1), context.Barrier(workers + 1)
+    done = context.Barrier(workers + 1)
+    processes = [
+        context.Process(
+            target=_floor_worker, args=(files[n::workers], str(out), n, ready, go, done)
+        )
+        for n in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    ready.wait()
+    started = time.monotonic()
+    go.wait()
+    done.wait()
+    seconds = time.monotonic() - started
+    for process in processes:
+        process.join()
+    return {"seconds": seconds, **_written(out)}
+
+
+def _floor_worker(files: list[str], out: str, number: int, ready: Any, go: Any, done: Any) -> None:
+    import pyarrow.parquet
+
+    from benchmarks.example_gen_floor import write_shard
+
+    batches = [
+        batch
+        for file in files
+        for batch in pyarrow.parquet.read_table(file).to_batches(max_chunksize=20_000)
+    ]
+    ready.wait()
+    go.wait()
+    write_shard(batches, Path(out) / "Split-all" / f"{number}.gz")
+    done.wait()
+
+
+CANDIDATES: dict[str, Callable[[Path, Path, int], dict[str, float]]] = {
+    "csv_example_gen": csv_example_gen,
+    "parquet_executor": parquet_executor,
+    "spark_example_gen": spark_example_gen,
+    "spark_example_gen_csv": spark_example_gen_csv,
+    "steady": steady,
+    "spark_tfrecord": spark_tfrecord,
+    "floor": floor,
+}
+
+
+def main(arguments: dict[str, Any]) -> None:
+    out = Path(tempfile.mkdtemp(prefix="benchmark-", dir=arguments.get("scratch")))
+    try:
+        candidate = CANDIDATES[arguments["candidate"]]
+        answer = candidate(Path(arguments["data"]), out, arguments["workers"])
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
