@@ -71,7 +71,14 @@ def candidates(folder: Path, rows: int, workers: int) -> dict[str, Any]:
         return lambda: run_candidate(MODULE, {**arguments, "scratch": str(folder)})
 
     peers = {name: runner(name, 1) for name in ("csv_example_gen", "parquet_executor")}
-    ours = ("spark_example_gen", "spark_example_gen_csv", "steady", "floor")
+    ours = (
+        "spark_example_gen",
+        "spark_example_gen_csv",
+        "steady",
+        "transport",
+        "floor",
+        "floor_tfx_bsl",
+    )
     return {**peers, **{name: runner(name, workers) for name in ours}}
 
 
@@ -91,6 +98,7 @@ def results(
         "vs_csv_example_gen": speed["spark_example_gen_csv"] / speed["csv_example_gen"],
         "vs_parquet_executor": speed["spark_example_gen"] / speed["parquet_executor"],
         "vs_floor": speed["steady"] / speed["floor"],
+        "encoder_vs_tfx_bsl": speed["floor"] / speed["floor_tfx_bsl"],
     }
     if large:
         speed_large = {n: large_rows / median(them, "seconds") for n, them in large.items()}

@@ -7,7 +7,6 @@ before, Spark or Beam start within it. The last line printed is JSON with the se
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import sys
@@ -16,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.example_gen_floor import write_examples
 
 
 def csv_example_gen(data: Path, out: Path, workers: int) -> dict[str, float]:
@@ -99,6 +100,13 @@ def steady(data: Path, out: Path, workers: int) -> dict[str, float]:
     return _in_session(data, out, workers, _job)
 
 
+def transport(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """Rows from Parquet to Spark's Python workers as Arrow, and nothing more: no Python function
+    on Spark can be faster than this.
+    """
+    return _in_session(data, out, workers, _count_in_python)
+
+
 def spark_tfrecord(data: Path, out: Path, workers: int) -> dict[str, float]:
     """The JVM data source: no splits, quarantine, accounting or manifest; Spark is running."""
     return _in_session(data, out, workers, _jvm_writer)
@@ -142,6 +150,17 @@ def _job(spark: Any, data: Path, out: Path) -> None:
         job.run_in(spark, staging, request)
 
 
+def _count_in_python(spark: Any, data: Path, out: Path) -> None:
+    spark.read.parquet(str(data / "parquet")).mapInArrow(_counts, "rows long").collect()
+
+
+def _counts(batches: Any) -> Any:
+    import pyarrow as pa
+
+    for batch in batches:
+        yield pa.RecordBatch.from_arrays([pa.array([batch.num_rows])], names=["rows"])
+
+
 def _jvm_writer(spark: Any, data: Path, out: Path) -> None:
     rows = spark.read.parquet(str(data / "parquet"))
     writer = rows.write.format("tfrecord").option("recordType", "Example")
@@ -149,46 +168,13 @@ def _jvm_writer(spark: Any, data: Path, out: Path) -> None:
 
 
 def floor(data: Path, out: Path, workers: int) -> dict[str, float]:
-    """Encode, checksum, compress and write, from memory, in `workers` processes; no Spark.
-
-    Each process holds its part as Arrow batches before the clock starts.
-    """
-    files = sorted(str(path) for path in (data / "parquet").iterdir())
-    context = multiprocessing.get_context("spawn")
-    ready, go = context.Barrier(workers + 1), context.Barrier(workers + 1)
-    done = context.Barrier(workers + 1)
-    processes = [
-        context.Process(
-            target=_floor_worker, args=(files[n::workers], str(out), n, ready, go, done)
-        )
-        for n in range(workers)
-    ]
-    for process in processes:
-        process.start()
-    ready.wait()
-    started = time.monotonic()
-    go.wait()
-    done.wait()
-    seconds = time.monotonic() - started
-    for process in processes:
-        process.join()
-    return {"seconds": seconds, **_written(out)}
+    """Encode, checksum, compress and write, from memory; no Spark."""
+    return {"seconds": write_examples(data, out, workers, "ours"), **_written(out)}
 
 
-def _floor_worker(files: list[str], out: str, number: int, ready: Any, go: Any, done: Any) -> None:
-    import pyarrow.parquet
-
-    from benchmarks.example_gen_floor import write_shard
-
-    batches = [
-        batch
-        for file in files
-        for batch in pyarrow.parquet.read_table(file).to_batches(max_chunksize=20_000)
-    ]
-    ready.wait()
-    go.wait()
-    write_shard(batches, Path(out) / "Split-all" / f"{number}.gz")
-    done.wait()
+def floor_tfx_bsl(data: Path, out: Path, workers: int) -> dict[str, float]:
+    """The same with tfx_bsl's encoder: the race that decided which one the component has."""
+    return {"seconds": write_examples(data, out, workers, "tfx_bsl"), **_written(out)}
 
 
 CANDIDATES: dict[str, Callable[[Path, Path, int], dict[str, float]]] = {
@@ -197,8 +183,10 @@ CANDIDATES: dict[str, Callable[[Path, Path, int], dict[str, float]]] = {
     "spark_example_gen": spark_example_gen,
     "spark_example_gen_csv": spark_example_gen_csv,
     "steady": steady,
+    "transport": transport,
     "spark_tfrecord": spark_tfrecord,
     "floor": floor,
+    "floor_tfx_bsl": floor_tfx_bsl,
 }
 
 

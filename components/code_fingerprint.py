@@ -68,12 +68,15 @@ def _project_root(dotted_path: str) -> Path:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         spec = None
-    if spec is None or spec.origin is None:
+    if spec is None:
         raise ComponentError(
             f"'{dotted_path}' cannot be found: no package '{top}' beside the project or installed"
         )
-    folder = Path(spec.origin).resolve().parent
-    return folder.parent if spec.submodule_search_locations else folder
+    if spec.submodule_search_locations:  # a package, with or without an __init__.py
+        return Path(next(iter(spec.submodule_search_locations))).resolve().parent
+    if spec.origin is None or not Path(spec.origin).is_file():
+        raise ComponentError(f"'{dotted_path}' is built into Python; it has no source to hash")
+    return Path(spec.origin).resolve().parent
 
 
 def _module_file(root: Path, name: str) -> Path | None:

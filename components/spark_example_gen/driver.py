@@ -13,6 +13,7 @@ from tfx.proto import range_config_pb2
 from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
+from components.errors import ComponentError
 from components.spark_example_gen.connectors.found import Found, Place
 from components.spark_example_gen.inputs import Inputs, find_inputs, needs_spark
 from components.spark_example_gen.job import InputRequest
@@ -76,12 +77,23 @@ def input_request(exec_properties: dict[str, Any]) -> InputRequest:
 
 
 def span_range(range_config: str | None) -> SpanRange:
-    """TFX's RangeConfig (as JSON) as a length and a last span."""
-    if not range_config:
-        return SpanRange()
+    """TFX's RangeConfig (as JSON) as a length and a last span.
+
+    Raises:
+      ComponentError: a field of it that is not followed here.
+    """
     config = range_config_pb2.RangeConfig()
-    proto_utils.json_to_proto(range_config, config)
-    if config.HasField("rolling_range"):
-        return SpanRange(config.rolling_range.num_spans)
-    first, last = config.static_range.start_span_number, config.static_range.end_span_number
-    return SpanRange(last - first + 1, last)
+    if range_config:
+        proto_utils.json_to_proto(range_config, config)
+    if config.HasField("static_range"):
+        first, last = config.static_range.start_span_number, config.static_range.end_span_number
+        return SpanRange(last - first + 1, last)
+    if not config.HasField("rolling_range"):
+        return SpanRange()
+    rolling = config.rolling_range
+    if rolling.start_span_number:
+        raise ComponentError(
+            "a rolling range takes num_spans only; for spans from a certain one on use a static "
+            "range, or --span for the last one"
+        )
+    return SpanRange(rolling.num_spans)

@@ -23,6 +23,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from components.errors import ComponentError
 from components.spark_example_gen import publish
+from components.spark_example_gen.connectors import files
 from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.encoding import check_types
 from components.spark_example_gen.inputs import Inputs, find_inputs
@@ -30,8 +31,8 @@ from components.spark_example_gen.job_errors import Redaction, explain
 from components.spark_example_gen.reading import SourceRows, read_source
 from components.spark_example_gen.rows import LINE, RESERVED, EtlContext, with_reserved_columns
 from components.spark_example_gen.session import spark_session
-from components.spark_example_gen.shards import QUARANTINE, REPORT_SCHEMA, shard_writer
-from components.spark_example_gen.sources import AnySource, sources_from_json
+from components.spark_example_gen.shards import REFUSED, REPORT_SCHEMA, shard_writer
+from components.spark_example_gen.sources import AnySource, FileSource, sources_from_json
 from components.spark_example_gen.spans import SpanRange
 from components.spark_example_gen.splits import HashSplits, TimeSplit
 from components.spark_example_gen.staging import staging_folder
@@ -124,11 +125,15 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
     _check_columns(result, splits)
     _say("transforming and encoding")
     attempts = staging / publish.ATTEMPTS
-    for name in (*splits.names, QUARANTINE):
+    for name in (*splits.names, REFUSED):
         (attempts / name).mkdir(parents=True)
     written = result.mapInArrow(shard_writer(str(attempts), splits, primary), REPORT_SCHEMA)
     report = publish.TaskReport.from_rows(written.collect(), splits.names)
 
+    for name, source in sources.items():
+        if isinstance(source, FileSource):
+            files.check_unchanged(spark, name, source, inputs.found[name], place.base)
+    publish.check_sources(report, sources)
     if request.row_accounting == "exact":
         publish.check_accounts(report, primary, counts[primary])
     publish.check_quarantine(report, counts, request.max_quarantine_fraction)
@@ -153,8 +158,8 @@ def _read_sources(
     """The rows, and the inputs with the checksums of what was read."""
     rows, found = {}, dict(inputs.found)
     for name, source in sources.items():
-        files = len(found[name].facts.get("files", ()))
-        _say(f"reading {name}" + (f": {files:,} file{'s' if files > 1 else ''}" if files else ""))
+        count = len(found[name].facts.get("files", ()))
+        _say(f"reading {name}" + (f": {count:,} file{'s' if count > 1 else ''}" if count else ""))
         primary = name == next(iter(sources))
         rows[name] = read_source(spark, name, source, found[name], base, primary)
         if rows[name].checksum:
@@ -176,8 +181,8 @@ def _apply_etl(
     frames = {name: source.rows for name, source in sources.items()}
     rows = with_reserved_columns(build(spark, frames, context).drop(LINE))
     for source in sources.values():
-        if source.unparseable is not None:
-            rows = rows.unionByName(source.unparseable, allowMissingColumns=True)
+        if source.refused is not None:
+            rows = rows.unionByName(source.refused, allowMissingColumns=True)
     return rows
 
 

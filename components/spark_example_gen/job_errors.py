@@ -7,6 +7,7 @@ import os
 import re
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 
 from py4j.protocol import Py4JNetworkError
 from pydantic import ValidationError
@@ -33,7 +34,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"java\.lang\.OutOfMemoryError", "Spark ran out of memory; raise spark.driver.memory"),
     (r"Java gateway process exited", "Spark's JVM did not start; its message is in the log"),
     (
-        r"(?:ZLIB input stream|EOFException|not in gzip format|incorrect header check)",
+        r"ZLIB input stream|not in gzip format|incorrect header check|not a gzip file|"
+        r"EOFException[^\n]*\n(?:\s+at [^\n]*\n){0,4}?\s+at \S*(?:compress|zip)",
         "a compressed file is cut short or damaged; replace it",
     ),
     (r"is not a Parquet file|Could not read footer", "a Parquet file is damaged; replace it"),
@@ -42,16 +44,6 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"(?:jdbc|S3A|postgresql|mariadb|kafka|avro))",
         "a connector is not on Spark's class path: run `make jars`, and name its jars in the Spark "
         "configuration (jars: [jars/spark/*.jar])",
-    ),
-    (
-        r"Access denied for user|password authentication failed|no password was provided",
-        "the database refuses user or password; check `user` and the variable of password_env",
-    ),
-    (
-        r"Socket fail to connect|Connection refused|Connection to \S+ refused|"
-        r"No route to host|UnknownHostException|NoRouteToHost|connect timed out|"
-        r"The connection attempt failed|ConnectTimeout|Unable to connect",
-        "a service does not answer; is it running, and is its address right?",
     ),
     (
         r"(?:InvalidAccessKeyId|SignatureDoesNotMatch|Status Code: 403|AccessDenied)",
@@ -63,9 +55,24 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (r"NoSuchBucket|UnknownStoreException|bucket does not exist", "there is no such S3 bucket"),
 )
+# Of services; looked at first, for their exceptions have others within.
+_SERVICE_HINTS: tuple[tuple[str, str], ...] = (
+    (
+        r"Access denied for user|password authentication failed|no password was provided",
+        "the database refuses user or password; check `user` and the variable of password_env",
+    ),
+    (
+        r"Socket fail to connect|Connection refused|Connection to \S+ refused|"
+        r"No route to host|UnknownHostException|NoRouteToHost|connect timed out|"
+        r"The connection attempt failed|ConnectTimeout|Unable to connect",
+        "a service does not answer; is it running, and is its address right?",
+    ),
+)
 # What databases say of a statement: enough to mend it, one line of it.
-_DATABASE = re.compile(
-    r"(?:SQLSyntaxErrorException|SQLException|SQLTransientException|PSQLException): ([^\n]+)"
+_DATABASE = re.compile(r"(?:SQL\w*|PSQL)Exception: ([^\n]+)")
+# What the JVM says: the innermost cause, without its package.
+_JAVA_CAUSE = re.compile(
+    r"^(?:Caused by: |: )(?:[\w$]+\.)*([\w$]+(?:Exception|Error)[^\n]*)", re.MULTILINE
 )
 # The last line of the traceback that a Python worker sends: the error itself.
 _PYTHON_TASK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n)+(\S[^\n]*)")
@@ -89,28 +96,45 @@ def explain(error: Exception) -> str:
             "Spark's JVM ended in the middle of the run: killed, or out of memory; run again, with "
             "more memory in the machine or less in spark.driver.memory"
         )
-    text = str(error)
+    return _explain_text(str(error)) or f"{_first_line(error)}{_where(error)}"
+
+
+def _explain_text(text: str) -> str | None:
+    """What is known of a text that Spark, a driver or a Python worker wrote."""
     from_worker = re.search(r"ComponentError: ([^\n]+)", text)
     if from_worker:
         return from_worker.group(1)
-    database = _DATABASE.search(text)
     column = _COLUMN.search(text)
     if column:
         name, have = column.group("name").replace("`", ""), column.group("have").replace("`", "")
         return f"the ETL uses a column '{name}' that is not there; there are: {have}"
-    for pattern, hint in _HINTS:
-        found = re.search(pattern, text)
-        if found:
-            file = re.search(r"(?:file:)?(/[^\s,'\"]+\.(?:gz|json|csv|parquet|orc))", text)
-            where = f" ({file.group(1)})" if file else ""
-            return f"{hint}{where}"
+    for pattern, hint in _SERVICE_HINTS:
+        if re.search(pattern, text):
+            return hint
+    database = _DATABASE.search(text)
     if database:
         return f"the database says: {database.group(1).strip()[:300]}"
-    task = _PYTHON_TASK.search(text)
+    for pattern, hint in _HINTS:
+        if re.search(pattern, text):
+            file = re.search(r"(?:file:)?(/[^\s,'\"]+\.(?:gz|json|csv|parquet|orc))", text)
+            return f"{hint} ({file.group(1)})" if file else hint
+    task, causes = _PYTHON_TASK.search(text), _JAVA_CAUSE.findall(text)
     if task:
         return f"Python code in a Spark task failed: {task.group(1).strip()[:300]}"
-    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    return f"Spark says: {causes[-1].strip()[:300]}" if causes else None
+
+
+def _first_line(error: Exception) -> str:
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {first.strip()[:300]}"
+
+
+def _where(error: Exception) -> str:
+    """The line of the user's code that an exception comes from, if it is one of theirs."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or "site-packages" in frames[-1].filename:
+        return ""
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
 def _lost_the_jvm(error: BaseException | None) -> bool:

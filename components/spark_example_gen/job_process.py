@@ -16,7 +16,9 @@ from typing import Any
 from components.errors import ComponentError
 from components.spark_example_gen import job
 from components.spark_example_gen.java import JavaNotFoundError, find_java
+from components.spark_example_gen.job_errors import Redaction
 from components.spark_example_gen.publish import write_json
+from components.spark_example_gen.sources import sources_from_json
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ def run_job(request: dict[str, Any]) -> dict[str, Any]:
     Raises:
       ComponentError: with the job's own explanation, or with its last lines if it left none.
     """
+    inputs = request["run"]["inputs"] if "run" in request else request["find"]
+    redaction = Redaction.of(sources_from_json(inputs["sources"]))
     with tempfile.TemporaryDirectory(prefix="spark_example_gen-") as folder:
         request_path = Path(folder) / "request.json"
         write_json(request_path, request)
@@ -46,7 +50,7 @@ def run_job(request: dict[str, Any]) -> dict[str, Any]:
             errors="replace",
         )
         try:
-            last_lines = _follow(process)
+            last_lines = _follow(process, redaction)
         except BaseException:
             process.kill()
             process.wait()
@@ -60,18 +64,20 @@ def run_job(request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _follow(process: subprocess.Popen[str]) -> list[str]:
-    """Hands the job's lines to the log until it ends; returns the last of them."""
+def _follow(process: subprocess.Popen[str], redaction: Redaction) -> list[str]:
+    """Hands the job's lines to the log, without secrets, until it ends; returns the last ones."""
     assert process.stdout is not None
     last_lines: deque[str] = deque(maxlen=20)
-    started = time.monotonic()
+    started, failed = time.monotonic(), False
     for line in process.stdout:
-        text = line.rstrip()
+        text = redaction.redact(line.rstrip())
         if text.startswith(job.PROGRESS):
             _log.info("%s", text[len(job.PROGRESS) :])
         elif text:
             last_lines.append(text)
-            _log.debug("spark: %s", text)
+            # The trace of a failure is what a person looks for; the rest is chatter.
+            failed = failed or text.startswith("Traceback")
+            _log.log(logging.INFO if failed else logging.DEBUG, "spark: %s", text)
     process.wait()
     _log.info("Spark job ended after %.0f s", time.monotonic() - started)
     return list(last_lines)
@@ -97,6 +103,7 @@ def _environment() -> dict[str, str]:
     return {
         **os.environ,
         "JAVA_HOME": str(java.home),
+        "TZ": "UTC",  # of Python functions in the ETL
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(ours)),
         # Spark's own settings for this come too late for the first worker.
         "PYSPARK_PYTHON": sys.executable,

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,7 @@ class TaskReport:
                 shard = {"rows": row.rows, "bytes": row.bytes, "crc32c": f"{row.crc32c:08x}"}
                 files[row.name].append({"file": row.file, **shard})
             elif row.kind == shards.QUARANTINE:
-                source, _, reason = row.name.partition("/")
-                quarantined.setdefault(source, Counter())[reason] += row.rows
+                quarantined.setdefault(row.source, Counter())[row.name] += row.rows
                 quarantine_files.add(row.file)
             else:
                 dropped[row.name] += row.rows
@@ -79,6 +78,15 @@ def check_accounts(report: TaskReport, primary: str, read: int) -> None:
             f"{quarantined:,} quarantined + {dropped:,} dropped. Every row must leave the ETL once "
             "(see rows.py); an ETL that aggregates sets row_accounting: off"
         )
+
+
+def check_sources(report: TaskReport, sources: Collection[str]) -> None:
+    """Raises ComponentError when rows are refused in the name of a source that there is not."""
+    for source in report.quarantined:
+        if source not in sources:
+            raise ComponentError(
+                f"the ETL refuses rows of '{source}', but the sources are {', '.join(sources)}"
+            )
 
 
 def check_splits(report: TaskReport) -> None:
@@ -143,7 +151,7 @@ def publish(
         _move(staging / ATTEMPTS / split, written, ready / f"Split-{split}", names)
         splits[split] = [{**entry, "file": name} for entry, name in zip(files, names, strict=True)]
     kept = report.quarantine_files
-    _move(staging / ATTEMPTS / shards.QUARANTINE, kept, refused / "records", kept)
+    _move(staging / ATTEMPTS / shards.REFUSED, kept, refused / "records", kept)
     write_json(refused / "summary.json", report.quarantined)
     write_json(ready / MANIFEST, {**manifest, "splits": splits})
     for folder in (refused, ready):

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
+from py4j.protocol import Py4JJavaError
 from pyspark import StorageLevel
+from pyspark.errors import ParseException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors import BY_KIND
-from components.spark_example_gen.connectors.files import missing_column
-from components.spark_example_gen.connectors.found import CORRUPT, Found
+from components.spark_example_gen.connectors.csv_lines import missing_column
+from components.spark_example_gen.connectors.files import cut_short
+from components.spark_example_gen.connectors.found import Found
 from components.spark_example_gen.connectors.queries import contents_checksum
-from components.spark_example_gen.rows import REASON, RECORD, quarantined
-from components.spark_example_gen.sources import AnySource, QuerySource
+from components.spark_example_gen.rows import (
+    OUTCOME,
+    QUARANTINED,
+    REASON,
+    RECORD,
+    SOURCE,
+    quoted,
+)
+from components.spark_example_gen.sources import AnySource, FileSource, QuerySource
 
-UNPARSEABLE = "unparseable"
-# A cast among these keeps what can be kept; any other would turn values into nulls unseen.
-_NUMBERS = {"tinyint", "smallint", "int", "bigint", "float", "double"}
+# What else a declared type may be read from: any other cast would change values unseen.
+_WIDENS = {
+    "smallint": {"tinyint"},
+    "int": {"tinyint", "smallint"},
+    "bigint": {"tinyint", "smallint", "int"},
+    "float": {"tinyint", "smallint"},
+    "double": {"tinyint", "smallint", "int", "float"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceRows:
     """Attributes:
     rows: what could be read; the ETL gets this.
-    unparseable: texts that could not, as rows for the quarantine; None where there is no text.
+    refused: what could not, as rows for the quarantine; None if there is none.
     read: number of rows read, both kinds.
     checksum: of the contents, where it stands for them in the fingerprint.
     """
 
     rows: DataFrame
-    unparseable: DataFrame | None
+    refused: DataFrame | None
     read: int
     checksum: str | None = None
 
@@ -48,10 +64,17 @@ def read_source(
       ComponentError: no row at all, or a declared column that is absent, of another type, or null
         everywhere.
     """
+    source = dataclasses.replace(source, columns=spark_types(spark, name, source.columns))
     result = BY_KIND[source.kind].read(spark, name, source, found, base)
     frame = result.frame.persist(StorageLevel.MEMORY_AND_DISK) if result.keep else result.frame
     if result.is_text:
-        return _divide_text(name, source, frame, primary)
+        try:
+            return _divide_text(name, source, frame, primary)
+        except (PySparkException, Py4JJavaError) as error:
+            damaged = cut_short(source, found, base) if isinstance(source, FileSource) else None
+            if damaged is not None:
+                raise ComponentError(f"{damaged} is cut short or damaged; replace it") from error
+            raise
     checksum = None
     if isinstance(source, QuerySource) and source.fingerprint == "contents":
         checksum = contents_checksum(frame)
@@ -62,22 +85,42 @@ def read_source(
 
 
 def _divide_text(name: str, source: AnySource, frame: DataFrame, primary: bool) -> SourceRows:
+    readable = F.col(REASON).isNull()
     counts = frame.select(
         F.count(F.lit(1)),
-        F.count(CORRUPT),
-        *[F.count(F.when(F.col(CORRUPT).isNull(), F.col(f"`{c}`"))) for c in source.columns],
+        F.count(REASON),
+        *[F.count(F.when(readable, F.col(quoted(c)))) for c in source.columns],
     ).first()
     assert counts is not None
-    read, corrupt_rows, *values = counts
-    _check_columns(name, source, read, read - corrupt_rows, values)
-    corrupt = frame.where(F.col(CORRUPT).isNotNull()).select(
-        F.lit(UNPARSEABLE).alias(REASON), F.col(CORRUPT).alias("line")
+    read, bad, *values = counts
+    _check_columns(name, source, read, read - bad, values)
+    rows = frame.where(readable).drop(REASON, RECORD)
+    if not bad:
+        return SourceRows(rows, None, read)
+    refused = frame.where(~readable).select(
+        F.lit(QUARANTINED).alias(OUTCOME),
+        REASON,
+        F.lit(None if primary else name).cast("string").alias(SOURCE),
+        RECORD,
     )
-    unparseable = quarantined(corrupt, None if primary else name).withColumn(
-        RECORD, F.get_json_object(RECORD, "$.line")
-    )
-    rows = frame.where(F.col(CORRUPT).isNull()).drop(CORRUPT)
-    return SourceRows(rows, unparseable, read)
+    return SourceRows(rows, refused, read)
+
+
+def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> dict[str, str]:
+    """Types as Spark itself writes them: `long` is bigint.
+
+    Raises:
+      ComponentError: naming a column whose type Spark does not know.
+    """
+    types = {}
+    for column, kind in columns.items():
+        try:
+            ((_, types[column]),) = spark.createDataFrame([], f"{quoted(column)} {kind}").dtypes
+        except ParseException as error:
+            raise ComponentError(
+                f"source '{name}': the type of column '{column}', {kind}, is none that Spark knows"
+            ) from error
+    return types
 
 
 def _declared_columns(name: str, source: AnySource, frame: DataFrame) -> DataFrame:
@@ -86,18 +129,19 @@ def _declared_columns(name: str, source: AnySource, frame: DataFrame) -> DataFra
         if column not in types:
             raise missing_column(name, column, frame.columns)
         if types[column] != wanted:
-            if not {types[column], wanted} <= _NUMBERS:
+            if types[column] not in _WIDENS.get(wanted, ()):
                 raise ComponentError(
                     f"source '{name}': column '{column}' is {types[column]} in the data, but "
-                    f"`columns` says {wanted}"
+                    f"`columns` says {wanted}, which may not hold its values; declare it as it is, "
+                    "and cast it in the ETL"
                 )
-            frame = frame.withColumn(column, F.col(f"`{column}`").cast(wanted))
-    return frame.select(*[F.col(f"`{c}`") for c in source.columns]) if source.columns else frame
+            frame = frame.withColumn(column, F.col(quoted(column)).cast(wanted))
+    return frame.select(*[F.col(quoted(c)) for c in source.columns]) if source.columns else frame
 
 
 def _counts(frame: DataFrame, source: AnySource) -> tuple[int, list[int]]:
     """(rows, rows with a value for each declared column)."""
-    counts = frame.select(F.count(F.lit(1)), *[F.count(f"`{c}`") for c in source.columns]).first()
+    counts = frame.select(F.count(F.lit(1)), *[F.count(quoted(c)) for c in source.columns]).first()
     assert counts is not None
     read, *values = counts
     return read, values

@@ -30,6 +30,13 @@ LINE = "_line"
 QUARANTINED = "quarantined"
 DROPPED = "dropped"
 
+# For to_json: Spark leaves nulls out, and of times all but milliseconds.
+WHOLE_VALUES = {
+    "ignoreNullFields": "false",
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class EtlContext:
@@ -61,7 +68,7 @@ def quarantined(refused: DataFrame, source: str | None = None) -> DataFrame:
       source: the source they are from; None for the primary one.
     """
     columns = [name for name in refused.columns if name not in (*RESERVED, LINE)]
-    kept = F.to_json(F.struct(*[F.col(f"`{name}`") for name in columns]))
+    kept = F.to_json(F.struct(*[F.col(quoted(name)) for name in columns]), WHOLE_VALUES)
     if LINE in refused.columns:
         kept = F.coalesce(F.col(LINE), kept)
     return refused.select(
@@ -70,6 +77,11 @@ def quarantined(refused: DataFrame, source: str | None = None) -> DataFrame:
         F.lit(source).cast("string").alias(SOURCE),
         kept.alias(RECORD),
     )
+
+
+def quoted(column: str) -> str:
+    """A name as Spark's SQL takes it."""
+    return f"`{column.replace('`', '``')}`"
 
 
 def dropped(rows: DataFrame, reason: str) -> DataFrame:

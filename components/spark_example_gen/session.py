@@ -31,6 +31,10 @@ def spark_session(settings: Mapping[str, Any]) -> Iterator[SparkSession]:
     if jars:
         conf["spark.jars"] = ",".join(jars)
     builder = SparkSession.builder.appName("SparkExampleGen").master(master)
+    for key in ("spark.driver.defaultJavaOptions", "spark.executor.defaultJavaOptions"):
+        # JDBC drivers go by the JVM's own zone. Beside extraJavaOptions, which may be the user's.
+        conf[key] = f"{conf.get(key, '')} {_UTC}".strip()
+    conf["spark.executorEnv.TZ"] = "UTC"
     for key, value in {**_defaults(master), **conf}.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
@@ -63,9 +67,9 @@ def _defaults(master: str) -> dict[str, str]:
     """What results depend on, everywhere; sizes and addresses for one machine only."""
     conf = {
         "spark.sql.session.timeZone": "UTC",  # hours and days mean the same everywhere
-        "spark.driver.extraJavaOptions": _UTC,  # JDBC drivers go by the JVM's own zone
-        "spark.executor.extraJavaOptions": _UTC,
         "spark.sql.ansi.enabled": "false",  # Spark 4's default would stop a run on one bad value
+        "spark.sql.legacy.timeParserPolicy": "CORRECTED",  # nor should 2024-02-30
+        "spark.sql.legacy.codingErrorAction": "true",  # Spark 4: nor bytes that are no UTF-8
         "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
         # Checksums of contents from the file systems that keep them, for the fingerprint.
         "spark.hadoop.fs.s3a.etag.checksum.enabled": "true",

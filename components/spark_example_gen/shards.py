@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
 
+from components.errors import ComponentError
 from components.spark_example_gen.encoding import ExampleEncoder
 from components.spark_example_gen.rows import (
     DROPPED,
@@ -32,9 +33,12 @@ from components.spark_example_gen.rows import (
 from components.spark_example_gen.splits import Splits
 from components.spark_example_gen.tfrecord import TFRecordShard
 
-# What a task reports, a row for each file and for each reason.
-REPORT_SCHEMA = "kind string, name string, file string, rows long, bytes long, crc32c long"
+# What a task reports, a row for each file and for each reason; `name` is the split or the reason.
+REPORT_SCHEMA = (
+    "kind string, source string, name string, file string, rows long, bytes long, crc32c long"
+)
 EXAMPLES, QUARANTINE, DROP = "examples", "quarantine", "dropped"
+REFUSED = "_refused"  # the folder beside those of the splits, which may have any name
 
 
 def shard_writer(
@@ -74,7 +78,7 @@ class _TaskWriter:
         self._encoder = ExampleEncoder()
         self._shards: dict[str, TFRecordShard] = {}
         self._quarantine: JsonLinesShard | None = None
-        self._quarantined: Counter[str] = Counter()
+        self._quarantined: Counter[tuple[str, str]] = Counter()
         self._dropped: Counter[str] = Counter()
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -85,13 +89,21 @@ class _TaskWriter:
         table = pa.Table.from_batches([batch])
         for part in table.filter(pc.is_null(outcome)).to_batches():
             self._add_examples(part)
-        rest = table.filter(pc.is_valid(outcome)).select(list(RESERVED)).to_pylist()
-        for row in rest:
+        rest = table.filter(pc.is_valid(outcome)).select(list(RESERVED))
+        # As bytes: an ETL may have made a record that is no text.
+        records = rest.column(RECORD).cast(pa.binary())
+        for row in rest.set_column(RESERVED.index(RECORD), RECORD, records).to_pylist():
             self._add_refused(row)
 
     def _add_examples(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
+        reasons = batch.column(batch.schema.get_field_index(REASON))
+        if reasons.null_count < len(reasons):
+            raise ComponentError(
+                f"the ETL gives a row a {REASON} but no {OUTCOME}: pass refused rows through "
+                "quarantined() or dropped() of rows.py"
+            )
         names = [name for name in batch.schema.names if name not in RESERVED]
         features = pa.RecordBatch.from_arrays(
             [batch.column(batch.schema.get_field_index(name)) for name in names], names=names
@@ -114,29 +126,34 @@ class _TaskWriter:
             self._dropped[reason] += 1
             return
         if row[OUTCOME] != QUARANTINED:
-            raise ValueError(f"{OUTCOME} is '{row[OUTCOME]}'; it is {QUARANTINED} or {DROPPED}")
+            raise ComponentError(
+                f"the ETL set {OUTCOME} to '{row[OUTCOME]}'; it is {QUARANTINED} or {DROPPED}"
+            )
         if self._quarantine is None:
-            path = self._staging / QUARANTINE / f"{self._attempt}.json.gz"
+            path = self._staging / REFUSED / f"{self._attempt}.json.gz"
             self._quarantine = JsonLinesShard(path)
-        self._quarantine.write({"source": source, "reason": reason, "record": row[RECORD]})
-        self._quarantined[f"{source}/{reason}"] += 1
+        record = row[RECORD] if row[RECORD] is None else row[RECORD].decode(errors="replace")
+        self._quarantine.write({"source": source, "reason": reason, "record": record})
+        self._quarantined[source, reason] += 1
 
     def finish(self) -> pa.RecordBatch:
         """Closes the files and returns the report."""
-        report: list[tuple[str, str, str | None, int, int, int]] = []
+        report: list[tuple[str, str | None, str, str | None, int, int, int]] = []
         for split, shard in self._shards.items():
             shard.close()
             if shard.rows:
-                report.append(
-                    (EXAMPLES, split, shard.path.name, shard.rows, shard.bytes, shard.crc32c)
-                )
+                numbers = shard.rows, shard.bytes, shard.crc32c
+                report.append((EXAMPLES, None, split, shard.path.name, *numbers))
         if self._quarantine is not None:
             self._quarantine.close()
         file = self._quarantine.path.name if self._quarantine else None
-        report += [(QUARANTINE, name, file, n, 0, 0) for name, n in self._quarantined.items()]
-        report += [(DROP, reason, None, n, 0, 0) for reason, n in self._dropped.items()]
-        columns = list(zip(*report, strict=True)) or [()] * 6
-        types = [pa.string(), pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64()]
+        report += [
+            (QUARANTINE, source, reason, file, n, 0, 0)
+            for (source, reason), n in self._quarantined.items()
+        ]
+        report += [(DROP, None, reason, None, n, 0, 0) for reason, n in self._dropped.items()]
+        columns = list(zip(*report, strict=True)) or [()] * 7
+        types = [pa.string()] * 4 + [pa.int64()] * 3
         fields = [field.split()[0] for field in REPORT_SCHEMA.split(", ")]
         return pa.RecordBatch.from_arrays(
             [pa.array(list(c), t) for c, t in zip(columns, types, strict=True)], names=fields
@@ -153,7 +170,6 @@ class JsonLinesShard:
     """A gzipped file of JSON lines, on disk once closed."""
 
     def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._file = path.open("wb", buffering=1 << 20)
         self._gzip = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1)

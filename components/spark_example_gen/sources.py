@@ -16,7 +16,16 @@ from components.spark_example_gen.spans import SpanPattern
 FILE_FORMATS = ("json", "csv", "parquet", "orc", "avro", "tfrecord")
 UNTYPED_FORMATS = ("json", "csv", "tfrecord")  # their columns' types are nowhere to be found
 SPAN_TYPES = ("timestamp", "date", "s", "ms", "us")  # how a span's begin and end are written
-_SECRET_OPTION = re.compile(r"(?i)password|secret|token|access[.]?key|jaas")
+_CONFIDENTIAL = (
+    r"passw|passphrase|\bpwd|secret|token|credential|jaas|"
+    r"(?:access|account|private|keystore|encryption|api)[._-]?key"
+)
+_SECRET_OPTION = re.compile(_CONFIDENTIAL, re.IGNORECASE)
+# user:password@host, scott/tiger@host, or a parameter that is named like a secret
+_SECRET_IN_URL = re.compile(
+    rf"//[^/@]*:[^/@]*@|:[^/:@]+/[^/:@]+@|[?&;][^=&;]*(?:{_CONFIDENTIAL})[^=&;]*=", re.IGNORECASE
+)
+_NO_SECRETS = (".credentials.provider", ".path")  # keys that say where secrets are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +88,8 @@ class FileSource(Source):
             raise ValueError(
                 f"path '{self.path}' must be relative to input_base, without '..', or a URI"
             )
+        if re.match(r"[^:]+://[^/]*:[^/]*@", self.path):
+            raise ValueError("no keys in the path; S3A reads them from the environment")
         if self.format == "json" and {"multiLine", "encoding"} & set(self.options):
             raise ValueError("json is read as UTF-8 with one object a line; convert the files")
 
@@ -172,7 +183,7 @@ class JdbcSource(QuerySource):
         super().__post_init__()
         if not self.url.startswith("jdbc:"):
             raise ValueError("url starts with jdbc:, such as jdbc:mysql://host:3306/shop")
-        if re.search(r"(?i)password=|//[^/@]+:[^/@]+@", self.url):
+        if _SECRET_IN_URL.search(self.url):
             raise ValueError("no password in the url: name its environment variable: password_env")
         if self.partitions < 1:
             raise ValueError("partitions is 1 or more")
@@ -190,6 +201,11 @@ class TableSource(QuerySource):
     """A table, view or query of Spark's own catalog (Hive, Iceberg, Delta: by Spark's settings)."""
 
     kind: ClassVar[str] = "table"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.options:
+            raise ValueError("a table takes no options; Spark's settings are SparkConfig's conf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,10 +282,11 @@ class SparkConfig:
 
     def __post_init__(self) -> None:
         for key in self.conf:
-            if key.startswith("spark.hadoop.fs.s3a.") and _SECRET_OPTION.search(key):
+            if _SECRET_OPTION.search(key) and not key.endswith(_NO_SECRETS):
                 raise ValueError(
-                    f"{key}: no secret in the configuration; S3A reads AWS_ACCESS_KEY_ID and "
-                    "AWS_SECRET_ACCESS_KEY from the environment"
+                    f"{key}: no secret in the configuration, which is stored. S3A reads "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the environment; others "
+                    "belong into spark-defaults.conf (SPARK_CONF_DIR) of the machine"
                 )
 
 

@@ -46,10 +46,6 @@ class SpanFiles:
     files: dict[int, tuple[str, ...]]
     version: int | None
 
-    @property
-    def last(self) -> int:
-        return max(self.files)
-
     def paths(self) -> list[str]:
         return [path for span in sorted(self.files) for path in self.files[span]]
 
@@ -60,6 +56,11 @@ class SpanPattern:
     def __init__(self, pattern: str):
         self.pattern = pattern
         self.tokens = {match.group(1) for match in _TOKEN.finditer(pattern)}
+        rest = _TOKEN.sub("", pattern)
+        if "**" in rest or set(rest) & set("[]{}\\"):
+            raise ComponentError(
+                f"'{pattern}': beside the tokens of spans only * and ? are known, within one folder"
+            )
         dates = self.tokens & set(_DIGITS)
         if "SPAN" in self.tokens and dates:
             raise ComponentError(f"'{pattern}' mixes {{SPAN}} with a date; use one of the two")
@@ -82,14 +83,23 @@ class SpanPattern:
         return _TOKEN.sub("[0-9]*", self.pattern)
 
     def find(self, paths: Iterable[str]) -> dict[int, dict[int | None, list[str]]]:
-        """Those of `paths` (relative, as `glob` found them) that match, by span and version."""
+        """Those of `paths` (relative, as `glob` found them) that match, by span and version.
+
+        Raises:
+          ComponentError: a name with an impossible date, or one span written in two ways.
+        """
         expression = re.compile(self._expression())
         found: dict[int, dict[int | None, list[str]]] = {}
+        written: dict[tuple[int, int | None], tuple[dict[str, str], str]] = {}
         for path in sorted(paths):
             match = expression.fullmatch(path)
             if match is None or _hidden(path):
                 continue
             span, version = self._number(match.groupdict(), path)
+            as_written = match.groupdict()
+            first, other = written.setdefault((span, version), (as_written, path))
+            if first != as_written:
+                raise ComponentError(f"{other} and {path} are the same span; remove one of them")
             found.setdefault(span, {}).setdefault(version, []).append(path)
         return found
 

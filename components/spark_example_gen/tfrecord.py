@@ -26,15 +26,11 @@ class TFRecordShard:
     """A gzipped TFRecord file: rows, and bytes and CRC32C of the file as it lies on disk."""
 
     def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.rows = 0
         self._file = _ChecksummedFile(path)
         self._gzip = isal_zlib.compressobj(_LEVEL, wbits=_GZIP)
         self._closed = False
-
-    def write(self, record: bytes) -> None:
-        self.write_all(pa.array([record], pa.binary()))
 
     def write_all(self, records: pa.BinaryArray) -> None:
         """Records of less than 2 GiB together."""

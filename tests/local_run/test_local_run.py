@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 from pydantic import ValidationError
@@ -131,6 +132,7 @@ def test_peak_memory_sees_child_processes() -> None:
 
 
 def test_best_reachable_joins_the_truth_to_the_eval_rows(tmp_path: Path) -> None:
+    (tmp_path / "eval").mkdir()
     shard = TFRecordShard(tmp_path / "eval" / "a.gz")
     labels = {"a": 1, "b": 0, "c": 1, "d": 0, "unknown": 1}
     for name, label in labels.items():
@@ -139,7 +141,7 @@ def test_best_reachable_joins_the_truth_to_the_eval_rows(tmp_path: Path) -> None
             "clicked": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
         }
         example = tf.train.Example(features=tf.train.Features(feature=feature))
-        shard.write(example.SerializeToString())
+        shard.write_all(pa.array([example.SerializeToString()]))
     shard.close()
     truth = tmp_path / "truth.parquet"
     frame = {"impression_id": list("abcde"), "click_probability": [0.9, 0.5, 0.4, 0.1, 0.3]}

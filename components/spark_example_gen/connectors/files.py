@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import csv
+import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
 
 from components.errors import ComponentError
+from components.spark_example_gen.connectors.csv_lines import read_csv
 from components.spark_example_gen.connectors.file_schemas import check_same_columns
-from components.spark_example_gen.connectors.found import CORRUPT, Found, Place, Read
+from components.spark_example_gen.connectors.found import Found, Place, Read
 from components.spark_example_gen.connectors.hadoop import HadoopFiles, require_folder
 from components.spark_example_gen.connectors.json_lines import parse_json
+from components.spark_example_gen.connectors.lines import read_lines
 from components.spark_example_gen.connectors.tfrecords import read_tfrecords
-from components.spark_example_gen.rows import LINE
 from components.spark_example_gen.sources import FileSource
 from components.spark_example_gen.spans import SpanPattern, SpanRange, resolve
+
+_PATTERN_CHARACTERS = "*?[]{}\\,"
 
 
 def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Found:
@@ -43,6 +47,12 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Foun
         spans_after=source.spans_after,
         missing=source.missing_spans,
     )
+    for path in chosen.paths():
+        if set(path) & set(_PATTERN_CHARACTERS):
+            raise ComponentError(
+                f"source '{name}': the name of {path} holds one of {_PATTERN_CHARACTERS}, which "
+                "Spark takes for a pattern or a list; rename it"
+            )
     facts: dict[str, Any] = {"files": [files.describe(path) for path in chosen.paths()]}
     if "://" in source.path:
         facts["base"] = base
@@ -53,6 +63,42 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Foun
         facts=facts,
         has_spans=pattern.has_spans,
     )
+
+
+def check_unchanged(
+    spark: SparkSession, name: str, source: FileSource, found: Found, base: str
+) -> None:
+    """Files are read several times: counted, joined, read again where a task is tried again.
+
+    Raises:
+      ComponentError: one is not what it was when it was found.
+    """
+    folder = source.place(base)[0]
+    files = LocalFiles(folder) if source.is_local(base) else HadoopFiles(spark, folder)
+    for was in found.facts["files"]:
+        try:
+            now = files.describe(was["path"])
+        except (ComponentError, Py4JJavaError):  # gone
+            now = None
+        if now != was:
+            raise ComponentError(
+                f"source '{name}': {was['path']} changed while it was being read; run again"
+            )
+
+
+def cut_short(source: FileSource, found: Found, base: str) -> Path | None:
+    """The first gzipped file, of local ones, that cannot be read to its end: Spark names none."""
+    if not source.is_local(base):
+        return None
+    for file in found.facts["files"]:
+        path = Path(source.place(base)[0]) / file["path"]
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as content:
+                while content.read(1 << 20):
+                    pass
+        except (OSError, EOFError, zlib.error):
+            return path
+    return None
 
 
 class LocalFiles:
@@ -92,66 +138,12 @@ def read(spark: SparkSession, name: str, source: FileSource, found: Found, base:
     paths = [file["path"] for file in found.facts["files"]]
     uris = [files.uri(path) for path in paths]
     if source.format == "json":
-        lines = spark.read.text(uris).select(F.col("value").alias(LINE))
-        lines = lines.where(F.trim(F.col(LINE)) != "")
+        lines = read_lines(spark, uris)
         return Read(parse_json(lines, source.columns, source.options), is_text=True)
     if source.format == "csv":
-        return Read(_read_csv(spark, name, source, files, paths), is_text=True)
+        return Read(read_csv(spark, name, source, files, paths), is_text=True)
     if source.format == "tfrecord":
-        return Read(read_tfrecords(spark, source, uris))
+        return Read(read_tfrecords(spark, name, source, uris))
     columns = set(source.columns) or None
     check_same_columns(spark, name, source.format, uris, columns)
     return Read(spark.read.format(source.format).options(**source.options).load(uris), keep=False)
-
-
-def _read_csv(
-    spark: SparkSession, name: str, source: FileSource, files: HadoopFiles, paths: list[str]
-) -> DataFrame:
-    # Spark takes CSV columns by position: the schema follows the header of the files.
-    header = csv_header(name, source, {path: files.first_line(path) for path in paths})
-    types = {column: source.columns.get(column, "string") for column in header}
-    columns = ", ".join(f"`{column}` {kind}" for column, kind in types.items())
-    reader = spark.read.schema(f"{columns}, {CORRUPT} string").option("mode", "PERMISSIVE")
-    reader = reader.option("columnNameOfCorruptRecord", CORRUPT)
-    reader = reader.option("header", "true").option("escape", '"').options(**source.options)
-    frame = reader.format("csv").load([files.uri(path) for path in paths])
-    return frame.select(*[F.col(f"`{column}`") for column in source.columns], CORRUPT)
-
-
-def csv_header(name: str, source: FileSource, first_lines: dict[str, str]) -> list[str]:
-    """The columns of the files, which must be the same in all of them.
-
-    Args:
-      name: of the source.
-      source: its options may name the separator.
-      first_lines: path -> first line.
-
-    Raises:
-      ComponentError: a declared column is missing, or a file has other columns than the first one.
-    """
-    separator = source.options.get("sep", source.options.get("delimiter", ","))
-    present = {
-        path: next(csv.reader([line], delimiter=separator))
-        for path, line in first_lines.items()
-        if line
-    }
-    if not present:
-        raise ComponentError(f"source '{name}' is empty: its files hold no row")
-    first, header = next(iter(present.items()))
-    for path, other in present.items():
-        if other != header:
-            raise ComponentError(
-                f"source '{name}': {path} has the columns {', '.join(other)}, but {first} has "
-                f"{', '.join(header)}; bring them into one form"
-            )
-    for column in source.columns:
-        if column not in header:
-            raise missing_column(name, column, header)
-    return header
-
-
-def missing_column(name: str, column: str, present: list[str]) -> ComponentError:
-    return ComponentError(
-        f"source '{name}' has no column '{column}' (or nothing in it); it has: "
-        f"{', '.join(sorted(present))}. Mend the data or `columns` in the config"
-    )

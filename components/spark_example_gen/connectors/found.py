@@ -62,9 +62,8 @@ class Read:
     """A connector's rows.
 
     Attributes:
-      frame: the columns; for text the declared ones, CORRUPT (the text of a row that does not fit
-        them, else null), and where lines are whole records LINE, the text itself.
-      is_text: whether `frame` has CORRUPT.
+      frame: the columns; of text also those of lines.py.
+      is_text: whether `frame` has REASON and RECORD.
       keep: whether the rows must be kept (memory, then disk) because a second reading could give
         others.
     """
@@ -72,6 +71,3 @@ class Read:
     frame: DataFrame
     is_text: bool = False
     keep: bool = True
-
-
-CORRUPT = "_corrupt_record"

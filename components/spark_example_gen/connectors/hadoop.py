@@ -5,6 +5,7 @@ The same client, settings and credentials that Spark reads with.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -19,7 +20,9 @@ class HadoopFiles:
         jvm: Any = spark._jvm
         self._jvm = jvm
         self._conf = spark._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
-        path = jvm.org.apache.hadoop.fs.Path(base if "://" in base else f"file://{base}")
+        path = jvm.org.apache.hadoop.fs.Path(
+            base if "://" in base else f"file://{Path(base).resolve()}"
+        )
         self._files = path.getFileSystem(self._conf)
         self._base = self._files.makeQualified(path).toString().rstrip("/")
 
@@ -49,14 +52,17 @@ class HadoopFiles:
         return {"path": path, "bytes": status.getLen(), "checksum": contents}
 
     def first_line(self, path: str) -> str:
-        """The first line of a text file, compressed or not; '' for an empty file."""
+        """The first line of a text file (compressed or not) that is not blank, or ''."""
         io, hadoop = self._jvm.java.io, self._jvm.org.apache.hadoop
         where = self._path(path)
         stream = self._files.open(where)
         codec = hadoop.io.compress.CompressionCodecFactory(self._conf).getCodec(where)
         try:
             opened = stream if codec is None else codec.createInputStream(stream)
-            line = io.BufferedReader(io.InputStreamReader(opened, "UTF-8")).readLine()
+            reader = io.BufferedReader(io.InputStreamReader(opened, "UTF-8"))
+            line = ""
+            while line is not None and not line.lstrip("\ufeff").strip():
+                line = reader.readLine()
         finally:
             stream.close()
         return (line or "").lstrip("\ufeff")

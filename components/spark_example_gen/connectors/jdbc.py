@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import FractionalType
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors.found import Found, Place, Read
@@ -48,27 +49,23 @@ def connection(name: str, source: JdbcSource) -> dict[str, str]:
     Raises:
       ComponentError: a variable is not set.
     """
-    url, driver = source.url, {}
+    url = source.url
+    defaults = {"fetchsize": _FETCH_ROWS}
+    ours = {"user": source.user} if source.user else {}
     if url.startswith("jdbc:mariadb:"):
         # Spark quotes names of an unknown dialect with ", which MariaDB takes for text.
         url = "jdbc:mysql:" + url.removeprefix("jdbc:mariadb:")
     if url.startswith("jdbc:mysql:"):
         if "permitMysqlScheme" not in url:
             url += ("&" if "?" in url else "?") + "permitMysqlScheme"
+        defaults["tinyInt1isBit"] = "false"  # else a number from 0 to 127 becomes a boolean
         # Times of the type TIMESTAMP come in the session's zone; ours is UTC, everywhere.
-        driver["sessionVariables"] = "time_zone='+00:00'"
+        variables = (source.options.get("sessionVariables"), "time_zone='+00:00'")
+        ours["sessionVariables"] = ",".join(filter(None, variables))
     for prefix, name_of_driver in _DRIVERS.items():
         if url.startswith(prefix):
-            driver["driver"] = name_of_driver
-    user = {"user": source.user} if source.user else {}
-    return {
-        "fetchsize": _FETCH_ROWS,
-        **driver,
-        **user,
-        **source.options,
-        **secret_values(name, source),
-        "url": url,
-    }
+            defaults["driver"] = name_of_driver
+    return {**defaults, **source.options, **ours, **secret_values(name, source), "url": url}
 
 
 def secret_values(name: str, source: JdbcSource | KafkaSource) -> dict[str, str]:
@@ -95,8 +92,13 @@ def _parts(
     spark: SparkSession, options: dict[str, str], source: JdbcSource, query: str
 ) -> dict[str, Any]:
     column = source.partition_column
-    bounds = f"SELECT MIN({column}), MAX({column}) FROM ({query}) source_rows"  # noqa: S608
+    bounds = (
+        f"SELECT MIN({column}) AS low, MAX({column}) AS high "  # noqa: S608
+        f"FROM ({query}) source_rows"
+    )
     answer = _ask(spark, options, bounds).toDF("low", "high")
+    if isinstance(answer.schema["low"].dataType, FractionalType):
+        answer = answer.selectExpr("floor(low) AS low", "ceil(high) AS high")
     texts = answer.selectExpr("cast(low as string)", "cast(high as string)").first()
     assert texts is not None
     if texts[0] is None:

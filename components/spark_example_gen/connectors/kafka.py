@@ -1,7 +1,7 @@
 """A Kafka topic as a batch: the records between two offsets of each partition.
 
 The offsets are decided once, by Kafka's own client in Spark's JVM, and recorded: the same offsets
-are the same records, for a topic of the same id.
+are the same records, for a topic of the same id that is not compacted.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base
     """The declared columns of each record's value, and where it lies in the topic."""
     bounds = found.facts["offsets"]
     options = {
+        "kafka.isolation.level": "read_committed",  # what a transaction took back is no record
         **source.options,
         **secret_values(name, source),
         "kafka.bootstrap.servers": source.bootstrap_servers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import re
 import uuid
@@ -14,6 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors.found import Found, Place
+from components.spark_example_gen.rows import WHOLE_VALUES, quoted
 from components.spark_example_gen.sources import QuerySource
 from components.spark_example_gen.spans import (
     HOUR_US,
@@ -61,7 +63,8 @@ def find_query(name: str, source: QuerySource, wanted: SpanRange, place: Place, 
 def statement(source: QuerySource, facts: dict[str, Any]) -> str:
     """The SELECT for what was found."""
     if source.query:
-        return bound(source, source.query, facts.get("begin_us"), facts.get("end_us"))
+        query = source.query.strip().removesuffix(";")
+        return bound(source, query, facts.get("begin_us"), facts.get("end_us"))
     if not source.span:
         return f"SELECT * FROM {source.table}"  # noqa: S608 - the table is the config's
     where = f"{source.span_column} >= :span_begin AND {source.span_column} < :span_end"
@@ -89,12 +92,17 @@ def literal(time_us: int, span_type: str) -> str:
 
 
 def contents_checksum(frame: DataFrame) -> str:
-    """A checksum that does not depend on the order of rows, and the number of rows."""
-    columns = [F.col(f"`{column}`") for column in frame.columns]
-    row = F.xxhash64(*columns).cast("decimal(20,0)")
-    answer = frame.agg(F.count(F.lit(1)), F.coalesce(F.sum(row), F.lit(0))).first()
+    """A checksum of names, types and values that does not depend on the order of rows.
+
+    A row is hashed as JSON, with its nulls: hashing values side by side could not tell them apart
+    from their neighbours' (a null is skipped, an array is its elements).
+    """
+    row = F.to_json(F.struct(*[F.col(quoted(column)) for column in frame.columns]), WHOLE_VALUES)
+    hashed = F.xxhash64(row).cast("decimal(20,0)")
+    answer = frame.agg(F.count(F.lit(1)), F.coalesce(F.sum(hashed), F.lit(0))).first()
     assert answer is not None
-    return f"rows:{answer[0]},xxhash64:{answer[1]}"
+    schema = hashlib.sha256(frame.schema.json().encode()).hexdigest()[:16]
+    return f"rows:{answer[0]},xxhash64:{answer[1]},schema:{schema}"
 
 
 def _checksum(
@@ -121,7 +129,7 @@ def _newest_us(name: str, source: QuerySource, ask: Ask) -> int | None:
             "(--span N), or give the source `newest`, a query for the newest time"
         )
     frame = ask(query)
-    column = F.col(f"`{frame.columns[0]}`")
+    column = F.col(quoted(frame.columns[0]))
     if source.span_type in _UNITS:
         newest = column.cast("long") * _UNITS[source.span_type]
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import google_crc32c
@@ -28,17 +28,23 @@ from pyspark.sql.types import (
 from components.errors import ComponentError
 from components.spark_example_gen.sources import FileSource
 
+_INTEGERS = ("bigint", "int", "smallint", "tinyint", "boolean")
+_READABLE = (*_INTEGERS, "float", "double", "string", "binary")
 _GZIP = b"\x1f\x8b"
 _RECORD = StructType([StructField("record", BinaryType())])
 
 
-def read_tfrecords(spark: SparkSession, source: FileSource, uris: list[str]) -> DataFrame:
+def read_tfrecords(
+    spark: SparkSession, name: str, source: FileSource, uris: list[str]
+) -> DataFrame:
     """The declared columns of every record.
 
-    Raises (in Spark's workers):
+    Raises (but for the first one in Spark's workers):
+      ComponentError: a column of a type that no feature is read as.
       ComponentError: a damaged file, a record that is no Example, a feature of another kind, or
         several values where the column is no array.
     """
+    check_types(name, source.columns)
     files = spark.sparkContext.binaryFiles(",".join(uris), minPartitions=len(uris))
     records = files.flatMap(lambda file: ((record,) for record in read_records(*file)))
     # Through a text: StructType.fromDDL is not in both Sparks.
@@ -100,6 +106,17 @@ def decoder(
             yield pa.RecordBatch.from_arrays(columns, names=schema.names)
 
     return decode
+
+
+def check_types(name: str, columns: Mapping[str, str]) -> None:
+    """Raises ComponentError naming a column that is nothing a feature is read as."""
+    for column, kind in columns.items():
+        element = kind.removeprefix("array<").removesuffix(">")
+        if element not in _READABLE:
+            raise ComponentError(
+                f"source '{name}': a feature cannot be read as {kind} (column '{column}'); take "
+                f"one of {', '.join(_READABLE)} or an array of it, and cast it in the ETL"
+            )
 
 
 def _feature_type(kind: DataType) -> Any:

@@ -68,9 +68,9 @@ def write_attempts(data: Path, attempts: Path) -> publish.TaskReport:
         (attempts / split).mkdir(parents=True)
         for file in files:
             (attempts / split / file).write_bytes((data / split / file).read_bytes())
-    (attempts / shards.QUARANTINE).mkdir()
+    (attempts / shards.REFUSED).mkdir()
     for file in (COUNTED[0], STRAY):
-        (attempts / shards.QUARANTINE / file).write_bytes((data / "refused.gz").read_bytes())
+        (attempts / shards.REFUSED / file).write_bytes((data / "refused.gz").read_bytes())
     return publish.TaskReport(report, COUNTED[:1], {"readings": {"unparseable": 1}}, {})
 
 

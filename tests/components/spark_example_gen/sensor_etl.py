@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -47,3 +49,42 @@ def without_time(spark: Any, sources: dict[str, DataFrame], context: EtlContext)
 def with_rooms(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
     rows = sources["readings"].join(sources["sensors"], "sensor").join(sources["rooms"], "sensor")
     return rows.select("reading", "sensor", "value", "floor", "room")
+
+
+def changes_its_input(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
+    path = Path(sources["readings"].inputFiles()[0].removeprefix("file://"))
+    rows = sources["readings"].persist()
+    rows.count()
+    path.write_bytes(path.read_bytes() + b"more")
+    return rows
+
+
+def forgets_quarantined(
+    spark: Any, sources: dict[str, DataFrame], context: EtlContext
+) -> DataFrame:
+    good, bad = divide(sources["readings"], F.when(F.col("reading") > 15, "too_many"))
+    return good.unionByName(bad, allowMissingColumns=True)
+
+
+def refuses_in_anothers_name(
+    spark: Any, sources: dict[str, DataFrame], context: EtlContext
+) -> DataFrame:
+    good, bad = divide(sources["readings"], F.when(F.col("reading") > 15, "too_many"))
+    return good.unionByName(quarantined(bad, "rea/dings"), allowMissingColumns=True)
+
+
+def has_a_bug(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
+    return sources["readings"].withColumn("price", F.lit(context.parameters["price"]))
+
+
+def keeps_bytes(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
+    good, bad = divide(sources["readings"], F.when(F.col("reading") == 3, "odd"))
+    bad = quarantined(bad).withColumn("_record", F.expr("cast(X'636166E9' AS string)"))
+    return good.unionByName(bad, allowMissingColumns=True)
+
+
+def tells_its_zone(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
+    jvm = spark._jvm.java.util.TimeZone.getDefault().getID()
+    python = F.udf(lambda: time.tzname[0])()
+    rows = sources["readings"].withColumn("jvm", F.lit(jvm)).withColumn("python", python)
+    return rows.withColumn("option", F.lit(spark._jvm.java.lang.System.getProperty("our.own")))

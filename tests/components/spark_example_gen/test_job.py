@@ -222,3 +222,10 @@ def test_a_parquet_column_of_another_type_is_named(run, spark, tmp_path: Path) -
     source = FileSource("parquet", "readings/*.parquet", COLUMNS)
     message = failure(run, sources={"readings": source})
     assert "column 'value' is string in the data, but `columns` says double" in message
+
+
+def test_a_split_may_have_any_name(run, tmp_path: Path) -> None:
+    write_readings(tmp_path, [*(reading(n) for n in range(40)), "{"])
+    manifest = run(splits={"names": ["quarantine", "examples"]})
+    assert set(manifest["rows"]["splits"]) == {"quarantine", "examples"}
+    assert len(read_split(tmp_path, "quarantine")) + len(read_split(tmp_path, "examples")) == 40

@@ -15,10 +15,12 @@ from readings import COLUMNS, failure, read_split, reading
 
 from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.inputs import find_inputs
+from components.spark_example_gen.reading import read_source
 from components.spark_example_gen.sources import (
     FileSource,
     JdbcSource,
     KafkaSource,
+    SparkConfig,
     TableSource,
 )
 from components.spark_example_gen.spans import SpanRange
@@ -234,6 +236,33 @@ def test_a_table_in_parts(run, spark, tmp_path: Path, database, table: str) -> N
     assert published(tmp_path) == [100 * h + n for h in (0, 1, 2, 4) for n in range(20)]
 
 
+def test_parts_by_a_number_with_a_fraction(
+    run, spark, tmp_path: Path, database, table: str
+) -> None:
+    rows = spark.createDataFrame([(n, f"s{n % 5}", n / 4) for n in range(60)], list(COLUMNS))
+    rows = rows.withColumn("value", rows["value"].cast("decimal(9, 2)"))
+    write_table(rows, database, table, "overwrite")
+    query = f"SELECT * FROM {table};"
+    source = jdbc(database, query=query, partition_column="value", partitions=4)
+    run(sources={"readings": source}, etl="sensor_etl.as_they_are")
+    assert published(tmp_path) == list(range(60))
+
+
+def test_a_small_number_is_no_boolean(spark, mariadb_service: Mariadb, monkeypatch) -> None:
+    monkeypatch.setenv("READINGS_PASSWORD", mariadb_service.password)
+    source = jdbc(mariadb_service, query="SELECT CAST(5 AS SIGNED) AS n, rating FROM ratings")
+    connect = spark._jvm.java.sql.DriverManager.getConnection
+    login = mariadb_service.user, mariadb_service.password
+    connection = connect(mariadb_service.jdbc_url, *login)
+    statement = connection.createStatement()
+    statement.execute("CREATE OR REPLACE TABLE ratings (rating TINYINT(1))")
+    statement.execute("INSERT INTO ratings VALUES (5), (2)")
+    connection.close()
+    found = find_inputs({"r": source}, SpanRange(), Place("", spark)).primary
+    rows = read_source(spark, "r", source, found, "", True).rows
+    assert sorted(row.rating for row in rows.collect()) == [2, 5]
+
+
 def test_a_window_of_a_table(run, tmp_path: Path, database, table: str) -> None:
     source = jdbc(database, table=table, span="hour", span_column="at")
     arguments = {"etl": "sensor_etl.without_time", "sources": {"readings": source}}
@@ -327,16 +356,23 @@ def topic(spark: SparkSession, kafka_service: Kafka, request: pytest.FixtureRequ
     return name
 
 
-def produce(spark: SparkSession, service: Kafka, topic: str, rows: list[tuple[str, int]]) -> None:
-    """Value and timestamp (milliseconds); by Kafka's own client, for Spark's sink sets no time."""
+def producer_settings(spark: SparkSession, service: Kafka, transaction: str = "") -> Any:
     jvm: Any = spark._jvm
     settings = jvm.java.util.Properties()
     settings.setProperty("bootstrap.servers", service.bootstrap_servers)
     for side in ("key", "value"):
         serializer = "org.apache.kafka.common.serialization.StringSerializer"
         settings.setProperty(f"{side}.serializer", serializer)
+    if transaction:
+        settings.setProperty("transactional.id", transaction)
+    return settings
+
+
+def produce(spark: SparkSession, service: Kafka, topic: str, rows: list[tuple[str, int]]) -> None:
+    """Value and timestamp (milliseconds); by Kafka's own client, for Spark's sink sets no time."""
+    jvm: Any = spark._jvm
     clients = jvm.org.apache.kafka.clients.producer
-    producer = clients.KafkaProducer(settings)
+    producer = clients.KafkaProducer(producer_settings(spark, service))
     for value, time_ms in rows:
         producer.send(clients.ProducerRecord(topic, 0, time_ms, None, value))
     producer.close()
@@ -395,6 +431,24 @@ def test_what_was_decided_is_read_though_more_has_come(
     manifest = run(sources=sources, etl=ETL, decided=decided.facts())
     assert 300 not in published(tmp_path)
     assert manifest["input_fingerprint"] == decided.fingerprint()
+
+
+def test_what_a_transaction_took_back_is_no_record(
+    run, spark, tmp_path: Path, kafka_service, topic: str
+) -> None:
+    jvm: Any = spark._jvm
+    clients = jvm.org.apache.kafka.clients.producer
+    producer = clients.KafkaProducer(producer_settings(spark, kafka_service, "tests"))
+    producer.initTransactions()
+    for end in (producer.abortTransaction, producer.commitTransaction):
+        producer.beginTransaction()
+        for number in (300, 301):
+            value = json.dumps(reading(number))
+            producer.send(clients.ProducerRecord(topic, 0, FIRST_HOUR * HOUR_MS, None, value))
+        end()
+    producer.close()
+    run(sources=kafka(kafka_service, topic), etl=ETL)
+    assert published(tmp_path) == [*range(20), *range(100, 120), 200, 300, 301]
 
 
 def test_no_topic_and_no_broker(run, spark, kafka_service) -> None:
@@ -462,6 +516,13 @@ def test_a_split_by_time(run, tmp_path: Path, view: str) -> None:
 def test_mistakes_are_found_before_anything_runs() -> None:
     for make, message in [
         (lambda: JdbcSource("t", url="jdbc:mysql://u:secret@h/d"), "no password in the url"),
+        (lambda: JdbcSource("t", url="jdbc:sqlserver://h;PWD=x"), "no password in the url"),
+        (lambda: JdbcSource("t", url="jdbc:x://h/d?accessToken=x"), "no password in the url"),
+        (lambda: JdbcSource("t", url="jdbc:oracle:thin:scott/tiger@h:1:x"), "no password in"),
+        (lambda: FileSource("parquet", "s3a://KEY:SECRET@bucket/*.parquet"), "no keys in the path"),
+        (lambda: SparkConfig(conf={"spark.executorEnv.DB_PASSWORD": "x"}), "no secret in the conf"),
+        (lambda: SparkConfig(conf={"spark.sql.catalog.c.token": "x"}), "no secret in the conf"),
+        (lambda: TableSource("t", options={"a": "b"}), "takes no options"),
         (lambda: JdbcSource("t", url="mysql://h/d"), "starts with jdbc:"),
         (lambda: JdbcSource("t", url="jdbc:x", options={"password": "x"}), "holds a secret"),
         (lambda: JdbcSource("t", "q", url="jdbc:x"), "either `table` or `query`"),

@@ -47,12 +47,13 @@ def test_a_length_of_many_bytes(tmp_path: Path) -> None:
 
 
 def test_a_shard_is_what_tensorflow_reads(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
     shard = TFRecordShard(tmp_path / "new" / "shard.gz")
     many = [np.random.default_rng(n).bytes(n) for n in range(2000)]
     shard.write_all(pa.array(many))
-    shard.write(b"")
+    shard.write_all(pa.array([b""]))
     shard.write_all(pa.array([], pa.binary()))
-    shard.write(b"x" * 100_000)
+    shard.write_all(pa.array([b"x" * 100_000]))
     shard.close()
     shard.close()
     read = tf.data.TFRecordDataset(str(shard.path), compression_type="GZIP")

@@ -1,0 +1,1 @@
+"""Refused rows, repaired, to a new version of their span; the commands are in ../__main__.py."""
