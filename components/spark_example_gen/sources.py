@@ -25,7 +25,8 @@ _SECRET_OPTION = re.compile(_CONFIDENTIAL, re.IGNORECASE)
 _SECRET_IN_URL = re.compile(
     rf"//[^/@]*:[^/@]*@|:[^/:@]+/[^/:@]+@|[?&;][^=&;]*(?:{_CONFIDENTIAL})[^=&;]*=", re.IGNORECASE
 )
-_NO_SECRETS = (".credentials.provider", ".path")  # keys that say where secrets are
+# Keys that say where secrets are.
+_NO_SECRET = re.compile(r"\.credentials\.provider$|\.path$|\.secretKeyRef\.|\.secrets\.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,7 +283,7 @@ class SparkConfig:
 
     def __post_init__(self) -> None:
         for key in self.conf:
-            if _SECRET_OPTION.search(key) and not key.endswith(_NO_SECRETS):
+            if _SECRET_OPTION.search(key) and not _NO_SECRET.search(key):
                 raise ValueError(
                     f"{key}: no secret in the configuration, which is stored. S3A reads "
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the environment; others "

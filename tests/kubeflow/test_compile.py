@@ -237,7 +237,7 @@ def test_the_command_starts_without_importing_tfx() -> None:
         (["--image", ""], "'' is no container image"),
         (["--config", "nowhere.yaml"], "there is no config nowhere.yaml"),
         (["--set", f"spark.conf={{spark.hadoop.fs.s3a.secret.key: {SECRET}}}"], "s3a.secret.key"),
-        (["--set", f"sources.users.options={{password: {SECRET}}}"], "sources.users.options.pass"),
+        (["--set", f"sources.users.options={{password: {SECRET}}}"], "option 'password' holds"),
     ],
 )
 def test_a_wrong_argument_is_one_line(tmp_path: Path, arguments: list[str], named: str) -> None:

@@ -35,7 +35,7 @@ from job_runs import (
 from pyspark.sql import SparkSession
 from readings import failure
 
-from components.spark_example_gen import publish
+from components.spark_example_gen import publish, shards
 from components.spark_example_gen.staging import staging_folder
 
 pytestmark = pytest.mark.component
@@ -157,7 +157,7 @@ def test_an_attempt_that_goes_on_after_publishing_adds_nothing(attempts: Path, o
             )
             straggler.write(b"too late")
         (tasks / "eval" / "00003-8.gz").write_bytes(b"too late")
-        (tasks / "quarantine" / "00003-8.json.gz").write_bytes(b"too late")
+        (tasks / shards.REFUSED / "00003-8.json.gz").write_bytes(b"too late")
     published_rows(out)
     assert visible(out / "quarantine") == ["records", "summary.json"]
     assert visible(out / "quarantine" / "records") == ["00000-1.gz"]
