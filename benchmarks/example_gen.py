@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,18 @@ def main(
 
 
 def candidates(folder: Path, rows: int, workers: int) -> dict[str, Any]:
-    """Name -> a function that runs it once. Beam's direct runner was faster with one worker."""
+    """Name -> a function that runs it once. Beam's direct runner was faster with one worker.
+
+    SPARK_TFRECORD_JARS names the jar of com.linkedin.sparktfrecord, which `make jars` cannot bring.
+    """
 
     def runner(name: str, cores: int) -> Any:
         arguments = {"candidate": name, "data": str(folder / str(rows)), "workers": cores}
         return lambda: run_candidate(MODULE, {**arguments, "scratch": str(folder)})
 
     peers = {name: runner(name, 1) for name in ("csv_example_gen", "parquet_executor")}
+    if os.environ.get("SPARK_TFRECORD_JARS"):
+        peers["spark_tfrecord"] = runner("spark_tfrecord", workers)
     ours = (
         "spark_example_gen",
         "spark_example_gen_csv",
@@ -100,6 +106,8 @@ def results(
         "vs_floor": speed["steady"] / speed["floor"],
         "encoder_vs_tfx_bsl": speed["floor"] / speed["floor_tfx_bsl"],
     }
+    if "spark_tfrecord" in speed:
+        ratios["vs_spark_tfrecord"] = speed["steady"] / speed["spark_tfrecord"]
     if large:
         speed_large = {n: large_rows / median(them, "seconds") for n, them in large.items()}
         figures |= {

@@ -64,7 +64,7 @@ class Read:
     Attributes:
       frame: the columns; of text also those of lines.py.
       is_text: whether `frame` has REASON and RECORD.
-      keep: whether the rows must be kept (memory, then disk) because a second reading could give
+      keep: whether the rows must be kept because a second reading could give
         others.
     """
 
