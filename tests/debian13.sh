@@ -12,6 +12,7 @@ readonly SUITE=trixie
 readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,mariadb-server,postgresql,maven
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/spark-tfx-pipeline
 readonly JAVA_CERTIFICATES=/etc/ssl/certs/java/cacerts
+readonly HOME_INSIDE=/root
 readonly HERE=/srv/spark-tfx-pipeline  # where the working tree lies inside
 
 main() {
@@ -80,8 +81,8 @@ refresh_network_settings() {
     cp --dereference --remove-destination /etc/resolv.conf /etc/hosts "$root/etc/"
     if [[ -f /etc/pip.conf ]]; then cp /etc/pip.conf "$root/etc/"; else rm -f "$root/etc/pip.conf"; fi
     if [[ -d $HOME/.m2 ]]; then
-        mkdir -p "$root/root/.m2"
-        find "$HOME/.m2" -maxdepth 1 -name 'settings*.xml' -exec cp {} "$root/root/.m2/" \;
+        mkdir -p "$root$HOME_INSIDE/.m2"
+        find "$HOME/.m2" -maxdepth 1 -name 'settings*.xml' -exec cp {} "$root$HOME_INSIDE/.m2/" \;
     fi
     if [[ -f $bundle ]]; then cp --dereference "$bundle" "$root/etc/ssl/certs/ca-certificates.crt"; fi
     # Java, and so Maven, keeps its own list of them.
@@ -104,7 +105,7 @@ copy_working_tree() {
 inside() {
     local root=$1 certificates=/etc/ssl/certs/ca-certificates.crt
     shift
-    local environment=(HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" TFX_LINE=1.21
+    local environment=(HOME="$HOME_INSIDE" LANG=C.UTF-8 TERM="${TERM:-dumb}" TFX_LINE=1.21
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
         PYTEST_ARGS="${PYTEST_ARGS-}"
         SSL_CERT_FILE="$certificates" REQUESTS_CA_BUNDLE="$certificates" PIP_CERT="$certificates")
