@@ -78,16 +78,12 @@ def _run_component(component: Any, out: Path, workers: int) -> dict[str, float]:
         metadata_connection_config=metadata.sqlite_metadata_connection_config(
             str(out / "m.sqlite")
         ),
-        beam_pipeline_args=[f"--direct_num_workers={workers}", *_beam_mode(workers)],
+        beam_pipeline_args=[f"--direct_num_workers={workers}", "--direct_running_mode=in_memory"],
     )
     started = time.monotonic()
     LocalDagRunner().run(pipeline)
     seconds = time.monotonic() - started
     return {"seconds": seconds, **_written(out / "root")}
-
-
-def _beam_mode(workers: int) -> list[str]:
-    return [f"--direct_running_mode={os.environ.get('BEAM_MODE', 'in_memory')}"] if workers else []
 
 
 def _written(root: Path) -> dict[str, float]:
@@ -115,11 +111,9 @@ def spark_tfrecord(data: Path, out: Path, workers: int) -> dict[str, float]:
 def _in_session(
     data: Path, out: Path, workers: int, job: Callable[[Any, Path, Path], None]
 ) -> dict[str, float]:
-    from components.spark_example_gen.java import find_java
-    from components.spark_example_gen.session import spark_session
+    from components.spark_example_gen.session import spark_environment, spark_session
 
-    os.environ["JAVA_HOME"] = str(find_java().home)
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ.update(spark_environment())
     jars = tuple(filter(None, [os.environ.get("SPARK_TFRECORD_JARS", "")]))
     with spark_session({"master": f"local[{workers}]", "conf": {}, "jars": jars}) as spark:
         job(spark, data.parent / "warm", out / "warm")

@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,10 +28,6 @@ ENVIRONMENT = {
 }
 DESCRIPTION = "Spark ETL, validation, training, evaluation and push; compiled from TFX"
 
-# Spark's own spark.redaction.regex, and the keys that only name a secret kept elsewhere.
-_SECRET = re.compile(r"(?i)secret|password|token|access[.]?key")
-_NAME_OF_SECRET = re.compile(r"(?i)_env$|^spark\.kubernetes\..*\.(secrets|secretKeyRef)\.")
-
 
 def compile_pipeline(config: PipelineConfig, image: str | None = None) -> dict[str, Any]:
     """Compiles the pipeline of a config.
@@ -45,13 +40,12 @@ def compile_pipeline(config: PipelineConfig, image: str | None = None) -> dict[s
       A KFP PipelineSpec of schema version 2.1.0, as plain data; the same for the same input.
 
     Raises:
-      ConfigError: a secret in the config, or a schema or an image that no container can have.
+      ConfigError: a schema or an image that no container can have.
       ComponentError: the application's code cannot be found.
     """
     image = config.kubeflow.image if image is None else image
     if not image or any(character.isspace() for character in image):
         raise ConfigError(f"kubeflow.image: '{image}' is no container image")
-    refuse_secrets(config)
     schema_file = schema_in_image(config)
     with _quiet():
         from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as kubeflow_v2
@@ -75,19 +69,6 @@ def compile_pipeline(config: PipelineConfig, image: str | None = None) -> dict[s
     spec["defaultPipelineRoot"] = where.pipeline_root
     _read_outside_at_every_run(spec)
     return spec
-
-
-def refuse_secrets(config: PipelineConfig) -> None:
-    """Raises a ConfigError that names the first key with a secret in it, but not the secret."""
-    keys = [("spark.conf", key) for key in config.spark.conf]
-    for name, source in config.sources.items():
-        keys += [(f"sources.{name}.options", key) for key in source.options]
-    for section, key in keys:
-        if _SECRET.search(key) and not _NAME_OF_SECRET.search(key):
-            raise ConfigError(
-                f"{section}.{key}: anyone who may see a pipeline can read its spec, so no secret "
-                "goes in; give it to the containers, from a Kubernetes secret"
-            )
 
 
 def schema_in_image(config: PipelineConfig) -> str:

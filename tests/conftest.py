@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])
 )
@@ -30,10 +28,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 @pytest.fixture(scope="session")
 def spark() -> Iterator[object]:
     """One Spark session for all tests that look at DataFrames, with a job's own settings."""
-    from components.spark_example_gen.java import find_java
-    from components.spark_example_gen.session import spark_session
+    from components.spark_example_gen.session import spark_environment, spark_session
 
-    os.environ["JAVA_HOME"] = str(find_java().home)
+    os.environ.update(spark_environment())
     os.environ.update(S3(port=0).environment())  # the JVM reads the keys when it starts
     conf = {"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "1g"}
     jars = (str(ROOT / "jars" / "spark" / "*.jar"),)

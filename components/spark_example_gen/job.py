@@ -213,7 +213,7 @@ def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> d
         kept = {key: value for key, value in entry.items() if value not in ("", {}, 0, None)}
         sources.append({**kept, **inputs.found[name].facts, "rows_read": read[name]})
     return {
-        "format_version": 2,
+        "format_version": publish.FORMAT_VERSION,
         "span": inputs.span,
         "version": inputs.version,
         "spans": list(inputs.spans),

@@ -15,9 +15,9 @@ from typing import Any
 
 from components.errors import ComponentError
 from components.spark_example_gen import job
-from components.spark_example_gen.java import JavaNotFoundError, find_java
 from components.spark_example_gen.job_errors import Redaction
 from components.spark_example_gen.publish import write_json
+from components.spark_example_gen.session import spark_environment
 from components.spark_example_gen.sources import sources_from_json
 
 _log = logging.getLogger(__name__)
@@ -94,18 +94,10 @@ def _died(code: int, last_lines: list[str]) -> str:
 
 def _environment() -> dict[str, str]:
     """The job's environment: this Python, a Java, and the folders modules are imported from."""
-    try:
-        java = find_java()
-    except JavaNotFoundError as error:
-        raise ComponentError(str(error)) from error
     ours = [str(Path(__file__).resolve().parents[2]), str(Path.cwd())]
     ours += [path for path in sys.path if path and not path.startswith(sys.prefix)]
     return {
         **os.environ,
-        "JAVA_HOME": str(java.home),
-        "TZ": "UTC",  # of Python functions in the ETL
+        **spark_environment(),
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(ours)),
-        # Spark's own settings for this come too late for the first worker.
-        "PYSPARK_PYTHON": sys.executable,
-        "PYSPARK_DRIVER_PYTHON": sys.executable,
     }

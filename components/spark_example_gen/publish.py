@@ -19,6 +19,9 @@ from components.spark_example_gen import shards
 from components.spark_example_gen.staging import fsync_folder
 
 MANIFEST = "manifest.json"
+FORMAT_VERSION = 2  # of the manifest
+SUMMARY = "summary.json"  # of what was refused: source -> reason -> rows
+RECORDS = "records"  # the folder of the rows that were refused
 ATTEMPTS = "attempts"  # in the staging folder: where tasks write
 
 
@@ -151,8 +154,8 @@ def publish(
         _move(staging / ATTEMPTS / split, written, ready / f"Split-{split}", names)
         splits[split] = [{**entry, "file": name} for entry, name in zip(files, names, strict=True)]
     kept = report.quarantine_files
-    _move(staging / ATTEMPTS / shards.REFUSED, kept, refused / "records", kept)
-    write_json(refused / "summary.json", report.quarantined)
+    _move(staging / ATTEMPTS / shards.REFUSED, kept, refused / RECORDS, kept)
+    write_json(refused / SUMMARY, report.quarantined)
     write_json(ready / MANIFEST, {**manifest, "splits": splits})
     for folder in (refused, ready):
         fsync_folder(folder)

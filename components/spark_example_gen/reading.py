@@ -13,9 +13,8 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors import BY_KIND
-from components.spark_example_gen.connectors.csv_lines import missing_column
 from components.spark_example_gen.connectors.files import cut_short
-from components.spark_example_gen.connectors.found import Found
+from components.spark_example_gen.connectors.found import Found, missing_column
 from components.spark_example_gen.connectors.queries import contents_checksum
 from components.spark_example_gen.rows import (
     OUTCOME,

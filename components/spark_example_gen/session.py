@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from components.errors import ComponentError
+from components.spark_example_gen.java import JavaNotFoundError, find_java
 
 _UTC = "-Duser.timezone=UTC"
 
@@ -43,6 +45,25 @@ def spark_session(settings: Mapping[str, Any]) -> Iterator[SparkSession]:
         yield spark
     finally:
         spark.stop()
+
+
+def spark_environment() -> dict[str, str]:
+    """What Spark reads from the environment when it starts: a Java, this Python, UTC.
+
+    Raises:
+      ComponentError: there is no suitable Java.
+    """
+    try:
+        java = find_java()
+    except JavaNotFoundError as error:
+        raise ComponentError(str(error)) from error
+    return {
+        "JAVA_HOME": str(java.home),
+        # Spark's own settings for this come too late for the first worker.
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "TZ": "UTC",  # of Python functions in the ETL
+    }
 
 
 def find_jars(globs: Sequence[str]) -> list[str]:

@@ -26,7 +26,9 @@ _SECRET_IN_URL = re.compile(
     rf"//[^/@]*:[^/@]*@|:[^/:@]+/[^/:@]+@|[?&;][^=&;]*(?:{_CONFIDENTIAL})[^=&;]*=", re.IGNORECASE
 )
 # Keys that say where secrets are.
-_NO_SECRET = re.compile(r"\.credentials\.provider$|\.path$|\.secretKeyRef\.|\.secrets\.")
+_NO_SECRET = re.compile(
+    r"\.credentials?\.provider(\.path)?$|^spark\.kubernetes\..*\.(secrets|secretKeyRef)\."
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
+from components.spark_example_gen.connectors.found import missing_column
 from components.spark_example_gen.connectors.hadoop import HadoopFiles
 from components.spark_example_gen.connectors.lines import (
     CORRUPT,
@@ -132,10 +133,3 @@ def _fields(line: str, between: str) -> list[str]:
     if len(between) == 1:
         return next(csv.reader([line], delimiter=between))
     return [field.strip('"') for field in line.split(between)]
-
-
-def missing_column(name: str, column: str, present: list[str]) -> ComponentError:
-    return ComponentError(
-        f"source '{name}' has no column '{column}' (or nothing in it); it has: "
-        f"{', '.join(sorted(present))}. Mend the data or `columns` in the config"
-    )

@@ -71,3 +71,10 @@ class Read:
     frame: DataFrame
     is_text: bool = False
     keep: bool = True
+
+
+def missing_column(name: str, column: str, present: list[str]) -> ComponentError:
+    return ComponentError(
+        f"source '{name}' has no column '{column}' (or nothing in it); it has: "
+        f"{', '.join(sorted(present))}. Mend the data or `columns` in the config"
+    )

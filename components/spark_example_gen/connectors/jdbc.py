@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FractionalType
 
-from components.errors import ComponentError
 from components.spark_example_gen.connectors.found import Found, Place, Read
 from components.spark_example_gen.connectors.queries import find_query, statement
-from components.spark_example_gen.sources import JdbcSource, KafkaSource
+from components.spark_example_gen.connectors.secrets import secret_values
+from components.spark_example_gen.sources import JdbcSource
 from components.spark_example_gen.spans import SpanRange
 
 _DRIVERS = {
@@ -66,22 +65,6 @@ def connection(name: str, source: JdbcSource) -> dict[str, str]:
         if url.startswith(prefix):
             defaults["driver"] = name_of_driver
     return {**defaults, **source.options, **ours, **secret_values(name, source), "url": url}
-
-
-def secret_values(name: str, source: JdbcSource | KafkaSource) -> dict[str, str]:
-    """Option -> value, from the environment.
-
-    Raises:
-      ComponentError: naming the variable that is not set.
-    """
-    values = {}
-    for option, variable in source.secrets().items():
-        if variable not in os.environ:
-            raise ComponentError(
-                f"source '{name}': the environment variable {variable} (for {option}) is not set"
-            )
-        values[option] = os.environ[variable]
-    return values
 
 
 def _ask(spark: SparkSession, options: dict[str, str], query: str) -> DataFrame:

@@ -13,7 +13,7 @@ from components.spark_example_gen.connectors.lines import (
     UNPARSEABLE,
     judged,
 )
-from components.spark_example_gen.rows import LINE
+from components.spark_example_gen.rows import LINE, quoted
 
 
 def parse_json(
@@ -29,7 +29,7 @@ def parse_json(
     Returns:
       See lines.py; also what `lines` has.
     """
-    schema = ", ".join(f"`{column}` {kind}" for column, kind in columns.items())
+    schema = ", ".join(f"{quoted(column)} {kind}" for column, kind in columns.items())
     settings = {**options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
     parsed = lines.withColumn(
         "_parsed", F.from_json(F.col(LINE), f"{schema}, {CORRUPT} string", settings)
@@ -39,9 +39,9 @@ def parse_json(
     reason = F.when(unparseable, UNPARSEABLE).when(_has_more(settings), TRAILING_TEXT)
     others = [name for name in lines.columns if name not in (*columns, LINE)]
     return judged(
-        [F.col(f"_parsed.`{column}`").alias(column) for column in columns],
+        [F.col(f"_parsed.{quoted(column)}").alias(column) for column in columns],
         reason,
-        [F.col(f"`{name}`") for name in others],
+        [F.col(quoted(name)) for name in others],
         parsed,
     )
 

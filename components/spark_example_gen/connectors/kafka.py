@@ -16,8 +16,8 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors.found import Found, Place, Read
-from components.spark_example_gen.connectors.jdbc import secret_values
 from components.spark_example_gen.connectors.json_lines import parse_json
+from components.spark_example_gen.connectors.secrets import secret_values
 from components.spark_example_gen.rows import LINE
 from components.spark_example_gen.sources import KafkaSource
 from components.spark_example_gen.spans import (

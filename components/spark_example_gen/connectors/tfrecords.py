@@ -26,6 +26,7 @@ from pyspark.sql.types import (
 )
 
 from components.errors import ComponentError
+from components.spark_example_gen.rows import quoted
 from components.spark_example_gen.sources import FileSource
 
 _INTEGERS = ("bigint", "int", "smallint", "tinyint", "boolean")
@@ -48,7 +49,7 @@ def read_tfrecords(
     files = spark.sparkContext.binaryFiles(",".join(uris), minPartitions=len(uris))
     records = files.flatMap(lambda file: ((record,) for record in read_records(*file)))
     # Through a text: StructType.fromDDL is not in both Sparks.
-    columns = ", ".join(f"`{column}` {kind}" for column, kind in source.columns.items())
+    columns = ", ".join(f"{quoted(column)} {kind}" for column, kind in source.columns.items())
     schema = spark.createDataFrame([], columns).schema
     frame = spark.createDataFrame(records, _RECORD)
     return frame.mapInArrow(decoder(schema), schema)

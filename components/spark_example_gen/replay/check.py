@@ -15,12 +15,11 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors.json_lines import parse_json
-from components.spark_example_gen.java import JavaNotFoundError, find_java
 from components.spark_example_gen.job_errors import explain
 from components.spark_example_gen.replay.repaired_rows import Repairs
 from components.spark_example_gen.replay.replayable import ReplaySource
 from components.spark_example_gen.rows import LINE, REASON
-from components.spark_example_gen.session import spark_session
+from components.spark_example_gen.session import spark_environment, spark_session
 from components.spark_example_gen.sources import FileSource
 
 _SPARK = {"master": "local[1]", "conf": {"spark.driver.memory": "1g"}}
@@ -33,11 +32,9 @@ def check_readable(source: ReplaySource, repairs: Repairs) -> None:
       ComponentError: one of them would be refused as unparseable, or Spark does not start.
     """
     try:
-        os.environ["JAVA_HOME"] = str(find_java().home)
+        os.environ.update(spark_environment())
         with _without_spark_chatter(), spark_session(_SPARK) as spark:
             unreadable = unreadable_lines(spark, source.source, repairs)
-    except JavaNotFoundError as error:
-        raise ComponentError(str(error)) from error
     except Exception as error:
         raise ComponentError(explain(error)) from error
     if unreadable:

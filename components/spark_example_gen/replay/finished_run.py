@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ComponentError
-from components.spark_example_gen.publish import MANIFEST
-
-FORMAT_VERSION = 2  # of the manifest
-_SUMMARY = "summary.json"
+from components.spark_example_gen.publish import FORMAT_VERSION, MANIFEST, RECORDS, SUMMARY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +52,7 @@ class FinishedRun:
           ComponentError: a damaged file, or other counts than in the manifest.
         """
         counts: dict[str, Counter[str]] = {}
-        for path in sorted((self.quarantine / "records").glob("*.json.gz")):
+        for path in sorted((self.quarantine / RECORDS).glob("*.json.gz")):
             for line in _lines(path):
                 row = Refused(**line)
                 counts.setdefault(row.source, Counter())[row.reason] += 1
@@ -81,14 +78,14 @@ def open_run(folder: Path) -> FinishedRun:
         raise ComponentError(f"there is no folder {folder}")
     if (folder / MANIFEST).is_file():
         examples, quarantine = folder, _beside(folder, "examples", "quarantine")
-    elif (folder / _SUMMARY).is_file():
+    elif (folder / SUMMARY).is_file():
         examples, quarantine = _beside(folder, "quarantine", "examples"), folder
     else:
         raise ComponentError(
-            f"{folder} holds neither {MANIFEST} (examples) nor {_SUMMARY} (quarantine); give the "
+            f"{folder} holds neither {MANIFEST} (examples) nor {SUMMARY} (quarantine); give the "
             "folder of one run, such as .../SparkExampleGen/examples/12"
         )
-    for needed in (examples / MANIFEST, quarantine / _SUMMARY):
+    for needed in (examples / MANIFEST, quarantine / SUMMARY):
         if not needed.is_file():
             raise ComponentError(
                 f"{folder} has no counterpart: there is no {needed}; keep the examples and the "
@@ -101,7 +98,7 @@ def open_run(folder: Path) -> FinishedRun:
             f"{examples / MANIFEST} has format {written}, and replay reads {FORMAT_VERSION}: it "
             "was written by another release; run the pipeline again with this one"
         )
-    if _json(quarantine / _SUMMARY) != manifest["quarantined"]:
+    if _json(quarantine / SUMMARY) != manifest["quarantined"]:
         raise ComponentError(f"{examples} and {quarantine} are not of the same run")
     return FinishedRun(examples, quarantine, manifest)
 

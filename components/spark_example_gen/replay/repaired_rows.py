@@ -113,7 +113,7 @@ def _row(line: bytes, known: dict[str, str]) -> tuple[str, str]:
 
 
 def _check_record(record: str) -> None:
-    """What is stricter here than Spark, which ignores what follows an object.
+    """What needs no Spark to tell, and is told better here.
 
     Raises:
       ValueError: not one JSON object on one line.

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import job_runs
 import pytest
+import replay_runs
 from pyspark.sql import SparkSession
 from readings import READINGS
 
+from components.spark_example_gen import __main__ as command
 from components.spark_example_gen import job
 from components.spark_example_gen.sources import SparkConfig, sources_to_json
 from components.spark_example_gen.staging import staging_folder
@@ -48,3 +51,49 @@ def run(spark: SparkSession, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             return job.run_in(spark, staging, request)
 
     return run_job
+
+
+# A job that is disturbed, and one that is not: test_faults*.py
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fault-data")
+    job_runs.write_numbered_readings(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    data: Path, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> job_runs.Rows:
+    """The rows of a run in which nothing goes wrong."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    job_runs.run_here(spark, job_runs.request(data, out))
+    return job_runs.published_rows(out)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """The folder of both artifacts; TFX makes that of the examples beforehand."""
+    (tmp_path / "out" / "examples").mkdir(parents=True)
+    return tmp_path / "out"
+
+
+# A finished run with refused rows: test_replay*.py, test_next_version.py
+
+
+@pytest.fixture
+def v1(tmp_path: Path) -> Path:
+    return replay_runs.first_version(tmp_path)
+
+
+@pytest.fixture
+def finished(v1: Path, tmp_path: Path) -> replay_runs.Run:
+    return replay_runs.finished_run(tmp_path)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether Spark can read the rows is not what the test is about; test_replay.py looks at it."""
+    monkeypatch.setattr(command, "check_readable", lambda source, repairs: None)

@@ -30,7 +30,6 @@ from job_runs import (
     started,
     visible,
     wait_until,
-    write_numbered_readings,
 )
 from pyspark.sql import SparkSession
 from readings import failure
@@ -39,28 +38,6 @@ from components.spark_example_gen import publish, shards
 from components.spark_example_gen.staging import staging_folder
 
 pytestmark = pytest.mark.component
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fault-data")
-    write_numbered_readings(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(data: Path, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    """The rows of a run in which nothing goes wrong."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    run_here(spark, request(data, out))
-    return published_rows(out)
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """The folder of both artifacts; TFX makes that of the examples beforehand."""
-    (tmp_path / "out" / "examples").mkdir(parents=True)
-    return tmp_path / "out"
 
 
 # The manifest

@@ -19,14 +19,11 @@ from job_runs import (
     nothing_is_visible,
     published_rows,
     request,
-    run_here,
     started,
     visible,
     wait_until,
     workers_that_write,
-    write_numbered_readings,
 )
-from pyspark.sql import SparkSession
 from two_hosts import HOSTS, two_hosts
 
 from components.errors import ComponentError
@@ -35,27 +32,6 @@ from components.spark_example_gen.job_process import run_job
 pytestmark = pytest.mark.slow
 
 STORM = 15
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fault-data")
-    write_numbered_readings(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(data: Path, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    """The rows of a run in which nothing goes wrong."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    run_here(spark, request(data, out))
-    return published_rows(out)
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out" / "examples").mkdir(parents=True)
-    return tmp_path / "out"
 
 
 def rerun(out: Path, wanted) -> None:

@@ -22,37 +22,18 @@ from replay_runs import (
     MENDED,
     PATTERN,
     Run,
-    finished_run,
-    first_version,
     rows,
     tree,
     write_lines,
 )
 
-from components.spark_example_gen import __main__ as command
 from components.spark_example_gen.connectors import files
 from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.replay import next_version
 from components.spark_example_gen.sources import FileSource
 from components.spark_example_gen.spans import SpanRange
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether Spark can read the rows is in test_replay.py."""
-    monkeypatch.setattr(command, "check_readable", lambda source, repairs: None)
-
-
-@pytest.fixture
-def v1(tmp_path: Path) -> Path:
-    return first_version(tmp_path)
-
-
-@pytest.fixture
-def finished(v1: Path, tmp_path: Path) -> Run:
-    return finished_run(tmp_path)
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("unchecked")]
 
 
 def test_rows_that_are_not_edited_or_whose_line_is_deleted_stay(v1: Path, tmp_path: Path) -> None:

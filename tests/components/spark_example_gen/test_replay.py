@@ -23,8 +23,6 @@ from replay_runs import (
     MENDED,
     PATTERN,
     Run,
-    finished_run,
-    first_version,
     one_line,
     replay,
     shell,
@@ -32,7 +30,6 @@ from replay_runs import (
     write_lines,
 )
 
-from components.spark_example_gen import __main__ as command
 from components.spark_example_gen.connectors.json_lines import parse_json
 from components.spark_example_gen.connectors.lines import read_lines
 from components.spark_example_gen.replay import check as replay_check
@@ -43,22 +40,6 @@ from components.spark_example_gen.sources import FileSource
 pytestmark = pytest.mark.component
 
 SOURCE = FileSource("json", PATTERN, COLUMNS)
-
-
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether Spark can read the rows is not what the test is about."""
-    monkeypatch.setattr(command, "check_readable", lambda source, repairs: None)
-
-
-@pytest.fixture
-def v1(tmp_path: Path) -> Path:
-    return first_version(tmp_path)
-
-
-@pytest.fixture
-def finished(v1: Path, tmp_path: Path) -> Run:
-    return finished_run(tmp_path)
 
 
 # From a run to the next one, with Spark

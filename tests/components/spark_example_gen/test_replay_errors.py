@@ -15,35 +15,15 @@ from replay_runs import (
     HOT,
     MENDED,
     Run,
-    finished_run,
-    first_version,
     one_line,
     replay,
     tree,
     write_lines,
 )
 
-from components.spark_example_gen import __main__ as command
-
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("unchecked")]
 
 RERUN = "run the pipeline again, and replay what that run refuses"
-
-
-@pytest.fixture(autouse=True)
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether Spark can read the rows is in test_replay.py."""
-    monkeypatch.setattr(command, "check_readable", lambda source, repairs: None)
-
-
-@pytest.fixture
-def v1(tmp_path: Path) -> Path:
-    return first_version(tmp_path)
-
-
-@pytest.fixture
-def finished(v1: Path, tmp_path: Path) -> Run:
-    return finished_run(tmp_path)
 
 
 def refused_export(run: Run, *options: str) -> str:

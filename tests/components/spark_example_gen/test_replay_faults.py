@@ -27,15 +27,7 @@ from replay_runs import (
     write_lines,
 )
 
-from components.spark_example_gen import __main__ as command
-
 pytestmark = pytest.mark.component
-
-
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether Spark can read the rows is asked before anything is written."""
-    monkeypatch.setattr(command, "check_readable", lambda source, repairs: None)
 
 
 def test_a_kill_at_any_step_leaves_whole_versions_and_a_rerun_finishes(
