@@ -55,7 +55,7 @@ def main(names: tuple[str, ...]) -> None:
     except ServiceError as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
-        console.print("\nstopped")
+        click.echo("\nstopped")
 
 
 def serve(names: tuple[str, ...], console: Console) -> None:
@@ -69,5 +69,7 @@ def serve(names: tuple[str, ...], console: Console) -> None:
                 service = stack.enter_context(SERVICES[name](folder / name))
             seconds = f"({time.monotonic() - started:.1f} s)"
             console.print(f"[bold]{name:<11}[/] {service.connection()}  [dim]{seconds}[/]")
-        console.print(f"logs and data are in {folder}; Ctrl-C stops everything and removes them")
-        signal.pause()
+        # Not by rich: a Ctrl-C within its print leaves the line in its buffer, to be printed again.
+        click.echo(f"logs and data are in {folder}; Ctrl-C stops everything and removes them")
+        while True:
+            time.sleep(1)  # signal.pause() would miss a Ctrl-C that comes just before it
