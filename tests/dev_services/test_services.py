@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -107,12 +108,11 @@ def test_avro(people: DataFrame, spark, tmp_path: Path) -> None:
 
 
 def listening(processes: list[psutil.Process]) -> list[tuple[str, int]]:
-    return [
-        (connection.laddr.ip, connection.laddr.port)
-        for each in processes
-        for connection in each.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    found = []
+    for each in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL has some that live briefly
+            found += each.net_connections("inet")
+    return [(c.laddr.ip, c.laddr.port) for c in found if c.status == psutil.CONN_LISTEN]
 
 
 @pytest.mark.parametrize("name", SERVICES)
