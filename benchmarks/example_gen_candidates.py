@@ -111,7 +111,7 @@ def spark_tfrecord(data: Path, out: Path, workers: int) -> dict[str, float]:
 def _in_session(
     data: Path, out: Path, workers: int, job: Callable[[Any, Path, Path], None]
 ) -> dict[str, float]:
-    from components.spark_example_gen.session import spark_environment, spark_session
+    from components.spark_job.session import spark_environment, spark_session
 
     os.environ.update(spark_environment())
     jars = tuple(filter(None, [os.environ.get("SPARK_TFRECORD_JARS", "")]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.spark_example_gen.java import JavaNotFoundError, find_java
+from components.spark_job.java import JavaNotFoundError, find_java
 from dev_services.process import ServiceError
 
 JARS = Path(__file__).resolve().parents[1] / "jars" / "services"

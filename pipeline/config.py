@@ -141,6 +141,8 @@ class Trainer(_Section):
     """`parameters` are the application's own, checked by its model.py."""
 
     parameters: dict[str, Any] = Field(default_factory=dict)
+    workers: int = Field(1, ge=1, description="more than one: see components/spark_trainer")
+    spark: Spark = Spark(master="local-cluster[2,1,2048]")
 
 
 class Evaluator(_Section):

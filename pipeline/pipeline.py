@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
@@ -25,6 +25,7 @@ from components.baseline_resolver.strategy import BaselineModelStrategy
 from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
 from components.spark_example_gen import SparkExampleGen
+from components.spark_trainer import SparkTrainer
 from pipeline.config import PipelineConfig
 
 
@@ -77,16 +78,8 @@ def create_pipeline(
     )
     transform.add_upstream_node(gate)
 
-    trainer = tfx_components.Trainer(
-        run_fn=config.part("model.run_fn"),
-        examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        schema=schema,
-        custom_config={
-            "parameters": config.trainer.parameters,
-            "code_sha256": code_sha256(config.part("model")),
-        },
-    )
+    # In this process, or on the workers of a Spark cluster.
+    trainer = make_trainer(config, transform, schema)
     model = trainer.outputs["model"]
 
     # The candidate must be good, and no worse than the model that was blessed before it.
@@ -155,6 +148,27 @@ def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen
         row_accounting=config.etl.row_accounting,
         max_quarantine_fraction=config.etl.max_quarantine_fraction,
     )
+
+
+def make_trainer(
+    config: PipelineConfig, transform: tfx_components.Transform, schema: Channel
+) -> tfx_components.Trainer:
+    """The standard Trainer, or for several workers the same on Spark."""
+    arguments: dict[str, Any] = {
+        "run_fn": config.part("model.run_fn"),
+        "examples": transform.outputs["transformed_examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "schema": schema,
+        "custom_config": {
+            "parameters": config.trainer.parameters,
+            "code_sha256": code_sha256(config.part("model")),
+        },
+    }
+    if config.trainer.workers == 1:
+        return tfx_components.Trainer(**arguments)
+    spark = config.trainer.spark.spark_config()
+    trainer = SparkTrainer(workers=config.trainer.workers, spark=spark, **arguments)
+    return trainer.with_id("Trainer")
 
 
 def hash_splits(config: PipelineConfig) -> example_gen_pb2.Output:

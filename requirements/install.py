@@ -94,7 +94,7 @@ def find_java(line: Line) -> str | None:
 
 def load_java_finder() -> ModuleType:
     """Loads the component's own search by path: its package would import TFX."""
-    path = ROOT / "components" / "spark_example_gen" / "java.py"
+    path = ROOT / "components" / "spark_job" / "java.py"
     spec = importlib.util.spec_from_file_location("java_finder", path)
     assert spec and spec.loader
     module = sys.modules["java_finder"] = importlib.util.module_from_spec(spec)

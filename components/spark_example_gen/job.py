@@ -1,10 +1,8 @@
 """The Spark job, in a process of its own: `python -m components.spark_example_gen.job REQUEST`.
 
-A process of its own because the JVM outlives `spark.stop()` with gigabytes of memory, and because
-a job that is killed must not take the pipeline with it. The request is a JSON file:
-{"run": JobRequest} or, only to find out what there is, {"find": InputRequest}. The answer is
-`answer.json` beside it: {"manifest": {...}}, {"found": {...}} or {"error": "one line"}. The job
-ends when its standard input is closed, so it never outlives the pipeline.
+The request is a JSON file: {"run": JobRequest} or, only to find out what there is,
+{"find": InputRequest}. The answer (see components/spark_job) is {"manifest": {...}},
+{"found": {...}} or {"error": "one line"}.
 """
 
 from __future__ import annotations
@@ -12,10 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import sys
-import threading
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +25,14 @@ from components.spark_example_gen.inputs import Inputs, find_inputs
 from components.spark_example_gen.job_errors import Redaction, explain
 from components.spark_example_gen.reading import SourceRows, read_source
 from components.spark_example_gen.rows import LINE, RESERVED, EtlContext, with_reserved_columns
-from components.spark_example_gen.session import spark_session
 from components.spark_example_gen.shards import REFUSED, REPORT_SCHEMA, shard_writer
 from components.spark_example_gen.sources import AnySource, FileSource, sources_from_json
 from components.spark_example_gen.spans import SpanRange
 from components.spark_example_gen.splits import HashSplits, TimeSplit
 from components.spark_example_gen.staging import staging_folder
 from components.spark_example_gen.time_cut import cut_us
-
-ANSWER = "answer.json"
-PROGRESS = "progress: "
+from components.spark_job.child import answer, say
+from components.spark_job.session import spark_session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +80,14 @@ def find(request: InputRequest) -> Inputs:
     """What there is to read, contents of tables included."""
     sources = sources_from_json(request.sources)
     with spark_session(request.spark) as spark:
-        _say(f"looking what there is in {', '.join(sources)}")
+        say(f"looking what there is in {', '.join(sources)}")
         place = Place(request.input_base, spark, request.decided)
         return find_inputs(sources, request.span_range(), place)
 
 
 def run(request: JobRequest) -> dict[str, Any]:
     """Runs the ETL and publishes its rows; returns the manifest."""
-    _say(f"starting Spark on {request.inputs.spark['master']}")
+    say(f"starting Spark on {request.inputs.spark['master']}")
     with (
         spark_session(request.inputs.spark) as spark,
         staging_folder(Path(request.examples_uri)) as staging,
@@ -117,13 +110,13 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
     description = _description(request, inputs, counts)
     done = publish.published(examples, description)
     if done is not None:
-        _say("published already, by a run that was stopped before it could say so")
+        say("published already, by a run that was stopped before it could say so")
         return done
     publish.check_not_published(examples)
 
     result = _apply_etl(spark, request, inputs, rows)
     _check_columns(result, splits)
-    _say("transforming and encoding")
+    say("transforming and encoding")
     attempts = staging / publish.ATTEMPTS
     for name in (*splits.names, REFUSED):
         (attempts / name).mkdir(parents=True)
@@ -159,12 +152,12 @@ def _read_sources(
     rows, found = {}, dict(inputs.found)
     for name, source in sources.items():
         count = len(found[name].facts.get("files", ()))
-        _say(f"reading {name}" + (f": {count:,} file{'s' if count > 1 else ''}" if count else ""))
+        say(f"reading {name}" + (f": {count:,} file{'s' if count > 1 else ''}" if count else ""))
         primary = name == next(iter(sources))
         rows[name] = read_source(spark, name, source, found[name], base, primary)
         if rows[name].checksum:
             found[name] = found[name].with_facts(checksum=rows[name].checksum)
-        _say(f"read {name}: {rows[name].read:,} rows")
+        say(f"read {name}: {rows[name].read:,} rows")
     return rows, Inputs(found)
 
 
@@ -243,44 +236,20 @@ def _outcome(read: int, primary: str, report: publish.TaskReport) -> dict[str, A
     }
 
 
-def _say(text: str) -> None:
-    print(f"{PROGRESS}{text}", flush=True)
-
-
-def _end_with_parent() -> None:
-    """Ends this process, and with it the JVM, when the pipeline that started it is gone."""
-
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def main(request_path: str) -> int:
-    _end_with_parent()
-    path = Path(request_path)
-    (action, fields), *_ = json.loads(path.read_text("utf-8")).items()
-    fields_of_inputs = fields if action == "find" else fields.pop("inputs")
-    inputs = InputRequest(**fields_of_inputs)
+def main(request_path: str) -> None:
+    """Runs what the file asks for: a JobRequest, or an InputRequest to find out what there is."""
+    (action, fields), *_ = json.loads(Path(request_path).read_text("utf-8")).items()
+    inputs = InputRequest(**(fields if action == "find" else fields.pop("inputs")))
     redaction = Redaction.of(sources_from_json(inputs.sources))
-    try:
-        answer: dict[str, Any]
+
+    def answered() -> dict[str, Any]:
         if action == "find":
             found = find(inputs).found
-            answer = {"found": {name: dataclasses.asdict(f) for name, f in found.items()}}
-        else:
-            answer = {"manifest": run(JobRequest(inputs=inputs, **fields))}
-    except Exception as error:
-        print(redaction.redact(traceback.format_exc()), flush=True)
-        answer = {"error": redaction.redact(explain(error))}
-    whole = path.with_name(f"{ANSWER}.part")
-    publish.write_json(whole, answer)
-    whole.rename(path.with_name(ANSWER))  # killed while it writes, the job has not answered
-    sys.stdout.flush()
-    return 1 if "error" in answer else 0
+            return {"found": {name: dataclasses.asdict(f) for name, f in found.items()}}
+        return {"manifest": run(JobRequest(inputs=inputs, **fields))}
+
+    answer(request_path, answered, explain, redaction.redact)
 
 
 if __name__ == "__main__":
-    # os._exit: Python would wait for the thread that watches standard input.
-    os._exit(main(sys.argv[1]))
+    main(sys.argv[1])

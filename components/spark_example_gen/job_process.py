@@ -1,103 +1,17 @@
-"""Starts the Spark job as a process of its own, follows it, and brings back its answer."""
+"""Has the Spark job run in a process of its own; no secret of its sources gets into the log."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from collections import deque
-from pathlib import Path
 from typing import Any
 
-from components.errors import ComponentError
 from components.spark_example_gen import job
 from components.spark_example_gen.job_errors import Redaction
-from components.spark_example_gen.publish import write_json
-from components.spark_example_gen.session import spark_environment
 from components.spark_example_gen.sources import sources_from_json
-
-_log = logging.getLogger(__name__)
+from components.spark_job.parent import run_in_child
 
 
 def run_job(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs the job in a child process.
-
-    Args:
-      request: see `job.main`.
-
-    Returns:
-      The job's answer.
-
-    Raises:
-      ComponentError: with the job's own explanation, or with its last lines if it left none.
-    """
+    """The answer to a request; see `job.main` for both, and `run_in_child` for what it raises."""
     inputs = request["run"]["inputs"] if "run" in request else request["find"]
     redaction = Redaction.of(sources_from_json(inputs["sources"]))
-    with tempfile.TemporaryDirectory(prefix="spark_example_gen-") as folder:
-        request_path = Path(folder) / "request.json"
-        write_json(request_path, request)
-        process = subprocess.Popen(
-            [sys.executable, "-m", job.__name__, str(request_path)],
-            stdin=subprocess.PIPE,  # closes with this process, which ends the job
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            text=True,
-            errors="replace",
-        )
-        try:
-            last_lines = _follow(process, redaction)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        answer_path = Path(folder) / job.ANSWER
-        if not answer_path.exists():
-            raise ComponentError(_died(process.returncode, last_lines))
-        answer: dict[str, Any] = json.loads(answer_path.read_text("utf-8"))
-    if "error" in answer:
-        raise ComponentError(answer["error"])
-    return answer
-
-
-def _follow(process: subprocess.Popen[str], redaction: Redaction) -> list[str]:
-    """Hands the job's lines to the log, without secrets, until it ends; returns the last ones."""
-    assert process.stdout is not None
-    last_lines: deque[str] = deque(maxlen=20)
-    started, failed = time.monotonic(), False
-    for line in process.stdout:
-        text = redaction.redact(line.rstrip())
-        if text.startswith(job.PROGRESS):
-            _log.info("%s", text[len(job.PROGRESS) :])
-        elif text:
-            last_lines.append(text)
-            # The trace of a failure is what a person looks for; the rest is chatter.
-            failed = failed or text.startswith("Traceback")
-            _log.log(logging.INFO if failed else logging.DEBUG, "spark: %s", text)
-    process.wait()
-    _log.info("Spark job ended after %.0f s", time.monotonic() - started)
-    return list(last_lines)
-
-
-def _died(code: int, last_lines: list[str]) -> str:
-    if code == -9:
-        return "the Spark job was killed (signal 9): out of memory, or by hand; run again"
-    tail = next((line for line in reversed(last_lines) if "Error" in line), "")
-    return (
-        f"the Spark job ended with code {code} and no answer; {tail or 'its output is in the log'}"
-    )
-
-
-def _environment() -> dict[str, str]:
-    """The job's environment: this Python, a Java, and the folders modules are imported from."""
-    ours = [str(Path(__file__).resolve().parents[2]), str(Path.cwd())]
-    ours += [path for path in sys.path if path and not path.startswith(sys.prefix)]
-    return {
-        **os.environ,
-        **spark_environment(),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(ours)),
-    }
+    return run_in_child(job.__name__, request, redaction.redact)

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from components.spark_example_gen.rows import EtlContext, divide, dropped, quarantined
 from pipeline.ctr import features
+from pipeline.recent_clicks import add_recent_clicks
 from pipeline.window_features import Smoothing, add_window_features
 
 EARLIEST_MS = 631_152_000_000  # 1990-01-01: no log is older; clocks that say so are wrong
@@ -153,6 +154,7 @@ def as_examples(rows: DataFrame) -> DataFrame:
     names = [*features.KEYS, features.LABEL, *features.CATEGORICAL, *features.DENSE]
     names += [*features.LOG_DENSE, *features.ORDINAL]
     names += [*features.WINDOW_COUNTS, *features.WINDOW_RATES]
+    names += [*features.SEQUENCES, features.RECENT_HOURS]
     return rows.select(*dict.fromkeys(names))
 
 
@@ -181,8 +183,9 @@ def build_examples(
 
     clicked = attributed(genuine.drop("_bot"), sources["clicks"], parameters)
     described = with_time_features(with_users(clicked, sources["users"]))
+    remembered = add_recent_clicks(described, "click_ms", features.RECENT)
     smoothing = Smoothing(parameters.smoothing_prior, parameters.smoothing_strength)
-    counted = add_window_features(described, "click_ms", features.WINDOW_FEATURES, smoothing)
+    counted = add_window_features(remembered, "click_ms", features.WINDOW_FEATURES, smoothing)
 
     raw = list(sources["impressions"].columns)
     outcomes = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.recent_clicks import RecentClicks
 from pipeline.window_features import WindowFeature
 
 LABEL = "clicked"
@@ -54,10 +55,17 @@ WINDOW_FEATURES = tuple(
         "item": ("item_id",),
         "category": ("category",),
         "user_category": ("user_id", "category"),
+        "user_item": ("user_id", "item_id"),
     }.items()
 )
 WINDOW_COUNTS = tuple(name for feature in WINDOW_FEATURES for name in feature.count_columns())
 WINDOW_RATES = tuple(name for feature in WINDOW_FEATURES for name in feature.rate_columns())
+
+# What the user clicked last: lists, the most recent first, empty for who never clicked.
+RECENT = RecentClicks("recent", ("user_id",), ("item_id", "category"), length=10)
+# List feature -> the categorical feature whose vocabulary it shares.
+SEQUENCES = dict(zip(RECENT.list_columns(), RECENT.columns, strict=True))
+RECENT_HOURS = RECENT.hours_column()
 
 
 def transformed(name: str) -> str:

@@ -1,194 +1,189 @@
-"""DCN-v2 for CTR: embeddings, explicit feature crosses beside a deep network, one probability.
-
-Wang et al., "DCN V2: Improved Deep & Cross Network" (2021): x_{l+1} = x0 * (W x_l + b) + x_l.
-"""
+"""TFX's entry point: builds the network of the config, trains it, and exports what is served."""
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
+import math
+from collections.abc import Mapping
 
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
-from pydantic import BaseModel, ConfigDict, Field
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from pipeline.ctr import features, preprocessing
-from pipeline.dataset import transformed_examples
+from pipeline.ctr.earlier_model import start_from
+from pipeline.ctr.encoding import EmbeddingTables, embedding_width
+from pipeline.ctr.networks import NETWORKS, ON_CLICKS, Encoded, RecentClicks
+from pipeline.ctr.parameters import ModelParameters
+from pipeline.ctr.serving_signatures import PROBABILITY, ServedModel
+from pipeline.training import distribution
+from pipeline.training.checkpoints import RunFolder, TrainingError
+from pipeline.training.examples import Examples
+from pipeline.training.rounds import Rounds, fit
+from pipeline.training.schedule import WarmUpCosineDecay
 
-_log = logging.getLogger(__name__)
-PROBABILITY = "probability"
-
-
-class ModelParameters(BaseModel):
-    """`trainer.parameters` in the config."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    epochs: int = Field(4, ge=1, description="at most; training stops early")
-    patience: int = Field(1, ge=0, description="epochs without a better log loss before it stops")
-    batch_size: int = Field(1024, ge=1)
-    learning_rate: float = Field(0.05, gt=0, description="of Adagrad")
-    cross_layers: int = Field(2, ge=0)
-    deep_layers: tuple[int, ...] = (128, 64)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    shuffle_rows: int = Field(200_000, ge=0)
-    seed: int = 17
-
-
-class CrossLayer(keras.layers.Layer):
-    """One cross: [batch, d] and the network's input [batch, d] to [batch, d]."""
-
-    def build(self, shapes):  # type: ignore[no-untyped-def]
-        self.dense = keras.layers.Dense(shapes[0][-1], kernel_initializer="glorot_normal")
-        super().build(shapes)
-
-    def call(self, inputs):  # type: ignore[no-untyped-def]
-        start, current = inputs
-        return start * self.dense(current) + current
-
-
-def embedding_width(size: int) -> int:
-    """Rule of thumb of the TensorFlow guides: 2 * fourth root, in steps of 4, at most 32."""
-    return min(32, 4 * max(1, round(2 * size**0.25 / 4)))
-
-
-def build_model(
-    dense_width: int, index_sizes: dict[str, int], parameters: ModelParameters, click_rate: float
-) -> keras.Model:
-    """Compiled model from transformed features to the probability of a click, [batch, 1].
-
-    Args:
-      dense_width: length of the dense vector.
-      index_sizes: transformed index feature -> number of indices.
-      parameters: see ModelParameters.
-      click_rate: of the training data; the output starts there instead of at one half.
-    """
-    dense = keras.Input([dense_width], name=preprocessing.DENSE_VECTOR)
-    inputs = {preprocessing.DENSE_VECTOR: dense}
-    parts = [dense]
-    for name, size in index_sizes.items():
-        inputs[name] = keras.Input([], dtype=tf.int64, name=name)
-        embedding = keras.layers.Embedding(
-            size,
-            embedding_width(size),
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.01),
-            name=f"{name}_embedding",
-        )
-        parts.append(embedding(inputs[name]))
-    start = keras.layers.Concatenate()(parts)
-    crossed = start
-    for _ in range(parameters.cross_layers):
-        crossed = CrossLayer()([start, crossed])
-    deep = start
-    for units in parameters.deep_layers:
-        deep = keras.layers.Dense(units, activation="relu")(deep)
-        deep = keras.layers.Dropout(parameters.dropout)(deep)
-    log_odds = float(tf.math.log(click_rate / (1 - click_rate)))
-    output = keras.layers.Dense(
-        1,
-        activation="sigmoid",
-        bias_initializer=keras.initializers.Constant(log_odds),
-        name=PROBABILITY,
-    )(keras.layers.Concatenate()([crossed, deep]))
-    model = keras.Model(inputs, output)
-    model.compile(
-        # Adagrad: Adam gives a row that is seen once in a while steps thirty times its share, and
-        # the embeddings of users learn their few rows by heart within an epoch.
-        optimizer=keras.optimizers.Adagrad(
-            parameters.learning_rate, initial_accumulator_value=1e-6
-        ),
-        loss=keras.losses.BinaryCrossentropy(),
-        metrics=[keras.metrics.AUC(name="auc", num_thresholds=1000)],
-    )
-    return model
-
-
-class ServedModel(tf.Module):
-    """What is exported: preprocessing and model as one graph, from raw features to probability."""
-
-    def __init__(self, model: keras.Model, transform: tft.TFTransformOutput):
-        super().__init__()
-        self.model = model
-        self.transform_layer = transform.transform_features_layer()
-        raw = transform.raw_feature_spec()
-        left_out = {features.LABEL, *features.KEYS}  # a request does not have them
-        self.raw_spec = {name: spec for name, spec in raw.items() if name not in left_out}
-
-    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """serving_default: serialized tf.Examples [n]; raw_features: a tensor [n] a feature."""
-        examples = tf.TensorSpec([None], tf.string, name="examples")
-        tensors = {name: tf.TensorSpec([None], s.dtype, name) for name, s in self.raw_spec.items()}
-        return {
-            "serving_default": tf.function(self._from_examples).get_concrete_function(examples),
-            "raw_features": tf.function(self._from_tensors).get_concrete_function(**tensors),
-        }
-
-    def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._predict(tf.io.parse_example(examples, self.raw_spec))
-
-    def _from_tensors(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._predict({name: tf.reshape(t, [-1, 1]) for name, t in columns.items()})
-
-    def _predict(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        transformed = self.transform_layer(raw)
-        wanted = {name: transformed[name] for name in self.model.input}
-        return {PROBABILITY: self.model(wanted, training=False)}
+layers = keras.layers
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """TFX's entry point: trains on the transformed examples and exports to serving_model_dir."""
+    """Trains on the transformed examples and exports to serving_model_dir."""
     parameters = ModelParameters(**fn_args.custom_config.get("parameters", {}))
     keras.utils.set_random_seed(parameters.seed)
+    worker = distribution.this_worker()
+    strategy = distribution.strategy(worker)
     transform = tft.TFTransformOutput(fn_args.transform_output)
-    shuffled = {"shuffle_rows": parameters.shuffle_rows, "seed": parameters.seed}
-    train = transformed_examples(
-        fn_args.train_files, transform, features.LABEL, parameters.batch_size, **shuffled
+    sizes = index_sizes(transform)
+    everything = transform.transformed_feature_spec()
+    spec = {name: everything[name] for name in (*input_names(sizes, parameters), features.LABEL)}
+
+    def examples(split: str, patterns: list[str]) -> Examples:
+        return Examples.of(split, patterns, spec, features.LABEL, worker)
+
+    train, evaluation = examples("train", fn_args.train_files), examples("eval", fn_args.eval_files)
+    rows, clicks = (int(n) for n in distribution.of_all_workers(train.counts, strategy).sum(axis=0))
+    if clicks in (0, rows):
+        raise TrainingError(
+            f"the label {features.LABEL} is {min(clicks, 1)} in all {rows:,} training examples: "
+            "nothing to learn from; look at the ETL's label and its attribution window"
+        )
+    rounds = Rounds.of(
+        rows,
+        parameters.batch_size,
+        parameters.epochs,
+        parameters.rounds_per_epoch,
+        parameters.patience,
     )
-    evaluation = transformed_examples(
-        fn_args.eval_files, transform, features.LABEL, 4 * parameters.batch_size
+    with strategy.scope():
+        model = build_model(sizes, dense_width(transform), parameters, clicks / rows)
+        if fn_args.base_model:
+            start_from(model, fn_args.base_model, vocabularies(transform), sizes)
+        compile_model(model, parameters, rounds)
+    folder = RunFolder.of(fn_args, {"workers": worker.count})
+    fit(
+        model,
+        train,
+        evaluation,
+        rounds,
+        folder,
+        batch_size=parameters.batch_size,
+        shuffle_rows=parameters.shuffle_rows,
+        seed=parameters.seed,
+        log_folder=fn_args.model_run_dir,
     )
-    sizes = preprocessing.index_sizes(
+    served = ServedModel(model, transform)
+    distribution.export(
+        lambda path: tf.saved_model.save(served, path, signatures=served.signatures()),
+        fn_args.serving_model_dir,
+        worker,
+    )
+    if worker.is_chief:
+        folder.remove()
+
+
+def index_sizes(transform: tft.TFTransformOutput) -> dict[str, int]:
+    """Transformed index feature -> number of indices, by the vocabularies of Transform."""
+    return preprocessing.index_sizes(
         {name: transform.vocabulary_size_by_name(name) for name in features.CATEGORICAL}
     )
-    spec = transform.transformed_feature_spec()
-    width = spec[preprocessing.DENSE_VECTOR].shape[0]
-    model = build_model(width, sizes, parameters, _click_rate(train))
-    history = model.fit(
-        train,
-        validation_data=evaluation,
-        epochs=parameters.epochs,
-        callbacks=_callbacks(fn_args.model_run_dir, parameters),
-        verbose=0,
+
+
+def vocabularies(transform: tft.TFTransformOutput) -> dict[str, list[bytes]]:
+    """Categorical feature -> tokens by index."""
+    return {name: transform.vocabulary_by_name(name) for name in features.CATEGORICAL}
+
+
+def dense_width(transform: tft.TFTransformOutput) -> int:
+    """Length of the dense vector."""
+    return transform.transformed_feature_spec()[preprocessing.DENSE_VECTOR].shape[0]
+
+
+def build_model(
+    sizes: Mapping[str, int], dense_width: int, parameters: ModelParameters, click_rate: float
+) -> keras.Model:
+    """Model from transformed features to the probability of a click, [batch, 1]; not compiled.
+
+    Args:
+      sizes: transformed index feature -> number of indices.
+      dense_width: length of the dense vector.
+      parameters: which network, and its sizes.
+      click_rate: of the training data; the output starts there instead of at one half.
+    """
+    inputs = _inputs(sizes, dense_width, parameters)
+    encoded = _encoded(inputs, sizes, parameters)
+    log_odds = NETWORKS[parameters.model](encoded, parameters)
+    bias = keras.initializers.Constant(math.log(click_rate / (1 - click_rate)))
+    probability = layers.Dense(
+        1, activation="sigmoid", kernel_initializer="ones", bias_initializer=bias, name=PROBABILITY
     )
-    _log.info("trained %d epochs", len(history.epoch))
-    served = ServedModel(model, transform)
-    tf.saved_model.save(served, fn_args.serving_model_dir, signatures=served.signatures())
+    return keras.Model(inputs, probability(log_odds))
 
 
-def _click_rate(batches: tf.data.Dataset) -> float:
-    """Share of clicks, kept off 0 and 1; this pass also fills the cache of the input."""
-    start = (tf.constant(0.0), tf.constant(0.0))
-    clicks, rows = batches.reduce(
-        start,
-        lambda total, batch: (
-            total[0] + tf.reduce_sum(batch[1]),
-            total[1] + tf.cast(tf.size(batch[1]), tf.float32),
-        ),
+def compile_model(model: keras.Model, parameters: ModelParameters, rounds: Rounds) -> None:
+    """Optimizer, loss and metrics; within the scope of the strategy that `model` was made in."""
+    warm_up = int(parameters.warm_up * rounds.steps * parameters.rounds_per_epoch)
+    rate = WarmUpCosineDecay(parameters.peak_rate, warm_up, rounds.all_steps)
+    if parameters.optimizer == "adagrad":
+        # The accumulator starts at almost nothing: a rare embedding's first step is a whole one.
+        optimizer = keras.optimizers.Adagrad(rate, initial_accumulator_value=1e-6)
+    else:
+        optimizer = keras.optimizers.Adam(rate)
+    model.compile(
+        optimizer,
+        loss=keras.losses.BinaryCrossentropy(),
+        metrics=[keras.metrics.AUC(name="auc", num_thresholds=1000)],
     )
-    return float((clicks + 1) / (rows + 2))
 
 
-def _callbacks(folder: str, parameters: ModelParameters) -> list[keras.callbacks.Callback]:
-    return [
-        keras.callbacks.EarlyStopping(
-            monitor="val_loss", patience=parameters.patience, restore_best_weights=True
-        ),
-        keras.callbacks.TensorBoard(str(Path(folder)), update_freq="epoch"),
-        keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch),
-    ]
+def input_names(sizes: Mapping[str, int], parameters: ModelParameters) -> list[str]:
+    """Transformed features that the network takes."""
+    names = [preprocessing.DENSE_VECTOR, *sizes]
+    if parameters.model in ON_CLICKS:
+        names += [features.transformed(name) for name in features.SEQUENCES]
+        names.append(features.transformed(features.RECENT_HOURS))
+    return names
 
 
-def _log_epoch(epoch: int, logs: dict[str, float]) -> None:
-    _log.info("epoch %d: %s", epoch + 1, ", ".join(f"{k} {v:.4f}" for k, v in logs.items()))
+def _inputs(
+    sizes: Mapping[str, int], dense_width: int, parameters: ModelParameters
+) -> dict[str, tf.Tensor]:
+    inputs = {}
+    for name in input_names(sizes, parameters):
+        shape, kind = [], tf.int64
+        if name == preprocessing.DENSE_VECTOR:
+            shape, kind = [dense_width], tf.float32
+        elif name not in sizes:
+            shape = [features.RECENT.length]
+            is_index = name != features.transformed(features.RECENT_HOURS)
+            kind = tf.int64 if is_index else tf.float32
+        inputs[name] = keras.Input(shape, dtype=kind, name=name)
+    return inputs
+
+
+def _encoded(
+    inputs: dict[str, tf.Tensor], sizes: Mapping[str, int], parameters: ModelParameters
+) -> Encoded:
+    indices = {name: inputs[name] for name in sizes}
+    shared = {
+        features.transformed(name): features.transformed(whose)
+        for name, whose in features.SEQUENCES.items()
+        if features.transformed(name) in inputs
+    }
+    lists = {name: inputs[name] for name in shared}
+    tables = EmbeddingTables(sizes, embedding_width, shared, parameters.l2, name="embeddings")
+    weights = EmbeddingTables(sizes, lambda _: 1, {}, name="weights")
+    embedded = tables({**indices, **lists})
+    clicks = None
+    if lists:
+        hours = inputs[features.transformed(features.RECENT_HOURS)]
+        clicks = RecentClicks(
+            item=layers.Concatenate()([embedded[name] for name in shared.values()]),
+            items=layers.Concatenate()([embedded[name] for name in shared]),
+            facts=hours[:, :, tf.newaxis],
+            present=next(iter(lists.values())) >= 0,
+        )
+    return Encoded(
+        dense=inputs[preprocessing.DENSE_VECTOR],
+        weights=lambda: list(weights(indices).values()),
+        fields={name: embedded[name] for name in sizes},
+        clicks=clicks,
+    )

@@ -1,9 +1,12 @@
 """The Transform step: one function, run over the data once and compiled into the served graph.
 
-Every input is a dense tensor of shape [batch, 1] (the schema says so). Outputs:
+Inputs are dense tensors of shape [batch, 1] (the schema says so), but for the lists: sparse, any
+number of values a row. Outputs:
 
-    dense_xf          float32 [batch, n]  all scaled features in one vector, in DENSE_ORDER
+    dense_xf          float32 [batch, n]  all scaled features in one vector
     NAME_xf           int64   [batch]     index of a category, a bucket, a position or a cross
+    recent_NAME_xf    int64   [batch, 10] the same indices, most recent click first; -1: no click
+    recent_hours_xf   float32 [batch, 10] log(1 + hours since each click); 0 where there is none
     clicked           int64   [batch]     the label, unchanged
 """
 
@@ -15,16 +18,25 @@ import tensorflow_transform as tft
 from pipeline.ctr import features
 
 DENSE_VECTOR = "dense_xf"
+NO_CLICK = tf.constant(-1, tf.int64)
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """TFT's entry point; see the module's text for shapes."""
-    columns = {name: tf.squeeze(tensor, axis=1) for name, tensor in inputs.items()}
+    lists = {name: _padded(inputs[name]) for name in (*features.SEQUENCES, features.RECENT_HOURS)}
+    columns = {
+        name: tf.squeeze(tensor, axis=1) for name, tensor in inputs.items() if name not in lists
+    }
     outputs = {features.LABEL: columns[features.LABEL], DENSE_VECTOR: _dense(columns)}
+    vocabularies = {}
     for name, size in features.CATEGORICAL.items():
-        outputs[features.transformed(name)] = tft.compute_and_apply_vocabulary(
-            columns[name], top_k=size, num_oov_buckets=features.OOV_BUCKETS, vocab_filename=name
-        )
+        vocabularies[name] = tft.vocabulary(columns[name], top_k=size, vocab_filename=name)
+        outputs[features.transformed(name)] = _index(columns[name], vocabularies[name])
+    for name, shared in features.SEQUENCES.items():
+        index = _index(lists[name], vocabularies[shared])
+        outputs[features.transformed(name)] = tf.where(lists[name] == "", NO_CLICK, index)
+    hours = tf.math.log1p(tf.maximum(lists[features.RECENT_HOURS], 0.0))
+    outputs[features.transformed(features.RECENT_HOURS)] = hours
     for name, buckets in features.BUCKETIZED.items():
         outputs[bucket_name(name)] = tft.bucketize(columns[name], num_buckets=buckets)
     for name, size in features.ORDINAL.items():
@@ -56,6 +68,21 @@ def index_sizes(vocabulary_size: dict[str, int]) -> dict[str, int]:
     sizes |= {features.transformed(name): size for name, size in features.ORDINAL.items()}
     sizes |= {cross_name(names): buckets for names, buckets in features.CROSSES.items()}
     return sizes
+
+
+def _index(values: tf.Tensor, vocabulary: tf.Tensor) -> tf.Tensor:
+    """Index in the vocabulary, or of an out-of-vocabulary bucket behind it; of any shape."""
+    return tft.apply_vocabulary(values, vocabulary, num_oov_buckets=features.OOV_BUCKETS)
+
+
+def _padded(values: tf.SparseTensor) -> tf.Tensor:
+    """[batch, length of the sequence]: longer lists are cut, shorter ones filled with "" or 0."""
+    length = features.RECENT.length
+    empty = "" if values.dtype == tf.string else 0
+    dense = tf.sparse.to_dense(values, default_value=empty)[:, :length]
+    missing = length - tf.shape(dense)[1]
+    filled = tf.pad(dense, [[0, 0], [0, missing]], constant_values=empty)
+    return tf.ensure_shape(filled, [None, length])
 
 
 def _dense(columns: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -11,6 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn import metrics
+from tfx import components
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration import metadata
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import bulk_inferrer_pb2
+from tfx.types import standard_artifacts
 
 pytestmark = [pytest.mark.e2e]
 
@@ -114,11 +121,47 @@ def test_raw_feature_tensors_give_the_same_predictions(first, project) -> None:
     tensors = {}
     _, wanted = model.signatures["raw_features"].structured_input_signature
     for name, spec in wanted.items():
-        feature = tf.io.FixedLenFeature([], spec.dtype)
-        tensors[name] = tf.io.parse_example(tf.stack(records), {name: feature})[name]
+        is_list = spec.shape.rank == 2
+        feature = (
+            tf.io.VarLenFeature(spec.dtype) if is_list else tf.io.FixedLenFeature([], spec.dtype)
+        )
+        column = tf.io.parse_example(tf.stack(records), {name: feature})[name]
+        tensors[name] = tf.sparse.to_dense(column) if is_list else column
     by_tensor = model.signatures["raw_features"](**tensors)["probability"]
     by_example = model.signatures["serving_default"](examples=tf.stack(records))["probability"]
     np.testing.assert_allclose(by_tensor, by_example, rtol=1e-6)
+
+
+@pytest.mark.smoke
+def test_bulk_inferrer_loads_the_model(first, project, tmp_path) -> None:
+    """TFX's own batch inference, on the examples of the eval split."""
+    examples = Importer(
+        source_uri=str(artifact_folder(project, "SparkExampleGen", "examples")),
+        artifact_type=standard_artifacts.Examples,
+        properties={"split_names": '["train", "eval"]'},
+    ).with_id("examples")
+    model = Importer(
+        source_uri=str(artifact_folder(project, "Trainer", "model")),
+        artifact_type=standard_artifacts.Model,
+    ).with_id("model")
+    inferrer = components.BulkInferrer(
+        examples=examples.outputs["result"],
+        model=model.outputs["result"],
+        data_spec=bulk_inferrer_pb2.DataSpec(example_splits=["eval"]),
+    )
+    root = tmp_path / "root"
+    LocalDagRunner().run(
+        Pipeline(
+            pipeline_name="bulk",
+            pipeline_root=str(root),
+            components=[examples, model, inferrer],
+            metadata_connection_config=metadata.sqlite_metadata_connection_config(
+                str(tmp_path / "mlmd")
+            ),
+        )
+    )
+    files = [str(path) for path in root.rglob("*.gz")]
+    assert sum(1 for _ in tf.data.TFRecordDataset(files, "GZIP")) == first["rows"]["eval"]
 
 
 @pytest.mark.smoke

@@ -19,8 +19,8 @@ from components.spark_example_gen.job_errors import explain
 from components.spark_example_gen.replay.repaired_rows import Repairs
 from components.spark_example_gen.replay.replayable import ReplaySource
 from components.spark_example_gen.rows import LINE, REASON
-from components.spark_example_gen.session import spark_environment, spark_session
 from components.spark_example_gen.sources import FileSource
+from components.spark_job.session import spark_environment, spark_session
 
 _SPARK = {"master": "local[1]", "conf": {"spark.driver.memory": "1g"}}
 

@@ -26,10 +26,11 @@ from pyspark.sql import SparkSession
 from readings import READINGS
 
 from components.spark_example_gen import job
-from components.spark_example_gen.job_process import _environment
 from components.spark_example_gen.publish import ATTEMPTS, write_json
 from components.spark_example_gen.sources import SparkConfig, sources_to_json
 from components.spark_example_gen.staging import staging_folder
+from components.spark_job import child
+from components.spark_job.parent import child_environment
 
 ROWS = 6_000
 # Each of the four tasks gets some 30 batches, and more bytes than the pipes between its Python
@@ -92,7 +93,7 @@ class RunningJob:
     def __init__(self, wanted: job.JobRequest, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "request.json"
-        self.answer_path = folder / job.ANSWER
+        self.answer_path = folder / child.ANSWER
         self.answer_path.unlink(missing_ok=True)
         write_json(path, {"run": dataclasses.asdict(wanted)})
         self._out = Path(wanted.examples_uri).parent
@@ -103,7 +104,7 @@ class RunningJob:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=child_environment(),
             text=True,
             errors="replace",
             start_new_session=True,
@@ -114,8 +115,8 @@ class RunningJob:
     def _follow(self) -> None:
         for line in self.driver.stdout:
             self.lines.append(line.rstrip())
-            if line.startswith(job.PROGRESS):
-                self._phases.put(line[len(job.PROGRESS) :])
+            if line.startswith(child.PROGRESS):
+                self._phases.put(line[len(child.PROGRESS) :])
         self._phases.put(None)
 
     def wait_for_phase(self, phase: str) -> None:

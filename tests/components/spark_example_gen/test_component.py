@@ -149,12 +149,12 @@ def test_a_source_is_checked_when_it_is_made(arguments, message) -> None:
 
 
 def test_no_java_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.spark_example_gen import job_process, session
-    from components.spark_example_gen.java import JavaNotFoundError
+    from components.spark_job import parent, session
+    from components.spark_job.java import JavaNotFoundError
 
     def none(*unused: object) -> None:
         raise JavaNotFoundError("no Java 17; install openjdk-17-jre-headless")
 
     monkeypatch.setattr(session, "find_java", none)
     with pytest.raises(ComponentError, match="install openjdk-17"):
-        job_process._environment()
+        parent.child_environment()

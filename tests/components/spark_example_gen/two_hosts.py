@@ -12,7 +12,7 @@ import psutil
 import pyspark
 from job_runs import wait_until
 
-from components.spark_example_gen.job_process import _environment
+from components.spark_job.parent import child_environment
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
@@ -47,7 +47,7 @@ class Cluster:
                 [str(spark_class), service, *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**_environment(), "SPARK_DAEMON_MEMORY": "256m"},
+                env={**child_environment(), "SPARK_DAEMON_MEMORY": "256m"},
             )
 
     def processes(self) -> list[psutil.Process]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.spark_example_gen import java
+from components.spark_job import java
 
 pytestmark = pytest.mark.unit
 

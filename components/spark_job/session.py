@@ -13,17 +13,20 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from components.errors import ComponentError
-from components.spark_example_gen.java import JavaNotFoundError, find_java
+from components.spark_job.java import JavaNotFoundError, find_java
 
 _UTC = "-Duser.timezone=UTC"
 
 
 @contextlib.contextmanager
-def spark_session(settings: Mapping[str, Any]) -> Iterator[SparkSession]:
+def spark_session(
+    settings: Mapping[str, Any], name: str = "SparkExampleGen"
+) -> Iterator[SparkSession]:
     """Starts Spark, and stops it.
 
     Args:
       settings: of SparkConfig, as a dict.
+      name: of the application, as Spark's own pages show it.
 
     Raises:
       ComponentError: a glob of `jars` that matches nothing.
@@ -32,7 +35,7 @@ def spark_session(settings: Mapping[str, Any]) -> Iterator[SparkSession]:
     jars = [*find_jars(settings.get("jars", ())), *filter(None, [conf.pop("spark.jars", "")])]
     if jars:
         conf["spark.jars"] = ",".join(jars)
-    builder = SparkSession.builder.appName("SparkExampleGen").master(master)
+    builder = SparkSession.builder.appName(name).master(master)
     for key in ("spark.driver.defaultJavaOptions", "spark.executor.defaultJavaOptions"):
         # JDBC drivers go by the JVM's own zone. Beside extraJavaOptions, which may be the user's.
         conf[key] = f"{conf.get(key, '')} {_UTC}".strip()

@@ -1,0 +1,1 @@
+"""What every component that runs Spark shares; see README.md."""

@@ -1,0 +1,62 @@
+"""The job's side: it takes a request, says how far it is, and leaves one answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+ANSWER = "answer.json"
+PROGRESS = "progress: "
+
+
+def say(text: str) -> None:
+    """A line for the pipeline's log."""
+    print(f"{PROGRESS}{text}", flush=True)
+
+
+def answer(
+    request_path: str,
+    run: Callable[[], dict[str, Any]],
+    explain: Callable[[Exception], str],
+    redact: Callable[[str], str] = str,
+) -> NoReturn:
+    """Runs the job, writes what it returns beside the request, and ends the process.
+
+    The answer is {"error": "one line"} when `run` raises. The process also ends when its standard
+    input is closed, so a job never outlives the pipeline.
+
+    Args:
+      request_path: the JSON file it was started with.
+      run: the job.
+      explain: an exception to one line for a person.
+      redact: takes secrets out of a text.
+    """
+    _end_with_parent()
+    try:
+        result = run()
+    except Exception as error:
+        print(redact(traceback.format_exc()), flush=True)
+        result = {"error": redact(explain(error))}
+    whole = Path(request_path).with_name(ANSWER)
+    partial = whole.with_name(f"{ANSWER}.part")
+    partial.write_text(json.dumps(result), "utf-8")
+    partial.rename(whole)  # killed while it writes, the job has not answered
+    sys.stdout.flush()
+    # Not sys.exit: Python would wait for the thread that watches standard input.
+    os._exit(1 if "error" in result else 0)
+
+
+def _end_with_parent() -> None:
+    """Ends this process, and with it the JVM, when the pipeline that started it is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,46 @@
+"""The standard Trainer, with an executor that trains on Spark."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfx import components as tfx_components
+from tfx.dsl.components.base import executor_spec
+
+from components.spark_example_gen.sources import SparkConfig
+from components.spark_trainer.executor import SETTINGS, SparkTrainerExecutor
+
+
+class SparkTrainer(tfx_components.Trainer):
+    """Trains on several workers, each a task of one Spark barrier stage.
+
+    Inputs, outputs and `run_fn` are those of the standard Trainer. `run_fn` runs on every worker,
+    with TF_CONFIG set for `tf.distribute.MultiWorkerMirroredStrategy`, and makes that strategy.
+    """
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(SparkTrainerExecutor)
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        spark: SparkConfig,
+        custom_config: dict[str, Any] | None = None,
+        **trainer: Any,
+    ):
+        """Takes what the standard Trainer takes, by keyword, and:
+
+        Args:
+          workers: number of workers; Spark must have as many free slots at once.
+          spark: where Spark runs. Its executors need this project's Python and folders (the Python
+            of `spark.pyspark.python`, the same paths), and all must see the pipeline root.
+          custom_config: for run_fn.
+
+        Raises:
+          ValueError: `workers` is below 1.
+        """
+        if workers < 1:
+            raise ValueError(f"workers is {workers}, but it must be 1 or more")
+        settings = {"workers": workers, "spark": dataclasses.asdict(spark)}
+        super().__init__(custom_config={**(custom_config or {}), SETTINGS: settings}, **trainer)

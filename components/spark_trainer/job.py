@@ -1,0 +1,103 @@
+"""The Spark job of a training: `python -m components.spark_trainer.job REQUEST`.
+
+The request is {"workers": n, "spark": SparkConfig, "invocation": TFX's, "logs": folder}; the answer
+is {"workers": n} or {"error": "one line"}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from spark_tensorflow_distributor import MirroredStrategyRunner
+
+from components.spark_job.child import answer, say
+from components.spark_job.session import spark_session
+from components.spark_trainer import worker
+
+ATTEMPTS = 4  # as many as Spark gives a stage
+_GPUS = "spark.task.resource.gpu.amount"
+# What Spark says of a process that is gone, or TensorFlow in the others that miss it.
+_WORKER_LOST = re.compile(
+    r"Python worker exited unexpectedly|ExecutorLostFailure|Executor heartbeat timed out|"
+    r"\b(?:UnavailableError|AbortedError)\b|Collective ops is aborted"
+)
+# Of the traceback that a worker sends: the error itself.
+_WORKER_ERROR = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): ([^\n]+)", re.MULTILINE)
+
+
+def train(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs run_fn on all workers, again from its last checkpoint if one of them is lost."""
+    workers = request["workers"]
+    settings = {**request["spark"], "conf": {**_defaults(), **request["spark"]["conf"]}}
+    say(f"starting Spark on {settings['master']} for {workers} worker{'s'[: workers > 1]}")
+    with spark_session(settings, "SparkTrainer"):
+        runner = MirroredStrategyRunner(
+            num_slots=workers, use_gpu=_GPUS in settings["conf"], use_custom_strategy=True
+        )
+        threading.Thread(target=_follow, args=[request["logs"]], daemon=True).start()
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                runner.run(worker.run, invocation=request["invocation"], logs=request["logs"])
+                break
+            except Py4JJavaError as error:
+                # Spark itself does not repeat the last stage of a job when it is a barrier stage.
+                if attempt == ATTEMPTS or not _WORKER_LOST.search(str(error)):
+                    raise
+                say(f"a worker was lost; starting all of them again ({attempt} of {ATTEMPTS - 1})")
+    return {"workers": workers}
+
+
+def _defaults() -> dict[str, str]:
+    return {
+        # TensorFlow's servers and threads serve one training: no process is used again.
+        "spark.python.worker.reuse": "false",
+        "spark.executorEnv.PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        # A minute, not ten, until too few slots for all workers is an error.
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "12",
+    }
+
+
+def _follow(logs: str) -> None:
+    """Says what the chief logs, until the process ends."""
+    path, seen = Path(logs) / worker.log_name(0), 0
+    while True:
+        threading.Event().wait(0.5)
+        if path.exists():
+            lines = path.read_text("utf-8", "replace").splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]
+            for line in whole[seen:]:
+                say(line.rstrip())
+            seen = len(whole)
+
+
+def explain(error: Exception) -> str:
+    """One line for a person."""
+    text = str(error)
+    if "barrier" in text and ("slots" in text or "maxConcurrentTasksCheck" in text):
+        return (
+            "Spark has fewer free slots than `workers`, and a barrier stage starts all at once or "
+            "not at all; give the cluster more cores or ask for fewer workers"
+        )
+    found = _WORKER_ERROR.findall(text)
+    if found:
+        kind, message = found[-1]
+        return message if kind in ("TrainingError", "ComponentError") else f"{kind}: {message}"
+    return f"{type(error).__name__}: {text.strip().partition(chr(10))[0][:300]}"
+
+
+def main(request_path: str) -> None:
+    request = json.loads(Path(request_path).read_text("utf-8"))
+    answer(request_path, lambda: train(request), explain)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,40 @@
+"""`trainer.parameters` of the CTR application: which network, and how it is trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Adam moves every row it sees by about the learning rate, Adagrad by less and less.
+LEARNING_RATE = {"adagrad": 0.05, "adam": 0.001}
+
+
+class ModelParameters(BaseModel):
+    """What `trainer.parameters` may hold."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model: Literal["logistic_regression", "wide_deep", "deepfm", "dcn", "din"] = Field(
+        "dcn", description="see pipeline/ctr/networks.py"
+    )
+    deep_layers: tuple[int, ...] = Field((128, 64), description="units of each")
+    cross_layers: int = Field(2, ge=0, description="of dcn and din")
+    attention_layers: tuple[int, ...] = Field((32, 16), description="of din's attention")
+    factors: int = Field(16, ge=1, description="of deepfm: the common width of its fields")
+    dropout: float = Field(0.1, ge=0, lt=1)
+    l2: float = Field(0.0, ge=0, description="weight of a batch's squared embeddings in the loss")
+
+    epochs: int = Field(4, ge=1, description="at most; training stops early")
+    rounds_per_epoch: int = Field(4, ge=1, description="validations, and checkpoints, in an epoch")
+    patience: int = Field(2, ge=0, description="rounds without a better log loss before it stops")
+    batch_size: int = Field(1024, ge=1, description="over all workers")
+    optimizer: Literal["adagrad", "adam"] = "adagrad"
+    learning_rate: float | None = Field(None, gt=0, description="after the warm-up")
+    warm_up: float = Field(0.05, ge=0, lt=1, description="share of the steps of the first epoch")
+    shuffle_rows: int = Field(200_000, ge=0)
+    seed: int = 17
+
+    @property
+    def peak_rate(self) -> float:
+        return self.learning_rate or LEARNING_RATE[self.optimizer]
