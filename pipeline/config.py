@@ -141,6 +141,10 @@ class Trainer(_Section):
     """`parameters` are the application's own, checked by its model.py."""
 
     parameters: dict[str, Any] = Field(default_factory=dict)
+    warm_start: bool = Field(
+        False,
+        description="begin with the latest blessed model of an earlier span; not on Kubeflow",
+    )
     workers: int = Field(1, ge=1, description="more than one: see components/spark_trainer")
     spark: Spark = Spark(master="local-cluster[2,1,2048]")
 

@@ -21,6 +21,7 @@ from tfx.proto import example_gen_pb2, pusher_pb2, range_config_pb2
 from tfx.types import Channel, standard_artifacts
 
 from components.anomaly_gate.component import AnomalyGate
+from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
 from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
@@ -54,6 +55,8 @@ def create_pipeline(
       runner: Kubeflow has no metadata store of ours and no custom resolver strategies.
       metadata_connection_config: of ML Metadata, for local runners.
     """
+    warm_start = config.trainer.warm_start and runner == "local"
+
     # Spark ETL: raw logs to tf.Examples, with what was refused beside them.
     example_gen = spark_example_gen(config, locations.data_root)
     examples = example_gen.outputs["examples"]
@@ -79,7 +82,8 @@ def create_pipeline(
     transform.add_upstream_node(gate)
 
     # In this process, or on the workers of a Spark cluster.
-    trainer = make_trainer(config, transform, schema)
+    earlier = earlier_model_resolver(examples) if warm_start else None
+    trainer = make_trainer(config, transform, schema, earlier)
     model = trainer.outputs["model"]
 
     # The candidate must be good, and no worse than the model that was blessed before it.
@@ -112,6 +116,7 @@ def create_pipeline(
             validator,
             gate,
             transform,
+            *([earlier] if earlier else []),
             trainer,
             baseline,
             evaluator,
@@ -151,7 +156,10 @@ def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen
 
 
 def make_trainer(
-    config: PipelineConfig, transform: tfx_components.Transform, schema: Channel
+    config: PipelineConfig,
+    transform: tfx_components.Transform,
+    schema: Channel,
+    earlier: Resolver | None,
 ) -> tfx_components.Trainer:
     """The standard Trainer, or for several workers the same on Spark."""
     arguments: dict[str, Any] = {
@@ -159,6 +167,7 @@ def make_trainer(
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
         "schema": schema,
+        "base_model": earlier.outputs["model"] if earlier else None,
         "custom_config": {
             "parameters": config.trainer.parameters,
             "code_sha256": code_sha256(config.part("model")),
@@ -194,6 +203,16 @@ def range_config(config: PipelineConfig) -> range_config_pb2.RangeConfig:
             start_span_number=last - window + 1, end_span_number=last
         )
     )
+
+
+def earlier_model_resolver(examples: Channel) -> Resolver:
+    """The model to begin with; see components/baseline_resolver."""
+    return Resolver(
+        strategy_class=EarlierModelStrategy,
+        examples=examples,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("EarlierModel")
 
 
 def baseline_resolver(model: Channel, runner: str) -> Resolver:

@@ -18,11 +18,7 @@ class BaselineModelStrategy(resolver.ResolverStrategy):
     ) -> dict[str, list[types.Artifact]]:
         """Returns at most one model and its blessing; both are empty when there is none."""
         candidates = {artifact.id for artifact in input_dict["candidate"]}
-        blessings = {
-            blessing.get_int_custom_property(_MODEL_ID): blessing
-            for blessing in input_dict["model_blessing"]
-            if blessing.get_int_custom_property(_BLESSED) == 1
-        }
+        blessings = blessings_by_model(input_dict["model_blessing"])
         models = [
             model
             for model in input_dict["model"]
@@ -34,3 +30,12 @@ class BaselineModelStrategy(resolver.ResolverStrategy):
             "model": [newest] if newest else [],
             "model_blessing": [blessings[newest.id]] if newest else [],
         }
+
+
+def blessings_by_model(blessings: list[types.Artifact]) -> dict[int, types.Artifact]:
+    """Id of each model that is blessed -> its blessing."""
+    return {
+        blessing.get_int_custom_property(_MODEL_ID): blessing
+        for blessing in blessings
+        if blessing.get_int_custom_property(_BLESSED) == 1
+    }

@@ -1,10 +1,17 @@
-"""The baseline is the latest blessed model that is not the candidate."""
+"""Which blessed model a candidate is compared with, and which one a warm start begins with."""
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
+import ml_metadata as mlmd
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd_pb2
+from tfx.orchestration import metadata
 from tfx.types import standard_artifacts
 
+from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
 
 pytestmark = pytest.mark.unit
@@ -51,3 +58,87 @@ def test_the_newest_blessed_model_counts() -> None:
 
 def test_an_older_candidate_meets_the_newer_model() -> None:
     assert baseline(1, [1, 2], [blessing(7, of=1), blessing(8, of=2)]) == ([2], [8])
+
+
+# Warm start
+
+
+class History:
+    """A store with runs: examples of a span -> Transform -> Trainer -> a model."""
+
+    def __init__(self, path: Path):
+        connection = metadata.sqlite_metadata_connection_config(str(path))
+        self.store = mlmd.MetadataStore(connection)
+        self._types = {
+            name: self.store.put_artifact_type(mlmd_pb2.ArtifactType(name=name))
+            for name in ("Examples", "TransformGraph", "Model")
+        }
+        self._step = self.store.put_execution_type(mlmd_pb2.ExecutionType(name="Step"))
+        self._numbers = itertools.count()
+
+    def _artifact(self, kind: str, span: int | None = None) -> int:
+        artifact = mlmd_pb2.Artifact(type_id=self._types[kind], uri=f"/{next(self._numbers)}")
+        if span is not None:
+            artifact.custom_properties["span"].int_value = span
+        return self.store.put_artifacts([artifact])[0]
+
+    def _execution(self, inputs: list[int], outputs: list[int]) -> None:
+        (number,) = self.store.put_executions([mlmd_pb2.Execution(type_id=self._step)])
+        kinds = [(inputs, mlmd_pb2.Event.INPUT), (outputs, mlmd_pb2.Event.OUTPUT)]
+        events = [
+            mlmd_pb2.Event(execution_id=number, artifact_id=artifact, type=kind)
+            for artifacts, kind in kinds
+            for artifact in artifacts
+        ]
+        self.store.put_events(events)
+
+    def run(self, span: int, base: int | None = None) -> int:
+        """Id of the model."""
+        raw = self._artifact("Examples", span)
+        transformed, graph = self._artifact("Examples"), self._artifact("TransformGraph")
+        made = self._artifact("Model")
+        self._execution([raw], [transformed, graph])
+        self._execution([transformed, graph, *([base] if base else [])], [made])
+        return made
+
+    def resolve(self, span: int, models: list[int], blessed: list[int]) -> list[int]:
+        examples = standard_artifacts.Examples()
+        examples.set_int_custom_property("span", span)
+        result = EarlierModelStrategy().resolve_artifacts(
+            self.store,
+            {
+                "examples": [examples],
+                "model": [model(number) for number in models],
+                "model_blessing": [blessing(100 + number, of=number) for number in blessed],
+            },
+        )
+        assert len(result["model"]) == len(result["model_blessing"])
+        return [artifact.id for artifact in result["model"]]
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path / "mlmd")
+
+
+def test_the_first_span_begins_with_nothing(history: History) -> None:
+    assert history.resolve(1, [], []) == []
+
+
+def test_the_latest_blessed_model_of_an_earlier_span(history: History) -> None:
+    first, second, third = (history.run(span) for span in (1, 2, 3))
+    models = [first, second, third]
+    assert history.resolve(4, models, models) == [third]
+    assert history.resolve(4, models, [first, second]) == [second]
+    assert history.resolve(2, models, models) == [first]
+
+
+def test_a_repeated_run_does_not_begin_with_its_own_result(history: History) -> None:
+    first = history.run(1)
+    own = history.run(2, base=first)
+    assert history.resolve(2, [first, own], [first, own]) == [first]
+
+
+def test_a_model_of_unknown_origin_is_not_taken(history: History) -> None:
+    stranger = history._artifact("Model")
+    assert history.resolve(2, [stranger], [stranger]) == []
