@@ -43,7 +43,8 @@ def code_blocks() -> list[str]:
 def project(tmp_path: Path, spark: SparkSession, mariadb_service: Mariadb) -> Path:
     """A project by the README, with seven days of orders and its customers in MariaDB."""
     folder = tmp_path / "components"
-    shutil.copytree(COMPONENTS / "spark_example_gen", folder / "spark_example_gen")
+    for name in ("spark_example_gen", "spark_job"):
+        shutil.copytree(COMPONENTS / name, folder / name)
     for name in ("__init__.py", "errors.py", "code_fingerprint.py"):
         shutil.copy(COMPONENTS / name, folder / name)
     (tmp_path / "jars").symlink_to(COMPONENTS.parent / "jars")
