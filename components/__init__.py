@@ -9,4 +9,8 @@ def __getattr__(name: str) -> Any:
         from components.spark_example_gen.artifacts import QuarantinedRecords
 
         return QuarantinedRecords
+    if name == "TokenEmbeddings":
+        from components.spark_embeddings.artifacts import TokenEmbeddings
+
+        return TokenEmbeddings
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -105,6 +105,10 @@ def _state(state: str) -> Text:
     return Text(state, style=_STYLES.get(state, ""))
 
 
+def _interval(bounds: list[float] | None) -> str:
+    return f"  (95 %: {bounds[0]:,.4f} to {bounds[1]:,.4f})" if bounds else ""
+
+
 def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
     rows, metrics = summary["rows"], summary["metrics"]
     facts = {"run": f"{summary['run_id']} ({summary['state']})"}
@@ -112,8 +116,10 @@ def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
         counts = ", ".join(f"{rows[name]:,} {name}" for name in rows if name != "read")
         facts["rows"] = f"{rows['read']:,} read = {counts}"
     if metrics:
-        facts["metrics"] = ", ".join(
-            f"{name} {value:,.4f}" for name, value in metrics.items() if isinstance(value, float)
+        facts["metrics"] = "\n".join(
+            f"{name} {value:,.4f}{_interval(summary['intervals'].get(name))}"
+            for name, value in metrics.items()
+            if isinstance(value, float)
         )
     if summary["blessed"] is not None:
         facts["blessed"] = "yes" if summary["blessed"] else "no: see the evaluation's thresholds"

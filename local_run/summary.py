@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from local_run.best_reachable import best_reachable
 from pipeline.config import PipelineConfig
 
 # TFMA's names -> the summary's
-_METRICS = {"auc": "auc", "binary_crossentropy": "log_loss", "calibration": "calibration"}
+_METRICS = {
+    "auc": "auc",
+    "grouped_auc": "grouped_auc",
+    "binary_crossentropy": "log_loss",
+    "calibration": "calibration",
+    "expected_calibration_error": "expected_calibration_error",
+}
+_NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
 _ROWS = "rows_"
 
 
@@ -41,7 +49,7 @@ def summarize(
             for e in run.components
         ],
         "rows": _rows(examples) if examples else {},
-        "metrics": _metrics(config, examples, evaluation) if examples and evaluation else {},
+        **(_evaluated(config, examples, evaluation) if examples and evaluation else _NOT_EVALUATED),
         "blessed": bool(blessing.properties.get("blessed")) if blessing else None,
         "pushed_model": pushed.properties.get("pushed_destination") if pushed else None,
     }
@@ -85,22 +93,38 @@ def _rows(examples: Artifact) -> dict[str, int]:
     return {name: counts[name] for name in order if name in counts}
 
 
-def _metrics(
-    config: PipelineConfig, examples: Artifact, evaluation: Artifact
-) -> dict[str, float | int]:
-    import tensorflow_model_analysis as tfma  # seconds to import
-
-    result = tfma.load_eval_result(evaluation.uri)
-    overall = next((metrics for key, metrics in result.slicing_metrics if not key), None)
-    if overall is None:
-        return {}
-    values = {name: v.get("doubleValue") for name, v in overall[""][""].items()}
-    metrics = {ours: float(values[name]) for name, ours in _METRICS.items() if name in values}
-    if config.truth:
+def _evaluated(config: PipelineConfig, examples: Artifact, evaluation: Artifact) -> dict[str, Any]:
+    """`metrics` and `intervals` of overall_metrics, with the best reachable ones."""
+    metrics, intervals = overall_metrics(evaluation.uri)
+    if config.truth and metrics:
         truth = sorted(Path(config.data_root).glob(config.truth.files))
-        split = Path(examples.uri) / "Split-eval"
+        split = Path(examples.uri) / f"Split-{config.split.judged}"
         best = best_reachable(split, truth, config.truth.key, config.evaluator.label)
         if best:
             share = metrics["auc"] / best["best_reachable_auc"]
             metrics |= {**best, "auc_of_best_reachable": share}
-    return metrics
+    return {"metrics": metrics, "intervals": intervals}
+
+
+def overall_metrics(uri: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """The metrics of a ModelEvaluation on its whole split, and intervals [low, high] of 95 %.
+
+    A metric that says nothing (AUC of one class, NaN) is left out.
+    """
+    import tensorflow_model_analysis as tfma  # seconds to import
+
+    result = tfma.load_eval_result(uri)
+    overall: dict[str, Any] = next(
+        (metrics[""][""] for key, metrics in result.slicing_metrics if not key), {}
+    )
+    metrics, intervals = {}, {}
+    for name, ours in _METRICS.items():
+        value = overall.get(name, {})
+        bounded = value.get("boundedValue")
+        number = float((bounded or {}).get("value", value.get("doubleValue", math.nan)))
+        if not math.isfinite(number):
+            continue
+        metrics[ours] = number
+        if bounded:
+            intervals[ours] = [float(bounded["lowerBound"]), float(bounded["upperBound"])]
+    return metrics, intervals

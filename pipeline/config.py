@@ -84,7 +84,10 @@ class Cut(_Section):
     """See components.spark_example_gen.TimeCut."""
 
     column: str
-    at: str = Field(description="2024-03-02T18:00, or -6h for the last 6 hours of the window")
+    at: str | list[str] = Field(
+        description="2024-03-02T18:00, or -6h for the last 6 hours of the window; with two, such "
+        "as [-12h, -6h], there is a third split, test"
+    )
     unit: Literal["s", "ms", "us"] = "us"
 
     @model_validator(mode="after")
@@ -98,7 +101,11 @@ class Cut(_Section):
 
 class Split(_Section):
     """Hash buckets by split, where rows with the same `feature` stay together; or `time`: train
-    before a cut, eval from it on."""
+    before a cut, eval from it on.
+
+    The Trainer learns from train and stops by eval. The Evaluator judges on test, where there is
+    such a split, else on eval.
+    """
 
     time: Cut | None = None
     feature: str | None = None
@@ -110,6 +117,12 @@ class Split(_Section):
         if not {"train", "eval"} <= set(buckets) or min(buckets.values()) < 1:
             raise ValueError("needs 'train' and 'eval', each with 1 or more buckets")
         return buckets
+
+    @property
+    def judged(self) -> str:
+        """The split that the Evaluator judges on."""
+        names = self.time.time_cut().splits if self.time else self.buckets
+        return "test" if "test" in names else "eval"
 
 
 class Etl(_Section):
@@ -137,6 +150,42 @@ class Spark(_Section):
         return SparkConfig(self.master, self.conf, tuple(self.jars))
 
 
+class Embeddings(_Section):
+    """Vectors for a feature's values, by Word2Vec in Spark; see components/spark_embeddings."""
+
+    token: str = Field(description="raw categorical feature whose values get vectors")
+    group: str = Field(description="raw feature that is equal within a sequence")
+    order: str = Field(description="raw feature that orders a sequence")
+    where: str | None = Field(None, description="raw feature that is 1 in the rows that count")
+    width: int = Field(16, ge=1)
+    window: int = Field(5, ge=1)
+    min_count: int = Field(5, ge=1)
+    iterations: int = Field(5, ge=1)
+
+
+class Range(_Section):
+    """Values from `min` to `max`; whole numbers when both are; `log`: by their order of size."""
+
+    min: int | float
+    max: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Range:
+        if self.min >= self.max or (self.log and self.min <= 0):
+            raise ValueError("min is below max, and above 0 for log")
+        return self
+
+
+class Tuner(_Section):
+    """A search by keras-tuner before the training; the best trial's values train the model."""
+
+    trials: int = Field(10, ge=1)
+    parameters: dict[str, list[str | bool | int | float] | Range] = Field(
+        min_length=1, description="of trainer.parameters: name -> choices, or {min, max, log}"
+    )
+
+
 class Trainer(_Section):
     """`parameters` are the application's own, checked by its model.py."""
 
@@ -155,6 +204,10 @@ class Evaluator(_Section):
     label: str
     prediction: str
     slices: list[list[str]] = Field(default_factory=list, description="raw features to slice by")
+    group: str | None = Field(
+        None, description="raw feature, such as user_id: adds the AUC within its groups"
+    )
+    confidence_intervals: bool = Field(True, description="95 %, for every metric")
     min_auc: float = Field(0.5, ge=0, le=1)
     calibration: tuple[float, float] = Field(
         (0.8, 1.25), description="mean prediction / mean label"
@@ -200,7 +253,9 @@ class PipelineConfig(_Section):
     split: Split = Split()
     etl: Etl = Etl()
     spark: Spark = Spark()
+    embeddings: Embeddings | None = None
     trainer: Trainer = Trainer()
+    tuner: Tuner | None = None
     metadata: Metadata = Metadata()
     kubeflow: Kubeflow = Kubeflow()
     allowed_anomalies: list[str] = Field(default_factory=list)

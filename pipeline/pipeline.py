@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Literal
-
-import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.proto import config_pb2
 
 # Not `tfx.v1`: it also imports the clients of Google Cloud, six seconds in every process.
 from tfx import components as tfx_components
@@ -25,9 +21,12 @@ from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
 from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
+from components.spark_embeddings import Sequences, SparkEmbeddings
 from components.spark_example_gen import SparkExampleGen
 from components.spark_trainer import SparkTrainer
+from components.trainer.component import Trainer, Tuner
 from pipeline.config import PipelineConfig
+from pipeline.evaluation.eval_config import eval_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +80,15 @@ def create_pipeline(
     )
     transform.add_upstream_node(gate)
 
+    # Vectors of items, say, that were clicked together.
+    embeddings = spark_embeddings(config, examples) if config.embeddings else None
+
+    # Optional: which parameters to train with.
+    tuner = make_tuner(config, transform, embeddings) if config.tuner else None
+
     # In this process, or on the workers of a Spark cluster.
     earlier = earlier_model_resolver(examples) if warm_start else None
-    trainer = make_trainer(config, transform, schema, earlier)
+    trainer = make_trainer(config, transform, schema, earlier, embeddings, tuner)
     model = trainer.outputs["model"]
 
     # The candidate must be good, and no worse than the model that was blessed before it.
@@ -92,7 +97,8 @@ def create_pipeline(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(config),
+        eval_config=eval_config(config.evaluator),
+        example_splits=[config.split.judged],
         schema=schema,
     )
 
@@ -116,6 +122,8 @@ def create_pipeline(
             validator,
             gate,
             transform,
+            *([embeddings] if embeddings else []),
+            *([tuner] if tuner else []),
             *([earlier] if earlier else []),
             trainer,
             baseline,
@@ -155,12 +163,23 @@ def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen
     )
 
 
+def spark_embeddings(config: PipelineConfig, examples: Channel) -> SparkEmbeddings:
+    """Of this config's `embeddings`."""
+    assert config.embeddings is not None
+    settings = config.embeddings.model_dump()
+    names = {key: settings.pop(key) for key in ("token", "group", "order", "where")}
+    spark = config.spark.spark_config()
+    return SparkEmbeddings(examples, Sequences(**names), spark=spark, **settings)
+
+
 def make_trainer(
     config: PipelineConfig,
     transform: tfx_components.Transform,
     schema: Channel,
     earlier: Resolver | None,
-) -> tfx_components.Trainer:
+    embeddings: SparkEmbeddings | None,
+    tuner: Tuner | None,
+) -> Trainer:
     """The standard Trainer, or for several workers the same on Spark."""
     arguments: dict[str, Any] = {
         "run_fn": config.part("model.run_fn"),
@@ -168,16 +187,39 @@ def make_trainer(
         "transform_graph": transform.outputs["transform_graph"],
         "schema": schema,
         "base_model": earlier.outputs["model"] if earlier else None,
+        "embeddings": embeddings.outputs["embeddings"] if embeddings else None,
+        "hyperparameters": tuner.outputs["best_hyperparameters"] if tuner else None,
         "custom_config": {
             "parameters": config.trainer.parameters,
             "code_sha256": code_sha256(config.part("model")),
         },
     }
     if config.trainer.workers == 1:
-        return tfx_components.Trainer(**arguments)
+        return Trainer(**arguments)
     spark = config.trainer.spark.spark_config()
     trainer = SparkTrainer(workers=config.trainer.workers, spark=spark, **arguments)
     return trainer.with_id("Trainer")
+
+
+def make_tuner(
+    config: PipelineConfig,
+    transform: tfx_components.Transform,
+    embeddings: SparkEmbeddings | None,
+) -> Tuner:
+    """TFX's Tuner, with the training of the application."""
+    assert config.tuner is not None
+    return Tuner(
+        embeddings=embeddings.outputs["embeddings"] if embeddings else None,
+        tuner_fn=config.part("model.tuner_fn"),
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        custom_config={
+            **config.tuner.model_dump(include={"trials"}),
+            "search": config.tuner.model_dump()["parameters"],
+            "parameters": config.trainer.parameters,
+            "code_sha256": code_sha256(config.part("model")),
+        },
+    )
 
 
 def hash_splits(config: PipelineConfig) -> example_gen_pb2.Output:
@@ -233,56 +275,3 @@ def baseline_resolver(model: Channel, runner: str) -> Resolver:
             model_blessing=blessings,
         )
     return resolver.with_id("Baseline")
-
-
-def eval_config(config: PipelineConfig) -> config_pb2.EvalConfig:
-    """Metrics on every slice; thresholds on the whole, so that no tiny slice refuses a model."""
-    wanted = config.evaluator
-    low, high = wanted.calibration
-    auc = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": wanted.min_auc}),
-        change_threshold=config_pb2.GenericChangeThreshold(
-            absolute={"value": -wanted.max_auc_loss},
-            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
-        ),
-    )
-    calibration = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(
-            lower_bound={"value": low}, upper_bound={"value": high}
-        )
-    )
-    overall = [config_pb2.SlicingSpec()]
-
-    def metric(
-        name: str, threshold: config_pb2.MetricThreshold | None = None, **options: int
-    ) -> config_pb2.MetricConfig:
-        result = config_pb2.MetricConfig(class_name=name, config=json.dumps(options))
-        if threshold is not None:
-            result.per_slice_thresholds.add(slicing_specs=overall, threshold=threshold)
-        return result
-
-    return config_pb2.EvalConfig(
-        model_specs=[
-            config_pb2.ModelSpec(
-                signature_name="serving_default",
-                prediction_key=wanted.prediction,
-                label_key=wanted.label,
-                model_type=tfma.constants.TF_GENERIC,
-            )
-        ],
-        slicing_specs=[
-            *overall,
-            *[config_pb2.SlicingSpec(feature_keys=keys) for keys in wanted.slices],
-        ],
-        metrics_specs=[
-            config_pb2.MetricsSpec(
-                metrics=[
-                    # TFMA's default of 10,000 thresholds costs minutes and changes the fifth digit.
-                    metric("AUC", auc, num_thresholds=1000),
-                    metric("Calibration", calibration),
-                    metric("BinaryCrossentropy"),
-                    metric("ExampleCount"),
-                ]
-            )
-        ],
-    )

@@ -15,3 +15,4 @@ compile tfx-1.21 3.11 --universal
 compile java 3.10 --universal
 compile build 3.10 --universal
 compile uv 3.8 --universal
+compile deepctr 3.10 --universal

@@ -86,7 +86,7 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
           etl_parameters: handed to the ETL as `context.parameters`; must be JSON.
           output_config: splits by hash buckets and a partition feature, as in TFX. Default:
             train and eval, 2:1.
-          time_cut: splits by time instead: rows before the cut, and from it on.
+          time_cut: splits by time instead: rows before a cut, and from it on.
           range_config: which spans, as in TFX. Default: the newest one.
           spark: master and configuration. Default: local[*].
           row_accounting: 'exact' demands that every row read is an example, quarantined or dropped;
@@ -111,7 +111,7 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
         spec = SparkExampleGenSpec(
             input_base=input_base,
             input_config=example_gen_pb2.Input(splits=[split]),
-            output_config=output_config or _two_to_one(time_cut),
+            output_config=output_config or _default_splits(time_cut),
             range_config=range_config,
             output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
             output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
@@ -136,12 +136,12 @@ def _pattern(primary: AnySource) -> str:
     return primary.path if isinstance(primary, FileSource) else primary.kind
 
 
-def _two_to_one(time_cut: TimeCut | None) -> example_gen_pb2.Output:
-    """The default splits; those of a time cut are named, and their buckets mean nothing."""
-    first, second = time_cut.splits if time_cut else ("train", "eval")
+def _default_splits(time_cut: TimeCut | None) -> example_gen_pb2.Output:
+    """Two to one; those of a time cut are named, and their buckets mean nothing."""
+    buckets = dict.fromkeys(time_cut.splits, 1) if time_cut else {"train": 2, "eval": 1}
     split = example_gen_pb2.SplitConfig.Split
     return example_gen_pb2.Output(
         split_config=example_gen_pb2.SplitConfig(
-            splits=[split(name=first, hash_buckets=2), split(name=second, hash_buckets=1)]
+            splits=[split(name=name, hash_buckets=count) for name, count in buckets.items()]
         )
     )

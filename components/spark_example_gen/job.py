@@ -30,7 +30,7 @@ from components.spark_example_gen.sources import AnySource, FileSource, sources_
 from components.spark_example_gen.spans import SpanRange
 from components.spark_example_gen.splits import HashSplits, TimeSplit
 from components.spark_example_gen.staging import staging_folder
-from components.spark_example_gen.time_cut import cut_us
+from components.spark_example_gen.time_cut import cuts_us
 from components.spark_job.child import answer, say
 from components.spark_job.session import spark_session
 
@@ -139,9 +139,8 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
 def _splits(request: JobRequest, inputs: Inputs) -> HashSplits | TimeSplit:
     splits = request.splits
     if "at" in splits:
-        first, second = splits["splits"]
-        cut = cut_us(splits["at"], inputs.primary)
-        return TimeSplit((first, second), splits["column"], cut, splits["unit"])
+        cuts = cuts_us(splits["at"], inputs.primary)
+        return TimeSplit(tuple(splits["splits"]), splits["column"], cuts, splits["unit"])
     return HashSplits(tuple(splits["names"]), tuple(splits["buckets"]), splits["feature"])
 
 

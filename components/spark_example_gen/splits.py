@@ -1,4 +1,4 @@
-"""Which split an example belongs to: TFX's own hash buckets, or a cut in time."""
+"""Which split an example belongs to: TFX's own hash buckets, or cuts in time."""
 
 from __future__ import annotations
 
@@ -99,18 +99,18 @@ _HASHED = (
 
 @dataclasses.dataclass(frozen=True)
 class TimeSplit:
-    """Rows strictly before a moment, and the others.
+    """Rows strictly before a moment, those before the next one, and so on.
 
     Attributes:
-      names: of the first and of the second.
+      names: of the splits, one more than cuts.
       column: a timestamp (without a zone: UTC), a date (its midnight) or an integer.
-      cut_us: the moment, in microseconds since 1970-01-01T00 UTC.
+      cuts_us: the moments, ascending, in microseconds since 1970-01-01T00 UTC.
       unit: of an integer since 1970: 's', 'ms' or 'us'.
     """
 
-    names: tuple[str, str]
+    names: tuple[str, ...]
     column: str
-    cut_us: int
+    cuts_us: tuple[int, ...]
     unit: str = "us"
 
     _UNITS_NS: ClassVar[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -125,10 +125,10 @@ class TimeSplit:
             )
         unit_ns = self._unit_ns(column.type)
         # t * unit < cut, for whole t: t < cut / unit, rounded up; nothing here can overflow.
-        bound = -(-self.cut_us * 1000 // unit_ns)
+        bounds = [-(-cut * 1000 // unit_ns) for cut in self.cuts_us]
+        within = np.array([min(max(bound, -(2**63)), 2**63 - 1) for bound in bounds], np.int64)
         times = column.cast(pa.int32()) if pa.types.is_date32(column.type) else column
-        before = times.cast(pa.int64()).to_numpy() < min(max(bound, -(2**63)), 2**63 - 1)
-        return np.where(before, 0, 1)
+        return np.searchsorted(within, times.cast(pa.int64()).to_numpy(), side="right")
 
     def _unit_ns(self, kind: pa.DataType) -> int:
         if pa.types.is_timestamp(kind):

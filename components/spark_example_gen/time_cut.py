@@ -1,15 +1,22 @@
-"""A split by time: training before a cut, evaluation from it on, as the model will be used."""
+"""A split by time: training before a cut, evaluation from it on, as the model will be used.
+
+With two cuts there is a third split behind them: what a model is judged on is then neither what it
+learned from nor what training was stopped by.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors.found import Found
 from components.spark_example_gen.spans import HOUR_US
 
+_NAMES = ("train", "eval", "test")
 _DURATION = re.compile(r"-(\d+)([dhm])")
 _UNIT_US = {"d": 24 * HOUR_US, "h": HOUR_US, "m": HOUR_US // 60}
 
@@ -18,36 +25,56 @@ _UNIT_US = {"d": 24 * HOUR_US, "h": HOUR_US, "m": HOUR_US // 60}
 class TimeCut:
     """Attributes:
     column: of the ETL's result, with a row's time: timestamp, date, or a whole number since 1970.
-    at: the first moment of the second split: ISO 8601 (UTC where it names no zone), or relative to
-      the end of the window: '-6h', '-1d', '-30m'.
+    at: the first moment of the second split, and of each further one: ISO 8601 (UTC where it names
+      no zone), or relative to the end of the window: '-6h', '-1d', '-30m'.
     unit: of a whole number: s, ms or us.
-    splits: names, before and after.
+    splits: their names, one more than cuts; default: train, eval, and test behind a second cut.
     """
 
     column: str
-    at: str
+    at: str | Sequence[str]
     unit: str = "us"
-    splits: tuple[str, str] = ("train", "eval")
+    splits: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        cuts = (self.at,) if isinstance(self.at, str) else tuple(self.at)
+        splits = tuple(self.splits) or _NAMES[: len(cuts) + 1]
+        object.__setattr__(self, "at", cuts)
+        object.__setattr__(self, "splits", splits)
         if self.unit not in ("s", "ms", "us"):
             raise ValueError(f"unit '{self.unit}' is none of s, ms, us")
-        if len(set(self.splits)) != 2:
-            raise ValueError("a split by time has two splits, with different names")
-        if not _DURATION.fullmatch(self.at):
-            _moment_us(self.at)
+        if not cuts or len(set(splits)) != len(cuts) + 1:
+            raise ValueError(
+                f"{len(cuts)} cuts in time make {len(cuts) + 1} splits, with different names, not "
+                f"{list(splits)}"
+            )
+        for cut in cuts:
+            if not _DURATION.fullmatch(cut):
+                _moment_us(cut)
 
 
-def cut_us(at: str, primary: Found) -> int:
-    """The cut in microseconds since 1970 UTC.
+def cuts_us(cuts: Sequence[str], primary: Found) -> tuple[int, ...]:
+    """The cuts in microseconds since 1970 UTC.
 
     Args:
-      at: see TimeCut.
+      cuts: TimeCut.at.
       primary: its window decides what a relative cut means.
 
     Raises:
-      ComponentError: a relative cut, and the primary source has no days or hours.
+      ComponentError: they do not ascend; or one is relative, and the primary source has no days or
+        hours.
     """
+    moments = tuple(_cut_us(cut, primary) for cut in cuts)
+    for (earlier, later), names in zip(pairwise(moments), pairwise(cuts), strict=True):
+        if later <= earlier:
+            raise ComponentError(
+                f"the split by time is cut at {names[0]} and then at {names[1]}, "
+                "which is no later; give the cuts in the order of time"
+            )
+    return moments
+
+
+def _cut_us(at: str, primary: Found) -> int:
     relative = _DURATION.fullmatch(at)
     if relative is None:
         return _moment_us(at)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tfx import components as tfx_components
 from tfx.dsl.components.base import executor_spec
 
 from components.spark_example_gen.sources import SparkConfig
 from components.spark_trainer.executor import SETTINGS, SparkTrainerExecutor
+from components.trainer.component import Trainer
 
 
-class SparkTrainer(tfx_components.Trainer):
+class SparkTrainer(Trainer):
     """Trains on several workers, each a task of one Spark barrier stage.
 
     Inputs, outputs and `run_fn` are those of the standard Trainer. `run_fn` runs on every worker,
@@ -29,7 +29,7 @@ class SparkTrainer(tfx_components.Trainer):
         custom_config: dict[str, Any] | None = None,
         **trainer: Any,
     ):
-        """Takes what the standard Trainer takes, by keyword, and:
+        """Takes what Trainer takes, by keyword, and:
 
         Args:
           workers: number of workers; Spark must have as many free slots at once.

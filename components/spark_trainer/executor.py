@@ -12,6 +12,7 @@ from tfx.utils import io_utils, json_utils, path_utils
 
 from components.errors import ComponentError
 from components.spark_job.parent import run_in_child
+from components.trainer.embeddings_input import with_embeddings
 
 SETTINGS = "spark_trainer"  # within custom_config
 _JOB = "components.spark_trainer.job"
@@ -27,6 +28,7 @@ class SparkTrainerExecutor(executor.GenericExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         self._log_startup(input_dict, output_dict, exec_properties)
+        exec_properties = with_embeddings(input_dict, exec_properties)
         settings = json_utils.loads(exec_properties[keys.CUSTOM_CONFIG_KEY])[SETTINGS]
         invocation = json_utils.dumps([input_dict, output_dict, exec_properties])
         logs = artifact_utils.get_single_uri(output_dict[keys.MODEL_RUN_KEY])

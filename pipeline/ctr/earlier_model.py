@@ -42,7 +42,7 @@ def start_from(
     tables = [layer for layer in model.layers if isinstance(layer, EmbeddingTables)]
     found = sum(_take_tables(layer, earlier, earlier_sizes, rows) for layer in tables)
     inside = {id(weight) for layer in tables for weight in layer.weights}
-    taken = take_by_name([w for w in model.weights if id(w) not in inside], earlier)
+    taken = take_by_name([w for w in model.trainable_weights if id(w) not in inside], earlier)
     _log.info(
         "started from %s: embeddings of %d features, %d weights of layers", path, found, taken
     )

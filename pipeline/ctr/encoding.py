@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -92,3 +93,27 @@ class EmbeddingTables(keras.layers.Layer):
 
     def _rows_of(self, name: str) -> Rows:
         return self.rows[self.shared.get(name, name)]
+
+
+class PrecomputedEmbedding(keras.layers.Layer):
+    """Indices [B] to vectors that were learned elsewhere, [B, width]; training leaves them.
+
+    Args:
+      vectors: float32 [number of indices, width].
+    """
+
+    def __init__(self, vectors: np.ndarray, **kwargs):  # type: ignore[no-untyped-def]
+        super().__init__(**kwargs)
+        self.initial = vectors
+
+    def build(self, shapes):  # type: ignore[no-untyped-def]
+        self.vectors = self.add_weight(
+            name=f"{self.name}_vectors",
+            shape=self.initial.shape,
+            initializer=keras.initializers.Constant(self.initial),
+            trainable=False,
+        )
+        super().build(shapes)
+
+    def call(self, indices):  # type: ignore[no-untyped-def]
+        return tf.gather(self.vectors, indices)

@@ -41,8 +41,8 @@ CROSSES: dict[tuple[str, ...], int] = {
     ("gender", "age_band", "category"): 10_000,
     ("device", "position"): 500,
 }
-# The bands of advertising: under 25, 25 to 34, 35 to 44, 45 to 54, 55 and older.
-AGE_BANDS = (25.0, 35.0, 45.0, 55.0)
+# The five-year groups of demography, from under 15 to 70 and older.
+AGE_BANDS = tuple(float(age) for age in range(15, 75, 5))
 
 HOUR_MS = 3_600_000
 WINDOWS_MS = {"1h": HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 * 24 * HOUR_MS}
@@ -66,6 +66,11 @@ RECENT = RecentClicks("recent", ("user_id",), ("item_id", "category"), length=10
 # List feature -> the categorical feature whose vocabulary it shares.
 SEQUENCES = dict(zip(RECENT.list_columns(), RECENT.columns, strict=True))
 RECENT_HOURS = RECENT.hours_column()
+# Hours since the last of these clicks that equals what is shown: name -> (list, what is shown).
+# Computed by the Transform step, from the lists, and treated as LOG_DENSE and as BUCKETIZED.
+RECENCY = {f"hours_since_{whose}_click": (name, whose) for name, whose in SEQUENCES.items()}
+NEVER_HOURS = 7 * 24.0  # longer ago, or never
+RECENCY_BUCKETS = 20
 
 
 def transformed(name: str) -> str:

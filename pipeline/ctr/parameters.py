@@ -29,6 +29,7 @@ class ModelParameters(BaseModel):
     rounds_per_epoch: int = Field(4, ge=1, description="validations, and checkpoints, in an epoch")
     patience: int = Field(2, ge=0, description="rounds without a better log loss before it stops")
     batch_size: int = Field(1024, ge=1, description="over all workers")
+    calibrate: bool = Field(True, description="fit the output to the eval split, by two numbers")
     optimizer: Literal["adagrad", "adam"] = "adagrad"
     learning_rate: float | None = Field(None, gt=0, description="after the warm-up")
     warm_up: float = Field(0.05, ge=0, lt=1, description="share of the steps of the first epoch")

@@ -27,7 +27,8 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     columns = {
         name: tf.squeeze(tensor, axis=1) for name, tensor in inputs.items() if name not in lists
     }
-    outputs = {features.LABEL: columns[features.LABEL], DENSE_VECTOR: _dense(columns)}
+    recency = {name: hours_since(lists, columns, *of) for name, of in features.RECENCY.items()}
+    outputs = {features.LABEL: columns[features.LABEL], DENSE_VECTOR: _dense(columns | recency)}
     vocabularies = {}
     for name, size in features.CATEGORICAL.items():
         vocabularies[name] = tft.vocabulary(columns[name], top_k=size, vocab_filename=name)
@@ -39,6 +40,9 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     outputs[features.transformed(features.RECENT_HOURS)] = hours
     for name, buckets in features.BUCKETIZED.items():
         outputs[bucket_name(name)] = tft.bucketize(columns[name], num_buckets=buckets)
+    for name, hours in recency.items():
+        buckets = features.RECENCY_BUCKETS
+        outputs[bucket_name(name)] = tft.bucketize(hours, num_buckets=buckets)
     for name, size in features.ORDINAL.items():
         outputs[features.transformed(name)] = tf.clip_by_value(columns[name], 0, size - 1)
     for names, buckets in features.CROSSES.items():
@@ -65,6 +69,7 @@ def index_sizes(vocabulary_size: dict[str, int]) -> dict[str, int]:
         for name in features.CATEGORICAL
     }
     sizes |= {bucket_name(name): buckets for name, buckets in features.BUCKETIZED.items()}
+    sizes |= {bucket_name(name): features.RECENCY_BUCKETS for name in features.RECENCY}
     sizes |= {features.transformed(name): size for name, size in features.ORDINAL.items()}
     sizes |= {cross_name(names): buckets for names, buckets in features.CROSSES.items()}
     return sizes
@@ -85,10 +90,19 @@ def _padded(values: tf.SparseTensor) -> tf.Tensor:
     return tf.ensure_shape(filled, [None, length])
 
 
+def hours_since(
+    lists: dict[str, tf.Tensor], columns: dict[str, tf.Tensor], name: str, shown: str
+) -> tf.Tensor:
+    """[batch]: hours since the last click in list `name` on what is shown, NEVER_HOURS at most."""
+    same = (lists[name] == columns[shown][:, tf.newaxis]) & (lists[name] != "")
+    hours = tf.where(same, lists[features.RECENT_HOURS], features.NEVER_HOURS)
+    return tf.clip_by_value(tf.reduce_min(hours, axis=1), 0.0, features.NEVER_HOURS)
+
+
 def _dense(columns: dict[str, tf.Tensor]) -> tf.Tensor:
     """Scaled features side by side: one analyzer for all means and variances."""
     plain = (*features.DENSE, *features.WINDOW_RATES)
-    heavy = (*features.LOG_DENSE, *features.WINDOW_COUNTS)
+    heavy = (*features.LOG_DENSE, *features.WINDOW_COUNTS, *features.RECENCY)
     vector = tf.stack(
         [tf.cast(columns[name], tf.float32) for name in plain]
         + [tf.math.log1p(tf.cast(columns[name], tf.float32)) for name in heavy],

@@ -1,15 +1,85 @@
-"""The same application on MovieLens 100k: real data, another config."""
+"""The same application on MovieLens 100k: real data, another config, and every optional step."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
+import tensorflow as tf
 
 pytestmark = [pytest.mark.e2e]
 
+RATES = [0.02, 0.1]
+OPTIONS = (
+    "--set=split.buckets={train: 8, eval: 1, test: 1}",
+    "--set=embeddings={token: item_id, group: user_id, order: timestamp_ms, where: clicked}",
+    f"--set=tuner={{trials: 2, parameters: {{learning_rate: {RATES}}}}}",
+    "--set=trainer.parameters={epochs: 2, batch_size: 512, model: din}",
+)
 
-def test_movielens_runs_and_learns(project) -> None:
-    summary = project.run("movielens")
+
+@pytest.fixture(scope="module")
+def summary(project) -> dict[str, Any]:
+    return project.run("movielens", *OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def artifacts(project, summary) -> Path:
+    return project.folder / "runs/movielens/artifacts"
+
+
+def test_movielens_runs_and_learns(summary) -> None:
     assert summary["state"] == "complete"
     assert summary["rows"]["read"] == 100_000
     assert summary["blessed"]
     assert summary["metrics"]["auc"] > 0.72
+
+
+def test_it_is_judged_on_a_split_of_its_own(summary) -> None:
+    assert summary["rows"]["test"] < summary["rows"]["train"] / 4
+    for name in ("auc", "grouped_auc", "log_loss", "expected_calibration_error"):
+        low, high = summary["intervals"][name]
+        assert low < summary["metrics"][name] < high
+    assert f"auc {summary['metrics']['auc']:.4f}  (95 %: " in summary["output"]
+
+
+def test_the_best_trial_trains_the_model(summary, artifacts: Path) -> None:
+    (results,) = (artifacts / "Tuner" / "tuner_results").glob("*/tuner_results.json")
+    trials = json.loads(results.read_text())
+    assert sorted(trial["learning_rate"] for trial in trials) == RATES
+    best = min(trials, key=lambda trial: trial["score"])
+    (chosen,) = (artifacts / "Tuner" / "best_hyperparameters").glob("*/best_hyperparameters.txt")
+    assert json.loads(chosen.read_text())["values"] == {"learning_rate": best["learning_rate"]}
+    # The same training once more: the Trainer reaches what the trial reached.
+    (losses,) = (artifacts / "Trainer" / "model_run").glob("*/validation")
+    assert min(_validation_losses(losses)) == pytest.approx(best["score"], rel=1e-3)
+
+
+def _validation_losses(folder: Path) -> list[float]:
+    """From TensorBoard's log."""
+    found = []
+    for path in folder.glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            found += [
+                float(tf.make_ndarray(value.tensor))
+                for value in event.summary.value
+                if value.tag == "epoch_loss"
+            ]
+    return found
+
+
+def test_the_model_has_the_embeddings_of_spark(summary, artifacts: Path) -> None:
+    from components.spark_embeddings.embeddings import Embeddings
+
+    (folder,) = (artifacts / "SparkEmbeddings" / "embeddings").iterdir()
+    found = Embeddings.read(str(folder))
+    assert len(found.tokens) > 500
+    loaded = tf.saved_model.load(summary["pushed_model"])
+    (fixed,) = [w for w in loaded.model.variables if "item_id_xf_fixed" in w.name]
+    assert not fixed.trainable
+    vocabulary = Path(summary["pushed_model"]) / "assets" / "item_id"
+    expected = found.of(vocabulary.read_bytes().splitlines())
+    assert np.array_equal(fixed.numpy()[: len(expected)], expected)

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +108,8 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
         "state": "complete",
         "components": [{"id": "Trainer", "state": "cached", "seconds": 1.0}],
         "rows": {"read": 1234, "train": 1000, "eval": 200, "quarantined": 30, "dropped": 4},
-        "metrics": {"auc": 0.75},
+        "metrics": {"auc": 0.75, "log_loss": 0.3},
+        "intervals": {"auc": [0.74, 0.76]},
         "blessed": False,
         "pushed_model": None,
         "seconds": 10.0,
@@ -116,8 +118,10 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
     with Screen(out, "x") as screen:
         show_summary(screen.console, summary, "runs/x")
     text = out.getvalue()
-    for part in ("Trainer", "cached", "1,234 read = 1,000 train", "auc 0.7500", "2,048 MiB"):
+    for part in ("Trainer", "cached", "1,234 read = 1,000 train", "2,048 MiB"):
         assert part in text
+    assert "auc 0.7500  (95 %: 0.7400 to 0.7600)" in text
+    assert re.search(r"log_loss 0\.3000 *\n", text)
 
 
 def test_peak_memory_sees_child_processes() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ConfigError, load_config
+from pipeline.pipeline import create_pipeline, local_locations
 
 pytestmark = pytest.mark.unit
 
@@ -30,6 +31,22 @@ def test_one_key_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("split", "judged"),
+    [
+        ("{}", "eval"),
+        ("{buckets: {train: 8, eval: 1, test: 1}}", "test"),
+        ("{time: {column: at, at: -6h}}", "eval"),
+        ("{time: {column: at, at: [-6h, -3h]}}", "test"),
+    ],
+)
+def test_the_evaluator_judges_on_a_split_kept_apart(split: str, judged: str) -> None:
+    config = load_config(CTR, [f"split={split}"])
+    assert config.split.judged == judged
+    evaluator = create_pipeline(config, local_locations(config)).components[-2]
+    assert evaluator.exec_properties["example_splits"] == f'["{judged}"]'
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("spanns.window=3", "spanns: unknown key"),
@@ -40,6 +57,8 @@ def test_one_key_can_be_set() -> None:
         ("name=Not Good", "name: "),
         ("schema=schemas/none.pbtxt", "schema: there is no file schemas/none.pbtxt"),
         ("split.buckets={train: 2}", "split.buckets: needs 'train' and 'eval'"),
+        ("split.time={column: at, at: noon}", "split.time: 'noon' is no moment"),
+        ("split.time={column: at, at: [-3h, -2h, -1h]}", "split.time: 3 cuts in time"),
         ("window", "--set takes key=value"),
         ("spans.window.of=3", "'window' is a value, not a section"),
         ("spans={", "no valid YAML"),

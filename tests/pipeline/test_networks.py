@@ -11,8 +11,8 @@ import tf_keras as keras
 
 from pipeline.ctr import features, preprocessing
 from pipeline.ctr.encoding import EmbeddingTables, Rows, embedding_width, table_rows
+from pipeline.ctr.keras_model import build_model, compile_model, input_names
 from pipeline.ctr.layers import CrossLayer, FactorizationMachine, InterestAttention
-from pipeline.ctr.model import build_model, compile_model, input_names
 from pipeline.ctr.networks import NETWORKS, ON_CLICKS
 from pipeline.ctr.parameters import ModelParameters
 from pipeline.training.rounds import Rounds
@@ -51,6 +51,34 @@ def test_a_network_starts_at_the_click_rate_and_learns(parameters: ModelParamete
     clicked = tf.cast(rows[features.transformed("device")] % 2 == 0, tf.float32)[:, tf.newaxis]
     model.fit(rows, clicked, epochs=30, batch_size=128, verbose=0)
     assert model.evaluate(rows, clicked, verbose=0)[0] < 0.3
+
+
+def test_vocabularies_of_one_token(parameters: ModelParameters) -> None:
+    sizes = preprocessing.index_sizes(dict.fromkeys(features.CATEGORICAL, 1))
+    model = build_model(sizes, DENSE, parameters, click_rate=0.2)
+    rows = {n: t % sizes[n] if n in sizes else t for n, t in batch(64).items()}
+    recent = [features.transformed(n) for n in features.SEQUENCES]
+    rows |= {n: tf.minimum(rows[n], 2) for n in recent}
+    assert np.isfinite(model(rows).numpy()).all()
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"logistic_regression"}))
+def test_embeddings_made_beforehand_are_looked_at_and_left_as_they_are(name: str) -> None:
+    items = features.transformed("item_id")
+    vectors = np.random.default_rng(0).normal(size=(SIZES[items], 4)).astype(np.float32)
+    parameters = ModelParameters(model=name, optimizer="adam", learning_rate=0.01, dropout=0)
+    model = build_model(SIZES, DENSE, parameters, 0.2, {items: vectors})
+    compile_model(model, parameters, Rounds(steps=10, most=20, patience=0))
+    rows = batch(256)
+    # The label is in the vectors only: all rows are the same but for the item.
+    rows = {n: t if n == items else tf.repeat(t[:1], 256, axis=0) for n, t in rows.items()}
+    fixed = model.get_layer(f"{items}_fixed")
+    clicked = tf.cast(tf.gather(fixed.vectors, rows[items])[:, :1] > 0, tf.float32)
+    for table in (layer for layer in model.layers if isinstance(layer, EmbeddingTables)):
+        table.trainable = False
+    model.fit(rows, clicked, epochs=60, batch_size=64, verbose=0)
+    assert model.evaluate(rows, clicked, verbose=0)[0] < 0.4
+    assert np.array_equal(fixed.vectors.numpy(), vectors)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

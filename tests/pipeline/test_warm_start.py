@@ -11,7 +11,7 @@ import tf_keras as keras
 
 from pipeline.ctr import features, preprocessing
 from pipeline.ctr.earlier_model import start_from
-from pipeline.ctr.model import build_model
+from pipeline.ctr.keras_model import build_model
 from pipeline.ctr.parameters import ModelParameters
 from pipeline.training.warm_start import earlier_rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import tensorflow as tf
 from pyspark.sql import SparkSession
 from readings import COLUMNS, failure, read_split, reading
 
+from components.errors import ComponentError
 from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.inputs import find_inputs
 from components.spark_example_gen.reading import read_source
@@ -24,6 +26,7 @@ from components.spark_example_gen.sources import (
     TableSource,
 )
 from components.spark_example_gen.spans import SpanRange
+from components.spark_example_gen.time_cut import TimeCut
 from dev_services.hdfs import Hdfs
 from dev_services.kafka import Kafka
 from dev_services.mariadb import Mariadb
@@ -464,9 +467,13 @@ def test_no_topic_and_no_broker(run, spark, kafka_service) -> None:
 
 @pytest.fixture
 def view(spark: SparkSession) -> str:
-    rows = [(100 * h + n, f"s{n % 5}", float(n), 1000 * h) for h in (0, 1, 3) for n in range(20)]
+    """A reading every three minutes of three hours."""
+    rows = [
+        (100 * h + n, f"s{n % 5}", float(n), (FIRST_HOUR + h) * HOUR_MS + n * HOUR_MS // 20)
+        for h in (0, 1, 3)
+        for n in range(20)
+    ]
     frame = spark.createDataFrame(rows, [*COLUMNS, "at"])
-    frame = frame.withColumn("at", frame["at"] * 3600 + FIRST_HOUR * HOUR_MS)
     frame.createOrReplaceTempView("readings_of_a_day")
     return "readings_of_a_day"
 
@@ -494,23 +501,43 @@ def test_no_such_table(run) -> None:
 # Splits by time
 
 
-def test_a_split_by_time(run, tmp_path: Path, view: str) -> None:
+@pytest.fixture
+def run_cut(run, view: str):
+    """The readings of two hours, split by time."""
     source = TableSource(view, span="hour", span_column="at", span_type="ms")
-    cut = {"column": "at", "at": "-1h", "unit": "ms", "splits": ["train", "eval"]}
-    run(
-        sources={"readings": source},
-        etl="sensor_etl.as_they_are",
-        length=2,
-        last=FIRST_HOUR + 1,
-        time_cut=cut,
-    )
 
-    def numbers(split: str) -> list[int]:
+    def run_them(cut: TimeCut) -> None:
+        run(
+            sources={"readings": source},
+            etl="sensor_etl.as_they_are",
+            length=2,
+            last=FIRST_HOUR + 1,
+            time_cut=dataclasses.asdict(cut),
+        )
+
+    return run_them
+
+
+@pytest.mark.parametrize("cuts", ["-1h", ["-1h", "-30m"]], ids=str)
+def test_splits_by_time(run_cut, tmp_path: Path, cuts: str | list[str]) -> None:
+    cut = TimeCut("at", cuts, unit="ms")
+    run_cut(cut)
+
+    def times(split: str) -> list[int]:
         examples = read_split(tmp_path, split)
-        return sorted(e.features.feature["reading"].int64_list.value[0] for e in examples)
+        return sorted(e.features.feature["at"].int64_list.value[0] for e in examples)
 
-    assert numbers("train") == list(range(20))
-    assert numbers("eval") == list(range(100, 120))
+    found = [times(split) for split in cut.splits]
+    assert [len(split) for split in found] == ([20, 20] if cuts == "-1h" else [20, 10, 10])
+    hour = (FIRST_HOUR + 1) * HOUR_MS
+    moments = [hour, hour + HOUR_MS // 2]
+    for moment, before, after in zip(moments, found, found[1:], strict=False):
+        assert max(before) < moment <= min(after)
+
+
+def test_cuts_in_the_wrong_order(run_cut) -> None:
+    with pytest.raises(ComponentError, match="cut at -30m and then at -1h, which is no later"):
+        run_cut(TimeCut("at", ["-30m", "-1h"], unit="ms"))
 
 
 def test_mistakes_are_found_before_anything_runs() -> None:
@@ -533,6 +560,11 @@ def test_mistakes_are_found_before_anything_runs() -> None:
         (lambda: KafkaSource("h:1", "t", {}), "needs `columns`"),
         (lambda: KafkaSource("h:1", "t", {"a": "int"}, span="day", start={"0": 1}), "leave out"),
         (lambda: FileSource("json", "a", {"a": "int"}, options={"multiLine": "true"}), "UTF-8"),
+        (lambda: TimeCut("t", "noon"), "'noon' is no moment"),
+        (lambda: TimeCut("t", "-6h", unit="ns"), "none of s, ms, us"),
+        (lambda: TimeCut("t", []), "0 cuts in time make 1 splits"),
+        (lambda: TimeCut("t", ["-3h", "-2h", "-1h"]), "3 cuts in time make 4 splits"),
+        (lambda: TimeCut("t", "-6h", splits=["train", "train"]), "with different names"),
     ]:
         with pytest.raises(ValueError, match=message):
             make()

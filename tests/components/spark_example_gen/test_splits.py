@@ -84,36 +84,39 @@ def test_buckets_beyond_reason_are_refused() -> None:
 @pytest.mark.parametrize("kind", [pa.timestamp("us", tz="UTC"), pa.timestamp("us")], ids=str)
 def test_the_moment_itself_is_in_the_second_split(kind: pa.DataType) -> None:
     times = [CUT_US - 1, CUT_US, CUT_US + 1, -1]
-    splits = TimeSplit(("train", "eval"), "x", CUT_US)
+    splits = TimeSplit(("train", "eval"), "x", (CUT_US,))
     assert assigned(splits, pa.array(times, pa.int64()).cast(kind)) == [0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("ns"), pa.date64()], ids=str)
 def test_other_units_of_arrow(kind: pa.DataType) -> None:
     days = pa.array([dt.datetime(2024, 3, 1), dt.datetime(2024, 3, 2)]).cast(kind)
-    column = TimeSplit(("train", "eval"), "x", CUT_US)
+    column = TimeSplit(("train", "eval"), "x", (CUT_US,))
     batch = pa.RecordBatch.from_arrays([days], names=["x"])
     assert column.assign_batch(batch, pa.array([b"", b""])).tolist() == [0, 1]
 
 
 def test_a_date_is_its_midnight() -> None:
     days = pa.array([dt.date(1969, 12, 31), dt.date(2024, 3, 1), dt.date(2024, 3, 2)])
-    assert assigned(TimeSplit(("train", "eval"), "x", CUT_US), days) == [0, 0, 1]
+    assert assigned(TimeSplit(("train", "eval"), "x", (CUT_US,)), days) == [0, 0, 1]
     midnight = int(dt.datetime(2024, 3, 1, tzinfo=dt.timezone.utc).timestamp()) * 1_000_000
-    assert assigned(TimeSplit(("train", "eval"), "x", midnight), days) == [0, 1, 1]
+    assert assigned(TimeSplit(("train", "eval"), "x", (midnight,)), days) == [0, 1, 1]
 
 
 @given(
-    st.integers(-(2**53), 2**53),
+    st.sets(st.integers(-(2**53), 2**53), min_size=1, max_size=3).map(sorted),
     st.lists(INT64 | st.integers(-2, 2), min_size=1),
     st.sampled_from([("s", 1_000_000), ("ms", 1000), ("us", 1)]),
 )
 @settings(deadline=None)
-def test_integers_count_in_their_unit(cut: int, times: list[int], unit: tuple[str, int]) -> None:
+def test_integers_count_in_their_unit(
+    cuts: list[int], times: list[int], unit: tuple[str, int]
+) -> None:
     name, microseconds = unit
-    near = [cut // microseconds + more for more in (-1, 0, 1)]
-    expected = [0 if time * microseconds < cut else 1 for time in times + near]
-    splits = TimeSplit(("train", "eval"), "x", cut, name)
+    near = [cut // microseconds + more for cut in cuts for more in (-1, 0, 1)]
+    expected = [sum(time * microseconds >= cut for cut in cuts) for time in times + near]
+    names = tuple(f"split {n}" for n in range(len(cuts) + 1))
+    splits = TimeSplit(names, "x", tuple(sorted(cuts)), name)
     assert assigned(splits, pa.array(times + near, pa.int64())) == expected
 
 
@@ -126,4 +129,4 @@ def test_integers_count_in_their_unit(cut: int, times: list[int], unit: tuple[st
 )
 def test_rows_without_a_time(column: pa.Array, message: str) -> None:
     with pytest.raises(ComponentError, match=message):
-        assigned(TimeSplit(("train", "eval"), "x", CUT_US), column)
+        assigned(TimeSplit(("train", "eval"), "x", (CUT_US,)), column)

@@ -1,0 +1,137 @@
+"""Data for the benchmarks of training: a config's pipeline up to Transform, made once."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.measure import ROOT
+
+HOURS = 168
+# The last day judges, the day before it stops the training.
+CUTS = "[-48h, -24h]"
+ITEMS = "{token: item_id, group: user_id, order: timestamp_ms, where: clicked}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a Trainer reads, and what a model is scored on.
+
+    Attributes:
+      folder: that everything is in.
+    """
+
+    folder: Path
+
+    def _only(self, pattern: str) -> Path:
+        (found,) = (self.folder / "root").glob(pattern)
+        return found
+
+    @property
+    def transform_graph(self) -> Path:
+        return self._only("Transform/transform_graph/*")
+
+    @property
+    def transformed_examples(self) -> Path:
+        return self._only("Transform/transformed_examples/*")
+
+    def transformed(self, split: str) -> str:
+        return str(self.transformed_examples / f"Split-{split}" / "*")
+
+    @property
+    def embeddings(self) -> Path:
+        return self._only("SparkEmbeddings/embeddings/*")
+
+    def raw(self, split: str) -> Path:
+        return self._only("SparkExampleGen/examples/*") / f"Split-{split}"
+
+    @property
+    def truth(self) -> list[Path]:
+        return sorted((self.folder / "data").glob("truth/*.parquet"))
+
+
+def clicks(folder: Path, impressions: int) -> Prepared:
+    """A week of the simulator's log; see CUTS."""
+    data = folder / "data"
+    command = [sys.executable, "-m", "sample_data", "clicks", "--out", str(data)]
+    command += ["--impressions", str(impressions), "--hours", str(HOURS)]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    split = f"{{time: {{column: timestamp_ms, at: {CUTS}, unit: ms}}}}"
+    overrides = [f"spans.window={HOURS}", f"split={split}", f"embeddings={ITEMS}"]
+    return prepare(folder, "ctr", overrides)
+
+
+def movielens(folder: Path) -> Prepared:
+    """MovieLens 100k, split at random: 8 parts to learn, 1 to stop the training, 1 to judge."""
+    command = [sys.executable, "-m", "sample_data", "movielens", "--out", str(folder / "data")]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    split = "{feature: impression_id, buckets: {train: 8, eval: 1, test: 1}}"
+    return prepare(folder, "movielens", [f"split={split}", f"embeddings={ITEMS}"])
+
+
+def prepare(folder: Path, config: str, overrides: Sequence[str]) -> Prepared:
+    """Runs the pipeline of a config up to Transform on `folder`/data, unless that is done."""
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.pipeline import RunOptions
+
+    from pipeline.config import load_config
+    from pipeline.pipeline import Locations, create_pipeline
+
+    loaded = load_config(ROOT / f"pipeline/configs/{config}.yaml", overrides)
+    locations = Locations(
+        pipeline_root=f"{folder}/root",
+        data_root=f"{folder}/data",
+        serving_folder=f"{folder}/serving",
+        schema_file=str(ROOT / loaded.schema_file),
+    )
+    store = metadata.sqlite_metadata_connection_config(f"{folder}/mlmd.sqlite")
+    LocalDagRunner().run(
+        create_pipeline(loaded, locations, metadata_connection_config=store),
+        RunOptions(to_nodes=["Transform", "SparkEmbeddings"]),
+    )
+    return Prepared(folder)
+
+
+def write_arrays(prepared: Prepared, path: Path) -> None:
+    """Transformed examples as arrays, for a library that reads no TFRecords.
+
+    SPLIT/FEATURE: a column of each split; FEATURE/1 of what din shares: one more, so that 0 is no
+    click. sizes/FEATURE: the number of its indices.
+    """
+    import numpy as np
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    from pipeline.ctr import features
+    from pipeline.ctr.model import index_sizes
+
+    transform = tft.TFTransformOutput(str(prepared.transform_graph))
+    spec = transform.transformed_feature_spec()
+    sizes = index_sizes(transform)
+    arrays = {f"sizes/{name}": np.int64(size) for name, size in sizes.items()}
+    shared = [features.transformed(n) for pair in features.SEQUENCES.items() for n in pair]
+    for split in ("train", "eval", "test"):
+        files = tf.io.gfile.glob(prepared.transformed(split))
+        batches = tf.data.TFRecordDataset(files, "GZIP").batch(8192)
+        parsed = [tf.io.parse_example(batch, spec) for batch in batches]
+        for name in spec:
+            column = np.concatenate([batch[name].numpy() for batch in parsed])
+            arrays[f"{split}/{name}"] = column
+            if name in shared:
+                arrays[f"{split}/{name}/1"] = column + 1
+    np.savez(path, **arrays)
+
+
+def widths(prepared: Prepared) -> dict[str, int]:
+    """Transformed index feature -> the width our networks give its embedding."""
+    import tensorflow_transform as tft
+
+    from pipeline.ctr.encoding import embedding_width
+    from pipeline.ctr.model import index_sizes
+
+    sizes = index_sizes(tft.TFTransformOutput(str(prepared.transform_graph)))
+    return {name: embedding_width(size) for name, size in sizes.items()}

@@ -1,0 +1,86 @@
+"""run_fn that measures: examples a second of the training, and of its input alone.
+
+The parts are those of the application's own training; validation, checkpoints and export are left
+out, as they are on the other side of the comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras as keras
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from pipeline.ctr import features
+from pipeline.ctr.keras_model import build_model, compile_model, input_names
+from pipeline.ctr.model import dense_width, index_sizes
+from pipeline.ctr.parameters import ModelParameters
+from pipeline.training import distribution
+from pipeline.training.examples import Examples
+from pipeline.training.rounds import Rounds
+
+ANSWER = "speed.json"  # in model_run_dir, by the chief
+
+
+class _Pass(keras.callbacks.Callback):
+    """The seconds of the last pass over the data; the first one compiles and fills caches."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seconds = time.monotonic() - self.started
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Two passes over the training data; `custom_config` has the application's `parameters`."""
+    parameters = ModelParameters(**fn_args.custom_config["parameters"])
+    worker = distribution.this_worker()
+    strategy = distribution.strategy(worker)
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    sizes = index_sizes(transform)
+    everything = transform.transformed_feature_spec()
+    spec = {name: everything[name] for name in (*input_names(sizes, parameters), features.LABEL)}
+    train = Examples.of("train", fn_args.train_files, spec, features.LABEL, worker)
+    counts = distribution.of_all_workers(train.counts, strategy).sum(axis=0)
+    rows, clicks = (int(count) for count in counts)
+    rounds = Rounds.of(rows, parameters.batch_size, 2, 1, 0)
+    with strategy.scope():
+        model = build_model(sizes, dense_width(transform), parameters, clicks / rows)
+        compile_model(model, parameters, rounds)
+    share = parameters.batch_size // worker.count
+
+    def batches(_: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+        return train.shuffled(share, parameters.shuffle_rows, parameters.seed + worker.index)
+
+    measured = _Pass()
+    model.fit(
+        strategy.distribute_datasets_from_function(batches),
+        epochs=2,
+        steps_per_epoch=rounds.steps,
+        callbacks=[measured],
+        verbose=0,
+    )
+    answer = {"training": rounds.steps * parameters.batch_size / measured.seconds}
+    if worker.count == 1:
+        answer["input"] = _input_alone(batches(), rounds.steps) * parameters.batch_size
+    if worker.is_chief:
+        Path(fn_args.model_run_dir).mkdir(parents=True, exist_ok=True)
+        (Path(fn_args.model_run_dir) / ANSWER).write_text(json.dumps(answer), "utf-8")
+        Path(fn_args.serving_model_dir).mkdir(parents=True)  # the executor looks for it
+
+
+def _input_alone(batches: tf.data.Dataset, steps: int) -> float:
+    """Batches a second of one pass, after one."""
+    iterator = iter(batches)
+    for _ in range(steps):
+        next(iterator)
+    started = time.monotonic()
+    for _ in range(steps):
+        next(iterator)
+    return steps / (time.monotonic() - started)

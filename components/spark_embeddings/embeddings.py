@@ -1,0 +1,43 @@
+"""The file of an artifact: how it is named, and how a Trainer reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+FILE = "embeddings.parquet"
+FEATURE = b"feature"  # in the file's metadata
+
+
+@dataclasses.dataclass(frozen=True)
+class Embeddings:
+    """What is in the artifact.
+
+    Attributes:
+      feature: whose values they are of.
+      tokens: the values that have a vector.
+      vectors: float32 [tokens, width].
+    """
+
+    feature: str
+    tokens: list[bytes]
+    vectors: np.ndarray
+
+    @classmethod
+    def read(cls, uri: str) -> Embeddings:
+        table = pq.read_table(Path(uri) / FILE)
+        return cls(
+            feature=table.schema.metadata[FEATURE].decode(),
+            tokens=table["token"].to_pylist(),
+            vectors=np.stack(table["vector"].to_numpy()).astype(np.float32),
+        )
+
+    def of(self, tokens: Sequence[bytes]) -> np.ndarray:
+        """The vectors of these tokens, float32 [len(tokens), width]; zeros for one without."""
+        place = {token: number for number, token in enumerate(self.tokens)}
+        rows = [place.get(token, -1) for token in tokens]
+        return np.vstack([self.vectors, np.zeros_like(self.vectors[:1])])[rows]

@@ -1,0 +1,104 @@
+"""The Spark job: `python -m components.spark_embeddings.job REQUEST`; see executor.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.ml.feature import Word2Vec
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from components.errors import ComponentError
+from components.spark_embeddings.embeddings import FEATURE
+from components.spark_example_gen.connectors.tfrecords import read_tfrecords
+from components.spark_example_gen.job_errors import explain
+from components.spark_example_gen.sources import FileSource
+from components.spark_job.child import answer, say
+from components.spark_job.session import spark_session
+
+
+def learn(request: dict[str, Any]) -> dict[str, int]:
+    """Writes the vectors; returns the artifact's numbers."""
+    wanted, parameters = request["sequences"], request["word2vec"]
+    say("starting Spark")
+    with spark_session(request["spark"], "SparkEmbeddings") as spark:
+        examples = read(spark, request["examples"], wanted)
+        sequences = as_sequences(examples, wanted).cache()
+        count = sequences.count()
+        say(f"learning from {count:,} sequences of {wanted['token']}")
+        counts = {
+            row["token"]: row["count"]
+            for row in sequences.select(F.explode("tokens").alias("token"))
+            .groupBy("token")
+            .count()
+            .where(F.col("count") >= parameters["minCount"])
+            .collect()
+        }
+        if not counts:
+            raise ComponentError(
+                f"no {wanted['token']} occurs {parameters['minCount']} times or more in the "
+                f"{count:,} sequences of {wanted['group']}; lower min_count, or look at what "
+                f"'{wanted['where'] or wanted['token']}' holds"
+            )
+        model = Word2Vec(inputCol="tokens", **parameters).fit(sequences)
+        found = model.getVectors().collect()
+    vectors = {row["word"]: row["vector"].toArray() for row in found}
+    write(wanted["token"], vectors, counts, Path(request["out"]))
+    return {"sequences": count, "tokens": len(vectors), "width": parameters["vectorSize"]}
+
+
+def read(spark: SparkSession, files: list[str], wanted: dict[str, Any]) -> DataFrame:
+    """Columns token, group, order, of the examples that count and have all three."""
+    columns = {wanted["token"]: "string", wanted["group"]: "string", wanted["order"]: "bigint"}
+    if wanted["where"]:
+        columns[wanted["where"]] = "bigint"
+    uris = [Path(file).as_uri() for file in files]
+    examples = read_tfrecords(spark, "examples", FileSource("tfrecord", "*", columns), uris)
+    if wanted["where"]:
+        examples = examples.where(F.col(wanted["where"]) == 1)
+    return examples.select(
+        F.col(wanted["token"]).alias("token"),
+        F.col(wanted["group"]).alias("group"),
+        F.col(wanted["order"]).alias("order"),
+    ).dropna()
+
+
+def as_sequences(examples: DataFrame, wanted: dict[str, Any]) -> DataFrame:
+    """Column `tokens`: those of a group, in order; sorted by group, so that a seed means the same.
+
+    A group of one token says nothing of what occurs together.
+    """
+    in_order = F.sort_array(F.collect_list(F.struct("order", "token")))
+    grouped = examples.groupBy("group").agg(in_order["token"].alias("tokens"))
+    return grouped.where(F.size("tokens") > 1).orderBy("group").select("tokens")
+
+
+def write(feature: str, vectors: dict[str, np.ndarray], counts: dict[str, int], path: Path) -> None:
+    """The most frequent token first; under another name until it is whole."""
+    tokens = sorted(vectors, key=lambda token: (-counts[token], token))
+    table = pa.table(
+        {
+            "token": pa.array([token.encode() for token in tokens], pa.binary()),
+            "count": pa.array([counts[token] for token in tokens], pa.int64()),
+            "vector": pa.array([vectors[t] for t in tokens], pa.list_(pa.float32())),
+        }
+    ).replace_schema_metadata({FEATURE: feature})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(table, partial)
+    partial.rename(path)
+
+
+def main(request_path: str) -> None:
+    request = json.loads(Path(request_path).read_text("utf-8"))
+    answer(request_path, lambda: learn(request), explain)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

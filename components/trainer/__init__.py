@@ -1,0 +1,1 @@
+"""The standard Trainer with one more input; see README.md."""
