@@ -148,7 +148,7 @@ def write_result(
         "machine": machine(),
         "runs": runs,
         "figures": figures,
-        "ratios": {key: round(value, 3) for key, value in ratios.items()},
+        "ratios": {key: round(value, 4) for key, value in ratios.items()},
     }
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

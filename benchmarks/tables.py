@@ -1,4 +1,4 @@
-"""Puts the results of benchmarks/results/ into docs/benchmarks.md: python -m benchmarks.tables
+"""Puts the results of benchmarks/results/ into the documents: python -m benchmarks.tables
 
 This writes what stands between `<!-- table NAME -->` and `<!-- end -->`; the words are its own.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measure import ROOT
 
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
+DOCUMENTS = tuple(ROOT / "docs" / name for name in ("benchmarks.md", "training.md"))
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -75,7 +75,84 @@ def ctr_etl(result: Result) -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[Result], str]] = {"example_gen": example_gen, "ctr_etl": ctr_etl}
+def quality(result: Result) -> str:
+    """Model x data -> AUC, log loss, calibration, seconds."""
+    figures, ratios = result["figures"], result["ratios"]
+    lines = [
+        "| data | network | AUC | log loss | calibration | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for data, label in (
+        ("clicks", f"simulator, {figures['impressions']:,}"),
+        ("movielens", "MovieLens 100k"),
+    ):
+        found = figures[data]
+        for name, scores in found["networks"].items():
+            mark = " *" if name == found["best"] else ""
+            lines.append(f"| {label} | {name}{mark} | {_scores(scores)} |")
+        if data == "clicks":
+            best = next(iter(found["networks"].values()))
+            lines.append(
+                f"| {label} | best reachable | {best['best_reachable_auc']:.4f} | "
+                f"{best['best_reachable_log_loss']:.4f} | | |"
+            )
+        for name, scores in found.get("deepctr", {}).items():
+            mark = " *" if name == found["deepctr_best"] else ""
+            lines.append(f"| {label} | DeepCTR {name}{mark} | {_scores(scores)} |")
+    summary = (
+        "\\* the best on split eval. On the simulator's log it has "
+        f"{ratios['auc_of_best_reachable']:.4f} of the best reachable AUC and "
+        f"{ratios['log_loss_vs_best']:.4f} times the best reachable log loss; on MovieLens "
+        f"{ratios['movielens_auc_vs_deepctr']:.4f} times the AUC of DeepCTR's best and "
+        f"{ratios['movielens_log_loss_vs_deepctr']:.4f} times its log loss."
+    )
+    return "\n".join([*lines, "", summary])
+
+
+def _scores(scores: dict[str, float]) -> str:
+    return (
+        f"{scores['auc']:.4f} | {scores['log_loss']:.4f} | {scores['calibration']:.3f} | "
+        f"{scores['seconds']:.0f}"
+    )
+
+
+def training(result: Result) -> str:
+    """Examples a second by who trains."""
+    speed, runs = result["figures"]["examples_per_s"], result["runs"]
+    labels = {
+        "1 worker": "ours, from TFRecords",
+        "2 workers": "ours, two workers on Spark, one core each",
+        "deepctr": "DeepCTR's `model.fit`, from arrays",
+    }
+    lines = ["| | examples/s | every run |", "|---|---|---|"]
+    for name, label in labels.items():
+        key = "rows_per_second" if name == "deepctr" else "training"
+        every = ", ".join(f"{run[key]:,.0f}" for run in runs[name])
+        lines.append(f"| {label} | {speed[name]:,} | {every} |")
+    ratios = result["ratios"]
+    compared = (
+        f"Ours with one worker: {ratios['vs_deepctr_fit']:.2f} times DeepCTR's; two workers on "
+        f"this machine: {ratios['two_workers_vs_one']:.2f} times one."
+    )
+    return "\n".join([*lines, "", compared])
+
+
+def input_alone(result: Result) -> str:
+    """The input against the training."""
+    speed = result["figures"]["examples_per_s"]
+    return (
+        f"Input alone: {speed['input']:,} examples/s; training with it: {speed['training']:,}: "
+        f"{result['ratios']['input_vs_training']:.1f} times."
+    )
+
+
+TABLES: dict[str, Callable[[Result], str]] = {
+    "example_gen": example_gen,
+    "ctr_etl": ctr_etl,
+    "quality": quality,
+    "training": training,
+    "input": input_alone,
+}
 
 
 def written(document: str, results: Path) -> str:
@@ -100,4 +177,5 @@ def _machine(result: Result) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(written(DOCUMENT.read_text("utf-8"), RESULTS), "utf-8")
+    for document in DOCUMENTS:
+        document.write_text(written(document.read_text("utf-8"), RESULTS), "utf-8")

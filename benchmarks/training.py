@@ -49,7 +49,7 @@ def main(
             "optimizer": "adam",
             "rate": 0.001,
             "batch_size": 1024,
-            "deep_layers": [128, 64],
+            "deep_layers": [256, 128],
             "fit_only": True,
             "widths": prepared_data.widths(prepared),
         }

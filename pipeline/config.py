@@ -207,7 +207,7 @@ class Evaluator(_Section):
     group: str | None = Field(
         None, description="raw feature, such as user_id: adds the AUC within its groups"
     )
-    confidence_intervals: bool = Field(True, description="95 %, for every metric")
+    confidence_intervals: bool = Field(False, description="95 %, for every metric")
     min_auc: float = Field(0.5, ge=0, le=1)
     calibration: tuple[float, float] = Field(
         (0.8, 1.25), description="mean prediction / mean label"

@@ -41,8 +41,8 @@ CROSSES: dict[tuple[str, ...], int] = {
     ("gender", "age_band", "category"): 10_000,
     ("device", "position"): 500,
 }
-# The five-year groups of demography, from under 15 to 70 and older.
-AGE_BANDS = tuple(float(age) for age in range(15, 75, 5))
+# The age groups that advertisers book by: under 18, 18 to 24, ..., 55 to 64, 65 and older.
+AGE_BANDS = (18.0, 25.0, 35.0, 45.0, 55.0, 65.0)
 
 HOUR_MS = 3_600_000
 WINDOWS_MS = {"1h": HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 * 24 * HOUR_MS}

@@ -18,14 +18,14 @@ class ModelParameters(BaseModel):
     model: Literal["logistic_regression", "wide_deep", "deepfm", "dcn", "din"] = Field(
         "dcn", description="see pipeline/ctr/networks.py"
     )
-    deep_layers: tuple[int, ...] = Field((128, 64), description="units of each")
+    deep_layers: tuple[int, ...] = Field((256, 128), description="units of each")
     cross_layers: int = Field(2, ge=0, description="of dcn and din")
     attention_layers: tuple[int, ...] = Field((32, 16), description="of din's attention")
     factors: int = Field(16, ge=1, description="of deepfm: the common width of its fields")
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
     l2: float = Field(0.0, ge=0, description="weight of a batch's squared embeddings in the loss")
 
-    epochs: int = Field(4, ge=1, description="at most; training stops early")
+    epochs: int = Field(2, ge=1, description="at most; the learning rate decays over all of them")
     rounds_per_epoch: int = Field(4, ge=1, description="validations, and checkpoints, in an epoch")
     patience: int = Field(2, ge=0, description="rounds without a better log loss before it stops")
     batch_size: int = Field(1024, ge=1, description="over all workers")

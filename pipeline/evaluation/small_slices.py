@@ -2,7 +2,7 @@
 
 TFMA evaluates metrics with and without query_key apart and joins what they found. Both add an error
 under the same key to a slice that has too few rows for confidence intervals, and the join refuses
-what is there twice: one slice of a dozen rows fails the whole Evaluator (TFMA 0.47 and 0.48, tested
+what is there twice: one slice of a dozen rows fails the whole Evaluator (TFMA 0.47 and 0.52, tested
 by tests/pipeline/evaluation). One of the two texts is enough.
 """
 

@@ -31,7 +31,7 @@ def calibrate(model: keras.Model, output: keras.layers.Dense, examples: Examples
     if len(np.unique(labels)) < 2:
         _log.warning("not calibrated: all labels of the eval split are %g", labels[0])
         return
-    fitted = LogisticRegression(penalty=None).fit(logits, labels)
+    fitted = LogisticRegression(C=np.inf).fit(logits, labels)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     if slope <= 0:
         _log.warning("not calibrated: the model ranks no better than chance (slope %.3f)", slope)

@@ -1,4 +1,4 @@
-"""The document says what was measured."""
+"""The documents say what was measured."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import json
 import pytest
 
 from benchmarks.measure import machine
-from benchmarks.tables import DOCUMENT, RESULTS, written
+from benchmarks.tables import DOCUMENTS, RESULTS, written
 
 pytestmark = pytest.mark.unit
 
 
-def test_the_document_has_the_committed_results() -> None:
-    document = DOCUMENT.read_text("utf-8")
-    assert written(document, RESULTS) == document
+def test_the_documents_have_the_committed_results() -> None:
+    documents = [path.read_text("utf-8") for path in DOCUMENTS]
+    for document in documents:
+        assert written(document, RESULTS) == document
     for path in RESULTS.iterdir():
-        assert f"<!-- table {path.stem} -->" in document
+        assert sum(f"<!-- table {path.stem} -->" in document for document in documents) == 1
 
 
 def test_results_say_where_and_when() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from losses import validation_losses
 
 pytestmark = [pytest.mark.e2e]
 
 RATES = [0.02, 0.1]
 OPTIONS = (
+    "--set=evaluator.confidence_intervals=true",
     "--set=split.buckets={train: 8, eval: 1, test: 1}",
     "--set=embeddings={token: item_id, group: user_id, order: timestamp_ms, where: clicked}",
     f"--set=tuner={{trials: 2, parameters: {{learning_rate: {RATES}}}}}",
@@ -55,20 +57,7 @@ def test_the_best_trial_trains_the_model(summary, artifacts: Path) -> None:
     assert json.loads(chosen.read_text())["values"] == {"learning_rate": best["learning_rate"]}
     # The same training once more: the Trainer reaches what the trial reached.
     (losses,) = (artifacts / "Trainer" / "model_run").glob("*/validation")
-    assert min(_validation_losses(losses)) == pytest.approx(best["score"], rel=1e-3)
-
-
-def _validation_losses(folder: Path) -> list[float]:
-    """From TensorBoard's log."""
-    found = []
-    for path in folder.glob("events*"):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            found += [
-                float(tf.make_ndarray(value.tensor))
-                for value in event.summary.value
-                if value.tag == "epoch_loss"
-            ]
-    return found
+    assert min(validation_losses(losses)) == pytest.approx(best["score"], rel=1e-3)
 
 
 def test_the_model_has_the_embeddings_of_spark(summary, artifacts: Path) -> None:

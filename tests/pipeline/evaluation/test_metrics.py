@@ -63,7 +63,11 @@ def rows(count: int) -> pd.DataFrame:
 
 def test_what_the_evaluator_measures(tmp_path: Path) -> None:
     section = Evaluator(
-        label="clicked", prediction="probability", group="user_id", slices=[["device"]]
+        label="clicked",
+        prediction="probability",
+        group="user_id",
+        slices=[["device"]],
+        confidence_intervals=True,
     )
     config = eval_config(section)
     config.model_specs[0].signature_name = ""  # the predictions are columns here
