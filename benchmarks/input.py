@@ -47,21 +47,14 @@ def main(
 
 def measure(prepared: Prepared) -> dict[str, float]:
     """In a process of its own."""
-    from tfx.components.trainer.fn_args_utils import FnArgs
-
     from benchmarks.training_speed import ANSWER, run_fn
 
     with tempfile.TemporaryDirectory() as out:
-        run_fn(
-            FnArgs(
-                train_files=[prepared.transformed("train")],
-                transform_graph_path=str(prepared.transform_graph),
-                serving_model_dir=f"{out}/model",
-                model_run_dir=out,
-                custom_config={"parameters": {}},
-            )
+        fn_args = prepared.fn_args(out, {"parameters": {}})
+        run_fn(fn_args)
+        answer: dict[str, float] = json.loads(
+            (Path(fn_args.model_run_dir) / ANSWER).read_text("utf-8")
         )
-        answer: dict[str, float] = json.loads((Path(out) / ANSWER).read_text("utf-8"))
         return answer
 
 

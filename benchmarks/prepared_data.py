@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import ROOT
+
+if TYPE_CHECKING:  # importing TFX takes seconds
+    from tfx.components.trainer.fn_args_utils import FnArgs
 
 HOURS = 168
 # The last twelve hours judge, the twelve before them stop the training: models are trained often.
 CUTS = "[-24h, -12h]"
+_SPLIT = f"split={{time: {{column: timestamp_ms, at: {CUTS}, unit: ms}}}}"
 ITEMS = "{token: item_id, group: user_id, order: timestamp_ms, where: clicked}"
 
 
@@ -41,6 +47,21 @@ class Prepared:
     def transformed(self, split: str) -> str:
         return str(self.transformed_examples / f"Split-{split}" / "*")
 
+    def fn_args(self, out: str, config: dict[str, Any], base_model: str = "") -> FnArgs:
+        """Of a run_fn that writes below `out`; `base_model`: to begin with, if there is one."""
+        from tfx.components.trainer.fn_args_utils import FnArgs
+
+        return FnArgs(
+            train_files=[self.transformed("train")],
+            eval_files=[self.transformed("eval")],
+            transform_output=str(self.transform_graph),
+            transform_graph_path=str(self.transform_graph),
+            serving_model_dir=f"{out}/model/1/Format-Serving",
+            model_run_dir=f"{out}/model_run/1",
+            base_model=base_model,
+            custom_config=config,
+        )
+
     @property
     def embeddings(self) -> Path:
         return self._only("SparkEmbeddings/embeddings/*")
@@ -55,13 +76,31 @@ class Prepared:
 
 def clicks(folder: Path, impressions: int) -> Prepared:
     """A week of the simulator's log; see CUTS."""
-    data = folder / "data"
+    _make_log(folder / "data", impressions)
+    return prepare(folder, "ctr", [f"spans.window={HOURS}", _SPLIT, f"embeddings={ITEMS}"])
+
+
+def two_windows(folder: Path, impressions: int) -> tuple[Prepared, Prepared]:
+    """Two windows of six days out of a week of the simulator's log, a day apart; see CUTS."""
+    _make_log(folder / "data", impressions)
+    day = min((folder / "data" / "impressions").iterdir())
+    first = dt.datetime.fromisoformat(f"{day.name}T{min(day.iterdir()).name}:00+00:00")
+    hours = int(first.timestamp()) // 3600
+    found = []
+    for name, last in (("earlier", hours + HOURS - 25), ("later", hours + HOURS - 1)):
+        window = folder / name
+        window.mkdir(exist_ok=True)
+        if not (window / "data").exists():
+            (window / "data").symlink_to(folder / "data")
+        overrides = [f"spans={{window: {HOURS - 24}, last: {last}}}", _SPLIT]
+        found.append(prepare(window, "ctr", overrides))
+    return found[0], found[1]
+
+
+def _make_log(data: Path, impressions: int) -> None:
     command = [sys.executable, "-m", "sample_data", "clicks", "--out", str(data)]
     command += ["--impressions", str(impressions), "--hours", str(HOURS)]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    split = f"{{time: {{column: timestamp_ms, at: {CUTS}, unit: ms}}}}"
-    overrides = [f"spans.window={HOURS}", f"split={split}", f"embeddings={ITEMS}"]
-    return prepare(folder, "ctr", overrides)
 
 
 def movielens(folder: Path) -> Prepared:
@@ -91,7 +130,7 @@ def prepare(folder: Path, config: str, overrides: Sequence[str]) -> Prepared:
     store = metadata.sqlite_metadata_connection_config(f"{folder}/mlmd.sqlite")
     LocalDagRunner().run(
         create_pipeline(loaded, locations, metadata_connection_config=store),
-        RunOptions(to_nodes=["Transform", "SparkEmbeddings"]),
+        RunOptions(to_nodes=["Transform", *(["SparkEmbeddings"] if loaded.embeddings else [])]),
     )
     return Prepared(folder)
 

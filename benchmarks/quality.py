@@ -152,8 +152,6 @@ def train_and_score(
     prepared: Prepared, parameters: dict[str, Any], embeddings: bool
 ) -> dict[str, float]:
     """In a process of its own: run_fn's training, and what its model says of the test split."""
-    from tfx.components.trainer.fn_args_utils import FnArgs
-
     from pipeline.ctr.model import run_fn
 
     config: dict[str, Any] = {"parameters": parameters}
@@ -161,16 +159,7 @@ def train_and_score(
         config["embeddings"] = str(prepared.embeddings)
     with tempfile.TemporaryDirectory(dir=prepared.folder) as out:
         started = time.monotonic()
-        fn_args = FnArgs(
-            train_files=[prepared.transformed("train")],
-            eval_files=[prepared.transformed("eval")],
-            transform_output=str(prepared.transform_graph),
-            transform_graph_path=str(prepared.transform_graph),
-            serving_model_dir=f"{out}/model/1/Format-Serving",
-            model_run_dir=f"{out}/model_run/1",
-            custom_config=config,
-        )
-        losses = run_fn(fn_args)
+        losses = run_fn(prepared.fn_args(out, config))
         seconds = time.monotonic() - started
         scores = score(prepared, f"{out}/model/1/Format-Serving")
         return {**scores, "eval_log_loss": min(losses), "rounds": len(losses), "seconds": seconds}
