@@ -26,6 +26,7 @@ from components.spark_example_gen import SparkExampleGen
 from components.spark_trainer import SparkTrainer
 from components.trainer.component import Trainer, Tuner
 from pipeline.config import PipelineConfig
+from pipeline.evaluation import extractors
 from pipeline.evaluation.eval_config import eval_config
 
 
@@ -98,6 +99,7 @@ def create_pipeline(
         model=model,
         baseline_model=baseline.outputs["model"],
         eval_config=eval_config(config.evaluator),
+        module_path=extractors.__name__,
         example_splits=[config.split.judged],
         schema=schema,
     )
