@@ -20,6 +20,7 @@ OPTIONS = (
     "--set=embeddings={token: item_id, group: user_id, order: timestamp_ms, where: clicked}",
     f"--set=tuner={{trials: 2, parameters: {{learning_rate: {RATES}}}}}",
     "--set=trainer.parameters={epochs: 2, batch_size: 512, model: din}",
+    "--set=trainer.workers=2",
 )
 
 
@@ -55,9 +56,14 @@ def test_the_best_trial_trains_the_model(summary, artifacts: Path) -> None:
     best = min(trials, key=lambda trial: trial["score"])
     (chosen,) = (artifacts / "Tuner" / "best_hyperparameters").glob("*/best_hyperparameters.txt")
     assert json.loads(chosen.read_text())["values"] == {"learning_rate": best["learning_rate"]}
-    # The same training once more: the Trainer reaches what the trial reached.
+    # The trial trained with one worker, the model with two: as good within noise.
     (losses,) = (artifacts / "Trainer" / "model_run").glob("*/validation")
-    assert min(validation_losses(losses)) == pytest.approx(best["score"], rel=1e-3)
+    assert min(validation_losses(losses)) == pytest.approx(best["score"], rel=1e-2)
+
+
+def test_two_workers_of_spark_train_the_model(artifacts: Path) -> None:
+    logs = {path.name for path in (artifacts / "Trainer" / "model_run").glob("*/worker-*.log")}
+    assert logs == {"worker-0.log", "worker-1.log"}
 
 
 def test_the_model_has_the_embeddings_of_spark(summary, artifacts: Path) -> None:
