@@ -9,7 +9,7 @@ import click
 
 from benchmarks.measure import ROOT
 
-NAMES = ("example_gen", "ctr_etl", "input", "training", "quality")
+NAMES = ("example_gen", "ctr_etl", "input", "training", "quality", "warm_start", "serving")
 
 
 @click.command()

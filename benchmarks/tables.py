@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measure import ROOT
 
-DOCUMENTS = tuple(ROOT / "docs" / name for name in ("benchmarks.md", "training.md"))
+DOCUMENTS = tuple(ROOT / "docs" / name for name in ("benchmarks.md", "training.md", "serving.md"))
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -146,12 +146,57 @@ def input_alone(result: Result) -> str:
     )
 
 
+def warm_start(result: Result) -> str:
+    """Passes over the data and losses, cold and warm."""
+    figures = result["figures"]
+    goals = figures["passes_to_within"]
+    heads = " | ".join(f"passes to within {goal} of the cold best" for goal in goals)
+    lines = [f"| start | log loss after 1/16 pass | best | {heads} |", "|---|---|---|---|---|---|"]
+    for name, best in figures["best_loss"].items():
+        passes = [found[name] for found in goals.values()]
+        reached = " | ".join("never" if n is None else f"{n:.2f}" for n in passes)
+        lines.append(f"| {name} | {figures['first_loss'][name]:.4f} | {best:.4f} | {reached} |")
+    return "\n".join(lines)
+
+
+def serving(result: Result) -> str:
+    """Latencies by rate, the reload, and memory."""
+    figures, runs = result["figures"], result["runs"]
+    lines = [
+        "| load | runs within 45 ms | p50 | p99 | p99.9 | errors |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in runs.items():
+        if name in ("reload", "memory"):
+            continue
+        held = sum(run["p99_ms"] <= 45 and not run["errors"] for run in found)
+        columns = [
+            ", ".join(f"{run[key]:.1f}" for run in found)
+            for key in ("p50_ms", "p99_ms", "p99.9_ms")
+        ]
+        errors = sum(run["errors"] for run in found)
+        lines.append(f"| {name} | {held} of {len(found)} | {' | '.join(columns)} | {errors} |")
+    reload, memory = figures["reload"], figures["memory"]
+    text = (
+        f"{figures['candidates']} candidates a request, milliseconds, a run 60 s. The highest rate "
+        f"that holds: {figures['highest_rate_within_45_ms']:g}/s. A new version under 100/s: "
+        f"{reload['errors']} requests failed, p99 of that minute "
+        f"{reload['p99_ms_with_reload']:.1f} ms against {reload['p99_ms_before']:.1f} ms before "
+        f"({reload['ratio']:.2f} times). "
+        f"Ten minutes at 100/s: {memory['mib_at_the_start']:.0f} MiB at the start, "
+        f"{memory['mib_at_the_end']:.0f} MiB at the end."
+    )
+    return "\n".join([*lines, "", text])
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "example_gen": example_gen,
     "ctr_etl": ctr_etl,
     "quality": quality,
     "training": training,
     "input": input_alone,
+    "warm_start": warm_start,
+    "serving": serving,
 }
 
 

@@ -22,7 +22,7 @@ from benchmarks.deepctr_runs import run_deepctr
 from benchmarks.measure import Run, alternate, median, run_candidate, write_result
 from benchmarks.prepared_data import Prepared
 
-PARAMETERS = {"model": "dcn", "optimizer": "adam", "dropout": 0.0}
+PARAMETERS = {"model": "dcn", "optimizer": "adam", "dropout": 0.0, "weight_averaging": 0.0}
 SPARK = "local-cluster[2,1,2048]"
 
 

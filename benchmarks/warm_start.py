@@ -3,7 +3,7 @@
 A week of the simulator's log: a model of its first six days, and then models of the six days that
 end a day later, one from nothing and one that begins with the earlier model. Vocabularies differ
 between the two windows. Time to quality: the passes over the data until the log loss on split eval
-is as low as the cold start's best.
+is within a share of the cold start's best.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.measure import run_candidate, write_result
 from benchmarks.prepared_data import Prepared
 
 ROUNDS_PER_EPOCH = 16  # finer than by default, to see where the lines cross
+GOALS = {"1 %": 1.01, "0.5 %": 1.005, "0 %": 1.0}
 
 
 @click.command()
@@ -41,18 +42,21 @@ def main(quick: bool, impressions: int, scratch: Path | None, out: Path | None) 
         }
         base = folder / "models/earlier/model/1/Format-Serving"
         runs["warm"] = _train(later, folder / "models/warm", base)
-    goal = min(runs["cold"])
-    passes = {name: _passes(runs[name], goal) for name in ("cold", "warm")}
+    best = {name: min(runs[name]) for name in ("cold", "warm")}
+    passes = {
+        goal: {name: _passes(runs[name], factor * best["cold"]) for name in best}
+        for goal, factor in GOALS.items()
+    }
     figures = {
         "impressions": size,
-        "passes_to_the_cold_starts_best": passes,
-        "first_loss": {name: runs[name][0] for name in passes},
-        "best_loss": {name: min(runs[name]) for name in passes},
+        "passes_to_within": passes,
+        "first_loss": {name: runs[name][0] for name in best},
+        "best_loss": best,
     }
-    ratios = {"warm_vs_cold_best_loss": min(runs["warm"]) / goal}
-    warm, cold = passes["warm"], passes["cold"]
-    if warm and cold:
-        ratios["warm_vs_cold_passes"] = warm / cold
+    ratios = {"warm_vs_cold_best_loss": best["warm"] / best["cold"]}
+    for goal, found in passes.items():
+        if found["warm"] and found["cold"]:
+            ratios[f"warm_vs_cold_passes_to_{goal}"] = found["warm"] / found["cold"]
     result = write_result("warm_start", runs, figures, ratios, out)
     Console().print_json(json.dumps({key: result[key] for key in ("figures", "ratios")}))
 

@@ -6,19 +6,16 @@ import contextlib
 import datetime as dt
 import fcntl
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local_run.logs import captured
 from local_run.memory import peak_memory
 from local_run.screen import Screen, show_summary
 from pipeline.config import ConfigError, PipelineConfig
-
-if TYPE_CHECKING:
-    from ml_metadata.proto import metadata_store_pb2
+from pipeline.metadata import connection_config, password
 
 SUMMARY, LOG = "run_summary.json", "run.log"
 
@@ -30,17 +27,17 @@ def run(config: PipelineConfig, runner: str) -> int:
       config: what to run.
       runner: 'beam' (BeamDagRunner) or 'local' (LocalDagRunner).
     """
-    password = _password(config)
+    secret = password(config)
     with _only_run(config) as run_id:
         folder = config.run_folder / "runs" / run_id
         screens: list[Screen] = []
         show = lambda message: screens[0].say(message) if screens else None  # noqa: E731
-        with captured(folder / LOG, [password] if password else [], show) as terminal:
+        with captured(folder / LOG, [secret] if secret else [], show) as terminal:
             title = f"pipeline {config.name}, run {run_id}, log {folder / LOG}"
             with Screen(terminal, title) as screen, peak_memory() as peak:
                 screens.append(screen)
                 started = time.monotonic()
-                failure = _launch(config, runner, run_id, password, screen)
+                failure = _launch(config, runner, run_id, screen)
                 screen.say("writing the summary")
                 measured = {
                     "state": "failed" if failure else "complete",
@@ -48,7 +45,7 @@ def run(config: PipelineConfig, runner: str) -> int:
                     "peak_mib": peak.mib,
                     "error": failure,
                 }
-                summary, problem = _summarize(config, run_id, measured, password, folder / SUMMARY)
+                summary, problem = _summarize(config, run_id, measured, folder / SUMMARY)
             if summary:
                 show_summary(screen.console, summary, str(folder))
             if failure or problem:
@@ -56,9 +53,7 @@ def run(config: PipelineConfig, runner: str) -> int:
     return 1 if failure or problem else 0
 
 
-def _launch(
-    config: PipelineConfig, runner: str, run_id: str, password: str | None, screen: Screen
-) -> str | None:
+def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) -> str | None:
     """Runs every component; returns None or what went wrong, in one line."""
     screen.say("loading TFX")
     from tfx.dsl.compiler import constants
@@ -77,7 +72,7 @@ def _launch(
 
     connection = None
     try:
-        connection = connection_config(config, password)
+        connection = connection_config(config)
         pipeline = create_pipeline(
             config, local_locations(config), metadata_connection_config=connection
         )
@@ -110,30 +105,6 @@ def _dag_runner(runner: str) -> Any:
     return BeamDagRunner()
 
 
-def connection_config(
-    config: PipelineConfig, password: str | None
-) -> metadata_store_pb2.ConnectionConfig:
-    """ML Metadata's connection for this config."""
-    from tfx.orchestration import metadata
-
-    where = config.metadata
-    if where.kind == "sqlite":
-        config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
-        return metadata.sqlite_metadata_connection_config(str(config.metadata_path))
-    return metadata.mysql_metadata_connection_config(
-        where.host, where.port, where.database, where.user, password or ""
-    )
-
-
-def _password(config: PipelineConfig) -> str | None:
-    if config.metadata.kind == "sqlite":
-        return None
-    name = config.metadata.password_env
-    if name not in os.environ:
-        raise ConfigError(f"metadata.password_env: the variable {name} is not set; export it")
-    return os.environ[name]
-
-
 def _close_open_executions(connection: Any, config: PipelineConfig, run_id: str) -> None:
     """A driver that fails leaves its execution RUNNING; a run that has ended has none of those."""
     import ml_metadata as mlmd
@@ -160,7 +131,6 @@ def _summarize(
     config: PipelineConfig,
     run_id: str,
     measured: dict[str, Any],
-    password: str | None,
     path: Path,
 ) -> tuple[dict[str, Any] | None, str | None]:
     """(the summary, written to `path`; what kept it from being made, in one line)."""
@@ -169,7 +139,7 @@ def _summarize(
     from local_run.summary import summarize, write_summary
 
     try:
-        store = LineageStore.from_connection_config(connection_config(config, password))
+        store = LineageStore.from_connection_config(connection_config(config))
         summary = summarize(config, store, run_id, measured)
         write_summary(summary, path)
     except Exception as error:  # a full disk, or a run that ended before ML Metadata knew of it

@@ -215,6 +215,53 @@ class Evaluator(_Section):
     max_auc_loss: float = Field(0.005, ge=0, description="against the latest blessed model")
 
 
+class RequestLog(_Section):
+    """Where the server writes what it predicted; see serving/README.md."""
+
+    folder: Path = Path("data/requests")
+    rate: float = Field(1.0, ge=0, le=1, description="share of the requests")
+    user: str = Field(description="raw feature that names the user")
+    item: str = Field(description="raw feature that names a candidate")
+
+
+class InfraValidator(_Section):
+    """The standard InfraValidator: TensorFlow Serving in a pod. For local_runner.py within a
+    cluster, or with a kubeconfig; TFX does not compile it for Kubeflow Pipelines v2.
+    """
+
+    tags: list[str] = Field(["latest"], min_length=1, description="of TensorFlow Serving's image")
+
+
+class Canary(_Section):
+    """See components/model_canary."""
+
+    infra_validator: InfraValidator | None = Field(
+        None, description="instead of our own server; of the keys below it takes `candidates` only"
+    )
+
+    requests: int = Field(20, ge=1)
+    candidates: int = Field(100, ge=1, description="examples a request")
+    max_ms: float = Field(500, gt=0, description="99th percentile of the latency")
+    tolerance: float = Field(1e-5, gt=0, description="of a score, against the training graph's")
+
+
+class Serving(_Section):
+    """How a blessed model becomes what is served; see components/pusher and serving/."""
+
+    canary: Canary | None = Field(
+        Canary(), description="asks a server with the candidate; null: no such step"
+    )
+
+    release: Literal["immediate", "canary"] = Field(
+        "immediate", description="a pushed version is for all at once, or a canary at first"
+    )
+    canary_percent: float = Field(
+        10, ge=0, le=100, description="share of the users who get the canary, where there is one"
+    )
+    keep_versions: int = Field(5, ge=1, description="so many stay, and those that are live")
+    request_log: RequestLog | None = None
+
+
 class Metadata(_Section):
     """Where ML Metadata lives. The password is read from the variable named `password_env`."""
 
@@ -256,6 +303,7 @@ class PipelineConfig(_Section):
     embeddings: Embeddings | None = None
     trainer: Trainer = Trainer()
     tuner: Tuner | None = None
+    serving: Serving = Serving()
     metadata: Metadata = Metadata()
     kubeflow: Kubeflow = Kubeflow()
     allowed_anomalies: list[str] = Field(default_factory=list)

@@ -13,7 +13,7 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import example_gen_pb2, pusher_pb2, range_config_pb2
+from tfx.proto import example_gen_pb2, infra_validator_pb2, range_config_pb2
 from tfx.types import Channel, standard_artifacts
 
 from components.anomaly_gate.component import AnomalyGate
@@ -21,11 +21,13 @@ from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
 from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
+from components.model_canary.component import ModelCanary
+from components.pusher.component import Pusher
 from components.spark_embeddings import Sequences, SparkEmbeddings
 from components.spark_example_gen import SparkExampleGen
 from components.spark_trainer import SparkTrainer
 from components.trainer.component import Trainer, Tuner
-from pipeline.config import PipelineConfig
+from pipeline.config import ConfigError, PipelineConfig
 from pipeline.evaluation import extractors
 from pipeline.evaluation.eval_config import eval_config
 
@@ -104,15 +106,19 @@ def create_pipeline(
         schema=schema,
     )
 
+    # A real server has to answer with it what the training would have answered.
+    canary = None
+    if config.serving.canary:
+        canary = model_canary(config, runner, model, examples, transform)
+
     # A blessed model goes where the model server looks.
-    pusher = tfx_components.Pusher(
+    pusher = Pusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(
-                base_directory=locations.serving_folder
-            )
-        ),
+        infra_blessing=canary.outputs["blessing"] if canary else None,
+        base_directory=locations.serving_folder,
+        release=config.serving.release,
+        keep_versions=config.serving.keep_versions,
     )
     return Pipeline(
         pipeline_name=config.name,
@@ -130,6 +136,7 @@ def create_pipeline(
             trainer,
             baseline,
             evaluator,
+            *([canary] if canary else []),
             pusher,
         ],
         enable_cache=True,
@@ -222,6 +229,50 @@ def make_tuner(
             "code_sha256": code_sha256(config.part("model")),
         },
     )
+
+
+def model_canary(
+    config: PipelineConfig,
+    runner: str,
+    model: Channel,
+    examples: Channel,
+    transform: tfx_components.Transform,
+) -> ModelCanary | tfx_components.InfraValidator:
+    """Our own server by default; for a runner that may start pods the standard InfraValidator.
+
+    Raises:
+      ConfigError: TFX has no InfraValidator for this runner.
+    """
+    canary = config.serving.canary
+    assert canary is not None
+    if runner == "kubeflow" and canary.infra_validator is not None:
+        raise ConfigError(
+            "serving.canary.infra_validator: TFX does not compile InfraValidator for Kubeflow "
+            "Pipelines v2; remove the key, and the project's own server is asked instead"
+        )
+    if canary.infra_validator is None:
+        return ModelCanary(
+            model=model,
+            examples=examples,
+            transform_graph=transform.outputs["transform_graph"],
+            server="serving",
+            split=config.split.judged,
+            **canary.model_dump(exclude={"infra_validator"}),
+        )
+    tensorflow_serving = infra_validator_pb2.TensorFlowServing(tags=canary.infra_validator.tags)
+    return tfx_components.InfraValidator(
+        model=model,
+        examples=examples,
+        serving_spec=infra_validator_pb2.ServingSpec(
+            tensorflow_serving=tensorflow_serving,
+            kubernetes=infra_validator_pb2.KubernetesConfig(),
+        ),
+        request_spec=infra_validator_pb2.RequestSpec(
+            tensorflow_serving=infra_validator_pb2.TensorFlowServingRequestSpec(),
+            split_name=config.split.judged,
+            num_examples=canary.candidates,
+        ),
+    ).with_id("ModelCanary")
 
 
 def hash_splits(config: PipelineConfig) -> example_gen_pb2.Output:

@@ -9,7 +9,7 @@
 set -euo pipefail
 
 readonly SUITE=trixie
-readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,mariadb-server,postgresql,maven
+readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,curl,mariadb-server,postgresql,maven
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/spark-tfx-pipeline
 readonly JAVA_CERTIFICATES=/etc/ssl/certs/java/cacerts
 readonly HOME_INSIDE=/root

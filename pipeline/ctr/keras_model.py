@@ -18,6 +18,7 @@ from pipeline.training.rounds import Rounds
 from pipeline.training.schedule import WarmUpCosineDecay
 
 layers = keras.layers
+STEPS_AT_ONCE = 16  # in one call into TensorFlow: on two cores Python between steps costs a third
 
 
 def build_model(
@@ -50,15 +51,22 @@ def compile_model(model: keras.Model, parameters: ModelParameters, rounds: Round
     """Optimizer, loss and metrics; within the scope of the strategy that `model` was made in."""
     warm_up = int(parameters.warm_up * rounds.steps * parameters.rounds_per_epoch)
     rate = WarmUpCosineDecay(parameters.peak_rate, warm_up, rounds.all_steps)
+    steps = parameters.weight_averaging * rounds.steps
+    average = {
+        "use_ema": steps > 1,
+        "ema_momentum": 1 - 1 / max(steps, 1),
+        "ema_overwrite_frequency": None,  # see pipeline/training/averaging.py
+    }
     if parameters.optimizer == "adagrad":
         # The accumulator starts at almost nothing: a rare embedding's first step is a whole one.
-        optimizer = keras.optimizers.Adagrad(rate, initial_accumulator_value=1e-6)
+        optimizer = keras.optimizers.Adagrad(rate, initial_accumulator_value=1e-6, **average)
     else:
-        optimizer = keras.optimizers.Adam(rate)
+        optimizer = keras.optimizers.Adam(rate, **average)
     model.compile(
         optimizer,
         loss=keras.losses.BinaryCrossentropy(),
         metrics=[keras.metrics.AUC(name="auc", num_thresholds=1000)],
+        steps_per_execution=min(STEPS_AT_ONCE, rounds.steps),
     )
 
 

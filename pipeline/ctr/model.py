@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -42,11 +41,7 @@ def run_fn(fn_args: FnArgs) -> list[float]:
     parameters = ModelParameters(**{**given, **found})
     model, losses = train(fn_args, parameters, folder, fn_args.model_run_dir)
     served = ServedModel(model, tft.TFTransformOutput(fn_args.transform_graph_path))
-    distribution.export(
-        lambda path: tf.saved_model.save(served, path, signatures=served.signatures()),
-        fn_args.serving_model_dir,
-        worker,
-    )
+    distribution.export(served.save, fn_args.serving_model_dir, worker)
     if worker.is_chief:
         folder.remove()
     return losses

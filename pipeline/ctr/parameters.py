@@ -33,6 +33,9 @@ class ModelParameters(BaseModel):
     optimizer: Literal["adagrad", "adam"] = "adagrad"
     learning_rate: float | None = Field(None, gt=0, description="after the warm-up")
     warm_up: float = Field(0.05, ge=0, lt=1, description="share of the steps of the first epoch")
+    weight_averaging: float = Field(
+        0.4, ge=0, le=1, description="share of a round over which weights are averaged; 0: none"
+    )
     shuffle_rows: int = Field(200_000, ge=0)
     seed: int = 17
 

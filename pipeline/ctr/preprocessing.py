@@ -35,7 +35,9 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         outputs[features.transformed(name)] = _index(columns[name], vocabularies[name])
     for name, shared in features.SEQUENCES.items():
         index = _index(lists[name], vocabularies[shared])
-        outputs[features.transformed(name)] = tf.where(lists[name] == "", tf.constant(NO_CLICK, tf.int64), index)
+        outputs[features.transformed(name)] = tf.where(
+            lists[name] == "", tf.constant(NO_CLICK, tf.int64), index
+        )
     hours = tf.math.log1p(tf.maximum(lists[features.RECENT_HOURS], 0.0))
     outputs[features.transformed(features.RECENT_HOURS)] = hours
     for name, buckets in features.BUCKETIZED.items():

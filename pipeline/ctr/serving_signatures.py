@@ -9,6 +9,7 @@ import tf_keras as keras
 from pipeline.ctr import features
 
 PROBABILITY = "probability"
+CLASSES = ("click", "no click")
 
 
 class ServedModel(tf.Module):
@@ -23,22 +24,59 @@ class ServedModel(tf.Module):
         self.raw_spec = {name: spec for name, spec in raw.items() if name not in left_out}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """serving_default: serialized tf.Examples [n]; raw_features: a tensor [n] a feature.
+        """What servers and checks call; n is the number of examples.
 
-        Lists are [n, m] in raw_features, filled up with "" or 0.
+        serving_default: serialized tf.Examples [n] to the probability [n, 1].
+        raw_features: a tensor [n] a feature to the probability; lists are [n, m], filled up with
+          "" or 0.
+        regress, classify: serialized tf.Examples, for TensorFlow Serving's methods of that name.
+        transform_features: serialized tf.Examples to every transformed feature.
+        score_transformed: transformed features to the probability, as the training has it.
         """
-        examples = tf.TensorSpec([None], tf.string, name="examples")
-        tensors = {
+        examples, inputs = (tf.TensorSpec([None], tf.string, n) for n in ("examples", "inputs"))
+        score = tf.function(self._from_examples, input_signature=[examples])  # shared by three
+        raw = {
             name: tf.TensorSpec([None, None] if _is_list(spec) else [None], spec.dtype, name)
             for name, spec in self.raw_spec.items()
         }
-        return {
-            "serving_default": tf.function(self._from_examples).get_concrete_function(examples),
-            "raw_features": tf.function(self._from_tensors).get_concrete_function(**tensors),
+        transformed = {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+            for name, tensor in self.model.input.items()
         }
+
+        def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"outputs": score(inputs)[PROBABILITY]}
+
+        def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            click = score(inputs)[PROBABILITY]
+            classes = tf.repeat(tf.constant([CLASSES]), tf.shape(click)[0], axis=0)
+            return {"classes": classes, "scores": tf.concat([click, 1 - click], axis=1)}
+
+        def concrete(function, *specs, **named):  # type: ignore[no-untyped-def]
+            return tf.function(function).get_concrete_function(*specs, **named)
+
+        return {
+            "serving_default": concrete(lambda examples: score(examples), examples),
+            "raw_features": concrete(self._from_tensors, **raw),
+            "regress": concrete(regress, inputs),
+            "classify": concrete(classify, inputs),
+            "transform_features": concrete(self._transformed, examples),
+            "score_transformed": concrete(self._score, **transformed),
+        }
+
+    def save(self, path: str) -> None:
+        """Exports, with the names by which TensorFlow Serving knows what a signature is for."""
+        tf.saved_model.save(self, path, signatures=self.signatures())
+        methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
+        for name in ("regress", "classify"):
+            methods.replace_method_name(name, f"tensorflow/serving/{name}")
+        methods.save()
 
     def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._predict(tf.io.parse_example(examples, self.raw_spec))
+
+    def _transformed(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(self.transform_layer(tf.io.parse_example(examples, self.raw_spec)))
 
     def _from_tensors(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
         raw = {
@@ -50,7 +88,9 @@ class ServedModel(tf.Module):
         return self._predict(raw)
 
     def _predict(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        transformed = self.transform_layer(raw)
+        return self._score(**self.transform_layer(raw))
+
+    def _score(self, **transformed: tf.Tensor) -> dict[str, tf.Tensor]:
         wanted = {name: transformed[name] for name in self.model.input}
         return {PROBABILITY: self.model(wanted, training=False)}
 

@@ -1,7 +1,7 @@
 """Transformed examples for training: sharded TFRecord files to batches, from any position on.
 
 The order is a function of the files, the seed and the worker alone, so a run that starts again can
-go on where it was: `batches(first_step)` skips what was read, without parsing it.
+go on where it was: `shuffled(first_step=...)` skips what was read, without parsing it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 
 from pipeline.training.distribution import ALONE, Shard
 
-# Compressed size up to which a worker keeps records in memory, where they take 4 to 6 times that.
+# Compressed size up to which a worker keeps its examples in memory, parsed; there they take 3 to 6
+# times that.
 CACHE_BYTES = 400 << 20
+_PARSED_AT_ONCE = 8192
 
 
 class NoExamplesError(ValueError):
@@ -59,25 +61,16 @@ class Examples:
             raise NoExamplesError(f"split {split} has no examples: no file matches {where}")
         return cls(tuple(files), spec, label, shard)
 
-    @functools.cached_property
-    def _records(self) -> tf.data.Dataset:
-        """Serialized examples in a fixed order; read in parallel, kept in memory if they fit."""
-        by_file = len(self.files) >= self.shard.count
-        files = self.files[self.shard.index :: self.shard.count] if by_file else self.files
-        records = tf.data.Dataset.from_tensor_slices(list(files)).interleave(
-            lambda path: tf.data.TFRecordDataset(path, "GZIP", buffer_size=1 << 20),
-            cycle_length=min(8, len(files)),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        if not by_file:
-            records = records.shard(self.shard.count, self.shard.index)
-        fits = sum(tf.io.gfile.stat(file).length for file in files) <= CACHE_BYTES
-        return records.cache() if fits else records
+    @property
+    def fits_in_memory(self) -> bool:
+        return sum(tf.io.gfile.stat(file).length for file in self._own_files) <= CACHE_BYTES
 
     @functools.cached_property
     def counts(self) -> tuple[int, int]:
-        """(rows, rows whose label is positive) of this share: one pass, which fills the cache."""
+        """(rows, rows whose label is positive) of this share; a pass where it is not in memory."""
+        if self.fits_in_memory:
+            _, target = self._columns
+            return int(tf.shape(target)[0]), int(tf.math.count_nonzero(target > 0))
         spec = {self.label: tf.io.FixedLenFeature([], tf.int64)}
 
         def add(total: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
@@ -85,12 +78,16 @@ class Examples:
             positive = tf.math.count_nonzero(labels > 0)
             return total + tf.stack([tf.size(labels, tf.int64), positive])
 
-        rows, positive = self._records.batch(8192).reduce(tf.zeros([2], tf.int64), add).numpy()
+        records = self._records().batch(_PARSED_AT_ONCE)
+        rows, positive = records.reduce(tf.zeros([2], tf.int64), add).numpy()
         return int(rows), int(positive)
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """One pass in order; the last batch may be smaller."""
-        return self._parsed(self._records, batch_size, drop_remainder=False)
+        if self.fits_in_memory:
+            whole = tf.data.Dataset.from_tensor_slices(self._columns)
+            return whole.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        return self._parsed(self._records().batch(batch_size))
 
     def shuffled(
         self, batch_size: int, buffer: int, seed: int, first_step: int = 0
@@ -99,7 +96,8 @@ class Examples:
 
         Args:
           batch_size: rows a batch.
-          buffer: rows to shuffle among; 0 for the order of the files.
+          buffer: rows to shuffle among where they are not all in memory; 0 for the order of the
+            files.
           seed: of the shuffle.
           first_step: batches to leave out at the start.
 
@@ -110,18 +108,70 @@ class Examples:
         if not rows:
             raise NoExamplesError(f"no rows for worker {self.shard} in {self.files}")
         passes, skipped = divmod(first_step * batch_size, rows)
+        numbers = tf.data.Dataset.range(passes, tf.int64.max)
+        if self.fits_in_memory:
+            return self._gathered(numbers, rows, batch_size, seed if buffer else None, skipped)
 
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
             if not buffer:
-                return self._records
-            return self._records.shuffle(buffer, seed=seed + number, reshuffle_each_iteration=False)
+                return self._records()
+            shuffled = self._records().shuffle(
+                buffer, seed=seed + number, reshuffle_each_iteration=False
+            )
+            return cast(tf.data.Dataset, shuffled)
 
-        stream = tf.data.Dataset.range(passes, tf.int64.max).flat_map(one_pass).skip(skipped)
-        return self._parsed(stream, batch_size, drop_remainder=True)
+        stream = numbers.flat_map(one_pass).skip(skipped)
+        return self._parsed(stream.batch(batch_size, drop_remainder=True))
 
-    def _parsed(
-        self, records: tf.data.Dataset, batch_size: int, *, drop_remainder: bool
+    @functools.cached_property
+    def _columns(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """All of this share: (feature -> [rows, ...], label [rows, 1])."""
+        batches = [*self._parsed(self._records().batch(_PARSED_AT_ONCE))]
+        if not batches:
+            return {}, tf.zeros([0, 1])
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
+
+    def _gathered(
+        self,
+        numbers: tf.data.Dataset,
+        rows: int,
+        batch_size: int,
+        seed: int | None,
+        skipped: int,
     ) -> tf.data.Dataset:
+        """Batches picked out of memory, in an order of its own for each number of a pass."""
+        columns = self._columns
+
+        def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+            order = tf.range(rows)
+            if seed is not None:
+                order = tf.random.experimental.stateless_shuffle(order, [seed, number])
+            return tf.data.Dataset.from_tensor_slices(order)
+
+        def pick(places: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            return tf.nest.map_structure(lambda column: tf.gather(column, places), columns)
+
+        places = numbers.flat_map(one_pass).skip(skipped).batch(batch_size, drop_remainder=True)
+        return places.map(pick, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    @property
+    def _own_files(self) -> tuple[str, ...]:
+        """All of them where records are shared out instead."""
+        by_file = len(self.files) >= self.shard.count
+        return self.files[self.shard.index :: self.shard.count] if by_file else self.files
+
+    def _records(self) -> tf.data.Dataset:
+        """Serialized examples of this share in a fixed order, read in parallel."""
+        records = tf.data.Dataset.from_tensor_slices([*self._own_files]).interleave(
+            lambda path: tf.data.TFRecordDataset(path, "GZIP", buffer_size=1 << 20),
+            cycle_length=min(8, len(self._own_files)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        by_record = len(self.files) < self.shard.count
+        return records.shard(self.shard.count, self.shard.index) if by_record else records
+
+    def _parsed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """Batches of (dict of [batch, ...] tensors, [batch, 1] float label)."""
 
         def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -129,5 +179,4 @@ class Examples:
             target = tf.cast(parsed.pop(self.label), tf.float32)
             return parsed, tf.reshape(target, [-1, 1])
 
-        batches = records.batch(batch_size, drop_remainder=drop_remainder)
         return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -11,6 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras as keras
 
+from pipeline.training.averaging import ValidateAverages
 from pipeline.training.checkpoints import RunFolder, TrainingError
 from pipeline.training.distribution import Shard, of_all_workers
 from pipeline.training.examples import Examples, NoExamplesError
@@ -153,6 +154,7 @@ def fit(
             steps_per_epoch=rounds.steps,
             callbacks=[
                 best,
+                ValidateAverages(),
                 keras.callbacks.TensorBoard(log_folder, update_freq="epoch"),
                 keras.callbacks.BackupAndRestore(str(folder.backup), delete_checkpoint=False),
             ],

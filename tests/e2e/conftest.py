@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ PARTS = (
     "lineage",
     "local_run",
     "sample_data",
+    "serving",
     "schemas",
     "requirements",
     "local_runner.py",
@@ -51,6 +55,25 @@ class Project:
         summaries = sorted((self.folder / "runs" / config / "runs").glob("*/run_summary.json"))
         summary: dict[str, Any] = json.loads(summaries[-1].read_text())
         return {**summary, "output": done.stdout + done.stderr}
+
+    @contextlib.contextmanager
+    def served(self, *arguments: str) -> Iterator[str]:
+        """Serves what was pushed; yields host:port of gRPC."""
+        ports = self.folder / "ports.json"
+        command = [sys.executable, "-m", "serving", "serve", *arguments, "--port", "0"]
+        command += ["--rest-api-port", "0", "--port-file", str(ports)]
+        with subprocess.Popen(command, cwd=self.folder) as process:
+            try:
+                until = time.monotonic() + 120
+                while not ports.exists():
+                    assert process.poll() is None
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
+                yield f"127.0.0.1:{json.loads(ports.read_text())['grpc']}"
+            finally:
+                process.terminate()
+                assert process.wait(timeout=60) == 0
+                ports.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")

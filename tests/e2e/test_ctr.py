@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
 from sklearn import metrics
+from tensorflow_serving.config import model_server_config_pb2
 from tfx import components
 from tfx.dsl.components.common.importer import Importer
 from tfx.orchestration import metadata
@@ -39,6 +42,7 @@ COMPONENTS = {
     "Trainer",
     "Baseline",
     "Evaluator",
+    "ModelCanary",
     "Pusher",
 }
 
@@ -180,6 +184,68 @@ def test_lineage_ends_at_source_files_with_counts_that_add_up(first, project) ->
     }
     text = project.command("-m", "lineage", "trace", "latest").stdout
     assert "adds up" in text
+
+
+@pytest.mark.smoke
+def test_the_canary_asked_a_server_and_its_requests_warm_up_the_version(first, project) -> None:
+    folder = artifact_folder(project, "ModelCanary", "blessing")
+    report = json.loads((folder / "report.json").read_text())
+    assert report["blessed"]
+    assert report["requests"] == 20
+    assert report["max_difference"] < 1e-5
+    assert (folder / "INFRA_BLESSED").exists()
+    warm_up = Path(first["pushed_model"]) / "assets.extra/tf_serving_warmup_requests"
+    assert sum(1 for _ in tf.data.TFRecordDataset(str(warm_up))) == 10
+
+
+@pytest.mark.smoke
+def test_what_is_served_is_what_was_trained_and_a_broken_feature_is_named(first, project) -> None:
+    config = ("--config", "pipeline/configs/ctr.yaml", "--set=serving.request_log.rate=1.0")
+    with project.served(*config) as server:
+        shown = project.command("-m", "serving", "predict", *config, "--server", server).stdout
+        assert f"ctr version {Path(first['pushed_model']).name}, arm stable" in shown
+        assert shown.count("│") > 20
+        load = ("--rate", "20", "--seconds", "3", "--candidates", "20")
+        bench = project.command("-m", "serving", "bench", *config, "--server", server, *load)
+        assert "0 refused or late" in bench.stdout
+    listed = project.command("-m", "serving", "versions", *config).stdout
+    assert f"{first['metrics']['auc']:.4f}" in listed
+    assert "stable" in listed
+    found = project.command("-m", "serving", "skew", *config).stdout
+    assert "no skew" in found
+    # A served model whose vocabulary is not the one it was trained with.
+    assets = Path(first["pushed_model"]) / "assets"
+    vocabulary = assets / "category"
+    before = vocabulary.read_text()
+    first_token, second_token, *others = before.splitlines(keepends=True)
+    vocabulary.write_text("".join([second_token, first_token, *others]))
+    try:
+        found = project.command("-m", "serving", "skew", *config, code=1).stdout
+    finally:
+        vocabulary.write_text(before)
+    assert "category_xf" in found
+    assert "device_xf" not in found
+
+
+def test_files_for_tensorflow_serving(first, project, tmp_path) -> None:
+    config = ("--config", "pipeline/configs/ctr.yaml")
+    project.command("-m", "serving", "export-config", *config, "--out", str(tmp_path / "here"))
+    script = (tmp_path / "here/tensorflow-serving.sh").read_text()
+    assert f"{project.folder}/serving_models/ctr/models.config" in script
+    inside = ("--base-path", "/models/ctr")
+    project.command("-m", "serving", "export-config", *config, "--out", str(tmp_path), *inside)
+    models = text_format.Parse(
+        (tmp_path / "models.config").read_text(), model_server_config_pb2.ModelServerConfig()
+    )
+    (model,) = models.model_config_list.config
+    assert model.base_path == "/models/ctr"
+    assert dict(model.version_labels) == {"stable": int(Path(first["pushed_model"]).name)}
+    batching = (tmp_path / "batching.config").read_text()
+    assert "max_batch_size { value: 1024 }" in batching
+    assert "prometheus_config" in (tmp_path / "monitoring.config").read_text()
+    command = tmp_path / "tensorflow-serving.sh"
+    assert '--model_config_file="$here/models.config"' in command.read_text()
+    assert subprocess.run(["sh", "-n", str(command)], check=False).returncode == 0
 
 
 def test_a_second_run_executes_nothing_again(first, project) -> None:

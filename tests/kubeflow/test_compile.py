@@ -38,7 +38,8 @@ STEPS = {
     "Baseline-model-blessing-resolver": set(),
     "Baseline-model-resolver": {"Baseline-model-blessing-resolver"},
     "Evaluator": {"SparkExampleGen", "ImportSchemaGen", "Trainer", "Baseline-model-resolver"},
-    "Pusher": {"Trainer", "Evaluator"},
+    "ModelCanary": {"SparkExampleGen", "Transform", "Trainer"},
+    "Pusher": {"Trainer", "Evaluator", "ModelCanary"},
 }
 READ_OUTSIDE = {"SparkExampleGen", "ImportSchemaGen"}
 
@@ -135,7 +136,7 @@ def test_every_container_step_runs_in_the_given_image(
     compiled: dict[tuple[str, str], Path], config: str
 ) -> None:
     containers = containers_of(spec_of(compiled[config, ".yaml"]))
-    assert [container["image"] for container in containers] == [IMAGE] * 9
+    assert [container["image"] for container in containers] == [IMAGE] * 10
 
 
 def test_a_step_can_import_every_artifact_type(compiled: dict[tuple[str, str], Path]) -> None:
@@ -186,6 +187,13 @@ def test_paths_come_from_the_kubeflow_section(tmp_path: Path) -> None:
     assert parameters_of(spec, "ImportSchemaGen")["schema_file"] == "schemas/ctr.pbtxt"
     destination = json.loads(parameters_of(spec, "Pusher")["push_destination"])
     assert destination["filesystem"]["base_directory"] == "/models/ctr"
+
+
+def test_what_tfx_does_not_compile_is_said(tmp_path: Path) -> None:
+    changed = "serving.canary.infra_validator={tags: [2.16.1]}"
+    result = invoke(tmp_path / "p.yaml", "--set", changed)
+    assert result.exit_code == 2
+    assert "serving.canary.infra_validator: TFX does not compile" in result.output
 
 
 def test_the_config_gives_the_image_unless_one_is_named(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from tfx.orchestration.pipeline import Pipeline
 
 from lineage.store import LineageError, LineageStore
 from local_run.logs import captured
-from local_run.run import connection_config
 from pipeline.config import PipelineConfig, load_config
+from pipeline.metadata import connection_config
 
 pytestmark = pytest.mark.integration
 
@@ -81,9 +81,10 @@ def config(mariadb: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pip
 
 
 def test_runs_are_recorded_and_the_password_is_not_logged(
-    config: PipelineConfig, tmp_path: Path
+    config: PipelineConfig, tmp_path: Path, monkeypatch
 ) -> None:
-    connection = connection_config(config, PASSWORD)
+    monkeypatch.setenv("MLMD_PASSWORD", PASSWORD)
+    connection = connection_config(config)
     pipeline = Pipeline(
         pipeline_name="ctr",
         pipeline_root=str(tmp_path / "root"),
@@ -99,8 +100,9 @@ def test_runs_are_recorded_and_the_password_is_not_logged(
     assert PASSWORD not in log
 
 
-def test_a_wrong_password_is_one_line(config: PipelineConfig) -> None:
+def test_a_wrong_password_is_one_line(config: PipelineConfig, monkeypatch) -> None:
+    monkeypatch.setenv("MLMD_PASSWORD", "wrong")
     with pytest.raises(LineageError) as caught:
-        LineageStore.from_connection_config(connection_config(config, "wrong"))
+        LineageStore.from_connection_config(connection_config(config))
     assert "\n" not in str(caught.value)
     assert "wrong" not in str(caught.value)

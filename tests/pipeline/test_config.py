@@ -42,7 +42,8 @@ def test_one_key_can_be_set() -> None:
 def test_the_evaluator_judges_on_a_split_kept_apart(split: str, judged: str) -> None:
     config = load_config(CTR, [f"split={split}"])
     assert config.split.judged == judged
-    evaluator = create_pipeline(config, local_locations(config)).components[-2]
+    components = create_pipeline(config, local_locations(config)).components
+    (evaluator,) = [component for component in components if component.id == "Evaluator"]
     assert evaluator.exec_properties["example_splits"] == f'["{judged}"]'
 
 
@@ -95,3 +96,14 @@ def test_files_that_are_no_config(tmp_path: Path, text: str, message: str) -> No
 def test_no_such_file() -> None:
     with pytest.raises(ConfigError, match=r"there is no config nowhere\.yaml"):
         load_config("nowhere.yaml")
+
+
+def test_the_canary_may_be_left_out_or_be_the_standard_infra_validator() -> None:
+    def ids(*overrides: str) -> dict[str, str]:
+        config = load_config(CTR, overrides)
+        components = create_pipeline(config, local_locations(config)).components
+        return {component.id: type(component).__name__ for component in components}
+
+    assert ids()["ModelCanary"] == "ModelCanary"
+    assert "ModelCanary" not in ids("serving.canary=null")
+    assert ids("serving.canary.infra_validator={}")["ModelCanary"] == "InfraValidator"

@@ -1,0 +1,171 @@
+"""Asks a server with the candidate, and blesses it if the answers are those of the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.errors import ComponentError
+from components.model_canary.requests import WARM_UP, request_of, write_warm_up
+from components.model_canary.sampling import sample_examples
+from components.model_canary.server_process import server_process
+from components.model_canary.training_graph import TrainingGraph
+
+_log = logging.getLogger(__name__)
+REPORT = "report.json"
+_WARM_UP_REQUESTS = 10
+_SECONDS = 30.0  # for one answer
+
+
+class RefusedError(Exception):
+    """Why the candidate is not blessed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What component.py says, in the execution's properties."""
+
+    server: str
+    split: str
+    requests: int
+    candidates: int
+    max_ms: float
+    tolerance: float
+    signature: str
+    start_seconds: float
+
+
+class ModelCanaryExecutor(base_executor.BaseExecutor):
+    """See README.md."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        self._log_startup(input_dict, output_dict, exec_properties)
+        settings = Settings(**json.loads(exec_properties["settings"]))
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        exported = Path(
+            path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
+        )
+        (split,) = artifact_utils.get_split_uris(input_dict["examples"], settings.split)
+        graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        folder = Path(blessing.uri)
+        folder.mkdir(parents=True, exist_ok=True)
+        examples = sample_examples(Path(split), settings.requests * settings.candidates)
+        requests = [
+            request_of(examples[start : start + settings.candidates])
+            for start in range(0, len(examples), settings.candidates)
+        ]
+        report: dict[str, Any] = {}
+        reason = None
+        try:
+            scores = _ask(exported, requests, settings, report)
+            _compare(TrainingGraph(Path(graph), exported, settings.signature), examples, scores,
+                     settings, report)  # fmt: skip
+        except RefusedError as error:
+            reason = str(error)
+        report |= {"blessed": reason is None, "reason": reason}
+        (folder / REPORT).write_text(json.dumps(report, indent=1), "utf-8")
+        _mark(blessing, reason)
+        if reason is None:
+            write_warm_up(folder / WARM_UP, requests[:_WARM_UP_REQUESTS])
+
+
+def _ask(
+    exported: Path,
+    requests: Sequence[predict_pb2.PredictRequest],
+    settings: Settings,
+    report: dict[str, Any],
+) -> np.ndarray:
+    """All scores, in order; latencies go to the report."""
+    scores, milliseconds = [], []
+    try:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            server_process(
+                settings.server, exported, Path(scratch), settings.start_seconds
+            ) as address,
+            grpc.insecure_channel(address) as channel,
+        ):
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            for request in (requests[0], *requests):  # the first one once more: it warms up
+                started = time.perf_counter()
+                response = stub.Predict(request, timeout=_SECONDS)
+                milliseconds.append(1000 * (time.perf_counter() - started))
+                if len(response.outputs) != 1:
+                    raise RefusedError(f"serving_default has outputs {sorted(response.outputs)}")
+                (output,) = response.outputs.values()
+                scores.append(tf.make_ndarray(output).reshape(-1))
+    except ComponentError as error:
+        raise RefusedError(str(error)) from None
+    except grpc.RpcError as error:
+        details = error.details() if isinstance(error, grpc.Call) else str(error)
+        raise RefusedError(f"the server refused a request: {details}") from None
+    del scores[0], milliseconds[0]
+    report["requests"] = len(requests)
+    report["ms"] = {str(q): float(np.percentile(milliseconds, q)) for q in (50, 90, 99)}
+    found = np.concatenate(scores)
+    if not np.isfinite(found).all():
+        wrong = int((~np.isfinite(found)).sum())
+        raise RefusedError(f"{wrong} of {len(found)} scores are no finite number")
+    if report["ms"]["99"] > settings.max_ms:
+        raise RefusedError(
+            f"the 99th percentile of the latency is {report['ms']['99']:.0f} ms, more than the "
+            f"{settings.max_ms:g} ms that are allowed"
+        )
+    return found
+
+
+def _compare(
+    graph: TrainingGraph,
+    examples: Sequence[bytes],
+    scores: np.ndarray,
+    settings: Settings,
+    report: dict[str, Any],
+) -> None:
+    """Raises RefusedError where training and serving differ."""
+    expected = graph.scores(graph.transform(examples))
+    if expected.shape != scores.shape:
+        raise RefusedError(f"{len(scores)} scores for {len(examples)} examples")
+    difference = np.abs(expected - scores)
+    worst = int(difference.argmax())
+    report["examples"], report["max_difference"] = len(examples), float(difference[worst])
+    if difference[worst] > settings.tolerance:
+        wrong = int((difference > settings.tolerance).sum())
+        raise RefusedError(
+            f"{wrong} of {len(scores)} scores are not those of the training graph: served "
+            f"{scores[worst]:.6f}, trained {expected[worst]:.6f}; `python -m serving skew` names "
+            "the features that differ"
+        )
+
+
+def _mark(blessing: types.Artifact, reason: str | None) -> None:
+    """As the standard InfraValidator does, with the reason beside it."""
+    blessed = reason is None
+    name = "INFRA_BLESSED" if blessed else "INFRA_NOT_BLESSED"
+    (Path(blessing.uri) / name).write_text("")
+    blessing.set_int_custom_property("blessed", int(blessed))
+    if reason is None:
+        _log.info("the candidate is blessed")
+    else:
+        blessing.set_string_custom_property("reason", reason)
+        _log.warning("the candidate is refused, and will not be pushed: %s", reason)

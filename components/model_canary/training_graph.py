@@ -1,0 +1,69 @@
+"""Scores as the training computes them: TransformGraph, then the trained network.
+
+The served model has both in one graph, made at export. That they agree is what the canary and the
+skew report check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components.errors import ComponentError
+
+TRANSFORMED = "score_transformed"
+
+
+class TrainingGraph:
+    """The way from raw examples to scores that does not go through the served preprocessing.
+
+    Args:
+      transform_graph: TransformGraph artifact.
+      model: SavedModel with a signature that takes transformed features.
+      signature: its name.
+
+    Raises:
+      ComponentError: the model has no such signature.
+    """
+
+    def __init__(self, transform_graph: Path, model: Path, signature: str = TRANSFORMED):
+        self._output = tft.TFTransformOutput(str(transform_graph))
+        self._layer = self._output.transform_features_layer()
+        self._model = tf.saved_model.load(str(model))  # keeps the variables alive
+        if signature not in self._model.signatures:
+            found = ", ".join(sorted(self._model.signatures)) or "none"
+            raise ComponentError(
+                f"the model has no signature {signature}, which takes transformed features (it "
+                f"has: {found}); see components/model_canary/README.md"
+            )
+        self._score = self._model.signatures[signature]
+
+    def transform(self, examples: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Transformed features, [n, ...] each, of raw features that all the examples have.
+
+        A request has no label and no keys; what needs them is left out.
+        """
+        present = {*tf.train.Example.FromString(examples[0]).features.feature}
+        for serialized in examples[1:]:
+            present &= {*tf.train.Example.FromString(serialized).features.feature}
+        spec = {
+            name: kind
+            for name, kind in self._output.raw_feature_spec().items()
+            if name in present or isinstance(kind, tf.io.VarLenFeature)
+        }
+        transformed = self._layer(tf.io.parse_example(list(examples), spec))
+        return {
+            name: (tf.sparse.to_dense(t) if isinstance(t, tf.SparseTensor) else t).numpy()
+            for name, t in transformed.items()
+        }
+
+    def scores(self, transformed: dict[str, np.ndarray]) -> np.ndarray:
+        """The network's only output, [n]."""
+        _, wanted = self._score.structured_input_signature
+        inputs = {name: tf.constant(transformed[name], spec.dtype) for name, spec in wanted.items()}
+        (output,) = self._score(**inputs).values()
+        return output.numpy().reshape(-1)

@@ -1,0 +1,94 @@
+"""Publishes a blessed model as a version, and says that it is live."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.pusher import executor
+from tfx.components.util import model_utils
+from tfx.proto import pusher_pb2
+from tfx.types import artifact_utils
+from tfx.types import standard_component_specs as keys
+from tfx.utils import io_utils, proto_utils
+
+from components.pusher.load_test import load_test
+from components.pusher.release import Release, read_release, write_release
+from components.pusher.versions_folder import VersionsFolder
+
+_log = logging.getLogger(__name__)
+EXTRA = "assets.extra"  # below the URI of an InfraBlessing: for the pushed version
+
+
+class PusherExecutor(executor.Executor):
+    """See README.md; `custom_config` has `release` and `keep_versions`."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        self._log_startup(input_dict, output_dict, exec_properties)
+        pushed = artifact_utils.get_single_instance(output_dict[keys.PUSHED_MODEL_KEY])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        destination = pusher_pb2.PushDestination()
+        proto_utils.json_to_proto(exec_properties[keys.PUSH_DESTINATION_KEY], destination)
+        folder = VersionsFolder(Path(destination.filesystem.base_directory))
+        settings = json.loads(exec_properties[keys.CUSTOM_CONFIG_KEY])
+        model = Path(self.GetModelPath(input_dict))
+        with folder.locked():
+            version = self._publish(folder, model, _warm_up(input_dict))
+            if why := folder.withdrawn(version):
+                _log.warning("version %d is this model, and was withdrawn: %s", version, why)
+                self._MarkNotPushed(pushed)
+                return
+            release = released(read_release(folder.base), version, settings["release"])
+            write_release(folder.base, release)
+            for old in folder.retire(settings["keep_versions"], {*release.labels.values()}):
+                _log.info("version %d is removed: not live, and not among the newest", old)
+        io_utils.copy_dir(str(model), pushed.uri)
+        self._MarkPushed(
+            pushed, pushed_destination=str(folder.path(version)), pushed_version=str(version)
+        )
+        label = next(label for label, number in release.labels.items() if number == version)
+        pushed.set_string_custom_property("release", label)
+
+    def _publish(self, folder: VersionsFolder, model: Path, extra: Path | None) -> int:
+        """The version that is this model."""
+        version = folder.find(model)
+        if version is not None:
+            _log.info("version %d is this model already", version)
+            return version
+        version = max([self._execution(), *(newest + 1 for newest in folder.versions()[-1:])])
+        folder.publish(model, version, extra, load_test)
+        return version
+
+    def _execution(self) -> int:
+        """Number of this execution; on Kubeflow it ends the name of the task's folder."""
+        unique = self._context._unique_id if self._context else None
+        found = re.search(r"\d+$", str(unique or ""))
+        return int(found.group()) if found else 1
+
+
+def released(before: Release | None, version: int, release: str) -> Release:
+    """What is live after a push; a version that was pushed before keeps its place."""
+    if before is None:
+        return Release(version)
+    if version in before.labels.values():
+        return before
+    return before.with_canary(version) if release == "canary" else before.with_stable(version)
+
+
+def _warm_up(input_dict: dict[str, list[types.Artifact]]) -> Path | None:
+    """assets.extra that came with the InfraBlessing."""
+    for blessing in input_dict.get(keys.INFRA_BLESSING_KEY, []):
+        if model_utils.is_infra_validated(blessing) and (Path(blessing.uri) / EXTRA).is_dir():
+            return Path(blessing.uri) / EXTRA
+    return None

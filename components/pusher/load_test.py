@@ -1,0 +1,30 @@
+"""Loads a model as TF Serving does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from components.errors import ComponentError
+
+SIGNATURE = "serving_default"
+
+
+def load_test(model: Path) -> None:
+    """Restores it into a session of its own.
+
+    Raises:
+      ComponentError: it does not load, or has no signature to call.
+    """
+    try:
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(model))
+    except Exception as error:  # whatever TensorFlow makes of a damaged file
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise ComponentError(f"the model does not load, and is not pushed: {reason}") from error
+    if SIGNATURE not in loaded.signature_def:
+        found = ", ".join(sorted(loaded.signature_def)) or "none"
+        raise ComponentError(
+            f"the model has no signature {SIGNATURE} (it has: {found}), and is not pushed"
+        )

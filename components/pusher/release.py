@@ -1,0 +1,105 @@
+"""What is live of a model: TF Serving's models.config, read and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from components.errors import ComponentError
+
+FILE = "models.config"
+STABLE, PREVIOUS, CANARY = "stable", "previous", "canary"
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """Versions by what they are for.
+
+    Attributes:
+      stable: what most users get.
+      previous: was stable before; stays loaded, so that a rollback is at once.
+      canary: newer than stable, for a share of the users.
+    """
+
+    stable: int
+    previous: int | None = None
+    canary: int | None = None
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Label -> version."""
+        found = {STABLE: self.stable, PREVIOUS: self.previous, CANARY: self.canary}
+        return {label: version for label, version in found.items() if version is not None}
+
+    def with_stable(self, version: int) -> Release:
+        """`version` for all; what was stable becomes previous, and there is no canary."""
+        if version == self.stable:
+            return dataclasses.replace(self, canary=None)
+        return Release(version, previous=self.stable)
+
+    def with_canary(self, version: int) -> Release:
+        """`version` beside the stable one."""
+        return self if version == self.stable else dataclasses.replace(self, canary=version)
+
+
+def read_release(base: Path) -> Release | None:
+    """What models.config says; None without one.
+
+    Raises:
+      ComponentError: it cannot be read, or it names no stable version.
+    """
+    path = base / FILE
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        parsed = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        (config,) = parsed.model_config_list.config
+        labels = dict(config.version_labels)
+        return Release(labels[STABLE], labels.get(PREVIOUS), labels.get(CANARY))
+    except (text_format.ParseError, ValueError, KeyError) as error:
+        raise ComponentError(
+            f"{path} is not as the Pusher writes it ({str(error) or type(error).__name__}); it has "
+            f"to name one model and its label '{STABLE}'. Mend it, or remove it to begin anew"
+        ) from None
+
+
+def models_config(
+    name: str, base_path: str, release: Release
+) -> model_server_config_pb2.ModelServerConfig:
+    """TF Serving's config of a release; `base_path` as the server sees it."""
+    result = model_server_config_pb2.ModelServerConfig()
+    config = result.model_config_list.config.add(
+        name=name, base_path=base_path, model_platform="tensorflow"
+    )
+    versions = sorted(set(release.labels.values()))
+    config.model_version_policy.specific.versions.extend(versions)
+    for label, version in release.labels.items():
+        config.version_labels[label] = version
+    return result
+
+
+def write_release(base: Path, release: Release) -> None:
+    """Replaces models.config, whole or not at all; the model has the folder's name."""
+    config = models_config(base.name, str(base.resolve()), release)
+    partial = base / f".{FILE}-partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text_format.MessageToString(config))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(base / FILE)
+    sync_folder(base)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames within it durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

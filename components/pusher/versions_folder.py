@@ -1,0 +1,113 @@
+"""The folder a model server looks into: numbered versions, each whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from components.pusher.release import sync_folder
+
+_WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
+_NOT_THE_MODEL = ("assets.extra", _WITHDRAWN)
+_INCOMING, _REMOVED = ".incoming-", ".removed-"
+
+
+class VersionsFolder:
+    """Versions below `base`, which is made if it is missing."""
+
+    def __init__(self, base: Path):
+        self.base = base
+        base.mkdir(parents=True, exist_ok=True)
+
+    def path(self, version: int) -> Path:
+        return self.base / str(version)
+
+    def versions(self) -> list[int]:
+        return versions_in(self.base)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """For one process at a time; removes what killed ones left."""
+        with (self.base / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for path in self.base.iterdir():
+                if path.name.startswith((_INCOMING, _REMOVED)):
+                    shutil.rmtree(path)
+            yield
+
+    def find(self, model: Path) -> int | None:
+        """The newest version that is exactly this model."""
+        wanted = digest(model)
+        same = (v for v in reversed(self.versions()) if digest(self.path(v)) == wanted)
+        return next(same, None)
+
+    def publish(
+        self, model: Path, version: int, extra: Path | None, check: Callable[[Path], None]
+    ) -> None:
+        """Copies a model to be a version; within `locked`.
+
+        Args:
+          model: SavedModel.
+          version: its number, which is free.
+          extra: folder to become its assets.extra.
+          check: raises if the copy is of no use; nothing is visible then.
+        """
+        incoming = self.base / f"{_INCOMING}{version}"
+        shutil.copytree(model, incoming)
+        if extra:
+            shutil.copytree(extra, incoming / "assets.extra", dirs_exist_ok=True)
+        for path in [incoming, *incoming.rglob("*")]:
+            sync_folder(path)  # a file as well
+        check(incoming)
+        incoming.rename(self.path(version))
+        sync_folder(self.base)
+
+    def withdraw(self, version: int, reason: str) -> None:
+        """Remembers that it was rolled back: it does not become live by being pushed again."""
+        (self.path(version) / _WITHDRAWN).write_text(reason, "utf-8")
+
+    def withdrawn(self, version: int) -> str | None:
+        """Why it was rolled back; None if it was not."""
+        try:
+            return (self.path(version) / _WITHDRAWN).read_text("utf-8")
+        except FileNotFoundError:
+            return None
+
+    def reinstate(self, version: int) -> None:
+        """A person says that it may be live after all."""
+        (self.path(version) / _WITHDRAWN).unlink(missing_ok=True)
+
+    def retire(self, keep: int, live: set[int]) -> list[int]:
+        """Removes all but the newest `keep` versions and those that are live; within `locked`."""
+        old = [version for version in self.versions()[:-keep] if version not in live]
+        for version in old:
+            removed = self.base / f"{_REMOVED}{version}"
+            self.path(version).rename(removed)  # at once, for a server that looks meanwhile
+            shutil.rmtree(removed)
+        return old
+
+
+def versions_in(base: Path) -> list[int]:
+    """In ascending order; whatever has no number for its name is none."""
+    if not base.is_dir():
+        return []
+    names = (path.name for path in base.iterdir() if path.is_dir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def digest(model: Path) -> str:
+    """SHA-256 of names and contents."""
+    total = hashlib.sha256()
+    files = (path for path in model.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: path.relative_to(model).parts):
+        name = path.relative_to(model)
+        if name.parts[0] in _NOT_THE_MODEL:
+            continue
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{content} {os.fspath(name)}\n".encode())
+    return total.hexdigest()

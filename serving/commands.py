@@ -1,0 +1,308 @@
+"""serve, predict, versions, promote, rollback, skew, bench, export-config."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from components.errors import ComponentError, first_problem
+from pipeline.config import ConfigError, PipelineConfig, load_config
+from serving.option_flags import server_flags
+
+# What the commands do is imported where they do it: --help does not wait for TensorFlow.
+_out = Console(highlight=False)
+_ADDRESS = "127.0.0.1:8500"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Serves what the pipeline pushed, and decides what is live."""
+
+
+def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--config and --set, and errors as one line."""
+
+    @click.option("--config", "path", required=True, help="As for local_runner.py.")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
+    @functools.wraps(function)
+    def wrapped(path: str, overrides: tuple[str, ...], **arguments: Any) -> Any:
+        try:
+            return function(load_config(path, overrides), **arguments)
+        except (ConfigError, ComponentError) as error:
+            raise click.ClickException(str(error)) from None
+
+    return wrapped
+
+
+@main.command()
+@click.option("--config", "path", help="Serves what this pipeline pushes.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
+@server_flags
+def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
+    """A model server with TensorFlow Serving's gRPC and REST APIs.
+
+    Name what to serve by --config, by --model-name and --model-base-path, or by
+    --model-config-file. New versions are loaded as they appear; SIGTERM and Ctrl-C drain it.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        if path is not None:
+            given = {**_of_config(load_config(path, overrides)), **given}
+        from serving.server.options import ServerOptions
+
+        options = ServerOptions(**given)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    except ValidationError as error:
+        raise click.ClickException(first_problem(error).lstrip(": ")) from None
+    # Before TensorFlow is imported: no GPU search, and no banner.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
+    )
+    for noisy in ("absl", "tensorflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    # A stack for each message that is none: the client is told, the log need not be.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
+    from serving.server.run import OptionsError, serve
+
+    try:
+        serve(options)
+    except OptionsError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _of_config(config: PipelineConfig) -> dict[str, Any]:
+    log = config.serving.request_log
+    options: dict[str, Any] = {
+        "model_name": config.name,
+        "model_base_path": config.serving_folder,
+    }
+    if log is not None:
+        options |= {
+            "request_log": log.folder,
+            "request_log_rate": log.rate,
+            "request_log_user": log.user,
+            "request_log_item": log.item,
+        }
+    return options
+
+
+@main.command()
+@click.option("--server", default=_ADDRESS, show_default=True, help="host:port of gRPC.")
+@click.option("--count", default=5, show_default=True, help="Candidates to ask for.")
+@click.option("--user", default="u1", show_default=True, help="Decides between the arms.")
+@with_config
+def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
+    """Asks a running server for the scores of some examples of the last run."""
+    import grpc
+    import tensorflow as tf
+
+    from serving.client.client import RankingClient
+    from serving.examples import feature_text, last_examples, without_label
+
+    raw = last_examples(config.run_folder, config.split.judged, count)
+    sent = [without_label(one, config.evaluator.label) for one in raw]
+    percent = config.serving.canary_percent
+    with RankingClient(server, config.name, canary_percent=percent, timeout_s=10) as client:
+        try:
+            answer = client.score(user, sent)
+        except grpc.RpcError as error:
+            details = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise ComponentError(
+                f"{server}: {details}. Is it running? `python -m serving serve --config ...`"
+            ) from None
+    log = config.serving.request_log
+    shown = [log.user, log.item] if log else []
+    table = Table(*shown, "score", config.evaluator.label)
+    for serialized, score in zip(raw, answer.scores, strict=True):
+        example = tf.train.Example.FromString(serialized)
+        cells = [feature_text(example, name) for name in shown]
+        table.add_row(*cells, f"{score:.4f}", feature_text(example, config.evaluator.label))
+    _out.print(f"{config.name} version {answer.version}, arm {answer.arm}")
+    _out.print(table)
+
+
+@main.command()
+@with_config
+def versions(config: PipelineConfig) -> None:
+    """What there is, what is live, and how good each version was when it was pushed."""
+    from serving.release.versions import version_lines
+
+    table = Table("version", "live as", "pushed", "run", "AUC", "log loss", "calibration", "note")
+    lines = version_lines(config)
+    for line in lines:
+        figures = [
+            "" if line.metrics.get(name) is None else f"{line.metrics[name]:.4f}"
+            for name in ("auc", "log_loss", "calibration")
+        ]
+        pushed = f"{line.pushed:%Y-%m-%d %H:%M}" if line.pushed else ""
+        table.add_row(
+            str(line.version), line.label, pushed, line.run_id, *figures, line.withdrawn or ""
+        )
+    _out.print(table)
+
+
+@main.command()
+@click.option(
+    "--server", "servers", multiple=True, default=[_ADDRESS], show_default=True,
+    help="To tell at once; may be given several times.",
+)  # fmt: skip
+@with_config
+def promote(config: PipelineConfig, servers: tuple[str, ...]) -> None:
+    """Makes the canary the stable version."""
+    from serving.release.switch import promote
+
+    _switch(config, lambda: promote(config.serving_folder), servers)
+
+
+@main.command()
+@click.option("--to", type=int, help="Version to be stable; default: the one before.")
+@click.option("--reason", default="rolled back by hand", show_default=True)
+@click.option(
+    "--server", "servers", multiple=True, default=[_ADDRESS], show_default=True,
+    help="To tell at once; may be given several times.",
+)  # fmt: skip
+@with_config
+def rollback(config: PipelineConfig, to: int | None, reason: str, servers: tuple[str, ...]) -> None:
+    """Undoes what became live last: the canary if there is one, else the stable version.
+
+    The version that was stable before is still loaded, so it takes over at once.
+    """
+    from serving.release.switch import rollback
+
+    _switch(config, lambda: rollback(config.serving_folder, to, reason), servers)
+
+
+def _switch(config: PipelineConfig, change: Callable[[], Any], servers: tuple[str, ...]) -> None:
+    started = time.monotonic()
+    switch = change()  # servers that poll see it from here on, before the imports below
+    from serving.release.record import record_in
+    from serving.release.tell import tell
+
+    problems = tell(config.serving_folder, switch.after, servers)
+    seconds = time.monotonic() - started
+    before, after = switch.before.labels, switch.after.labels
+    for label in sorted({*before, *after}):
+        was, now = before.get(label, "none"), after.get(label, "none")
+        _out.print(f"{label:<9} {was} -> {now}" if was != now else f"{label:<9} {now}")
+    for version, reason in switch.withdrawn.items():
+        _out.print(f"withdrawn {version}: {reason}")
+    for server in servers:
+        problem = problems.get(server)
+        _out.print(
+            f"{server}: {problem}" if problem else f"{server} follows, after {seconds:.2f} s"
+        )
+    if problems:
+        _out.print("A server that could not be told reads models.config within a second.")
+    execution = record_in(config, switch)
+    _out.print(f"recorded as execution {execution}: python -m lineage show execution:{execution}")
+
+
+@main.command()
+@click.option("--log", type=click.Path(path_type=Path), help="Default: the config's.")
+@click.option("--version", type=int, help="Default: the stable one.")
+@with_config
+def skew(config: PipelineConfig, log: Path | None, version: int | None) -> None:
+    """Replays logged requests through the training graph: is what was served what was trained?
+
+    Exits with 1 if a feature or a score differs.
+    """
+    from components.pusher.release import read_release
+    from serving.release.versions import transform_graph_of
+    from serving.request_log.reader import read_predictions
+    from serving.skew import TrainingGraph, find_skew
+
+    folder = log or (config.serving.request_log.folder if config.serving.request_log else None)
+    if folder is None:
+        raise ComponentError("name the request log by --log, or serving.request_log in the config")
+    if version is None:
+        release = read_release(config.serving_folder)
+        if release is None:
+            raise ComponentError(f"nothing was pushed to {config.serving_folder} yet")
+        version = release.stable
+    served = config.serving_folder / str(version)
+    graph = TrainingGraph(transform_graph_of(config, version), served)
+    found = find_skew(read_predictions(folder, version), served, graph)
+    _out.print(
+        f"version {version}: {found.rows:,} logged rows, {len(found.features)} features compared; "
+        f"largest difference of scores {found.largest:.2g}"
+    )
+    if not found.differences:
+        _out.print("no skew: every feature and every score is that of the training graph")
+        return
+    table = Table("differs", "rows", "first at", "served", "trained")
+    for difference in found.differences:
+        request, place, one, other = difference.example
+        table.add_row(difference.name, f"{difference.rows:,}", f"{request}[{place}]", one, other)
+    _out.print(table)
+    raise SystemExit(1)
+
+
+@main.command("export-config")
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--base-path", help="Of the versions as TensorFlow Serving sees it; default: as here."
+)
+@with_config
+def export_config(config: PipelineConfig, out: Path, base_path: str | None) -> None:
+    """Files to run TensorFlow Serving with on what is live here."""
+    from serving.export_config import export_config
+
+    for path in export_config(config.serving_folder, out, base_path=base_path):
+        _out.print(str(path))
+
+
+@main.command()
+@click.option("--server", default=_ADDRESS, show_default=True, help="host:port of gRPC.")
+@click.option("--rate", default=100.0, show_default=True, help="Requests a second, on average.")
+@click.option("--seconds", default=60.0, show_default=True)
+@click.option("--candidates", default=100, show_default=True, help="Examples a request.")
+@click.option("--label", help="Of the version to ask; default: the newest.")
+@click.option("--seed", default=1, show_default=True, help="Of the arrivals.")
+@with_config
+def bench(
+    config: PipelineConfig,
+    server: str,
+    rate: float,
+    seconds: float,
+    candidates: int,
+    label: str | None,
+    seed: int,
+) -> None:
+    """Latency of a running server under an open load: Poisson arrivals, counted from when due."""
+    import grpc
+
+    from serving.client.client import request_of
+    from serving.client.load import run_load
+    from serving.client.load_report import print_load
+    from serving.examples import last_examples, without_label
+
+    pool = last_examples(config.run_folder, config.split.judged, 50 * candidates)
+    sent = [without_label(one, config.evaluator.label) for one in pool]
+    requests = [
+        request_of(config.name, sent[start : start + candidates], label).SerializeToString()
+        for start in range(0, len(sent), candidates)
+    ]
+    with grpc.insecure_channel(server) as channel, _out.status("") as status:
+        load = run_load(
+            channel,
+            requests,
+            rate=rate,
+            seconds=seconds,
+            seed=seed,
+            each_second=lambda now: status.update(f"{now:.0f} of {seconds:.0f} s"),
+        )
+    print_load(load, _out)
+    if load.errors:
+        raise SystemExit(1)

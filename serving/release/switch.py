@@ -1,0 +1,91 @@
+"""Promotes the canary, or goes back, by what models.config says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from components.errors import ComponentError
+from components.pusher.release import Release, read_release, write_release
+from components.pusher.versions_folder import VersionsFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Switch:
+    """What a promotion or rollback did.
+
+    Attributes:
+      kind: Promotion or Rollback.
+      before, after: what was live, and what is.
+      withdrawn: version -> reason; what does not come back by being pushed again.
+    """
+
+    kind: str
+    before: Release
+    after: Release
+    withdrawn: dict[int, str]
+
+
+def promote(base: Path) -> Switch:
+    """Makes the canary stable.
+
+    Raises:
+      ComponentError: there is no canary.
+    """
+
+    def change(folder: VersionsFolder, before: Release) -> Switch:
+        if before.canary is None:
+            raise ComponentError(
+                f"there is no canary to promote: version {before.stable} is live for all. "
+                "`serving.release: canary` in the config has the next push be one"
+            )
+        return Switch("Promotion", before, before.with_stable(before.canary), {})
+
+    return _switch(base, change)
+
+
+def rollback(base: Path, to: int | None, reason: str) -> Switch:
+    """Undoes what became live last: the canary where there is one, else the stable version.
+
+    Args:
+      base: folder of the versions.
+      to: the version to be stable instead; what is newer is withdrawn.
+      reason: kept beside a version that is withdrawn.
+
+    Raises:
+      ComponentError: there is nothing to go back to, or no such version.
+    """
+
+    def change(folder: VersionsFolder, before: Release) -> Switch:
+        if to is None and before.canary is not None:
+            after = dataclasses.replace(before, canary=None)
+            return Switch("Rollback", before, after, {before.canary: reason})
+        target = before.previous if to is None else to
+        usable = [v for v in folder.versions() if v == to or folder.withdrawn(v) is None]
+        if target is None or target not in usable:
+            shown = ", ".join(str(v) for v in usable if v != before.stable) or "none"
+            wanted = "there is no version to go back to" if to is None else f"no version {to}"
+            raise ComponentError(f"{wanted} in {base}; there are: {shown}. Name one with --to")
+        older = [version for version in usable if version < target]
+        after = Release(target, previous=max(older, default=None))
+        live = [v for v in before.labels.values() if v > target]
+        return Switch("Rollback", before, after, dict.fromkeys(live, reason))
+
+    return _switch(base, change)
+
+
+def _switch(base: Path, change: Callable[[VersionsFolder, Release], Switch]) -> Switch:
+    if not base.is_dir():
+        raise ComponentError(f"nothing was pushed to {base} yet; run the pipeline first")
+    folder = VersionsFolder(base)
+    with folder.locked():
+        before = read_release(base)
+        if before is None:
+            raise ComponentError(f"{base} has no models.config: nothing was pushed there yet")
+        switch = change(folder, before)
+        folder.reinstate(switch.after.stable)
+        for version, reason in switch.withdrawn.items():
+            folder.withdraw(version, reason)
+        write_release(base, switch.after)
+    return switch

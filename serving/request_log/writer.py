@@ -1,0 +1,251 @@
+"""Writes predictions as lines of JSON: durable within a second, an hour a file, never in the way.
+
+The file of the current hour is hidden and not compressed, so that whatever is synced is readable
+after a crash. At the end of the hour, or when the next server starts, it is cut to whole lines,
+compressed, and renamed to where readers look.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import fcntl
+import gzip
+import json
+import logging
+import os
+import queue
+import random
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from components.pusher.release import sync_folder
+
+_log = logging.getLogger(__name__)
+_OPEN = ".open-"  # Spark and people do not see it
+_SYNC_SECONDS = 1.0
+_WAITING = 1000  # requests; then they are dropped
+
+
+class _Call(Protocol):
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def context(self) -> str: ...
+
+
+class RequestLog:
+    """A log below `folder`, by one process.
+
+    Args:
+      folder: gets {YYYY}-{MM}-{DD}/{HH}/*.json.gz.
+      rate: share of the requests to log.
+      user, item: features of a tf.Example.
+      seed: of the sampling.
+
+    Attributes:
+      dropped: requests that were to be logged and were not.
+    """
+
+    def __init__(self, folder: Path, *, rate: float, user: str, item: str, seed: int | None = None):
+        self.folder, self.rate, self.dropped = folder, rate, 0
+        self._user, self._item = user, item
+        self._random = random.Random(seed)  # noqa: S311 - a sample
+        self._waiting: queue.Queue[tuple[float, Any, Any, Any] | None] = queue.Queue(_WAITING)
+        self._file: IO[bytes] | None = None
+        self._hour = ""
+        folder.mkdir(parents=True, exist_ok=True)
+        close_left_open(folder)
+        self._thread = threading.Thread(target=self._write, name="request log", daemon=True)
+        self._thread.start()
+
+    def add(
+        self,
+        call: _Call,
+        request: predict_pb2.PredictRequest,
+        response: predict_pb2.PredictResponse,
+    ) -> None:
+        """Takes it, or drops it; at once in either case."""
+        if self.rate < 1 and self._random.random() >= self.rate:
+            return
+        try:
+            self._waiting.put_nowait((time.time(), call, request, response))
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Writes what waits, and closes the hour."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        synced = time.monotonic()
+        unsynced = stopping = False
+        while not stopping:
+            try:
+                found = self._waiting.get(timeout=_SYNC_SECONDS)
+                if found is None:
+                    stopping = True
+                else:
+                    self._append(found)
+                    unsynced = True
+            except queue.Empty:
+                pass
+            except Exception:  # a full disk, say: serving goes on
+                self.dropped += 1
+                _log.exception("a prediction is not logged")
+            if unsynced and (stopping or time.monotonic() - synced >= _SYNC_SECONDS):
+                self._sync()
+                synced, unsynced = time.monotonic(), False
+            if self._file is not None and _hour_of(time.time()) > self._hour:
+                self._close_hour()
+        self._close_hour()
+
+    def _append(self, found: tuple[float, Any, Any, Any]) -> None:
+        when, call, request, response = found
+        hour = _hour_of(when)
+        if hour != self._hour or self._file is None:
+            self._close_hour()
+            self._hour = hour
+            name = f"{_OPEN}{hour.replace('/', '-')}-{uuid.uuid4().hex}.json"
+            self._file = (self.folder / name).open("wb")
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # it is not one that a crash left
+        line = line_of(when, call, request, response, self._user, self._item)
+        self._file.write(json.dumps(line).encode() + b"\n")
+
+    def _sync(self) -> None:
+        if self._file is not None:
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError:
+                _log.exception("the request log is not synced")
+
+    def _close_hour(self) -> None:
+        if self._file is not None:
+            self._sync()
+            path, self._file = Path(self._file.name), None
+            close_file(path)
+
+
+def _hour_of(when: float) -> str:
+    return dt.datetime.fromtimestamp(when, dt.timezone.utc).strftime("%Y-%m-%d/%H")
+
+
+def line_of(
+    when: float,
+    call: _Call,
+    request: predict_pb2.PredictRequest,
+    response: predict_pb2.PredictResponse,
+    user: str,
+    item: str,
+) -> dict[str, Any]:
+    """A prediction as it is logged; features as they came, with user and items beside them."""
+    spec = response.model_spec
+    line: dict[str, Any] = {
+        "request_id": call.request_id or uuid.uuid4().hex,
+        "timestamp_ms": int(when * 1000),
+        "model": spec.name,
+        "version": spec.version.value,
+        "label": request.model_spec.version_label,
+        "signature": spec.signature_name,
+        "context": _context(call.context),
+    }
+    outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+    line["scores"] = next(iter(outputs.values())).reshape(-1).tolist() if outputs else []
+    serialized = _serialized_examples(request)
+    if serialized is None:
+        line["inputs"] = base64.b64encode(request.SerializeToString()).decode("ascii")
+        return line
+    examples = [tf.train.Example.FromString(one) for one in serialized]
+    line["user_id"] = next(iter(_values(examples[:1], user)), None)
+    line["item_id"] = _values(examples, item)
+    line["examples"] = [base64.b64encode(one).decode("ascii") for one in serialized]
+    return line
+
+
+def _serialized_examples(request: predict_pb2.PredictRequest) -> list[bytes] | None:
+    """Of a signature whose only input they are."""
+    if len(request.inputs) != 1:
+        return None
+    (proto,) = request.inputs.values()
+    if proto.dtype != tf.string.as_datatype_enum or len(proto.tensor_shape.dim) != 1:
+        return None
+    return list(tf.make_ndarray(proto))
+
+
+def _values(examples: Iterable[tf.train.Example], name: str) -> list[Any]:
+    found = []
+    for example in examples:
+        feature = example.features.feature.get(name)  # does not add it, as [] would
+        kind = feature.WhichOneof("kind") if feature is not None else None
+        values = getattr(feature, kind).value if kind else []
+        value = values[0] if values else None
+        found.append(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+    return found
+
+
+def _context(text: str) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
+def close_left_open(folder: Path) -> list[Path]:
+    """Closes what crashed servers left; returns where it is now."""
+    closed = []
+    for path in sorted(folder.glob(f"{_OPEN}*.json")):
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # a server that runs
+            if target := close_file(path):
+                closed.append(target)
+    return closed
+
+
+def close_file(path: Path) -> Path | None:
+    """Compresses an open file to where readers look; None if it holds no whole line."""
+    content_ends = _end_of_last_line(path)
+    if not content_ends:
+        path.unlink()
+        return None
+    stem = path.name.removeprefix(_OPEN).removesuffix(".json")
+    year, month, day, hour, unique = stem.split("-")
+    target = path.parent / f"{year}-{month}-{day}" / hour / f"{unique}.json.gz"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}")
+    with path.open("r+b") as lines, partial.open("wb") as file:
+        lines.truncate(content_ends)
+        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, filename="") as compressed:
+            shutil.copyfileobj(lines, compressed, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(target)
+    sync_folder(target.parent)
+    path.unlink()
+    return target
+
+
+def _end_of_last_line(path: Path) -> int:
+    """Bytes up to the last line feed."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - (1 << 20))
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0

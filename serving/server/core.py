@@ -1,0 +1,149 @@
+"""What both gRPC and REST call: admission, deadline, version, computation, measurement, log."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    inference_pb2,
+    model_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from serving.server import inference
+from serving.server.catalog import Catalog
+from serving.server.errors import QUEUE_FULL, Code, ServingError, invalid
+from serving.server.loaded_model import LoadedModel
+from serving.server.metrics import Metrics
+
+_Response = TypeVar("_Response", bound=Message)
+_SIGNATURES = "signature_def"
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What comes with a request beside its message.
+
+    Attributes:
+      deadline: by time.monotonic(); None for none.
+      request_id: the client's; "" for none.
+      context: what the client wants in the log, JSON; "" for nothing.
+    """
+
+    deadline: float | None = None
+    request_id: str = ""
+    context: str = ""
+
+    def check(self) -> None:
+        """Raises ServingError when it is too late."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise ServingError(Code.DEADLINE_EXCEEDED, "the deadline passed before the answer")
+
+
+class PredictionLog(Protocol):
+    """Where predictions are written; must not block."""
+
+    def add(
+        self, call: Call, request: predict_pb2.PredictRequest, response: predict_pb2.PredictResponse
+    ) -> None: ...
+
+
+class Core:
+    """PredictionService, whatever the protocol.
+
+    Args:
+      catalog: the models.
+      metrics: where requests are counted.
+      limit: requests that are computed or wait at the same time; more are refused.
+      log: of predictions.
+    """
+
+    def __init__(
+        self, catalog: Catalog, metrics: Metrics, limit: int, log: PredictionLog | None = None
+    ):
+        self.catalog, self.metrics, self.log = catalog, metrics, log
+        self._places = threading.BoundedSemaphore(limit)
+
+    def predict(
+        self, request: predict_pb2.PredictRequest, call: Call
+    ) -> predict_pb2.PredictResponse:
+        response = self._run("predict", request.model_spec, call, inference.predict, request)
+        if self.log is not None:
+            self.log.add(call, request, response)
+        return response
+
+    def classify(
+        self, request: classification_pb2.ClassificationRequest, call: Call
+    ) -> classification_pb2.ClassificationResponse:
+        return self._run("classify", request.model_spec, call, inference.classify, request)
+
+    def regress(
+        self, request: regression_pb2.RegressionRequest, call: Call
+    ) -> regression_pb2.RegressionResponse:
+        return self._run("regress", request.model_spec, call, inference.regress, request)
+
+    def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, call: Call
+    ) -> inference_pb2.MultiInferenceResponse:
+        if not request.tasks:
+            raise invalid("Inference request must have at least one task.")
+        spec = request.tasks[0].model_spec
+        return self._run("multi_inference", spec, call, inference.multi_inference, request)
+
+    def metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """The signatures of a version."""
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != _SIGNATURES:
+                raise invalid(f"Metadata field {field} is not supported")
+        with self.catalog.use(request.model_spec) as (spec, model):
+            response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=spec)
+            signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=model.signatures)
+        response.metadata[_SIGNATURES].Pack(signatures)
+        return response
+
+    def _run(
+        self,
+        method: str,
+        asked: model_pb2.ModelSpec,
+        call: Call,
+        compute: Callable[[LoadedModel, model_pb2.ModelSpec, Any], _Response],
+        request: Message,
+    ) -> _Response:
+        started, code = time.monotonic(), "OK"
+        # A client chooses the name: unknown ones must not become time series.
+        name = asked.name if asked.name in self.catalog.names() else ""
+        if not self._places.acquire(blocking=False):
+            self.metrics.requests.labels(name, method, Code.RESOURCE_EXHAUSTED.name).inc()
+            raise ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
+        self.metrics.in_flight.inc()
+        try:
+            call.check()
+            with self.catalog.use(asked) as (spec, model):
+                response = compute(model, spec, request)
+            call.check()
+            return response
+        except ServingError as error:
+            code = error.code.name
+            raise
+        except Exception:
+            code = Code.INTERNAL.name
+            raise
+        finally:
+            self._places.release()
+            self.metrics.in_flight.dec()
+            self.metrics.requests.labels(name, method, code).inc()
+            self.metrics.seconds.labels(name, method).observe(time.monotonic() - started)

@@ -1,0 +1,55 @@
+"""What a client is told: TensorFlow Serving's codes, for gRPC and REST."""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+import tensorflow as tf
+
+Code = grpc.StatusCode
+HTTP = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 412,
+    Code.UNAUTHENTICATED: 401,
+    Code.NOT_FOUND: 404,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+_PREFIX = "Graph execution error:"  # then the reason, then the nodes it came by
+_SEVERAL = re.compile(r"\d+ root error\(s\) found.*?\(0\) [A-Z_]+: ", re.DOTALL)
+QUEUE_FULL = "the queue is full: the server is asked for more than it can compute; try again later"
+
+
+class ServingError(Exception):
+    """A request that is refused, and why."""
+
+    def __init__(self, code: grpc.StatusCode, message: str):
+        super().__init__(message)
+        self.code, self.message = code, message
+
+    @property
+    def http_status(self) -> int:
+        return HTTP.get(self.code, 500)
+
+
+def invalid(message: str) -> ServingError:
+    return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def of_tensorflow(error: tf.errors.OpError) -> ServingError:
+    """What TensorFlow says of a request: its fault where it is one."""
+    text = _reason(error.message or type(error).__name__)
+    if isinstance(error, tf.errors.UnavailableError):  # by the batch scheduler
+        return ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
+    if isinstance(error, (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError)):
+        return invalid(text)
+    return ServingError(Code.INTERNAL, f"{type(error).__name__}: {text}")
+
+
+def _reason(message: str) -> str:
+    """What is wrong, without the stacks of Python and of the graph around it."""
+    text = message.removeprefix(_PREFIX).strip()
+    return _SEVERAL.sub("", text, count=1).partition("\n")[0]

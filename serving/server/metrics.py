@@ -1,0 +1,56 @@
+"""What Prometheus reads, at /monitoring/prometheus/metrics as in TensorFlow Serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import prometheus_client
+from prometheus_client.core import GaugeMetricFamily
+
+PATH = "/monitoring/prometheus/metrics"
+_SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.045, 0.07, 0.1, 0.2, 0.5, 1, 2.5, 5)
+
+
+class Metrics:
+    """Counters and times of one server."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+        self.requests = prometheus_client.Counter(
+            "serving_requests", "Requests by outcome", ["model", "method", "code"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = prometheus_client.Histogram(
+            "serving_request_seconds", "Time within the server", ["model", "method"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.in_flight = prometheus_client.Gauge(
+            "serving_requests_in_flight", "Requests being computed or waiting",
+            registry=self.registry,
+        )  # fmt: skip
+        self.rows = prometheus_client.Counter(
+            "serving_rows", "Candidates scored", ["model", "version"], registry=self.registry
+        )
+        prometheus_client.ProcessCollector(registry=self.registry)
+        prometheus_client.GCCollector(registry=self.registry)
+
+    def add_gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A figure that is asked for when Prometheus asks."""
+        prometheus_client.Gauge(name, text, registry=self.registry).set_function(value)
+
+    def add_versions(self, versions: Callable[[], list[tuple[str, int, str]]]) -> None:
+        """serving_version{model, version, label}: 1 for each that answers."""
+
+        class Versions:
+            def collect(self) -> list[GaugeMetricFamily]:
+                family = GaugeMetricFamily(
+                    "serving_version", "Versions that answer", labels=["model", "version", "label"]
+                )
+                for model, version, label in versions():
+                    family.add_metric([model, str(version), label], 1)
+                return [family]
+
+        self.registry.register(Versions())  # type: ignore[arg-type]
+
+    def text(self) -> bytes:
+        return prometheus_client.generate_latest(self.registry)

@@ -1,0 +1,240 @@
+"""Puts the server together, runs it until SIGTERM or Ctrl-C, and drains it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tensorflow_serving.apis import (
+    model_service_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2,
+    prediction_service_pb2_grpc,
+)
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.request_log.writer import RequestLog
+from serving.server import security
+from serving.server.catalog import Catalog
+from serving.server.core import Core
+from serving.server.grpc_services import ModelService, PredictionService
+from serving.server.live import Live
+from serving.server.loaded_model import Batching, LoadedModel
+from serving.server.metrics import Metrics
+from serving.server.options import ServerOptions
+from serving.server.rest import RestServer
+from serving.server.wanted import config_of_folder, read_config
+from serving.server.warm_up import warm_up
+
+_log = logging.getLogger(__name__)
+_PREDICTION = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
+_MODEL = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+_REFUSING_THREADS = 16  # beyond those that the queue can hold: they say no, and answer probes
+_SWITCH_SECONDS = 0.0005  # how long a thread that loads a model may keep the others from Python
+
+
+class OptionsError(ValueError):
+    """The server cannot start with these options: one line."""
+
+
+class ModelServer:
+    """A running server; `stop()` drains it.
+
+    Raises:
+      OptionsError: a port is taken, or a secret or certificate is missing.
+    """
+
+    def __init__(self, options: ServerOptions):
+        self.options = options
+        token = _token(options)
+        self.log = _request_log(options)
+        self.metrics = Metrics()
+        self.catalog = Catalog(lambda path, name: _load(path, name, options))
+        self.live = Live(self.catalog, lambda: _config(options), options.poll_seconds)
+        core = Core(self.catalog, self.metrics, options.queue, self.log)
+        self._add_gauges()
+        self.live.start()
+        self._health = health.HealthServicer()
+        self._grpc = self._grpc_server(core, token)
+        self.port = self._bind()
+        self._rest = self._rest_server(core, token)
+        self.rest_port = self._rest.port
+        self._grpc.start()
+        self._watch_health()
+
+    def stop(self) -> None:
+        """Says that it goes, takes no more, finishes what it has."""
+        self._stopping.set()
+        self._health.enter_graceful_shutdown()
+        stopped = self._grpc.stop(self.options.grace_seconds)
+        self._rest.stop(self.options.grace_seconds)
+        stopped.wait()
+        self.live.stop()
+        self.catalog.close()
+        if self.log is not None:
+            self.log.close()
+
+    def _grpc_server(self, core: Core, token: str | None) -> grpc.Server:
+        options = self.options
+        server = grpc.server(
+            ThreadPoolExecutor(options.queue + _REFUSING_THREADS, thread_name_prefix="grpc"),
+            interceptors=[security.TokenInterceptor(token)] if token else [],
+            options=[
+                ("grpc.max_receive_message_length", options.max_request_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a second server on the port is an error
+            ],
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(core), server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.live), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (_PREDICTION, _MODEL, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        return server
+
+    def _bind(self) -> int:
+        options, address = self.options, f"{self.options.host}:{self.options.port}"
+        try:
+            if options.tls_certificate and options.tls_key:
+                security.tls_context(options.tls_certificate, options.tls_key)  # says what is wrong
+                credentials = security.tls_credentials(options.tls_certificate, options.tls_key)
+                return self._grpc.add_secure_port(address, credentials)
+            return self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OptionsError(
+                f"cannot listen on {address}; is another server running? Choose another --port "
+                f"({error})"
+            ) from None
+        except OSError as error:
+            raise OptionsError(f"TLS certificate or key: {error}") from None
+
+    def _rest_server(self, core: Core, token: str | None) -> RestServer:
+        options = self.options
+        tls = None
+        if options.tls_certificate and options.tls_key:
+            tls = security.tls_context(options.tls_certificate, options.tls_key)
+        try:
+            return RestServer(
+                core,
+                self.live,
+                host=options.host,
+                port=options.rest_api_port,
+                most_bytes=options.max_request_bytes,
+                workers=options.queue + _REFUSING_THREADS,
+                token=token,
+                tls=tls,
+            )
+        except OSError as error:
+            address = f"{options.host}:{options.rest_api_port}"
+            raise OptionsError(
+                f"cannot listen on {address}; choose another --rest-api-port ({error})"
+            ) from None
+
+    def _watch_health(self) -> None:
+        """SERVING while every model has a version that answers."""
+        self._stopping = threading.Event()
+        kinds = health_pb2.HealthCheckResponse
+
+        def watch() -> None:
+            while True:
+                ready = self.catalog.is_ready()
+                for name in ("", _PREDICTION, _MODEL):
+                    self._health.set(name, kinds.SERVING if ready else kinds.NOT_SERVING)
+                if self._stopping.wait(self.options.poll_seconds):
+                    return
+
+        threading.Thread(target=watch, name="health", daemon=True).start()
+
+    def _add_gauges(self) -> None:
+        self.metrics.add_versions(self._answering)
+        if self.log is not None:
+            log = self.log
+            self.metrics.add_gauge(
+                "serving_request_log_dropped", "Predictions not logged", lambda: log.dropped
+            )
+
+    def _answering(self) -> list[tuple[str, int, str]]:
+        found = []
+        for name in self.catalog.names():
+            labels = {number: label for label, number in self.catalog.labels(name).items()}
+            found += [
+                (name, number, labels.get(number, "")) for number in self.catalog.available(name)
+            ]
+        return found
+
+
+def serve(options: ServerOptions) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    server = ModelServer(options)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    gc.collect()
+    gc.freeze()  # what was imported and loaded need not be looked through again
+    if options.port_file:
+        partial = options.port_file.with_name(f".{options.port_file.name}")
+        ports = {"grpc": server.port, "rest": server.rest_port, "pid": os.getpid()}
+        partial.write_text(json.dumps(ports), "utf-8")
+        partial.rename(options.port_file)
+    scheme = "https" if options.tls_certificate else "http"
+    _log.info("gRPC on %s:%d", options.host, server.port)
+    _log.info("REST on %s://%s:%d/v1/models/...", scheme, options.host, server.rest_port)
+    if not server.catalog.is_ready():
+        _log.warning("no version answers yet; the server goes on looking for one")
+    stopping.wait()
+    _log.info("draining: at most %g s for requests that run", options.grace_seconds)
+    server.stop()
+
+
+def _load(path: Path, name: str, options: ServerOptions) -> LoadedModel:
+    batching = Batching(
+        options.max_batch_rows, options.batch_threads, options.batch_wait_us, options.queue
+    )
+    model = LoadedModel(path, name, batching if options.batching else None)
+    try:
+        warm_up(model, path)
+    except BaseException:
+        model.close()
+        raise
+    return model
+
+
+def _config(options: ServerOptions) -> model_server_config_pb2.ModelServerConfig:
+    if options.model_config_file is not None:
+        return read_config(options.model_config_file)
+    assert options.model_name is not None
+    assert options.model_base_path is not None
+    return config_of_folder(options.model_name, options.model_base_path)
+
+
+def _token(options: ServerOptions) -> str | None:
+    if options.token_env is None:
+        return None
+    token = os.environ.get(options.token_env)
+    if not token:
+        raise OptionsError(f"the variable {options.token_env} holds no token")
+    return token
+
+
+def _request_log(options: ServerOptions) -> RequestLog | None:
+    if options.request_log is None:
+        return None
+    return RequestLog(
+        options.request_log,
+        rate=options.request_log_rate,
+        user=options.request_log_user,
+        item=options.request_log_item,
+    )

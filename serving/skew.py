@@ -1,0 +1,140 @@
+"""Whether serving computed what training computes: logged requests through the training graph.
+
+Two things are compared, on the same rows as they came. *Features*: what the served model's own
+preprocessing makes of them against what the TransformGraph of its training makes of them, feature
+by feature. *Scores*: what was answered then against what the trained network gives now.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from components.errors import ComponentError
+from components.model_canary.training_graph import TrainingGraph
+from serving.request_log.reader import Prediction
+from serving.server.loaded_model import LoadedModel
+
+TRANSFORM = "transform_features"  # TFX's name for such a signature
+TOLERANCE = 1e-5
+_ROWS = 2000  # at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A feature, or the score, that is not the same.
+
+    Attributes:
+      name: of the feature; "score".
+      rows: that differ.
+      example: (request id, place in it, served, trained) of the worst.
+    """
+
+    name: str
+    rows: int
+    example: tuple[str, int, str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Skew:
+    """What was found.
+
+    Attributes:
+      rows: that were compared.
+      features: names that were compared.
+      differences: empty when serving and training agree.
+      largest: difference of two scores.
+    """
+
+    rows: int
+    features: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    largest: float
+
+
+def find_skew(predictions: Iterable[Prediction], version: Path, graph: TrainingGraph) -> Skew:
+    """Compares.
+
+    Args:
+      predictions: of this version.
+      version: folder of the served SavedModel.
+      graph: of its training.
+
+    Raises:
+      ComponentError: there are no predictions, or the model cannot show its features.
+    """
+    found = [*predictions]
+    places = [(p.request_id, place) for p in found for place in range(len(p.examples))]
+    examples = [example for p in found for example in p.examples]
+    scores = np.array([score for p in found for score in p.scores])
+    if not examples:
+        raise ComponentError(
+            f"no logged request is of version {version.name}; serve it with a request log"
+        )
+    if len(scores) != len(examples):
+        raise ComponentError("the log has another number of scores than of examples")
+    served, trained = _served_features(version, examples), _batches(graph.transform, examples)
+    names = sorted(set(served) & set(trained))
+    differences = [
+        difference
+        for name in names
+        if (difference := _differing(name, served[name], trained[name], places)) is not None
+    ]
+    expected = np.concatenate(
+        [
+            graph.scores({name: values[start : start + _ROWS] for name, values in trained.items()})
+            for start in range(0, len(examples), _ROWS)
+        ]
+    )
+    if (difference := _differing("score", scores, expected, places)) is not None:
+        differences.append(difference)
+    largest = float(np.abs(scores - expected).max())
+    return Skew(len(examples), tuple(names), tuple(differences), largest)
+
+
+def _served_features(version: Path, examples: Sequence[bytes]) -> dict[str, np.ndarray]:
+    model = LoadedModel(version, "skew", None)
+    try:
+        signature = model.signatures.get(TRANSFORM)
+        if signature is None:
+            raise ComponentError(
+                f"the model in {version} has no signature {TRANSFORM}, which would show its "
+                "features; export it as pipeline/ctr/serving_signatures.py does"
+            )
+        outputs = sorted(signature.outputs)
+
+        def transform(rows: Sequence[bytes]) -> dict[str, np.ndarray]:
+            given = {"examples": np.array(rows, dtype=object)}
+            return dict(zip(outputs, model.run(TRANSFORM, given, outputs), strict=True))
+
+        return _batches(transform, examples)
+    finally:
+        model.close()
+
+
+def _batches(transform, examples):  # type: ignore[no-untyped-def]
+    """A function of rows on all of them, some at a time."""
+    parts = [transform(examples[start : start + _ROWS]) for start in range(0, len(examples), _ROWS)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _differing(
+    name: str, served: np.ndarray, trained: np.ndarray, places: Sequence[tuple[str, int]]
+) -> Difference | None:
+    if served.shape != trained.shape:
+        shapes = (*places[0], f"shape {list(served.shape)}", f"shape {list(trained.shape)}")
+        return Difference(name, len(places), shapes)
+    if np.issubdtype(served.dtype, np.floating):
+        wrong = ~np.isclose(served, trained, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    else:
+        wrong = served != trained
+    rows = wrong.reshape(len(wrong), -1).any(axis=1)
+    if not rows.any():
+        return None
+    first = int(rows.argmax())
+    column = int(wrong.reshape(len(wrong), -1)[first].argmax())
+    one, other = (values.reshape(len(values), -1)[first, column] for values in (served, trained))
+    return Difference(name, int(rows.sum()), (*places[first], str(one), str(other)))

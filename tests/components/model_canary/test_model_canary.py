@@ -1,0 +1,201 @@
+"""The canary, with the project's own server as a process: what it blesses, and why it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+from tfx.types import Artifact, artifact_utils, standard_artifacts
+
+from components.errors import ComponentError
+from components.model_canary.component import ModelCanary
+from components.model_canary.executor import REPORT, ModelCanaryExecutor
+from components.model_canary.requests import WARM_UP
+
+pytestmark = pytest.mark.component
+
+RAW = {"x": tf.io.FixedLenFeature([], tf.float32), "clicked": tf.io.FixedLenFeature([], tf.int64)}
+ROWS = 50
+
+
+def preprocess(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {"x_xf": tft.scale_to_0_1(inputs["x"]), "clicked": inputs["clicked"]}
+
+
+@pytest.fixture(scope="module")
+def transform_graph(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("transform_graph")
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(RAW))
+    rows = [{"x": float(n), "clicked": n % 2} for n in range(ROWS)]
+    with beam.Pipeline() as pipeline, tft_beam.Context(temp_dir=str(folder / "temporary")):
+        data = pipeline | beam.Create(rows)
+        function = (data, metadata) | tft_beam.AnalyzeDataset(preprocess)
+        function | tft_beam.WriteTransformFn(str(folder))
+        raw = folder / tft.TFTransformOutput.RAW_METADATA_DIR
+        metadata | tft_beam.WriteMetadata(str(raw), pipeline)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("examples")
+    split = folder / "Split-eval"
+    split.mkdir()
+    with tf.io.TFRecordWriter(str(split / "data.gz"), "GZIP") as writer:
+        for n in range(ROWS):
+            example = tf.train.Example()
+            example.features.feature["x"].float_list.value.append(float(n))
+            example.features.feature["clicked"].int64_list.value.append(n % 2)
+            writer.write(example.SerializeToString())
+    return folder
+
+
+class Served(tf.Module):
+    """score = sigmoid(x_xf), with what may go wrong on the way to it."""
+
+    def __init__(self, transform_graph: Path, shift: float, wrong: float):
+        super().__init__()
+        self.layer = tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
+        self.shift, self.wrong = shift, wrong
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        raw = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32)})
+        score = tf.sigmoid(self.layer(raw)["x_xf"] + self.shift)
+        return {"score": score * self.wrong}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x_xf")])
+    def score(self, x_xf: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"score": tf.sigmoid(x_xf)}
+
+
+def model(folder: Path, graph: Path, shift: float = 0.0, wrong: float = 1.0) -> Path:
+    served = Served(graph, shift, wrong)
+    signatures = {"serving_default": served.serve, "score_transformed": served.score}
+    tf.saved_model.save(served, str(folder / "Format-Serving"), signatures=signatures)
+    return folder
+
+
+def ask(model: Path, graph: Path, examples: Path, out: Path, **settings: Any) -> Artifact:
+    """Runs the component's executor; returns the blessing."""
+    inputs: dict[str, Artifact] = {
+        "model": standard_artifacts.Model(),
+        "examples": standard_artifacts.Examples(),
+        "transform_graph": standard_artifacts.TransformGraph(),
+    }
+    for name, path in {"model": model, "examples": examples, "transform_graph": graph}.items():
+        inputs[name].uri = str(path)
+    inputs["examples"].split_names = artifact_utils.encode_split_names(["eval"])
+    canary = ModelCanary(
+        model=_channel(inputs["model"]),
+        examples=_channel(inputs["examples"]),
+        transform_graph=_channel(inputs["transform_graph"]),
+        **{"server": "serving", "requests": 3, "candidates": 10, **settings},
+    )
+    blessing = standard_artifacts.InfraBlessing()
+    blessing.uri = str(out)
+    ModelCanaryExecutor().Do(
+        {name: [artifact] for name, artifact in inputs.items()},
+        {"blessing": [blessing]},
+        dict(canary.spec.exec_properties),
+    )
+    return blessing
+
+
+def _channel(artifact: Artifact) -> Any:
+    from tfx.types import channel_utils
+
+    return channel_utils.as_channel([artifact])
+
+
+def refusal(blessing: Artifact) -> str:
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert (Path(blessing.uri) / "INFRA_NOT_BLESSED").exists()
+    assert not (Path(blessing.uri) / "assets.extra").exists()
+    return str(blessing.get_string_custom_property("reason"))
+
+
+def test_a_good_candidate_is_blessed(transform_graph, examples, tmp_path: Path) -> None:
+    good = model(tmp_path / "model", transform_graph)
+    blessing = ask(good, transform_graph, examples, tmp_path / "out")
+    assert blessing.get_int_custom_property("blessed") == 1
+    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    assert report["blessed"]
+    assert (report["requests"], report["examples"]) == (3, 30)
+    assert report["ms"]["50"] <= report["ms"]["99"]
+    logs = tf.data.TFRecordDataset(str(tmp_path / "out" / WARM_UP)).as_numpy_iterator()
+    requests = [
+        prediction_log_pb2.PredictionLog.FromString(one).predict_log.request for one in logs
+    ]
+    assert [len(one.inputs["examples"].string_val) for one in requests] == [10, 10, 10]
+
+
+def test_preprocessing_that_is_not_the_trainings(transform_graph, examples, tmp_path) -> None:
+    shifted = model(tmp_path / "model", transform_graph, shift=0.1)
+    reason = refusal(ask(shifted, transform_graph, examples, tmp_path / "out"))
+    assert reason.startswith("30 of 30 scores are not those of the training graph")
+    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    assert report["reason"] == reason
+    assert report["max_difference"] > 0.01
+
+
+def test_scores_that_are_no_numbers(transform_graph, examples, tmp_path) -> None:
+    broken = model(tmp_path / "model", transform_graph, wrong=math.nan)
+    reason = refusal(ask(broken, transform_graph, examples, tmp_path / "out"))
+    assert reason == "30 of 30 scores are no finite number"
+
+
+def test_a_model_that_does_not_load(transform_graph, examples, tmp_path) -> None:
+    cut = model(tmp_path / "model", transform_graph)
+    graph = cut / "Format-Serving" / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[:200])
+    reason = refusal(ask(cut, transform_graph, examples, tmp_path / "out"))
+    assert reason.startswith("the server refused a request: Servable not found")
+
+
+def test_a_model_that_is_too_slow(transform_graph, examples, tmp_path) -> None:
+    good = model(tmp_path / "model", transform_graph)
+    reason = refusal(ask(good, transform_graph, examples, tmp_path / "out", max_ms=0.001))
+    assert "99th percentile of the latency" in reason
+
+
+def test_a_server_that_does_not_start(transform_graph, examples, tmp_path) -> None:
+    good = model(tmp_path / "model", transform_graph)
+    reason = refusal(ask(good, transform_graph, examples, tmp_path / "out", server="no_server"))
+    assert "the model server ended" in reason
+    assert "no_server" in reason
+
+
+def test_a_model_without_the_other_signature_is_an_error(
+    transform_graph, examples, tmp_path
+) -> None:
+    good = model(tmp_path / "model", transform_graph)
+    with pytest.raises(ComponentError, match="has no signature by_hand"):
+        ask(good, transform_graph, examples, tmp_path / "out", signature="by_hand")
+
+
+def test_a_split_without_examples_is_an_error(transform_graph, tmp_path) -> None:
+    good = model(tmp_path / "model", transform_graph)
+    (tmp_path / "empty" / "Split-eval").mkdir(parents=True)
+    with pytest.raises(ComponentError, match="no example in"):
+        ask(good, transform_graph, tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_wrong_number_of_requests() -> None:
+    with pytest.raises(ValueError, match="1 or more"):
+        ModelCanary(
+            model=_channel(standard_artifacts.Model()),
+            examples=_channel(standard_artifacts.Examples()),
+            transform_graph=_channel(standard_artifacts.TransformGraph()),
+            server="serving",
+            requests=0,
+        )

@@ -1,0 +1,112 @@
+"""The real server, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from scorer import NAME, example, request
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclasses.dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    grpc_port: int
+    rest_port: int
+    log: Path
+    channel: grpc.Channel
+
+    @property
+    def prediction(self) -> Any:
+        return prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+
+    @property
+    def model(self) -> Any:
+        return model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def score(self, weight: float = 2.0, **spec: Any) -> float:
+        answer = self.prediction.Predict(request(example(weight, "x"), **spec), timeout=20)
+        return float(answer.outputs["score"].float_val[0])
+
+    def version(self, **spec: Any) -> int:
+        answer = self.prediction.Predict(request(example(), **spec), timeout=20)
+        return int(answer.model_spec.version.value)
+
+    def states(self, name: str = NAME) -> dict[int, str]:
+        asked = get_model_status_pb2.GetModelStatusRequest()
+        asked.model_spec.name = name
+        found = self.model.GetModelStatus(asked, timeout=20).model_version_status
+        kinds = get_model_status_pb2.ModelVersionStatus.State
+        return {one.version: kinds.Name(one.state) for one in found}
+
+    def curl(self, path: str, *options: str, body: Any = None) -> tuple[int, Any]:
+        """HTTP status, and the JSON that came."""
+        command = ["curl", "-s", "-w", "\n%{http_code}", *options]
+        sent = None
+        if body is not None:
+            command += ["-H", "Content-Type: application/json", "--data-binary", "@-"]
+            sent = body if isinstance(body, str) else json.dumps(body)
+        command.append(f"http://127.0.0.1:{self.rest_port}{path}")
+        done = subprocess.run(command, input=sent, capture_output=True, text=True, check=True)
+        text, _, status = done.stdout.rpartition("\n")
+        return int(status), json.loads(text) if text.startswith(("{", "[")) else text
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """The condition's value once it is true."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.05)
+    return found
+
+
+@contextlib.contextmanager
+def running(folder: Path, *flags: str, **environment: str) -> Iterator[Server]:
+    """Starts a server with flags; its log and ports go to `folder`."""
+    ports, log = folder / "ports.json", folder / "server.log"
+    ports.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "serving", "serve", "--port", "0", "--rest-api-port", "0"]
+    command += ["--poll-seconds", "0.2", "--port-file", str(ports), *flags]
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=ROOT, env={**os.environ, **environment},
+            text=True,
+        )  # fmt: skip
+    try:
+        wait_for(lambda: ports.exists() or process.poll() is not None, 120)
+        assert process.poll() is None, log.read_text()[-3000:]
+        found = json.loads(ports.read_text())
+        with grpc.insecure_channel(f"127.0.0.1:{found['grpc']}") as channel:
+            yield Server(process, found["grpc"], found["rest"], log, channel)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def flags_of(base: Path) -> list[str]:
+    return ["--model-name", NAME, "--model-base-path", str(base)]

@@ -1,0 +1,192 @@
+"""The log of predictions: what is in a line, when it is durable, and what a crash leaves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_server import flags_of, running, wait_for
+from scorer import NAME, example, request, tensors
+from tensorflow_serving.apis import predict_pb2
+
+from serving.request_log.reader import read_predictions
+from serving.request_log.writer import RequestLog, close_left_open
+from serving.server.core import Call
+
+SENT = {"user_id": [b"u7"], "item_id": [b"i1"]}
+
+
+def answer_to(asked: Any, scores: list[float]) -> predict_pb2.PredictResponse:
+    answer = predict_pb2.PredictResponse()
+    answer.model_spec.CopyFrom(asked.model_spec)
+    answer.model_spec.version.value = 3
+    proto = answer.outputs["score"]
+    proto.dtype = 1
+    proto.tensor_shape.dim.add(size=len(scores))
+    proto.float_val.extend(scores)
+    return answer
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    files = sorted(folder.glob("*/*/*.json.gz"))
+    return [json.loads(line) for file in files for line in gzip.open(file)]
+
+
+def a_log(folder: Path, rate: float = 1.0) -> RequestLog:
+    return RequestLog(folder, rate=rate, user="user_id", item="item_id", seed=1)
+
+
+@pytest.mark.unit
+def test_a_line_has_everything_that_was_asked_and_answered(tmp_path: Path) -> None:
+    log = a_log(tmp_path)
+    examples = [example(1.0, **SENT), example(2.0, user_id=[b"u7"], item_id=[b"i2"])]
+    asked = request(*examples, label="canary")
+    call = Call(request_id="r1", context='{"arm": "canary", "positions": [1, 2]}')
+    log.add(call, asked, answer_to(asked, [0.25, 0.5]))
+    log.close()
+    (line,) = lines_of(tmp_path)
+    assert abs(line.pop("timestamp_ms") / 1000 - time.time()) < 60
+    encoded = line.pop("examples")
+    assert len(encoded) == 2
+    assert line == {
+        "request_id": "r1",
+        "model": NAME,
+        "version": 3,
+        "label": "canary",
+        "signature": "",
+        "context": {"arm": "canary", "positions": [1, 2]},
+        "scores": [0.25, 0.5],
+        "user_id": "u7",
+        "item_id": ["i1", "i2"],
+    }
+    (found,) = read_predictions(tmp_path)
+    assert [*found.examples] == examples
+    assert found.scores == (0.25, 0.5)
+    assert [*read_predictions(tmp_path, version=4)] == []
+
+
+@pytest.mark.unit
+def test_tensors_are_logged_as_the_request_they_came_in(tmp_path: Path) -> None:
+    log = a_log(tmp_path)
+    asked = tensors(weight=[1.0], kind=[b"x"])
+    log.add(Call(), asked, answer_to(asked, [1.0]))
+    log.close()
+    (line,) = lines_of(tmp_path)
+    import base64
+
+    assert predict_pb2.PredictRequest.FromString(base64.b64decode(line["inputs"])) == asked
+    assert line["request_id"]
+
+
+@pytest.mark.unit
+def test_what_is_odd_is_logged_all_the_same(tmp_path: Path) -> None:
+    log = a_log(tmp_path)
+    asked = request(b"", example(kind="\x00é"))
+    log.add(Call(context="no json"), asked, answer_to(asked, [float("nan"), 1.0]))
+    log.close()
+    (line,) = lines_of(tmp_path)
+    assert line["context"] == "no json"
+    assert line["user_id"] is None
+    assert line["item_id"] == [None, None]
+
+
+@pytest.mark.unit
+def test_a_share_is_logged(tmp_path: Path) -> None:
+    log = a_log(tmp_path, rate=0.2)
+    asked = request(example())
+    for _ in range(1000):
+        log.add(Call(), asked, answer_to(asked, [1.0]))
+        if log._waiting.qsize() > 500:
+            time.sleep(0.05)
+    log.close()
+    assert 150 < len(lines_of(tmp_path)) < 250
+    assert log.dropped == 0
+
+
+@pytest.mark.unit
+def test_what_cannot_be_written_in_time_is_dropped_and_counted(tmp_path: Path) -> None:
+    log = a_log(tmp_path)
+    asked = request(*[example()] * 100)
+    answer = answer_to(asked, [1.0] * 100)
+    started = time.monotonic()
+    for _ in range(3000):
+        log.add(Call(), asked, answer)
+    assert time.monotonic() - started < 3  # it did not wait
+    log.close()
+    assert log.dropped > 0
+    assert len(lines_of(tmp_path)) + log.dropped == 3000
+
+
+@pytest.mark.unit
+def test_hours_are_closed_as_they_end(tmp_path: Path, monkeypatch) -> None:
+    now = [dt.datetime(2026, 3, 1, 10, 59, 59, tzinfo=dt.timezone.utc).timestamp()]
+    monkeypatch.setattr("serving.request_log.writer.time.time", lambda: now[0])
+    log = a_log(tmp_path)
+    asked = request(example())
+    log.add(Call(request_id="a"), asked, answer_to(asked, [1.0]))
+    wait_for(lambda: list(tmp_path.glob(".open-2026-03-01-10-*")))
+    assert lines_of(tmp_path) == []
+    now[0] += 1
+    # Nobody asks any more, and the hour is closed nevertheless.
+    wait_for(lambda: list(tmp_path.glob("2026-03-01/10/*.json.gz")))
+    log.add(Call(request_id="b"), asked, answer_to(asked, [1.0]))
+    log.close()
+    assert len(list(tmp_path.glob("2026-03-01/11/*.json.gz"))) == 1
+    assert [line["request_id"] for line in lines_of(tmp_path)] == ["a", "b"]
+
+
+@pytest.mark.unit
+def test_what_a_crash_left_is_cut_to_whole_lines_and_closed(tmp_path: Path) -> None:
+    left = tmp_path / ".open-2026-03-01-10-abc.json"
+    left.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": ')
+    (tmp_path / ".open-2026-03-01-11-abc.json").write_bytes(b'{"a": ')
+    (closed,) = close_left_open(tmp_path)
+    assert closed == tmp_path / "2026-03-01/10/abc.json.gz"
+    assert lines_of(tmp_path) == [{"a": 1}, {"a": 2}]
+    assert list(tmp_path.glob(".open-*")) == []
+
+
+@pytest.mark.unit
+def test_a_log_that_another_server_writes_is_left_alone(tmp_path: Path) -> None:
+    first = a_log(tmp_path)
+    asked = request(example())
+    first.add(Call(request_id="a"), asked, answer_to(asked, [1.0]))
+    wait_for(lambda: list(tmp_path.glob(".open-*")))
+    second = a_log(tmp_path)
+    second.close()
+    first.close()
+    assert [line["request_id"] for line in lines_of(tmp_path)] == ["a"]
+
+
+@pytest.mark.component
+def test_a_killed_server_loses_at_most_the_last_second(scorers, tmp_path: Path) -> None:
+    base = tmp_path / NAME
+    base.mkdir()
+    (base / "1").symlink_to(scorers[1])
+    log = tmp_path / "requests"
+    flags = [*flags_of(base), "--request-log", str(log)]
+    answered: list[tuple[str, float]] = []
+    with running(tmp_path, *flags) as server:
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            identity = f"r{len(answered)}"
+            server.prediction.Predict(
+                request(example(**SENT)), timeout=20, metadata=[("x-request-id", identity)]
+            )
+            answered.append((identity, time.monotonic()))
+        killed = time.monotonic()
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+    with running(tmp_path, *flags) as server:
+        assert list(log.glob(".open-*")) == []
+    logged = {line["request_id"] for line in lines_of(log)}
+    lost = [killed - when for identity, when in answered if identity not in logged]
+    assert max(lost, default=0) < 2.1  # a second, and what a busy machine adds
+    assert len(logged) > len(answered) / 3

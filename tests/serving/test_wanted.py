@@ -1,0 +1,83 @@
+"""Which versions a config asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from components.pusher.release import Release, write_release
+from serving.server.errors import ServingError
+from serving.server.wanted import WantedModel, config_of_folder, read_config, wanted_models
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    for number in (1, 2, 10):
+        (tmp_path / "ctr" / str(number)).mkdir(parents=True)
+    (tmp_path / "ctr" / ".incoming-11").mkdir()
+    return tmp_path / "ctr"
+
+
+def wanted(base: Path, model: str) -> WantedModel:
+    text = f'model_config_list {{ config {{ name: "ctr" base_path: "{base}" {model} }} }}'
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    (found,) = wanted_models(config)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "versions"),
+    [
+        ("", (10,)),
+        ("model_version_policy { latest { num_versions: 2 } }", (2, 10)),
+        ("model_version_policy { all {} }", (1, 2, 10)),
+        ("model_version_policy { specific { versions: 2 versions: 1 } }", (1, 2)),
+        (
+            "model_version_policy { specific { versions: 7 } }",
+            (7,),
+        ),  # not there: its status says so
+        ('version_labels { key: "stable" value: 1 }', (1, 10)),
+    ],
+)
+def test_policies(base: Path, model: str, versions: tuple[int, ...]) -> None:
+    assert wanted(base, model).versions == versions
+
+
+def test_a_folder_follows_the_pusher_and_else_has_its_newest_version(base: Path) -> None:
+    (found,) = wanted_models(config_of_folder("other", base))
+    assert found == WantedModel("other", base, (10,), {})
+    write_release(base, Release(stable=2, previous=1, canary=10))
+    (found,) = wanted_models(config_of_folder("other", base))
+    assert found.versions == (1, 2, 10)
+    assert found.labels == {"stable": 2, "previous": 1, "canary": 10}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no model_config_list"),
+        ("custom_model_config { }", "no model_config_list"),
+        ("model_config_list { config { name: 'a' } }", "no base_path"),
+        ("model_config_list { config { name: 'a' base_path: 'b' } config { name: 'a' base_path: "
+         "'b' } }", "twice"),
+        ("model_config_list { config { name: 'a' base_path: 'b' model_platform: 'onnx' } }",
+         "not tensorflow"),
+    ],
+)  # fmt: skip
+def test_configs_that_ask_for_nothing_servable(text: str, problem: str) -> None:
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    with pytest.raises(ServingError, match=problem):
+        wanted_models(config)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ServingError, match="cannot read"):
+        read_config(tmp_path / "none")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(ServingError, match="cannot read"):
+        read_config(tmp_path / "binary")
