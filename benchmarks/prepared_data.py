@@ -32,17 +32,17 @@ class Prepared:
 
     folder: Path
 
-    def _only(self, pattern: str) -> Path:
-        (found,) = (self.folder / "root").glob(pattern)
-        return found
+    def _newest(self, pattern: str) -> Path:
+        found = (self.folder / "root").glob(pattern)  # several, where the code has changed since
+        return max(found, key=lambda path: path.stat().st_mtime)
 
     @property
     def transform_graph(self) -> Path:
-        return self._only("Transform/transform_graph/*")
+        return self._newest("Transform/transform_graph/*")
 
     @property
     def transformed_examples(self) -> Path:
-        return self._only("Transform/transformed_examples/*")
+        return self._newest("Transform/transformed_examples/*")
 
     def transformed(self, split: str) -> str:
         return str(self.transformed_examples / f"Split-{split}" / "*")
@@ -64,10 +64,10 @@ class Prepared:
 
     @property
     def embeddings(self) -> Path:
-        return self._only("SparkEmbeddings/embeddings/*")
+        return self._newest("SparkEmbeddings/embeddings/*")
 
     def raw(self, split: str) -> Path:
-        return self._only("SparkExampleGen/examples/*") / f"Split-{split}"
+        return self._newest("SparkExampleGen/examples/*") / f"Split-{split}"
 
     @property
     def truth(self) -> list[Path]:

@@ -123,6 +123,9 @@ def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
         )
     if summary["blessed"] is not None:
         facts["blessed"] = "yes" if summary["blessed"] else "no: see the evaluation's thresholds"
+    if canary := summary.get("canary"):
+        refused = f"no: {canary['reason'] or 'see the log'}"
+        facts["canary"] = "a server answers as trained" if canary["blessed"] else refused
     if summary["pushed_model"]:
         facts["pushed model"] = summary["pushed_model"]
     facts["time and memory"] = f"{summary['seconds']:.0f} s, peak {summary['peak_mib']:,} MiB"

@@ -38,6 +38,7 @@ def summarize(
     examples = _output(store, run, "Examples", "SparkExampleGen")
     evaluation = _output(store, run, "ModelEvaluation")
     blessing = _output(store, run, "ModelBlessing")
+    canary = _output(store, run, "InfraBlessing")
     pushed = _output(store, run, "PushedModel")
     return {
         "pipeline": config.name,
@@ -51,8 +52,15 @@ def summarize(
         "rows": _rows(examples) if examples else {},
         **(_evaluated(config, examples, evaluation) if examples and evaluation else _NOT_EVALUATED),
         "blessed": bool(blessing.properties.get("blessed")) if blessing else None,
+        "canary": _canary(canary) if canary else None,
         "pushed_model": pushed.properties.get("pushed_destination") if pushed else None,
     }
+
+
+def _canary(blessing: Artifact) -> dict[str, Any]:
+    """Whether a server with the model answered as it should, and why not."""
+    properties = blessing.properties
+    return {"blessed": bool(properties.get("blessed")), "reason": properties.get("reason")}
 
 
 def write_summary(summary: dict[str, Any], path: Path) -> None:

@@ -65,6 +65,8 @@ def artifact_folder(project, component: str, key: str) -> Path:
 def test_every_component_completes_and_a_blessed_model_is_pushed(first) -> None:
     assert states(first) == dict.fromkeys(COMPONENTS, "complete")
     assert first["blessed"]
+    assert first["canary"] == {"blessed": True, "reason": None}
+    assert "a server answers as trained" in first["output"]
     assert (Path(first["pushed_model"]) / "saved_model.pb").is_file()
 
 

@@ -111,6 +111,7 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
         "metrics": {"auc": 0.75, "log_loss": 0.3},
         "intervals": {"auc": [0.74, 0.76]},
         "blessed": False,
+        "canary": {"blessed": False, "reason": "too slow"},
         "pushed_model": None,
         "seconds": 10.0,
         "peak_mib": 2048,
@@ -121,6 +122,7 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
     for part in ("Trainer", "cached", "1,234 read = 1,000 train", "2,048 MiB"):
         assert part in text
     assert "auc 0.7500  (95 %: 0.7400 to 0.7600)" in text
+    assert re.search(r"canary +no: too slow", text)
     assert re.search(r"log_loss 0\.3000 *\n", text)
 
 
