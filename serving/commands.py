@@ -156,7 +156,7 @@ def versions(config: PipelineConfig) -> None:
 @main.command()
 @click.option(
     "--server", "servers", multiple=True, default=[_ADDRESS], show_default=True,
-    help="To tell at once; may be given several times.",
+    help="To wait for; may be given several times.",
 )  # fmt: skip
 @with_config
 def promote(config: PipelineConfig, servers: tuple[str, ...]) -> None:
@@ -171,7 +171,7 @@ def promote(config: PipelineConfig, servers: tuple[str, ...]) -> None:
 @click.option("--reason", default="rolled back by hand", show_default=True)
 @click.option(
     "--server", "servers", multiple=True, default=[_ADDRESS], show_default=True,
-    help="To tell at once; may be given several times.",
+    help="To wait for; may be given several times.",
 )  # fmt: skip
 @with_config
 def rollback(config: PipelineConfig, to: int | None, reason: str, servers: tuple[str, ...]) -> None:
@@ -187,10 +187,10 @@ def rollback(config: PipelineConfig, to: int | None, reason: str, servers: tuple
 def _switch(config: PipelineConfig, change: Callable[[], Any], servers: tuple[str, ...]) -> None:
     started = time.monotonic()
     switch = change()  # servers that poll see it from here on, before the imports below
+    from serving.release.follow import wait_until_followed
     from serving.release.record import record_in
-    from serving.release.tell import tell
 
-    problems = tell(config.serving_folder, switch.after, servers)
+    problems = wait_until_followed(config.name, switch.after, servers)
     seconds = time.monotonic() - started
     before, after = switch.before.labels, switch.after.labels
     for label in sorted({*before, *after}):
@@ -203,8 +203,6 @@ def _switch(config: PipelineConfig, change: Callable[[], Any], servers: tuple[st
         _out.print(
             f"{server}: {problem}" if problem else f"{server} follows, after {seconds:.2f} s"
         )
-    if problems:
-        _out.print("A server that could not be told reads models.config within a second.")
     execution = record_in(config, switch)
     _out.print(f"recorded as execution {execution}: python -m lineage show execution:{execution}")
 

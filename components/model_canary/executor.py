@@ -14,7 +14,12 @@ from typing import Any
 import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
@@ -23,7 +28,7 @@ from tfx.utils import path_utils
 from components.errors import ComponentError
 from components.model_canary.requests import WARM_UP, request_of, write_warm_up
 from components.model_canary.sampling import sample_examples
-from components.model_canary.server_process import server_process
+from components.model_canary.server_process import NAME, server_process
 from components.model_canary.training_graph import TrainingGraph
 
 _log = logging.getLogger(__name__)
@@ -109,7 +114,10 @@ def _ask(
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             for request in (requests[0], *requests):  # the first one once more: it warms up
                 started = time.perf_counter()
-                response = stub.Predict(request, timeout=_SECONDS)
+                try:
+                    response = stub.Predict(request, timeout=_SECONDS)
+                except grpc.RpcError as error:
+                    raise RefusedError(_refusal(channel, error)) from None
                 milliseconds.append(1000 * (time.perf_counter() - started))
                 if len(response.outputs) != 1:
                     raise RefusedError(f"serving_default has outputs {sorted(response.outputs)}")
@@ -117,9 +125,6 @@ def _ask(
                 scores.append(tf.make_ndarray(output).reshape(-1))
     except ComponentError as error:
         raise RefusedError(str(error)) from None
-    except grpc.RpcError as error:
-        details = error.details() if isinstance(error, grpc.Call) else str(error)
-        raise RefusedError(f"the server refused a request: {details}") from None
     del scores[0], milliseconds[0]
     report["requests"] = len(requests)
     report["ms"] = {str(q): float(np.percentile(milliseconds, q)) for q in (50, 90, 99)}
@@ -135,6 +140,21 @@ def _ask(
     return found
 
 
+def _refusal(channel: grpc.Channel, error: grpc.RpcError) -> str:
+    """Why there is no answer; of a model that is not there, why it did not load."""
+    details = error.details() if isinstance(error, grpc.Call) else str(error)
+    if not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.NOT_FOUND:
+        return f"the server refused a request: {details}"
+    asked = get_model_status_pb2.GetModelStatusRequest()
+    asked.model_spec.name = NAME
+    try:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        found = stub.GetModelStatus(asked, timeout=_SECONDS).model_version_status
+    except grpc.RpcError:
+        return f"the server refused a request: {details}"
+    return f"the server does not load it: {'; '.join(v.status.error_message for v in found)}"
+
+
 def _compare(
     graph: TrainingGraph,
     examples: Sequence[bytes],
@@ -146,7 +166,7 @@ def _compare(
     expected = graph.scores(graph.transform(examples))
     if expected.shape != scores.shape:
         raise RefusedError(f"{len(scores)} scores for {len(examples)} examples")
-    difference = np.abs(expected - scores)
+    difference = np.nan_to_num(np.abs(expected - scores), nan=np.inf)  # no number is no equality
     worst = int(difference.argmax())
     report["examples"], report["max_difference"] = len(examples), float(difference[worst])
     if difference[worst] > settings.tolerance:

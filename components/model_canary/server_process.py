@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +37,9 @@ def server_process(module: str, model: Path, folder: Path, start_seconds: float)
     base, ports, log = folder / NAME, folder / "ports.json", folder / "server.log"
     base.mkdir()
     (base / "1").symlink_to(model.resolve(), target_is_directory=True)
-    command = [sys.executable, "-m", module, "serve", "--model-name", NAME]
+    # The kernel ends it with us, however we end.
+    bound = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+    command = [*bound, sys.executable, "-m", module, "serve", "--model-name", NAME]
     command += ["--model-base-path", str(base), "--port", "0", "--rest-api-port", "0"]
     command += ["--port-file", str(ports)]
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)

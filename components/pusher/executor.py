@@ -45,7 +45,7 @@ class PusherExecutor(executor.Executor):
         model = Path(self.GetModelPath(input_dict))
         with folder.locked():
             version = self._publish(folder, model, _warm_up(input_dict))
-            if why := folder.withdrawn(version):
+            if (why := folder.withdrawn(version)) is not None:
                 _log.warning("version %d is this model, and was withdrawn: %s", version, why)
                 self._MarkNotPushed(pushed)
                 return

@@ -13,7 +13,7 @@ from pathlib import Path
 from components.pusher.release import sync_folder
 
 _WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
-_NOT_THE_MODEL = ("assets.extra", _WITHDRAWN)
+_NOT_THE_MODEL = ("assets.extra", _WITHDRAWN, f".{_WITHDRAWN}")
 _INCOMING, _REMOVED = ".incoming-", ".removed-"
 
 
@@ -69,7 +69,13 @@ class VersionsFolder:
 
     def withdraw(self, version: int, reason: str) -> None:
         """Remembers that it was rolled back: it does not become live by being pushed again."""
-        (self.path(version) / _WITHDRAWN).write_text(reason, "utf-8")
+        folder = self.path(version)
+        if folder.is_dir():  # somebody may have removed it by hand
+            partial = folder / f".{_WITHDRAWN}"
+            partial.write_text(reason, "utf-8")
+            sync_folder(partial)
+            partial.rename(folder / _WITHDRAWN)
+            sync_folder(folder)
 
     def withdrawn(self, version: int) -> str | None:
         """Why it was rolled back; None if it was not."""

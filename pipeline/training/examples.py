@@ -126,9 +126,12 @@ class Examples:
     @functools.cached_property
     def _columns(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """All of this share: (feature -> [rows, ...], label [rows, 1])."""
-        batches = [*self._parsed(self._records().batch(_PARSED_AT_ONCE))]
-        if not batches:
-            return {}, tf.zeros([0, 1])
+        parsed = self._parsed(self._records().batch(_PARSED_AT_ONCE))
+        batches = [*parsed]
+        if not batches:  # a worker's share may be empty, and still has its features
+            return tf.nest.map_structure(
+                lambda spec: tf.zeros([0, *spec.shape[1:]], spec.dtype), parsed.element_spec
+            )
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
 
     def _gathered(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import time
 
 from ml_metadata import errors, metadata_store
@@ -40,7 +41,7 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
             properties[f"{label}_{name}"].int_value = version
     for version, reason in switch.withdrawn.items():
         properties[f"withdrawn_{version}"].string_value = reason
-    properties["user"].string_value = getpass.getuser()
+    properties["user"].string_value = _user()
     moment = time.time_ns() // 1_000_000
     run = time.strftime("%Y%m%d-%H%M%S", time.gmtime(moment / 1000))
     contexts = [
@@ -59,6 +60,13 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
             events.append((pushed[version], event))
     found, _, _ = store.put_execution(execution, events, contexts)
     return int(found)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except KeyError:  # a number without a name, as in a container
+        return str(os.getuid())
 
 
 def _pushed_models(store: metadata_store.MetadataStore) -> dict[int, mlmd.Artifact]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _log = logging.getLogger(__name__)
+_SCORING = ("", "serving_default")  # others have other outputs than scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ def read_predictions(folder: Path, version: int | None = None) -> Iterator[Predi
                 except ValueError:  # the last one, of a file that is being written
                     _log.warning("%s: line %d is no JSON; left out", path, number)
                     continue
-                if "examples" in found and version in (None, found["version"]):
+                scored = found.get("signature") in _SCORING and "examples" in found
+                if scored and version in (None, found["version"]):
                     yield _prediction(found)
 
 

@@ -8,6 +8,7 @@ compressed, and renamed to where readers look.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime as dt
 import fcntl
 import gzip
@@ -31,8 +32,8 @@ from components.pusher.release import sync_folder
 
 _log = logging.getLogger(__name__)
 _OPEN = ".open-"  # Spark and people do not see it
-_SYNC_SECONDS = 1.0
-_WAITING = 1000  # requests; then they are dropped
+_SYNC_SECONDS, _LOOK_SECONDS = 0.5, 0.1
+_WAITING, _WAITING_BYTES = 1000, 64 << 20  # then requests are dropped
 
 
 class _Call(Protocol):
@@ -59,9 +60,14 @@ class RequestLog:
         self.folder, self.rate, self.dropped = folder, rate, 0
         self._user, self._item = user, item
         self._random = random.Random(seed)  # noqa: S311 - a sample
-        self._waiting: queue.Queue[tuple[float, Any, Any, Any] | None] = queue.Queue(_WAITING)
+        self._waiting: queue.Queue[_Entry] = queue.Queue(_WAITING)
+        self._waiting_bytes = 0
+        self._counting = threading.Lock()  # of what waits, and of what was dropped
+        self._stopping = threading.Event()
         self._file: IO[bytes] | None = None
         self._hour = ""
+        self._synced, self._unsynced = time.monotonic(), False
+        self._problem = ""
         folder.mkdir(parents=True, exist_ok=True)
         close_left_open(folder)
         self._thread = threading.Thread(target=self._write, name="request log", daemon=True)
@@ -76,64 +82,100 @@ class RequestLog:
         """Takes it, or drops it; at once in either case."""
         if self.rate < 1 and self._random.random() >= self.rate:
             return
-        try:
-            self._waiting.put_nowait((time.time(), call, request, response))
-        except queue.Full:
-            self.dropped += 1
+        size = request.ByteSize()
+        with self._counting:
+            if self._waiting_bytes + size > _WAITING_BYTES or self._waiting.full():
+                self.dropped += 1
+                return
+            self._waiting_bytes += size
+        self._waiting.put(_Entry(time.time(), size, call, request, response))
 
     def close(self) -> None:
         """Writes what waits, and closes the hour."""
-        self._waiting.put(None)
+        self._stopping.set()
         self._thread.join()
 
     def _write(self) -> None:
-        synced = time.monotonic()
-        unsynced = stopping = False
-        while not stopping:
+        while not (self._stopping.is_set() and self._waiting.empty()):
             try:
-                found = self._waiting.get(timeout=_SYNC_SECONDS)
-                if found is None:
-                    stopping = True
-                else:
-                    self._append(found)
-                    unsynced = True
-            except queue.Empty:
-                pass
-            except Exception:  # a full disk, say: serving goes on
-                self.dropped += 1
-                _log.exception("a prediction is not logged")
-            if unsynced and (stopping or time.monotonic() - synced >= _SYNC_SECONDS):
-                self._sync()
-                synced, unsynced = time.monotonic(), False
+                self._write_next()
+                self._problem = ""
+            except Exception as error:  # a full disk, say: serving goes on
+                if str(error) != self._problem:  # once, not ten times a second
+                    _log.exception("the request log cannot be written")
+                self._problem = str(error)
+                self._stopping.wait(_LOOK_SECONDS)
+        try:
+            self._close_hour()
+        except Exception:
+            _log.exception("the last hour of the request log is not closed; the next start will")
+
+    def _write_next(self) -> None:
+        """A request if one waits; then what is due: a sync, the end of an hour."""
+        try:
+            entry = self._waiting.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
             if self._file is not None and _hour_of(time.time()) > self._hour:
                 self._close_hour()
-        self._close_hour()
+        else:
+            with self._counting:
+                self._waiting_bytes -= entry.size
+            try:
+                self._append(entry)
+                self._unsynced = True
+            except Exception:
+                self.dropped += 1
+                raise
+        if self._unsynced and time.monotonic() - self._synced >= _SYNC_SECONDS:
+            self._sync()
 
-    def _append(self, found: tuple[float, Any, Any, Any]) -> None:
-        when, call, request, response = found
-        hour = _hour_of(when)
-        if hour != self._hour or self._file is None:
+    def _append(self, entry: _Entry) -> None:
+        hour = _hour_of(entry.when)
+        # What waited over the end of an hour goes to the hour it is written in.
+        if self._file is None or hour > self._hour:
             self._close_hour()
-            self._hour = hour
-            name = f"{_OPEN}{hour.replace('/', '-')}-{uuid.uuid4().hex}.json"
-            self._file = (self.folder / name).open("wb")
-            fcntl.flock(self._file, fcntl.LOCK_EX)  # it is not one that a crash left
-        line = line_of(when, call, request, response, self._user, self._item)
+            self._file, self._hour = _open_locked(self.folder, hour), hour
+        line = line_of(
+            entry.when, entry.call, entry.request, entry.response, self._user, self._item
+        )
         self._file.write(json.dumps(line).encode() + b"\n")
 
     def _sync(self) -> None:
         if self._file is not None:
-            try:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            except OSError:
-                _log.exception("the request log is not synced")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._synced, self._unsynced = time.monotonic(), False
 
     def _close_hour(self) -> None:
+        """Locked until it is where readers look."""
         if self._file is not None:
-            self._sync()
-            path, self._file = Path(self._file.name), None
-            close_file(path)
+            file, self._file = self._file, None
+            with file:
+                file.flush()
+                close_file(Path(file.name))
+        self._synced, self._unsynced = time.monotonic(), False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A request that waits to be written."""
+
+    when: float
+    size: int
+    call: _Call
+    request: predict_pb2.PredictRequest
+    response: predict_pb2.PredictResponse
+
+
+def _open_locked(folder: Path, hour: str) -> IO[bytes]:
+    """A new open file, which no starting server takes for one that a crash left."""
+    while True:
+        path = folder / f"{_OPEN}{hour.replace('/', '-')}-{uuid.uuid4().hex}.json"
+        file = path.open("wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():  # one that started between these two lines has removed it
+            return file
+        file.close()
 
 
 def _hour_of(when: float) -> str:
@@ -204,13 +246,13 @@ def close_left_open(folder: Path) -> list[Path]:
     """Closes what crashed servers left; returns where it is now."""
     closed = []
     for path in sorted(folder.glob(f"{_OPEN}*.json")):
-        with path.open("rb") as file:
-            try:
+        try:
+            with path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # a server that runs
-            if target := close_file(path):
-                closed.append(target)
+                if path.exists() and (target := close_file(path)):
+                    closed.append(target)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # a server that runs has it, or has just closed it
     return closed
 
 

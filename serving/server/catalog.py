@@ -1,8 +1,8 @@
 """The versions in memory: loads what is wanted, then unloads what is not, and never the last good.
 
-A version that does not load leaves the others as they are; the reason is in its status. A label
-moves when the version it shall name is there. A version that is in use is closed after its last
-request.
+What is wanted may change at any moment, also while something loads: labels move at once where
+they can, and `reconcile` goes on with what is wanted then. A version that does not load leaves the
+others as they are; the reason is in its status. A version in use is closed after its last request.
 """
 
 from __future__ import annotations
@@ -48,6 +48,16 @@ class _Model:
     def available(self) -> list[int]:
         return sorted(n for n, v in self.versions.items() if v.state == State.AVAILABLE)
 
+    def move_labels(self, wanted: dict[str, int]) -> None:
+        """To where they are wanted, if that version is there; else they stay while theirs is."""
+        available = self.available()
+        places = {label: (n, self.labels.get(label)) for label, n in wanted.items()}
+        self.labels = {
+            label: next(n for n in both if n in available)
+            for label, both in places.items()
+            if any(n in available for n in both)
+        }
+
 
 class Catalog:
     """What is loaded, for any number of threads.
@@ -59,20 +69,40 @@ class Catalog:
     def __init__(self, load: Load):
         self._load = load
         self._models: dict[str, _Model] = {}
+        self._wanted: dict[str, WantedModel] = {}
         self._lock = threading.Lock()  # of what is above
-        self._refreshing = threading.Lock()
+        self._reconciling = threading.Lock()
 
-    def refresh(self, wanted: Sequence[WantedModel]) -> None:
+    def want(self, models: Sequence[WantedModel]) -> None:
+        """Says what shall be served; moves the labels that can be moved, and loads nothing."""
+        with self._lock:
+            self._wanted = {model.name: model for model in models}
+            for model in models:
+                self._models.setdefault(model.name, _Model()).move_labels(model.labels)
+
+    def reconcile(self) -> None:
         """Makes the versions in memory those that are wanted; returns when they are."""
-        with self._refreshing:
-            for model in wanted:
-                self._refresh(model)
+        with self._reconciling:
+            self._load_wanted()
+            self._unload_others()
+
+    def adopt(self, models: Sequence[WantedModel]) -> None:
+        """`want` and `reconcile`, or all as before.
+
+        Raises:
+          ServingError: of a model no version loads, or not one that has a label.
+        """
+        with self._reconciling:
             with self._lock:
-                gone = [name for name in self._models if name not in {m.name for m in wanted}]
-            for name in gone:
-                self._unload(name, keep=set())
-                with self._lock:
-                    del self._models[name]
+                before = [*self._wanted.values()]
+            self.want(models)
+            self._load_wanted()
+            problem = next(filter(None, map(self._problem_of, models)), None)
+            if problem is None:
+                self._unload_others()
+                return
+            self.want(before)
+        raise ServingError(Code.FAILED_PRECONDITION, problem)
 
     @contextlib.contextmanager
     def use(self, spec: model_pb2.ModelSpec) -> Iterator[tuple[model_pb2.ModelSpec, LoadedModel]]:
@@ -137,7 +167,8 @@ class Catalog:
 
     def close(self) -> None:
         """Unloads everything."""
-        self.refresh([])
+        self.want([])
+        self.reconcile()
 
     def _number(self, spec: model_pb2.ModelSpec, model: _Model) -> int | None:
         choice = spec.WhichOneof("version_choice")
@@ -164,28 +195,35 @@ class Catalog:
             raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {asked}")
         return version
 
-    def _refresh(self, wanted: WantedModel) -> None:
-        with self._lock:
-            model = self._models.setdefault(wanted.name, _Model())
-        for number in wanted.versions:
-            self._load_version(wanted, model, number)
-        with self._lock:
-            available = model.available()
-            kept = {label: n for label, n in model.labels.items() if n in available}
-            moved = {label: n for label, n in wanted.labels.items() if n in available}
-            waiting = {label: kept[label] for label in wanted.labels if label in kept}
-            model.labels = {**waiting, **moved}
-            keep = {*wanted.versions, *model.labels.values()}
-        if set(wanted.versions) & set(available):
-            self._unload(wanted.name, keep)
+    def _load_wanted(self) -> None:
+        """One after the other, by what is wanted at that moment."""
+        tried: set[tuple[str, int]] = set()
+        while (found := self._next_to_load(tried)) is not None:
+            wanted, number = found
+            tried.add((wanted.name, number))
+            self._load_version(wanted, number)
 
-    def _load_version(self, wanted: WantedModel, model: _Model, number: int) -> None:
+    def _next_to_load(self, tried: set[tuple[str, int]]) -> tuple[WantedModel, int] | None:
+        """Versions with labels first: users wait for those."""
+        with self._lock:
+            for wanted in self._wanted.values():
+                versions = self._models[wanted.name].versions
+                labelled = [n for n in wanted.labels.values() if n in wanted.versions]
+                for number in dict.fromkeys([*labelled, *wanted.versions]):
+                    version = versions.get(number)
+                    missing = version is None or version.state != State.AVAILABLE
+                    path = wanted.base_path / str(number)
+                    due = version is None or _is_due(version, path)
+                    if missing and due and (wanted.name, number) not in tried:
+                        return wanted, number
+        return None
+
+    def _load_version(self, wanted: WantedModel, number: int) -> None:
         path = wanted.base_path / str(number)
         with self._lock:
-            version = model.versions.setdefault(number, Version(number))
-            if version.state == State.AVAILABLE or not _is_due(version, path):
-                return
-            if version.state == State.UNLOADING:
+            model = self._models[wanted.name]
+            version = model.versions.get(number)
+            if version is None or version.state == State.UNLOADING:
                 version = model.versions[number] = Version(number)
             version.state = State.LOADING
         started = time.monotonic()
@@ -204,22 +242,48 @@ class Catalog:
         with self._lock:
             version.model, version.error, version.failed = loaded, "", None
             version.state = State.AVAILABLE
+            if wanted.name in self._wanted:
+                model.move_labels(self._wanted[wanted.name].labels)
         seconds = time.monotonic() - started
         _log.info("%s version %d is loaded, in %.1f s", wanted.name, number, seconds)
 
-    def _unload(self, name: str, keep: set[int]) -> None:
+    def _unload_others(self) -> None:
+        """What is not wanted, of models of which something wanted is there."""
+        idle: list[tuple[str, Version]] = []
         with self._lock:
-            versions = self._models[name].versions
-            unwanted = [v for v in versions.values() if v.number not in keep]
-            for version in unwanted:
-                if version.state == State.AVAILABLE:
-                    version.state = State.UNLOADING
-                elif version.state in (State.START, State.LOADING):
-                    version.state = State.END
-            idle = [v for v in unwanted if v.state == State.UNLOADING and v.uses == 0]
-        for version in idle:
+            for name, model in [*self._models.items()]:
+                wanted = self._wanted.get(name)
+                versions = set(wanted.versions) if wanted else set()
+                if wanted and not versions & set(model.available()):
+                    continue
+                keep = versions | (set(model.labels.values()) if wanted else set())
+                for version in model.versions.values():
+                    if version.number in keep:
+                        continue
+                    if version.state == State.AVAILABLE:
+                        version.state = State.UNLOADING
+                        if version.uses == 0:
+                            idle.append((name, version))
+                    elif version.state in (State.START, State.LOADING):
+                        version.state = State.END
+                if wanted is None:
+                    del self._models[name]
+        for name, version in idle:
             _close(version)
             _log.info("%s version %d is unloaded", name, version.number)
+
+    def _problem_of(self, wanted: WantedModel) -> str | None:
+        """What keeps a model from being served as it is wanted."""
+        with self._lock:
+            model = self._models[wanted.name]
+            available = model.available()
+            needed = [n for n in wanted.labels.values() if n not in available]
+            if not needed and set(wanted.versions) & set(available):
+                return None
+            number = needed[0] if needed else max(wanted.versions, default=None)
+            version = model.versions.get(number) if number is not None else None
+        reason = version.error if version and version.error else "there is no such version"
+        return f"{wanted.name} version {number} could not be loaded: {reason}"
 
 
 def _is_due(version: Version, path: Path) -> bool:

@@ -84,6 +84,8 @@ def _answer(context: grpc.ServicerContext, compute: Callable[[], _Answer]) -> _A
         return compute()
     except ServingError as error:
         _abort(context, error.code, error.message)
+    except UnicodeDecodeError:  # protobuf looks at the names in a map when they are asked for
+        _abort(context, Code.INVALID_ARGUMENT, "a name in the request is no valid UTF-8")
     except Exception as error:
         _log.exception("a request failed")
         _abort(context, Code.INTERNAL, f"{type(error).__name__}: the log of the server has more")

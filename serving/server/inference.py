@@ -80,11 +80,13 @@ def multi_inference(
         (task.model_spec.signature_name or DEFAULT_SIGNATURE, task.method_name)
         for task in request.tasks
     ]
+    seen: set[str] = set()
     for name, method in tasks:
         if method not in (CLASSIFY, REGRESS):
             raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {method}")
-        if [other for other, _ in tasks].count(name) > 1:
+        if name in seen:
             raise invalid(f"Duplicate evaluation of signature: {name}")
+        seen.add(name)
     found = _run_on_examples(model, tasks, request.input)
     response = inference_pb2.MultiInferenceResponse()
     for name, method in tasks:

@@ -10,13 +10,13 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.catalog import Catalog
 from serving.server.errors import Code, ServingError
-from serving.server.wanted import WantedModel, wanted_models
+from serving.server.wanted import wanted_models
 
 _log = logging.getLogger(__name__)
 
 
 class Live:
-    """Watches in a thread of its own.
+    """Watches in one thread and loads in another, so that a label moves while something loads.
 
     Args:
       catalog: what to keep.
@@ -32,25 +32,28 @@ class Live:
     ):
         self.catalog = catalog
         self._read, self._poll_seconds = read, poll_seconds
-        self._written: model_server_config_pb2.ModelServerConfig | None = (
-            None  # when it was last read
-        )
-        self._current: model_server_config_pb2.ModelServerConfig | None = (
-            None  # that, or what a client sent since
-        )
+        self._written: model_server_config_pb2.ModelServerConfig | None = None  # when last read
+        self._current: model_server_config_pb2.ModelServerConfig | None = None  # or sent since
+        self._changing = threading.Lock()  # of those two
         self._problem = ""
-        self._changing = threading.Lock()  # one config at a time: a look must not undo a reload
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._stopping, self._looked = threading.Event(), threading.Event()
+        self._threads = [
+            threading.Thread(target=self._watch, name="watch", daemon=True),
+            threading.Thread(target=self._load, name="load", daemon=True),
+        ]
 
     def start(self) -> None:
         """Loads what there is, and returns; then goes on watching."""
         self.look()
-        self._thread.start()
+        self.catalog.reconcile()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join()
+        self._looked.set()
+        for thread in self._threads:
+            thread.join()
 
     def look(self) -> None:
         """One look at config and folders; what is wrong with them is logged, once."""
@@ -60,7 +63,7 @@ class Live:
                 if written != self._written:  # the file is newer than what a client sent
                     self._written = self._current = written
                 assert self._current is not None
-                self.catalog.refresh(wanted_models(self._current))
+                self.catalog.want(wanted_models(self._current))
             self._problem = ""
         except ServingError as error:
             if error.message != self._problem:
@@ -71,20 +74,24 @@ class Live:
         """Serves a client's config until the one that is written down changes.
 
         Raises:
-          ServingError: it is no good, or none of a model's versions loads; all is as before then.
+          ServingError: it is no good, or does not load; all is as before then.
         """
         wanted = wanted_models(config)
         for model in wanted:
             if not any((model.base_path / str(number)).is_dir() for number in model.versions):
-                raise _nothing_loads(model)
+                raise ServingError(
+                    Code.FAILED_PRECONDITION,
+                    f"there is no version of {model.name} below {model.base_path}",
+                )
         with self._changing:
-            self.catalog.refresh(wanted)
-            for model in wanted:
-                if not self.catalog.available(model.name):
-                    if self._current is not None:
-                        self.catalog.refresh(wanted_models(self._current))
-                    raise _nothing_loads(model)
-            self._current = config
+            before, self._current = self._current, config
+        try:
+            self.catalog.adopt(wanted)
+        except ServingError:
+            with self._changing:
+                if self._current is config:
+                    self._current = before
+            raise
 
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
@@ -92,10 +99,15 @@ class Live:
                 self.look()
             except Exception:  # whatever it is, the server goes on
                 _log.exception("looking for new versions failed")
+            self._looked.set()
 
-
-def _nothing_loads(model: WantedModel) -> ServingError:
-    return ServingError(
-        Code.FAILED_PRECONDITION,
-        f"no version of {model.name} below {model.base_path} could be loaded",
-    )
+    def _load(self) -> None:
+        while not self._stopping.is_set():
+            self._looked.wait()
+            self._looked.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                self.catalog.reconcile()
+            except Exception:
+                _log.exception("loading or unloading failed")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -69,8 +69,13 @@ class LoadedModel:
         except BaseException:
             self._session.close()
             raise
-        self._calls: dict[tuple[bool, str, tuple[str, ...]], Callable[..., list[np.ndarray]]] = {}
-        self._lock = threading.Lock()
+        # Made once: a call for each subset of outputs that a client thinks of would never be freed.
+        self._calls = {
+            (batched, key): self._callable(key, outputs)
+            for batched, group in ((False, self._alone), (True, self._batched))
+            for key, outputs in group.items()
+            if outputs is not None
+        }
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
@@ -87,38 +92,36 @@ class LoadedModel:
         """
         rows = [inputs[alias] for alias in sorted(self.signatures[signature].inputs)]
         # The scheduler answers nothing with nothing: without its shape.
-        batched = self._batched.get(signature) is not None and all(len(array) for array in rows)
+        batched = (True, signature) in self._calls and all(len(array) for array in rows)
         try:
-            return self._call(batched, signature, tuple(outputs))(*rows)
+            found = self._calls[batched, signature](*rows)
         except tf.errors.InvalidArgumentError as error:
             if not batched:
                 raise of_tensorflow(error) from None
+            found = self._alone_after_all(signature, rows)
         except tf.errors.OpError as error:
             raise of_tensorflow(error) from None
-        # Somebody's rows are wrong, and all in the batch were refused: each alone, then.
-        try:
-            return self._call(False, signature, tuple(outputs))(*rows)
-        except tf.errors.OpError as error:
-            raise of_tensorflow(error) from None
+        by_alias = dict(zip(sorted(self._alone[signature]), found, strict=True))
+        return [by_alias[alias] for alias in outputs]
 
     def close(self) -> None:
         self._session.close()
 
-    def _call(
-        self, batched: bool, signature: str, outputs: tuple[str, ...]
+    def _alone_after_all(self, signature: str, rows: list[np.ndarray]) -> list[np.ndarray]:
+        """Somebody's rows are wrong, and all in the batch were refused."""
+        try:
+            return self._calls[False, signature](*rows)
+        except tf.errors.OpError as error:
+            raise of_tensorflow(error) from None
+
+    def _callable(
+        self, signature: str, outputs: Mapping[str, tf.Tensor]
     ) -> Callable[..., list[np.ndarray]]:
-        key = (batched, signature, outputs)
-        with self._lock:
-            if key not in self._calls:
-                graph, definition = self._session.graph, self.signatures[signature]
-                feeds = [
-                    graph.get_tensor_by_name(definition.inputs[alias].name)
-                    for alias in sorted(definition.inputs)
-                ]
-                tensors = (self._batched if batched else self._alone)[signature]
-                assert tensors is not None
-                self._calls[key] = self._session.make_callable([tensors[o] for o in outputs], feeds)
-            return self._calls[key]
+        """From inputs to outputs, both in the order of their aliases."""
+        inputs = self.signatures[signature].inputs
+        feeds = [self._session.graph.get_tensor_by_name(inputs[a].name) for a in sorted(inputs)]
+        fetches = [outputs[alias] for alias in sorted(outputs)]
+        return cast("Callable[..., list[np.ndarray]]", self._session.make_callable(fetches, feeds))
 
 
 def _batched(

@@ -28,9 +28,6 @@ class Metrics:
             "serving_requests_in_flight", "Requests being computed or waiting",
             registry=self.registry,
         )  # fmt: skip
-        self.rows = prometheus_client.Counter(
-            "serving_rows", "Candidates scored", ["model", "version"], registry=self.registry
-        )
         prometheus_client.ProcessCollector(registry=self.registry)
         prometheus_client.GCCollector(registry=self.registry)
 

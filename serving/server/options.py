@@ -21,7 +21,7 @@ class ServerOptions(BaseModel):
     model_name: str | None = None
     model_base_path: Path | None = Field(None, description="folder of the versions of model_name")
     model_config_file: Path | None = Field(None, description="instead: TensorFlow Serving's file")
-    poll_seconds: float = Field(1.0, gt=0, description="between two looks at files and folders")
+    poll_seconds: float = Field(0.5, gt=0, description="between two looks at files and folders")
 
     batching: bool = True
     max_batch_rows: int = Field(1024, ge=1, description="candidates computed together")

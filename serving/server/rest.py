@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 
 from serving.server import metrics, rest_json
 from serving.server.core import Call, Core
-from serving.server.errors import Code, ServingError, invalid
+from serving.server.errors import QUEUE_FULL, Code, ServingError, invalid
 from serving.server.grpc_services import CONTEXT, REQUEST_ID, model_status
 from serving.server.live import Live
 from serving.server.loaded_model import DEFAULT_SIGNATURE
@@ -34,8 +34,9 @@ from serving.server.security import is_allowed
 
 _log = logging.getLogger(__name__)
 _MODEL = r"/v1/models/{name:[^/:]+}"
-_VERSIONS = ("", r"/versions/{version:\d+}", r"/labels/{label:[^/:]+}")
+_VERSIONS = ("", r"/versions/{version:\d{1,20}}", r"/labels/{label:[^/:]+}")
 TIMEOUT = "x-request-timeout-ms"
+_BODY_SECONDS = 30.0
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -50,6 +51,7 @@ class RestServer:
       workers: requests at the same time.
       token: that must be sent; None for none.
       tls: None for none.
+      grace_seconds: for requests that run, when it is stopped.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class RestServer:
         workers: int,
         token: str | None,
         tls: ssl.SSLContext | None,
+        grace_seconds: float,
     ):
         self._core, self._live, self._token = core, live, token
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="rest")
+        self._free = workers  # places for requests whose body is read or that are computed
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
         self._thread.start()
@@ -73,13 +77,12 @@ class RestServer:
             client_max_size=most_bytes, middlewares=[self._guarded], logger=_log
         )
         self._add_routes(application)
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=grace_seconds)
         self.port: int = self._run(self._listen(host, port, tls))
 
-    def stop(self, grace_seconds: float) -> None:
+    def stop(self) -> None:
         """Takes no more requests, and waits for those that it has."""
-        self._run(self._runner.shutdown())
-        self._run(asyncio.wait_for(self._runner.cleanup(), grace_seconds + 1))
+        self._run(self._runner.cleanup())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._pool.shutdown()
@@ -128,15 +131,32 @@ class RestServer:
         compute: Callable[[dict[str, Any], model_pb2.ModelSpec, Call], dict[str, Any]],
         request: web.Request,
     ) -> web.Response:
-        body, call, spec = await request.read(), _call(request), _spec(request)
+        call, spec = _call(request), _spec(request)
+        if self._free <= 0:
+            raise ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
+        self._free -= 1
+        try:
+            body = await asyncio.wait_for(request.read(), _BODY_SECONDS)
+            text = await self._computed(compute, body, spec, call)
+        except asyncio.TimeoutError:
+            raise ServingError(Code.DEADLINE_EXCEEDED, "the body did not come in time") from None
+        finally:
+            self._free += 1
+        return web.Response(text=text, content_type="application/json")
 
+    async def _computed(
+        self,
+        compute: Callable[[dict[str, Any], model_pb2.ModelSpec, Call], dict[str, Any]],
+        body: bytes,
+        spec: model_pb2.ModelSpec,
+        call: Call,
+    ) -> str:
         def answer() -> str:
             document = rest_json.parse(body)
             spec.signature_name = document.get("signature_name", "")
             return rest_json.dumps(compute(document, spec, call))
 
-        text = await self._loop.run_in_executor(self._pool, answer)
-        return web.Response(text=text, content_type="application/json")
+        return await self._loop.run_in_executor(self._pool, answer)
 
     def _predict(
         self, document: dict[str, Any], spec: model_pb2.ModelSpec, call: Call

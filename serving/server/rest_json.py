@@ -27,6 +27,7 @@ from serving.server.errors import invalid
 from serving.server.tensors import to_proto
 
 _SHOWN = 100  # characters of a value in a message
+_MOST_DIMENSIONS = 8
 _Infos = Mapping[str, meta_graph_pb2.TensorInfo]
 
 
@@ -44,7 +45,8 @@ def parse(body: bytes) -> dict[str, Any]:
         raise invalid(f"JSON Parse error: {error}") from None
     if not isinstance(found, dict):
         raise invalid(f"JSON Value: {_shown(found)} Is not object")
-    if not isinstance(found.get("signature_name", ""), str):
+    name = found.get("signature_name", "")
+    if not isinstance(name, str) or not _is_text(name):
         raise invalid("'signature_name' key must be a string value.")
     return found
 
@@ -175,16 +177,14 @@ def _array(name: str, values: Any, kind: int) -> np.ndarray:
     while isinstance(level, list):
         shape.append(len(level))
         level = level[0] if level else None
+    if len(shape) > _MOST_DIMENSIONS:
+        raise invalid(f'input "{name}" has more than {_MOST_DIMENSIONS} dimensions')
     flat: list[Any] = []
     _flatten(name, values, shape, 0, flat)
     wanted = tf.as_dtype(kind)
     converted = [_value(name, value, wanted) for value in flat]
     dtype = object if wanted == tf.string else wanted.as_numpy_dtype
-    try:
-        array = np.array(converted, dtype=dtype)
-    except OverflowError:
-        raise invalid(f'input "{name}" has a number that is too large for {wanted.name}') from None
-    return array.reshape(shape)
+    return np.array(converted, dtype=dtype).reshape(shape)
 
 
 def _flatten(name: str, values: Any, shape: list[int], level: int, flat: list[Any]) -> None:
@@ -215,9 +215,11 @@ def _value(name: str, value: Any, wanted: tf.DType) -> Any:
             return value
     elif wanted.is_integer:
         if isinstance(value, int) and not isinstance(value, bool):
-            return value
+            if wanted.min <= value <= wanted.max:
+                return value
+            raise invalid(f'input "{name}": {_shown(value)} is too large for {wanted.name}')
     elif wanted.is_floating and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if math.isinf(value) or value != value or abs(value) <= wanted.max:
+        if abs(value) <= wanted.max or (isinstance(value, float) and not math.isfinite(value)):
             return value
         raise invalid(f'input "{name}": {_shown(value)} is too large for {wanted.name}')
     raise invalid(
@@ -230,6 +232,8 @@ def _fill_example(given: Any, example: tf.train.Example) -> None:
     if not isinstance(given, dict):
         raise invalid(f"Example must be JSON object but got {_shown(given)}")
     for name, content in given.items():
+        if not _is_text(name):
+            raise invalid("a feature's name is no valid text")
         feature = example.features.feature[name]
         for value in content if isinstance(content, list) else [content]:
             _add_value(name, value, feature)
@@ -254,6 +258,11 @@ def _add_value(name: str, value: Any, feature: tf.train.Feature) -> None:
         getattr(feature, kind).value.append(converted)
     except ValueError:
         raise invalid(f"Feature: {name} has a number out of range: {_shown(value)}") from None
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _is_base64(value: Any) -> bool:

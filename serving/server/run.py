@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -73,21 +74,24 @@ class ModelServer:
         self._watch_health()
 
     def stop(self) -> None:
-        """Says that it goes, takes no more, finishes what it has."""
-        self._stopping.set()
-        self._health.enter_graceful_shutdown()
-        stopped = self._grpc.stop(self.options.grace_seconds)
-        self._rest.stop(self.options.grace_seconds)
-        stopped.wait()
-        self.live.stop()
-        self.catalog.close()
-        if self.log is not None:
-            self.log.close()
+        """Says that it goes, takes no more, finishes what it has; each step in any case."""
+        with contextlib.ExitStack() as steps:  # in reverse
+            if self.log is not None:
+                steps.callback(self.log.close)
+            steps.callback(self.catalog.close)
+            steps.callback(self.live.stop)
+            self._stopping.set()
+            self._health.enter_graceful_shutdown()
+            stopped = self._grpc.stop(self.options.grace_seconds)
+            steps.callback(stopped.wait)
+            self._rest.stop()
 
     def _grpc_server(self, core: Core, token: str | None) -> grpc.Server:
         options = self.options
         server = grpc.server(
             ThreadPoolExecutor(options.queue + _REFUSING_THREADS, thread_name_prefix="grpc"),
+            # As many as there are threads: what waited for one would be refused by nobody.
+            maximum_concurrent_rpcs=options.queue + _REFUSING_THREADS,
             interceptors=[security.TokenInterceptor(token)] if token else [],
             options=[
                 ("grpc.max_receive_message_length", options.max_request_bytes),
@@ -135,6 +139,7 @@ class ModelServer:
                 workers=options.queue + _REFUSING_THREADS,
                 token=token,
                 tls=tls,
+                grace_seconds=options.grace_seconds,
             )
         except OSError as error:
             address = f"{options.host}:{options.rest_api_port}"
@@ -178,12 +183,12 @@ class ModelServer:
 def serve(options: ServerOptions) -> None:
     """Runs until SIGTERM or SIGINT."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()  # what was imported need not be looked through again
     server = ModelServer(options)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    gc.collect()
-    gc.freeze()  # what was imported and loaded need not be looked through again
     if options.port_file:
         partial = options.port_file.with_name(f".{options.port_file.name}")
         ports = {"grpc": server.port, "rest": server.rest_port, "pid": os.getpid()}

@@ -17,7 +17,7 @@ def is_allowed(token: str | None, authorization: str | None) -> bool:
     if token is None:
         return True
     expected = f"Bearer {token}".encode()
-    return hmac.compare_digest((authorization or "").encode(), expected)
+    return hmac.compare_digest((authorization or "").encode("utf-8", "surrogatepass"), expected)
 
 
 class TokenInterceptor(grpc.ServerInterceptor):

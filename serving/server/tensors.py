@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from serving.server.errors import invalid
 
 MOST_ELEMENTS = 16 << 20  # a shape is quickly written and dearly allocated
+MOST_REPEATED = 65_536  # elements of a tensor whose last value stands for all that follow
 _FIELDS = {
     tf.float32: "float_val",
     tf.float64: "double_val",
@@ -45,10 +46,15 @@ def to_array(
         raise invalid(f'input "{alias}" has an incomplete shape')
     if math.prod(shape) > MOST_ELEMENTS:
         raise invalid(f'input "{alias}" has shape {shape}: more than {MOST_ELEMENTS:,} elements')
+    if math.prod(shape) > max(MOST_REPEATED, _values_sent(proto)):
+        raise invalid(
+            f'input "{alias}" has shape {shape}, but {_values_sent(proto):,} values; the last one '
+            f"is repeated for up to {MOST_REPEATED:,} elements only"
+        )
     _check_shape(alias, shape, info.tensor_shape)
     try:
         return tf.make_ndarray(proto)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise invalid(f'tensor parsing error of input "{alias}": {error}') from None
 
 
@@ -63,6 +69,15 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
         proto.tensor_shape.dim.add(size=size)
     getattr(proto, field).extend(array.ravel().tolist())
     return proto
+
+
+def _values_sent(proto: tensor_pb2.TensorProto) -> int:
+    """How many values are written out; bytes where they are sent as such."""
+    if proto.tensor_content:
+        return len(proto.tensor_content)
+    names = {"dtype", "tensor_shape", "version_number", "tensor_content"}
+    sent = (value for field, value in proto.ListFields() if field.name not in names)
+    return max((len(value) for value in sent), default=0)
 
 
 def _check_shape(alias: str, shape: list[int], wanted: tensor_shape_pb2.TensorShapeProto) -> None:

@@ -153,6 +153,20 @@ def test_a_shape_that_is_too_large_to_be_true(server: Server) -> None:
     assert "elements" in text
 
 
+def test_a_shape_that_repeats_its_last_value_too_often(server: Server) -> None:
+    asked = tensors(weight=[1.0], kind=[b"x"])
+    for name in ("weight", "kind"):
+        asked.inputs[name].ClearField("tensor_content")
+        asked.inputs[name].tensor_shape.dim[0].size = 3
+    asked.inputs["weight"].float_val[:] = [1.0, 2.0]
+    answer = server.prediction.Predict(asked, timeout=20)
+    assert [*answer.outputs["score"].float_val] == [2.0, 4.0, 4.0]
+    asked.inputs["kind"].tensor_shape.dim[0].size = 1 << 20
+    code, text = refused(server.prediction.Predict, asked)
+    assert code == Code.INVALID_ARGUMENT
+    assert "repeated" in text
+
+
 def test_one_bad_request_does_not_spoil_those_it_is_computed_with(server: Server) -> None:
     good, bad = request(*[example()] * 50), request(*[example()] * 50, b"no example")
     calls = [(n % 4 == 0, server.prediction.Predict.future(bad if n % 4 == 0 else good, timeout=20))

@@ -132,13 +132,13 @@ def test_one_command_goes_back_within_two_seconds_and_no_request_fails(
 ) -> None:
     base = tmp_path / NAME
     base.mkdir()
-    for number in (1, 2):
+    for number in (1, 2, 3):
         shutil.copytree(scorers[number], base / str(number))
-    write_release(base, Release(stable=2, previous=1))
+    write_release(base, Release(stable=3, previous=2))
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG.format(name=NAME, folder=tmp_path))
     with running(tmp_path, *flags_of(base), "--poll-seconds", "1") as server:
-        assert server.version(label="stable") == 2
+        assert server.version(label="stable") == 3
         seen: list[tuple[float, int]] = []
         errors: list[grpc.RpcError] = []
         stop = threading.Event()
@@ -159,17 +159,19 @@ def test_one_command_goes_back_within_two_seconds_and_no_request_fails(
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        wait_for(lambda: seen[-1][1] == 1)
+        wait_for(lambda: seen[-1][1] == 2)
         stop.set()
         asking.join()
         assert errors == []
-        effective = min(when for when, version in seen if version == 1) - started
+        effective = min(when for when, version in seen if version == 2) - started
         assert effective < 2 + 1  # two on an idle machine, as docs/serving.md says; here is a test
         assert [version for _, version in seen] == sorted((v for _, v in seen), reverse=True)
-        assert "stable    2 -> 1" in done.stdout
+        assert "stable    3 -> 2" in done.stdout
         assert f"127.0.0.1:{server.grpc_port} follows" in done.stdout
         assert "lineage show execution:" in done.stdout
-        wait_for(lambda: server.states()[2] == "END")
+        wait_for(lambda: server.states() == {3: "END", 2: "AVAILABLE", 1: "AVAILABLE"})
+    VersionsFolder(base).withdraw(1, "")  # also without a reason
+    write_release(base, Release(stable=2))
     again = subprocess.run(
         [sys.executable, "-m", "serving", "rollback", "--config", str(config)],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -165,6 +165,27 @@ def test_a_log_that_another_server_writes_is_left_alone(tmp_path: Path) -> None:
     assert [line["request_id"] for line in lines_of(tmp_path)] == ["a"]
 
 
+@pytest.mark.unit
+def test_a_disk_that_is_full_for_a_while_costs_lines_and_nothing_else(
+    tmp_path: Path, monkeypatch
+) -> None:
+    log = a_log(tmp_path)
+    asked = request(example())
+    sync = os.fsync
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("serving.request_log.writer.os.fsync", full)
+    log.add(Call(request_id="a"), asked, answer_to(asked, [1.0]))
+    wait_for(lambda: log._problem)
+    monkeypatch.setattr("serving.request_log.writer.os.fsync", sync)
+    wait_for(lambda: not log._problem)
+    log.add(Call(request_id="b"), asked, answer_to(asked, [1.0]))
+    log.close()
+    assert [line["request_id"] for line in lines_of(tmp_path)] == ["a", "b"]
+
+
 @pytest.mark.component
 def test_a_killed_server_loses_at_most_the_last_second(scorers, tmp_path: Path) -> None:
     base = tmp_path / NAME
@@ -188,5 +209,5 @@ def test_a_killed_server_loses_at_most_the_last_second(scorers, tmp_path: Path) 
         assert list(log.glob(".open-*")) == []
     logged = {line["request_id"] for line in lines_of(log)}
     lost = [killed - when for identity, when in answered if identity not in logged]
-    assert max(lost, default=0) < 2.1  # a second, and what a busy machine adds
+    assert max(lost, default=0) < 1.5  # a second, and what a busy machine adds
     assert len(logged) > len(answered) / 3

@@ -112,6 +112,23 @@ def test_status_and_metadata(server: Server) -> None:
             400,
             "not of expected type: float32",
         ),
+        (f"{MODEL}:predict", '{"instances": ' + "[" * 20 + "]" * 20 + "}", 400, "dimensions"),
+        (
+            f"{MODEL}:predict",
+            '{"signature_name": "tensors", "inputs": {"weight": [1'
+            + "0" * 400
+            + '], "kind": ["x"]}}',
+            400,
+            "too large for float32",
+        ),
+        (
+            f"{MODEL}:predict",
+            r'{"signature_name": "\ud800", "instances": [1]}',
+            400,
+            "string value",
+        ),
+        (f"{MODEL}:regress", r'{"examples": [{"\ud800": 1}]}', 400, "no valid text"),
+        (f"{MODEL}/versions/{'1' * 5000}:predict", {"instances": [1]}, 404, "Malformed request"),
         (f"{MODEL}:regress", {"examples": [{}]}, 400, "Expected regression signature"),
         (f"{MODEL}:regress", {"examples": 1}, 400, "to be a list"),
         (f"{MODEL}:regress", {}, 400, "'examples' is expected"),

@@ -165,7 +165,7 @@ def test_a_config_that_is_no_good_changes_nothing(latest: Server, base: Path) ->
         (reload_request("model_config_list { config { } }"), "no name"),
         (
             reload_request('model_config_list { config { name: "a" base_path: "/nowhere" } }'),
-            "no version of a below /nowhere",
+            "there is no version of a below /nowhere",
         ),
         (
             reload_request(
