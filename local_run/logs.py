@@ -76,6 +76,8 @@ def captured(path: Path, secrets: Collection[str], show: Callable[[str], None]) 
     root.setLevel(logging.INFO)
     for ours in ("components", "pipeline"):
         logging.getLogger(ours).setLevel(logging.DEBUG)
+    # TFX logs through it, and whoever saved a model before in this process has left it at WARNING.
+    logging.getLogger("absl").setLevel(logging.NOTSET)
     try:
         yield terminal
     finally:

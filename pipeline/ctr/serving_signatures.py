@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
@@ -66,7 +68,10 @@ class ServedModel(tf.Module):
 
     def save(self, path: str) -> None:
         """Exports, with the names by which TensorFlow Serving knows what a signature is for."""
+        absl = logging.getLogger("absl")
+        before = absl.level
         tf.saved_model.save(self, path, signatures=self.signatures())
+        absl.setLevel(before)  # TensorFlow leaves it at WARNING, and TFX's messages unseen
         methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
         for name in ("regress", "classify"):
             methods.replace_method_name(name, f"tensorflow/serving/{name}")
