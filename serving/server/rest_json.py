@@ -215,11 +215,14 @@ def _value(name: str, value: Any, wanted: tf.DType) -> Any:
             return value
     elif wanted.is_integer:
         if isinstance(value, int) and not isinstance(value, bool):
-            if wanted.min <= value <= wanted.max:
+            if int(wanted.min) <= value <= int(wanted.max):
                 return value
             raise invalid(f'input "{name}": {_shown(value)} is too large for {wanted.name}')
     elif wanted.is_floating and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if abs(value) <= wanted.max or (isinstance(value, float) and not math.isfinite(value)):
+        # Python compares an int of any size with its own floats, but numpy 2 does not.
+        if abs(value) <= float(wanted.max) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
             return value
         raise invalid(f'input "{name}": {_shown(value)} is too large for {wanted.name}')
     raise invalid(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import logging
 import os
@@ -16,12 +17,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tensorflow_serving.apis import (
-    model_service_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.request_log.writer import RequestLog
@@ -38,8 +34,8 @@ from serving.server.wanted import config_of_folder, read_config
 from serving.server.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
-_PREDICTION = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
-_MODEL = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+_PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
+_DESCRIPTIONS = ("prediction_service_pb2", "model_service_pb2")
 _REFUSING_THREADS = 16  # beyond those that the queue can hold: they say no, and answer probes
 _SWITCH_SECONDS = 0.0005  # how long a thread that loads a model may keep the others from Python
 
@@ -104,6 +100,7 @@ class ModelServer:
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.live), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        _describe_services()
         names = (_PREDICTION, _MODEL, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         return server
@@ -202,6 +199,16 @@ def serve(options: ServerOptions) -> None:
     stopping.wait()
     _log.info("draining: at most %g s for requests that run", options.grace_seconds)
     server.stop()
+
+
+def _describe_services() -> None:
+    """Puts both services into protobuf's pool, for reflection.
+
+    These two modules of tensorflow-serving-api 2.19 fail with protobuf 6, after they have done it.
+    """
+    for name in _DESCRIPTIONS:
+        with contextlib.suppress(AttributeError):
+            importlib.import_module(f"tensorflow_serving.apis.{name}")
 
 
 def _load(path: Path, name: str, options: ServerOptions) -> LoadedModel:

@@ -85,6 +85,10 @@ def test_reflection_names_the_services(small: Server) -> None:
     (answer,) = stub.ServerReflectionInfo(asked, timeout=20)
     names = {service.name for service in answer.list_services_response.service}
     assert {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"} <= names
+    for name in names:
+        asked = iter([reflection_pb2.ServerReflectionRequest(file_containing_symbol=name)])
+        (answer,) = stub.ServerReflectionInfo(asked, timeout=20)
+        assert answer.file_descriptor_response.file_descriptor_proto, name
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
