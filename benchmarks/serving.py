@@ -198,9 +198,9 @@ def requests_of(prepared: Prepared) -> tuple[list[bytes], list[bytes]]:
     import tensorflow_transform as tft
     from tensorflow_serving.apis import predict_pb2
 
+    from components.model_canary.requests import request_of
     from components.model_canary.sampling import sample_examples
     from pipeline.ctr import features
-    from serving.client.client import request_of
     from serving.examples import without_label
 
     pool = [
@@ -257,7 +257,7 @@ def train(prepared: Prepared) -> None:
         exported = Path(out) / "model/1/Format-Serving"
         examples = sample_examples(prepared.raw("eval"), 10 * CANDIDATES)
         groups = [examples[n : n + CANDIDATES] for n in range(0, len(examples), CANDIDATES)]
-        write_warm_up(exported / WARM_UP, [request_of(group) for group in groups])
+        write_warm_up(exported / WARM_UP, [request_of(NAME, group) for group in groups])
         exported.rename(prepared.folder / "served")
 
 

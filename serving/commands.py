@@ -109,7 +109,8 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
     import tensorflow as tf
 
     from serving.client.client import RankingClient
-    from serving.examples import feature_text, last_examples, without_label
+    from serving.examples import last_examples, without_label
+    from serving.request_log.writer import first_value
 
     raw = last_examples(config.run_folder, config.split.judged, count)
     sent = [without_label(one, config.evaluator.label) for one in raw]
@@ -127,8 +128,8 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
     table = Table(*shown, "score", config.evaluator.label)
     for serialized, score in zip(raw, answer.scores, strict=True):
         example = tf.train.Example.FromString(serialized)
-        cells = [feature_text(example, name) for name in shown]
-        table.add_row(*cells, f"{score:.4f}", feature_text(example, config.evaluator.label))
+        cells = [str(first_value(example, name)) for name in shown]
+        table.add_row(*cells, f"{score:.4f}", str(first_value(example, config.evaluator.label)))
     _out.print(f"{config.name} version {answer.version}, arm {answer.arm}")
     _out.print(table)
 
@@ -281,7 +282,7 @@ def bench(
     """Latency of a running server under an open load: Poisson arrivals, counted from when due."""
     import grpc
 
-    from serving.client.client import request_of
+    from components.model_canary.requests import request_of
     from serving.client.load import run_load
     from serving.client.load_report import print_load
     from serving.examples import last_examples, without_label

@@ -39,13 +39,3 @@ def without_label(serialized: bytes, label: str) -> bytes:
     example.features.feature.pop(label, None)
     content: bytes = example.SerializeToString(deterministic=True)
     return content
-
-
-def feature_text(example: tf.train.Example, name: str) -> str:
-    """The first value of a feature, for people."""
-    feature = example.features.feature.get(name)
-    kind = feature.WhichOneof("kind") if feature is not None else None
-    values = getattr(feature, kind).value if kind else []
-    if not values:
-        return ""
-    return values[0].decode("utf-8", "replace") if isinstance(values[0], bytes) else str(values[0])

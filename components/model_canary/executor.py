@@ -77,7 +77,7 @@ class ModelCanaryExecutor(base_executor.BaseExecutor):
         folder.mkdir(parents=True, exist_ok=True)
         examples = sample_examples(Path(split), settings.requests * settings.candidates)
         requests = [
-            request_of(examples[start : start + settings.candidates])
+            request_of(NAME, examples[start : start + settings.candidates])
             for start in range(0, len(examples), settings.candidates)
         ]
         report: dict[str, Any] = {}

@@ -8,16 +8,31 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from components.model_canary.server_process import NAME
+from components.pusher.versions_folder import EXTRA
 
-WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"  # where TensorFlow Serving looks
+WARM_UP = Path(EXTRA) / "tf_serving_warmup_requests"  # where TensorFlow Serving looks
 
 
-def request_of(examples: Sequence[bytes]) -> predict_pb2.PredictRequest:
-    """Of `serving_default`, to the server of server_process.py."""
+def request_of(
+    model: str, examples: Sequence[bytes | tf.train.Example], label: str | None = None
+) -> predict_pb2.PredictRequest:
+    """What asks `serving_default` for the scores of tf.Examples, serialized or not.
+
+    Args:
+      model: its name.
+      examples: of raw features.
+      label: of the version; None for the newest.
+    """
     request = predict_pb2.PredictRequest()
-    request.model_spec.name = NAME
-    request.inputs["examples"].CopyFrom(tf.make_tensor_proto(list(examples), tf.string))
+    request.model_spec.name = model
+    if label is not None:
+        request.model_spec.version_label = label
+    tensor = request.inputs["examples"]
+    tensor.dtype = tf.string.as_datatype_enum
+    tensor.tensor_shape.dim.add(size=len(examples))
+    tensor.string_val.extend(
+        one if isinstance(one, bytes) else one.SerializeToString() for one in examples
+    )
     return request
 
 

@@ -18,10 +18,9 @@ from tfx.utils import io_utils, proto_utils
 
 from components.pusher.load_test import load_test
 from components.pusher.release import Release, read_release, write_release
-from components.pusher.versions_folder import VersionsFolder
+from components.pusher.versions_folder import EXTRA, VersionsFolder
 
 _log = logging.getLogger(__name__)
-EXTRA = "assets.extra"  # below the URI of an InfraBlessing: for the pushed version
 
 
 class PusherExecutor(executor.Executor):
@@ -87,7 +86,7 @@ def released(before: Release | None, version: int, release: str) -> Release:
 
 
 def _warm_up(input_dict: dict[str, list[types.Artifact]]) -> Path | None:
-    """assets.extra that came with the InfraBlessing."""
+    """What the canary made for the pushed version, beside its InfraBlessing."""
     for blessing in input_dict.get(keys.INFRA_BLESSING_KEY, []):
         if model_utils.is_infra_validated(blessing) and (Path(blessing.uri) / EXTRA).is_dir():
             return Path(blessing.uri) / EXTRA

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from components.errors import ComponentError
 
-SIGNATURE = "serving_default"
+SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 def load_test(model: Path) -> None:

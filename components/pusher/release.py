@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from components.errors import ComponentError
+from components.spark_example_gen.staging import fsync_folder
 
 FILE = "models.config"
 STABLE, PREVIOUS, CANARY = "stable", "previous", "canary"
@@ -93,13 +94,4 @@ def write_release(base: Path, release: Release) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(base / FILE)
-    sync_folder(base)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames within it durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_folder(base)

@@ -10,10 +10,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from components.pusher.release import sync_folder
+from components.spark_example_gen.staging import fsync_folder
 
 _WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
-_NOT_THE_MODEL = ("assets.extra", _WITHDRAWN, f".{_WITHDRAWN}")
+EXTRA = "assets.extra"  # beside the model: warm-up requests
+_NOT_THE_MODEL = (EXTRA, _WITHDRAWN, f".{_WITHDRAWN}")
 _INCOMING, _REMOVED = ".incoming-", ".removed-"
 
 
@@ -60,12 +61,12 @@ class VersionsFolder:
         incoming = self.base / f"{_INCOMING}{version}"
         shutil.copytree(model, incoming)
         if extra:
-            shutil.copytree(extra, incoming / "assets.extra", dirs_exist_ok=True)
+            shutil.copytree(extra, incoming / EXTRA, dirs_exist_ok=True)
         for path in [incoming, *incoming.rglob("*")]:
-            sync_folder(path)  # a file as well
+            fsync_folder(path)  # a file as well
         check(incoming)
         incoming.rename(self.path(version))
-        sync_folder(self.base)
+        fsync_folder(self.base)
 
     def withdraw(self, version: int, reason: str) -> None:
         """Remembers that it was rolled back: it does not become live by being pushed again."""
@@ -73,9 +74,9 @@ class VersionsFolder:
         if folder.is_dir():  # somebody may have removed it by hand
             partial = folder / f".{_WITHDRAWN}"
             partial.write_text(reason, "utf-8")
-            sync_folder(partial)
+            fsync_folder(partial)
             partial.rename(folder / _WITHDRAWN)
-            sync_folder(folder)
+            fsync_folder(folder)
 
     def withdrawn(self, version: int) -> str | None:
         """Why it was rolled back; None if it was not."""

@@ -94,10 +94,8 @@ def train(
     def examples(split: str, patterns: list[str]) -> Examples:
         return Examples.of(split, patterns, spec, features.LABEL, worker)
 
-    learned, evaluation = (
-        examples("train", fn_args.train_files),
-        examples("eval", fn_args.eval_files),
-    )
+    learned = examples("train", fn_args.train_files)
+    evaluation = examples("eval", fn_args.eval_files)
     counts = distribution.of_all_workers(learned.counts, strategy).sum(axis=0)
     rows, clicks = (int(count) for count in counts)
     if clicks in (0, rows):
@@ -130,7 +128,9 @@ def train(
         log_folder=log_folder,
     )
     if parameters.calibrate:
-        everything = Examples.of("eval", fn_args.eval_files, spec, features.LABEL)
+        everything = evaluation  # in memory already; of several workers each has but its share
+        if worker.count > 1:
+            everything = Examples.of("eval", fn_args.eval_files, spec, features.LABEL)
         calibrate(model, model.get_layer(PROBABILITY), everything)
     return model, losses
 

@@ -73,8 +73,8 @@ class ServedModel(tf.Module):
         tf.saved_model.save(self, path, signatures=self.signatures())
         absl.setLevel(before)  # TensorFlow leaves it at WARNING, and TFX's messages unseen
         methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
-        for name in ("regress", "classify"):
-            methods.replace_method_name(name, f"tensorflow/serving/{name}")
+        methods.replace_method_name("regress", tf.saved_model.REGRESS_METHOD_NAME)
+        methods.replace_method_name("classify", tf.saved_model.CLASSIFY_METHOD_NAME)
         methods.save()
 
     def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -12,13 +12,13 @@ from typing import Any
 import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from components.model_canary.requests import request_of
 from components.pusher.release import STABLE
 from serving.release.ab_split import arm_of
 from serving.server.grpc_services import CONTEXT, REQUEST_ID
 
-_INPUT = "examples"
 # By gRPC itself, with jitter: a server that restarts, or has no place at the moment.
 _RETRIES = {
     "methodConfig": [
@@ -152,23 +152,6 @@ class RankingClient:
         (scores,) = response.outputs.values()
         values = tuple(float(score) for score in np.ravel(tf.make_ndarray(scores)))
         return Scores(request_id, arm, response.model_spec.version.value, values)
-
-
-def request_of(
-    model: str, candidates: Sequence[bytes | tf.train.Example], label: str | None = None
-) -> predict_pb2.PredictRequest:
-    """What asks for the scores of candidates."""
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    if label is not None:
-        request.model_spec.version_label = label
-    tensor = request.inputs[_INPUT]
-    tensor.dtype = tf.string.as_datatype_enum
-    tensor.tensor_shape.dim.add(size=len(candidates))
-    tensor.string_val.extend(
-        one if isinstance(one, bytes) else one.SerializeToString() for one in candidates
-    )
-    return request
 
 
 def _details(error: grpc.RpcError) -> str:

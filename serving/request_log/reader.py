@@ -11,8 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 _log = logging.getLogger(__name__)
-_SCORING = ("", "serving_default")  # others have other outputs than scores
+_SCORING = (
+    "",
+    tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY,
+)  # others have other outputs than scores
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,14 +21,13 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from components.pusher.release import sync_folder
+from components.spark_example_gen.staging import fsync_folder
 
 _log = logging.getLogger(__name__)
 _OPEN = ".open-"  # Spark and people do not see it
@@ -208,8 +207,8 @@ def line_of(
         line["inputs"] = base64.b64encode(request.SerializeToString()).decode("ascii")
         return line
     examples = [tf.train.Example.FromString(one) for one in serialized]
-    line["user_id"] = next(iter(_values(examples[:1], user)), None)
-    line["item_id"] = _values(examples, item)
+    line["user_id"] = first_value(examples[0], user) if examples else None
+    line["item_id"] = [first_value(example, item) for example in examples]
     line["examples"] = [base64.b64encode(one).decode("ascii") for one in serialized]
     return line
 
@@ -224,15 +223,13 @@ def _serialized_examples(request: predict_pb2.PredictRequest) -> list[bytes] | N
     return list(tf.make_ndarray(proto))
 
 
-def _values(examples: Iterable[tf.train.Example], name: str) -> list[Any]:
-    found = []
-    for example in examples:
-        feature = example.features.feature.get(name)  # does not add it, as [] would
-        kind = feature.WhichOneof("kind") if feature is not None else None
-        values = getattr(feature, kind).value if kind else []
-        value = values[0] if values else None
-        found.append(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
-    return found
+def first_value(example: tf.train.Example, name: str) -> Any:
+    """Of a feature, bytes as text; None where there is none."""
+    feature = example.features.feature.get(name)  # does not add it, as [] would
+    kind = feature.WhichOneof("kind") if feature is not None else None
+    values = getattr(feature, kind).value if kind else []
+    value = values[0] if values else None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _context(text: str) -> Any:
@@ -274,7 +271,7 @@ def close_file(path: Path) -> Path | None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(target)
-    sync_folder(target.parent)
+    fsync_folder(target.parent)
     path.unlink()
     return target
 

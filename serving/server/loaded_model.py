@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.errors import of_tensorflow
 
-DEFAULT_SIGNATURE = "serving_default"
+DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 _CALLS = ("StatefulPartitionedCall", "PartitionedCall")  # how a signature calls its function
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, prediction_log_pb2
 
+from components.model_canary.requests import WARM_UP
 from serving.server import inference
 from serving.server.loaded_model import LoadedModel
 
 _log = logging.getLogger(__name__)
-FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST = 1000  # as many as TensorFlow Serving takes
 _LOGS = {
     "predict_log": inference.predict,
@@ -32,7 +32,7 @@ def warm_up(model: LoadedModel, version: Path) -> int:
       ServingError: the model refused one.
       ValueError: the file is not of TensorFlow Serving's kind.
     """
-    path = version / FILE
+    path = version / WARM_UP
     if not path.exists():
         return 0
     count = 0

@@ -13,9 +13,10 @@ import tensorflow as tf
 from scorer import example, request, tensors
 from tensorflow_serving.apis import prediction_log_pb2
 
+from components.model_canary.requests import WARM_UP
 from serving.server.errors import Code, ServingError
 from serving.server.loaded_model import Batching, LoadedModel
-from serving.server.warm_up import FILE, warm_up
+from serving.server.warm_up import warm_up
 
 pytestmark = pytest.mark.component
 
@@ -35,7 +36,7 @@ def scores(model: LoadedModel, *examples: bytes) -> list[float]:
 
 def with_warm_up(scorers, folder: Path, *logs: bytes) -> Path:
     shutil.copytree(scorers[1], folder / "1")
-    path = folder / "1" / FILE
+    path = folder / "1" / WARM_UP
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in logs:
@@ -111,6 +112,6 @@ def test_warm_up_requests_that_the_model_refuses(
     with pytest.raises(ValueError, match="is a None"):
         warm_up(model, with_warm_up(scorers, tmp_path / "b", b""))
     damaged = with_warm_up(scorers, tmp_path / "c", wrong)
-    (damaged / FILE).write_bytes((damaged / FILE).read_bytes()[:-3])
+    (damaged / WARM_UP).write_bytes((damaged / WARM_UP).read_bytes()[:-3])
     with pytest.raises(ValueError, match="is damaged"):
         warm_up(model, damaged)
