@@ -205,7 +205,11 @@ def _writes_log_of(process: psutil.Process, training: Training) -> bool:
 
 
 def _command(process: psutil.Process) -> str:
-    return " ".join(process.cmdline())
+    """Empty for a process that has ended, whether or not its parent has asked about it."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 ERRORS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
