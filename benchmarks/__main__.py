@@ -9,7 +9,16 @@ import click
 
 from benchmarks.measure import ROOT
 
-NAMES = ("example_gen", "ctr_etl", "input", "training", "quality", "warm_start", "serving")
+NAMES = (
+    "example_gen",
+    "ctr_etl",
+    "input",
+    "training",
+    "quality",
+    "warm_start",
+    "serving",
+    "serving_parts",
+)
 
 
 @click.command()

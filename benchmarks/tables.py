@@ -191,6 +191,13 @@ def serving(result: Result) -> str:
     return "\n".join([*lines, "", text])
 
 
+def serving_parts(result: Result) -> str:
+    """Medians by step, in the order of a request."""
+    figures = result["figures"]
+    lines = [f"| of a request of {figures['candidates']} candidates | median ms |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {n} | {ms:.2f} |" for n, ms in figures["median_ms"].items())])
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "example_gen": example_gen,
     "ctr_etl": ctr_etl,
@@ -199,6 +206,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "input": input_alone,
     "warm_start": warm_start,
     "serving": serving,
+    "serving_parts": serving_parts,
 }
 
 
