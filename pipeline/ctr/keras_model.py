@@ -16,11 +16,13 @@ from pipeline.ctr.parameters import ModelParameters
 from pipeline.ctr.serving_signatures import PROBABILITY
 from pipeline.training.rounds import Rounds
 from pipeline.training.schedule import WarmUpCosineDecay
+from pipeline.training.tracing import Network, as_written
 
 layers = keras.layers
 STEPS_AT_ONCE = 16  # in one call into TensorFlow: on two cores Python between steps costs a third
 
 
+@as_written
 def build_model(
     sizes: Mapping[str, int],
     dense_width: int,
@@ -44,7 +46,7 @@ def build_model(
     probability = layers.Dense(
         1, activation="sigmoid", kernel_initializer="ones", bias_initializer=bias, name=PROBABILITY
     )
-    return keras.Model(inputs, probability(log_odds))
+    return Network(inputs, probability(log_odds))
 
 
 def compile_model(model: keras.Model, parameters: ModelParameters, rounds: Rounds) -> None:

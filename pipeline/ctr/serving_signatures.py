@@ -9,6 +9,7 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from pipeline.ctr import features
+from pipeline.training.tracing import as_written
 
 PROBABILITY = "probability"
 CLASSES = ("click", "no click")
@@ -36,7 +37,7 @@ class ServedModel(tf.Module):
         score_transformed: transformed features to the probability, as the training has it.
         """
         examples, inputs = (tf.TensorSpec([None], tf.string, n) for n in ("examples", "inputs"))
-        score = tf.function(self._from_examples, input_signature=[examples])  # shared by three
+        score = tf.function(as_written(self._from_examples), input_signature=[examples])  # of three
         raw = {
             name: tf.TensorSpec([None, None] if _is_list(spec) else [None], spec.dtype, name)
             for name, spec in self.raw_spec.items()
@@ -55,7 +56,7 @@ class ServedModel(tf.Module):
             return {"classes": classes, "scores": tf.concat([click, 1 - click], axis=1)}
 
         def concrete(function, *specs, **named):  # type: ignore[no-untyped-def]
-            return tf.function(function).get_concrete_function(*specs, **named)
+            return tf.function(as_written(function)).get_concrete_function(*specs, **named)
 
         return {
             "serving_default": concrete(lambda examples: score(examples), examples),

@@ -10,6 +10,7 @@ import tf_keras as keras
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.training.examples import Examples
+from pipeline.training.tracing import as_written
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ def calibrate(model: keras.Model, output: keras.layers.Dense, examples: Examples
 
 def _predicted(model: keras.Model, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Log-odds [rows, 1], labels [rows]."""
-    predict = tf.function(lambda features: model(features, training=False), reduce_retracing=True)
+    predict = tf.function(
+        as_written(lambda features: model(features, training=False)), reduce_retracing=True
+    )
     found = [(predict(x).numpy(), y.numpy()) for x, y in examples.in_order(8192)]
     probability = np.concatenate([p for p, _ in found]).astype(np.float64)
     probability = np.clip(probability, 1e-7, 1 - 1e-7)
