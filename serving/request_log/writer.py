@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2
 
 from components.spark_example_gen.staging import fsync_folder
@@ -203,10 +204,10 @@ def line_of(
     outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
     line["scores"] = next(iter(outputs.values())).reshape(-1).tolist() if outputs else []
     serialized = _serialized_examples(request)
-    if serialized is None:
+    examples = _parsed(serialized)
+    if serialized is None or examples is None:
         line["inputs"] = base64.b64encode(request.SerializeToString()).decode("ascii")
         return line
-    examples = [tf.train.Example.FromString(one) for one in serialized]
     line["user_id"] = first_value(examples[0], user) if examples else None
     line["item_id"] = [first_value(example, item) for example in examples]
     line["examples"] = [base64.b64encode(one).decode("ascii") for one in serialized]
@@ -221,6 +222,14 @@ def _serialized_examples(request: predict_pb2.PredictRequest) -> list[bytes] | N
     if proto.dtype != tf.string.as_datatype_enum or len(proto.tensor_shape.dim) != 1:
         return None
     return list(tf.make_ndarray(proto))
+
+
+def _parsed(serialized: list[bytes] | None) -> list[tf.train.Example] | None:
+    """None where protobuf refuses what TensorFlow's own parser took: a name that is no UTF-8."""
+    try:
+        return [tf.train.Example.FromString(one) for one in serialized or ()]
+    except (DecodeError, UnicodeDecodeError):
+        return None
 
 
 def first_value(example: tf.train.Example, name: str) -> Any:

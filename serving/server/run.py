@@ -24,7 +24,7 @@ from serving.request_log.writer import RequestLog
 from serving.server import security
 from serving.server.catalog import Catalog
 from serving.server.core import Core
-from serving.server.grpc_services import ModelService, PredictionService
+from serving.server.grpc_services import ModelService, PredictionService, ReadableRequests
 from serving.server.live import Live
 from serving.server.loaded_model import Batching, LoadedModel
 from serving.server.metrics import Metrics
@@ -88,7 +88,10 @@ class ModelServer:
             ThreadPoolExecutor(options.queue + _REFUSING_THREADS, thread_name_prefix="grpc"),
             # As many as there are threads: what waited for one would be refused by nobody.
             maximum_concurrent_rpcs=options.queue + _REFUSING_THREADS,
-            interceptors=[security.TokenInterceptor(token)] if token else [],
+            interceptors=[
+                *([security.TokenInterceptor(token)] if token else []),
+                ReadableRequests(),
+            ],
             options=[
                 ("grpc.max_receive_message_length", options.max_request_bytes),
                 ("grpc.max_send_message_length", -1),

@@ -24,7 +24,6 @@ _GRPC_CODES = {
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-_UNREADABLE = grpc.StatusCode.INTERNAL  # by gRPC itself: "Exception deserializing request!"
 METHODS = ["Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"]
 
 json_values = st.recursive(
@@ -126,10 +125,7 @@ def ask_by_grpc(server: Server, many: int) -> None:
             calls[method](message, timeout=20)
         except grpc.RpcError as error:
             assert error.details()
-            if error.code() == _UNREADABLE:
-                assert "deserializing" in error.details(), (METHODS[method], message)
-            else:
-                assert error.code() in _GRPC_CODES, (METHODS[method], message, error.details())
+            assert error.code() in _GRPC_CODES, (METHODS[method], message, error.details())
 
     ask()
 
@@ -158,4 +154,4 @@ def test_some_malformed_requests(victim: Server, ask: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("ask", [ask_by_rest, ask_by_grpc])
 def test_ten_thousand_malformed_requests(victim: Server, ask: Any) -> None:
-    assert_unharmed(victim, ask, MANY, 60)
+    assert_unharmed(victim, ask, MANY, 40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import gzip
 import json
@@ -83,6 +84,18 @@ def test_tensors_are_logged_as_the_request_they_came_in(tmp_path: Path) -> None:
 
     assert predict_pb2.PredictRequest.FromString(base64.b64decode(line["inputs"])) == asked
     assert line["request_id"]
+
+
+@pytest.mark.unit
+def test_a_feature_whose_name_is_no_text_is_logged_as_it_came(tmp_path: Path) -> None:
+    """TensorFlow's parser takes it, protobuf's does not."""
+    log = a_log(tmp_path)
+    asked = request(example(1.0, other=[b"x"]).replace(b"other", b"oth\xffr"))
+    log.add(Call(), asked, answer_to(asked, [1.0]))
+    log.close()
+    (line,) = lines_of(tmp_path)
+    assert base64.b64decode(line["inputs"]) == asked.SerializeToString()
+    assert log.dropped == 0
 
 
 @pytest.mark.unit
