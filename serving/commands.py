@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ _ADDRESS = "127.0.0.1:8500"
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Serves what the pipeline pushed, and decides what is live."""
+    # Before TensorFlow is imported: no GPU search, no banner.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,8 +69,6 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
         raise click.ClickException(str(error)) from None
     except ValidationError as error:
         raise click.ClickException(first_problem(error).lstrip(": ")) from None
-    # Before TensorFlow is imported: no GPU search, and no banner.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -140,18 +142,23 @@ def versions(config: PipelineConfig) -> None:
     """What there is, what is live, and how good each version was when it was pushed."""
     from serving.release.versions import version_lines
 
-    table = Table("version", "live as", "pushed", "run", "AUC", "log loss", "calibration", "note")
+    table = Table(
+        "version", "live as", "pushed", "run", "AUC", "log loss", "calibration",
+        box=None, pad_edge=False, header_style="bold",
+    )  # fmt: skip
     lines = version_lines(config)
     for line in lines:
         figures = [
             "" if line.metrics.get(name) is None else f"{line.metrics[name]:.4f}"
             for name in ("auc", "log_loss", "calibration")
         ]
-        pushed = f"{line.pushed:%Y-%m-%d %H:%M}" if line.pushed else ""
-        table.add_row(
-            str(line.version), line.label, pushed, line.run_id, *figures, line.withdrawn or ""
-        )
+        pushed = f"{line.pushed:%m-%d %H:%M}" if line.pushed else ""
+        label = line.label if line.withdrawn is None else "withdrawn"
+        table.add_row(str(line.version), label, pushed, line.run_id, *figures)
     _out.print(table)
+    for line in lines:
+        if line.withdrawn is not None:
+            _out.print(f"{line.version} was withdrawn: {line.withdrawn}")
 
 
 @main.command()
@@ -202,7 +209,7 @@ def _switch(config: PipelineConfig, change: Callable[[], Any], servers: tuple[st
     for server in servers:
         problem = problems.get(server)
         _out.print(
-            f"{server}: {problem}" if problem else f"{server} follows, after {seconds:.2f} s"
+            f"{server}: {problem}" if problem else f"{server} follows, within {seconds:.2f} s"
         )
     execution = record_in(config, switch)
     _out.print(f"recorded as execution {execution}: python -m lineage show execution:{execution}")
