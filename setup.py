@@ -8,7 +8,16 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PACKAGES = ("components", "pipeline", "local_run", "lineage", "kubeflow", "sample_data")
+PACKAGES = (
+    "components",
+    "pipeline",
+    "local_run",
+    "lineage",
+    "kubeflow",
+    "sample_data",
+    "serving",
+    "streaming",
+)
 README = Path(__file__).parent / "README.md"
 
 setup(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,15 +62,33 @@ class Kafka:
 
 @contextmanager
 def kafka(folder: Path) -> Iterator[Kafka]:
-    """Runs a Kafka broker with its data in a folder, which must exist, until the block ends."""
-    port, controller = free_ports(2)
+    """Runs a Kafka broker with its data in a folder, which must exist, until the block ends.
+
+    Run again on the same folder it is the same broker, restarted: its port, topics and records.
+    """
     settings, log = folder / "server.properties", folder / "kafka.log"
+    logging = folder / "log4j2.properties"
+    java = [*java_command("kafka"), f"-Dlog4j2.configurationFile={logging}"]
+    if settings.exists():
+        (port,) = re.findall(r"^listeners=PLAINTEXT://[^:]+:(\d+)", settings.read_text(), re.M)
+    else:
+        port = _format(folder, settings, logging, java)
+
+    def ready() -> bool:
+        # It listens some time before it leads its partitions, and says when it is done.
+        return "Kafka Server started" in log.read_text(errors="replace")
+
+    with running("Kafka", [*java, "kafka.Kafka", str(settings)], log, ready):
+        yield Kafka(int(port))
+
+
+def _format(folder: Path, settings: Path, logging: Path, java: list[str]) -> int:
+    """Prepares the folder of a new broker, and returns its port."""
+    port, controller = free_ports(2)
     settings.write_text(
         SETTINGS.format(host=LOOPBACK, port=port, controller=controller, data=folder / "data")
     )
-    logging = folder / "log4j2.properties"
     logging.write_text(LOGGING)
-    java = [*java_command("kafka"), f"-Dlog4j2.configurationFile={logging}"]
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     run_tool(
         "Kafka",
@@ -79,10 +98,4 @@ def kafka(folder: Path) -> Iterator[Kafka]:
         ],
         folder / "format.log",
     )
-
-    def ready() -> bool:
-        # It listens some time before it leads its partitions, and says when it is done.
-        return "Kafka Server started" in log.read_text(errors="replace")
-
-    with running("Kafka", [*java, "kafka.Kafka", str(settings)], log, ready):
-        yield Kafka(port)
+    return port

@@ -6,284 +6,39 @@ types and missing files are one-line errors that name the key.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError
 
 from components.errors import first_problem
-from components.spark_example_gen.sources import KINDS, AnySource, FileSource, SparkConfig
-from components.spark_example_gen.time_cut import TimeCut
+from pipeline.sections import (
+    Embeddings,
+    Etl,
+    Evaluator,
+    Kubeflow,
+    Metadata,
+    SampleData,
+    Section,
+    Serving,
+    Source,
+    Spans,
+    Spark,
+    Split,
+    Streaming,
+    Trainer,
+    Truth,
+    Tuner,
+)
 
 
 class ConfigError(ValueError):
     """A config that cannot be used; the text is one line for a person."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SampleData(_Section):
-    """Data that is made when `data_root` does not hold it yet; leave out for data of your own."""
-
-    kind: Literal["clicks", "movielens"]
-    options: dict[str, Any] = Field(default_factory=dict, description="see sample_data's --help")
-
-
-def _source(fields: Any) -> AnySource:
-    """`kind` (default: file) names the class, the other keys are its fields."""
-    if not isinstance(fields, dict):
-        raise ValueError("a source is a section with keys such as format and path")
-    kind = fields.get("kind", FileSource.kind)
-    if kind not in KINDS:
-        raise ValueError(f"kind '{kind}' is none of {', '.join(KINDS)}")
-    rest = {key: value for key, value in fields.items() if key != "kind"}
-    unknown = rest.keys() - {field.name for field in dataclasses.fields(KINDS[kind])}
-    if unknown:
-        raise ValueError(f"{min(unknown)}: unknown key for a source of kind {kind}")
-    try:
-        return TypeAdapter(KINDS[kind]).validate_python(rest)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = "".join(f"{part}: " for part in problem["loc"])
-        raise ValueError(key + problem["msg"].removeprefix("Value error, ")) from None
-
-
-# One of the classes of components.spark_example_gen.sources, which say what each key means.
-Source = Annotated[AnySource, PlainValidator(_source)]
-
-
-class Truth(_Section):
-    """True probabilities: only the run's summary looks at them, for the best reachable AUC."""
-
-    files: str = Field(description="glob below data_root, of Parquet with `key`, click_probability")
-    key: str = Field(description="feature that names an example")
-
-
-class Spans(_Section):
-    """Which spans a run reads: `window` of them, up to `last` (the newest when left out)."""
-
-    window: int = Field(1, ge=1)
-    last: int | None = Field(None, ge=0)
-
-
-class Cut(_Section):
-    """See components.spark_example_gen.TimeCut."""
-
-    column: str
-    at: str | list[str] = Field(
-        description="2024-03-02T18:00, or -6h for the last 6 hours of the window; with two, such "
-        "as [-12h, -6h], there is a third split, test"
-    )
-    unit: Literal["s", "ms", "us"] = "us"
-
-    @model_validator(mode="after")
-    def _usable(self) -> Cut:
-        self.time_cut()
-        return self
-
-    def time_cut(self) -> TimeCut:
-        return TimeCut(self.column, self.at, self.unit)
-
-
-class Split(_Section):
-    """Hash buckets by split, where rows with the same `feature` stay together; or `time`: train
-    before a cut, eval from it on.
-
-    The Trainer learns from train and stops by eval. The Evaluator judges on test, where there is
-    such a split, else on eval.
-    """
-
-    time: Cut | None = None
-    feature: str | None = None
-    buckets: dict[str, int] = Field(default_factory=lambda: {"train": 2, "eval": 1})
-
-    @field_validator("buckets")
-    @classmethod
-    def _train_and_eval(cls, buckets: dict[str, int]) -> dict[str, int]:
-        if not {"train", "eval"} <= set(buckets) or min(buckets.values()) < 1:
-            raise ValueError("needs 'train' and 'eval', each with 1 or more buckets")
-        return buckets
-
-    @property
-    def judged(self) -> str:
-        """The split that the Evaluator judges on."""
-        names = self.time.time_cut().splits if self.time else self.buckets
-        return "test" if "test" in names else "eval"
-
-
-class Etl(_Section):
-    """`function` defaults to build_examples in the application's etl.py."""
-
-    function: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    row_accounting: Literal["exact", "off"] = "exact"
-    max_quarantine_fraction: float = Field(0.01, ge=0, le=1)
-
-
-class Spark(_Section):
-    """Where the ETL runs."""
-
-    master: str = "local[*]"
-    conf: dict[str, str] = Field(default_factory=dict)
-    jars: list[str] = Field(default_factory=list, description="globs; see `make jars`")
-
-    @model_validator(mode="after")
-    def _usable(self) -> Spark:
-        self.spark_config()
-        return self
-
-    def spark_config(self) -> SparkConfig:
-        return SparkConfig(self.master, self.conf, tuple(self.jars))
-
-
-class Embeddings(_Section):
-    """Vectors for a feature's values, by Word2Vec in Spark; see components/spark_embeddings."""
-
-    token: str = Field(description="raw categorical feature whose values get vectors")
-    group: str = Field(description="raw feature that is equal within a sequence")
-    order: str = Field(description="raw feature that orders a sequence")
-    where: str | None = Field(None, description="raw feature that is 1 in the rows that count")
-    width: int = Field(16, ge=1)
-    window: int = Field(5, ge=1)
-    min_count: int = Field(5, ge=1)
-    iterations: int = Field(5, ge=1)
-
-
-class Range(_Section):
-    """Values from `min` to `max`; whole numbers when both are; `log`: by their order of size."""
-
-    min: int | float
-    max: int | float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Range:
-        if self.min >= self.max or (self.log and self.min <= 0):
-            raise ValueError("min is below max, and above 0 for log")
-        return self
-
-
-class Tuner(_Section):
-    """A search by keras-tuner before the training; the best trial's values train the model."""
-
-    trials: int = Field(10, ge=1)
-    parameters: dict[str, list[str | bool | int | float] | Range] = Field(
-        min_length=1, description="of trainer.parameters: name -> choices, or {min, max, log}"
-    )
-
-
-class Trainer(_Section):
-    """`parameters` are the application's own, checked by its model.py."""
-
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    warm_start: bool = Field(
-        False,
-        description="begin with the latest blessed model of an earlier span; not on Kubeflow",
-    )
-    workers: int = Field(1, ge=1, description="more than one: see components/spark_trainer")
-    spark: Spark = Spark(master="local-cluster[2,1,2048]")
-
-
-class Evaluator(_Section):
-    """What is measured, and what a model must reach to be blessed (on the whole eval split)."""
-
-    label: str
-    prediction: str
-    slices: list[list[str]] = Field(default_factory=list, description="raw features to slice by")
-    group: str | None = Field(
-        None, description="raw feature, such as user_id: adds the AUC within its groups"
-    )
-    confidence_intervals: bool = Field(False, description="95 %, for every metric")
-    min_auc: float = Field(0.5, ge=0, le=1)
-    calibration: tuple[float, float] = Field(
-        (0.8, 1.25), description="mean prediction / mean label"
-    )
-    max_auc_loss: float = Field(0.005, ge=0, description="against the latest blessed model")
-
-
-class RequestLog(_Section):
-    """Where the server writes what it predicted; see serving/README.md."""
-
-    folder: Path = Path("data/requests")
-    rate: float = Field(1.0, ge=0, le=1, description="share of the requests")
-    user: str = Field(description="raw feature that names the user")
-    item: str = Field(description="raw feature that names a candidate")
-
-
-class InfraValidator(_Section):
-    """The standard InfraValidator: TensorFlow Serving in a pod. For local_runner.py within a
-    cluster, or with a kubeconfig; TFX does not compile it for Kubeflow Pipelines v2.
-    """
-
-    tags: list[str] = Field(["latest"], min_length=1, description="of TensorFlow Serving's image")
-
-
-class Canary(_Section):
-    """See components/model_canary."""
-
-    infra_validator: InfraValidator | None = Field(
-        None, description="instead of our own server; of the keys below it takes `candidates` only"
-    )
-
-    requests: int = Field(20, ge=1)
-    candidates: int = Field(100, ge=1, description="examples a request")
-    max_ms: float = Field(500, gt=0, description="99th percentile of the latency")
-    tolerance: float = Field(1e-5, gt=0, description="of a score, against the training graph's")
-
-
-class Serving(_Section):
-    """How a blessed model becomes what is served; see components/pusher and serving/."""
-
-    canary: Canary | None = Field(
-        Canary(), description="asks a server with the candidate; null: no such step"
-    )
-
-    release: Literal["immediate", "canary"] = Field(
-        "immediate", description="a pushed version is for all at once, or a canary at first"
-    )
-    canary_percent: float = Field(
-        10, ge=0, le=100, description="share of the users who get the canary, where there is one"
-    )
-    keep_versions: int = Field(5, ge=1, description="so many stay, and those that are live")
-    request_log: RequestLog | None = None
-
-
-class Metadata(_Section):
-    """Where ML Metadata lives. The password is read from the variable named `password_env`."""
-
-    kind: Literal["sqlite", "mysql"] = "sqlite"
-    path: str | None = Field(None, description="of the SQLite file; default: in the run folder")
-    host: str = "127.0.0.1"
-    port: int = Field(3306, ge=1, le=65535)
-    database: str = "mlmd"
-    user: str = "mlmd"
-    password_env: str = "MLMD_PASSWORD"  # noqa: S105 - the name of a variable, not its value
-
-
-class Kubeflow(_Section):
-    """Where the compiled pipeline runs."""
-
-    image: str = "spark-tfx-pipeline:latest"
-    pipeline_root: str = "/mnt/pipeline/artifacts"
-    data_root: str = "/mnt/pipeline/data"
-    serving_root: str = "/mnt/pipeline/serving_models"
-
-
-class PipelineConfig(_Section):
+class PipelineConfig(Section):
     """Everything that can differ between two pipelines."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="lower case, digits, hyphens")
@@ -304,6 +59,7 @@ class PipelineConfig(_Section):
     trainer: Trainer = Trainer()
     tuner: Tuner | None = None
     serving: Serving = Serving()
+    streaming: Streaming | None = None
     metadata: Metadata = Metadata()
     kubeflow: Kubeflow = Kubeflow()
     allowed_anomalies: list[str] = Field(default_factory=list)

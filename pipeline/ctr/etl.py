@@ -79,9 +79,25 @@ def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFr
     return judged.withColumn("_bot", F.max("_fast").over(session)).drop("_fast")
 
 
-def attributed(impressions: DataFrame, clicks: DataFrame, parameters: EtlParameters) -> DataFrame:
-    """Adds `click_ms`, the first click within the attribution window, and the label."""
+def labelled(
+    impressions: DataFrame, clicks: DataFrame | None, parameters: EtlParameters
+) -> DataFrame:
+    """Adds `click_ms`, the first click within the attribution window, and the label.
+
+    Where there are no clicks, `click_ms` is there: streaming/ has attributed them.
+    """
     window_ms = int(parameters.attribution_minutes * 60_000)
+    if clicks is None:
+        delay = F.col("click_ms") - F.col("timestamp_ms")
+        joined = impressions.withColumn(
+            "click_ms", F.when(delay.between(0, window_ms), F.col("click_ms"))
+        )
+    else:
+        joined = _attributed(impressions, clicks, window_ms)
+    return joined.withColumn(features.LABEL, F.col("click_ms").isNotNull().cast("long"))
+
+
+def _attributed(impressions: DataFrame, clicks: DataFrame, window_ms: int) -> DataFrame:
     known = clicks.where(F.col("timestamp_ms") >= EARLIEST_MS).select(
         "impression_id", F.col("timestamp_ms").alias("click_ms")
     )
@@ -93,8 +109,7 @@ def attributed(impressions: DataFrame, clicks: DataFrame, parameters: EtlParamet
         .groupBy("impression_id")
         .agg(F.min("click_ms").alias("click_ms"))
     )
-    joined = impressions.join(first, "impression_id", "left")
-    return joined.withColumn(features.LABEL, F.col("click_ms").isNotNull().cast("long"))
+    return impressions.join(first, "impression_id", "left")
 
 
 def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
@@ -165,7 +180,7 @@ def build_examples(
 
     Args:
       spark: the session.
-      sources: `impressions`, `clicks`, `users`, `items`.
+      sources: `impressions`, `clicks` (or impressions with `click_ms`), `users`, `items`.
       context: `parameters` are EtlParameters.
 
     Returns:
@@ -181,7 +196,7 @@ def build_examples(
     reason = F.when(F.col("_bot"), "bot_burst").when(F.col("category").isNull(), "unknown_item")
     genuine, refused = divide(with_items, reason)
 
-    clicked = attributed(genuine.drop("_bot"), sources["clicks"], parameters)
+    clicked = labelled(genuine.drop("_bot"), sources.get("clicks"), parameters)
     described = with_time_features(with_users(clicked, sources["users"]))
     remembered = add_recent_clicks(described, "click_ms", features.RECENT)
     smoothing = Smoothing(parameters.smoothing_prior, parameters.smoothing_strength)

@@ -38,7 +38,7 @@ def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Fou
       ComponentError: no broker, no topic, offsets that are not there (any more), or a span without
         records that must have some.
     """
-    with _Topic.open(place.session(), name, source) as topic:
+    with Topic.open(place.session(), name, source) as topic:
         there = topic.offsets("earliest"), topic.offsets("latest")
         decided = place.decided.get(name)
         if decided is not None:
@@ -90,7 +90,7 @@ def _hourly(source: KafkaSource) -> bool | None:
 
 
 def _window(
-    name: str, source: KafkaSource, wanted: SpanRange, topic: _Topic
+    name: str, source: KafkaSource, wanted: SpanRange, topic: Topic
 ) -> tuple[Found, dict[int, tuple[int, int]]]:
     """Offsets by the records' timestamps: the first one not before a span's begin."""
     hourly = source.span == "hour"
@@ -144,7 +144,7 @@ def _check_offsets(
             )
 
 
-class _Topic:
+class Topic:
     """One topic, seen by Kafka's AdminClient."""
 
     def __init__(self, jvm: Any, admin: Any, name: str):
@@ -156,19 +156,19 @@ class _Topic:
 
     @classmethod
     @contextmanager
-    def open(cls, spark: SparkSession, name: str, source: KafkaSource) -> Iterator[_Topic]:
+    def open(cls, spark: SparkSession, name: str, source: KafkaSource) -> Iterator[Topic]:
         """Connects, and turns the client's exceptions into one line."""
         from py4j.protocol import Py4JJavaError
 
         jvm: Any = spark._jvm
         settings = jvm.java.util.Properties()
+        settings.setProperty("default.api.timeout.ms", str(_PATIENCE_MS))
+        settings.setProperty("request.timeout.ms", str(_PATIENCE_MS // 2))
         options = {**source.options, **secret_values(name, source)}
         for key, value in options.items():
             if key.startswith("kafka."):
                 settings.setProperty(key.removeprefix("kafka."), value)
         settings.setProperty("bootstrap.servers", source.bootstrap_servers)
-        settings.setProperty("default.api.timeout.ms", str(_PATIENCE_MS))
-        settings.setProperty("request.timeout.ms", str(_PATIENCE_MS // 2))
         admin = None
         try:
             admin = _admin_client(jvm).create(settings)

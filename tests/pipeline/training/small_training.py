@@ -15,6 +15,7 @@ from pipeline.training.distribution import strategy, this_worker
 from pipeline.training.examples import Examples
 from pipeline.training.rounds import Rounds, fit
 from pipeline.training.schedule import WarmUpCosineDecay
+from pipeline.training.tracing import Network
 
 SPEC = {
     "x": tf.io.FixedLenFeature([4], tf.float32),
@@ -56,7 +57,7 @@ def make_model(rate: float | keras.optimizers.schedules.LearningRateSchedule) ->
     embedded = keras.layers.Embedding(50, 8)(item)
     hidden = keras.layers.Dense(32, activation="relu")(keras.layers.Concatenate()([x, embedded]))
     output = keras.layers.Dense(1, activation="sigmoid")(hidden)
-    model = keras.Model({"x": x, "item": item}, output)
+    model = Network({"x": x, "item": item}, output)
     model.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
     return model
 

@@ -1,0 +1,184 @@
+"""An hour: duplicates out, clicks to their impressions, published; then its marker.
+
+All of it follows from what has landed, which does not change any more: an hour that was closed
+half-way before a crash is closed the same way again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F  # noqa: N812
+
+from pipeline.sections import Streaming
+from streaming.layout import (
+    CLICKS,
+    IMPRESSIONS,
+    STREAMS,
+    Layout,
+    publish_folder,
+    write_json,
+)
+from streaming.sources import OFFSET, PARTITION, declared
+from streaming.watermark import HOUR_MS, first_open_hour
+
+CLICK_MS = "click_ms"
+_ROWS_A_FILE = 500_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Landed:
+    """Which batches hold rows of an hour that came in time.
+
+    Attributes:
+      batches: (stream, hour) -> numbers of batches.
+      rows: (stream, hour) -> rows.
+    """
+
+    batches: Mapping[tuple[str, int], Sequence[int]]
+    rows: Mapping[tuple[str, int], int]
+
+    def hours(self) -> list[int]:
+        return sorted({hour for _, hour in self.batches})
+
+
+def due(
+    landed: Landed, closed: Mapping[int, Any], watermark_ms: int | None, settings: Streaming
+) -> list[int]:
+    """The hours to close, oldest first."""
+    first_open = first_open_hour(watermark_ms, settings.attribution_ms)
+    if first_open is None:
+        return []
+    return [hour for hour in landed.hours() if hour < first_open and hour not in closed]
+
+
+def close(
+    spark: SparkSession,
+    hour: int,
+    landed: Landed,
+    watermark_ms: int,
+    settings: Streaming,
+    layout: Layout,
+) -> dict[str, Any]:
+    """Publishes an hour's spans and its marker, and returns that.
+
+    Args:
+      spark: the session.
+      hour: since 1970.
+      landed: what there is; of clicks also the hours after this one.
+      watermark_ms: that has passed it, for the marker.
+      settings: of the config.
+      layout: where everything lies.
+    """
+    started = dt.datetime.now(dt.timezone.utc)
+    impressions = _unique(_read(spark, layout, landed, IMPRESSIONS, [hour]), settings, IMPRESSIONS)
+    reach = math.ceil(settings.attribution_ms / HOUR_MS)
+    near = _read(spark, layout, landed, CLICKS, range(hour, hour + reach + 1))
+    clicks = _unique(_read(spark, layout, landed, CLICKS, [hour]), settings, CLICKS)
+    frames = {
+        IMPRESSIONS: attributed(impressions, near, settings) if impressions is not None else None,
+        CLICKS: clicks,
+    }
+    counts = {}
+    for stream, frame in frames.items():
+        read = landed.rows.get((stream, hour), 0)
+        rows = _publish(frame, stream, hour, settings, layout, read)
+        counts[stream] = {"landed": read, "rows": rows["rows"], "duplicates": read - rows["rows"]}
+        counts[stream] |= {key: value for key, value in rows.items() if key != "rows"}
+    marker = {
+        "hour": hour,
+        "start_ms": hour * HOUR_MS,
+        **counts,
+        "watermark_ms": watermark_ms,
+        "closed_at": started.isoformat(timespec="seconds"),
+        "seconds": round((dt.datetime.now(dt.timezone.utc) - started).total_seconds(), 2),
+    }
+    write_json(layout.marker(hour), marker)
+    forget(hour, landed, layout)
+    return marker
+
+
+def forget(hour: int, landed: Landed, layout: Layout) -> None:
+    """Removes what has landed of a closed hour: its spans hold it."""
+    for stream in STREAMS:
+        for number in landed.batches.get((stream, hour), ()):
+            shutil.rmtree(layout.landed(number, stream, hour), ignore_errors=True)
+
+
+def attributed(impressions: DataFrame, clicks: DataFrame | None, settings: Streaming) -> DataFrame:
+    """Adds `click_ms`: the first click within the attribution window, or null."""
+    if clicks is None:
+        return impressions.withColumn(CLICK_MS, F.lit(None).cast("bigint"))
+    shown, clicked = settings.impressions, settings.clicks
+    known = clicks.select(F.col(clicked.of).alias(shown.id), F.col(clicked.time).alias(CLICK_MS))
+    delay = F.col(CLICK_MS) - F.col(shown.time)
+    first = (
+        known.join(impressions.select(shown.id, shown.time), shown.id)
+        .where(delay.between(0, settings.attribution_ms))
+        .groupBy(shown.id)
+        .agg(F.min(CLICK_MS).alias(CLICK_MS))
+    )
+    return impressions.join(first, shown.id, "left")
+
+
+def _read(
+    spark: SparkSession, layout: Layout, landed: Landed, stream: str, hours: Sequence[int]
+) -> DataFrame | None:
+    """None if nothing has landed."""
+    folders = [
+        str(layout.landed(number, stream, hour))
+        for hour in hours
+        for number in landed.batches.get((stream, hour), ())
+    ]
+    return spark.read.parquet(*folders) if folders else None
+
+
+def _unique(frame: DataFrame | None, settings: Streaming, stream: str) -> DataFrame | None:
+    """The first row of each id; the order of the log decides between equals."""
+    if frame is None:
+        return None
+    events = declared(settings, stream)
+    columns = list(events.columns)
+    order = Window.partitionBy(events.id).orderBy(events.time, F.xxhash64(*sorted(columns)))
+    numbered = frame.withColumn("_number", F.row_number().over(order))
+    return numbered.where(F.col("_number") == 1).select(*columns, PARTITION, OFFSET)
+
+
+def _publish(
+    frame: DataFrame | None,
+    stream: str,
+    hour: int,
+    settings: Streaming,
+    layout: Layout,
+    landed: int,
+) -> dict[str, Any]:
+    """Writes a span, and counts what it holds: rows, and of impressions those with a click."""
+    if frame is None:
+        return {"rows": 0, "files": [], **({"clicked": 0} if stream == IMPRESSIONS else {})}
+    target = layout.span(stream, hour)
+    staged = target.with_name(f".{target.name}")
+    shutil.rmtree(staged, ignore_errors=True)
+    if not target.exists():
+        time = declared(settings, stream).time
+        files = max(1, math.ceil(landed / _ROWS_A_FILE))
+        ordered = frame.drop(PARTITION, OFFSET).repartition(files).sortWithinPartitions(time)
+        ordered.write.parquet(str(staged))
+        for path in staged.iterdir():
+            if not path.name.startswith("part-"):
+                path.unlink()  # Spark's own marks and checksums
+        publish_folder(staged, target)
+    written = frame.sparkSession.read.parquet(str(target))
+    counts = {"rows": F.count(F.lit(1))}
+    if stream == IMPRESSIONS:
+        counts["clicked"] = F.count(CLICK_MS)
+    row = written.agg(*[count.alias(name) for name, count in counts.items()]).first()
+    assert row is not None
+    files_there = sorted(path.name for path in Path(target).iterdir())
+    return {**row.asDict(), "files": files_there}

@@ -1,0 +1,133 @@
+"""ingest, status."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from components.errors import ComponentError
+from pipeline.config import ConfigError, load_config
+from pipeline.sections import Streaming
+from streaming.layout import CLICKS, IMPRESSIONS, LANDED, LATE, REFUSED, Layout, hour_name
+from streaming.watermark import HOUR_MS
+
+# What the commands do is imported where they do it: --help does not wait for Spark.
+_out = Console(highlight=False)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Events from Kafka or a folder to hourly spans that the pipeline reads."""
+
+
+def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--config and --set, and errors as one line."""
+
+    @click.option("--config", "path", required=True, help="As for local_runner.py.")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
+    @functools.wraps(function)
+    def wrapped(path: str, overrides: tuple[str, ...], **arguments: Any) -> Any:
+        try:
+            config = load_config(path, overrides)
+            if config.streaming is None:
+                raise ConfigError(f"{path} has no section `streaming`; see streaming/README.md")
+            return function(config, config.streaming, **arguments)
+        except (ConfigError, ComponentError) as error:
+            raise click.ClickException(str(error)) from None
+
+    return wrapped
+
+
+@main.command()
+@with_config
+@click.option("--once", is_flag=True, help="End when what is there now has been read.")
+@click.option("--finish", is_flag=True, help="Then close every hour: nothing else will come.")
+def ingest(config: Any, settings: Streaming, once: bool, finish: bool) -> None:
+    """Reads events and closes hours, until Ctrl-C.
+
+    A closed hour is a span that the pipeline can read; its files never change.
+    """
+    from components.spark_job.session import spark_environment, spark_session
+    from streaming.ingest import ingest as run
+
+    os.environ.update(spark_environment())
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with spark_session(config.spark.model_dump(), "streaming ingest") as spark:
+        spark.sparkContext.setLogLevel("ERROR")
+        run(spark, settings, _say, once=once, finish=finish, stopping=stopping)
+    if stopping.is_set():
+        _out.print("stopped; the next start goes on where this one was")
+
+
+def _say(what: str, content: dict[str, Any]) -> None:
+    if what == "batch":
+        found = {
+            outcome: sum(e["rows"] for e in content["rows"] if e["outcome"] == outcome)
+            for outcome in (LANDED, LATE, REFUSED)
+        }
+        text = f"batch {content['batch']}: {sum(found.values()):,} events"
+        unusual = [f"{found[name]:,} {name}" for name in (LATE, REFUSED) if found[name]]
+        text += f" ({', '.join(unusual)})" if unusual else ""
+        if content["watermark_ms"] is not None:
+            text += f"; complete up to {_minute(content['watermark_ms'])}"
+        _out.print(text)
+    elif what == "hour":
+        shown, clicked = content[IMPRESSIONS], content[CLICKS]
+        repeated = shown["duplicates"] + clicked["duplicates"]
+        _out.print(
+            f"closed {hour_name(content['hour'])}: {shown['rows']:,} impressions, "
+            f"{shown['clicked']:,} clicked, {repeated:,} duplicates ({content['seconds']:.1f} s)"
+        )
+    else:
+        _out.print(f"{content['reason']}; next try in {content['seconds']:g} s")
+
+
+def _minute(epoch_ms: int) -> str:
+    import datetime as dt
+
+    when = dt.datetime.fromtimestamp(epoch_ms / 1000, dt.timezone.utc)
+    return f"{when:%Y-%m-%d %H:%M}"
+
+
+@main.command()
+@with_config
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+@click.option("--hours", default=24, show_default=True, help="The newest so many.")
+def status(config: Any, settings: Streaming, as_json: bool, hours: int) -> None:
+    """The hours: closed, open, and what came late or was refused."""
+    from streaming.accounts import accounts
+
+    found = accounts(Layout(settings.folder))
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    watermark = found["watermark_ms"]
+    if watermark is None:
+        _out.print(f"nothing was read yet into {settings.folder}: python -m streaming ingest")
+        return
+    table = Table("hour", "state", "impressions", "clicked", "clicks", "duplicates", "late")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in found["hours"][-hours:]:
+        numbers = [row[k] for k in (IMPRESSIONS, "clicked", CLICKS, "duplicates", "late")]
+        shown = ["" if n is None else f"{n:,}" for n in numbers]
+        table.add_row(hour_name(row["hour"]), row["state"], *shown)
+    _out.print(table)
+    _out.print(f"complete up to {_minute(watermark)}; {found['batches']:,} batches")
+    if found["refused"]:
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["refused"].items())
+        _out.print(f"refused: {reasons}; {Layout(settings.folder).batches}/*/outcome=refused")
+    open_ms = [row["hour"] * HOUR_MS for row in found["hours"] if row["state"] == "open"]
+    if open_ms:
+        _out.print(f"{len(open_ms)} hours open")

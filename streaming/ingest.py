@@ -1,0 +1,226 @@
+"""The query: batches land, hours are closed; one process, until it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from components.errors import ComponentError
+from components.spark_example_gen.job_errors import explain
+from pipeline.sections import Streaming
+from streaming import closing, landing, sources
+from streaming.closing import Landed
+from streaming.landing import Progress, rows_by
+from streaming.layout import LANDED, Layout, write_json
+from streaming.watermark import HOUR_MS
+
+Report = Callable[[str, dict[str, Any]], None]  # ("batch" or "hour", its manifest or marker)
+_BROKER_IS_AWAY = re.compile(
+    r"TimeoutException|DisconnectException|Connection to node|BrokerNotAvailable|"
+    r"No resolvable bootstrap|NotLeaderOrFollower|CoordinatorNotAvailable"
+)
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 60.0
+_LOOK_S = 0.5
+
+
+class Ingest:
+    """What has been done so far, and the next batch.
+
+    Args:
+      spark: the session.
+      settings: section `streaming` of a config.
+      report: told of each batch and each closed hour.
+      stopping: ends it when it is set.
+
+    Raises:
+      ComponentError: the folder's parts do not belong together.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        settings: Streaming,
+        report: Report,
+        stopping: threading.Event,
+    ):
+        self._spark, self._settings, self._report = spark, settings, report
+        self._stopping = stopping
+        self.layout = Layout(settings.folder)
+        self._busy = threading.Lock()
+        self._problem: BaseException | None = None
+        self.layout.batches.mkdir(parents=True, exist_ok=True)
+        manifests = self.layout.manifests()
+        if manifests and not (self.layout.checkpoint / "metadata").exists():
+            raise ComponentError(
+                f"{self.layout.checkpoint} is gone, but {self.layout.batches} holds what was read "
+                "by it; restore it, or start with an empty streaming.folder (everything that "
+                "Kafka still has is read again then)"
+            )
+        self._progress = Progress()
+        self._batches: dict[tuple[str, int], list[int]] = {}
+        self._rows: dict[tuple[str, int], int] = {}
+        self._closed = self.layout.closed_hours()
+        for manifest in manifests:
+            self._note(manifest)
+        self._at_least(self.layout.watermark_ms())
+        for hour in self._closed:  # by a run that ended before it could
+            closing.forget(hour, Landed(self._batches, self._rows), self.layout)
+
+    @property
+    def watermark_ms(self) -> int | None:
+        return self._progress.watermark_ms
+
+    def run(self, *, once: bool = False) -> None:
+        """Until it is stopped; with `once`, until what is there now has been read.
+
+        A broker that does not answer is waited for; everything else is an error.
+        """
+        self.close_due()
+        wait = _FIRST_WAIT_S
+        while not self._stopping.is_set():
+            number = self._progress.number
+            query = self._start(once)
+            try:
+                while not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type]
+                    if self._stopping.is_set():
+                        return
+                return
+            except StreamingQueryException as error:
+                if self._problem is not None:
+                    raise self._problem from None
+                if once or not _BROKER_IS_AWAY.search(str(error)):
+                    raise ComponentError(explain(error)) from error
+                if self._progress.number > number:
+                    wait = _FIRST_WAIT_S  # it did answer since
+                self._report("away", {"seconds": wait, "reason": explain(error)})
+            finally:
+                query.stop()
+            self._stopping.wait(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    def finish(self) -> None:
+        """Closes every hour, as if nothing were to come any more."""
+        hours = [hour for _, hour in self._batches]
+        if hours:
+            end = (max(hours) + 1) * HOUR_MS + self._settings.attribution_ms
+            write_json(self.layout.finished, {"watermark_ms": end})
+            self._at_least(end)
+            self.close_due()
+
+    def close_due(self) -> None:
+        """Closes the hours that the watermark has passed."""
+        landed = Landed(self._batches, self._rows)
+        watermark = self._progress.watermark_ms
+        for hour in closing.due(landed, self._closed, watermark, self._settings):
+            assert watermark is not None
+            marker = closing.close(
+                self._spark, hour, landed, watermark, self._settings, self.layout
+            )
+            self._closed[hour] = marker
+            self._report("hour", marker)
+
+    def _start(self, once: bool) -> StreamingQuery:
+        trigger: dict[str, Any] = (
+            {"availableNow": True}
+            if once
+            else {"processingTime": f"{self._settings.trigger_seconds} seconds"}
+        )
+        return (
+            landing.events(self._spark, self._settings)
+            .writeStream.foreachBatch(self._batch)
+            .option("checkpointLocation", str(self.layout.checkpoint.resolve()))
+            .trigger(**trigger)
+            .start()
+        )
+
+    def _batch(self, batch: DataFrame, number: int) -> None:
+        """Called by Spark, in a thread of its own; an error there ends the query."""
+        try:
+            with self._busy:
+                if number > self._progress.number + 1:
+                    raise ComponentError(
+                        f"Spark's checkpoint is at batch {number}, but {self.layout.batches} ends "
+                        f"with {self._progress.number}: they are not of the same stream, or "
+                        "manifests are gone; restore them"
+                    )
+                if number > self._progress.number:
+                    manifest = landing.land(
+                        batch, number, self._progress, self._settings, self.layout
+                    )
+                    before = self._progress.watermark_ms
+                    self._note(manifest)
+                    self._at_least(before)  # finished.json may say more than the batch
+                    self._report("batch", manifest)
+                self.close_due()
+        except BaseException as error:
+            self._problem = error
+            raise
+
+    def _note(self, manifest: dict[str, Any]) -> None:
+        self._progress = Progress(manifest["batch"], manifest["watermark_ms"])
+        for (stream, hour), rows in rows_by(manifest, LANDED).items():
+            assert hour is not None
+            self._batches.setdefault((stream, hour), []).append(manifest["batch"])
+            self._rows[stream, hour] = self._rows.get((stream, hour), 0) + rows
+
+    def _at_least(self, watermark_ms: int | None) -> None:
+        known = [w for w in (watermark_ms, self._progress.watermark_ms) if w is not None]
+        self._progress = Progress(self._progress.number, max(known, default=None))
+
+
+@contextlib.contextmanager
+def only_one(layout: Layout) -> Iterator[None]:
+    """Of the processes that write below a folder.
+
+    Raises:
+      ComponentError: another one does.
+    """
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    with layout.lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ComponentError(
+                f"another ingest writes to {layout.folder}; stop it, or name another "
+                "streaming.folder"
+            ) from None
+        yield
+
+
+def ingest(
+    spark: SparkSession,
+    settings: Streaming,
+    report: Report,
+    *,
+    once: bool = False,
+    finish: bool = False,
+    stopping: threading.Event | None = None,
+) -> None:
+    """Events to hourly spans; see README.md.
+
+    Args:
+      spark: the session.
+      settings: section `streaming` of a config.
+      report: told of each batch and each closed hour, and of a broker that is away.
+      once: end when what is there now has been read.
+      finish: then close every hour.
+      stopping: ends it when it is set; what was begun is done again by the next start.
+
+    Raises:
+      ComponentError: nothing to read from; a folder that another ingest writes to, or whose parts
+        do not belong together.
+    """
+    with only_one(Layout(settings.folder)):
+        sources.check(spark, settings)
+        running = Ingest(spark, settings, report, stopping or threading.Event())
+        running.run(once=once or finish)
+        if finish:
+            running.finish()

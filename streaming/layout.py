@@ -1,0 +1,138 @@
+"""Where everything lies, and the two kinds of small files that say what is valid.
+
+A batch counts when its manifest is there, an hour when its marker is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from components.spark_example_gen.staging import fsync_folder
+from streaming.watermark import HOUR_MS
+
+LANDED, LATE, REFUSED = "landed", "late", "refused"
+STREAMS = IMPRESSIONS, CLICKS = "impressions", "clicks"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Below one folder.
+
+    Attributes:
+      folder: the config's `streaming.folder`.
+    """
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Spark's."""
+        return self.folder / "landing" / "checkpoint"
+
+    @property
+    def batches(self) -> Path:
+        return self.folder / "landing" / "batches"
+
+    @property
+    def markers(self) -> Path:
+        return self.folder / "spans" / "closed"
+
+    @property
+    def finished(self) -> Path:
+        """Says that nothing before a time will come any more, whatever was read."""
+        return self.folder / "landing" / "finished.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / ".lock"
+
+    def batch(self, number: int) -> Path:
+        return self.batches / str(number)
+
+    def landed(self, number: int, stream: str, hour: int) -> Path:
+        """What a batch read of an hour, in time."""
+        return self.batch(number) / f"outcome={LANDED}" / f"stream={stream}" / f"hour={hour}"
+
+    def span(self, stream: str, hour: int, version: int = 1) -> Path:
+        when = hour_start(hour)
+        return self.folder / "spans" / stream / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
+
+    def marker(self, hour: int) -> Path:
+        return self.markers / f"{hour_start(hour):%Y-%m-%d-%H}.json"
+
+    def manifests(self) -> list[dict[str, Any]]:
+        """Of all batches, in order."""
+        numbers = sorted(int(p.stem) for p in self.batches.glob("*.json"))
+        return [read_json(self.manifest(number)) for number in numbers]
+
+    def watermark_ms(self) -> int | None:
+        """After all batches, and what was said to be finished."""
+        known = [manifest["watermark_ms"] for manifest in self.manifests()[-1:]]
+        if self.finished.exists():
+            known.append(read_json(self.finished)["watermark_ms"])
+        return max((int(w) for w in known if w is not None), default=None)
+
+    def manifest(self, number: int) -> Path:
+        return self.batches / f"{number}.json"
+
+    def closed_hours(self) -> dict[int, dict[str, Any]]:
+        """Hour -> its marker, oldest first."""
+        markers = [read_json(path) for path in sorted(self.markers.glob("*.json"))]
+        return {marker["hour"]: marker for marker in markers}
+
+
+def hour_start(hour: int) -> dt.datetime:
+    """Of an hour since 1970, in UTC."""
+    return dt.datetime.fromtimestamp(hour * HOUR_MS // 1000, dt.timezone.utc)
+
+
+def hour_name(hour: int) -> str:
+    """For a person."""
+    return f"{hour_start(hour):%Y-%m-%d %H}h"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text("utf-8")))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all, and there after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    fsync_folder(path.parent)
+
+
+def publish_folder(staged: Path, target: Path) -> None:
+    """Makes a folder visible by one rename, its files on disk before.
+
+    Nothing is done where `target` is there: it was published by a run that did not come to say so.
+    """
+    if target.exists():
+        shutil.rmtree(staged)
+        return
+    sync_folder(staged)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged.rename(target)
+    fsync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Everything below it, to disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            fsync_folder(path)
+    fsync_folder(folder)

@@ -1,0 +1,48 @@
+"""Ingest in a process that kills itself: python killed_ingest.py SETTINGS STEP
+
+Before its STEP-th change of a file (0: never) it is gone, and Spark's JVM with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/components/spark_example_gen")]
+
+import fault_etl  # noqa: E402
+
+from components.spark_job.session import spark_environment, spark_session  # noqa: E402
+from pipeline.sections import Streaming  # noqa: E402
+from streaming.ingest import ingest  # noqa: E402
+
+
+def kill_at_step(folder: Path, step: int) -> None:
+    left = step
+
+    def counts_down(event: str, paths: list[str]) -> bool:
+        nonlocal left
+        if paths[0].startswith(str(folder)) or "/" not in paths[0]:
+            left -= 1
+        return left == 0
+
+    fault_etl.kill_this_process(counts_down)
+
+
+def main(path: str, step: int) -> None:
+    settings = Streaming.model_validate_json(Path(path).read_text("utf-8"))
+    os.environ.update(spark_environment())
+    conf = {"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "1g"}
+    jars = (str(ROOT / "jars" / "spark" / "*.jar"),)
+    with spark_session({"master": "local[2]", "conf": conf, "jars": jars}) as spark:
+        spark.sparkContext.setLogLevel("ERROR")
+        if step:
+            kill_at_step(settings.folder.resolve(), step)
+        ingest(spark, settings, lambda *told: print(*told, flush=True), once=True, finish=True)
+    print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,216 @@
+"""Events of a watched folder to hourly spans."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import event_log as log
+import pandas as pd
+import pytest
+from event_log import FIRST_HOUR, HOUR_MS, click, impression, put, settings, side_output, spans
+
+from components.errors import ComponentError
+from pipeline.sections import Streaming
+from streaming.accounts import accounts
+from streaming.ingest import ingest
+from streaming.layout import LATE, REFUSED, Layout
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def run(spark):
+    def run(streaming: Streaming, *, finish: bool = False) -> list[tuple[str, dict[str, Any]]]:
+        told: list[tuple[str, dict[str, Any]]] = []
+        ingest(spark, streaming, lambda *what: told.append(what), once=True, finish=finish)
+        return told
+
+    return run
+
+
+def hours(layout: Layout) -> list[int]:
+    """The closed ones, from FIRST_HOUR."""
+    return [hour - FIRST_HOUR for hour in layout.closed_hours()]
+
+
+def test_every_event_of_a_dirty_log_is_somewhere_once(run, tmp_path: Path, dirty_log: Path) -> None:
+    events = tmp_path / "log"
+    shutil.copytree(dirty_log, events)
+    streaming = settings(tmp_path / "out", watched=events, max_files_per_batch=4)
+    told = run(streaming)
+    again = json.loads(log.lines_of(events / "impressions")[0])
+    put(streaming, "impressions", again, {**again, "impression_id": "too late"}, name="late")
+    told += run(streaming, finish=True)
+    layout = Layout(tmp_path / "out")
+    found = log.assert_every_event_is_there(layout, events)
+    assert all(found[what] for what in ("rows", "duplicates", "late", "refused")), found
+    kinds = Counter(what for what, _ in told)
+    assert kinds["batch"] > 2
+    assert kinds["hour"] == len(layout.closed_hours()) >= 5
+    counted = accounts(layout)
+    assert sum(counted["read"].values()) == sum(found.values())
+    assert sum(counted["refused"].values()) == found["refused"]
+    assert sum(row["late"] for row in counted["hours"]) == found["late"]
+    assert not list(layout.batches.glob("*/outcome=landed/*/*"))  # the spans hold it
+
+    before = {p: p.stat().st_mtime_ns for p in layout.folder.rglob("*") if p.is_file()}
+    assert run(streaming, finish=True) == []  # nothing new, nothing done
+    changed = {p for p, when in before.items() if p.stat().st_mtime_ns != when}
+    assert all("checkpoint" in str(p) or p == layout.lock for p in changed - {layout.finished})
+
+
+def test_clicks_come_to_their_impressions(run, tmp_path: Path, dirty_log: Path) -> None:
+    """As pandas joins the whole log: everything is read in one batch, so nothing is late."""
+    streaming = settings(tmp_path / "out", watched=dirty_log, max_files_per_batch=1000)
+    run(streaming, finish=True)
+    layout = Layout(tmp_path / "out")
+    shown = pd.DataFrame(spans(layout, "impressions"))
+    clicks = pd.DataFrame(spans(layout, "clicks"))
+    joined = clicks.merge(shown[["impression_id", "timestamp_ms"]], on="impression_id")
+    delay = joined["timestamp_ms_x"] - joined["timestamp_ms_y"]
+    first = joined[delay.between(0, 30 * 60_000)].groupby("impression_id")["timestamp_ms_x"].min()
+    found = shown.dropna(subset="click_ms").set_index("impression_id")["click_ms"]
+    assert len(first) > 500
+    pd.testing.assert_series_equal(
+        found.astype("int64").sort_index(), first.sort_index(), check_names=False
+    )
+    clicked = sum(marker["impressions"]["clicked"] for marker in layout.closed_hours().values())
+    assert clicked == len(first)
+
+
+def test_an_hour_closes_when_its_last_click_could_have_come(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 59), name="1")
+    put(streaming, "clicks", click("c", "a", 80), name="1")
+    run(streaming)
+    assert hours(layout) == []
+    # One hour, 30 minutes for clicks, 5 for what comes late.
+    put(streaming, "impressions", impression("b", 94.9), name="2")
+    run(streaming)
+    assert hours(layout) == []
+    put(streaming, "impressions", impression("c", 95), name="3")
+    run(streaming)
+    assert hours(layout) == [0]
+    (row,) = spans(layout, "impressions")
+    assert row["click_ms"] == FIRST_HOUR * HOUR_MS + 80 * 60_000
+    assert spans(layout, "clicks") == []  # the click's own hour is open
+
+
+def test_a_closed_hour_does_not_change(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 10), impression("x", 200), name="1")
+    run(streaming)
+    assert hours(layout) == [0]
+    files = {p: p.read_bytes() for p in layout.span("impressions", FIRST_HOUR).iterdir()}
+    marker = layout.marker(FIRST_HOUR).read_bytes()
+
+    put(streaming, "impressions", impression("b", 20), impression("a", 10), name="2")
+    put(streaming, "clicks", click("c", "a", 12), name="2")
+    run(streaming, finish=True)
+    assert {p: p.read_bytes() for p in layout.span("impressions", FIRST_HOUR).iterdir()} == files
+    assert layout.marker(FIRST_HOUR).read_bytes() == marker
+    assert sorted(r["impression_id"] for r in side_output(layout, LATE, "impressions")) == [
+        "a",
+        "b",
+    ]
+    assert [row["click_id"] for row in side_output(layout, LATE, "clicks")] == ["c"]
+    (hour, *_) = accounts(layout)["hours"]
+    assert (hour["state"], hour["impressions"], hour["late"]) == ("closed", 1, 3)
+
+
+BAD = [
+    ('{"impression_id": "a"', "unparseable"),
+    ('{"impression_id": "a", "timestamp_ms": "soon"}', "unparseable"),
+    (impression("a", 1, timestamp_ms="soon"), "unparseable"),  # a type has changed
+    (impression("a", 1, position=[1]), "unparseable"),
+    (impression("a", 1, impression_id=None), "missing_id"),
+    ({"impression_id": "a"}, "missing_time"),
+    (impression("a", 1, timestamp_ms=-5), "impossible_time"),
+    (impression("a", 1, timestamp_ms=FIRST_HOUR * HOUR_MS * 1000), "future"),
+]
+
+
+def test_what_cannot_be_true_is_refused_with_the_reason(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", *[event for event, _ in BAD], name="1")
+    run(streaming)
+    refused = side_output(layout, REFUSED, "impressions")
+    assert [row["_reason"] for row in refused] == [reason for _, reason in BAD]
+    assert refused[0]["_record"] == BAD[0][0]
+    assert accounts(layout)["refused"] == Counter(reason for _, reason in BAD)
+    assert accounts(layout)["watermark_ms"] is None  # nor has a clock in the future moved it
+
+    put(streaming, "impressions", impression("a", 1), name="2")
+    run(streaming, finish=True)
+    assert hours(layout) == [0]
+
+
+def test_fields_come_and_go(run, tmp_path: Path) -> None:
+    """A new one is ignored, one that is gone is null: the ETL says what that means."""
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    less = {k: v for k, v in impression("b", 2).items() if k != "device"}
+    put(streaming, "impressions", impression("a", 1, campaign="spring"), less, name="1")
+    run(streaming, finish=True)
+    rows = {row["impression_id"]: row for row in spans(layout, "impressions")}
+    assert set(rows["a"]) == {*log.IMPRESSION, "click_ms"}
+    assert (rows["a"]["device"], rows["b"]["device"]) == ("mobile", None)
+
+
+def test_hours_without_events_and_with_one_stream_only(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 10), impression("b", 250), name="1")
+    put(streaming, "clicks", click("c", "gone", 130), name="1")
+    run(streaming, finish=True)
+    assert hours(layout) == [0, 2, 4]
+    states = [
+        (row["state"], row["impressions"], row["clicks"]) for row in accounts(layout)["hours"]
+    ]
+    assert states == [
+        ("closed", 1, 0),
+        ("empty", 0, 0),
+        ("closed", 0, 1),
+        ("empty", 0, 0),
+        ("closed", 1, 0),
+    ]
+    assert not layout.span("impressions", FIRST_HOUR + 2).exists()
+    assert [row["click_ms"] for row in spans(layout, "impressions")] == [None, None]
+
+
+def test_one_ingest_at_a_time(run, tmp_path: Path) -> None:
+    from streaming.ingest import only_one
+
+    streaming = settings(tmp_path / "out")
+    with only_one(Layout(tmp_path / "out")), pytest.raises(ComponentError, match="another ingest"):
+        run(streaming)
+
+
+def test_a_lost_checkpoint_is_an_error_not_a_second_copy(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 1), name="1")
+    run(streaming)
+    shutil.rmtree(layout.checkpoint)
+    with pytest.raises(ComponentError, match="checkpoint is gone"):
+        run(streaming)
+
+
+def test_a_lost_manifest_is_an_error(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    for n in (1, 2):
+        put(streaming, "impressions", impression("a", n), name=str(n))
+        run(streaming)
+    for number in (0, 1):
+        layout.manifest(number).unlink()
+    put(streaming, "impressions", impression("b", 1), name="3")
+    with pytest.raises(ComponentError, match="not of the same stream"):
+        run(streaming)

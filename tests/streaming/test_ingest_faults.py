@@ -1,0 +1,68 @@
+"""Ingest that is killed between any two of its steps, and a broker that goes away."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import event_log as log
+import pyarrow.parquet as pq
+import pytest
+from event_log import settings
+
+from pipeline.sections import Streaming
+from streaming.layout import STREAMS, Layout
+
+CHILD = Path(__file__).with_name("killed_ingest.py")
+
+
+def run(streaming: Streaming, folder: Path, step: int = 0) -> int:
+    """Its exit status; with what it printed, if that is an error."""
+    path = folder / "settings.json"
+    path.write_text(streaming.model_dump_json(), "utf-8")
+    done = subprocess.run(
+        [sys.executable, str(CHILD), str(path), str(step)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stdout[-3000:]
+    return done.returncode
+
+
+def contents(layout: Layout) -> dict[str, list[str]]:
+    """Of spans: file -> rows; rows are in order of time, equal times in any."""
+    return {
+        f"{stream}/{path.parent.relative_to(layout.folder)}": sorted(
+            map(str, pq.ParquetFile(path).read().to_pylist())
+        )
+        for stream in STREAMS
+        for path in (layout.folder / "spans" / stream).rglob("part-*.parquet")
+    }
+
+
+def kill_storm(tmp_path: Path, dirty_log: Path, steps: list[int]) -> None:
+    """Killed once at each step, of one and the same ingest; then it comes to its end."""
+    quiet = settings(tmp_path / "quiet", watched=dirty_log, max_files_per_batch=3)
+    assert run(quiet, tmp_path) == 0
+    stormy = settings(tmp_path / "stormy", watched=dirty_log, max_files_per_batch=3)
+    killed = sum(run(stormy, tmp_path, step) == -signal.SIGKILL for step in steps)
+    assert killed == len(steps)
+    assert run(stormy, tmp_path) == 0
+    found = log.assert_every_event_is_there(Layout(stormy.folder), dirty_log)
+    assert found == log.assert_every_event_is_there(Layout(quiet.folder), dirty_log)
+    assert contents(Layout(stormy.folder)) == contents(Layout(quiet.folder))
+
+
+@pytest.mark.integration
+def test_killed_between_steps(tmp_path: Path, dirty_log: Path) -> None:
+    kill_storm(tmp_path, dirty_log, [9, 17])
+
+
+@pytest.mark.slow
+def test_killed_between_every_two_steps(tmp_path: Path, dirty_log: Path) -> None:
+    """Each run is killed one step later than the one before, counted from where that one was."""
+    kill_storm(tmp_path, dirty_log, list(range(2, 26)))

@@ -1,0 +1,142 @@
+"""Events of a real broker, which goes away and comes back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import event_log as log
+import pytest
+from event_log import lines_of, settings
+
+from components.errors import ComponentError
+from dev_services.kafka import Kafka, kafka
+from pipeline.sections import Streaming
+from streaming.accounts import accounts
+from streaming.ingest import ingest
+from streaming.layout import STREAMS, Layout
+
+pytestmark = pytest.mark.integration
+PARTITIONS = 3
+# A broker that is away is noticed within seconds.
+IMPATIENT = {"kafka.default.api.timeout.ms": "4000", "kafka.request.timeout.ms": "3000"}
+
+
+def of_broker(broker: Kafka, folder: Path, **changes: Any) -> Streaming:
+    servers = {"bootstrap_servers": broker.bootstrap_servers, "options": IMPATIENT}
+    return settings(folder, kafka=servers, **changes)
+
+
+def create_topics(spark, broker: Kafka) -> None:
+    jvm = spark._jvm
+    properties = jvm.java.util.Properties()
+    properties.setProperty("bootstrap.servers", broker.bootstrap_servers)
+    client = jvm.org.apache.kafka.clients.admin
+    admin = client.AdminClient.create(properties)
+    topics = jvm.java.util.ArrayList()
+    for stream in STREAMS:
+        topics.add(client.NewTopic(stream, PARTITIONS, 1))
+    admin.createTopics(topics).all().get()
+    admin.close()
+
+
+def send(spark, broker: Kafka, stream: str, lines: list[bytes]) -> None:
+    """In the order of the log, over the partitions in turns."""
+    rows = [(stream, bytearray(line), n % PARTITIONS) for n, line in enumerate(lines)]
+    frame = spark.createDataFrame(rows, "topic string, value binary, partition int")
+    options = {"kafka.bootstrap.servers": broker.bootstrap_servers}
+    frame.coalesce(1).write.format("kafka").options(**options).save()
+
+
+def until(what: str, true: Callable[[], bool], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def test_a_broker_that_restarts_and_records_that_repeat(
+    spark, tmp_path: Path, dirty_log: Path
+) -> None:
+    data = tmp_path / "kafka"
+    data.mkdir()
+    told: list[tuple[str, dict[str, Any]]] = []
+    problems: list[BaseException] = []
+    stopping = threading.Event()
+    lines = {stream: lines_of(dirty_log / stream) for stream in STREAMS}
+    halves = {stream: len(found) // 2 for stream, found in lines.items()}
+
+    def in_the_background(streaming: Streaming) -> None:
+        try:
+            ingest(spark, streaming, lambda *what: told.append(what), stopping=stopping)
+        except BaseException as error:
+            problems.append(error)
+
+    with kafka(data) as broker:
+        streaming = of_broker(broker, tmp_path / "out", max_events_per_batch=3000)
+        create_topics(spark, broker)
+        for stream in STREAMS:
+            send(spark, broker, stream, lines[stream][: halves[stream]])
+        running = threading.Thread(target=in_the_background, args=(streaming,))
+        running.start()
+        layout = Layout(streaming.folder)
+        wanted = sum(halves.values())
+        until("half is read", lambda: _read(layout) == wanted or bool(problems))
+    try:
+        until("it is noticed", lambda: any(w == "away" for w, _ in told) or bool(problems))
+        with kafka(data) as broker:
+            for stream in STREAMS:
+                send(spark, broker, stream, lines[stream][halves[stream] :])
+            wanted = sum(map(len, lines.values()))
+            until("all is read", lambda: _read(layout) == wanted or bool(problems))
+            stopping.set()
+            running.join()
+            assert problems == []
+            ingest(spark, streaming, lambda *what: None, finish=True)
+            found = log.assert_every_event_is_there(layout, dirty_log)
+            assert all(found.values()), found
+            offsets = _offsets(layout)
+            assert {p: [0, len(lines[p.split("-")[0]])] for p in offsets}.keys() == offsets.keys()
+            assert sum(last + 1 for _, last in offsets.values()) == wanted
+
+            # A replay of the topics into an empty folder gives the same rows.
+            again = of_broker(broker, tmp_path / "again")
+            ingest(spark, again, lambda *what: None, finish=True)
+            log.assert_every_event_is_there(Layout(again.folder), dirty_log)
+    finally:
+        stopping.set()
+        running.join()
+
+
+def _read(layout: Layout) -> int:
+    return sum(accounts(layout)["read"].values())
+
+
+def _offsets(layout: Layout) -> dict[str, list[int]]:
+    """Of each partition the first and the last offset, which follow each other over the batches."""
+    found: dict[str, list[int]] = {}
+    for manifest in layout.manifests():
+        for place, (first, last) in manifest["offsets"].items():
+            assert first == found.get(place, [0, -1])[1] + 1
+            found[place] = [0, last]
+    return found
+
+
+def test_no_broker_is_one_line(spark, tmp_path: Path) -> None:
+    nowhere = of_broker(Kafka(port=1), tmp_path / "out")
+    with pytest.raises(ComponentError, match="no Kafka broker answers at 127"):
+        ingest(spark, nowhere, lambda *what: None)
+
+
+def test_no_topic_is_one_line(spark, tmp_path: Path, kafka_service: Kafka) -> None:
+    streaming = of_broker(kafka_service, tmp_path / "out")
+    shown = streaming.impressions.model_copy(update={"topic": "nobody-writes-here"})
+    options = {**IMPATIENT, "kafka.allow.auto.create.topics": "false"}
+    assert streaming.kafka is not None
+    broker = streaming.kafka.model_copy(update={"options": options})
+    streaming = streaming.model_copy(update={"impressions": shown, "kafka": broker})
+    with pytest.raises(ComponentError, match="there is no topic nobody-writes-here at"):
+        ingest(spark, streaming, lambda *what: None)

@@ -1,0 +1,34 @@
+"""How far event time has come."""
+
+from __future__ import annotations
+
+import pytest
+
+from streaming.watermark import HOUR_MS, advanced, first_open_hour
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("before", "newest", "after"),
+    [
+        (None, {}, None),
+        (None, {"a": 100}, 90),
+        (None, {"a": 100, "b": 60}, 50),  # the one that is behind decides
+        (50, {"a": 200, "b": 70}, 60),
+        (50, {"a": 200}, 190),  # b is idle
+        (50, {"a": 200, "b": 40}, 190),  # b has late events only
+        (50, {"b": 40}, 50),  # never back
+        (50, {}, 50),
+    ],
+)
+def test_the_watermark(before, newest, after) -> None:
+    assert advanced(before, newest, 10) == after
+
+
+def test_an_hour_is_open_until_its_last_click_could_have_come() -> None:
+    half = HOUR_MS // 2
+    assert first_open_hour(None, half) is None
+    assert first_open_hour(10 * HOUR_MS, half) == 9
+    assert first_open_hour(10 * HOUR_MS + half - 1, half) == 9
+    assert first_open_hour(10 * HOUR_MS + half, half) == 10
