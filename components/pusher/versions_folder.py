@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from components.spark_example_gen.staging import fsync_folder
+from components.spark_example_gen.staging import fsync_folder, fsync_tree
 
 _WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
 EXTRA = "assets.extra"  # beside the model: warm-up requests
@@ -62,8 +62,7 @@ class VersionsFolder:
         shutil.copytree(model, incoming)
         if extra:
             shutil.copytree(extra, incoming / EXTRA, dirs_exist_ok=True)
-        for path in [incoming, *incoming.rglob("*")]:
-            fsync_folder(path)  # a file as well
+        fsync_tree(incoming)
         check(incoming)
         incoming.rename(self.path(version))
         fsync_folder(self.base)

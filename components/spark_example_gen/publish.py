@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from components.errors import ComponentError
 from components.spark_example_gen import shards
-from components.spark_example_gen.staging import fsync_folder
+from components.spark_example_gen.staging import fsync_folder, write_json
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 2  # of the manifest
@@ -200,11 +199,3 @@ def published(examples: Path, description: Mapping[str, Any]) -> dict[str, Any] 
     if any(manifest.get(key) != value for key, value in described.items()):
         return None
     return {key: value for key, value in manifest.items() if key != "splits"}
-
-
-def write_json(path: Path, content: Any) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _MARK = ".staging-"
 
@@ -70,3 +72,18 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Everything below a folder, and the folder, to disk."""
+    for path in (folder, *folder.rglob("*")):
+        fsync_folder(path)  # a file as well
+
+
+def write_json(path: Path, content: Any) -> None:
+    """To disk as well."""
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ComponentError
-from components.spark_example_gen.publish import write_json
 from components.spark_example_gen.replay.text_lines import is_row, lines_of, new_text_file
 from components.spark_example_gen.spans import SpanPattern
-from components.spark_example_gen.staging import fsync_folder, staging_folder
+from components.spark_example_gen.staging import fsync_folder, staging_folder, write_json
 
 MARKER = ".replay.json"  # hidden: no source reads it, and no fingerprint is made of it
 

@@ -26,9 +26,9 @@ from pyspark.sql import SparkSession
 from readings import READINGS
 
 from components.spark_example_gen import job
-from components.spark_example_gen.publish import ATTEMPTS, write_json
+from components.spark_example_gen.publish import ATTEMPTS
 from components.spark_example_gen.sources import SparkConfig, sources_to_json
-from components.spark_example_gen.staging import staging_folder
+from components.spark_example_gen.staging import staging_folder, write_json
 from components.spark_job import child
 from components.spark_job.parent import child_environment
 

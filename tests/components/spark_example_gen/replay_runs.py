@@ -18,11 +18,11 @@ from click.testing import CliRunner, Result
 from components.spark_example_gen.__main__ import cli
 from components.spark_example_gen.connectors import files
 from components.spark_example_gen.connectors.found import Place
-from components.spark_example_gen.publish import write_json
 from components.spark_example_gen.replay.text_lines import is_row, lines_of
 from components.spark_example_gen.shards import JsonLinesShard
 from components.spark_example_gen.sources import FileSource, sources_to_json
 from components.spark_example_gen.spans import SpanRange
+from components.spark_example_gen.staging import write_json
 
 PATTERN = "readings/span-{SPAN}/v{VERSION}/*"
 COLUMNS = {"reading": "bigint", "sensor": "string", "value": "double"}
