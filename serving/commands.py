@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import time
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.errors import ComponentError, first_problem
+from pipeline.command_line import with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from serving.option_flags import server_flags
 
@@ -31,21 +31,6 @@ def main() -> None:
     # Before TensorFlow is imported: no GPU search, no banner.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
-
-
-def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--config and --set, and errors as one line."""
-
-    @click.option("--config", "path", required=True, help="As for local_runner.py.")
-    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
-    @functools.wraps(function)
-    def wrapped(path: str, overrides: tuple[str, ...], **arguments: Any) -> Any:
-        try:
-            return function(load_config(path, overrides), **arguments)
-        except (ConfigError, ComponentError) as error:
-            raise click.ClickException(str(error)) from None
-
-    return wrapped
 
 
 @main.command()

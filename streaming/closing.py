@@ -11,25 +11,25 @@ import datetime as dt
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from pipeline.click_log import CLICK_MS, first_of_each, with_first_click
 from pipeline.sections import Streaming
 from streaming.layout import (
     CLICKS,
     IMPRESSIONS,
+    LANDED,
     STREAMS,
     Layout,
     publish_folder,
-    write_json,
+    write_whole,
 )
-from streaming.sources import OFFSET, PARTITION, declared
+from streaming.sources import declared
 from streaming.watermark import HOUR_MS, first_open_hour
 
-CLICK_MS = "click_ms"
 _ROWS_A_FILE = 500_000
 
 
@@ -38,12 +38,20 @@ class Landed:
     """Which batches hold rows of an hour that came in time.
 
     Attributes:
-      batches: (stream, hour) -> numbers of batches.
-      rows: (stream, hour) -> rows.
+      batches: (stream, hour) -> number of a batch -> rows.
     """
 
-    batches: Mapping[tuple[str, int], Sequence[int]]
-    rows: Mapping[tuple[str, int], int]
+    batches: dict[tuple[str, int], dict[int, int]] = dataclasses.field(default_factory=dict)
+
+    def add(self, manifest: Mapping[str, Any]) -> None:
+        """What a batch has landed."""
+        for entry in manifest["rows"]:
+            if entry["outcome"] == LANDED:
+                of_it = self.batches.setdefault((entry["stream"], entry["hour"]), {})
+                of_it[manifest["batch"]] = entry["rows"]
+
+    def rows(self, stream: str, hour: int) -> int:
+        return sum(self.batches.get((stream, hour), {}).values())
 
     def hours(self) -> list[int]:
         return sorted({hour for _, hour in self.batches})
@@ -88,7 +96,7 @@ def close(
     }
     counts = {}
     for stream, frame in frames.items():
-        read = landed.rows.get((stream, hour), 0)
+        read = landed.rows(stream, hour)
         rows = _publish(frame, stream, hour, settings, layout, read)
         counts[stream] = {"landed": read, "rows": rows["rows"], "duplicates": read - rows["rows"]}
         counts[stream] |= {key: value for key, value in rows.items() if key != "rows"}
@@ -100,7 +108,7 @@ def close(
         "closed_at": started.isoformat(timespec="seconds"),
         "seconds": round((dt.datetime.now(dt.timezone.utc) - started).total_seconds(), 2),
     }
-    write_json(layout.marker(hour), marker)
+    write_whole(layout.marker(hour), marker)
     forget(hour, landed, layout)
     return marker
 
@@ -113,19 +121,12 @@ def forget(hour: int, landed: Landed, layout: Layout) -> None:
 
 
 def attributed(impressions: DataFrame, clicks: DataFrame | None, settings: Streaming) -> DataFrame:
-    """Adds `click_ms`: the first click within the attribution window, or null."""
+    """Adds CLICK_MS."""
     if clicks is None:
         return impressions.withColumn(CLICK_MS, F.lit(None).cast("bigint"))
     shown, clicked = settings.impressions, settings.clicks
     known = clicks.select(F.col(clicked.of).alias(shown.id), F.col(clicked.time).alias(CLICK_MS))
-    delay = F.col(CLICK_MS) - F.col(shown.time)
-    first = (
-        known.join(impressions.select(shown.id, shown.time), shown.id)
-        .where(delay.between(0, settings.attribution_ms))
-        .groupBy(shown.id)
-        .agg(F.min(CLICK_MS).alias(CLICK_MS))
-    )
-    return impressions.join(first, shown.id, "left")
+    return with_first_click(impressions, known, shown.id, shown.time, settings.attribution_ms)
 
 
 def _read(
@@ -141,14 +142,11 @@ def _read(
 
 
 def _unique(frame: DataFrame | None, settings: Streaming, stream: str) -> DataFrame | None:
-    """The first row of each id; the order of the log decides between equals."""
+    """The first row of each id."""
     if frame is None:
         return None
     events = declared(settings, stream)
-    columns = list(events.columns)
-    order = Window.partitionBy(events.id).orderBy(events.time, F.xxhash64(*sorted(columns)))
-    numbered = frame.withColumn("_number", F.row_number().over(order))
-    return numbered.where(F.col("_number") == 1).select(*columns, PARTITION, OFFSET)
+    return first_of_each(frame.select(*events.columns), events.id, events.time)[0]
 
 
 def _publish(
@@ -168,7 +166,7 @@ def _publish(
     if not target.exists():
         time = declared(settings, stream).time
         files = max(1, math.ceil(landed / _ROWS_A_FILE))
-        ordered = frame.drop(PARTITION, OFFSET).repartition(files).sortWithinPartitions(time)
+        ordered = frame.repartition(files).sortWithinPartitions(time)
         ordered.write.parquet(str(staged))
         for path in staged.iterdir():
             if not path.name.startswith("part-"):
@@ -180,5 +178,5 @@ def _publish(
         counts["clicked"] = F.count(CLICK_MS)
     row = written.agg(*[count.alias(name) for name, count in counts.items()]).first()
     assert row is not None
-    files_there = sorted(path.name for path in Path(target).iterdir())
+    files_there = sorted(path.name for path in target.iterdir())
     return {**row.asDict(), "files": files_there}

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import functools
+import datetime as dt
 import json
 import os
 import signal
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from components.errors import ComponentError
-from pipeline.config import ConfigError, load_config
+from pipeline.command_line import with_config
+from pipeline.config import ConfigError, PipelineConfig
 from pipeline.sections import Streaming
 from streaming.layout import CLICKS, IMPRESSIONS, LANDED, LATE, REFUSED, Layout, hour_name
-from streaming.watermark import HOUR_MS
 
 # What the commands do is imported where they do it: --help does not wait for Spark.
 _out = Console(highlight=False)
@@ -29,29 +27,17 @@ def main() -> None:
     """Events from Kafka or a folder to hourly spans that the pipeline reads."""
 
 
-def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--config and --set, and errors as one line."""
-
-    @click.option("--config", "path", required=True, help="As for local_runner.py.")
-    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
-    @functools.wraps(function)
-    def wrapped(path: str, overrides: tuple[str, ...], **arguments: Any) -> Any:
-        try:
-            config = load_config(path, overrides)
-            if config.streaming is None:
-                raise ConfigError(f"{path} has no section `streaming`; see streaming/README.md")
-            return function(config, config.streaming, **arguments)
-        except (ConfigError, ComponentError) as error:
-            raise click.ClickException(str(error)) from None
-
-    return wrapped
+def _settings(config: PipelineConfig) -> Streaming:
+    if config.streaming is None:
+        raise ConfigError(f"{config.name} has no section `streaming`; see streaming/README.md")
+    return config.streaming
 
 
 @main.command()
 @with_config
 @click.option("--once", is_flag=True, help="End when what is there now has been read.")
 @click.option("--finish", is_flag=True, help="Then close every hour: nothing else will come.")
-def ingest(config: Any, settings: Streaming, once: bool, finish: bool) -> None:
+def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
     """Reads events and closes hours, until Ctrl-C.
 
     A closed hour is a span that the pipeline can read; its files never change.
@@ -59,6 +45,7 @@ def ingest(config: Any, settings: Streaming, once: bool, finish: bool) -> None:
     from components.spark_job.session import spark_environment, spark_session
     from streaming.ingest import ingest as run
 
+    settings = _settings(config)
     os.environ.update(spark_environment())
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -94,8 +81,6 @@ def _say(what: str, content: dict[str, Any]) -> None:
 
 
 def _minute(epoch_ms: int) -> str:
-    import datetime as dt
-
     when = dt.datetime.fromtimestamp(epoch_ms / 1000, dt.timezone.utc)
     return f"{when:%Y-%m-%d %H:%M}"
 
@@ -104,17 +89,18 @@ def _minute(epoch_ms: int) -> str:
 @with_config
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
 @click.option("--hours", default=24, show_default=True, help="The newest so many.")
-def status(config: Any, settings: Streaming, as_json: bool, hours: int) -> None:
+def status(config: PipelineConfig, as_json: bool, hours: int) -> None:
     """The hours: closed, open, and what came late or was refused."""
     from streaming.accounts import accounts
 
-    found = accounts(Layout(settings.folder))
+    layout = Layout(_settings(config).folder)
+    found = accounts(layout)
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
     watermark = found["watermark_ms"]
     if watermark is None:
-        _out.print(f"nothing was read yet into {settings.folder}: python -m streaming ingest")
+        _out.print(f"nothing was read yet into {layout.folder}: python -m streaming ingest")
         return
     table = Table("hour", "state", "impressions", "clicked", "clicks", "duplicates", "late")
     for column in table.columns[2:]:
@@ -124,10 +110,9 @@ def status(config: Any, settings: Streaming, as_json: bool, hours: int) -> None:
         shown = ["" if n is None else f"{n:,}" for n in numbers]
         table.add_row(hour_name(row["hour"]), row["state"], *shown)
     _out.print(table)
-    _out.print(f"complete up to {_minute(watermark)}; {found['batches']:,} batches")
+    still_open = sum(row["state"] == "open" for row in found["hours"])
+    done = f"{found['batches']:,} batches, {still_open} hours open"
+    _out.print(f"complete up to {_minute(watermark)}; {done}")
     if found["refused"]:
         reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["refused"].items())
-        _out.print(f"refused: {reasons}; {Layout(settings.folder).batches}/*/outcome=refused")
-    open_ms = [row["hour"] * HOUR_MS for row in found["hours"] if row["state"] == "open"]
-    if open_ms:
-        _out.print(f"{len(open_ms)} hours open")
+        _out.print(f"refused: {reasons}; {layout.batches}/*/outcome=refused")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,15 +17,12 @@ from components.spark_example_gen.job_errors import explain
 from pipeline.sections import Streaming
 from streaming import closing, landing, sources
 from streaming.closing import Landed
-from streaming.landing import Progress, rows_by
-from streaming.layout import LANDED, Layout, write_json
+from streaming.landing import Progress
+from streaming.layout import Layout, write_whole
 from streaming.watermark import HOUR_MS
 
-Report = Callable[[str, dict[str, Any]], None]  # ("batch" or "hour", its manifest or marker)
-_BROKER_IS_AWAY = re.compile(
-    r"TimeoutException|DisconnectException|Connection to node|BrokerNotAvailable|"
-    r"No resolvable bootstrap|NotLeaderOrFollower|CoordinatorNotAvailable"
-)
+# ("batch", its manifest), ("hour", its marker) or ("away", {"seconds": ..., "reason": ...})
+Report = Callable[[str, dict[str, Any]], None]
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 60.0
 _LOOK_S = 0.5
 
@@ -54,8 +50,7 @@ class Ingest:
         self._spark, self._settings, self._report = spark, settings, report
         self._stopping = stopping
         self.layout = Layout(settings.folder)
-        self._busy = threading.Lock()
-        self._problem: BaseException | None = None
+        self._problem: Exception | None = None  # of a batch: Spark tells only its text
         self.layout.batches.mkdir(parents=True, exist_ok=True)
         manifests = self.layout.manifests()
         if manifests and not (self.layout.checkpoint / "metadata").exists():
@@ -64,27 +59,22 @@ class Ingest:
                 "by it; restore it, or start with an empty streaming.folder (everything that "
                 "Kafka still has is read again then)"
             )
-        self._progress = Progress()
-        self._batches: dict[tuple[str, int], list[int]] = {}
-        self._rows: dict[tuple[str, int], int] = {}
+        self._progress, self._landed = Progress(), Landed()
         self._closed = self.layout.closed_hours()
         for manifest in manifests:
             self._note(manifest)
         self._at_least(self.layout.watermark_ms())
         for hour in self._closed:  # by a run that ended before it could
-            closing.forget(hour, Landed(self._batches, self._rows), self.layout)
-
-    @property
-    def watermark_ms(self) -> int | None:
-        return self._progress.watermark_ms
+            closing.forget(hour, self._landed, self.layout)
 
     def run(self, *, once: bool = False) -> None:
         """Until it is stopped; with `once`, until what is there now has been read.
 
-        A broker that does not answer is waited for; everything else is an error.
+        A broker that does not answer is waited for. What fails while it answers is tried once more,
+        since it may just have come back; the second time in a row it is an error.
         """
         self.close_due()
-        wait = _FIRST_WAIT_S
+        wait, answered = _FIRST_WAIT_S, 0
         while not self._stopping.is_set():
             number = self._progress.number
             query = self._start(once)
@@ -94,40 +84,55 @@ class Ingest:
                         return
                 return
             except StreamingQueryException as error:
-                if self._problem is not None:
-                    raise self._problem from None
-                if once or not _BROKER_IS_AWAY.search(str(error)):
-                    raise ComponentError(explain(error)) from error
+                problem: Exception = self._problem or error
+                if once or self._settings.kafka is None or isinstance(problem, ComponentError):
+                    raise ComponentError(explain(problem)) from problem
                 if self._progress.number > number:
-                    wait = _FIRST_WAIT_S  # it did answer since
-                self._report("away", {"seconds": wait, "reason": explain(error)})
+                    wait, answered = _FIRST_WAIT_S, 0  # it did answer since
+                away = self._why_no_broker()
+                answered += away is None
+                if answered > 1:
+                    raise ComponentError(explain(problem)) from problem
+                self._report("away", {"seconds": wait, "reason": away or explain(problem)})
             finally:
                 query.stop()
             self._stopping.wait(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
+    def _why_no_broker(self) -> str | None:
+        """None if it answers.
+
+        It is asked: what a query ends with when a broker goes says little, and in Spark 4.1 nothing
+        (a NullPointerException while it reports its progress).
+        """
+        try:
+            sources.check(self._spark, self._settings)
+        except ComponentError as error:
+            return str(error)
+        return None
+
     def finish(self) -> None:
         """Closes every hour, as if nothing were to come any more."""
-        hours = [hour for _, hour in self._batches]
+        hours = self._landed.hours()
         if hours:
             end = (max(hours) + 1) * HOUR_MS + self._settings.attribution_ms
-            write_json(self.layout.finished, {"watermark_ms": end})
+            write_whole(self.layout.finished, {"watermark_ms": end})
             self._at_least(end)
             self.close_due()
 
     def close_due(self) -> None:
         """Closes the hours that the watermark has passed."""
-        landed = Landed(self._batches, self._rows)
         watermark = self._progress.watermark_ms
-        for hour in closing.due(landed, self._closed, watermark, self._settings):
+        for hour in closing.due(self._landed, self._closed, watermark, self._settings):
             assert watermark is not None
             marker = closing.close(
-                self._spark, hour, landed, watermark, self._settings, self.layout
+                self._spark, hour, self._landed, watermark, self._settings, self.layout
             )
             self._closed[hour] = marker
             self._report("hour", marker)
 
     def _start(self, once: bool) -> StreamingQuery:
+        self._problem = None
         trigger: dict[str, Any] = (
             {"availableNow": True}
             if once
@@ -144,34 +149,28 @@ class Ingest:
     def _batch(self, batch: DataFrame, number: int) -> None:
         """Called by Spark, in a thread of its own; an error there ends the query."""
         try:
-            with self._busy:
-                if number > self._progress.number + 1:
-                    raise ComponentError(
-                        f"Spark's checkpoint is at batch {number}, but {self.layout.batches} ends "
-                        f"with {self._progress.number}: they are not of the same stream, or "
-                        "manifests are gone; restore them"
-                    )
-                if number > self._progress.number:
-                    manifest = landing.land(
-                        batch, number, self._progress, self._settings, self.layout
-                    )
-                    before = self._progress.watermark_ms
-                    self._note(manifest)
-                    self._at_least(before)  # finished.json may say more than the batch
-                    self._report("batch", manifest)
-                self.close_due()
-        except BaseException as error:
+            if number > self._progress.number + 1:
+                raise ComponentError(
+                    f"Spark's checkpoint is at batch {number}, but {self.layout.batches} ends "
+                    f"with {self._progress.number}: they are not of the same stream, or "
+                    "manifests are gone; restore them"
+                )
+            if number > self._progress.number:
+                manifest = landing.land(batch, number, self._progress, self._settings, self.layout)
+                self._note(manifest)
+                self._report("batch", manifest)
+            self.close_due()
+        except Exception as error:
             self._problem = error
             raise
 
     def _note(self, manifest: dict[str, Any]) -> None:
-        self._progress = Progress(manifest["batch"], manifest["watermark_ms"])
-        for (stream, hour), rows in rows_by(manifest, LANDED).items():
-            assert hour is not None
-            self._batches.setdefault((stream, hour), []).append(manifest["batch"])
-            self._rows[stream, hour] = self._rows.get((stream, hour), 0) + rows
+        self._progress = Progress(manifest["batch"], self._progress.watermark_ms)
+        self._at_least(manifest["watermark_ms"])
+        self._landed.add(manifest)
 
     def _at_least(self, watermark_ms: int | None) -> None:
+        """Of finished.json or a manifest: the watermark only moves forward."""
         known = [w for w in (watermark_ms, self._progress.watermark_ms) if w is not None]
         self._progress = Progress(self._progress.number, max(known, default=None))
 

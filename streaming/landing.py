@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.spark_example_gen.connectors.json_lines import parse_json
-from components.spark_example_gen.rows import LINE, REASON, RECORD
+from components.spark_example_gen.rows import LINE, REASON, RECORD, WHOLE_VALUES
+from components.spark_example_gen.staging import fsync_tree
 from pipeline.sections import Streaming
-from streaming.layout import LANDED, LATE, REFUSED, STREAMS, Layout, sync_folder, write_json
+from streaming.layout import LANDED, LATE, REFUSED, STREAMS, Layout, write_whole
 from streaming.sources import OFFSET, PARTITION, declared, lines
 from streaming.watermark import HOUR_MS, advanced, first_open_hour
 
@@ -50,7 +50,7 @@ def events(spark: SparkSession, settings: Streaming) -> DataFrame:
         of = declared(settings, stream)
         parsed = parse_json(lines(spark, settings, stream), of.columns, {}).drop(LINE)
         refused = F.coalesce(F.col(REASON), _refusal(of.id, of.time, settings))
-        whole = F.to_json(F.struct(*of.columns), {"ignoreNullFields": "false"})
+        whole = F.to_json(F.struct(*of.columns), WHOLE_VALUES)
         record = F.when(refused.isNotNull(), F.coalesce(F.col(RECORD), whole))
         frames.append(
             parsed.withColumn(RECORD, record)
@@ -94,7 +94,7 @@ def land(
     judged = batch.withColumns({_OUTCOME: outcome, _HOUR: F.coalesce(hour, F.lit(_NO_HOUR))})
     partitions = (_OUTCOME, _STREAM, _HOUR)
     judged.write.partitionBy(*partitions).parquet(str(folder))
-    sync_folder(folder)
+    fsync_tree(folder)
     manifest = {
         "batch": number,
         "watermark_before_ms": before.watermark_ms,
@@ -103,15 +103,14 @@ def land(
     manifest["watermark_ms"] = advanced(
         before.watermark_ms, manifest["newest_ms"], settings.lateness_ms
     )
-    write_json(layout.manifest(number), manifest)
+    write_whole(layout.manifest(number), manifest)
     return manifest
 
 
 def _counts(spark: SparkSession, folder: Path) -> dict[str, Any]:
     """Of what lies on disk: rows by outcome, stream, hour and reason; what each partition said."""
-    schema_known = any(folder.rglob("*.parquet"))
     rows = []
-    if schema_known:
+    if any(folder.rglob("*.parquet")):  # without any, Spark finds no schema
         rows = (
             spark.read.parquet(str(folder))
             .groupBy(_OUTCOME, _STREAM, _HOUR, REASON, PARTITION)
@@ -151,13 +150,3 @@ def _counts(spark: SparkSession, folder: Path) -> dict[str, Any]:
         "newest_ms": newest,
         "offsets": offsets,
     }
-
-
-def rows_by(manifest: Mapping[str, Any], outcome: str) -> dict[tuple[str, int | None], int]:
-    """(stream, hour) -> rows of an outcome."""
-    found: dict[tuple[str, int | None], int] = {}
-    for entry in manifest["rows"]:
-        if entry["outcome"] == outcome:
-            key = (entry["stream"], entry["hour"])
-            found[key] = found.get(key, 0) + entry["rows"]
-    return found

@@ -8,12 +8,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from components.spark_example_gen.staging import fsync_folder
+from components.spark_example_gen.staging import fsync_folder, fsync_tree, write_json
 from streaming.watermark import HOUR_MS
 
 LANDED, LATE, REFUSED = "landed", "late", "refused"
@@ -101,38 +99,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_whole(path: Path, content: dict[str, Any]) -> None:
     """Whole or not at all, and there after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
+    write_json(partial, content)
     partial.rename(path)
     fsync_folder(path.parent)
 
 
 def publish_folder(staged: Path, target: Path) -> None:
-    """Makes a folder visible by one rename, its files on disk before.
-
-    Nothing is done where `target` is there: it was published by a run that did not come to say so.
-    """
-    if target.exists():
-        shutil.rmtree(staged)
-        return
-    sync_folder(staged)
+    """Makes a folder visible by one rename, its files on disk before."""
+    fsync_tree(staged)
     target.parent.mkdir(parents=True, exist_ok=True)
     staged.rename(target)
     fsync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Everything below it, to disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            fsync_folder(path)
-    fsync_folder(folder)

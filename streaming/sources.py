@@ -7,20 +7,18 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from components.errors import ComponentError
-from components.spark_example_gen.connectors.kafka import Topic
-from components.spark_example_gen.connectors.secrets import secret_values
+from components.spark_example_gen.connectors.kafka import Topic, reader_options
 from components.spark_example_gen.rows import LINE
 from components.spark_example_gen.sources import KafkaSource
 from pipeline.sections import EventStream, Streaming
-from streaming.layout import STREAMS
+from streaming.layout import CLICKS, STREAMS
 
 PARTITION, OFFSET = "_partition", "_offset"  # where a line lies
 
 
 def declared(settings: Streaming, stream: str) -> EventStream:
     """The config's section of a stream."""
-    return settings.clicks if stream == "clicks" else settings.impressions
+    return settings.clicks if stream == CLICKS else settings.impressions
 
 
 def check(spark: SparkSession, settings: Streaming) -> None:
@@ -47,19 +45,14 @@ def lines(spark: SparkSession, settings: Streaming, stream: str) -> DataFrame:
     else:
         source = _kafka_source(settings, stream)
         options = {
-            "kafka.isolation.level": "read_committed",
             "maxOffsetsPerTrigger": str(settings.max_events_per_batch),
-            **source.options,
-            **secret_values(stream, source),
-            "kafka.bootstrap.servers": source.bootstrap_servers,
-            "subscribe": source.topic,
+            **reader_options(stream, source),
             "startingOffsets": "earliest",
-            "failOnDataLoss": "true",  # what expired unread is an error, not a gap
         }
         read = spark.readStream.format("kafka").options(**options).load()
         columns = (F.col("partition"), F.col("offset"))
     partition, offset = columns
-    line = F.coalesce(F.col("value").cast("string"), F.lit(""))
+    line = F.coalesce(F.col("value").cast("string"), F.lit(""))  # a record may have no value
     found = read.select(line.alias(LINE), partition.alias(PARTITION), offset.alias(OFFSET))
     return found.where(F.trim(F.col(LINE)) != "") if settings.kafka is None else found
 
@@ -77,6 +70,5 @@ def _kafka_source(settings: Streaming, stream: str) -> KafkaSource:
 
 
 def _watched(settings: Streaming, stream: str) -> Path:
-    if settings.watched is None:
-        raise ComponentError("streaming: name `kafka`, or a folder to be `watched`")
+    assert settings.watched is not None
     return settings.watched / stream

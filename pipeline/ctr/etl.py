@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.spark_example_gen.rows import EtlContext, divide, dropped, quarantined
+from pipeline.click_log import CLICK_MS, first_of_each, with_first_click
 from pipeline.ctr import features
 from pipeline.recent_clicks import add_recent_clicks
 from pipeline.window_features import Smoothing, add_window_features
@@ -54,16 +55,6 @@ def _tomorrow_ms() -> Column:
     return (F.unix_timestamp(F.current_timestamp()) + 86_400) * 1000
 
 
-def first_of_each(impressions: DataFrame) -> tuple[DataFrame, DataFrame]:
-    """(the first row of each impression id, the repeated ones)."""
-    order = Window.partitionBy("impression_id").orderBy(
-        "timestamp_ms", F.xxhash64(*sorted(impressions.columns))
-    )
-    numbered = impressions.withColumn("_number", F.row_number().over(order))
-    first = numbered.where(F.col("_number") == 1).drop("_number")
-    return first, numbered.where(F.col("_number") > 1).drop("_number")
-
-
 def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFrame:
     """Adds `_bot`: true for every row of a session that ever went faster than a person can.
 
@@ -88,28 +79,16 @@ def labelled(
     """
     window_ms = int(parameters.attribution_minutes * 60_000)
     if clicks is None:
-        delay = F.col("click_ms") - F.col("timestamp_ms")
+        delay = F.col(CLICK_MS) - F.col("timestamp_ms")
         joined = impressions.withColumn(
-            "click_ms", F.when(delay.between(0, window_ms), F.col("click_ms"))
+            CLICK_MS, F.when(delay.between(0, window_ms), F.col(CLICK_MS))
         )
     else:
-        joined = _attributed(impressions, clicks, window_ms)
-    return joined.withColumn(features.LABEL, F.col("click_ms").isNotNull().cast("long"))
-
-
-def _attributed(impressions: DataFrame, clicks: DataFrame, window_ms: int) -> DataFrame:
-    known = clicks.where(F.col("timestamp_ms") >= EARLIEST_MS).select(
-        "impression_id", F.col("timestamp_ms").alias("click_ms")
-    )
-    shown = impressions.select("impression_id", "timestamp_ms")
-    delay = F.col("click_ms") - F.col("timestamp_ms")
-    first = (
-        known.join(shown, "impression_id")
-        .where(delay.between(0, window_ms))
-        .groupBy("impression_id")
-        .agg(F.min("click_ms").alias("click_ms"))
-    )
-    return impressions.join(first, "impression_id", "left")
+        known = clicks.where(F.col("timestamp_ms") >= EARLIEST_MS).select(
+            "impression_id", F.col("timestamp_ms").alias(CLICK_MS)
+        )
+        joined = with_first_click(impressions, known, "impression_id", "timestamp_ms", window_ms)
+    return joined.withColumn(features.LABEL, F.col(CLICK_MS).isNotNull().cast("long"))
 
 
 def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
@@ -191,16 +170,16 @@ def build_examples(
     items = F.broadcast(catalogue(sources["items"]))
 
     plausible, impossible = divide(sources["impressions"], refusal(parameters))
-    unique, repeated = first_of_each(plausible)
+    unique, repeated = first_of_each(plausible, "impression_id", "timestamp_ms")
     with_items = with_bot_reason(unique, parameters).join(items, "item_id", "left")
     reason = F.when(F.col("_bot"), "bot_burst").when(F.col("category").isNull(), "unknown_item")
     genuine, refused = divide(with_items, reason)
 
     clicked = labelled(genuine.drop("_bot"), sources.get("clicks"), parameters)
     described = with_time_features(with_users(clicked, sources["users"]))
-    remembered = add_recent_clicks(described, "click_ms", features.RECENT)
+    remembered = add_recent_clicks(described, CLICK_MS, features.RECENT)
     smoothing = Smoothing(parameters.smoothing_prior, parameters.smoothing_strength)
-    counted = add_window_features(remembered, "click_ms", features.WINDOW_FEATURES, smoothing)
+    counted = add_window_features(remembered, CLICK_MS, features.WINDOW_FEATURES, smoothing)
 
     raw = list(sources["impressions"].columns)
     outcomes = (

@@ -19,18 +19,6 @@ from pipeline.sections import Streaming  # noqa: E402
 from streaming.ingest import ingest  # noqa: E402
 
 
-def kill_at_step(folder: Path, step: int) -> None:
-    left = step
-
-    def counts_down(event: str, paths: list[str]) -> bool:
-        nonlocal left
-        if paths[0].startswith(str(folder)) or "/" not in paths[0]:
-            left -= 1
-        return left == 0
-
-    fault_etl.kill_this_process(counts_down)
-
-
 def main(path: str, step: int) -> None:
     settings = Streaming.model_validate_json(Path(path).read_text("utf-8"))
     os.environ.update(spark_environment())
@@ -39,7 +27,7 @@ def main(path: str, step: int) -> None:
     with spark_session({"master": "local[2]", "conf": conf, "jars": jars}) as spark:
         spark.sparkContext.setLogLevel("ERROR")
         if step:
-            kill_at_step(settings.folder.resolve(), step)
+            fault_etl.kill_at_step(settings.folder.resolve(), step)
         ingest(spark, settings, lambda *told: print(*told, flush=True), once=True, finish=True)
     print("done", flush=True)
 

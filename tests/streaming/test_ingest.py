@@ -11,11 +11,13 @@ from typing import Any
 import event_log as log
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from event_log import FIRST_HOUR, HOUR_MS, click, impression, put, settings, side_output, spans
 
 from components.errors import ComponentError
 from pipeline.sections import Streaming
 from streaming.accounts import accounts
+from streaming.commands import main
 from streaming.ingest import ingest
 from streaming.layout import LATE, REFUSED, Layout
 
@@ -214,3 +216,21 @@ def test_a_lost_manifest_is_an_error(run, tmp_path: Path) -> None:
     put(streaming, "impressions", impression("b", 1), name="3")
     with pytest.raises(ComponentError, match="not of the same stream"):
         run(streaming)
+
+
+def test_status_says_what_became_of_the_hours(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    asked = ["status", "--config", "pipeline/configs/ctr-stream.yaml"]
+    asked += ["--set", f"streaming.folder={streaming.folder}"]
+    nothing = CliRunner().invoke(main, asked)
+    assert "nothing was read yet" in nothing.output
+    put(streaming, "impressions", "{", impression("a", 10), impression("b", 200), name="1")
+    run(streaming)
+    shown = CliRunner().invoke(main, asked)
+    assert shown.exit_code == 0
+    assert "refused: unparseable 1" in shown.output
+    assert "complete up to 2024-01-28 03:15; 1 batches, 1 hours open" in shown.output
+    (first, *_) = json.loads(CliRunner().invoke(main, [*asked, "--json"]).output)["hours"]
+    assert (first["state"], first["impressions"]) == ("closed", 1)
+    other = CliRunner().invoke(main, ["status", "--config", "pipeline/configs/ctr.yaml"])
+    assert other.output == "Error: ctr has no section `streaming`; see streaming/README.md\n"

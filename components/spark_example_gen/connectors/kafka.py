@@ -66,14 +66,9 @@ def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base
     """The declared columns of each record's value, and where it lies in the topic."""
     bounds = found.facts["offsets"]
     options = {
-        "kafka.isolation.level": "read_committed",  # what a transaction took back is no record
-        **source.options,
-        **secret_values(name, source),
-        "kafka.bootstrap.servers": source.bootstrap_servers,
-        "subscribe": source.topic,
+        **reader_options(name, source),
         "startingOffsets": json.dumps({source.topic: {p: b[0] for p, b in bounds.items()}}),
         "endingOffsets": json.dumps({source.topic: {p: b[1] for p, b in bounds.items()}}),
-        "failOnDataLoss": "true",  # records that expired in between are an error, not a gap
     }
     records = spark.read.format("kafka").options(**options).load()
     lines = records.select(
@@ -83,6 +78,18 @@ def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base
         F.col("timestamp").alias("kafka_timestamp"),
     )
     return Read(parse_json(lines, source.columns, {}), is_text=True)
+
+
+def reader_options(name: str, source: KafkaSource) -> dict[str, str]:
+    """For Spark's reader, of a batch or a stream; secrets are among them."""
+    return {
+        "kafka.isolation.level": "read_committed",  # what a transaction took back is no record
+        **source.options,
+        **secret_values(name, source),
+        "kafka.bootstrap.servers": source.bootstrap_servers,
+        "subscribe": source.topic,
+        "failOnDataLoss": "true",  # records that expired unread are an error, not a gap
+    }
 
 
 def _hourly(source: KafkaSource) -> bool | None:

@@ -108,6 +108,20 @@ def kill_this_process(at: Callable[[str, list[str]], bool]) -> None:
     sys.addaudithook(hook)
 
 
+def kill_at_step(folder: Path, step: int) -> None:
+    """SIGKILL to this process before its `step`-th change below a folder."""
+    left = step
+
+    def counts_down(event: str, paths: list[str]) -> bool:
+        nonlocal left
+        # A bare name: a removal by shutil.rmtree, which works within folders it has opened.
+        if paths[0].startswith(str(folder)) or "/" not in paths[0]:
+            left -= 1
+        return left == 0
+
+    kill_this_process(counts_down)
+
+
 def pause_before_removing_a_lock(until: Path) -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "os.remove" and str(arguments[0]).endswith(".lock"):

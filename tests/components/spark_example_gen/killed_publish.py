@@ -37,7 +37,7 @@ def publish_killed_at_every_step(data: Path, out: Path) -> int:
     for step in itertools.count(1):
         (out / f"{step}" / "examples").mkdir(parents=True)  # as TFX does
         if (child := os.fork()) == 0:
-            kill_at_step(out / f"{step}", step)
+            fault_etl.kill_at_step(out / f"{step}", step)
             publish_all(data, out / f"{step}")
             os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -72,19 +72,6 @@ def write_attempts(data: Path, attempts: Path) -> publish.TaskReport:
     for file in (COUNTED[0], STRAY):
         (attempts / shards.REFUSED / file).write_bytes((data / "refused.gz").read_bytes())
     return publish.TaskReport(report, COUNTED[:1], {"readings": {"unparseable": 1}}, {})
-
-
-def kill_at_step(out: Path, step: int) -> None:
-    left = step
-
-    def counts_down(event: str, paths: list[str]) -> bool:
-        nonlocal left
-        # A bare name: a removal by shutil.rmtree, which works within folders it has opened.
-        if paths[0].startswith(str(out)) or "/" not in paths[0]:
-            left -= 1
-        return left == 0
-
-    fault_etl.kill_this_process(counts_down)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import fault_etl
-from killed_publish import kill_at_step
+from fault_etl import kill_at_step
 from replay_runs import BROKEN, COOLER, GOOD, HOT, MENDED, PATTERN, Run, write_lines
 
 from components.spark_example_gen import __main__ as command

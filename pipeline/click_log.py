@@ -1,0 +1,38 @@
+"""What every log of clicks needs: each event once, and each impression's click."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F  # noqa: N812
+
+CLICK_MS = "click_ms"
+
+
+def first_of_each(events: DataFrame, identity: str, time: str) -> tuple[DataFrame, DataFrame]:
+    """(the first row of each id, the repeated ones); a hash decides between equal times."""
+    order = Window.partitionBy(identity).orderBy(time, F.xxhash64(*sorted(events.columns)))
+    numbered = events.withColumn("_number", F.row_number().over(order))
+    first = numbered.where(F.col("_number") == 1).drop("_number")
+    return first, numbered.where(F.col("_number") > 1).drop("_number")
+
+
+def with_first_click(
+    impressions: DataFrame, clicks: DataFrame, identity: str, time: str, window_ms: int
+) -> DataFrame:
+    """Adds CLICK_MS: the first click within the attribution window, null if there was none.
+
+    Args:
+      impressions: with `identity` and `time`.
+      clicks: `identity`, of the impression that was clicked, and CLICK_MS.
+      identity: column, id of an impression.
+      time: column, when it was shown, in milliseconds.
+      window_ms: a click later than this counts for nothing; nor does one before.
+    """
+    delay = F.col(CLICK_MS) - F.col(time)
+    first = (
+        clicks.join(impressions.select(identity, time), identity)
+        .where(delay.between(0, window_ms))
+        .groupBy(identity)
+        .agg(F.min(CLICK_MS).alias(CLICK_MS))
+    )
+    return impressions.join(first, identity, "left")

@@ -1,0 +1,27 @@
+"""What commands on a config share: --config, --set, and errors as one line."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from components.errors import ComponentError
+from pipeline.config import ConfigError, load_config
+
+
+def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose first argument is the config."""
+
+    @click.option("--config", "path", required=True, help="As for local_runner.py.")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
+    @functools.wraps(function)
+    def wrapped(path: str, overrides: tuple[str, ...], **arguments: Any) -> Any:
+        try:
+            return function(load_config(path, overrides), **arguments)
+        except (ConfigError, ComponentError) as error:
+            raise click.ClickException(str(error)) from None
+
+    return wrapped
