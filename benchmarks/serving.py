@@ -55,11 +55,7 @@ def main(quick: bool, scratch: Path | None, flags: Sequence[str], out: Path | No
     """Latency at 100 requests/s, the highest rate within 45 ms, a reload under load, memory."""
     plan = Plan(20.0, 2, 2, 120.0) if quick else Plan()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (scratch or Path(temporary)) / f"clicks-{IMPRESSIONS}"
-        prepared = prepared_data.clicks(folder, IMPRESSIONS)
-        model = folder / "served"
-        if not model.exists():
-            run_candidate("benchmarks.serving", {"folder": str(folder)})
+        prepared, model = served_model(scratch or Path(temporary))
         with running_server(model, temporary, flags) as server:
             runs, figures = measure(server, prepared, plan)
     ratios = {
@@ -68,6 +64,15 @@ def main(quick: bool, scratch: Path | None, flags: Sequence[str], out: Path | No
     }
     result = write_result("serving", runs, figures, ratios, out)
     Console().print_json(json.dumps(result["figures"]))
+
+
+def served_model(scratch: Path) -> tuple[Prepared, Path]:
+    """The data and the model, made where they are not there yet."""
+    prepared = prepared_data.clicks(scratch / f"clicks-{IMPRESSIONS}", IMPRESSIONS)
+    model = prepared.folder / "served"
+    if not model.exists():
+        run_candidate("benchmarks.serving", {"folder": str(prepared.folder)})
+    return prepared, model
 
 
 @dataclasses.dataclass(frozen=True)

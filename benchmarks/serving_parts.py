@@ -17,10 +17,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import prepared_data
-from benchmarks.measure import run_candidate, write_result
+from benchmarks.measure import write_result
 from benchmarks.prepared_data import Prepared
-from benchmarks.serving import CANDIDATES, IMPRESSIONS, NAME, requests_of, running_server
+from benchmarks.serving import CANDIDATES, NAME, requests_of, running_server, served_model
 
 _WARM_UP = 30
 
@@ -33,11 +32,7 @@ def main(quick: bool, scratch: Path | None, out: Path | None) -> None:
     """Medians in milliseconds, from the bytes of a request to those of its answer."""
     repeats, seconds = (100, 5.0) if quick else (1000, 30.0)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (scratch or Path(temporary)) / f"clicks-{IMPRESSIONS}"
-        prepared = prepared_data.clicks(folder, IMPRESSIONS)
-        model = folder / "served"
-        if not model.exists():
-            run_candidate("benchmarks.serving", {"folder": str(folder)})
+        prepared, model = served_model(scratch or Path(temporary))
         requests, _ = requests_of(prepared)
         parts = _in_process(prepared, model, requests, repeats)
         parts |= _over_grpc(model, temporary, requests, seconds)

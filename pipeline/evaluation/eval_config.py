@@ -7,8 +7,8 @@ import json
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from pipeline.config import Evaluator
 from pipeline.evaluation import calibration_error, grouped_auc
+from pipeline.sections import Evaluator
 
 # TFMA's default of 10,000 thresholds costs minutes and changes the fifth digit.
 _BUCKETS = 1000

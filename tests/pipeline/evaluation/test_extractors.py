@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Evaluator
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.evaluation.extractors import _trimmed, custom_extractors, features_read
+from pipeline.sections import Evaluator
 
 pytestmark = pytest.mark.unit
 

@@ -15,10 +15,10 @@ from sklearn.metrics import roc_auc_score
 from tensorflow_model_analysis.metrics.calibration_histogram import Bucket
 
 from local_run.summary import overall_metrics
-from pipeline.config import Evaluator
 from pipeline.evaluation.calibration_error import calibration_error
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.evaluation.grouped_auc import auc
+from pipeline.sections import Evaluator
 
 pytestmark = pytest.mark.unit
 
