@@ -31,6 +31,7 @@ def main() -> None:
     # Before TensorFlow is imported: no GPU search, no banner.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # what will be removed some day
 
 
 @main.command()
@@ -57,8 +58,7 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
-    for noisy in ("absl", "tensorflow"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
     # A stack for each message that is none: the client is told, the log need not be.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     from serving.server.run import OptionsError, serve
