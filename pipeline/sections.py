@@ -303,6 +303,10 @@ class Streaming(Section):
     )
     future_minutes: float = Field(10, ge=0, description="what is further ahead of us is refused")
     trigger_seconds: float = Field(10, gt=0, description="from the start of a batch to the next")
+    hour_tables: bool = Field(
+        False,
+        description="keep of each hour what later ones need: the application's hour_tables.py",
+    )
     max_events_per_batch: int = Field(500_000, ge=1, description="of each topic")
     max_files_per_batch: int = Field(20, ge=1, description="of each watched folder")
 

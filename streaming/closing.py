@@ -24,13 +24,11 @@ from streaming.layout import (
     LANDED,
     STREAMS,
     Layout,
-    publish_folder,
     write_whole,
 )
 from streaming.sources import declared
+from streaming.tables import HourTables, write_table
 from streaming.watermark import HOUR_MS, first_open_hour
-
-_ROWS_A_FILE = 500_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +72,7 @@ def close(
     watermark_ms: int,
     settings: Streaming,
     layout: Layout,
+    tables: HourTables | None = None,
 ) -> dict[str, Any]:
     """Publishes an hour's spans and its marker, and returns that.
 
@@ -84,6 +83,7 @@ def close(
       watermark_ms: that has passed it, for the marker.
       settings: of the config.
       layout: where everything lies.
+      tables: of the application.
     """
     started = dt.datetime.now(dt.timezone.utc)
     impressions = _unique(_read(spark, layout, landed, IMPRESSIONS, [hour]), settings, IMPRESSIONS)
@@ -100,6 +100,9 @@ def close(
         rows = _publish(frame, stream, hour, settings, layout, read)
         counts[stream] = {"landed": read, "rows": rows["rows"], "duplicates": read - rows["rows"]}
         counts[stream] |= {key: value for key, value in rows.items() if key != "rows"}
+    shown = counts[IMPRESSIONS]["rows"]
+    if tables is not None and shown:
+        _publish_tables(spark, hour, shown, tables, layout)
     marker = {
         "hour": hour,
         "start_ms": hour * HOUR_MS,
@@ -161,17 +164,7 @@ def _publish(
     if frame is None:
         return {"rows": 0, "files": [], **({"clicked": 0} if stream == IMPRESSIONS else {})}
     target = layout.span(stream, hour)
-    staged = target.with_name(f".{target.name}")
-    shutil.rmtree(staged, ignore_errors=True)
-    if not target.exists():
-        time = declared(settings, stream).time
-        files = max(1, math.ceil(landed / _ROWS_A_FILE))
-        ordered = frame.repartition(files).sortWithinPartitions(time)
-        ordered.write.parquet(str(staged))
-        for path in staged.iterdir():
-            if not path.name.startswith("part-"):
-                path.unlink()  # Spark's own marks and checksums
-        publish_folder(staged, target)
+    write_table(frame, target, landed, declared(settings, stream).time)
     written = frame.sparkSession.read.parquet(str(target))
     counts = {"rows": F.count(F.lit(1))}
     if stream == IMPRESSIONS:
@@ -180,3 +173,13 @@ def _publish(
     assert row is not None
     files_there = sorted(path.name for path in target.iterdir())
     return {**row.asDict(), "files": files_there}
+
+
+def _publish_tables(
+    spark: SparkSession, hour: int, rows: int, tables: HourTables, layout: Layout
+) -> None:
+    """Writes the application's tables of an hour, from the hour's span."""
+    impressions = spark.read.parquet(str(layout.span(IMPRESSIONS, hour)))
+    for name, frame in tables.of(spark, impressions, hour).items():
+        write_table(frame, layout.span(name, hour), rows, *frame.columns)
+    spark.catalog.clearCache()  # of the sources read for it; this session keeps nothing else

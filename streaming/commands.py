@@ -44,15 +44,17 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
     """
     from components.spark_job.session import spark_environment, spark_session
     from streaming.ingest import ingest as run
+    from streaming.tables import HourTables
 
     settings = _settings(config)
+    tables = HourTables(config) if settings.hour_tables else None
     os.environ.update(spark_environment())
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     with spark_session(config.spark.model_dump(), "streaming ingest") as spark:
         spark.sparkContext.setLogLevel("ERROR")
-        run(spark, settings, _say, once=once, finish=finish, stopping=stopping)
+        run(spark, settings, _say, once=once, finish=finish, stopping=stopping, tables=tables)
     if stopping.is_set():
         _out.print("stopped; the next start goes on where this one was")
 

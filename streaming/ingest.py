@@ -19,6 +19,7 @@ from streaming import closing, landing, sources
 from streaming.closing import Landed
 from streaming.landing import Progress
 from streaming.layout import Layout, write_whole
+from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS
 
 # ("batch", its manifest), ("hour", its marker) or ("away", {"seconds": ..., "reason": ...})
@@ -35,6 +36,7 @@ class Ingest:
       settings: section `streaming` of a config.
       report: told of each batch and each closed hour.
       stopping: ends it when it is set.
+      tables: the application's, kept of each hour.
 
     Raises:
       ComponentError: the folder's parts do not belong together.
@@ -46,9 +48,10 @@ class Ingest:
         settings: Streaming,
         report: Report,
         stopping: threading.Event,
+        tables: HourTables | None = None,
     ):
         self._spark, self._settings, self._report = spark, settings, report
-        self._stopping = stopping
+        self._stopping, self._tables = stopping, tables
         self.layout = Layout(settings.folder)
         self._problem: Exception | None = None  # of a batch: Spark tells only its text
         self.layout.batches.mkdir(parents=True, exist_ok=True)
@@ -126,7 +129,13 @@ class Ingest:
         for hour in closing.due(self._landed, self._closed, watermark, self._settings):
             assert watermark is not None
             marker = closing.close(
-                self._spark, hour, self._landed, watermark, self._settings, self.layout
+                self._spark,
+                hour,
+                self._landed,
+                watermark,
+                self._settings,
+                self.layout,
+                self._tables,
             )
             self._closed[hour] = marker
             self._report("hour", marker)
@@ -202,6 +211,7 @@ def ingest(
     once: bool = False,
     finish: bool = False,
     stopping: threading.Event | None = None,
+    tables: HourTables | None = None,
 ) -> None:
     """Events to hourly spans; see README.md.
 
@@ -212,6 +222,7 @@ def ingest(
       once: end when what is there now has been read.
       finish: then close every hour.
       stopping: ends it when it is set; what was begun is done again by the next start.
+      tables: the application's, to keep of each hour.
 
     Raises:
       ComponentError: nothing to read from; a folder that another ingest writes to, or whose parts
@@ -219,7 +230,7 @@ def ingest(
     """
     with only_one(Layout(settings.folder)):
         sources.check(spark, settings)
-        running = Ingest(spark, settings, report, stopping or threading.Event())
+        running = Ingest(spark, settings, report, stopping or threading.Event(), tables)
         running.run(once=once or finish)
         if finish:
             running.finish()

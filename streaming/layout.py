@@ -57,9 +57,10 @@ class Layout:
         """What a batch read of an hour, in time."""
         return self.batch(number) / f"outcome={LANDED}" / f"stream={stream}" / f"hour={hour}"
 
-    def span(self, stream: str, hour: int, version: int = 1) -> Path:
+    def span(self, table: str, hour: int, version: int = 1) -> Path:
+        """Of a stream, or of one of the application's tables."""
         when = hour_start(hour)
-        return self.folder / "spans" / stream / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
+        return self.folder / "spans" / table / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
 
     def marker(self, hour: int) -> Path:
         return self.markers / f"{hour_start(hour):%Y-%m-%d-%H}.json"

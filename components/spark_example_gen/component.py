@@ -94,15 +94,16 @@ class SparkExampleGen(example_gen_component.FileBasedExampleGen):
           max_quarantine_fraction: the run stops when a larger part of the rows is refused.
 
         Raises:
-          ValueError: no source, spans_after on the primary one, two ways to split, or a fraction
-            outside [0, 1].
+          ValueError: no source, spans_after or spans_before on the primary one, two ways to split,
+            or a fraction outside [0, 1].
           ComponentError: the ETL's module cannot be found.
         """
         if not sources:
             raise ValueError("SparkExampleGen needs at least one source")
         primary = next(iter(sources.values()))
-        if primary.spans_after:
-            raise ValueError("spans_after is not for the primary source: it decides the spans")
+        for name in ("spans_after", "spans_before"):
+            if getattr(primary, name, 0):
+                raise ValueError(f"{name} is not for the primary source: it decides the spans")
         if time_cut is not None and output_config is not None:
             raise ValueError("give output_config (hash buckets) or time_cut, not both")
         if not 0 <= max_quarantine_fraction <= 1:

@@ -80,7 +80,8 @@ def read_source(
         checksum = contents_checksum(frame)
     frame = _declared_columns(name, source, frame)
     read, values = _counts(frame, source)
-    _check_columns(name, source, read, read, values)
+    if read or not (isinstance(source, FileSource) and source.spans_before):
+        _check_columns(name, source, read, read, values)
     return SourceRows(frame, None, read, checksum)
 
 

@@ -74,12 +74,15 @@ class FileSource(Source):
         tf.train.Examples, gzipped or not).
       path: glob relative to `input_base`, or a URI such as `s3a://bucket/logs/*.json`; may hold
         {SPAN}, {VERSION}, {YYYY}, {MM}, {DD}, {HH}.
+      spans_before: in place of the window, so many spans before it: what was kept of the past.
+        Those that are there: a log begins somewhere. Not for the primary source; needs `columns`.
     """
 
     kind: ClassVar[str] = "file"
     format: str
     path: str
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    spans_before: int = dataclasses.field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +98,12 @@ class FileSource(Source):
             raise ValueError("no keys in the path; S3A reads them from the environment")
         if self.format == "json" and {"multiLine", "encoding"} & set(self.options):
             raise ValueError("json is read as UTF-8 with one object a line; convert the files")
+        if self.spans_before < 0:
+            raise ValueError("spans_before is a number of spans, 0 or more")
+        if self.spans_before and (self.spans_after or not self.columns or not self.has_spans):
+            raise ValueError(
+                "spans_before needs `columns` and a path with spans, and goes without spans_after"
+            )
 
     def place(self, input_base: str) -> tuple[str, str]:
         """(folder or URI, pattern relative to it)."""

@@ -189,6 +189,24 @@ def resolve(
     return SpanFiles(files, chosen[last])
 
 
+def resolve_before(
+    pattern: SpanPattern, paths: Iterable[str], window: SpanRange, count: int
+) -> SpanFiles:
+    """The files of those spans that are there among the `count` before a window.
+
+    Args:
+      pattern: of the source.
+      paths: what there is.
+      window: whose `last` is a number.
+      count: how far back.
+    """
+    assert window.last is not None
+    first = window.last - window.length + 1
+    found = {s: v for s, v in pattern.find(paths).items() if first - count <= s < first}
+    newest = {span: max(of, key=lambda v: -1 if v is None else v) for span, of in found.items()}
+    return SpanFiles({span: tuple(found[span][newest[span]]) for span in sorted(found)}, None)
+
+
 def present_spans(
     found: Collection[int],
     wanted: SpanRange,

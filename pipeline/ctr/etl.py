@@ -12,8 +12,9 @@ from pyspark.sql import functions as F  # noqa: N812
 from components.spark_example_gen.rows import EtlContext, divide, dropped, quarantined
 from pipeline.click_log import CLICK_MS, first_of_each, with_first_click
 from pipeline.ctr import features
+from pipeline.hourly_counts import COUNTS, RECENT
 from pipeline.recent_clicks import add_recent_clicks
-from pipeline.window_features import Smoothing, add_window_features
+from pipeline.window_features import HOUR_MS, Smoothing, add_window_features, hour_of
 
 EARLIEST_MS = 631_152_000_000  # 1990-01-01: no log is older; clocks that say so are wrong
 OLDEST = 120  # years
@@ -56,12 +57,14 @@ def _tomorrow_ms() -> Column:
 
 
 def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFrame:
-    """Adds `_bot`: true for every row of a session that ever went faster than a person can.
+    """Adds `_bot`: true for every row of a session in an hour in which it went faster than a person
+    can.
 
     A session is too fast when the impression `bot_impressions` places earlier is less than
-    `bot_seconds` old; one look back a row, however long the session is.
+    `bot_seconds` old; one look back a row, however long the session is. Each hour is judged by
+    itself, so an hour read alone is judged as it is within a longer log.
     """
-    session = Window.partitionBy("session_id")
+    session = Window.partitionBy("session_id", hour_of("timestamp_ms"))
     earlier = F.lag("timestamp_ms", parameters.bot_impressions).over(
         session.orderBy("timestamp_ms", "impression_id")
     )
@@ -123,9 +126,9 @@ def catalogue(items: DataFrame) -> DataFrame:
 
 def with_time_features(impressions: DataFrame) -> DataFrame:
     """Hour and weekday (UTC), the hour on a circle, and the item's age."""
-    hour = F.floor(F.col("timestamp_ms") / features.HOUR_MS) % 24
+    hour = hour_of("timestamp_ms") % 24
     # 1970-01-01 was a Thursday; Monday is 0
-    weekday = (F.floor(F.col("timestamp_ms") / (24 * features.HOUR_MS)) + 3) % 7
+    weekday = (F.floor(F.col("timestamp_ms") / (24 * HOUR_MS)) + 3) % 7
     angle = hour * F.lit(2 * 3.141592653589793 / 24)
     age_ms = F.greatest(F.col("timestamp_ms") - F.col("listed_ms"), F.lit(0))
     return impressions.withColumns(
@@ -134,7 +137,7 @@ def with_time_features(impressions: DataFrame) -> DataFrame:
             "day_of_week": weekday.cast("long"),
             "hour_sin": F.sin(angle).cast("float"),
             "hour_cos": F.cos(angle).cast("float"),
-            "item_age_hours": F.coalesce(age_ms / features.HOUR_MS, F.lit(0)).cast("float"),
+            "item_age_hours": F.coalesce(age_ms / HOUR_MS, F.lit(0)).cast("float"),
         }
     )
 
@@ -152,6 +155,27 @@ def as_examples(rows: DataFrame) -> DataFrame:
     return rows.select(*dict.fromkeys(names))
 
 
+def genuine_impressions(
+    sources: dict[str, DataFrame], parameters: EtlParameters
+) -> tuple[DataFrame, tuple[DataFrame, ...]]:
+    """What people were shown, with the item and the click; and what was refused or dropped, with
+    reasons.
+    """
+    items = F.broadcast(catalogue(sources["items"]))
+    plausible, impossible = divide(sources["impressions"], refusal(parameters))
+    unique, repeated = first_of_each(plausible, "impression_id", "timestamp_ms")
+    with_items = with_bot_reason(unique, parameters).join(items, "item_id", "left")
+    reason = F.when(F.col("_bot"), "bot_burst").when(F.col("category").isNull(), "unknown_item")
+    genuine, refused = divide(with_items, reason)
+    raw = list(sources["impressions"].columns)
+    outcomes = (
+        quarantined(impossible),
+        quarantined(refused.select(*raw, "_reason")),
+        dropped(repeated, "duplicate"),
+    )
+    return labelled(genuine.drop("_bot"), sources.get("clicks"), parameters), outcomes
+
+
 def build_examples(
     spark: SparkSession, sources: dict[str, DataFrame], context: EtlContext
 ) -> DataFrame:
@@ -159,7 +183,9 @@ def build_examples(
 
     Args:
       spark: the session.
-      sources: `impressions`, `clicks` (or impressions with `click_ms`), `users`, `items`.
+      sources: `impressions`, `clicks` (or impressions with `click_ms`), `users`, `items`; where the
+        log begins earlier than the impressions also the tables of hour_tables.py of the hours
+        before them, `counts` and `recent_clicks`.
       context: `parameters` are EtlParameters.
 
     Returns:
@@ -167,25 +193,15 @@ def build_examples(
       dropped, with reasons.
     """
     parameters = EtlParameters(**context.parameters)
-    items = F.broadcast(catalogue(sources["items"]))
-
-    plausible, impossible = divide(sources["impressions"], refusal(parameters))
-    unique, repeated = first_of_each(plausible, "impression_id", "timestamp_ms")
-    with_items = with_bot_reason(unique, parameters).join(items, "item_id", "left")
-    reason = F.when(F.col("_bot"), "bot_burst").when(F.col("category").isNull(), "unknown_item")
-    genuine, refused = divide(with_items, reason)
-
-    clicked = labelled(genuine.drop("_bot"), sources.get("clicks"), parameters)
+    clicked, outcomes = genuine_impressions(sources, parameters)
     described = with_time_features(with_users(clicked, sources["users"]))
-    remembered = add_recent_clicks(described, CLICK_MS, features.RECENT)
-    smoothing = Smoothing(parameters.smoothing_prior, parameters.smoothing_strength)
-    counted = add_window_features(remembered, CLICK_MS, features.WINDOW_FEATURES, smoothing)
-
-    raw = list(sources["impressions"].columns)
-    outcomes = (
-        quarantined(impossible),
-        quarantined(refused.select(*raw, "_reason")),
-        dropped(repeated, "duplicate"),
+    remembered = add_recent_clicks(described, CLICK_MS, features.RECENT, sources.get(RECENT))
+    counted = add_window_features(
+        remembered,
+        CLICK_MS,
+        features.WINDOW_FEATURES,
+        Smoothing(parameters.smoothing_prior, parameters.smoothing_strength),
+        sources.get(COUNTS),
     )
     result = as_examples(counted)
     for rows in outcomes:

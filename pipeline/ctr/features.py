@@ -44,12 +44,11 @@ CROSSES: dict[tuple[str, ...], int] = {
 # The age groups that advertisers book by: under 18, 18 to 24, ..., 55 to 64, 65 and older.
 AGE_BANDS = (18.0, 25.0, 35.0, 45.0, 55.0, 65.0)
 
-HOUR_MS = 3_600_000
-WINDOWS_MS = {"1h": HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 * 24 * HOUR_MS}
+WINDOWS = {"1h": 1, "24h": 24, "7d": 7 * 24}  # name -> hours
 
 # Counts and smoothed rates before each impression; one declaration for every path that computes it.
 WINDOW_FEATURES = tuple(
-    WindowFeature(name, keys, WINDOWS_MS)
+    WindowFeature(name, keys, WINDOWS)
     for name, keys in {
         "user": ("user_id",),
         "item": ("item_id",),
@@ -62,7 +61,7 @@ WINDOW_COUNTS = tuple(name for feature in WINDOW_FEATURES for name in feature.co
 WINDOW_RATES = tuple(name for feature in WINDOW_FEATURES for name in feature.rate_columns())
 
 # What the user clicked last: lists, the most recent first, empty for who never clicked.
-RECENT = RecentClicks("recent", ("user_id",), ("item_id", "category"), length=10)
+RECENT = RecentClicks("recent", ("user_id",), ("item_id", "category"), length=10, hours=7 * 24)
 # List feature -> the categorical feature whose vocabulary it shares.
 SEQUENCES = dict(zip(RECENT.list_columns(), RECENT.columns, strict=True))
 RECENT_HOURS = RECENT.hours_column()

@@ -7,11 +7,12 @@ import random
 import pytest
 from pyspark.sql import SparkSession
 
-from pipeline.recent_clicks import HOUR_MS, RecentClicks, add_recent_clicks
+from pipeline.recent_clicks import RecentClicks, add_recent_clicks
+from pipeline.window_features import HOUR_MS
 
 pytestmark = pytest.mark.component
 
-RECENT = RecentClicks("recent", ("user",), ("item", "category"), length=3)
+RECENT = RecentClicks("recent", ("user",), ("item", "category"), length=3, hours=2)
 SCHEMA = "id int, user string, item string, category string, timestamp_ms long, click_ms long"
 
 
@@ -63,3 +64,12 @@ def test_the_most_recent_click_is_first(spark: SparkSession) -> None:
     assert row["recent_item"] == ["a", "b"]
     assert row["recent_category"] == ["x", "y"]
     assert row["recent_hours"] == pytest.approx([1 + 10 / HOUR_MS, 1 + 80 / HOUR_MS])
+
+
+def test_clicks_of_too_long_ago_are_forgotten(spark: SparkSession) -> None:
+    rows = [
+        (1, "u", "a", "x", 0, HOUR_MS - 1),
+        (2, "u", "b", "y", 0, HOUR_MS),
+        (3, "u", "c", "z", 4 * HOUR_MS - 1, None),  # hours=2: from the begin of hour 1 on
+    ]
+    assert compute(spark, rows)[3]["recent_item"] == ["b"]

@@ -19,8 +19,9 @@ from components.spark_example_gen.connectors.hadoop import HadoopFiles, require_
 from components.spark_example_gen.connectors.json_lines import parse_json
 from components.spark_example_gen.connectors.lines import read_lines
 from components.spark_example_gen.connectors.tfrecords import read_tfrecords
+from components.spark_example_gen.rows import quoted
 from components.spark_example_gen.sources import FileSource
-from components.spark_example_gen.spans import SpanPattern, SpanRange, resolve
+from components.spark_example_gen.spans import SpanPattern, SpanRange, resolve, resolve_before
 
 _PATTERN_CHARACTERS = "*?[]{}\\,"
 
@@ -38,15 +39,19 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Foun
         require_folder(files, name, base)
     elif not files.exists():
         raise ComponentError(f"source '{name}': the folder {base} does not exist")
-    chosen = resolve(
-        pattern,
-        files.list(pattern.glob),
-        wanted,
-        source=name,
-        base=base,
-        spans_after=source.spans_after,
-        missing=source.missing_spans,
-    )
+    paths = files.list(pattern.glob)
+    if source.spans_before:
+        chosen = resolve_before(pattern, paths, wanted, source.spans_before)
+    else:
+        chosen = resolve(
+            pattern,
+            paths,
+            wanted,
+            source=name,
+            base=base,
+            spans_after=source.spans_after,
+            missing=source.missing_spans,
+        )
     for path in chosen.paths():
         if set(path) & set(_PATTERN_CHARACTERS):
             raise ComponentError(
@@ -137,6 +142,9 @@ def read(spark: SparkSession, name: str, source: FileSource, found: Found, base:
     files = HadoopFiles(spark, source.place(base)[0])
     paths = [file["path"] for file in found.facts["files"]]
     uris = [files.uri(path) for path in paths]
+    if not uris:  # of spans_before; every other source has files
+        types = ", ".join(f"{quoted(column)} {kind}" for column, kind in source.columns.items())
+        return Read(spark.createDataFrame([], types), keep=False)
     if source.format == "json":
         lines = read_lines(spark, uris)
         return Read(parse_json(lines, source.columns, source.options), is_text=True)

@@ -1,0 +1,81 @@
+"""What an hour's folders are written from: DataFrames, the application's own tables among them."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+
+from components.spark_example_gen.connectors.found import Place
+from components.spark_example_gen.inputs import find_inputs
+from components.spark_example_gen.reading import read_source
+from components.spark_example_gen.rows import EtlContext
+from components.spark_example_gen.sources import FileSource
+from components.spark_example_gen.spans import SpanRange
+from pipeline.config import PipelineConfig
+from streaming.layout import IMPRESSIONS, publish_folder
+
+_ROWS_A_FILE = 500_000
+
+
+class HourTables:
+    """The application's tables of an hour, such as its counts by user and item.
+
+    Made of the hour's impressions and of the sources without spans (users, items), as they are when
+    the hour is closed.
+
+    Args:
+      config: with the application, and the sources and parameters of its ETL.
+    """
+
+    def __init__(self, config: PipelineConfig):
+        module = importlib.import_module(config.part("hour_tables"))
+        self._build: Callable[..., dict[str, DataFrame]] = module.hour_tables
+        self._parameters = config.etl.parameters
+        self._base = config.data_root
+        self._primary = next(iter(config.sources))
+        self._others = {
+            name: source
+            for name, source in config.sources.items()
+            if isinstance(source, FileSource) and not source.has_spans
+        }
+
+    def of(self, spark: SparkSession, impressions: DataFrame, hour: int) -> dict[str, DataFrame]:
+        """Table -> its rows.
+
+        Raises:
+          ComponentError: a source that cannot be read.
+        """
+        place = Place(str(Path(self._base).resolve()), spark)
+        found = find_inputs(self._others, SpanRange(), place).found
+        sources = {
+            name: read_source(spark, name, source, found[name], place.base, False).rows
+            for name, source in self._others.items()
+        }
+        context = EtlContext(self._parameters, (hour,))
+        return self._build(spark, {IMPRESSIONS: impressions, **sources}, context)
+
+
+def write_table(frame: DataFrame, target: Path, rows: int, *order: str) -> None:
+    """Publishes Parquet files by one rename; what is there already stays.
+
+    Args:
+      frame: what to write.
+      target: the folder.
+      rows: about how many, for the number of files.
+      order: columns to sort by within a file.
+    """
+    if target.exists():
+        return
+    staged = target.with_name(f".{target.name}")
+    shutil.rmtree(staged, ignore_errors=True)
+    parted = frame.repartition(max(1, math.ceil(rows / _ROWS_A_FILE)))
+    parted.sortWithinPartitions(*order).write.parquet(str(staged))
+    for path in staged.iterdir():
+        if not path.name.startswith("part-"):
+            path.unlink()  # Spark's own marks and checksums
+    publish_folder(staged, target)
