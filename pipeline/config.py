@@ -18,6 +18,7 @@ from pipeline.sections import (
     Embeddings,
     Etl,
     Evaluator,
+    Incremental,
     Kubeflow,
     Metadata,
     SampleData,
@@ -56,6 +57,7 @@ class PipelineConfig(Section):
     etl: Etl = Etl()
     spark: Spark = Spark()
     embeddings: Embeddings | None = None
+    incremental: Incremental | None = None
     trainer: Trainer = Trainer()
     tuner: Tuner | None = None
     serving: Serving = Serving()

@@ -14,16 +14,16 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from pipeline.window_features import (
     CLICKS,
+    FEATURE,
     HOUR_MS,
     IMPRESSIONS,
     WindowFeature,
     all_keys,
-    entities,
+    by_entity,
     hour_of,
 )
 
 COUNTS, RECENT = "counts", "recent_clicks"  # the tables, and the sources that read them
-_ENTITY = "_entity"
 
 
 def hourly_counts(
@@ -42,27 +42,17 @@ def hourly_counts(
       need it), IMPRESSIONS and CLICKS.
     """
     features = list(features)
-    keys = all_keys(features)
-    shown = impressions.select(
-        *keys,
-        _hour_begin("timestamp_ms").alias("timestamp_ms"),
-        F.lit(1).alias(IMPRESSIONS),
-        F.lit(0).alias(CLICKS),
-    )
     same_hour = hour_of(click_ms) == hour_of("timestamp_ms")
-    when = F.when(same_hour, _hour_begin(click_ms)).otherwise(F.col(click_ms))
-    clicked = impressions.where(F.col(click_ms).isNotNull()).select(
-        *keys,
-        when.alias("timestamp_ms"),
-        F.lit(0).alias(IMPRESSIONS),
-        F.lit(1).alias(CLICKS),
+    by_hour = impressions.withColumns(
+        {
+            "timestamp_ms": _hour_begin("timestamp_ms"),
+            click_ms: F.when(same_hour, _hour_begin(click_ms)).otherwise(F.col(click_ms)),
+        }
     )
-    events = shown.unionByName(clicked).withColumn(_ENTITY, F.explode(entities(features)))
-    counted = events.groupBy(_ENTITY, "timestamp_ms").agg(
-        F.sum(IMPRESSIONS).cast("bigint").alias(IMPRESSIONS),
-        F.sum(CLICKS).cast("bigint").alias(CLICKS),
+    events = by_entity(by_hour, click_ms, features)
+    return events.groupBy(FEATURE, *all_keys(features), "timestamp_ms").agg(
+        F.sum(IMPRESSIONS).alias(IMPRESSIONS), F.sum(CLICKS).alias(CLICKS)
     )
-    return counted.select(f"{_ENTITY}.*", "timestamp_ms", IMPRESSIONS, CLICKS)
 
 
 def _hour_begin(time_ms: str) -> Column:

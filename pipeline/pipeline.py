@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
 from components.model_canary.component import ModelCanary
 from components.pusher.component import Pusher
+from components.span_window.strategy import SpanWindowStrategy
 from components.spark_embeddings import Sequences, SparkEmbeddings
 from components.spark_example_gen import SparkExampleGen
 from components.spark_trainer import SparkTrainer
@@ -30,6 +32,7 @@ from components.trainer.component import Trainer, Tuner
 from pipeline.config import ConfigError, PipelineConfig
 from pipeline.evaluation import extractors
 from pipeline.evaluation.eval_config import eval_config
+from pipeline.sections import Incremental
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,7 @@ def create_pipeline(
       metadata_connection_config: of ML Metadata, for local runners.
     """
     warm_start = config.trainer.warm_start and runner == "local"
+    incremental = config.incremental if runner == "local" else None
 
     # Spark ETL: raw logs to tf.Examples, with what was refused beside them.
     example_gen = spark_example_gen(config, locations.data_root)
@@ -73,25 +77,21 @@ def create_pipeline(
     validator = tfx_components.ExampleValidator(statistics=statistics, schema=schema)
     gate = AnomalyGate(anomalies=validator.outputs["anomalies"], allow=config.allowed_anomalies)
 
-    # One preprocessing function for training and serving.
-    transform = tfx_components.Transform(
-        examples=examples,
-        schema=schema,
-        preprocessing_fn=config.part("preprocessing.preprocessing_fn"),
-        custom_config={"code_sha256": code_sha256(config.part("preprocessing"))},
-        disable_statistics=True,  # StatisticsGen has them; a fifth of this step's time
-    )
+    # One preprocessing function for training and serving, of this run's examples or of a window.
+    window = span_window(incremental, examples) if incremental else None
+    transform = make_transform(config, window.outputs if window else {"examples": examples}, schema)
     transform.add_upstream_node(gate)
 
     # Vectors of items, say, that were clicked together.
     embeddings = spark_embeddings(config, examples) if config.embeddings else None
 
     # Optional: which parameters to train with.
-    tuner = make_tuner(config, transform, embeddings) if config.tuner else None
+    learned = examples if incremental else transform.outputs["transformed_examples"]
+    tuner = make_tuner(config, learned, transform, embeddings) if config.tuner else None
 
     # In this process, or on the workers of a Spark cluster.
     earlier = earlier_model_resolver(examples) if warm_start else None
-    trainer = make_trainer(config, transform, schema, earlier, embeddings, tuner)
+    trainer = make_trainer(config, learned, transform, schema, earlier, embeddings, tuner)
     model = trainer.outputs["model"]
 
     # The candidate must be good, and no worse than the model that was blessed before it.
@@ -129,6 +129,7 @@ def create_pipeline(
             schema_gen,
             validator,
             gate,
+            *([window] if window else []),
             transform,
             *([embeddings] if embeddings else []),
             *([tuner] if tuner else []),
@@ -172,6 +173,41 @@ def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen
     )
 
 
+def span_window(incremental: Incremental, examples: Channel) -> Resolver:
+    """The examples of the last spans; see components/span_window."""
+    return Resolver(
+        strategy_class=SpanWindowStrategy,
+        config={"length": incremental.window, "refresh": incremental.refresh},
+        current=examples,
+        examples=Channel(type=standard_artifacts.Examples),
+        analyzer_cache=Channel(type=standard_artifacts.TransformCache),
+    ).with_id("SpanWindow")
+
+
+def make_transform(
+    config: PipelineConfig, inputs: Mapping[str, Channel], schema: Channel
+) -> tfx_components.Transform:
+    """The standard Transform.
+
+    Args:
+      config: with the application.
+      inputs: `examples`; of a window also `analyzer_cache`: then each span is analyzed once, and
+        whoever reads examples transforms them.
+      schema: of the examples.
+    """
+    cache = inputs.get("analyzer_cache")
+    return tfx_components.Transform(
+        examples=inputs["examples"],
+        schema=schema,
+        preprocessing_fn=config.part("preprocessing.preprocessing_fn"),
+        custom_config={"code_sha256": code_sha256(config.part("preprocessing"))},
+        analyzer_cache=cache,
+        disable_analyzer_cache=cache is None,
+        materialize=cache is None,
+        disable_statistics=True,  # StatisticsGen has them; a fifth of this step's time
+    )
+
+
 def spark_embeddings(config: PipelineConfig, examples: Channel) -> SparkEmbeddings:
     """Of this config's `embeddings`."""
     assert config.embeddings is not None
@@ -183,16 +219,19 @@ def spark_embeddings(config: PipelineConfig, examples: Channel) -> SparkEmbeddin
 
 def make_trainer(
     config: PipelineConfig,
+    examples: Channel,
     transform: tfx_components.Transform,
     schema: Channel,
     earlier: Resolver | None,
     embeddings: SparkEmbeddings | None,
     tuner: Tuner | None,
 ) -> Trainer:
-    """The standard Trainer, or for several workers the same on Spark."""
+    """The standard Trainer, or for several workers the same on Spark; `examples` are transformed
+    ones, or those that Transform has not materialized.
+    """
     arguments: dict[str, Any] = {
         "run_fn": config.part("model.run_fn"),
-        "examples": transform.outputs["transformed_examples"],
+        "examples": examples,
         "transform_graph": transform.outputs["transform_graph"],
         "schema": schema,
         "base_model": earlier.outputs["model"] if earlier else None,
@@ -201,6 +240,7 @@ def make_trainer(
         "custom_config": {
             "parameters": config.trainer.parameters,
             "code_sha256": code_sha256(config.part("model")),
+            **_how(transform),
         },
     }
     if config.trainer.workers == 1:
@@ -210,8 +250,14 @@ def make_trainer(
     return trainer.with_id("Trainer")
 
 
+def _how(transform: tfx_components.Transform) -> dict[str, Any]:
+    """Tells the application when examples still have to be transformed."""
+    return {} if "transformed_examples" in transform.outputs else {"transformed": False}
+
+
 def make_tuner(
     config: PipelineConfig,
+    examples: Channel,
     transform: tfx_components.Transform,
     embeddings: SparkEmbeddings | None,
 ) -> Tuner:
@@ -220,13 +266,14 @@ def make_tuner(
     return Tuner(
         embeddings=embeddings.outputs["embeddings"] if embeddings else None,
         tuner_fn=config.part("model.tuner_fn"),
-        examples=transform.outputs["transformed_examples"],
+        examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         custom_config={
             **config.tuner.model_dump(include={"trials"}),
             "search": config.tuner.model_dump()["parameters"],
             "parameters": config.trainer.parameters,
             "code_sha256": code_sha256(config.part("model")),
+            **_how(transform),
         },
     )
 

@@ -189,6 +189,17 @@ class Trainer(Section):
     spark: Spark = Spark(master="local-cluster[2,1,2048]")
 
 
+class Incremental(Section):
+    """For runs that read one new span each (spans.window: 1): Transform sees the last spans all the
+    same, from what it kept of them. Not on Kubeflow. See components/span_window.
+    """
+
+    window: int = Field(24, ge=1, description="spans that vocabularies and scales are made of")
+    refresh: int = Field(
+        6, ge=1, description="spans after which they are made anew; the runs between share them"
+    )
+
+
 class Evaluator(Section):
     """What is measured, and what a model must reach to be blessed (on the whole eval split)."""
 

@@ -18,16 +18,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from functools import reduce
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F  # noqa: N812
 
 HOUR_MS = 3_600_000
 # Columns of a history: what happened before the log begins, by hourly_counts.py.
 FEATURE, IMPRESSIONS, CLICKS = "feature", "impressions", "clicks"
-_IMPRESSION, _CLICK, _HOUR, _BEFORE = "_is_impression", "_is_click", "_hour", "_is_before"
+_HOUR = "_hour"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +66,7 @@ class Smoothing:
 
 def add_window_features(
     impressions: DataFrame,
+    identity: str,
     click_ms: str,
     features: Iterable[WindowFeature],
     smoothing: Smoothing,
@@ -75,8 +74,11 @@ def add_window_features(
 ) -> DataFrame:
     """Adds the count (long) and rate (double) columns of each feature.
 
+    All entities are counted in one pass over slim rows; the impressions themselves are joined once.
+
     Args:
       impressions: one row an impression: `timestamp_ms`, the keys, and `click_ms`.
+      identity: column that no two impressions share.
       click_ms: column with the time of the impression's click, null if there was none.
       features: the declarations.
       smoothing: for the rates.
@@ -85,19 +87,19 @@ def add_window_features(
     """
     features = list(features)
     keys = all_keys(features)
-    events = _events(impressions, click_ms, keys)
-    known = None
-    if history is not None:  # read for each feature, so kept
-        known = _known(history, impressions, features, keys).persist(StorageLevel.DISK_ONLY)
-    counted = reduce(lambda frame, feature: _count(frame, feature, known), features, events)
-    rows = counted.where(F.col(_IMPRESSION) == 1)
+    events = by_entity(impressions, click_ms, features, identity)
+    if history is not None:
+        known = _known(history, impressions, features, keys)
+        events = events.unionByName(known, allowMissingColumns=True)
+    counted = _counted(events, keys, features)
+    rows = counted.where(F.col(identity).isNotNull()).groupBy(identity).agg(*_columns(features))
     rates = {
         f"{f.name}_ctr_{window}": _smoothed(f, window, smoothing)
         for f in features
         for window in f.windows
     }
     clicks = [f"{f.name}_clicks_{window}" for f in features for window in f.windows]
-    return rows.withColumns(rates).drop(_IMPRESSION, _CLICK, _HOUR, *clicks)
+    return impressions.join(rows, identity).withColumns(rates).drop(*clicks)
 
 
 def all_keys(features: Iterable[WindowFeature]) -> list[str]:
@@ -110,12 +112,39 @@ def hour_of(time_ms: str) -> Column:
     return F.floor(F.col(time_ms) / HOUR_MS)
 
 
-def entities(features: Iterable[WindowFeature]) -> Column:
-    """An array with the entity of a row for each feature: FEATURE, and all keys (null where the
-    feature has none).
+def by_entity(
+    impressions: DataFrame, click_ms: str, features: Iterable[WindowFeature], *carried: str
+) -> DataFrame:
+    """What happened to each entity: an impression, or a click at its own time.
+
+    Args:
+      impressions: as of `add_window_features`.
+      click_ms: as there.
+      features: the declarations.
+      carried: more columns of the impressions; null for clicks.
+
+    Returns:
+      A row for each feature and event: FEATURE, all keys (null where the feature has none),
+      `timestamp_ms`, IMPRESSIONS and CLICKS (0 or 1), and what is carried.
     """
     features = list(features)
     keys = all_keys(features)
+    shown = impressions.select(
+        *keys, "timestamp_ms", F.lit(1).alias(IMPRESSIONS), F.lit(0).alias(CLICKS), *carried
+    )
+    clicked = impressions.where(F.col(click_ms).isNotNull()).select(
+        *keys,
+        F.col(click_ms).alias("timestamp_ms"),
+        F.lit(0).alias(IMPRESSIONS),
+        F.lit(1).alias(CLICKS),
+    )
+    events = shown.unionByName(clicked, allowMissingColumns=True)
+    entity = F.explode(_entities(features, keys)).alias("_entity")
+    rest = ["timestamp_ms", IMPRESSIONS, CLICKS, *carried]
+    return events.select(entity, *rest).select("_entity.*", *rest)
+
+
+def _entities(features: list[WindowFeature], keys: list[str]) -> Column:
     nothing = F.lit(None).cast("string")
     return F.array(
         *[
@@ -128,66 +157,54 @@ def entities(features: Iterable[WindowFeature]) -> Column:
     )
 
 
-def _events(impressions: DataFrame, click_ms: str, keys: list[str]) -> DataFrame:
-    """Impressions with all their columns, and clicks as events of their own at their own time."""
-    shown = impressions.withColumns({_IMPRESSION: F.lit(1), _CLICK: F.lit(0)})
-    clicked = impressions.where(F.col(click_ms).isNotNull()).select(
-        F.col(click_ms).alias("timestamp_ms"),
-        *keys,
-        F.lit(0).alias(_IMPRESSION),
-        F.lit(1).alias(_CLICK),
-    )
-    events = shown.unionByName(clicked, allowMissingColumns=True)
-    return events.withColumn(_HOUR, hour_of("timestamp_ms"))
-
-
-def _count(events: DataFrame, feature: WindowFeature, known: DataFrame | None) -> DataFrame:
-    if known is not None:
-        before = known.where(F.col(FEATURE) == feature.name).select(
-            *feature.keys, "timestamp_ms", _HOUR, _IMPRESSION, _CLICK, F.lit(True).alias(_BEFORE)
-        )
-        together = events.withColumn(_BEFORE, F.lit(False)).unionByName(
-            before, allowMissingColumns=True
-        )
-        return _count(together, feature, None).where(~F.col(_BEFORE)).drop(_BEFORE)
-    columns = {}
-    for window, hours in feature.windows.items():
-        columns[f"{feature.name}_impressions_{window}"] = _within(_IMPRESSION, feature.keys, hours)
-        columns[f"{feature.name}_clicks_{window}"] = _within(_CLICK, feature.keys, hours)
-    return events.withColumns(columns)
-
-
 def _known(
     history: DataFrame, impressions: DataFrame, features: list[WindowFeature], keys: list[str]
 ) -> DataFrame:
-    """The history of the entities that come up, as events that count more than once."""
-    there = impressions.select(F.explode(entities(features)).alias("entity")).select("entity.*")
-    same = [history[column].eqNullSafe(there[column]) for column in (FEATURE, *keys)]
-    return history.join(there.distinct(), same, "left_semi").select(
-        FEATURE,
-        *keys,
-        "timestamp_ms",
-        hour_of("timestamp_ms").alias(_HOUR),
-        F.col(IMPRESSIONS).alias(_IMPRESSION),
-        F.col(CLICKS).alias(_CLICK),
+    """The history of the entities that come up; its rows count more than once."""
+    there = impressions.select(F.explode(_entities(features, keys)).alias("_entity"))
+    entities = there.select("_entity.*").distinct()
+    same = [history[column].eqNullSafe(entities[column]) for column in (FEATURE, *keys)]
+    return history.join(entities, same, "left_semi").select(
+        FEATURE, *keys, "timestamp_ms", IMPRESSIONS, CLICKS
     )
 
 
-def _within(event: str, keys: tuple[str, ...], hours: int) -> Column:
-    """Sum of `event` from the begin of the hour so many hours back up to, without, this moment:
-    everything before now, less everything in hours further back.
+def _counted(events: DataFrame, keys: list[str], features: list[WindowFeature]) -> DataFrame:
+    """Adds the sums of IMPRESSIONS and CLICKS over the windows before each event.
 
-    Two frames that only grow cost one pass; a frame of a window's length costs a pass over the
+    A sum over a window is that of everything before now, less that of the hours further back than
+    its begin: frames that only grow cost one pass, a frame of a window's length a pass over the
     window for each row, quadratic for busy keys.
     """
-    entity = Window.partitionBy(*keys)
+    entity = Window.partitionBy(FEATURE, *keys)
     before = entity.orderBy("timestamp_ms").rangeBetween(Window.unboundedPreceding, -1)
-    too_old = entity.orderBy(_HOUR).rangeBetween(Window.unboundedPreceding, -hours - 1)
-    return _total(event, before) - _total(event, too_old)
+    by_hour = entity.orderBy(_HOUR)
+    sums = {}
+    for hours in {hours for feature in features for hours in feature.windows.values()}:
+        too_old = by_hour.rangeBetween(Window.unboundedPreceding, -hours - 1)
+        for event in (IMPRESSIONS, CLICKS):
+            sums[_sum(event, hours)] = _total(event, before) - _total(event, too_old)
+    return events.withColumn(_HOUR, hour_of("timestamp_ms")).withColumns(sums)
 
 
 def _total(event: str, frame: WindowSpec) -> Column:
     return F.coalesce(F.sum(event).over(frame), F.lit(0))
+
+
+def _sum(event: str, hours: int) -> str:
+    return f"_{event}_{hours}"
+
+
+def _columns(features: list[WindowFeature]) -> list[Column]:
+    """Of an impression's rows, one for each feature: their sums as columns."""
+    return [
+        F.max(F.when(F.col(FEATURE) == feature.name, F.col(_sum(event, hours)))).alias(
+            f"{feature.name}_{event}_{window}"
+        )
+        for feature in features
+        for event in (IMPRESSIONS, CLICKS)
+        for window, hours in feature.windows.items()
+    ]
 
 
 def _smoothed(feature: WindowFeature, window: str, smoothing: Smoothing) -> Column:

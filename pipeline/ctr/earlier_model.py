@@ -11,15 +11,13 @@ import tf_keras as keras
 
 from pipeline.ctr import features, preprocessing
 from pipeline.ctr.encoding import EmbeddingTables, table_rows
-from pipeline.training.warm_start import EarlierModel, earlier_rows, take_by_name, take_rows
+from pipeline.training.warm_start import EarlierModel, accumulators, earlier_rows, take_rows
 
 _log = logging.getLogger(__name__)
 
 
-def start_from(
-    model: keras.Model, path: str, tokens: Mapping[str, Sequence[bytes]], sizes: Mapping[str, int]
-) -> None:
-    """Gives `model` the weights of an exported model as far as they fit.
+class WarmStart:
+    """Gives a new model what an exported one has learned, as far as it fits.
 
     Embeddings are taken by token (of categories) or by index (of buckets, positions and crosses);
     those of a feature whose width changed with its vocabulary start anew, as do layers of another
@@ -31,44 +29,65 @@ def start_from(
       tokens: categorical feature -> its vocabulary now.
       sizes: transformed index feature -> number of indices now.
     """
-    earlier = EarlierModel(path)
-    earlier_tokens = {name: earlier.tokens(name) for name in tokens}
-    earlier_sizes = preprocessing.index_sizes({n: len(t) for n, t in earlier_tokens.items()})
-    rows = {name: np.arange(min(size, earlier_sizes[name])) for name, size in sizes.items()}
-    for name, now in tokens.items():
-        rows[features.transformed(name)] = earlier_rows(
-            now, earlier_tokens[name], features.OOV_BUCKETS
+
+    def __init__(
+        self,
+        model: keras.Model,
+        path: str,
+        tokens: Mapping[str, Sequence[bytes]],
+        sizes: Mapping[str, int],
+    ):
+        self._model, self._path, self._earlier = model, path, EarlierModel(path)
+        earlier_tokens = {name: self._earlier.tokens(name) for name in tokens}
+        self._sizes = preprocessing.index_sizes({n: len(t) for n, t in earlier_tokens.items()})
+        self._rows = {name: np.arange(min(n, self._sizes[name])) for name, n in sizes.items()}
+        for name, now in tokens.items():
+            self._rows[features.transformed(name)] = earlier_rows(
+                now, earlier_tokens[name], features.OOV_BUCKETS
+            )
+        self._tables = {
+            table.name: (layer, width)
+            for layer in model.layers
+            if isinstance(layer, EmbeddingTables)
+            for width, table in layer.tables.items()
+        }
+
+    def give_weights(self) -> None:
+        """Before the model is compiled: averages of weights begin with them."""
+        taken = self._give(
+            {w.name: w for w in self._model.trainable_weights}, self._earlier.weights
         )
-    tables = [layer for layer in model.layers if isinstance(layer, EmbeddingTables)]
-    found = sum(_take_tables(layer, earlier, earlier_sizes, rows) for layer in tables)
-    inside = {id(weight) for layer in tables for weight in layer.weights}
-    taken = take_by_name([w for w in model.trainable_weights if id(w) not in inside], earlier)
-    _log.info(
-        "started from %s: embeddings of %d features, %d weights of layers", path, found, taken
-    )
+        _log.info("started from %s: %d of its weights", self._path, taken)
 
+    def give_memory(self) -> None:
+        """Once it is compiled: what the optimizer remembers of each weight."""
+        self._give(accumulators(self._model), self._earlier.memory)
 
-def _take_tables(
-    layer: EmbeddingTables,
-    earlier: EarlierModel,
-    earlier_sizes: Mapping[str, int],
-    rows: Mapping[str, np.ndarray],
-) -> int:
-    """Returns the number of features whose embeddings were taken."""
-    found = 0
-    earlier_places = table_rows(earlier_sizes, layer.width_of)
-    for width, table in layer.tables.items():
-        values = earlier.weights.get(table.name)
-        if values is None:
-            continue
-        new = table.numpy()
-        for name, place in layer.rows.items():
-            was = earlier_places[name]
+    def _give(self, new: Mapping[str, tf.Variable], earlier: Mapping[str, np.ndarray]) -> int:
+        """Returns the number of variables that got something."""
+        taken = 0
+        for name, variable in new.items():
+            values = earlier.get(name)
+            if values is None:
+                continue
+            if name in self._tables:
+                variable.assign(self._table(name, variable.numpy(), values))
+            elif values.shape == tuple(variable.shape):
+                variable.assign(values)
+            else:
+                continue
+            taken += 1
+        return taken
+
+    def _table(self, name: str, new: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+        """A table of embeddings with the rows that mean what they meant in the earlier one."""
+        layer, width = self._tables[name]
+        places = table_rows(self._sizes, layer.width_of)
+        for feature, place in layer.rows.items():
+            was = places[feature]
             if str(place.width) != width or was.width != place.width:
                 continue
-            block = slice(place.start, place.start + len(rows[name]))
-            old = values[was.start : was.start + was.count]
-            new[block] = take_rows(new[block], old, rows[name])
-            found += 1
-        table.assign(tf.constant(new))
-    return found
+            block = slice(place.start, place.start + len(self._rows[feature]))
+            old = earlier[was.start : was.start + was.count]
+            new[block] = take_rows(new[block], old, self._rows[feature])
+        return new

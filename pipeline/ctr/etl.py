@@ -198,6 +198,7 @@ def build_examples(
     remembered = add_recent_clicks(described, CLICK_MS, features.RECENT, sources.get(RECENT))
     counted = add_window_features(
         remembered,
+        "impression_id",
         CLICK_MS,
         features.WINDOW_FEATURES,
         Smoothing(parameters.smoothing_prior, parameters.smoothing_strength),

@@ -14,16 +14,18 @@ from tfx.components.tuner.component import TunerFnResult
 
 from components.spark_embeddings.embeddings import Embeddings
 from pipeline.ctr import features, preprocessing
-from pipeline.ctr.earlier_model import start_from
+from pipeline.ctr.earlier_model import WarmStart
 from pipeline.ctr.keras_model import build_model, compile_model, input_names
 from pipeline.ctr.parameters import ModelParameters
 from pipeline.ctr.serving_signatures import PROBABILITY, ServedModel
 from pipeline.training import distribution
 from pipeline.training.calibration import calibrate
 from pipeline.training.checkpoints import RunFolder, TrainingError
+from pipeline.training.distribution import ALONE, Shard
 from pipeline.training.examples import Examples
 from pipeline.training.rounds import Rounds, fit
 from pipeline.training.search import Search, corners
+from pipeline.training.warm_start import save_memory
 
 
 def run_fn(fn_args: FnArgs) -> list[float]:
@@ -41,7 +43,12 @@ def run_fn(fn_args: FnArgs) -> list[float]:
     parameters = ModelParameters(**{**given, **found})
     model, losses = train(fn_args, parameters, folder, fn_args.model_run_dir)
     served = ServedModel(model, tft.TFTransformOutput(fn_args.transform_graph_path))
-    distribution.export(served.save, fn_args.serving_model_dir, worker)
+
+    def save(path: str) -> None:
+        served.save(path)
+        save_memory(model, path)
+
+    distribution.export(save, fn_args.serving_model_dir, worker)
     if worker.is_chief:
         folder.remove()
     return losses
@@ -91,8 +98,10 @@ def train(
     transformed = transform.transformed_feature_spec()
     spec = {name: transformed[name] for name in (*input_names(sizes, parameters), features.LABEL)}
 
-    def examples(split: str, patterns: list[str]) -> Examples:
-        return Examples.of(split, patterns, spec, features.LABEL, worker)
+    raw = None if fn_args.custom_config.get("transformed", True) else transform
+
+    def examples(split: str, patterns: list[str], worker: Shard = worker) -> Examples:
+        return Examples.of(split, patterns, spec, features.LABEL, worker, raw)
 
     learned = examples("train", fn_args.train_files)
     evaluation = examples("eval", fn_args.eval_files)
@@ -113,9 +122,13 @@ def train(
     precomputed = embeddings_of(fn_args.custom_config.get("embeddings"), vocabularies(transform))
     with strategy.scope():
         model = build_model(sizes, dense_width(transform), parameters, clicks / rows, precomputed)
+        earlier = None
         if fn_args.base_model:
-            start_from(model, fn_args.base_model, vocabularies(transform), sizes)
+            earlier = WarmStart(model, fn_args.base_model, vocabularies(transform), sizes)
+            earlier.give_weights()
         compile_model(model, parameters, rounds)
+        if earlier:
+            earlier.give_memory()
     losses = fit(
         model,
         learned,
@@ -130,7 +143,7 @@ def train(
     if parameters.calibrate:
         everything = evaluation  # in memory already; of several workers each has but its share
         if worker.count > 1:
-            everything = Examples.of("eval", fn_args.eval_files, spec, features.LABEL)
+            everything = examples("eval", fn_args.eval_files, ALONE)
         calibrate(model, model.get_layer(PROBABILITY), everything)
     return model, losses
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import tensorflow as tf
+import tensorflow_transform as tft
 
 from pipeline.training.distribution import ALONE, Shard
 
@@ -34,12 +35,14 @@ class Examples:
       spec: transformed features to parse, the label among them; others stay bytes.
       label: name of the label feature.
       shard: which share; of files where there are enough of them, else of records.
+      transform: where the files hold raw examples: makes transformed ones of them.
     """
 
     files: tuple[str, ...]
     spec: Mapping[str, Any]
     label: str
     shard: Shard = ALONE
+    transform: tft.TFTransformOutput | None = None
 
     @classmethod
     def of(
@@ -49,8 +52,9 @@ class Examples:
         spec: Mapping[str, Any],
         label: str,
         shard: Shard = ALONE,
+        transform: tft.TFTransformOutput | None = None,
     ) -> Examples:
-        """The examples of all files that match.
+        """The examples of all files that match; see the attributes.
 
         Raises:
           NoExamplesError: no file matches.
@@ -59,7 +63,7 @@ class Examples:
         if not files:
             where = ", ".join(patterns)
             raise NoExamplesError(f"split {split} has no examples: no file matches {where}")
-        return cls(tuple(files), spec, label, shard)
+        return cls(tuple(files), spec, label, shard, transform)
 
     @property
     def fits_in_memory(self) -> bool:
@@ -178,8 +182,22 @@ class Examples:
         """Batches of (dict of [batch, ...] tensors, [batch, 1] float label)."""
 
         def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            parsed = tf.io.parse_example(serialized, self.spec)
+            parsed = self._features(serialized)
             target = tf.cast(parsed.pop(self.label), tf.float32)
             return parsed, tf.reshape(target, [-1, 1])
 
+        parse = tf.autograph.experimental.do_not_convert(parse)
         return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    @functools.cached_property
+    def _features(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        """Serialized examples to the features of `spec`."""
+        if self.transform is None:
+            return lambda serialized: dict(tf.io.parse_example(serialized, self.spec))
+        layer, raw = self.transform.transform_features_layer(), self.transform.raw_feature_spec()
+
+        def transformed(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+            found = layer(tf.io.parse_example(serialized, raw))
+            return {name: found[name] for name in self.spec}
+
+        return transformed

@@ -3,6 +3,10 @@
 Vocabularies change from span to span: the same index means another token. So rows are found by the
 token they stood for; a token that is new starts as in a new model, and out-of-vocabulary buckets
 stay what they were.
+
+Adagrad's memory of each weight (its accumulated squared gradients) is exported beside the model and
+taken over in the same way. Without it every weight would be moved by the full learning rate again,
+and what was learned be lost in the first steps.
 """
 
 from __future__ import annotations
@@ -12,6 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
+
+# Where TensorFlow Serving looks for nothing but requests to warm up with.
+MEMORY = "assets.extra/adagrad.npz"
 
 
 class EarlierModel:
@@ -26,6 +34,11 @@ class EarlierModel:
         # Kept: the variables are gone with the object that loaded them.
         self._loaded = tf.saved_model.load(path)
         self.weights = {weight.name: weight.numpy() for weight in self._loaded.model.variables}
+        memory = Path(path) / MEMORY
+        self.memory: dict[str, np.ndarray] = {}  # by the name of the weight
+        if memory.is_file():
+            with np.load(memory, allow_pickle=False) as file:
+                self.memory = {name: file[name] for name in file.files}
 
     def tokens(self, vocabulary: str) -> list[bytes]:
         """The tokens of a vocabulary of Transform's, by index; empty if there is no such one."""
@@ -56,12 +69,23 @@ def take_rows(new: np.ndarray, earlier: np.ndarray, rows: np.ndarray) -> np.ndar
     return np.where(rows[:, np.newaxis] >= 0, earlier[np.maximum(rows, 0)], new)
 
 
-def take_by_name(weights: Sequence[tf.Variable], earlier: EarlierModel) -> int:
-    """Gives them the values of the same name and shape; returns how many there were."""
-    taken = 0
-    for weight in weights:
-        value = earlier.weights.get(weight.name)
-        if value is not None and value.shape == tuple(weight.shape):
-            weight.assign(value)
-            taken += 1
-    return taken
+def save_memory(model: keras.Model, folder: str) -> None:
+    """Writes what Adagrad knows of each weight beside an exported model; other optimizers: nothing.
+
+    Moments of Adam are those of the last steps; they come back as soon.
+    """
+    memory = accumulators(model)
+    if memory:
+        path = Path(folder) / MEMORY
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **{name: variable.numpy() for name, variable in memory.items()})
+
+
+def accumulators(model: keras.Model) -> dict[str, tf.Variable]:
+    """Name of a weight -> the variable that holds Adagrad's memory of it; empty for others."""
+    optimizer = model.optimizer
+    if not isinstance(optimizer, keras.optimizers.Adagrad):
+        return {}
+    optimizer.build(model.trainable_variables)  # where it has not made a step yet
+    pairs = zip(model.trainable_variables, optimizer._accumulators, strict=True)
+    return {weight.name: variable for weight, variable in pairs}

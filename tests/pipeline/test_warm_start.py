@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pipeline.ctr import features, preprocessing
-from pipeline.ctr.earlier_model import start_from
+from pipeline.ctr.earlier_model import WarmStart
 from pipeline.ctr.keras_model import build_model
 from pipeline.ctr.parameters import ModelParameters
 from pipeline.training.warm_start import earlier_rows
@@ -49,6 +49,12 @@ def earlier(tmp_path_factory) -> tuple[keras.Model, str]:
     (folder / "vocabularies").mkdir()
     tf.saved_model.save(Exported(model, folder / "vocabularies"), str(folder / "model"))
     return model, str(folder / "model")
+
+
+def start_from(
+    model: keras.Model, path: str, tokens: dict[str, list[bytes]], sizes: dict[str, int]
+) -> None:
+    WarmStart(model, path, tokens, sizes).give_weights()
 
 
 def row(model: keras.Model, feature: str, index: int) -> np.ndarray:

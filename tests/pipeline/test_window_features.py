@@ -32,7 +32,7 @@ EMPTY = 3  # an hour without events
 
 def compute(spark: SparkSession, rows: list[tuple]) -> dict[int, dict]:
     frame = spark.createDataFrame(rows, SCHEMA)
-    result = add_window_features(frame, "click_ms", [BY_USER, BY_PAIR], SMOOTHING)
+    result = add_window_features(frame, "id", "click_ms", [BY_USER, BY_PAIR], SMOOTHING)
     return {row["id"]: row.asDict() for row in result.collect()}
 
 
@@ -107,7 +107,7 @@ def test_hour_by_hour_gives_what_the_whole_log_gives(spark: SparkSession) -> Non
     recent = RecentClicks("recent", ("user",), ("item",), length=3, hours=3)
     log = spark.createDataFrame(a_log(3), SCHEMA).cache()
     whole = add_recent_clicks(log, "click_ms", recent)
-    whole = add_window_features(whole, "click_ms", features, SMOOTHING)
+    whole = add_window_features(whole, "id", "click_ms", features, SMOOTHING)
     expected = {row["id"]: row.asDict() for row in whole.collect()}
     found: dict[int, dict] = {}
     counts: list[list[Row]] = []
@@ -120,7 +120,7 @@ def test_hour_by_hour_gives_what_the_whole_log_gives(spark: SparkSession) -> Non
         history = _together(spark, before, hourly_counts(rows, "click_ms", features).schema)
         earlier = _together(spark, clicked, clicks_of(rows, "click_ms", recent).schema)
         got = add_recent_clicks(rows, "click_ms", recent, earlier)
-        got = add_window_features(got, "click_ms", features, SMOOTHING, history)
+        got = add_window_features(got, "id", "click_ms", features, SMOOTHING, history)
         found |= {row["id"]: row.asDict() for row in got.collect()}
         counts.append(hourly_counts(rows, "click_ms", features).collect())
         clicks.append(clicks_of(rows, "click_ms", recent).collect())

@@ -1,0 +1,60 @@
+"""The examples of the last spans, and what Transform kept of them."""
+
+from __future__ import annotations
+
+import ml_metadata as mlmd
+from tfx import types
+from tfx.dsl.components.common import resolver
+
+from components.ancestry import SPAN, spans_behind
+
+# Only a generator's output has one; Transform's output is of the type Examples too.
+_FINGERPRINT = "input_fingerprint"
+_VERSION = "version"
+
+
+class SpanWindowStrategy(resolver.ResolverStrategy):
+    """Inputs and outputs: `current` (of this run), `examples` and `analyzer_cache` (all there are).
+
+    Args:
+      length: spans in the window.
+      refresh: the window moves on by so many spans at once.
+    """
+
+    def __init__(self, length: int, refresh: int = 1):
+        self._length, self._refresh = length, refresh
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Returns the newest version of each span in the window, and at most one cache."""
+        (current,) = input_dict["current"]
+        newest = _newest_versions([*input_dict["examples"], current])
+        end = self._end(newest, current.get_int_custom_property(SPAN))
+        window = [newest[s] for s in sorted(newest) if end - self._length < s <= end]
+        earlier = (
+            cache
+            for cache in sorted(input_dict["analyzer_cache"], key=lambda c: c.id, reverse=True)
+            if max(spans_behind(store, cache.id), default=end) < end
+        )
+        cache = next(earlier, None)
+        return {
+            "current": input_dict["current"],
+            "examples": window,
+            "analyzer_cache": [cache] if cache else [],
+        }
+
+    def _end(self, spans: dict[int, types.Artifact], current: int) -> int:
+        """The last span of the window."""
+        there = [span for span in spans if span <= current]
+        wanted = current - current % self._refresh
+        return max((span for span in there if span <= wanted), default=min(there))
+
+
+def _newest_versions(examples: list[types.Artifact]) -> dict[int, types.Artifact]:
+    """Span -> its examples."""
+    newest: dict[int, types.Artifact] = {}
+    made = {one.id: one for one in examples if one.has_custom_property(_FINGERPRINT)}
+    for one in sorted(made.values(), key=lambda a: (a.get_int_custom_property(_VERSION), a.id)):
+        newest[one.get_int_custom_property(SPAN)] = one
+    return newest
