@@ -15,12 +15,24 @@ from pipeline.config import ConfigError, load_config
 def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command whose first argument is the config."""
 
+    @functools.wraps(function)
+    def loaded(given: tuple[str, tuple[str, ...]], **arguments: Any) -> Any:
+        return function(load_config(*given), **arguments)
+
+    return with_config_options(loaded)
+
+
+def with_config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose first argument is the config's path and what `--set` changes, for commands
+    that start others.
+    """
+
     @click.option("--config", "path", required=True, help="As for local_runner.py.")
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
     @functools.wraps(function)
     def wrapped(path: str, overrides: tuple[str, ...], **arguments: Any) -> Any:
         try:
-            return function(load_config(path, overrides), **arguments)
+            return function((path, overrides), **arguments)
         except (ConfigError, ComponentError) as error:
             raise click.ClickException(str(error)) from None
 

@@ -1,7 +1,8 @@
-"""ingest, status."""
+"""ingest, run, retry, status."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -11,12 +12,24 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from pipeline.command_line import with_config
-from pipeline.config import ConfigError, PipelineConfig
+from components.errors import ComponentError
+from pipeline.command_line import with_config, with_config_options
+from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.sections import Streaming
-from streaming.layout import CLICKS, IMPRESSIONS, LANDED, LATE, REFUSED, Layout, hour_name
+from streaming.layout import (
+    CLICKS,
+    IMPRESSIONS,
+    LANDED,
+    LATE,
+    REFUSED,
+    Layout,
+    hour_name,
+    hour_number,
+    only_one,
+)
 
 # What the commands do is imported where they do it: --help does not wait for Spark.
 _out = Console(highlight=False)
@@ -24,7 +37,7 @@ _out = Console(highlight=False)
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Events from Kafka or a folder to hourly spans that the pipeline reads."""
+    """Events from Kafka or a folder to hourly spans, and a run of the pipeline for each."""
 
 
 def _settings(config: PipelineConfig) -> Streaming:
@@ -49,14 +62,20 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
     settings = _settings(config)
     tables = HourTables(config) if settings.hour_tables else None
     os.environ.update(spark_environment())
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = _stops()
     with spark_session(config.spark.model_dump(), "streaming ingest") as spark:
         spark.sparkContext.setLogLevel("ERROR")
         run(spark, settings, _say, once=once, finish=finish, stopping=stopping, tables=tables)
     if stopping.is_set():
         _out.print("stopped; the next start goes on where this one was")
+
+
+def _stops() -> threading.Event:
+    """Set by Ctrl-C and SIGTERM."""
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
 
 
 def _say(what: str, content: dict[str, Any]) -> None:
@@ -88,33 +107,86 @@ def _minute(epoch_ms: int) -> str:
 
 
 @main.command()
+@with_config_options
+@click.option("--once", is_flag=True, help="End when no closed hour waits.")
+@click.option(
+    "--failures", default=3, show_default=True, help="So many in a row, and it waits for a person."
+)
+def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
+    """Runs the pipeline on each hour as it is closed, until Ctrl-C.
+
+    One hour at a time, oldest first; hours that ML Metadata has a complete run of are left out. The
+    first run of all reads a window of hours. What each run printed is in FOLDER/operation.
+    """
+    from streaming.operation.operate import Operation
+    from streaming.operation.screen import OperationScreen
+
+    config = load_config(*given)
+    folder = _settings(config).folder
+    stopping = _stops()
+    with OperationScreen(_out, config.name, folder, failures) as screen:
+        operation = Operation(config, given, screen.report, stopping, failures)
+        screen.done = lambda: operation.finished
+        with only_one(folder, "operation"):
+            operation.run(once=once)
+
+
+@main.command()
+@with_config
+@click.option("--hour", help="Such as 2024-03-01T05; default: all that failed.")
+def retry(config: PipelineConfig, hour: str | None) -> None:
+    """Has failed hours tried again: the next run reads from them on."""
+    from streaming.operation.records import FAILED, RETRY, Records
+
+    records = Records(_settings(config).folder)
+    failed = {h: r for h, r in records.read().items() if r.state == FAILED}
+    if hour is not None:
+        wanted = hour_number(hour)
+        if wanted not in failed:
+            there = ", ".join(hour_name(h) for h in failed) or "none"
+            raise ComponentError(f"no run of {hour_name(wanted)} failed; those that did: {there}")
+        failed = {wanted: failed[wanted]}
+    for record in failed.values():
+        records.write(dataclasses.replace(record, state=RETRY))
+    again = ", ".join(hour_name(h) for h in failed) or "nothing: no run failed"
+    _out.print(f"to be tried again: {again}")
+
+
+@main.command()
 @with_config
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
+@click.option("--html", "as_html", is_flag=True, help="Writes a page, FOLDER/status.html.")
 @click.option("--hours", default=24, show_default=True, help="The newest so many.")
-def status(config: PipelineConfig, as_json: bool, hours: int) -> None:
-    """The hours: closed, open, and what came late or was refused."""
-    from streaming.accounts import accounts
+def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> None:
+    """The hours: closed, open, what came late or was refused, and what their runs came to."""
+    from streaming.operation.overview import overview, run_text, write_page
+    from streaming.operation.spans_done import complete_spans
 
-    layout = Layout(_settings(config).folder)
-    found = accounts(layout)
+    folder = _settings(config).folder
+    found = overview(folder, complete_spans(config))
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
+    if as_html:
+        _out.print(f"see {write_page(folder, found, config.name)}", soft_wrap=True)
+        return
     watermark = found["watermark_ms"]
     if watermark is None:
-        _out.print(f"nothing was read yet into {layout.folder}: python -m streaming ingest")
+        _out.print(f"nothing was read yet into {folder}: python -m streaming ingest")
         return
-    table = Table("hour", "state", "impressions", "clicked", "clicks", "duplicates", "late")
-    for column in table.columns[2:]:
+    table = Table("hour", "state", "impressions", "clicked", "clicks", "duplicates", "late", "run")
+    for column in table.columns[2:-1]:
         column.justify = "right"
     for row in found["hours"][-hours:]:
         numbers = [row[k] for k in (IMPRESSIONS, "clicked", CLICKS, "duplicates", "late")]
         shown = ["" if n is None else f"{n:,}" for n in numbers]
-        table.add_row(hour_name(row["hour"]), row["state"], *shown)
+        table.add_row(row["name"], row["state"], *shown, escape(run_text(row)))
     _out.print(table)
     still_open = sum(row["state"] == "open" for row in found["hours"])
     done = f"{found['batches']:,} batches, {still_open} hours open"
     _out.print(f"complete up to {_minute(watermark)}; {done}")
     if found["refused"]:
         reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["refused"].items())
-        _out.print(f"refused: {reasons}; {layout.batches}/*/outcome=refused")
+        _out.print(f"refused: {reasons}; {Layout(folder).batches}/*/outcome=refused")
+    if found["needs_person"]:
+        _out.print("runs have failed in a row, and wait for a person: python -m streaming retry")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
@@ -18,7 +16,7 @@ from pipeline.sections import Streaming
 from streaming import closing, landing, sources
 from streaming.closing import Landed
 from streaming.landing import Progress
-from streaming.layout import Layout, write_whole
+from streaming.layout import Layout, only_one, write_whole
 from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS
 
@@ -184,25 +182,6 @@ class Ingest:
         self._progress = Progress(self._progress.number, max(known, default=None))
 
 
-@contextlib.contextmanager
-def only_one(layout: Layout) -> Iterator[None]:
-    """Of the processes that write below a folder.
-
-    Raises:
-      ComponentError: another one does.
-    """
-    layout.folder.mkdir(parents=True, exist_ok=True)
-    with layout.lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ComponentError(
-                f"another ingest writes to {layout.folder}; stop it, or name another "
-                "streaming.folder"
-            ) from None
-        yield
-
-
 def ingest(
     spark: SparkSession,
     settings: Streaming,
@@ -228,7 +207,7 @@ def ingest(
       ComponentError: nothing to read from; a folder that another ingest writes to, or whose parts
         do not belong together.
     """
-    with only_one(Layout(settings.folder)):
+    with only_one(settings.folder, "ingest"):
         sources.check(spark, settings)
         running = Ingest(spark, settings, report, stopping or threading.Event(), tables)
         running.run(once=once or finish)

@@ -5,12 +5,16 @@ A batch counts when its manifest is there, an hour when its marker is.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
+import fcntl
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.errors import ComponentError
 from components.spark_example_gen.staging import fsync_folder, fsync_tree, write_json
 from streaming.watermark import HOUR_MS
 
@@ -45,10 +49,6 @@ class Layout:
     def finished(self) -> Path:
         """Says that nothing before a time will come any more, whatever was read."""
         return self.folder / "landing" / "finished.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.folder / ".lock"
 
     def batch(self, number: int) -> Path:
         return self.batches / str(number)
@@ -96,6 +96,19 @@ def hour_name(hour: int) -> str:
     return f"{hour_start(hour):%Y-%m-%d %H}h"
 
 
+def hour_number(name: str) -> int:
+    """Of an hour as a person writes it, such as 2024-03-01T05.
+
+    Raises:
+      ComponentError: it is none.
+    """
+    try:
+        when = dt.datetime.strptime(name, "%Y-%m-%dT%H").replace(tzinfo=dt.timezone.utc)
+    except ValueError:
+        raise ComponentError(f"'{name}' is no hour; write it as 2024-03-01T05") from None
+    return int(when.timestamp() * 1000) // HOUR_MS
+
+
 def read_json(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
@@ -115,3 +128,30 @@ def publish_folder(staged: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     staged.rename(target)
     fsync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, what: str) -> Iterator[None]:
+    """Of the processes that do the same below a folder.
+
+    Args:
+      folder: the config's `streaming.folder`.
+      what: they do: ingest or operation.
+
+    Raises:
+      ComponentError: another one does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_file(folder, what).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ComponentError(
+                f"another {what} writes to {folder}; stop it, or name another streaming.folder"
+            ) from None
+        yield
+
+
+def lock_file(folder: Path, what: str) -> Path:
+    """Held while somebody does that."""
+    return folder / f".{what}.lock"

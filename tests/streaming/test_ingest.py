@@ -62,7 +62,9 @@ def test_every_event_of_a_dirty_log_is_somewhere_once(run, tmp_path: Path, dirty
     before = {p: p.stat().st_mtime_ns for p in layout.folder.rglob("*") if p.is_file()}
     assert run(streaming, finish=True) == []  # nothing new, nothing done
     changed = {p for p, when in before.items() if p.stat().st_mtime_ns != when}
-    assert all("checkpoint" in str(p) or p == layout.lock for p in changed - {layout.finished})
+    assert all(
+        "checkpoint" in str(p) or p.name == ".ingest.lock" for p in changed - {layout.finished}
+    )
 
 
 def test_clicks_come_to_their_impressions(run, tmp_path: Path, dirty_log: Path) -> None:
@@ -188,10 +190,13 @@ def test_hours_without_events_and_with_one_stream_only(run, tmp_path: Path) -> N
 
 
 def test_one_ingest_at_a_time(run, tmp_path: Path) -> None:
-    from streaming.ingest import only_one
+    from streaming.layout import only_one
 
     streaming = settings(tmp_path / "out")
-    with only_one(Layout(tmp_path / "out")), pytest.raises(ComponentError, match="another ingest"):
+    with (
+        only_one(tmp_path / "out", "ingest"),
+        pytest.raises(ComponentError, match="another ingest"),
+    ):
         run(streaming)
 
 

@@ -1,0 +1,1 @@
+"""A pipeline run for each closed hour; see streaming/README.md."""

@@ -1,0 +1,213 @@
+"""Continuous operation: for each closed hour a run of the pipeline, one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import PipelineConfig
+from streaming.layout import IMPRESSIONS, Layout
+from streaming.operation.due import Due, next_run
+from streaming.operation.records import (
+    COMPLETE,
+    FAILED,
+    RETRY,
+    RUNNING,
+    HourRecord,
+    Records,
+    failures_in_a_row,
+)
+from streaming.operation.spans_done import complete_spans
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_LOOK_S = 1.0
+_SHOWN = ("rows", "metrics", "blessed", "canary", "pushed_model", "components")
+# ("run", HourRecord), ("line", what the run printed), ("ended", HourRecord); when a wait begins:
+# ("hour", 0) for one to close, ("busy", 0) for a run of somebody else's, ("person", failures).
+Report = Callable[[str, Any], None]
+
+
+class Operation:
+    """Watches for closed hours and runs the pipeline on them.
+
+    Args:
+      config: with `streaming`.
+      given: the config's path, and the `--set` options: for the runs.
+      report: told of what happens.
+      stopping: ends it when it is set; a run in progress is interrupted, and repeated by the next
+        start, what is complete from the cache.
+      most_failures: so many failed runs in a row, and it waits for a person.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        given: tuple[str, Sequence[str]],
+        report: Report,
+        stopping: threading.Event,
+        most_failures: int = 3,
+    ):
+        assert config.streaming is not None
+        self._config, self._given, self._report = config, given, report
+        self._stopping, self._most_failures = stopping, most_failures
+        self._layout = Layout(config.streaming.folder)
+        self.records = Records(config.streaming.folder)
+        self.finished = complete_spans(config)  # spans
+
+    def run(self, *, once: bool = False) -> None:
+        """Until it is stopped; with `once` until nothing is due, or a person is needed."""
+        waits_for = ""
+        while not self._stopping.is_set():
+            failures = failures_in_a_row(self.records.read())
+            needs_person = failures >= self._most_failures
+            due = None if needs_person else self.due()
+            busy = due is not None and in_progress(self._config)
+            if due is not None and not busy:
+                self.run_one(due)
+                waits_for = ""
+                continue
+            what = "person" if needs_person else "busy" if busy else "hour"
+            if what != waits_for:
+                self._report(what, failures)
+            waits_for = what
+            if once and what != "busy":
+                return
+            self._stopping.wait(_LOOK_S)
+
+    def due(self) -> Due | None:
+        """The next run; ML Metadata is asked again only when there seems to be one."""
+        if self._next() is None:
+            return None
+        self.finished = complete_spans(self._config)
+        return self._next()
+
+    def _next(self) -> Due | None:
+        incremental = self._config.incremental
+        first_window = incremental.window if incremental else self._config.spans.window
+        closed = self._layout.closed_hours()
+        with_rows = {hour for hour, marker in closed.items() if marker[IMPRESSIONS]["rows"]}
+        return next_run(with_rows, self.finished, self.records.read(), first_window)
+
+    def run_one(self, due: Due) -> HourRecord:
+        """A run, and its record."""
+        started = dt.datetime.now(dt.timezone.utc)
+        record = HourRecord(
+            due.last,
+            due.first,
+            RUNNING,
+            started.isoformat(timespec="milliseconds"),
+            closed_at=self._layout.closed_hours().get(due.last, {}).get("closed_at"),
+        )
+        self.records.write(record)
+        self._report("run", record)
+        before = _run_folders(self._config)
+        code, last_line = self._launch(due)
+        if self._stopping.is_set() and code:
+            return record  # it stays RUNNING: the next start repeats it
+        summary = _summary(_run_folders(self._config) - before)
+        failed = code != 0 or summary.get("state") != "complete"
+        record = dataclasses.replace(
+            record,
+            state=FAILED if failed else COMPLETE,
+            seconds=round((dt.datetime.now(dt.timezone.utc) - started).total_seconds(), 1),
+            run_id=summary.get("run_id"),
+            error=(summary.get("error") or last_line) if failed else None,
+            summary={key: summary[key] for key in _SHOWN if key in summary},
+        )
+        self.records.write(record)
+        if not failed:
+            self._read_again(due, record)
+        self._report("ended", record)
+        return record
+
+    def _read_again(self, due: Due, by: HourRecord) -> None:
+        """What a person wanted tried again is done, by a run that reached back to it."""
+        for hour, record in self.records.read().items():
+            if record.state == RETRY and due.first <= hour < due.last:
+                again = dataclasses.replace(record, state=COMPLETE, error=None, run_id=by.run_id)
+                self.records.write(again)
+
+    def _launch(self, due: Due) -> tuple[int, str]:
+        """(exit status, the last line it printed) of local_runner.py, whose output is kept."""
+        path, overrides = self._given
+        command = [sys.executable, str(_PROJECT / "local_runner.py"), "--config", path]
+        for override in (*overrides, f"spans.window={due.window}"):
+            command += ["--set", override]
+        command += ["--span", str(due.last)]
+        last_line = ""
+        with self.records.log(due.last).open("a", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C reaches it through us, once
+                env={**os.environ, "COLUMNS": "120"},
+            )
+            assert process.stdout is not None
+            with _interrupted_by(self._stopping, process):
+                for line in process.stdout:
+                    log.write(line)
+                    log.flush()
+                    last_line = line.strip() or last_line
+                    self._report("line", last_line)
+            return process.wait(), last_line
+
+
+@contextlib.contextmanager
+def _interrupted_by(stopping: threading.Event, process: subprocess.Popen[str]) -> Iterator[None]:
+    """Passes a wish to stop on to the run."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            if stopping.wait(_LOOK_S / 2):
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGINT)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def in_progress(config: PipelineConfig) -> bool:
+    """Whether a run of this pipeline holds local_runner.py's lock."""
+    lock = config.run_folder / ".lock"
+    if not lock.exists():
+        return False
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _run_folders(config: PipelineConfig) -> set[Path]:
+    return set((config.run_folder / "runs").glob("*"))
+
+
+def _summary(new: set[Path]) -> dict[str, Any]:
+    """Of the run that has come; empty if it did not get so far."""
+    for folder in sorted(new, reverse=True):
+        path = folder / "run_summary.json"
+        if path.is_file():
+            return dict(json.loads(path.read_text("utf-8")))
+    return {}

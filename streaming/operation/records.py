@@ -1,0 +1,77 @@
+"""What became of each hour's run: a small file an hour, which any process may read."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from streaming.layout import hour_start, read_json, write_whole
+
+RUNNING, COMPLETE, FAILED, RETRY = "running", "complete", "failed", "retry"
+
+
+@dataclasses.dataclass(frozen=True)
+class HourRecord:
+    """The last try of an hour.
+
+    Attributes:
+      hour: since 1970, the last one that the run read.
+      first: the first one that it read.
+      state: running (also where its process died), complete, failed, or retry: a person asked for
+        it.
+      started_at: ISO time, UTC.
+      seconds: how long it took.
+      closed_at: when the hour was closed.
+      run_id: of the pipeline's run, if it came to be one.
+      error: one line.
+      summary: of run_summary.json, what is shown: rows, metrics, blessed, pushed_model.
+    """
+
+    hour: int
+    first: int
+    state: str
+    started_at: str
+    seconds: float | None = None
+    closed_at: str | None = None
+    run_id: str | None = None
+    error: str | None = None
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Records:
+    """All of them.
+
+    Args:
+      folder: the config's `streaming.folder`.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder / "operation"
+
+    def read(self) -> dict[int, HourRecord]:
+        """Hour -> its record, oldest first."""
+        files = sorted(self.folder.glob("*.json"))
+        records = [HourRecord(**read_json(path)) for path in files]
+        return {record.hour: record for record in records}
+
+    def write(self, record: HourRecord) -> None:
+        write_whole(self._path(record.hour), dataclasses.asdict(record))
+
+    def log(self, hour: int) -> Path:
+        """What the hour's run printed."""
+        return self._path(hour).with_suffix(".log")
+
+    def _path(self, hour: int) -> Path:
+        return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
+
+
+def failures_in_a_row(records: dict[int, HourRecord]) -> int:
+    """Of the last runs, by when they were started."""
+    ended = [r for r in records.values() if r.state in (COMPLETE, FAILED)]
+    count = 0
+    for record in sorted(ended, key=lambda r: r.started_at, reverse=True):
+        if record.state == COMPLETE:
+            break
+        count += 1
+    return count

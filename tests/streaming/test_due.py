@@ -1,0 +1,71 @@
+"""Which hours the next run reads."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from streaming.operation.due import Due, next_run, waiting
+from streaming.operation.records import (
+    COMPLETE,
+    FAILED,
+    RETRY,
+    RUNNING,
+    HourRecord,
+    failures_in_a_row,
+)
+
+pytestmark = pytest.mark.unit
+
+
+def records(**states: str) -> dict[int, HourRecord]:
+    """h5="failed": of hour 5; started in this order."""
+    return {
+        int(name[1:]): HourRecord(int(name[1:]), int(name[1:]), state, f"2024-01-01T{number:02d}")
+        for number, (name, state) in enumerate(states.items())
+    }
+
+
+def test_the_first_run_reads_a_window() -> None:
+    assert next_run([5, 6, 7, 8], [], {}, 3) == Due(5, 7)
+    assert next_run([5, 6], [], {}, 3) == Due(5, 6)
+    assert next_run([], [], {}, 3) is None
+
+
+def test_then_one_hour_after_the_other() -> None:
+    closed = [5, 6, 7, 8, 10]
+    assert next_run(closed, [7], {}, 3) == Due(8, 8)
+    assert waiting(closed, [7], {}) == [8, 10]  # nothing happened in hour 9
+    assert next_run(closed, [7, 8], {}, 3) == Due(10, 10)
+    assert next_run(closed, [7, 8, 10], {}, 3) is None
+
+
+def test_a_failed_hour_does_not_stop_the_next_one() -> None:
+    assert next_run([5, 6, 7], [5], records(h6=FAILED), 3) == Due(7, 7)
+
+
+def test_a_run_that_was_cut_off_is_repeated() -> None:
+    assert next_run([5, 6, 7], [5], records(h6=RUNNING), 3) == Due(6, 6)
+
+
+def test_an_hour_tried_again_is_read_with_all_that_came_after_it() -> None:
+    assert next_run([5, 6, 7, 8], [5, 7], records(h6=RETRY), 3) == Due(6, 8)
+    assert next_run([5, 6, 7], [5, 7], records(h6=RETRY), 3) == Due(6, 7)
+    assert next_run([5, 6, 7], [5, 6], records(h7=RETRY), 3) == Due(7, 7)
+    assert Due(6, 8).window == 3
+
+
+def test_the_first_run_failed() -> None:
+    assert next_run([5, 6, 7, 8], [], records(h6=FAILED), 2) == Due(5, 7)
+    assert next_run([5, 6], [], records(h6=RETRY), 2) == Due(5, 5)
+    assert next_run([5, 6], [5], records(h6=RETRY), 2) == Due(6, 6)
+
+
+def test_failures_in_a_row_are_those_of_the_last_runs() -> None:
+    assert failures_in_a_row({}) == 0
+    assert failures_in_a_row(records(h5=FAILED, h6=COMPLETE, h7=FAILED, h8=FAILED)) == 2
+    assert failures_in_a_row(records(h5=FAILED, h6=FAILED, h7=COMPLETE)) == 0
+    again = records(h5=FAILED, h6=FAILED, h7=FAILED)
+    again[6] = dataclasses.replace(again[6], state=RETRY)
+    assert failures_in_a_row(again) == 2
