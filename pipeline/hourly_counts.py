@@ -7,11 +7,13 @@ does the table that serving looks into: nothing is ever counted twice, or in two
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
+from pipeline.recent_clicks import RecentClicks
 from pipeline.window_features import (
     CLICKS,
     FEATURE,
@@ -24,6 +26,14 @@ from pipeline.window_features import (
 )
 
 COUNTS, RECENT = "counts", "recent_clicks"  # the tables, and the sources that read them
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """The features of the past that an application has; its hour_tables.py says so."""
+
+    windows: tuple[WindowFeature, ...]
+    recent: RecentClicks
 
 
 def hourly_counts(

@@ -318,6 +318,12 @@ class Streaming(Section):
         False,
         description="keep of each hour what later ones need: the application's hour_tables.py",
     )
+    online_seconds: float | None = Field(
+        None,
+        ge=0,
+        description="so often FOLDER/online/features.sqlite, which serving looks into, is made "
+        "anew; needs hour_tables",
+    )
     max_events_per_batch: int = Field(500_000, ge=1, description="of each topic")
     max_files_per_batch: int = Field(20, ge=1, description="of each watched folder")
 
@@ -333,6 +339,8 @@ class Streaming(Section):
     def _one_source(self) -> Streaming:
         if (self.kafka is None) == (self.watched is None):
             raise ValueError("name either `kafka` or `watched`")
+        if self.online_seconds is not None and not self.hour_tables:
+            raise ValueError("online_seconds needs hour_tables: true")
         return self
 
 

@@ -55,7 +55,7 @@ def _hour(
         }
     return {
         "hour": hour,
-        "state": "closed",
+        "state": "closed" if marker["version"] == 1 else f"closed, v{marker['version']}",
         **{stream: marker[stream]["rows"] for stream in STREAMS},
         "clicked": marker[IMPRESSIONS]["clicked"],
         "duplicates": sum(marker[stream]["duplicates"] for stream in (IMPRESSIONS, CLICKS)),

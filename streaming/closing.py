@@ -85,35 +85,111 @@ def close(
       layout: where everything lies.
       tables: of the application.
     """
-    started = dt.datetime.now(dt.timezone.utc)
-    impressions = _unique(_read(spark, layout, landed, IMPRESSIONS, [hour]), settings, IMPRESSIONS)
+    impressions = unique(_read(spark, layout, landed, IMPRESSIONS, [hour]), settings, IMPRESSIONS)
     reach = math.ceil(settings.attribution_ms / HOUR_MS)
     near = _read(spark, layout, landed, CLICKS, range(hour, hour + reach + 1))
-    clicks = _unique(_read(spark, layout, landed, CLICKS, [hour]), settings, CLICKS)
+    clicks = unique(_read(spark, layout, landed, CLICKS, [hour]), settings, CLICKS)
     frames = {
         IMPRESSIONS: attributed(impressions, near, settings) if impressions is not None else None,
         CLICKS: clicks,
     }
-    counts = {}
-    for stream, frame in frames.items():
-        read = landed.rows(stream, hour)
-        rows = _publish(frame, stream, hour, settings, layout, read)
-        counts[stream] = {"landed": read, "rows": rows["rows"], "duplicates": read - rows["rows"]}
-        counts[stream] |= {key: value for key, value in rows.items() if key != "rows"}
-    shown = counts[IMPRESSIONS]["rows"]
-    if tables is not None and shown:
-        _publish_tables(spark, hour, shown, tables, layout)
-    marker = {
-        "hour": hour,
-        "start_ms": hour * HOUR_MS,
-        **counts,
-        "watermark_ms": watermark_ms,
-        "closed_at": started.isoformat(timespec="seconds"),
-        "seconds": round((dt.datetime.now(dt.timezone.utc) - started).total_seconds(), 2),
-    }
-    write_whole(layout.marker(hour), marker)
+    read = {stream: landed.rows(stream, hour) for stream in STREAMS}
+    publisher = Publisher(spark, settings, layout, tables)
+    marker = publisher.publish(hour, 1, frames, read, {"watermark_ms": watermark_ms})
     forget(hour, landed, layout)
     return marker
+
+
+@dataclasses.dataclass(frozen=True)
+class Publisher:
+    """Writes a version of an hour: the spans, the application's tables, at last the marker.
+
+    Attributes:
+      spark: the session.
+      settings: of the config.
+      layout: where everything lies.
+      tables: of the application.
+    """
+
+    spark: SparkSession
+    settings: Streaming
+    layout: Layout
+    tables: HourTables | None
+
+    def publish(
+        self,
+        hour: int,
+        version: int,
+        frames: Mapping[str, DataFrame | None],
+        read: Mapping[str, int],
+        facts: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Returns the marker.
+
+        Args:
+          hour: since 1970.
+          version: of the spans; what is there of it already stays.
+          frames: stream -> its rows; None if there are none.
+          read: stream -> events that they were made of.
+          facts: more for the marker.
+        """
+        started = dt.datetime.now(dt.timezone.utc)
+        counts = {}
+        for stream, frame in frames.items():
+            rows = self._publish(frame, stream, hour, version, read[stream])
+            duplicates = read[stream] - rows["rows"]
+            counts[stream] = {"landed": read[stream], **rows, "duplicates": duplicates}
+        if self.tables is not None and counts[IMPRESSIONS]["rows"]:
+            self._publish_tables(hour, version, counts[IMPRESSIONS]["rows"], self.tables)
+        marker = {
+            "hour": hour,
+            "version": version,
+            "start_ms": hour * HOUR_MS,
+            **counts,
+            **facts,
+            "closed_at": started.isoformat(timespec="seconds"),
+            "seconds": round((dt.datetime.now(dt.timezone.utc) - started).total_seconds(), 2),
+        }
+        write_whole(self.layout.marker(hour, version), marker)
+        return marker
+
+    def _publish(
+        self, frame: DataFrame | None, stream: str, hour: int, version: int, read: int
+    ) -> dict[str, Any]:
+        """Writes a span, and counts what it holds: rows, and of impressions those with a click."""
+        if frame is None:
+            return {"rows": 0, "files": [], **({"clicked": 0} if stream == IMPRESSIONS else {})}
+        target = self.layout.span(stream, hour, version)
+        write_table(frame, target, read, declared(self.settings, stream).time)
+        written = self.spark.read.parquet(str(target))
+        counts = {"rows": F.count(F.lit(1))}
+        if stream == IMPRESSIONS:
+            counts["clicked"] = F.count(CLICK_MS)
+        row = written.agg(*[count.alias(name) for name, count in counts.items()]).first()
+        assert row is not None
+        return {**row.asDict(), "files": sorted(path.name for path in target.iterdir())}
+
+    def _publish_tables(self, hour: int, version: int, rows: int, tables: HourTables) -> None:
+        """Writes the application's tables of an hour, from the hour's span."""
+        impressions = self.spark.read.parquet(str(self.layout.span(IMPRESSIONS, hour, version)))
+        for name, frame in tables.of(self.spark, impressions, hour).items():
+            write_table(frame, self.layout.span(name, hour, version), rows, *frame.columns)
+        self.spark.catalog.clearCache()  # of the sources read for it; nothing else is kept
+
+
+def open_impressions(
+    spark: SparkSession,
+    landed: Landed,
+    closed: Mapping[int, Any],
+    settings: Streaming,
+    layout: Layout,
+) -> DataFrame | None:
+    """What is known so far of the hours that are not closed, with clicks; None if nothing is."""
+    hours = [hour for hour in landed.hours() if hour not in closed]
+    impressions = unique(_read(spark, layout, landed, IMPRESSIONS, hours), settings, IMPRESSIONS)
+    if impressions is None:
+        return None
+    return attributed(impressions, _read(spark, layout, landed, CLICKS, hours), settings)
 
 
 def forget(hour: int, landed: Landed, layout: Layout) -> None:
@@ -144,42 +220,9 @@ def _read(
     return spark.read.parquet(*folders) if folders else None
 
 
-def _unique(frame: DataFrame | None, settings: Streaming, stream: str) -> DataFrame | None:
+def unique(frame: DataFrame | None, settings: Streaming, stream: str) -> DataFrame | None:
     """The first row of each id."""
     if frame is None:
         return None
     events = declared(settings, stream)
     return first_of_each(frame.select(*events.columns), events.id, events.time)[0]
-
-
-def _publish(
-    frame: DataFrame | None,
-    stream: str,
-    hour: int,
-    settings: Streaming,
-    layout: Layout,
-    landed: int,
-) -> dict[str, Any]:
-    """Writes a span, and counts what it holds: rows, and of impressions those with a click."""
-    if frame is None:
-        return {"rows": 0, "files": [], **({"clicked": 0} if stream == IMPRESSIONS else {})}
-    target = layout.span(stream, hour)
-    write_table(frame, target, landed, declared(settings, stream).time)
-    written = frame.sparkSession.read.parquet(str(target))
-    counts = {"rows": F.count(F.lit(1))}
-    if stream == IMPRESSIONS:
-        counts["clicked"] = F.count(CLICK_MS)
-    row = written.agg(*[count.alias(name) for name, count in counts.items()]).first()
-    assert row is not None
-    files_there = sorted(path.name for path in target.iterdir())
-    return {**row.asDict(), "files": files_there}
-
-
-def _publish_tables(
-    spark: SparkSession, hour: int, rows: int, tables: HourTables, layout: Layout
-) -> None:
-    """Writes the application's tables of an hour, from the hour's span."""
-    impressions = spark.read.parquet(str(layout.span(IMPRESSIONS, hour)))
-    for name, frame in tables.of(spark, impressions, hour).items():
-        write_table(frame, layout.span(name, hour), rows, *frame.columns)
-    spark.catalog.clearCache()  # of the sources read for it; this session keeps nothing else

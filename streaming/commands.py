@@ -1,4 +1,4 @@
-"""ingest, run, retry, status."""
+"""ingest, replay, run, retry, status."""
 
 from __future__ import annotations
 
@@ -129,6 +129,38 @@ def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
         screen.done = lambda: operation.finished
         with only_one(folder, "operation"):
             operation.run(once=once)
+
+
+@main.command()
+@with_config
+@click.option("--hour", required=True, help="Such as 2024-03-01T05.")
+def replay(config: PipelineConfig, hour: str) -> None:
+    """Makes a closed hour again, with what came late: the next version of its spans.
+
+    The versions before stay. If a run has read the hour, the next run reads from it on.
+    """
+    from components.spark_job.session import spark_environment, spark_session
+    from streaming.operation.records import COMPLETE, RETRY, Records
+    from streaming.replay import replay as run
+    from streaming.tables import HourTables
+
+    settings, number = _settings(config), hour_number(hour)
+    tables = HourTables(config) if settings.hour_tables else None
+    os.environ.update(spark_environment())
+    with (
+        only_one(settings.folder, "ingest"),
+        spark_session(config.spark.model_dump(), "streaming replay") as spark,
+    ):
+        spark.sparkContext.setLogLevel("ERROR")
+        marker = run(spark, number, settings, tables)
+    records = Records(settings.folder)
+    record = records.read().get(number)
+    if record is not None and record.state == COMPLETE:
+        records.write(dataclasses.replace(record, state=RETRY))
+    _out.print(
+        f"{hour_name(number)} is version {marker['version']} now: "
+        f"{marker[IMPRESSIONS]['rows']:,} impressions, {marker[IMPRESSIONS]['clicked']:,} clicked"
+    )
 
 
 @main.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from pyspark.sql.streaming import StreamingQuery
 from components.errors import ComponentError
 from components.spark_example_gen.job_errors import explain
 from pipeline.sections import Streaming
-from streaming import closing, landing, sources
+from streaming import closing, landing, online, sources
 from streaming.closing import Landed
 from streaming.landing import Progress
 from streaming.layout import Layout, only_one, write_whole
@@ -61,6 +62,8 @@ class Ingest:
                 "Kafka still has is read again then)"
             )
         self._progress, self._landed = Progress(), Landed()
+        self._newest_ms: int | None = None  # of all events
+        self._next_online = 0.0  # by the monotonic clock
         self._closed = self.layout.closed_hours()
         for manifest in manifests:
             self._note(manifest)
@@ -120,6 +123,7 @@ class Ingest:
             write_whole(self.layout.finished, {"watermark_ms": end})
             self._at_least(end)
             self.close_due()
+            self._refresh_online(at_once=True)
 
     def close_due(self) -> None:
         """Closes the hours that the watermark has passed."""
@@ -137,6 +141,19 @@ class Ingest:
             )
             self._closed[hour] = marker
             self._report("hour", marker)
+
+    def _refresh_online(self, *, at_once: bool = False) -> None:
+        """Makes the table for serving anew, when it is time."""
+        seconds, tables = self._settings.online_seconds, self._tables
+        if seconds is None or tables is None or self._newest_ms is None:
+            return
+        if not at_once and time.monotonic() < self._next_online:
+            return
+        rows = closing.open_impressions(
+            self._spark, self._landed, self._closed, self._settings, self.layout
+        )
+        online.write_table_of(self._spark, tables, self._settings, self._newest_ms + 1, rows)
+        self._next_online = time.monotonic() + seconds
 
     def _start(self, once: bool) -> StreamingQuery:
         self._problem = None
@@ -167,6 +184,7 @@ class Ingest:
                 self._note(manifest)
                 self._report("batch", manifest)
             self.close_due()
+            self._refresh_online()
         except Exception as error:
             self._problem = error
             raise
@@ -175,6 +193,8 @@ class Ingest:
         self._progress = Progress(manifest["batch"], self._progress.watermark_ms)
         self._at_least(manifest["watermark_ms"])
         self._landed.add(manifest)
+        newest = [*manifest["newest_ms"].values(), *([self._newest_ms] if self._newest_ms else [])]
+        self._newest_ms = max(newest, default=None)
 
     def _at_least(self, watermark_ms: int | None) -> None:
         """Of finished.json or a manifest: the watermark only moves forward."""

@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,28 @@ class Layout:
     def batch(self, number: int) -> Path:
         return self.batches / str(number)
 
-    def landed(self, number: int, stream: str, hour: int) -> Path:
-        """What a batch read of an hour, in time."""
-        return self.batch(number) / f"outcome={LANDED}" / f"stream={stream}" / f"hour={hour}"
+    def landed(self, number: int, stream: str, hour: int, outcome: str = LANDED) -> Path:
+        """What a batch read of an hour, in time or late."""
+        return self.batch(number) / f"outcome={outcome}" / f"stream={stream}" / f"hour={hour}"
 
     def span(self, table: str, hour: int, version: int = 1) -> Path:
         """Of a stream, or of one of the application's tables."""
         when = hour_start(hour)
         return self.folder / "spans" / table / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
 
-    def marker(self, hour: int) -> Path:
-        return self.markers / f"{hour_start(hour):%Y-%m-%d-%H}.json"
+    def newest(self, table: str, hours: Iterable[int]) -> list[Path]:
+        """The newest version of each span that is there."""
+        found = []
+        for hour in hours:
+            versions = self.span(table, hour).parent.glob("v[0-9]*")
+            newest = max(versions, key=lambda path: int(path.name[1:]), default=None)
+            found += [newest] if newest else []
+        return found
+
+    def marker(self, hour: int, version: int = 1) -> Path:
+        """Of a version of an hour."""
+        name = f"{hour_start(hour):%Y-%m-%d-%H}"
+        return self.markers / (f"{name}.json" if version == 1 else f"{name}.v{version}.json")
 
     def manifests(self) -> list[dict[str, Any]]:
         """Of all batches, in order."""
@@ -81,9 +92,9 @@ class Layout:
         return self.batches / f"{number}.json"
 
     def closed_hours(self) -> dict[int, dict[str, Any]]:
-        """Hour -> its marker, oldest first."""
-        markers = [read_json(path) for path in sorted(self.markers.glob("*.json"))]
-        return {marker["hour"]: marker for marker in markers}
+        """Hour -> the marker of its newest version, oldest first."""
+        markers = [read_json(path) for path in self.markers.glob("[0-9]*.json")]
+        return {m["hour"]: m for m in sorted(markers, key=lambda m: (m["hour"], m["version"]))}
 
 
 def hour_start(hour: int) -> dt.datetime:

@@ -17,6 +17,7 @@ from components.spark_example_gen.rows import EtlContext
 from components.spark_example_gen.sources import FileSource
 from components.spark_example_gen.spans import SpanRange
 from pipeline.config import PipelineConfig
+from pipeline.hourly_counts import Declared
 from streaming.layout import IMPRESSIONS, publish_folder
 
 _ROWS_A_FILE = 500_000
@@ -35,6 +36,8 @@ class HourTables:
     def __init__(self, config: PipelineConfig):
         module = importlib.import_module(config.part("hour_tables"))
         self._build: Callable[..., dict[str, DataFrame]] = module.hour_tables
+        self._profiles: Callable[..., dict[str, DataFrame]] = module.profiles
+        self.declared: Declared = module.DECLARED
         self._parameters = config.etl.parameters
         self._base = config.data_root
         self._primary = next(iter(config.sources))
@@ -50,14 +53,20 @@ class HourTables:
         Raises:
           ComponentError: a source that cannot be read.
         """
+        context = EtlContext(self._parameters, (hour,))
+        return self._build(spark, {IMPRESSIONS: impressions, **self._read(spark)}, context)
+
+    def profiles(self, spark: SparkSession) -> dict[str, DataFrame]:
+        """Kind (user, item) -> what is known of each, as it is now; see `of`."""
+        return self._profiles(self._read(spark))
+
+    def _read(self, spark: SparkSession) -> dict[str, DataFrame]:
         place = Place(str(Path(self._base).resolve()), spark)
         found = find_inputs(self._others, SpanRange(), place).found
-        sources = {
+        return {
             name: read_source(spark, name, source, found[name], place.base, False).rows
             for name, source in self._others.items()
         }
-        context = EtlContext(self._parameters, (hour,))
-        return self._build(spark, {IMPRESSIONS: impressions, **sources}, context)
 
 
 def write_table(frame: DataFrame, target: Path, rows: int, *order: str) -> None:

@@ -1,15 +1,20 @@
-"""What is kept of each hour for the features of later ones; see pipeline/hourly_counts.py."""
+"""What is kept of each hour for the features of later ones, and of users and items for serving; see
+pipeline/hourly_counts.py and pipeline/online_features.py.
+"""
 
 from __future__ import annotations
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
 from components.spark_example_gen.rows import EtlContext
 from pipeline.click_log import CLICK_MS
 from pipeline.ctr import features
-from pipeline.ctr.etl import EtlParameters, genuine_impressions
-from pipeline.hourly_counts import COUNTS, RECENT, hourly_counts
+from pipeline.ctr.etl import EtlParameters, catalogue, genuine_impressions, with_users
+from pipeline.hourly_counts import COUNTS, RECENT, Declared, hourly_counts
 from pipeline.recent_clicks import clicks_of
+
+DECLARED = Declared(features.WINDOW_FEATURES, features.RECENT)
 
 
 def hour_tables(
@@ -26,4 +31,24 @@ def hour_tables(
     return {
         COUNTS: hourly_counts(genuine, CLICK_MS, features.WINDOW_FEATURES),
         RECENT: clicks_of(genuine, CLICK_MS, features.RECENT),
+    }
+
+
+USER, ITEM = "user", "item"  # kinds of profiles
+NOBODY = ""  # the user whose profile is that of all who are not known
+
+
+def profiles(sources: dict[str, DataFrame]) -> dict[str, DataFrame]:
+    """Kind -> `key` and what the ETL knows of it.
+
+    Args:
+      sources: `users` and `items`, as of `build_examples`.
+    """
+    spark = sources["users"].sparkSession
+    nobody = spark.createDataFrame([(NOBODY,)], "user_id string")
+    known = sources["users"].select("user_id").where(F.col("user_id") != NOBODY).distinct()
+    users = with_users(known.unionByName(nobody), sources["users"])
+    return {
+        USER: users.withColumnRenamed("user_id", "key"),
+        ITEM: catalogue(sources["items"]).withColumnRenamed("item_id", "key"),
     }

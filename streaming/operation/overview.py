@@ -31,7 +31,9 @@ def overview(folder: Path, done: set[int], most_failures: int = 3) -> dict[str, 
       a run is to come to it; `needs_person`: whether runs have stopped.
     """
     found, records = accounts(Layout(folder)), Records(folder).read()
-    with_rows = {h["hour"] for h in found["hours"] if h["state"] == "closed" and h[IMPRESSIONS]}
+    with_rows = {
+        h["hour"] for h in found["hours"] if h["state"].startswith("closed") and h[IMPRESSIONS]
+    }
     due = set(waiting(with_rows, done, records))
     for row in found["hours"]:
         record = records.get(row["hour"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
 from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.inputs import find_inputs
@@ -13,10 +16,14 @@ from components.spark_example_gen.spans import SpanRange
 from pipeline.config import PipelineConfig, load_config
 from pipeline.ctr import features
 from pipeline.ctr.etl import build_examples
+from pipeline.ctr.request_features import RequestFeatures, UnknownItemError
+from pipeline.online_features import OnlineTable
+from pipeline.window_features import HOUR_MS, Smoothing
 from sample_data.click_log import ClickLogConfig, generate_click_log
 from sample_data.dirt import Dirt
 from streaming.ingest import ingest
 from streaming.layout import Layout
+from streaming.online import online_file, write_table_of
 from streaming.tables import HourTables
 
 pytestmark = pytest.mark.integration
@@ -29,20 +36,30 @@ def config(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pip
     dirt = Dirt.preset("heavy")
     generate_click_log(ClickLogConfig(impressions=3_000, hours=4, seed=6, dirt=dirt), root)
     places = [f"{key}={root}" for key in ("data_root", "streaming.folder", "streaming.watched")]
-    config = load_config("pipeline/configs/ctr-stream.yaml", places)
+    config = load_config(
+        "pipeline/configs/ctr-stream.yaml", [*places, "streaming.online_seconds=60"]
+    )
     assert config.streaming is not None
     ingest(spark, config.streaming, lambda *_: None, finish=True, tables=HourTables(config))
     return config
 
 
-def examples(spark: SparkSession, config: PipelineConfig, hours: int, last: int) -> dict[str, dict]:
-    """Impression id -> its example, of a window of hours."""
+def examples(
+    spark: SparkSession,
+    config: PipelineConfig,
+    hours: int,
+    last: int,
+    impressions: DataFrame | None = None,
+) -> dict[str, dict]:
+    """Impression id -> its example, of a window of hours, or of these impressions instead."""
     wanted, place = SpanRange(hours, last), Place(config.data_root, spark)
     found = find_inputs(config.sources, wanted, place).found
     frames: dict[str, DataFrame] = {
         name: read_source(spark, name, source, found[name], place.base, name == "impressions").rows
         for name, source in config.sources.items()
     }
+    if impressions is not None:
+        frames["impressions"] = impressions
     context = EtlContext(config.etl.parameters, tuple(range(last - hours + 1, last + 1)))
     rows = build_examples(spark, frames, context).where(f"{OUTCOME} is null").collect()
     return {row["impression_id"]: row.asDict() for row in rows}
@@ -86,3 +103,67 @@ def test_tables_are_compact(config: PipelineConfig) -> None:
         assert set(by_feature.index) == {feature.name for feature in features.WINDOW_FEATURES}
         assert by_feature.nunique() == 1
         assert 0.5 * shown < by_feature.iloc[0] <= shown
+
+
+def test_serving_looks_up_what_the_etl_computes(
+    spark: SparkSession, config: PipelineConfig
+) -> None:
+    """In the middle of the last hour, which is open: whom and what the ETL knows by then."""
+    assert config.streaming is not None
+    layout, tables = Layout(config.streaming.folder), HourTables(config)
+    made_by_ingest = OnlineTable(online_file(layout.folder))
+    assert made_by_ingest.as_of_ms > max(layout.closed_hours()) * HOUR_MS - 3 * HOUR_MS
+    hour = max(h for h, m in layout.closed_hours().items() if m["impressions"]["rows"])
+    now_ms = hour * HOUR_MS + 37 * 60_000
+    span = spark.read.parquet(str(layout.span("impressions", hour)))
+    known = F.when(F.col("click_ms") < now_ms, F.col("click_ms"))
+    before = span.where(F.col("timestamp_ms") < now_ms).withColumn("click_ms", known)
+    # The table as it would be if the hour were open: its own tables are not there yet.
+    hidden = [layout.span(name, hour) for name in ("counts", "recent_clicks")]
+    for folder in hidden:
+        folder.rename(folder.with_name(".hidden"))
+    write_table_of(spark, tables, config.streaming, now_ms, before)
+    for folder in hidden:
+        folder.with_name(".hidden").rename(folder)
+
+    real = span.where("position between 1 and 10 and device is not null").take(301)
+    asked = [row.asDict() for row in real]
+    asked[-1]["user_id"] = "somebody new"
+    for number, row in enumerate(asked):
+        row |= {"impression_id": f"asked {number}", "session_id": f"asked {number}"}
+        row |= {"timestamp_ms": now_ms, "click_ms": None}
+    probes = spark.createDataFrame([Row(**row) for row in asked], span.schema)
+    expected = examples(spark, config, 1, hour, before.unionByName(probes))
+
+    online = RequestFeatures(OnlineTable(online_file(config.streaming.folder)), Smoothing(0.1, 20))
+    compared = 0
+    for row in asked:
+        wanted = expected.get(row["impression_id"])
+        if wanted is None:  # refused: the item is unknown
+            with pytest.raises(UnknownItemError):
+                online.rows(row["user_id"], [row["item_id"]], [1], now_ms, device="", surface="")
+            continue
+        (found,) = online.rows(
+            row["user_id"],
+            [row["item_id"]],
+            [row["position"]],
+            now_ms,
+            device=row["device"],
+            surface=row["surface"],
+        )
+        for name in ("impression_id", "session_id", "timestamp_ms", features.LABEL, "_outcome"):
+            wanted.pop(name, None)
+        assert found.keys() == {name for name in wanted if not name.startswith("_")}
+        for name, value in found.items():
+            assert value == nearly(wanted[name]), (name, row)
+        compared += 1
+    assert compared > 200
+    assert max(row["item_impressions_1h"] for row in expected.values()) > 5
+    assert any(row["recent_item_id"] for row in expected.values())
+
+
+def nearly(value: Any) -> Any:
+    """Floats are kept in 32 bits by one and in 64 by the other."""
+    if isinstance(value, list):
+        return [nearly(one) for one in value]
+    return pytest.approx(value, rel=1e-6) if isinstance(value, float) else value

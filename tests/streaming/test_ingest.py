@@ -20,6 +20,7 @@ from streaming.accounts import accounts
 from streaming.commands import main
 from streaming.ingest import ingest
 from streaming.layout import LATE, REFUSED, Layout
+from streaming.replay import replay
 
 pytestmark = pytest.mark.integration
 
@@ -239,3 +240,36 @@ def test_status_says_what_became_of_the_hours(run, tmp_path: Path) -> None:
     assert (first["state"], first["impressions"]) == ("closed", 1)
     other = CliRunner().invoke(main, ["status", "--config", "pipeline/configs/ctr.yaml"])
     assert other.output == "Error: ctr has no section `streaming`; see streaming/README.md\n"
+
+
+def test_what_came_late_is_replayed_as_a_new_version(spark, run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 5), impression("b", 40), name="1")
+    put(streaming, "impressions", impression("z", 300), name="2")
+    put(streaming, "clicks", click("c1", "a", 7), click("c9", "z", 301), name="1")
+    run(streaming)
+    layout = Layout(tmp_path / "out")
+    before = {path: path.read_bytes() for path in layout.folder.glob("spans/*/*/*/v1/*")}
+    put(streaming, "impressions", impression("late", 10), impression("a", 5), name="3")
+    put(streaming, "clicks", click("c2", "b", 61), click("c3", "late", 11), name="3")
+    run(streaming)
+    assert len(spans(layout, "impressions", 0)) == 2
+
+    marker = replay(spark, FIRST_HOUR, streaming)
+    assert marker["version"] == 2
+    rows = log.rows_of([layout.span("impressions", FIRST_HOUR, 2)], None)
+    minute = FIRST_HOUR * HOUR_MS
+    assert {row["impression_id"]: row["click_ms"] for row in rows} == {
+        "a": minute + 7 * 60_000,
+        "b": minute + 61 * 60_000,  # a click in the next hour, late as well
+        "late": minute + 11 * 60_000,
+    }
+    assert marker["impressions"]["duplicates"] == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert layout.closed_hours()[FIRST_HOUR]["version"] == 2
+    first = accounts(layout)["hours"][0]
+    assert (first["state"], first["impressions"]) == ("closed, v2", 3)
+    with pytest.raises(ComponentError, match="nothing came late"):
+        replay(spark, FIRST_HOUR, streaming)
+    with pytest.raises(ComponentError, match="is not closed"):
+        replay(spark, FIRST_HOUR + 5, streaming)

@@ -1,0 +1,90 @@
+"""A closed hour again, with what came late: the next version of its spans.
+
+The versions before stay as they are; readers take the newest one (`v{VERSION}` in the path).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from components.errors import ComponentError
+from pipeline.sections import Streaming
+from streaming.closing import Publisher, attributed, unique
+from streaming.layout import CLICKS, IMPRESSIONS, LANDED, LATE, STREAMS, Layout, hour_name
+from streaming.tables import HourTables
+from streaming.watermark import HOUR_MS
+
+
+def late_batches(layout: Layout, settings: Streaming, hour: int) -> list[int]:
+    """Batches with something that came late for an hour: events of its own, or clicks behind it."""
+    near = _near(settings, hour)
+    return [
+        manifest["batch"]
+        for manifest in layout.manifests()
+        if any(
+            entry["outcome"] == LATE
+            and (entry["hour"] == hour or (entry["stream"] == CLICKS and entry["hour"] in near))
+            for entry in manifest["rows"]
+        )
+    ]
+
+
+def replay(
+    spark: SparkSession,
+    hour: int,
+    settings: Streaming,
+    tables: HourTables | None = None,
+) -> dict[str, Any]:
+    """Makes the next version of a closed hour, and returns its marker.
+
+    Args:
+      spark: the session.
+      hour: since 1970.
+      settings: of the config.
+      tables: of the application.
+
+    Raises:
+      ComponentError: the hour is not closed, or nothing came late for it since its last version.
+    """
+    layout = Layout(settings.folder)
+    before = layout.closed_hours().get(hour)
+    if before is None:
+        raise ComponentError(f"{hour_name(hour)} is not closed: nothing can be late for it")
+    late = late_batches(layout, settings, hour)
+    if late == before.get("late_batches", []):
+        raise ComponentError(f"nothing came late for {hour_name(hour)} since it was closed")
+    known = {stream: _known(spark, layout, stream, [hour]) for stream in STREAMS}
+    frames = {stream: unique(frame, settings, stream) for stream, frame in known.items()}
+    shown = frames[IMPRESSIONS]
+    if shown is not None:
+        clicks = _known(spark, layout, CLICKS, _near(settings, hour))
+        frames[IMPRESSIONS] = attributed(shown, clicks, settings)
+    read = {stream: 0 if frame is None else frame.count() for stream, frame in known.items()}
+    facts = {"watermark_ms": layout.watermark_ms(), "late_batches": late}
+    publisher = Publisher(spark, settings, layout, tables)
+    return publisher.publish(hour, before["version"] + 1, frames, read, facts)
+
+
+def _near(settings: Streaming, hour: int) -> range:
+    """The hours of clicks on an hour's impressions."""
+    return range(hour, hour + math.ceil(settings.attribution_ms / HOUR_MS) + 1)
+
+
+def _known(
+    spark: SparkSession, layout: Layout, stream: str, hours: Iterable[int]
+) -> DataFrame | None:
+    """Every event of these hours: of their spans, or as they have landed, and what came late."""
+    frames, batches = [], [manifest["batch"] for manifest in layout.manifests()]
+    for hour in hours:
+        spans = layout.newest(stream, [hour])
+        outcomes = (LATE,) if spans else (LATE, LANDED)
+        folders = [layout.landed(n, stream, hour, o) for n in batches for o in outcomes]
+        frames += [spark.read.parquet(str(path)) for path in (*spans, *folders) if path.exists()]
+    if not frames:
+        return None
+    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
