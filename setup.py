@@ -41,6 +41,7 @@ setup(
         "setuptools<81",
         "pip",
         "click>=8",
+        "confluent-kafka>=2.4",
         "google-crc32c>=1.5",
         "isal>=1.6",
         "jinja2>=3",

@@ -296,6 +296,23 @@ class KafkaBroker(Section):
     options_env: dict[str, str] = Field(
         default_factory=dict, description="option -> variable that holds its value"
     )
+    producer_options: dict[str, str] = Field(
+        default_factory=dict, description="librdkafka's, for what we publish"
+    )
+    producer_options_env: dict[str, str] = Field(
+        default_factory=dict, description="option -> variable that holds its value"
+    )
+
+
+class OnlineRule(Section):
+    """When a version is rolled back, or a canary promoted; see streaming/online_evaluation."""
+
+    hours: int = Field(24, ge=1, description="closed hours to look at")
+    min_impressions: int = Field(1000, ge=1, description="before anything is decided")
+    calibration: tuple[float, float] = Field((0.7, 1.4), description="bounds, predicted / clicked")
+    max_log_loss_increase: float = Field(
+        0.05, ge=0, description="against the other version, as a share"
+    )
 
 
 class Streaming(Section):
@@ -324,6 +341,7 @@ class Streaming(Section):
         description="so often FOLDER/online/features.sqlite, which serving looks into, is made "
         "anew; needs hour_tables",
     )
+    online_rule: OnlineRule = OnlineRule()
     max_events_per_batch: int = Field(500_000, ge=1, description="of each topic")
     max_files_per_batch: int = Field(20, ge=1, description="of each watched folder")
 

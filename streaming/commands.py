@@ -1,4 +1,4 @@
-"""ingest, replay, run, retry, status."""
+"""ingest, replay, run, retry, status, feedback, evaluate."""
 
 from __future__ import annotations
 
@@ -104,6 +104,73 @@ def _say(what: str, content: dict[str, Any]) -> None:
 def _minute(epoch_ms: int) -> str:
     when = dt.datetime.fromtimestamp(epoch_ms / 1000, dt.timezone.utc)
     return f"{when:%Y-%m-%d %H:%M}"
+
+
+@main.command()
+@with_config
+@click.option("--once", is_flag=True, help="End when what is there now has been sent.")
+def feedback(config: PipelineConfig, once: bool) -> None:
+    """Publishes what the server's request log says was shown, as impressions, until Ctrl-C.
+
+    To the topic, or the watched folder, that ingest reads. Sent again after a crash under the same
+    ids, so that each counts once.
+    """
+    from streaming.feedback.publish import Feedback
+    from streaming.feedback.sinks import sink_of
+
+    settings, log = _settings(config), config.serving.request_log
+    if log is None:
+        raise ConfigError(f"{config.name} has no serving.request_log: nothing to publish")
+    cursor = settings.folder / "feedback.json"
+    stopping, sent = _stops(), 0
+    with only_one(settings.folder, "feedback"):
+        running = Feedback(log.folder, cursor, sink_of(settings))
+        while not stopping.is_set():
+            new = running.publish()
+            sent += new
+            if new:
+                _out.print(f"{sent:,} impressions published")
+            if once:
+                break
+            stopping.wait(1)
+    if not sent:
+        _out.print(f"nothing new in {log.folder}")
+
+
+@main.command()
+@with_config
+@click.option("--act", is_flag=True, help="Promotes the canary, or rolls back, by the rule.")
+def evaluate(config: PipelineConfig, act: bool) -> None:
+    """How well the served versions predict, by the hours that were closed.
+
+    Metrics by arm and version with 95 % intervals; then what streaming.online_rule says about the
+    newest live version.
+    """
+    from streaming.online_evaluation.evaluate import OnlineEvaluation
+
+    _settings(config)
+    running = OnlineEvaluation(config)
+    table = Table("hour", "arm", "version", "impressions", "CTR", "AUC", "log loss", "calibration")
+    for hour in running.new_hours():
+        for one in running.evaluate(hour):
+            names = ("ctr", "auc", "log_loss", "calibration")
+            figures = [f"{one.impressions:,}", *(_with_interval(one, name) for name in names)]
+            table.add_row(hour_name(hour), one.arm, str(one.version), *figures)
+    if table.row_count:
+        _out.print(table)
+    decision = running.decide()
+    _out.print(f"{decision.what}: {decision.reason}")
+    switch = running.act(decision) if act else None
+    if switch is not None:
+        from serving.release.record import record_in
+
+        execution = record_in(config, switch)
+        _out.print(f"done, and recorded: python -m lineage show execution:{execution}")
+
+
+def _with_interval(one: Any, name: str) -> str:
+    low, high = one.intervals[name]
+    return f"{one.values[name]:.4f} ({low:.4f} to {high:.4f})"
 
 
 @main.command()

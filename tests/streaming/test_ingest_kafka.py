@@ -14,8 +14,9 @@ from event_log import lines_of, settings
 
 from components.errors import ComponentError
 from dev_services.kafka import Kafka, kafka
-from pipeline.sections import Streaming
+from pipeline.sections import KafkaBroker, Streaming
 from streaming.accounts import accounts
+from streaming.feedback.sinks import KafkaSink
 from streaming.ingest import ingest
 from streaming.layout import STREAMS, Layout
 
@@ -43,12 +44,12 @@ def create_topics(spark, broker: Kafka) -> None:
     admin.close()
 
 
-def send(spark, broker: Kafka, stream: str, lines: list[bytes]) -> None:
-    """In the order of the log, over the partitions in turns."""
-    rows = [(stream, bytearray(line), n % PARTITIONS) for n, line in enumerate(lines)]
-    frame = spark.createDataFrame(rows, "topic string, value binary, partition int")
-    options = {"kafka.bootstrap.servers": broker.bootstrap_servers}
-    frame.coalesce(1).write.format("kafka").options(**options).save()
+def send(broker: Kafka, stream: str, lines: list[bytes]) -> None:
+    """As whoever publishes events does, on all partitions; lines that are no JSON as they are."""
+    sink = KafkaSink(
+        KafkaBroker(bootstrap_servers=broker.bootstrap_servers), {name: name for name in STREAMS}
+    )
+    sink.send_text(stream, ((str(n % PARTITIONS), line) for n, line in enumerate(lines)))
 
 
 def until(what: str, true: Callable[[], bool], seconds: float = 90) -> None:
@@ -79,7 +80,7 @@ def test_a_broker_that_restarts_and_records_that_repeat(
         streaming = of_broker(broker, tmp_path / "out", max_events_per_batch=3000)
         create_topics(spark, broker)
         for stream in STREAMS:
-            send(spark, broker, stream, lines[stream][: halves[stream]])
+            send(broker, stream, lines[stream][: halves[stream]])
         running = threading.Thread(target=in_the_background, args=(streaming,))
         running.start()
         layout = Layout(streaming.folder)
@@ -89,7 +90,7 @@ def test_a_broker_that_restarts_and_records_that_repeat(
         until("it is noticed", lambda: any(w == "away" for w, _ in told) or bool(problems))
         with kafka(data) as broker:
             for stream in STREAMS:
-                send(spark, broker, stream, lines[stream][halves[stream] :])
+                send(broker, stream, lines[stream][halves[stream] :])
             wanted = sum(map(len, lines.values()))
             until("all is read", lambda: _read(layout) == wanted or bool(problems))
             stopping.set()
@@ -140,3 +141,12 @@ def test_no_topic_is_one_line(spark, tmp_path: Path, kafka_service: Kafka) -> No
     streaming = streaming.model_copy(update={"impressions": shown, "kafka": broker})
     with pytest.raises(ComponentError, match="there is no topic nobody-writes-here at"):
         ingest(spark, streaming, lambda *what: None)
+
+
+def test_events_that_no_broker_takes_are_an_error() -> None:
+    broker = KafkaBroker(
+        bootstrap_servers="127.0.0.1:1", producer_options={"delivery.timeout.ms": "1500"}
+    )
+    sink = KafkaSink(broker, {"clicks": "clicks"})
+    with pytest.raises(ComponentError, match="has not taken all events"):
+        sink.send("clicks", [{"click_id": "c1"}])

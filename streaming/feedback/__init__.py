@@ -1,0 +1,1 @@
+"""Served requests back to events: the request log, published as impressions."""

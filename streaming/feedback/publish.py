@@ -1,0 +1,97 @@
+"""Reads the request log as it grows, and publishes what was shown.
+
+The log is read on from where the last call ended, which is kept in a file. Sent first, remembered
+then: after a crash some lines are sent again, under the same impression ids, and ingest leaves out
+what repeats. So every impression that was logged counts once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from streaming.feedback.events import impressions_of
+from streaming.feedback.sinks import Sink
+from streaming.layout import IMPRESSIONS, read_json, write_whole
+
+_log = logging.getLogger(__name__)
+_OPEN = ".open-"  # as serving/request_log names the file of the current hour
+_AT_ONCE = 1_000  # lines
+
+
+class Feedback:
+    """A request log, on its way to a sink.
+
+    Args:
+      log: folder of the request log.
+      cursor: file that remembers how far it was read.
+      sink: where impressions go.
+    """
+
+    def __init__(self, log: Path, cursor: Path, sink: Sink):
+        self._folder, self._cursor, self._sink = log, cursor, sink
+        self._read: dict[str, int] = read_json(cursor) if cursor.exists() else {}
+
+    def publish(self) -> int:
+        """Sends what is new; returns the number of impressions.
+
+        Raises:
+          ComponentError: the sink does not take them.
+        """
+        files = self._files()
+        self._read = {name: end for name, end in self._read.items() if name in files}
+        sent = 0
+        for name, path in files.items():
+            events: list[dict[str, Any]] = []
+            end = self._read.get(name, 0)
+            for line, end in self._new_lines(name, path):
+                events += impressions_of(line)
+                if len(events) >= _AT_ONCE:
+                    sent += self._send(events, name, end)
+                    events = []
+            sent += self._send(events, name, end)
+        return sent
+
+    def _send(self, events: list[dict[str, Any]], name: str, end: int) -> int:
+        """Of a file, up to `end`."""
+        if events:
+            self._sink.send(IMPRESSIONS, events)
+        if end != self._read.get(name, 0):
+            self._read[name] = end
+            write_whole(self._cursor, self._read)
+        return len(events)
+
+    def _files(self) -> dict[str, Path]:
+        """Name -> file; a file keeps its name when its hour is over and it is compressed."""
+        still_open = {p.stem.rpartition("-")[2]: p for p in self._folder.glob(f"{_OPEN}*.json")}
+        closed = {
+            path.name.removesuffix(".json.gz"): path
+            for path in sorted(self._folder.glob("[0-9]*/[0-9]*/*.json.gz"))
+        }
+        return {**closed, **still_open}
+
+    def _new_lines(self, name: str, path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+        """(line, where it ends), of whole lines that were not read before."""
+        end = self._read.get(name, 0)
+        try:
+            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+                file.seek(end)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return  # is being written
+                    end += len(line)
+                    yield _parsed(line), end
+        except FileNotFoundError:
+            return  # was compressed just now; the next call finds it under its new name
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        _log.warning("a line of the request log is no JSON; left out")
+        return {}

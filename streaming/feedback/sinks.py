@@ -1,0 +1,136 @@
+"""Where events go to: the topics, or the watched folder, that ingest reads."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from components.errors import ComponentError
+from pipeline.sections import EventStream, KafkaBroker, Streaming
+from streaming.layout import CLICKS, IMPRESSIONS
+
+_PATIENCE_S = 30
+_KEY = "session_id"  # events of one session stay in order
+
+
+class Sink(Protocol):
+    """Takes events of the streams."""
+
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> None:
+        """Returns when they are where ingest will find them, through a crash of either."""
+
+
+def sink_of(settings: Streaming) -> Sink:
+    """For the config's Kafka, or its watched folder."""
+    if settings.kafka is None:
+        assert settings.watched is not None
+        return FolderSink(settings.watched)
+    streams: dict[str, EventStream] = {
+        IMPRESSIONS: settings.impressions,
+        CLICKS: settings.clicks,
+    }
+    topics = {name: stream.topic or name for name, stream in streams.items()}
+    return KafkaSink(settings.kafka, topics)
+
+
+class FolderSink:
+    """A file for each call.
+
+    Args:
+      folder: the watched one.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> None:
+        lines = [json.dumps(event) for event in events]
+        if not lines:
+            return
+        folder = self._folder / stream
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{uuid.uuid4().hex}.json.gz"
+        partial = target.with_name(f".{target.name}")
+        with partial.open("wb") as file:
+            file.write(gzip.compress("".join(f"{line}\n" for line in lines).encode(), 1))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(target)
+
+
+class KafkaSink:
+    """A producer that does not write twice when it tries again.
+
+    Args:
+      broker: which; `producer_options` are librdkafka's.
+      topics: stream -> topic.
+    """
+
+    def __init__(self, broker: KafkaBroker, topics: Mapping[str, str]):
+        from confluent_kafka import Producer
+
+        secret = {
+            option: os.environ.get(name, "") for option, name in broker.producer_options_env.items()
+        }
+        self._servers, self._topics = broker.bootstrap_servers, topics
+        self._failed: str | None = None
+        self._producer = Producer(
+            {
+                "bootstrap.servers": broker.bootstrap_servers,
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                "delivery.timeout.ms": _PATIENCE_S * 1000,
+                **broker.producer_options,
+                **secret,
+            },
+            logger=_quiet(),
+        )
+
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> None:
+        """Raises ComponentError if the broker does not take all of them."""
+
+        def keyed() -> Iterator[tuple[str, bytes]]:
+            for event in events:
+                key = str(event.get(_KEY) or event.get("impression_id") or "")
+                yield key, json.dumps(event).encode()
+
+        self.send_text(stream, keyed())
+
+    def send_text(self, stream: str, records: Iterable[tuple[str, bytes]]) -> None:
+        """`send`, of (key, value) as they are."""
+        self._failed = None
+        for key, value in records:
+            self._produce(self._topics[stream], key, value)
+        left = self._producer.flush(_PATIENCE_S + 5)
+        if left or self._failed:
+            raise ComponentError(
+                f"Kafka at {self._servers} has not taken all events "
+                f"({self._failed or 'no answer'}); they will be sent again"
+            )
+
+    def _produce(self, topic: str, key: str, value: bytes) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value=value, key=key, on_delivery=self._delivered)
+                self._producer.poll(0)
+                return
+            except BufferError:  # its queue is full
+                self._producer.poll(1)
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._failed = error.str()
+
+
+def _quiet() -> Any:
+    """A logger: what matters is raised, librdkafka says it again and again."""
+    import logging
+
+    logger = logging.getLogger("streaming.feedback.kafka")
+    logger.setLevel(logging.CRITICAL)
+    return logger

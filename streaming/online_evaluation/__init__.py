@@ -1,0 +1,1 @@
+"""How well the served versions predict, by what users did; and what follows from it."""

@@ -1,0 +1,116 @@
+"""Closed hours of served impressions to metrics, and to what is live."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from components.pusher.release import read_release
+from pipeline.config import PipelineConfig
+from serving.release.switch import Switch, promote, rollback
+from streaming.layout import IMPRESSIONS, Layout, hour_start, read_json, write_whole
+from streaming.online_evaluation.metrics import Served, served
+from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision, decide
+
+# Of an impression that was served: as feedback/events.py names them.
+_COLUMNS = ("arm", "version", "probability", "user_id")
+_CLICK_MS = "click_ms"
+
+
+class OnlineEvaluation:
+    """Of the versions that a pipeline has pushed.
+
+    Args:
+      config: with `streaming`.
+    """
+
+    def __init__(self, config: PipelineConfig):
+        assert config.streaming is not None
+        self._config, self._rule = config, config.streaming.online_rule
+        self._layout = Layout(config.streaming.folder)
+        self.folder = config.streaming.folder / "online" / "evaluation"
+
+    def new_hours(self) -> list[int]:
+        """Closed hours whose newest version has no metrics yet, oldest first."""
+        closed = self._layout.closed_hours()
+        return [
+            hour
+            for hour, marker in closed.items()
+            if marker[IMPRESSIONS]["rows"] and self._known(hour) != marker["version"]
+        ]
+
+    def evaluate(self, hour: int) -> list[Served]:
+        """Metrics of an hour by arm and version, kept as a file; none where no model ranked."""
+        found = served(self.impressions([hour]))
+        content = {
+            "hour": hour,
+            "version": self._layout.closed_hours()[hour]["version"],
+            "served": [_as_json(one) for one in found],
+        }
+        write_whole(self._path(hour), content)
+        return found
+
+    def results(self) -> dict[int, list[dict[str, Any]]]:
+        """Hour -> its metrics, oldest first."""
+        return {
+            content["hour"]: content["served"]
+            for content in (read_json(path) for path in sorted(self.folder.glob("*.json")))
+        }
+
+    def decide(self) -> Decision:
+        """About the newest live version, on the last hours."""
+        release = read_release(self._config.serving_folder)
+        if release is None:
+            return Decision(WAIT, "nothing was pushed yet")
+        frame = self.impressions([*self._layout.closed_hours()][-self._rule.hours :])
+        label_of = {version: label for label, version in release.labels.items()}
+        live = frame[frame["version"].isin([*label_of])]
+        # A version that was the canary first is judged by all that it served.
+        return decide(release, served(live.assign(arm=live["version"].map(label_of))), self._rule)
+
+    def act(self, decision: Decision) -> Switch | None:
+        """Promotes or rolls back; None where there is nothing to do."""
+        if decision.what == PROMOTE:
+            return promote(self._config.serving_folder)
+        if decision.what == ROLLBACK:
+            return rollback(self._config.serving_folder, None, decision.reason)
+        return None
+
+    def impressions(self, hours: Iterable[int]) -> pd.DataFrame:
+        """What a model has ranked in these hours: see `served`."""
+        frames = [_read(path) for path in self._layout.newest(IMPRESSIONS, hours)]
+        nothing = pd.DataFrame(columns=[*_COLUMNS, "clicked"])
+        return pd.concat(frames, ignore_index=True) if frames else nothing
+
+    def _known(self, hour: int) -> int | None:
+        path = self._path(hour)
+        return int(read_json(path)["version"]) if path.exists() else None
+
+    def _path(self, hour: int) -> Path:
+        return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
+
+
+def _read(span: Path) -> pd.DataFrame:
+    files = sorted(span.glob("*.parquet"))
+    there = set(pq.read_schema(files[0]).names)
+    if not there.issuperset(_COLUMNS):  # events of before there was a model
+        return pd.DataFrame(columns=[*_COLUMNS, "clicked"])
+    tables = [pq.ParquetFile(file).read([*_COLUMNS, _CLICK_MS]) for file in files]
+    frame = pd.concat([table.to_pandas() for table in tables], ignore_index=True)
+    return frame.assign(clicked=frame[_CLICK_MS].notna().astype(int)).drop(columns=_CLICK_MS)
+
+
+def _as_json(one: Served) -> dict[str, Any]:
+    """NaN is no JSON."""
+    values = {name: value if math.isfinite(value) else None for name, value in one.values.items()}
+    intervals = {
+        name: list(pair) if all(map(math.isfinite, pair)) else None
+        for name, pair in one.intervals.items()
+    }
+    return {**dataclasses.asdict(one), "values": values, "intervals": intervals}

@@ -1,0 +1,163 @@
+"""The request log as impressions, each once."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.errors import ComponentError
+from serving.client.ranking import rank
+from streaming.feedback.events import impressions_of
+from streaming.feedback.publish import Feedback
+from streaming.feedback.sinks import FolderSink
+
+pytestmark = pytest.mark.unit
+
+
+def test_pages_are_ranked_by_score() -> None:
+    ranked = rank([0.1, 0.5, 0.3], 2, 0.0, random.Random(1))
+    assert ranked.order == (1, 2)
+    assert ranked.propensities == (1.0, 1.0)
+    assert not ranked.explored
+
+
+def test_propensities_are_how_often_it_happens() -> None:
+    scores, chance = [0.1, 0.5, 0.3, 0.2], random.Random(1)
+    shown: Counter[tuple[int, int]] = Counter()
+    said: dict[tuple[int, int], float] = {}
+    rounds = 20_000
+    for _ in range(rounds):
+        ranked = rank(scores, 2, 0.2, chance)
+        for place, (candidate, propensity) in enumerate(
+            zip(ranked.order, ranked.propensities, strict=True)
+        ):
+            shown[place, candidate] += 1
+            assert said.setdefault((place, candidate), propensity) == propensity
+    assert len(said) == 8  # everything is shown everywhere
+    for where, propensity in said.items():
+        assert shown[where] / rounds == pytest.approx(propensity, abs=0.01)
+
+
+def test_what_cannot_be_ranked() -> None:
+    with pytest.raises(ValueError, match="candidates"):
+        rank([], 10, 0.1, random.Random(1))
+    with pytest.raises(ValueError, match="share"):
+        rank([0.1], 10, 1.1, random.Random(1))
+
+
+def line(number: int, shown: int = 2, **context: Any) -> dict[str, Any]:
+    """Of the request log."""
+    ids = [f"r{number}-{position + 1}" for position in range(shown)]
+    said = {"shown": ids, "positions": [*range(1, shown + 1)], "propensities": [0.9] * shown}
+    return {
+        "request_id": f"q{number}",
+        "timestamp_ms": 1000 + number,
+        "version": 7,
+        "label": "stable",
+        "user_id": "u1",
+        "item_id": [f"i{n}" for n in range(shown)],
+        "scores": [0.25] * shown,
+        "context": {**said, "session_id": "s1", "device": "mobile", "explored": False, **context},
+    }
+
+
+def test_a_line_is_its_impressions() -> None:
+    first, second = impressions_of(line(3))
+    assert first == {
+        "impression_id": "r3-1",
+        "item_id": "i0",
+        "position": 1,
+        "probability": 0.25,
+        "propensity": 0.9,
+        "timestamp_ms": 1003,
+        "session_id": "s1",
+        "device": "mobile",
+        "user_id": "u1",
+        "arm": "stable",
+        "version": 7,
+        "explored": False,
+    }
+    assert second["position"] == 2
+    assert impressions_of(line(3, timestamp_ms=5))[0]["timestamp_ms"] == 5  # the service's clock
+    assert impressions_of({**line(3), "context": None}) == []  # candidates that were only ranked
+    assert impressions_of({**line(3), "context": "text"}) == []
+
+
+class Collector:
+    """Keeps what it is sent; fails when told to, before or after it has taken the events."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.fails = ""
+
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> None:
+        assert stream == "impressions"
+        if self.fails == "before":
+            raise ComponentError("no broker")
+        self.ids += [event["impression_id"] for event in events]
+        if self.fails == "after":
+            raise ComponentError("no answer")
+
+
+def write(path: Path, lines: list[dict[str, Any]], rest: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{json.dumps(one)}\n" for one in lines) + rest
+    content = text.encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"r{number}-{position}" for number in numbers for position in (1, 2)]
+
+
+def test_the_log_is_followed_through_the_end_of_an_hour(tmp_path: Path) -> None:
+    sink, folder, cursor = Collector(), tmp_path / "log", tmp_path / "cursor.json"
+    still_open = folder / ".open-2024-03-01-05-abc.json"
+    half = json.dumps(line(3))[:40]
+    write(still_open, [line(1), line(2)], rest=half)
+    assert Feedback(folder, cursor, sink).publish() == 4
+    assert sink.ids == ids(1, 2)
+    feedback = Feedback(folder, cursor, sink)  # another process
+    assert feedback.publish() == 0
+    write(still_open, [line(1), line(2), line(3)])
+    assert feedback.publish() == 2
+    still_open.unlink()
+    write(folder / "2024-03-01" / "05" / "abc.json.gz", [line(1), line(2), line(3), line(4)])
+    write(folder / ".open-2024-03-01-06-def.json", [line(5)])
+    assert feedback.publish() == 4
+    assert sorted(sink.ids) == ids(1, 2, 3, 4, 5)
+    assert Feedback(folder, cursor, sink).publish() == 0
+
+
+@pytest.mark.parametrize("fails", ["before", "after"])
+def test_what_was_not_taken_is_sent_again(tmp_path: Path, fails: str) -> None:
+    sink, folder, cursor = Collector(), tmp_path / "log", tmp_path / "cursor.json"
+    write(folder / ".open-2024-03-01-05-abc.json", [line(1), line(2)])
+    sink.fails = fails
+    feedback = Feedback(folder, cursor, sink)
+    with pytest.raises(ComponentError):
+        feedback.publish()
+    sink.fails = ""
+    assert feedback.publish() == 4
+    assert set(sink.ids) == {*ids(1, 2)}  # perhaps twice: ingest leaves out what repeats
+
+
+def test_a_line_that_is_none_is_left_out(tmp_path: Path) -> None:
+    sink = Collector()
+    write(tmp_path / ".open-2024-03-01-05-abc.json", [line(1)], rest="{broken\n")
+    assert Feedback(tmp_path, tmp_path / "cursor.json", sink).publish() == 2
+
+
+def test_a_folder_gets_whole_files(tmp_path: Path) -> None:
+    FolderSink(tmp_path).send("clicks", [{"click_id": "c1"}, {"click_id": "c2"}])
+    FolderSink(tmp_path).send("clicks", [])
+    (file,) = (tmp_path / "clicks").iterdir()
+    lines = gzip.decompress(file.read_bytes()).splitlines()
+    assert [json.loads(one)["click_id"] for one in lines] == ["c1", "c2"]
