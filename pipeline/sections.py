@@ -254,8 +254,10 @@ class Serving(Section):
         Canary(), description="asks a server with the candidate; null: no such step"
     )
 
-    release: Literal["immediate", "canary"] = Field(
-        "immediate", description="a pushed version is for all at once, or a canary at first"
+    release: Literal["immediate", "canary", "canary_in_turn"] = Field(
+        "immediate",
+        description="a pushed version is for all at once, or a canary at first; in turn: only when "
+        "there is no other one",
     )
     canary_percent: float = Field(
         10, ge=0, le=100, description="share of the users who get the canary, where there is one"

@@ -24,7 +24,7 @@ class Pusher(tfx_components.Pusher):
         base_directory: str,
         model_blessing: types.BaseChannel | None = None,
         infra_blessing: types.BaseChannel | None = None,
-        release: Literal["immediate", "canary"] = "immediate",
+        release: Literal["immediate", "canary", "canary_in_turn"] = "immediate",
         keep_versions: int = 5,
     ):
         """Constructs a Pusher.
@@ -35,7 +35,8 @@ class Pusher(tfx_components.Pusher):
             model's for servers.
           model_blessing: of an Evaluator; nothing is pushed without its blessing.
           infra_blessing: of a ModelCanary or InfraValidator; likewise.
-          release: whether a pushed version is for all at once, or the canary first.
+          release: whether a pushed version is for all at once, or the canary first; in turn: there
+            is no push while another canary is being judged.
           keep_versions: so many stay, and those that are live.
 
         Raises:

@@ -20,6 +20,8 @@ from components.pusher.load_test import load_test
 from components.pusher.release import Release, read_release, write_release
 from components.pusher.versions_folder import EXTRA, VersionsFolder
 
+IMMEDIATE, CANARY, IN_TURN = "immediate", "canary", "canary_in_turn"
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,12 +45,17 @@ class PusherExecutor(executor.Executor):
         settings = json.loads(exec_properties[keys.CUSTOM_CONFIG_KEY])
         model = Path(self.GetModelPath(input_dict))
         with folder.locked():
+            before = read_release(folder.base)
+            if settings["release"] == IN_TURN and waits_for(before, folder.find(model)):
+                _log.info("not pushed: another canary is being judged")
+                self._MarkNotPushed(pushed)
+                return
             version = self._publish(folder, model, _warm_up(input_dict))
             if (why := folder.withdrawn(version)) is not None:
                 _log.warning("version %d is this model, and was withdrawn: %s", version, why)
                 self._MarkNotPushed(pushed)
                 return
-            release = released(read_release(folder.base), version, settings["release"])
+            release = released(before, version, settings["release"])
             write_release(folder.base, release)
             for old in folder.retire(settings["keep_versions"], {*release.labels.values()}):
                 _log.info("version %d is removed: not live, and not among the newest", old)
@@ -82,7 +89,16 @@ def released(before: Release | None, version: int, release: str) -> Release:
         return Release(version)
     if version in before.labels.values():
         return before
-    return before.with_canary(version) if release == "canary" else before.with_stable(version)
+    if release == IMMEDIATE:
+        return before.with_stable(version)
+    return before.with_canary(version)
+
+
+def waits_for(before: Release | None, version: int | None) -> bool:
+    """Whether another canary than this version is being judged; None: a version to be."""
+    if before is None or before.canary is None:
+        return False
+    return version is None or version not in before.labels.values()
 
 
 def _warm_up(input_dict: dict[str, list[types.Artifact]]) -> Path | None:

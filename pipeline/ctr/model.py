@@ -43,12 +43,9 @@ def run_fn(fn_args: FnArgs) -> list[float]:
     parameters = ModelParameters(**{**given, **found})
     model, losses = train(fn_args, parameters, folder, fn_args.model_run_dir)
     served = ServedModel(model, tft.TFTransformOutput(fn_args.transform_graph_path))
-
-    def save(path: str) -> None:
-        served.save(path)
-        save_memory(model, path)
-
-    distribution.export(save, fn_args.serving_model_dir, worker)
+    if worker.is_chief:
+        save_memory(model, fn_args.serving_model_dir)
+    distribution.export(served.save, fn_args.serving_model_dir, worker)
     if worker.is_chief:
         folder.remove()
     return losses

@@ -4,9 +4,9 @@ Vocabularies change from span to span: the same index means another token. So ro
 token they stood for; a token that is new starts as in a new model, and out-of-vocabulary buckets
 stay what they were.
 
-Adagrad's memory of each weight (its accumulated squared gradients) is exported beside the model and
-taken over in the same way. Without it every weight would be moved by the full learning rate again,
-and what was learned be lost in the first steps.
+Adagrad's memory of each weight (its accumulated squared gradients) is kept beside the exported
+model, where no server looks, and taken over in the same way. Without it every weight would be
+moved by the full learning rate again, and what was learned be lost in the first steps.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-# Where TensorFlow Serving looks for nothing but requests to warm up with.
-MEMORY = "assets.extra/adagrad.npz"
+MEMORY = "adagrad.npz"
 
 
 class EarlierModel:
@@ -34,7 +33,7 @@ class EarlierModel:
         # Kept: the variables are gone with the object that loaded them.
         self._loaded = tf.saved_model.load(path)
         self.weights = {weight.name: weight.numpy() for weight in self._loaded.model.variables}
-        memory = Path(path) / MEMORY
+        memory = Path(path).parent / MEMORY
         self.memory: dict[str, np.ndarray] = {}  # by the name of the weight
         if memory.is_file():
             with np.load(memory, allow_pickle=False) as file:
@@ -73,10 +72,14 @@ def save_memory(model: keras.Model, folder: str) -> None:
     """Writes what Adagrad knows of each weight beside an exported model; other optimizers: nothing.
 
     Moments of Adam are those of the last steps; they come back as soon.
+
+    Args:
+      model: trained.
+      folder: the one that the model is exported to.
     """
     memory = accumulators(model)
     if memory:
-        path = Path(folder) / MEMORY
+        path = Path(folder).parent / MEMORY
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **{name: variable.numpy() for name, variable in memory.items()})
 

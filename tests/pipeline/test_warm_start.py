@@ -11,9 +11,10 @@ import tf_keras as keras
 
 from pipeline.ctr import features, preprocessing
 from pipeline.ctr.earlier_model import WarmStart
-from pipeline.ctr.keras_model import build_model
+from pipeline.ctr.keras_model import build_model, compile_model
 from pipeline.ctr.parameters import ModelParameters
-from pipeline.training.warm_start import earlier_rows
+from pipeline.training.rounds import Rounds
+from pipeline.training.warm_start import accumulators, earlier_rows, save_memory
 
 pytestmark = pytest.mark.unit
 
@@ -48,7 +49,17 @@ def earlier(tmp_path_factory) -> tuple[keras.Model, str]:
     model = new_model(TOKENS, seed=1)
     (folder / "vocabularies").mkdir()
     tf.saved_model.save(Exported(model, folder / "vocabularies"), str(folder / "model"))
+    learn(model)
+    save_memory(model, str(folder / "model"))
     return model, str(folder / "model")
+
+
+def learn(model: keras.Model) -> None:
+    """Gives Adagrad something to remember: of each value another one."""
+    compile_model(model, ModelParameters(model="wide_deep"), Rounds(1, 1, 1))
+    for variable in accumulators(model).values():
+        values = np.arange(variable.numpy().size, dtype=np.float32) + 1
+        variable.assign(values.reshape(variable.shape))
 
 
 def start_from(
@@ -108,3 +119,27 @@ def test_another_network_takes_what_it_shares(earlier) -> None:
     start_from(model, path, TOKENS, sizes_of(TOKENS))
     np.testing.assert_array_equal(row(model, "brand", 1), row(before, "brand", 1))
     assert model.get_layer("pairs") is not None
+
+
+def test_what_the_optimizer_remembers_follows_the_tokens(earlier) -> None:
+    before, path = earlier
+    now = {**TOKENS, "item_id": [b"item_id3", b"fresh", b"item_id0"]}
+    model = new_model(now, seed=2)
+    start = WarmStart(model, path, now, sizes_of(now))
+    start.give_weights()
+    compile_model(model, ModelParameters(model="wide_deep"), Rounds(1, 1, 1))
+    start.give_memory()
+
+    def memory(of: keras.Model, index: int) -> np.ndarray:
+        tables = of.get_layer("embeddings")
+        place = tables.rows[features.transformed("item_id")]
+        name = tables.tables[str(place.width)].name
+        return accumulators(of)[name].numpy()[place.start + index]
+
+    np.testing.assert_array_equal(memory(model, 0), memory(before, 3))
+    np.testing.assert_array_equal(memory(model, 2), memory(before, 0))
+    assert (memory(model, 1) < 1e-5).all()  # a new token takes whole steps
+    kernel = model.get_layer("deep_0").kernel.name
+    np.testing.assert_array_equal(
+        accumulators(model)[kernel].numpy(), accumulators(before)[kernel].numpy()
+    )

@@ -16,7 +16,7 @@ from tfx.utils import proto_utils
 
 from components.errors import ComponentError
 from components.pusher.executor import PusherExecutor
-from components.pusher.release import FILE, Release, read_release
+from components.pusher.release import FILE, Release, read_release, write_release
 from components.pusher.versions_folder import VersionsFolder
 
 pytestmark = pytest.mark.component
@@ -136,6 +136,17 @@ def test_a_canary_stands_beside_the_stable_version(pushing: Pushing) -> None:
     assert read_release(pushing.base) == Release(stable=7, canary=27)
     assert properties(pushing.push(1.0))["release"] == "stable"  # it keeps its place
     assert read_release(pushing.base) == Release(stable=7, canary=27)
+
+
+def test_canaries_come_in_turn(pushing: Pushing) -> None:
+    pushing.release = "canary_in_turn"
+    pushing.push(1.0)
+    assert properties(pushing.push(2.0))["release"] == "canary"
+    assert properties(pushing.push(3.0))["pushed"] == 0
+    assert VersionsFolder(pushing.base).versions() == [7, 17]
+    assert properties(pushing.push(2.0))["release"] == "canary"  # the one that is being judged
+    write_release(pushing.base, Release(stable=17, previous=7))
+    assert properties(pushing.push(3.0))["release"] == "canary"
 
 
 def test_old_versions_go_and_live_ones_stay(pushing: Pushing) -> None:
