@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +33,12 @@ IntArray = npt.NDArray[np.int64]
 class Impressions:
     """One slice's impressions in order of time; every column has the same length.
 
-    `click_ms` is 0 where the log holds no click. `probability` is that of an attributed click.
+    `page` counts the slice's pages. `click_ms` is 0 where the log holds no click. `probability` is
+    that of an attributed click.
     """
 
     session: IntArray
+    page: IntArray
     user: IntArray
     item: IntArray
     position: IntArray
@@ -68,7 +71,7 @@ class UserMemory:
 
 
 @dataclass(frozen=True)
-class _Pages:
+class Pages:
     """Pages of all sessions, one session after the other. P pages, S sessions."""
 
     session: IntArray  # [P] index of the session
@@ -78,7 +81,11 @@ class _Pages:
     surface: IntArray  # [P]
     category: IntArray  # [P] the category browsed, -1 on the home page
     start_ms: IntArray  # [P]
-    item: IntArray  # [P, 10] in order of position
+    item: IntArray  # [P, n] in order of position; of candidates in no order that means anything
+
+
+# Candidates [P, n] to what is shown [P, 10], in order of position; by indices of items.
+Ranker = Callable[[Pages], IntArray]
 
 
 class SessionSimulator:
@@ -100,16 +107,35 @@ class SessionSimulator:
         self.exposure = self._items.exposure_until(start_ms)
 
     def simulate_slice(
-        self, count: int, hour: int, part: int, parts: int, hour_start_ms: int
+        self,
+        count: int,
+        hour: int,
+        part: int,
+        parts: int,
+        hour_start_ms: int,
+        ranker: Ranker | None = None,
+        candidates: int = PAGE_SIZE,
     ) -> Impressions:
-        """Draw `count` impressions of part `part` of `parts` equal parts of an hour."""
+        """Draw `count` impressions of part `part` of `parts` equal parts of an hour.
+
+        Args:
+            count: how many.
+            hour: counted from the start of the log.
+            part, parts: which part.
+            hour_start_ms: of the hour.
+            ranker: decides what is shown of the candidates; None: a noisy ranking of our own.
+            candidates: a page has so many for the ranker.
+        """
         rng = random_stream(self._seed, SESSIONS, hour, part)
         window = (
             hour_start_ms + HOUR_MS * part // parts,
             hour_start_ms + HOUR_MS * (part + 1) // parts,
             hour_start_ms + HOUR_MS,
         )
-        pages = self._draw_pages(count, window, rng)
+        pages = self._draw_pages(count, window, rng, PAGE_SIZE if ranker is None else candidates)
+        if ranker is not None:
+            asked = replace(pages, session=self.sessions + pages.session)
+            pages = replace(pages, item=ranker(asked))
         shape = pages.item.shape
         pause = np.arange(PAGE_SIZE) * 400 + rng.integers(0, 400, shape)
         timestamp = pages.start_ms[:, None] + pause
@@ -122,6 +148,7 @@ class SessionSimulator:
         clicked = click_ms > 0
         columns = {
             "session": self.sessions + pages.session[:, None],
+            "page": np.arange(len(pages.user))[:, None],
             "user": pages.user[:, None],
             "item": pages.item,
             "position": np.arange(1, PAGE_SIZE + 1)[None, :],
@@ -139,8 +166,8 @@ class SessionSimulator:
         return Impressions(**{name: column[order] for name, column in flat.items()})
 
     def _draw_pages(
-        self, count: int, window: tuple[int, int, int], rng: np.random.Generator
-    ) -> _Pages:
+        self, count: int, window: tuple[int, int, int], rng: np.random.Generator, per_page: int
+    ) -> Pages:
         slice_start, slice_end, hour_end = window
         needed = -(-count // PAGE_SIZE)
         pages_of = rng.choice(np.arange(1, MAX_PAGES + 1), needed, p=_PAGES_SHARES)
@@ -161,7 +188,7 @@ class SessionSimulator:
         surface = rng.choice(len(_SURFACE_SHARES), sessions, p=_SURFACE_SHARES)
         category = np.where(surface == 0, -1, self._draw_categories(user, rng))
         device = rng.choice(len(_DEVICE_SHARES), sessions, p=_DEVICE_SHARES)
-        return _Pages(
+        return Pages(
             session=session,
             ordinal=ordinal,
             user=user[session],
@@ -169,7 +196,7 @@ class SessionSimulator:
             surface=surface[session],
             category=category[session],
             start_ms=start[session] + offset,
-            item=self._draw_items(category[session], rng),
+            item=self._draw_items(category[session], rng, per_page),
         )
 
     def _draw_users(self, sessions: int, now_ms: int, rng: np.random.Generator) -> IntArray:
@@ -190,25 +217,25 @@ class SessionSimulator:
         liking = persistent_normal(user[:, None], options, self._seed * 2)
         return np.take_along_axis(options, np.argmax(liking, axis=1)[:, None], axis=1)[:, 0]
 
-    def _draw_items(self, category: IntArray, rng: np.random.Generator) -> IntArray:
-        """Draw ten items a page by exposure and put them in the order of a noisy ranking.
+    def _draw_items(self, category: IntArray, rng: np.random.Generator, per_page: int) -> IntArray:
+        """Draw n items a page by exposure and put them in the order of a noisy ranking.
 
-        Systematic sampling, (k + u) / 10 of the exposure: no item comes twice on a page as long
-        as none has a tenth of it.
+        Systematic sampling, (k + u) / n of the exposure: no item comes twice on a page as long
+        as none has an n-th of it.
         """
         pages = len(category)
         starts = self._items.category_start
         everywhere = category < 0
         low = np.where(everywhere, 0.0, self.exposure[starts[category]])
         high = np.where(everywhere, self.exposure[-1], self.exposure[starts[category + 1]])
-        share = (np.arange(PAGE_SIZE) + rng.random((pages, 1))) / PAGE_SIZE
+        share = (np.arange(per_page) + rng.random((pages, 1))) / per_page
         point = low[:, None] + share * (high - low)[:, None]
         item = np.searchsorted(self.exposure, point, side="right") - 1
         # A ranking that knows a little: position and appeal correlate, and can be told apart.
         score = _RANKING_SKILL * self._items.appeal[item] + rng.standard_normal(item.shape)
         return np.take_along_axis(item, np.argsort(-score, axis=1), axis=1)
 
-    def _lasting_logit(self, pages: _Pages, hour_of_day: int) -> npt.NDArray[np.float64]:
+    def _lasting_logit(self, pages: Pages, hour_of_day: int) -> npt.NDArray[np.float64]:
         """All of the logit but recency; shape [P, 10]."""
         model, items, users = self._model, self._items, self._users
         user = pages.user[:, None]
@@ -238,7 +265,7 @@ class SessionSimulator:
 
     def _draw_clicks(
         self,
-        pages: _Pages,
+        pages: Pages,
         logit: npt.NDArray[np.float64],
         click_ms: IntArray,
         counts: npt.NDArray[np.bool_],
@@ -306,7 +333,7 @@ class SessionSimulator:
         again = (item[:, :, None] == seen[:, None, :]).any(axis=2)
         return np.where(same, boost, 0.0) + model.same_item_seen * again
 
-    def _remember(self, pages: _Pages, category: IntArray, clicks: IntArray) -> None:
+    def _remember(self, pages: Pages, category: IntArray, clicks: IntArray) -> None:
         """Store each session's last click, its items and its end; users are distinct."""
         memory = self._memory
         best = np.argmax(clicks, axis=1)[:, None]
