@@ -3,14 +3,14 @@
 PYTHON ?= python3
 VENV := .venv/bin
 CONFIG ?= pipeline/configs/ctr.yaml
-SOURCES := $(wildcard components pipeline local_run lineage kubeflow streaming serving sample_data \
+SOURCES := $(wildcard components pipeline local_run lineage kubeflow streaming demo_loop serving sample_data \
 	benchmarks dev_services local_runner.py tests)
 
 # TensorFlow's start-up chatter hides what the run itself says.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup jars services demo test test-slow test-debian13 lint mypy bench lock clean
+.PHONY: help setup jars services demo demo-loop test test-slow test-debian13 lint mypy bench lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ services: jars  ## start Kafka, MariaDB, PostgreSQL, HDFS and S3 on loopback, un
 
 demo: setup  ## the click-through-rate pipeline, end to end, on a generated click log
 	@$(VENV)/python local_runner.py --config $(CONFIG)
+
+demo-loop: setup jars  ## a day of a site: serve, log, Kafka, hourly spans, train, push, serve
+	@$(VENV)/python -m demo_loop
 
 # Tests compare numbers between runs and lines: on the CPU, GPU or not.
 test test-slow: export CUDA_VISIBLE_DEVICES ?= -1

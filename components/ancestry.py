@@ -1,12 +1,16 @@
-"""Which spans an artifact comes from, by ML Metadata."""
+"""What an artifact comes from, by ML Metadata: spans, and models that were withdrawn."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
+from tfx import types
 from tfx.types import standard_artifacts
 
 SPAN = "span"
+WITHDRAWN = "withdrawn"  # of a model that was rolled back: why
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
 _INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INPUT)
 _STEPS = 4  # model <- Trainer <- transformed examples <- Transform <- examples, and one to spare
@@ -22,6 +26,33 @@ def spans_behind(store: mlmd.MetadataStore, artifact_id: int) -> list[int]:
             if artifact.type_id == examples and SPAN in artifact.custom_properties:
                 spans.append(artifact.custom_properties[SPAN].int_value)
     return spans
+
+
+def sound_models(
+    store: mlmd.MetadataStore, models: Iterable[types.Artifact]
+) -> list[types.Artifact]:
+    """Those that were not withdrawn, and do not come from one that was.
+
+    A warm start hands on what a model has learned, so what was wrong with it lives on in the models
+    of the hours until somebody noticed.
+    """
+    models = list(models)
+    withdrawn = {model.id for model in models if model.has_custom_property(WITHDRAWN)}
+    if not withdrawn:
+        return models
+    kind = store.get_artifact_type(standard_artifacts.Model.TYPE_NAME).id
+
+    def is_sound(model_id: int) -> bool:
+        found = {model_id}
+        while found:
+            if found & withdrawn:
+                return False
+            made_from = store.get_artifacts_by_id(list(_made_from(store, found)))
+            # What a model comes from is older than it is.
+            found = {a.id for a in made_from if a.type_id == kind and a.id >= min(withdrawn)}
+        return True
+
+    return [model for model in models if is_sound(model.id)]
 
 
 def _made_from(store: mlmd.MetadataStore, artifacts: set[int]) -> set[int]:

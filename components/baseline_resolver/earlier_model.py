@@ -6,7 +6,7 @@ import ml_metadata as mlmd
 from tfx import types
 from tfx.dsl.components.common import resolver
 
-from components.ancestry import SPAN, spans_behind
+from components.ancestry import SPAN, sound_models, spans_behind
 from components.baseline_resolver.strategy import blessings_by_model
 
 
@@ -23,7 +23,8 @@ class EarlierModelStrategy(resolver.ResolverStrategy):
         """Returns at most one model and its blessing; both are empty when there is none."""
         span = max(_span_of(artifact) for artifact in input_dict["examples"])
         blessings = blessings_by_model(input_dict["model_blessing"])
-        blessed = [model for model in input_dict["model"] if model.id in blessings]
+        sound = sound_models(store, input_dict["model"])
+        blessed = [model for model in sound if model.id in blessings]
         newest_first = sorted(blessed, key=lambda model: model.id, reverse=True)
         # Of a model whose examples are nowhere to be found it is not known.
         before = (m for m in newest_first if max(spans_behind(store, m.id), default=span) < span)

@@ -6,6 +6,8 @@ import ml_metadata as mlmd
 from tfx import types
 from tfx.dsl.components.common import resolver
 
+from components.ancestry import sound_models
+
 _MODEL_ID = "current_model_id"  # Evaluator's properties on a ModelBlessing
 _BLESSED = "blessed"
 
@@ -21,7 +23,7 @@ class BaselineModelStrategy(resolver.ResolverStrategy):
         blessings = blessings_by_model(input_dict["model_blessing"])
         models = [
             model
-            for model in input_dict["model"]
+            for model in sound_models(store, input_dict["model"])
             if model.id in blessings and model.id not in candidates
         ]
         newest = max(models, key=lambda model: model.id, default=None)

@@ -9,6 +9,7 @@ import time
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from components.ancestry import WITHDRAWN
 from pipeline.config import PipelineConfig
 from pipeline.metadata import connection_config
 from serving.release.switch import Switch
@@ -50,6 +51,7 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
         _context(store, "node", f"{pipeline}.{switch.kind}"),
     ]
     pushed = _pushed_models(store)
+    _mark_withdrawn(store, pushed, switch.withdrawn)
     events = []
     for key, version in (("before", switch.before.stable), ("after", switch.after.stable)):
         if version in pushed:
@@ -60,6 +62,23 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
             events.append((pushed[version], event))
     found, _, _ = store.put_execution(execution, events, contexts)
     return int(found)
+
+
+def _mark_withdrawn(
+    store: metadata_store.MetadataStore, pushed: dict[int, mlmd.Artifact], reasons: dict[int, str]
+) -> None:
+    """On the models: no later training begins with one of them (components/baseline_resolver)."""
+    for version, reason in reasons.items():
+        if version not in pushed:
+            continue
+        made = store.get_events_by_artifact_ids([pushed[version].id])
+        pushers = [event.execution_id for event in made if event.type == mlmd.Event.OUTPUT]
+        read = store.get_events_by_execution_ids(pushers) if pushers else []
+        inputs = [event.artifact_id for event in read if event.type == mlmd.Event.INPUT]
+        models = [a for a in store.get_artifacts_by_id(inputs) if a.type == "Model"]
+        for model in models:
+            model.custom_properties[WITHDRAWN].string_value = reason
+        store.put_artifacts(models)
 
 
 def _user() -> str:

@@ -19,15 +19,17 @@ def impressions_of(line: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Returns:
       For each item shown: impression_id, user_id, item_id, position, timestamp_ms (of the context
-      if it has one, else when it was logged), arm (the label asked for), version, probability (as
-      the model had it at that position), propensity, explored, and the rest of the context.
+      if it has one, else when it was logged), arm (likewise, else the label asked for), version,
+      probability (as the model had it at that position), propensity, explored, and the rest of the
+      context.
     """
     context = line.get("context")
     if not isinstance(context, Mapping) or not context.get("shown"):
         return []
     common = {name: value for name, value in context.items() if name not in _NOT_OF_AN_EVENT}
     common = {_TIME: line[_TIME], **common}
-    common |= {"user_id": line["user_id"], "arm": line["label"], "version": line["version"]}
+    common = {"arm": line["label"], **common}
+    common |= {"user_id": line["user_id"], "version": line["version"]}
     common["explored"] = bool(context.get("explored"))
     columns = ("shown", "positions", "propensities")
     shown = zip(*(context[name] for name in columns), line["item_id"], line["scores"], strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from components.pusher.release import read_release
+from components.pusher.release import CANARY, STABLE, read_release
 from pipeline.config import PipelineConfig
 from serving.release.switch import Switch, promote, rollback
 from streaming.layout import IMPRESSIONS, Layout, hour_start, read_json, write_whole
@@ -70,7 +70,8 @@ class OnlineEvaluation:
             return Decision(WAIT, "nothing was pushed yet")
         frame = self.impressions([*self._layout.closed_hours()][-self._rule.hours :])
         label_of = {version: label for label, version in release.labels.items()}
-        live = frame[frame["version"].isin([*label_of])]
+        ours = frame["arm"].isin([STABLE, CANARY])  # not those of an experiment beside it
+        live = frame[ours & frame["version"].isin([*label_of])]
         # A version that was the canary first is judged by all that it served.
         return decide(release, served(live.assign(arm=live["version"].map(label_of))), self._rule)
 

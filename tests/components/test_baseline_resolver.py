@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd_pb2
+from tfx import types
 from tfx.orchestration import metadata
 from tfx.types import standard_artifacts
 
+from components.ancestry import WITHDRAWN
 from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
 
@@ -101,14 +104,20 @@ class History:
         self._execution([transformed, graph, *([base] if base else [])], [made])
         return made
 
-    def resolve(self, span: int, models: list[int], blessed: list[int]) -> list[int]:
+    def resolve(
+        self, span: int, models: list[int], blessed: list[int], withdrawn: Sequence[int] = ()
+    ) -> list[int]:
         examples = standard_artifacts.Examples()
         examples.set_int_custom_property("span", span)
+        there: list[types.Artifact] = [model(number) for number in models]
+        for one in there:
+            if one.id in withdrawn:
+                one.set_string_custom_property(WITHDRAWN, "log loss")
         result = EarlierModelStrategy().resolve_artifacts(
             self.store,
             {
                 "examples": [examples],
-                "model": [model(number) for number in models],
+                "model": there,
                 "model_blessing": [blessing(100 + number, of=number) for number in blessed],
             },
         )
@@ -142,3 +151,15 @@ def test_a_repeated_run_does_not_begin_with_its_own_result(history: History) -> 
 def test_a_model_of_unknown_origin_is_not_taken(history: History) -> None:
     stranger = history._artifact("Model")
     assert history.resolve(2, [stranger], [stranger]) == []
+
+
+def test_no_warm_start_begins_with_what_was_withdrawn_or_came_of_it(history: History) -> None:
+    good = history.run(1)
+    bad = history.run(2, base=good)
+    after = history.run(3, base=bad)
+    later = history.run(4, base=after)
+    models = [good, bad, after, later]
+    assert history.resolve(5, models, models) == [later]
+    assert history.resolve(5, models, models, withdrawn=[bad]) == [good]
+    fresh = history.run(5, base=good)
+    assert history.resolve(6, [*models, fresh], [*models, fresh], withdrawn=[bad]) == [fresh]

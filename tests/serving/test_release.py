@@ -99,7 +99,12 @@ def test_lineage_shows_a_rollback(base: Path, tmp_path: Path) -> None:
     kind = mlmd.ArtifactType(name="PushedModel")
     pushed = mlmd.Artifact(type_id=store.put_artifact_type(kind), uri="/pushed")
     pushed.custom_properties["pushed_version"].string_value = "3"
-    (artifact,) = store.put_artifacts([pushed])
+    trained = mlmd.Artifact(type_id=store.put_artifact_type(mlmd.ArtifactType(name="Model")))
+    artifact, model = store.put_artifacts([pushed, trained])
+    pusher = store.put_execution_type(mlmd.ExecutionType(name="Pusher"))
+    (push,) = store.put_executions([mlmd.Execution(type_id=pusher)])
+    ways = [(model, mlmd.Event.INPUT), (artifact, mlmd.Event.OUTPUT)]
+    store.put_events([mlmd.Event(execution_id=push, artifact_id=a, type=way) for a, way in ways])
     write_release(base, Release(stable=3, previous=2))
     execution = record(store, "ctr", rollback(base, None, "log loss is up"))
     lineage = LineageStore.from_connection_config(connection)
@@ -112,6 +117,9 @@ def test_lineage_shows_a_rollback(base: Path, tmp_path: Path) -> None:
     assert found.inputs == {"before": (artifact,)}
     (line,) = run_lines(lineage)
     assert line.run_id.endswith(f"rollback-{line.run_id[-3:]}")
+    # No later training begins with that model.
+    (marked,) = store.get_artifacts_by_id([model])
+    assert marked.custom_properties["withdrawn"].string_value == "log loss is up"
 
 
 CONFIG = """

@@ -1,0 +1,1 @@
+"""A day of a site in some minutes; see README.md."""

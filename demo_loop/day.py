@@ -1,0 +1,224 @@
+"""Hour by hour: traffic, close, evaluate, train."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.errors import ComponentError
+from components.pusher.release import read_release
+from demo_loop.processes import create_topics, model_server, running, until
+from demo_loop.site import FROZEN, Site
+from pipeline.config import PipelineConfig
+from sample_data.click_log import ClickLogConfig
+from sample_data.click_model import HOUR_MS, ClickModel
+from sample_data.dirt import Dirt
+from sample_data.served_users import ServedUsers
+from serving.release.follow import wait_until_followed
+from serving.release.record import record_in
+from streaming.feedback.sinks import sink_of
+from streaming.layout import Layout
+from streaming.online import online_file
+from streaming.online_evaluation.evaluate import OnlineEvaluation
+from streaming.operation.due import Due
+from streaming.operation.operate import Operation
+from streaming.operation.records import COMPLETE, HourRecord
+
+_PARTS = 12  # of an hour, five minutes each
+_UNTIL_CLOSE = (
+    9  # parts after which the hour before is closed: its attribution window, and lateness
+)
+# No calibration and far too large steps: the Evaluator would refuse it, and is kept from it.
+_BAD = (
+    "trainer.warm_start=false",
+    "trainer.parameters={model: wide_deep, epochs: 1, batch_size: 256, learning_rate: 2, "
+    "calibrate: false}",
+    "evaluator.min_auc=0",
+    "evaluator.calibration=[0, 1000]",
+    "evaluator.max_auc_loss=1",
+)
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class DaySettings:
+    """Attributes:
+    hours: of the day.
+    first_hours: without a model; the first one is made of them.
+    impressions: of an hour on average.
+    bad_hour: whose model is bad on purpose; None for none.
+    exploration: share of random pages.
+    frozen_percent: share of the users who keep the first model.
+    seed: of everything.
+    """
+
+    hours: int = 24
+    first_hours: int = 8
+    impressions: int = 5_000
+    bad_hour: int | None = 14
+    exploration: float = 0.05
+    frozen_percent: float = 35.0
+    seed: int = 11
+
+    def log(self) -> ClickLogConfig:
+        """People and items whose popularity drifts within the day."""
+        return ClickLogConfig(
+            impressions=self.impressions * self.hours,
+            hours=self.hours,
+            seed=self.seed,
+            users=6_000,
+            items=600,
+            dirt=Dirt.preset("none"),
+            model=ClickModel(drift_sd=0.9, drift_hours=8.0),
+        )
+
+
+class Day:
+    """A day.
+
+    Args:
+      config: of the loop, with the broker's address.
+      given: the config's path and overrides, for the processes.
+      settings: of the day.
+      say: for a person.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        given: tuple[str, Sequence[str]],
+        settings: DaySettings,
+        say: Say,
+    ):
+        assert config.streaming is not None
+        assert config.streaming.kafka is not None
+        self._config, self._given, self._settings, self._say = config, given, settings, say
+        self._layout = Layout(config.streaming.folder)
+        self._logs = config.streaming.folder / "logs"
+        self._broker = config.streaming.kafka.bootstrap_servers
+        log = settings.log()
+        self._first_hour = log.start_ms // HOUR_MS
+        self._by_hour = log.impressions_by_hour()
+        self._users = ServedUsers(log)
+        self._site = Site(
+            config,
+            self._users,
+            sink_of(config.streaming),
+            exploration=settings.exploration,
+            frozen_percent=settings.frozen_percent,
+            seed=settings.seed,
+        )
+        self.evaluation = OnlineEvaluation(config)
+        self.decisions: dict[int, str] = {}  # hour of the day -> what was decided
+        self.runs: dict[int, HourRecord] = {}
+        self._training: threading.Thread | None = None
+        self._problems: list[BaseException] = []
+        self._server = ""
+
+    def run(self) -> None:
+        """The whole day."""
+        self._users.write_tables(Path(self._config.data_root))
+        create_topics(self._broker)
+        flags = ["--config", self._given[0]]
+        for override in self._given[1]:
+            flags += ["--set", override]
+        with contextlib.ExitStack() as stack:
+            with running("streaming", ["ingest", *flags], self._logs / "ingest.log") as ingest:
+                for hour in range(self._settings.hours):
+                    self._hour(hour, ingest, flags, stack)
+            with running(
+                "streaming", ["ingest", "--finish", *flags], self._logs / "ingest.log"
+            ) as last:
+                last.wait(timeout=300)
+            self._join()
+            for hour in self.evaluation.new_hours():
+                self.evaluation.evaluate(hour)
+
+    def _hour(self, hour: int, ingest: Any, flags: list[str], stack: contextlib.ExitStack) -> None:
+        self._users.start_hour(hour)
+        count = self._by_hour[hour]
+        first = self._site.traffic(count, hour, range(_UNTIL_CLOSE), _PARTS)
+        self._join()
+        if hour > 0:
+            before = self._first_hour + hour - 1
+            until(
+                lambda: before in self._layout.closed_hours(),
+                f"the close of hour {hour - 1}",
+                ingest,
+                self._logs / "ingest.log",
+            )
+            self._closed(hour - 1, flags, stack)
+        rest = self._site.traffic(count, hour, range(_UNTIL_CLOSE, _PARTS), _PARTS)
+        self._say(f"hour {hour:2}: {first + rest:,} impressions{self._live()}")
+
+    def _closed(self, hour: int, flags: list[str], stack: contextlib.ExitStack) -> None:
+        settings = self._settings
+        if hour < settings.first_hours - 1:
+            return
+        if hour == settings.first_hours - 1:
+            self._say("the first model, of the hours so far")
+            self._train(hour, window=settings.first_hours)
+            self._serve(flags, stack)
+            return
+        self.evaluation.evaluate(self._first_hour + hour)
+        decision = self.evaluation.decide()
+        switch = self.evaluation.act(decision)
+        self.decisions[hour] = f"{decision.what}: {decision.reason}"
+        if switch is not None:
+            self._say(f"  {decision.what}: {decision.reason}")
+            wait_until_followed(self._config.name, switch.after, [self._server])
+            record_in(self._config, switch)
+        self._training = threading.Thread(target=self._train, args=(hour,))
+        self._training.start()
+
+    def _train(self, hour: int, window: int = 1) -> None:
+        """A run of the pipeline on the hour; in the background but for the first one."""
+        path, overrides = self._given
+        bad = list(_BAD) if hour == self._settings.bad_hour else []
+        stopping = threading.Event()
+        operation = Operation(self._config, (path, [*overrides, *bad]), lambda *_: None, stopping)
+        last = self._first_hour + hour
+        try:
+            record = operation.run_one(Due(last - window + 1, last))
+            self.runs[hour] = record
+            if record.state != COMPLETE:
+                raise ComponentError(f"the run of hour {hour} failed: {record.error}")
+        except BaseException as error:
+            self._problems.append(error)
+
+    def _join(self) -> None:
+        if self._training is not None:
+            self._training.join()
+            self._training = None
+        if self._problems:
+            raise self._problems[0]
+
+    def _serve(self, flags: list[str], stack: contextlib.ExitStack) -> None:
+        """Starts the servers: of what the loop makes, and of the first model for ever."""
+        self._join()
+        base = self._config.serving_folder
+        release = read_release(base)
+        assert release is not None
+        frozen = base.with_name(f"{base.name}-{FROZEN}")
+        shutil.rmtree(frozen, ignore_errors=True)
+        shutil.copytree(base / str(release.stable), frozen / str(release.stable))
+        frozen_log = self._layout.folder / "requests-frozen"
+        first = ["--model-name", FROZEN, "--model-base-path", str(frozen)]
+        first += ["--request-log", str(frozen_log)]
+        self._server = stack.enter_context(model_server(flags, self._logs, "server"))
+        address = stack.enter_context(model_server(first, self._logs, "server-frozen"))
+        folder = self._layout.folder
+        until(lambda: online_file(folder).exists(), "the online table")
+        self._site.serve(self._server, address, frozen_log, stack)
+
+    def _live(self) -> str:
+        release = read_release(self._config.serving_folder)
+        if release is None:
+            return ", no model yet"
+        return "; live: " + ", ".join(f"{label} {n}" for label, n in release.labels.items())

@@ -1,0 +1,146 @@
+"""The site: pages for users by the model of their arm, and their clicks to Kafka."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from components.errors import ComponentError
+from pipeline.config import PipelineConfig
+from pipeline.ctr.request_features import RequestFeatures
+from pipeline.online_features import OnlineTable
+from pipeline.window_features import Smoothing
+from sample_data.click_model import PAGE_SIZE
+from sample_data.served_users import PageRequest, ServedUsers, ShownPage
+from serving.client.client import RankingClient
+from serving.client.ranking import PageRanker
+from serving.release.ab_split import arm_of
+from streaming.feedback.publish import Feedback
+from streaming.feedback.sinks import Sink
+from streaming.layout import CLICKS, IMPRESSIONS
+from streaming.online import online_file
+
+FROZEN = "frozen"
+_LOG_S = 20  # until the request log has what was shown: half a second, and some patience
+
+
+class Site:
+    """Traffic, with models or without.
+
+    Args:
+      config: of the loop.
+      users: who come.
+      sink: where events go to.
+      exploration: share of random pages.
+      frozen_percent: share of the users who keep the first model.
+      seed: of the exploration.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        users: ServedUsers,
+        sink: Sink,
+        *,
+        exploration: float,
+        frozen_percent: float,
+        seed: int,
+    ):
+        assert config.streaming is not None
+        self._config, self._users, self._sink = config, users, sink
+        self._exploration, self._frozen_percent = exploration, frozen_percent
+        self._chance = random.Random(seed)  # noqa: S311 - which pages explore
+        self._folder = config.streaming.folder
+        self._rankers: dict[str, PageRanker] = {}
+        self._feedback: list[Feedback] = []
+        self._features: RequestFeatures | None = None
+
+    def serve(
+        self, stable: str, frozen: str, frozen_log: Path, stack: contextlib.ExitStack
+    ) -> None:
+        """From now on pages are ranked by models.
+
+        Args:
+          stable: address of the server of the loop's models.
+          frozen: of the one with the first model.
+          frozen_log: its request log.
+          stack: closes the connections.
+        """
+        percent = self._config.serving.canary_percent
+        clients = {
+            "": RankingClient(stable, self._config.name, canary_percent=percent, timeout_s=10),
+            FROZEN: RankingClient(frozen, FROZEN, labels=False, timeout_s=10),
+        }
+        for name, client in clients.items():
+            stack.enter_context(client)
+            self._rankers[name] = PageRanker(client, PAGE_SIZE, self._exploration, self._chance)
+        log = self._config.serving.request_log
+        assert log is not None
+        self._feedback = [
+            Feedback(folder, self._folder / f"{name}.json", self._sink)
+            for name, folder in (("feedback", log.folder), ("feedback-frozen", frozen_log))
+        ]
+        values = self._config.etl.parameters
+        smoothing = Smoothing(values["smoothing_prior"], values["smoothing_strength"])
+        self._features = RequestFeatures(OnlineTable(online_file(self._folder)), smoothing)
+
+    def traffic(self, count: int, hour: int, parts: range, of: int) -> int:
+        """Some parts of an hour; returns when their events are in Kafka, with their number.
+
+        Clicks go first: an hour is closed by its impressions, and must have its clicks then.
+        """
+        impressions: list[dict[str, Any]] = []
+        clicks: list[dict[str, Any]] = []
+        for part in parts:
+            some = count * (part + 1) // of // 10 * 10 - count * part // of // 10 * 10
+            pages = self._pages if self._rankers else None
+            more, clicked = self._users.visit(some, hour, part, of, pages)
+            impressions += more
+            clicks += clicked
+        self._sink.send(CLICKS, clicks)
+        expected = count * parts.stop // of // 10 * 10 - count * parts.start // of // 10 * 10
+        if not self._rankers:
+            self._sink.send(IMPRESSIONS, impressions)
+            return expected
+        published, end = 0, time.monotonic() + _LOG_S
+        while published < expected:
+            published += sum(feedback.publish() for feedback in self._feedback)
+            if time.monotonic() > end:
+                raise ComponentError(
+                    f"{expected:,} impressions were served, {published:,} are in the request logs"
+                )
+            time.sleep(0.1)
+        return published
+
+    def _pages(self, requests: list[PageRequest]) -> list[ShownPage]:
+        return [self._page(request) for request in requests]
+
+    def _page(self, asked: PageRequest) -> ShownPage:
+        features = self._features
+        assert features is not None
+        is_frozen = arm_of(asked.user_id, self._frozen_percent, FROZEN) != "stable"
+        context: dict[str, Any] = {
+            "session_id": asked.session_id,
+            "device": asked.device,
+            "surface": asked.surface,
+            "timestamp_ms": asked.timestamp_ms,
+        }
+        if is_frozen:
+            context["arm"] = FROZEN
+
+        def examples(items: Any, positions: Any) -> list[bytes]:
+            return features.examples(
+                asked.user_id,
+                items,
+                positions,
+                asked.timestamp_ms,
+                device=asked.device,
+                surface=asked.surface,
+            )
+
+        ranker = self._rankers[FROZEN if is_frozen else ""]
+        page = ranker.page(asked.user_id, asked.candidates, examples, context)
+        return ShownPage(page.items, page.impression_ids)

@@ -1,0 +1,31 @@
+"""A short day of the loop, all of its processes: models are promoted, a bad one rolled back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.mark.timeout(1500)
+def test_a_day_promotes_good_models_and_rolls_back_a_bad_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "demo_loop", "--hours", "8", "--first-hours", "2"]
+    command += ["--bad-hour", "4", "--impressions", "6000", "--folder", str(tmp_path / "loop")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1400, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    loop = json.loads((tmp_path / "loop" / "loop.json").read_text())
+    decisions = [text.partition(":")[0] for text in loop["decisions"].values()]
+    assert "promote" in decisions
+    assert "rollback" in decisions
+    assert decisions.index("promote") < decisions.index("rollback")
+    served = [hour for hour in loop["hours"] if "loop" in hour and "frozen" in hour]
+    assert len(served) >= 5
+    for hour in served:
+        assert 0 < hour["loop"]["ctr"] < 0.5
+        assert 0 < hour["frozen"]["ctr"] < 0.5
+    assert {run["blessed"] for run in loop["runs"].values()} == {True}
