@@ -41,18 +41,24 @@ def sound_models(
     if not withdrawn:
         return models
     kind = store.get_artifact_type(standard_artifacts.Model.TYPE_NAME).id
+    known: dict[int, bool] = {}
 
     def is_sound(model_id: int) -> bool:
+        """By its way back, up to a model that is known; a warm start has one beginning."""
+        way: list[int] = []
         found = {model_id}
-        while found:
-            if found & withdrawn:
-                return False
+        sound = True
+        while found and sound:
+            way += found
             made_from = store.get_artifacts_by_id(list(_made_from(store, found)))
             # What a model comes from is older than it is.
-            found = {a.id for a in made_from if a.type_id == kind and a.id >= min(withdrawn)}
-        return True
+            earlier = {a.id for a in made_from if a.type_id == kind and a.id >= min(withdrawn)}
+            sound = not (found & withdrawn) and all(known.get(one, True) for one in earlier)
+            found = earlier - known.keys()
+        known.update(dict.fromkeys(way, sound))
+        return sound
 
-    return [model for model in models if is_sound(model.id)]
+    return [model for model in sorted(models, key=lambda m: m.id) if is_sound(model.id)]
 
 
 def _made_from(store: mlmd.MetadataStore, artifacts: set[int]) -> set[int]:

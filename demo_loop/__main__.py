@@ -36,6 +36,10 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
     from demo_loop.day import Day, DaySettings
 
     root, started = Path(folder), time.monotonic()
+    if root.exists() and not (root / "kafka").is_dir() and any(root.iterdir()):
+        raise click.ClickException(
+            f"{root} holds something else than a day; choose another --folder"
+        )
     shutil.rmtree(root, ignore_errors=True)
     (root / "kafka").mkdir(parents=True)
     settings = DaySettings(

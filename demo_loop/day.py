@@ -118,6 +118,7 @@ class Day:
         self.decisions: dict[int, str] = {}  # hour of the day -> what was decided
         self.runs: dict[int, HourRecord] = {}
         self._training: threading.Thread | None = None
+        self._stopping = threading.Event()  # of the run in the background
         self._problems: list[BaseException] = []
         self._server = ""
 
@@ -129,13 +130,15 @@ class Day:
         for override in self._given[1]:
             flags += ["--set", override]
         with contextlib.ExitStack() as stack:
+            stack.callback(self._stop)
             with running("streaming", ["ingest", *flags], self._logs / "ingest.log") as ingest:
                 for hour in range(self._settings.hours):
                     self._hour(hour, ingest, flags, stack)
             with running(
                 "streaming", ["ingest", "--finish", *flags], self._logs / "ingest.log"
             ) as last:
-                last.wait(timeout=300)
+                if last.wait(timeout=300):
+                    raise ComponentError(f"the last hours could not be closed; see {self._logs}")
             self._join()
             for hour in self.evaluation.new_hours():
                 self.evaluation.evaluate(hour)
@@ -181,8 +184,9 @@ class Day:
         """A run of the pipeline on the hour; in the background but for the first one."""
         path, overrides = self._given
         bad = list(_BAD) if hour == self._settings.bad_hour else []
-        stopping = threading.Event()
-        operation = Operation(self._config, (path, [*overrides, *bad]), lambda *_: None, stopping)
+        operation = Operation(
+            self._config, (path, [*overrides, *bad]), lambda *_: None, self._stopping
+        )
         last = self._first_hour + hour
         try:
             record = operation.run_one(Due(last - window + 1, last))
@@ -191,6 +195,12 @@ class Day:
                 raise ComponentError(f"the run of hour {hour} failed: {record.error}")
         except BaseException as error:
             self._problems.append(error)
+
+    def _stop(self) -> None:
+        """Ends a run that is still under way: the day was cut short."""
+        self._stopping.set()
+        if self._training is not None:
+            self._training.join()
 
     def _join(self) -> None:
         if self._training is not None:

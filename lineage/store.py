@@ -41,6 +41,10 @@ class LineageError(Exception):
     """One line for a person: what is wrong, and the next step."""
 
 
+class NoRunsError(LineageError):
+    """A store without any run."""
+
+
 class LineageStore:
     """Reads runs, executions and artifacts. What it returns is as of the call that returned it."""
 
@@ -56,7 +60,7 @@ class LineageStore:
         self.name = name
         self._nodes: dict[int, tuple[str, str]] = {}  # execution id -> (pipeline, component)
         if not self._run_contexts():
-            raise LineageError(
+            raise NoRunsError(
                 f"{name} has no pipeline run yet; run the pipeline first: "
                 "python local_runner.py --config pipeline/configs/ctr.yaml"
             )

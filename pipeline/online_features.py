@@ -36,7 +36,8 @@ class OnlineRows:
 
     Attributes:
       windows: hours, in the order of the totals.
-      counts: (feature, keys, totals): impressions and clicks in turn, for each of the windows.
+      counts: (feature, keys, totals): impressions and clicks in turn, for each of the windows; for
+        requests in the hour before `as_of_ms`'s, in that hour, and in the one after it.
       clicks: (keys, clicks, the most recent first: (time in ms, value of each column)).
       profiles: (kind, key, column -> value).
     """
@@ -112,7 +113,11 @@ class OnlineTable:
         self._places = {hours: 2 * place for place, hours in enumerate(json.loads(windows))}
 
     def window_features(
-        self, feature: WindowFeature, keys: Sequence[Sequence[str]], smoothing: Smoothing
+        self,
+        feature: WindowFeature,
+        keys: Sequence[Sequence[str]],
+        smoothing: Smoothing,
+        now_ms: int,
     ) -> list[dict[str, float]]:
         """The columns of a feature, as add_window_features names them, for each of the entities.
 
@@ -120,10 +125,15 @@ class OnlineTable:
           feature: the declaration.
           keys: values of its keys, for each entity.
           smoothing: for the rates.
+          now_ms: of the request; windows begin at an hour.
         """
         found = self._look_up("counts", feature.name, map(_key, keys))
-        nothing = [0] * 2 * len(self._places)
-        return [self._columns(feature, found.get(_key(k), nothing), smoothing) for k in keys]
+        width = 2 * len(self._places)
+        hours_on = now_ms // HOUR_MS - self.as_of_ms // HOUR_MS
+        start = width * (1 + min(max(hours_on, -1), 1))
+        nothing = [0] * width * 3
+        totals = [found.get(_key(k), nothing)[start : start + width] for k in keys]
+        return [self._columns(feature, one, smoothing) for one in totals]
 
     def _columns(
         self, feature: WindowFeature, totals: Sequence[int], smoothing: Smoothing

@@ -17,7 +17,13 @@ from pydantic import (
     model_validator,
 )
 
-from components.spark_example_gen.sources import KINDS, AnySource, FileSource, SparkConfig
+from components.spark_example_gen.sources import (
+    KINDS,
+    AnySource,
+    FileSource,
+    SparkConfig,
+    names_secret,
+)
 from components.spark_example_gen.time_cut import TimeCut
 
 
@@ -304,6 +310,17 @@ class KafkaBroker(Section):
     producer_options_env: dict[str, str] = Field(
         default_factory=dict, description="option -> variable that holds its value"
     )
+
+    @field_validator("options", "producer_options")
+    @classmethod
+    def _no_secrets(cls, options: dict[str, str]) -> dict[str, str]:
+        for option in options:
+            if names_secret(option):
+                raise ValueError(
+                    f"option '{option}' holds a secret: put its value into an environment "
+                    "variable, and name that in options_env or producer_options_env"
+                )
+        return options
 
 
 class OnlineRule(Section):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sample_data.click_log import ClickLogConfig, impression_table, item_table, user_table
-from sample_data.click_model import DEVICES, HOUR_MS, PAGE_SIZE, SURFACES
+from sample_data.click_model import DEVICES, HOUR_MS, SURFACES
 from sample_data.dirt import Dirt, DirtMaker
 from sample_data.log_writer import prefixed, write_csv, write_parquet
 from sample_data.population import USER_DIRT, USERS, make_items, make_users, random_stream
@@ -170,15 +170,4 @@ def _clicks(rows: Impressions, impression_ids: list[str]) -> list[Event]:
             "timestamp_ms": int(rows.click_ms[place]),
         }
         for place in clicked
-    ]
-
-
-def shown_first(requests: list[PageRequest]) -> list[ShownPage]:
-    """Pages of the first candidates, for those who have no model."""
-    return [
-        ShownPage(
-            request.candidates[:PAGE_SIZE],
-            [f"{request.session_id}-{request.timestamp_ms}-{n}" for n in range(PAGE_SIZE)],
-        )
-        for request in requests
     ]

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -31,8 +31,12 @@ from streaming.layout import (
     only_one,
 )
 
+if TYPE_CHECKING:
+    from streaming.online_evaluation.evaluate import OnlineEvaluation
+
 # What the commands do is imported where they do it: --help does not wait for Spark.
 _out = Console(highlight=False)
+_AGAIN_S = 10  # until a broker that was away is tried again
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -97,6 +101,8 @@ def _say(what: str, content: dict[str, Any]) -> None:
             f"closed {hour_name(content['hour'])}: {shown['rows']:,} impressions, "
             f"{shown['clicked']:,} clicked, {repeated:,} duplicates ({content['seconds']:.1f} s)"
         )
+    elif what == "online":
+        _out.print(f"the online table could not be made, the one before stays: {content['reason']}")
     else:
         _out.print(f"{content['reason']}; next try in {content['seconds']:g} s")
 
@@ -126,7 +132,14 @@ def feedback(config: PipelineConfig, once: bool) -> None:
     with only_one(settings.folder, "feedback"):
         running = Feedback(log.folder, cursor, sink_of(settings))
         while not stopping.is_set():
-            new = running.publish()
+            try:
+                new = running.publish()
+            except ComponentError as error:
+                if once:
+                    raise
+                _out.print(f"{error}; next try in {_AGAIN_S} s")
+                stopping.wait(_AGAIN_S)
+                continue
             sent += new
             if new:
                 _out.print(f"{sent:,} impressions published")
@@ -146,10 +159,14 @@ def evaluate(config: PipelineConfig, act: bool) -> None:
     Metrics by arm and version with 95 % intervals; then what streaming.online_rule says about the
     newest live version.
     """
-    from streaming.online_evaluation.evaluate import OnlineEvaluation
+    from streaming.online_evaluation.evaluate import OnlineEvaluation as Running
 
-    _settings(config)
-    running = OnlineEvaluation(config)
+    folder = _settings(config).folder
+    with only_one(folder, "evaluation"):
+        _evaluate(Running(config), config, act)
+
+
+def _evaluate(running: OnlineEvaluation, config: PipelineConfig, act: bool) -> None:
     table = Table("hour", "arm", "version", "impressions", "CTR", "AUC", "log loss", "calibration")
     for hour in running.new_hours():
         for one in running.evaluate(hour):
@@ -193,7 +210,7 @@ def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
     stopping = _stops()
     with OperationScreen(_out, config.name, folder, failures) as screen:
         operation = Operation(config, given, screen.report, stopping, failures)
-        screen.done = lambda: operation.finished
+        screen.watch(operation)
         with only_one(folder, "operation"):
             operation.run(once=once)
 
@@ -207,7 +224,7 @@ def replay(config: PipelineConfig, hour: str) -> None:
     The versions before stay. If a run has read the hour, the next run reads from it on.
     """
     from components.spark_job.session import spark_environment, spark_session
-    from streaming.operation.records import COMPLETE, RETRY, Records
+    from streaming.operation.records import Records
     from streaming.replay import replay as run
     from streaming.tables import HourTables
 
@@ -220,10 +237,7 @@ def replay(config: PipelineConfig, hour: str) -> None:
     ):
         spark.sparkContext.setLogLevel("ERROR")
         marker = run(spark, number, settings, tables)
-    records = Records(settings.folder)
-    record = records.read().get(number)
-    if record is not None and record.state == COMPLETE:
-        records.write(dataclasses.replace(record, state=RETRY))
+    Records(settings.folder).ask_again(number)
     _out.print(
         f"{hour_name(number)} is version {marker['version']} now: "
         f"{marker[IMPRESSIONS]['rows']:,} impressions, {marker[IMPRESSIONS]['clicked']:,} clicked"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -21,8 +22,10 @@ from streaming.layout import Layout, only_one, write_whole
 from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS
 
-# ("batch", its manifest), ("hour", its marker) or ("away", {"seconds": ..., "reason": ...})
+# ("batch", its manifest), ("hour", its marker), ("away", {"seconds": ..., "reason": ...}) or
+# ("online", {"reason": ...}): the online table could not be made
 Report = Callable[[str, dict[str, Any]], None]
+_log = logging.getLogger(__name__)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 60.0
 _LOOK_S = 0.5
 
@@ -115,6 +118,10 @@ class Ingest:
             return str(error)
         return None
 
+    @property
+    def stopped(self) -> bool:
+        return self._stopping.is_set()
+
     def finish(self) -> None:
         """Closes every hour, as if nothing were to come any more."""
         hours = self._landed.hours()
@@ -149,10 +156,14 @@ class Ingest:
             return
         if not at_once and time.monotonic() < self._next_online:
             return
-        rows = closing.open_impressions(
-            self._spark, self._landed, self._closed, self._settings, self.layout
-        )
-        online.write_table_of(self._spark, tables, self._settings, self._newest_ms + 1, rows)
+        try:
+            rows = closing.open_impressions(
+                self._spark, self._landed, self._closed, self._settings, self.layout
+            )
+            online.write_table_of(self._spark, tables, self._settings, self._newest_ms + 1, rows)
+        except Exception as error:  # no event depends on it: serving keeps the table it has
+            _log.exception("the online table is not made anew")
+            self._report("online", {"reason": explain(error)})
         self._next_online = time.monotonic() + seconds
 
     def _start(self, once: bool) -> StreamingQuery:
@@ -231,5 +242,5 @@ def ingest(
         sources.check(spark, settings)
         running = Ingest(spark, settings, report, stopping or threading.Event(), tables)
         running.run(once=once or finish)
-        if finish:
+        if finish and not running.stopped:  # by Ctrl-C: what was not read yet would be late
             running.finish()

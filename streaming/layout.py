@@ -63,13 +63,16 @@ class Layout:
         return self.folder / "spans" / table / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
 
     def newest(self, table: str, hours: Iterable[int]) -> list[Path]:
-        """The newest version of each span that is there."""
-        found = []
-        for hour in hours:
-            versions = self.span(table, hour).parent.glob("v[0-9]*")
-            newest = max(versions, key=lambda path: int(path.name[1:]), default=None)
-            found += [newest] if newest else []
-        return found
+        """Of closed hours the version that counts, where it has rows."""
+        closed = self.closed_hours()
+        spans = [self.span(table, h, closed[h]["version"]) for h in hours if h in closed]
+        return [span for span in spans if span.exists()]
+
+    def beyond(self, hour: int, version: int) -> list[Path]:
+        """Of an hour the folders of versions that have no marker: a replay was killed."""
+        when = hour_start(hour)
+        folders = self.folder.glob(f"spans/*/{when:%Y-%m-%d}/{when:%H}/v[0-9]*")
+        return [folder for folder in folders if int(folder.name[1:]) > version]
 
     def marker(self, hour: int, version: int = 1) -> Path:
         """Of a version of an hour."""

@@ -57,7 +57,7 @@ def write_table_of(
     layout, hour = Layout(settings.folder), as_of_ms // HOUR_MS
     declared = tables.declared
     longest = max(h for feature in declared.windows for h in feature.windows.values())
-    reach = max(longest, declared.recent.hours) + math.ceil(settings.attribution_ms / HOUR_MS)
+    reach = 1 + max(longest, declared.recent.hours) + math.ceil(settings.attribution_ms / HOUR_MS)
     before = layout.newest(COUNTS, range(hour - reach, hour + 1))
     clicks_before = layout.newest(RECENT, range(hour - reach, hour + 1))
     now = tables.of(spark, open_rows, hour) if open_rows is not None else {}
@@ -86,13 +86,17 @@ def _counts(
     counts: DataFrame, features: tuple[WindowFeature, ...], windows: list[int], hour: int
 ) -> Iterator[tuple[str, list[str], list[int]]]:
     keys_of = {feature.name: feature.keys for feature in features}
+    # A clock that is ahead makes `hour` later than that of others; the next hour may begin before
+    # the next table is there.
     totals = [
-        F.sum(F.when(hour_of("timestamp_ms") >= hour - hours, F.col(event)).otherwise(0))
+        F.sum(F.when(hour_of("timestamp_ms") >= base - hours, F.col(event)).otherwise(0))
+        for base in (hour - 1, hour, hour + 1)
         for hours in windows
         for event in (IMPRESSIONS, CLICKS)
     ]
     named = [total.alias(f"_{place}") for place, total in enumerate(totals)]
     keys = all_keys(features)
+    counts = counts.where(F.col(FEATURE).isin([*keys_of]))  # declared now, not only then
     for row in counts.groupBy(FEATURE, *keys).agg(*named).toLocalIterator():
         values = [int(row[f"_{place}"]) for place in range(len(totals))]
         if any(values):
@@ -117,6 +121,6 @@ def _profiles(
     frames: Mapping[str, DataFrame],
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for kind, frame in frames.items():
-        for row in frame.toLocalIterator():
+        for row in frame.where(F.col("key").isNotNull()).toLocalIterator():
             profile = row.asDict()
             yield kind, profile.pop("key"), profile

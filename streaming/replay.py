@@ -6,6 +6,7 @@ The versions before stay as they are; readers take the newest one (`v{VERSION}` 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable
 from functools import reduce
 from typing import Any
@@ -15,7 +16,16 @@ from pyspark.sql import DataFrame, SparkSession
 from components.errors import ComponentError
 from pipeline.sections import Streaming
 from streaming.closing import Publisher, attributed, unique
-from streaming.layout import CLICKS, IMPRESSIONS, LANDED, LATE, STREAMS, Layout, hour_name
+from streaming.layout import (
+    CLICKS,
+    IMPRESSIONS,
+    LANDED,
+    LATE,
+    STREAMS,
+    Layout,
+    hour_name,
+    read_json,
+)
 from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS
 
@@ -58,16 +68,33 @@ def replay(
     late = late_batches(layout, settings, hour)
     if late == before.get("late_batches", []):
         raise ComponentError(f"nothing came late for {hour_name(hour)} since it was closed")
+    for folder in layout.beyond(hour, before["version"]):
+        shutil.rmtree(folder)  # of a replay that was killed: more may have come since
     known = {stream: _known(spark, layout, stream, [hour]) for stream in STREAMS}
     frames = {stream: unique(frame, settings, stream) for stream, frame in known.items()}
     shown = frames[IMPRESSIONS]
     if shown is not None:
         clicks = _known(spark, layout, CLICKS, _near(settings, hour))
         frames[IMPRESSIONS] = attributed(shown, clicks, settings)
-    read = {stream: 0 if frame is None else frame.count() for stream, frame in known.items()}
-    facts = {"watermark_ms": layout.watermark_ms(), "late_batches": late}
+    first = read_json(layout.marker(hour))
+    late_rows = {stream: _late_rows(layout, stream, hour) for stream in STREAMS}
+    read = {stream: first[stream]["landed"] + late_rows[stream] for stream in STREAMS}
+    facts = {
+        "watermark_ms": layout.watermark_ms(),
+        "late_batches": late,
+        "late_rows": sum(late_rows.values()),
+    }
     publisher = Publisher(spark, settings, layout, tables)
     return publisher.publish(hour, before["version"] + 1, frames, read, facts)
+
+
+def _late_rows(layout: Layout, stream: str, hour: int) -> int:
+    return sum(
+        entry["rows"]
+        for manifest in layout.manifests()
+        for entry in manifest["rows"]
+        if (entry["outcome"], entry["stream"], entry["hour"]) == (LATE, stream, hour)
+    )
 
 
 def _near(settings: Streaming, hour: int) -> range:

@@ -40,7 +40,6 @@ class HourTables:
         self.declared: Declared = module.DECLARED
         self._parameters = config.etl.parameters
         self._base = config.data_root
-        self._primary = next(iter(config.sources))
         self._others = {
             name: source
             for name, source in config.sources.items()

@@ -10,7 +10,7 @@ from components.ancestry import SPAN, spans_behind
 
 # Only a generator's output has one; Transform's output is of the type Examples too.
 _FINGERPRINT = "input_fingerprint"
-_VERSION = "version"
+_SPANS = "spans"  # such as 474792-474803
 
 
 class SpanWindowStrategy(resolver.ResolverStrategy):
@@ -27,7 +27,7 @@ class SpanWindowStrategy(resolver.ResolverStrategy):
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
-        """Returns the newest version of each span in the window, and at most one cache."""
+        """Returns the newest examples of each span in the window, and at most one cache."""
         (current,) = input_dict["current"]
         newest = _newest_versions([*input_dict["examples"], current])
         end = self._end(newest, current.get_int_custom_property(SPAN))
@@ -52,9 +52,12 @@ class SpanWindowStrategy(resolver.ResolverStrategy):
 
 
 def _newest_versions(examples: list[types.Artifact]) -> dict[int, types.Artifact]:
-    """Span -> its examples."""
+    """Last span -> examples; no span twice where a later run has read it again."""
     newest: dict[int, types.Artifact] = {}
     made = {one.id: one for one in examples if one.has_custom_property(_FINGERPRINT)}
-    for one in sorted(made.values(), key=lambda a: (a.get_int_custom_property(_VERSION), a.id)):
-        newest[one.get_int_custom_property(SPAN)] = one
+    for one in sorted(made.values(), key=lambda a: a.id):
+        last = one.get_int_custom_property(SPAN)
+        first = int(one.get_string_custom_property(_SPANS).split("-")[0])
+        newest = {span: a for span, a in newest.items() if not first <= span <= last}
+        newest[last] = one
     return newest

@@ -202,7 +202,9 @@ def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> d
     sources = []
     for entry in request.inputs.sources:
         name = entry["name"]
-        kept = {key: value for key, value in entry.items() if value not in ("", {}, 0, None)}
+        kept = {
+            key: value for key, value in entry.items() if value not in ("", {}, [], (), 0, None)
+        }
         sources.append({**kept, **inputs.found[name].facts, "rows_read": read[name]})
     return {
         "format_version": publish.FORMAT_VERSION,

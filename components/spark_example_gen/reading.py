@@ -161,5 +161,5 @@ def _check_columns(
         )
     filled = [column for column, count in zip(source.columns, values, strict=True) if count]
     for column in source.columns:
-        if column not in filled:
+        if column not in filled and column not in source.may_be_null:
             raise missing_column(name, column, filled)

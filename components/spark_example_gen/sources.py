@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from components.spark_example_gen.spans import SpanPattern
@@ -31,15 +31,21 @@ _NO_SECRET = re.compile(
 )
 
 
+def names_secret(option: str) -> bool:
+    """Whether an option of that name holds a secret."""
+    return bool(_SECRET_OPTION.search(option))
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """What every kind of source has, beside `columns`.
 
     `columns` (column -> Spark SQL type) is required where the data does not say (json, csv,
     tfrecord, Kafka); elsewhere it is optional, is checked, and selects columns. A column that is
-    null in every row counts as missing, and is an error.
+    null in every row counts as missing, and is an error, unless it is one of `may_be_null`.
 
     Attributes:
+      may_be_null: columns that may be null in every row, such as the time of a click.
       options: Spark's reader options, as strings. Not for secrets.
       spans_after: spans behind the window to read as well: events that follow the last span's rows,
         such as outcomes. Not for the primary source.
@@ -51,6 +57,7 @@ class Source:
     options: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
     spans_after: int = dataclasses.field(default=0, kw_only=True)
     missing_spans: str = dataclasses.field(default="error", kw_only=True)
+    may_be_null: Sequence[str] = dataclasses.field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if self.missing_spans not in ("error", "allow"):

@@ -70,7 +70,7 @@ class RequestFeatures:
         ]
         for feature in features.WINDOW_FEATURES:
             keys = [[row[key] for key in feature.keys] for row in rows]
-            found = self._table.window_features(feature, keys, self._smoothing)
+            found = self._table.window_features(feature, keys, self._smoothing, now_ms)
             for row, columns in zip(rows, found, strict=True):
                 row.update(columns)
         for row in rows:

@@ -51,7 +51,9 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
         _context(store, "node", f"{pipeline}.{switch.kind}"),
     ]
     pushed = _pushed_models(store)
-    _mark_withdrawn(store, pushed, switch.withdrawn)
+    for version, reason in switch.withdrawn.items():
+        _mark(store, pushed.get(version), reason)
+    _mark(store, pushed.get(switch.after.stable), None)  # a person may have brought it back
     events = []
     for key, version in (("before", switch.before.stable), ("after", switch.after.stable)):
         if version in pushed:
@@ -64,20 +66,25 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
     return int(found)
 
 
-def _mark_withdrawn(
-    store: metadata_store.MetadataStore, pushed: dict[int, mlmd.Artifact], reasons: dict[int, str]
+def _mark(
+    store: metadata_store.MetadataStore, pushed: mlmd.Artifact | None, reason: str | None
 ) -> None:
-    """On the models: no later training begins with one of them (components/baseline_resolver)."""
-    for version, reason in reasons.items():
-        if version not in pushed:
-            continue
-        made = store.get_events_by_artifact_ids([pushed[version].id])
-        pushers = [event.execution_id for event in made if event.type == mlmd.Event.OUTPUT]
-        read = store.get_events_by_execution_ids(pushers) if pushers else []
-        inputs = [event.artifact_id for event in read if event.type == mlmd.Event.INPUT]
-        models = [a for a in store.get_artifacts_by_id(inputs) if a.type == "Model"]
-        for model in models:
+    """On the model: no later training begins with one that was withdrawn
+    (components/baseline_resolver); None: it was not, or not any more.
+    """
+    if pushed is None:
+        return
+    made = store.get_events_by_artifact_ids([pushed.id])
+    pushers = [event.execution_id for event in made if event.type == mlmd.Event.OUTPUT]
+    read = store.get_events_by_execution_ids(pushers) if pushers else []
+    inputs = [event.artifact_id for event in read if event.type == mlmd.Event.INPUT]
+    models = [a for a in store.get_artifacts_by_id(inputs) if a.type == "Model"] if inputs else []
+    for model in models:
+        if reason is not None:
             model.custom_properties[WITHDRAWN].string_value = reason
+        else:
+            model.custom_properties.pop(WITHDRAWN, None)
+    if models:
         store.put_artifacts(models)
 
 

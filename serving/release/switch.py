@@ -27,11 +27,15 @@ class Switch:
     withdrawn: dict[int, str]
 
 
-def promote(base: Path) -> Switch:
+def promote(base: Path, expected: Release | None = None) -> Switch:
     """Makes the canary stable.
 
+    Args:
+      base: folder of the versions.
+      expected: what has to be live; None: whatever is.
+
     Raises:
-      ComponentError: there is no canary.
+      ComponentError: there is no canary, or something else is live.
     """
 
     def change(folder: VersionsFolder, before: Release) -> Switch:
@@ -42,19 +46,20 @@ def promote(base: Path) -> Switch:
             )
         return Switch("Promotion", before, before.with_stable(before.canary), {})
 
-    return _switch(base, change)
+    return _switch(base, change, expected)
 
 
-def rollback(base: Path, to: int | None, reason: str) -> Switch:
+def rollback(base: Path, to: int | None, reason: str, expected: Release | None = None) -> Switch:
     """Undoes what became live last: the canary where there is one, else the stable version.
 
     Args:
       base: folder of the versions.
       to: the version to be stable instead; what is newer is withdrawn.
       reason: kept beside a version that is withdrawn.
+      expected: what has to be live; None: whatever is.
 
     Raises:
-      ComponentError: there is nothing to go back to, or no such version.
+      ComponentError: there is nothing to go back to, no such version, or something else is live.
     """
 
     def change(folder: VersionsFolder, before: Release) -> Switch:
@@ -72,10 +77,14 @@ def rollback(base: Path, to: int | None, reason: str) -> Switch:
         live = [v for v in before.labels.values() if v > target]
         return Switch("Rollback", before, after, dict.fromkeys(live, reason))
 
-    return _switch(base, change)
+    return _switch(base, change, expected)
 
 
-def _switch(base: Path, change: Callable[[VersionsFolder, Release], Switch]) -> Switch:
+def _switch(
+    base: Path,
+    change: Callable[[VersionsFolder, Release], Switch],
+    expected: Release | None,
+) -> Switch:
     if not base.is_dir():
         raise ComponentError(f"nothing was pushed to {base} yet; run the pipeline first")
     folder = VersionsFolder(base)
@@ -83,6 +92,11 @@ def _switch(base: Path, change: Callable[[VersionsFolder, Release], Switch]) -> 
         before = read_release(base)
         if before is None:
             raise ComponentError(f"{base} has no models.config: nothing was pushed there yet")
+        if expected is not None and before != expected:
+            raise ComponentError(
+                f"what is live in {base} has changed meanwhile ({before.labels} instead of "
+                f"{expected.labels}): nothing was done; look again"
+            )
         switch = change(folder, before)
         folder.reinstate(switch.after.stable)
         for version, reason in switch.withdrawn.items():

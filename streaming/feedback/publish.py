@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from streaming.feedback.events import impressions_of
+from streaming.feedback.events import LineError, impressions_of
 from streaming.feedback.sinks import Sink
 from streaming.layout import IMPRESSIONS, read_json, write_whole
 
 _log = logging.getLogger(__name__)
 _OPEN = ".open-"  # as serving/request_log names the file of the current hour
-_AT_ONCE = 1_000  # lines
+_AT_ONCE = 1_000  # events
+_ALL = -1  # in place of how far a file was read
 
 
 class Feedback:
@@ -46,14 +47,17 @@ class Feedback:
         self._read = {name: end for name, end in self._read.items() if name in files}
         sent = 0
         for name, path in files.items():
+            if self._read.get(name) == _ALL:
+                continue
             events: list[dict[str, Any]] = []
             end = self._read.get(name, 0)
             for line, end in self._new_lines(name, path):
-                events += impressions_of(line)
+                events += _impressions_of(line, path)
                 if len(events) >= _AT_ONCE:
                     sent += self._send(events, name, end)
                     events = []
-            sent += self._send(events, name, end)
+            is_closed = path.suffix == ".gz" and path.exists()  # and so does not change any more
+            sent += self._send(events, name, _ALL if is_closed else end)
         return sent
 
     def _send(self, events: list[dict[str, Any]], name: str, end: int) -> int:
@@ -87,6 +91,14 @@ class Feedback:
                     yield _parsed(line), end
         except FileNotFoundError:
             return  # was compressed just now; the next call finds it under its new name
+
+
+def _impressions_of(line: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    try:
+        return impressions_of(line)
+    except LineError as error:
+        _log.warning("%s: a line whose context is not as it should be is left out: %s", path, error)
+        return []
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

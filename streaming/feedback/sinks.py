@@ -74,9 +74,14 @@ class KafkaSink:
     def __init__(self, broker: KafkaBroker, topics: Mapping[str, str]):
         from confluent_kafka import Producer
 
-        secret = {
-            option: os.environ.get(name, "") for option, name in broker.producer_options_env.items()
-        }
+        secret = {}
+        for option, variable in broker.producer_options_env.items():
+            if variable not in os.environ:
+                raise ComponentError(
+                    f"streaming.kafka: the environment variable {variable} (for {option}) is not "
+                    "set; export it"
+                )
+            secret[option] = os.environ[variable]
         self._servers, self._topics = broker.bootstrap_servers, topics
         self._failed: str | None = None
         self._producer = Producer(

@@ -76,11 +76,16 @@ class OnlineEvaluation:
         return decide(release, served(live.assign(arm=live["version"].map(label_of))), self._rule)
 
     def act(self, decision: Decision) -> Switch | None:
-        """Promotes or rolls back; None where there is nothing to do."""
+        """Promotes or rolls back; None where there is nothing to do.
+
+        Raises:
+          ComponentError: what is live has changed since the decision.
+        """
+        base, judged = self._config.serving_folder, decision.release
         if decision.what == PROMOTE:
-            return promote(self._config.serving_folder)
+            return promote(base, judged)
         if decision.what == ROLLBACK:
-            return rollback(self._config.serving_folder, None, decision.reason)
+            return rollback(base, None, decision.reason, judged)
         return None
 
     def impressions(self, hours: Iterable[int]) -> pd.DataFrame:

@@ -63,14 +63,17 @@ def _of(arm: str, version: int, rows: pd.DataFrame, seed: int) -> Served:
     users, whose = np.unique(rows["user_id"].to_numpy(str), return_inverse=True)
     chance = np.random.default_rng(seed)
     # Poisson bootstrap (Chamandy et al. 2012): each user counts so many times.
-    weights = chance.poisson(1.0, (_REPLICATES, len(users)))[:, whose]
+    replicates: dict[str, list[float]] = {name: [] for name in _METRICS}
+    for _ in range(_REPLICATES):
+        weights = chance.poisson(1.0, len(users))[whose]
+        for name, metric in _METRICS.items():
+            replicates[name].append(metric(labels, predictions, weights))
     values, intervals = {}, {}
     for name, metric in _METRICS.items():
         values[name] = metric(labels, predictions, np.ones(len(labels)))
-        replicates = [metric(labels, predictions, weight) for weight in weights]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # all of them NaN: so is the interval
-            low, high = np.nanquantile(replicates, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+            low, high = np.nanquantile(replicates[name], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
         intervals[name] = (float(low), float(high))
     return Served(arm, version, len(labels), int(labels.sum()), values, intervals)
 

@@ -17,10 +17,12 @@ class Decision:
     """Attributes:
     what: promote, rollback or wait.
     reason: for a person, and for lineage.
+    release: what was live when it was made.
     """
 
     what: str
     reason: str
+    release: Release | None = None
 
 
 def decide(release: Release, found: Sequence[Served], rule: OnlineRule) -> Decision:
@@ -34,13 +36,17 @@ def decide(release: Release, found: Sequence[Served], rule: OnlineRule) -> Decis
       found: metrics of the versions on what they served since they became live.
       rule: the bounds.
     """
+    return dataclasses.replace(_decide(release, found, rule), release=release)
+
+
+def _decide(release: Release, found: Sequence[Served], rule: OnlineRule) -> Decision:
     by_version = {one.version: one for one in found}
+    stable = by_version.get(release.stable)
     if release.canary is not None:
-        return _about(CANARY, by_version.get(release.canary), by_version.get(release.stable), rule)
-    before = by_version.get(release.previous) if release.previous is not None else None
+        return _about(CANARY, by_version.get(release.canary), stable, rule)
     if release.previous is None:
         return Decision(WAIT, f"version {release.stable} is the only one")
-    decision = _about(STABLE, by_version.get(release.stable), before, rule)
+    decision = _about(STABLE, stable, by_version.get(release.previous), rule)
     return Decision(WAIT, decision.reason) if decision.what == PROMOTE else decision
 
 

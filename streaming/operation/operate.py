@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import fcntl
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.errors import ComponentError
 from pipeline.config import PipelineConfig
 from streaming.layout import IMPRESSIONS, Layout
 from streaming.operation.due import Due, next_run
@@ -30,6 +32,7 @@ from streaming.operation.records import (
 )
 from streaming.operation.spans_done import complete_spans
 
+_log = logging.getLogger(__name__)
 _PROJECT = Path(__file__).resolve().parents[2]
 _LOOK_S = 1.0
 _SHOWN = ("rows", "metrics", "blessed", "canary", "pushed_model", "components")
@@ -86,10 +89,17 @@ class Operation:
             self._stopping.wait(_LOOK_S)
 
     def due(self) -> Due | None:
-        """The next run; ML Metadata is asked again only when there seems to be one."""
+        """The next run; ML Metadata is asked again only when there seems to be one.
+
+        A store that cannot be read now is no store without runs: it is waited for.
+        """
         if self._next() is None:
             return None
-        self.finished = complete_spans(self._config)
+        try:
+            self.finished = complete_spans(self._config)
+        except ComponentError as error:
+            _log.warning("%s; looking again", error)
+            return None
         return self._next()
 
     def _next(self) -> Due | None:
@@ -102,20 +112,21 @@ class Operation:
     def run_one(self, due: Due) -> HourRecord:
         """A run, and its record."""
         started = dt.datetime.now(dt.timezone.utc)
+        before, closed = self.records.read(), self._layout.closed_hours()
         record = HourRecord(
             due.last,
             due.first,
             RUNNING,
             started.isoformat(timespec="milliseconds"),
-            closed_at=self._layout.closed_hours().get(due.last, {}).get("closed_at"),
+            closed_at=closed.get(due.last, {}).get("closed_at"),
         )
         self.records.write(record)
         self._report("run", record)
-        before = _run_folders(self._config)
+        folders = _run_folders(self._config)
         code, last_line = self._launch(due)
         if self._stopping.is_set() and code:
             return record  # it stays RUNNING: the next start repeats it
-        summary = _summary(_run_folders(self._config) - before)
+        summary = _summary(_run_folders(self._config) - folders)
         failed = code != 0 or summary.get("state") != "complete"
         record = dataclasses.replace(
             record,
@@ -125,18 +136,41 @@ class Operation:
             error=(summary.get("error") or last_line) if failed else None,
             summary={key: summary[key] for key in _SHOWN if key in summary},
         )
-        self.records.write(record)
-        if not failed:
-            self._read_again(due, record)
+        was = before.get(due.last)
+        if failed and was is not None and was.state == COMPLETE:
+            self.records.write(was)  # a retry reached up to it; it is as done as it was
+        else:
+            self.records.write(record)
+        self._settle(due, record, before, closed)
         self._report("ended", record)
         return record
 
-    def _read_again(self, due: Due, by: HourRecord) -> None:
-        """What a person wanted tried again is done, by a run that reached back to it."""
-        for hour, record in self.records.read().items():
-            if record.state == RETRY and due.first <= hour < due.last:
-                again = dataclasses.replace(record, state=COMPLETE, error=None, run_id=by.run_id)
-                self.records.write(again)
+    def _settle(
+        self,
+        due: Due,
+        record: HourRecord,
+        before: dict[int, HourRecord],
+        closed: dict[int, dict[str, Any]],
+    ) -> None:
+        """The hours that a person wanted tried again, as far as the run reached back to them.
+
+        One that was replayed while the run was under way is to be tried again still.
+        """
+        now = self._layout.closed_hours()
+        for hour, old in before.items():
+            if old.state == RETRY and due.first <= hour < due.last:
+                ended = dataclasses.replace(
+                    old,
+                    state=record.state,
+                    error=record.error,
+                    run_id=record.run_id,
+                    started_at=record.started_at,
+                )
+                self.records.write(ended)
+        for hour in range(due.first, due.last + 1):
+            read = closed.get(hour, {}).get("version")
+            if read is not None and now[hour]["version"] > read:
+                self.records.ask_again(hour)
 
     def _launch(self, due: Due) -> tuple[int, str]:
         """(exit status, the last line it printed) of local_runner.py, whose output is kept."""

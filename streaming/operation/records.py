@@ -58,6 +58,14 @@ class Records:
     def write(self, record: HourRecord) -> None:
         write_whole(self._path(record.hour), dataclasses.asdict(record))
 
+    def ask_again(self, hour: int) -> None:
+        """Has the next run read from an hour on; if none has come so far, it will anyway."""
+        records = self.read()
+        if hour in records:
+            self.write(dataclasses.replace(records[hour], state=RETRY))
+        elif records and hour < max(records):
+            self.write(HourRecord(hour, hour, RETRY, ""))
+
     def log(self, hour: int) -> Path:
         """What the hour's run printed."""
         return self._path(hour).with_suffix(".log")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +12,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from streaming.layout import hour_name
+from streaming.operation.operate import Operation
 from streaming.operation.overview import overview, release_text, write_page
 from streaming.operation.records import FAILED, HourRecord
 
@@ -31,7 +31,11 @@ class OperationScreen:
         self._console, self._name, self._folder = console, name, folder
         self._most_failures = most_failures
         self._status = Status("", console=console)
-        self.done: Callable[[], set[int]] = set  # spans that ML Metadata has a complete run of
+        self._operation: Operation | None = None
+
+    def watch(self, operation: Operation) -> None:
+        """Whose runs the page shows; it is made with this screen's `report`."""
+        self._operation = operation
 
     def __enter__(self) -> OperationScreen:
         return self
@@ -57,7 +61,8 @@ class OperationScreen:
             self._status.stop()
             self._console.print(escape(self._text(what, content)))
         with contextlib.suppress(OSError):  # a page is worth no run
-            found = overview(self._folder, self.done(), self._most_failures)
+            done = self._operation.finished if self._operation else set()
+            found = overview(self._folder, done, self._most_failures)
             write_page(self._folder, found, self._name)
 
     def _text(self, what: str, content: Any) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from sample_data.click_log import ClickLogConfig
 from sample_data.dirt import Dirt
-from sample_data.served_users import PageRequest, ServedUsers, ShownPage, shown_first
+from sample_data.served_users import PageRequest, ServedUsers, ShownPage
 
 pytestmark = pytest.mark.unit
 
@@ -98,7 +98,7 @@ def test_the_tables_know_everybody(tmp_path: Path) -> None:
 
     def pages(requests: list[PageRequest]) -> list[ShownPage]:
         asked.extend(requests)
-        return shown_first(requests)
+        return [page_of(one, list(one.candidates[:10])) for one in requests]
 
     users.visit(500, 0, 0, 1, pages)
     known = set(pd.read_parquet(tmp_path / "users.parquet")["user_id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from streaming.operation.records import (
     RETRY,
     RUNNING,
     HourRecord,
+    Records,
     failures_in_a_row,
 )
 
@@ -60,6 +62,17 @@ def test_the_first_run_failed() -> None:
     assert next_run([5, 6, 7, 8], [], records(h6=FAILED), 2) == Due(5, 7)
     assert next_run([5, 6], [], records(h6=RETRY), 2) == Due(5, 5)
     assert next_run([5, 6], [5], records(h6=RETRY), 2) == Due(6, 6)
+
+
+def test_a_replayed_hour_is_read_again(tmp_path: Path) -> None:
+    there = Records(tmp_path)
+    there.ask_again(5)  # no run has come so far
+    assert there.read() == {}
+    there.write(HourRecord(7, 4, COMPLETE, "2024-01-01T00"))
+    there.ask_again(5)  # the run of hour 7 has read it
+    there.ask_again(9)  # none has
+    assert {hour: r.state for hour, r in there.read().items()} == {5: RETRY, 7: COMPLETE}
+    assert next_run([4, 5, 6, 7], [7], there.read(), 3) == Due(5, 7)
 
 
 def test_failures_in_a_row_are_those_of_the_last_runs() -> None:

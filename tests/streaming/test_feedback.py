@@ -14,7 +14,7 @@ import pytest
 
 from components.errors import ComponentError
 from serving.client.ranking import rank
-from streaming.feedback.events import impressions_of
+from streaming.feedback.events import LineError, impressions_of
 from streaming.feedback.publish import Feedback
 from streaming.feedback.sinks import FolderSink
 
@@ -88,6 +88,27 @@ def test_a_line_is_its_impressions() -> None:
     assert impressions_of(line(3, timestamp_ms=5))[0]["timestamp_ms"] == 5  # the service's clock
     assert impressions_of({**line(3), "context": None}) == []  # candidates that were only ranked
     assert impressions_of({**line(3), "context": "text"}) == []
+    assert impressions_of(line(3, arm="frozen"))[0]["arm"] == "frozen"
+    assert impressions_of(line(3, item_id="mine"))[0]["item_id"] == "i0"  # not what a client says
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"shown": ["a"]},
+        {"shown": ["a"], "positions": [1, 2], "propensities": [1]},
+        {"shown": [], "positions": [], "propensities": []},
+        {"shown": "a", "positions": [1], "propensities": [1]},
+    ],
+)
+def test_a_context_that_says_nonsense_stops_nobody(tmp_path: Path, context: dict[str, Any]) -> None:
+    bad = {**line(1, shown=1), "context": context}
+    with pytest.raises(LineError):
+        impressions_of(bad)
+    sink = Collector()
+    write(tmp_path / ".open-2024-03-01-05-abc.json", [bad, line(2)])
+    assert Feedback(tmp_path, tmp_path / "cursor.json", sink).publish() == 2
+    assert sink.ids == ids(2)
 
 
 class Collector:

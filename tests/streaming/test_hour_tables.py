@@ -158,6 +158,14 @@ def test_serving_looks_up_what_the_etl_computes(
             assert value == nearly(wanted[name]), (name, row)
         compared += 1
     assert compared > 200
+
+    # The hour after it, before there is another table: its windows begin an hour later.
+    later = (hour + 1) * HOUR_MS + 1
+    item = asked[0]["item_id"]
+    (now,) = online.rows("u1", [item], [1], now_ms, device="mobile", surface="home")
+    (then,) = online.rows("u1", [item], [1], later, device="mobile", surface="home")
+    in_hour = before.where(F.col("item_id") == item).count()
+    assert then["item_impressions_1h"] <= in_hour < now["item_impressions_1h"]
     assert max(row["item_impressions_1h"] for row in expected.values()) > 5
     assert any(row["recent_item_id"] for row in expected.values())
 

@@ -19,7 +19,7 @@ from pipeline.sections import Streaming
 from streaming.accounts import accounts
 from streaming.commands import main
 from streaming.ingest import ingest
-from streaming.layout import LATE, REFUSED, Layout
+from streaming.layout import LATE, REFUSED, STREAMS, Layout
 from streaming.replay import replay
 
 pytestmark = pytest.mark.integration
@@ -267,9 +267,20 @@ def test_what_came_late_is_replayed_as_a_new_version(spark, run, tmp_path: Path)
     assert marker["impressions"]["duplicates"] == 1
     assert {path: path.read_bytes() for path in before} == before
     assert layout.closed_hours()[FIRST_HOUR]["version"] == 2
-    first = accounts(layout)["hours"][0]
-    assert (first["state"], first["impressions"]) == ("closed, v2", 3)
+    counted = accounts(layout)
+    first = counted["hours"][0]
+    assert (first["state"], first["impressions"], first["late"]) == ("closed, v2", 3, 0)
+    somewhere = [row[k] or 0 for row in counted["hours"] for k in (*STREAMS, "duplicates", "late")]
+    assert sum(counted["read"].values()) == sum(somewhere)
     with pytest.raises(ComponentError, match="nothing came late"):
         replay(spark, FIRST_HOUR, streaming)
+
+    # A replay that was killed before its marker: what came since is in the one that is made.
+    put(streaming, "impressions", impression("later still", 12), name="4")
+    run(streaming)
+    shutil.copytree(
+        layout.span("impressions", FIRST_HOUR, 2), layout.span("impressions", FIRST_HOUR, 3)
+    )
+    assert replay(spark, FIRST_HOUR, streaming)["impressions"]["rows"] == 4
     with pytest.raises(ComponentError, match="is not closed"):
         replay(spark, FIRST_HOUR + 5, streaming)

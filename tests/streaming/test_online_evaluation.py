@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
 
+from components.errors import ComponentError
 from components.pusher.release import Release, read_release, write_release
 from lineage.store import LineageStore
 from pipeline.config import PipelineConfig, load_config
@@ -18,7 +19,7 @@ from streaming.commands import main
 from streaming.layout import Layout, write_whole
 from streaming.online_evaluation.evaluate import OnlineEvaluation
 from streaming.online_evaluation.metrics import Served, served
-from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, decide
+from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision, decide
 
 pytestmark = pytest.mark.unit
 
@@ -192,6 +193,10 @@ def test_a_good_canary_is_promoted(config: PipelineConfig) -> None:
     assert done.exit_code == 0, done.output
     assert read_release(config.serving_folder) == Release(8, previous=7)
     evaluation = OnlineEvaluation(config)
+    judged = Decision("rollback", "of before", Release(7, canary=8))
+    with pytest.raises(ComponentError, match="has changed meanwhile"):
+        evaluation.act(judged)  # nothing is undone that nobody has judged
+    assert read_release(config.serving_folder) == Release(8, previous=7)
     assert evaluation.new_hours() == []
     (found,) = evaluation.results().values()
     assert {one["version"]: one["impressions"] for one in found} == {7: 4000, 8: 1500}

@@ -1,0 +1,106 @@
+"""Runs that fail at once: what becomes of the hours."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.errors import ComponentError
+from pipeline.config import PipelineConfig, load_config
+from streaming.layout import Layout, write_whole
+from streaming.operation.due import Due
+from streaming.operation.operate import Operation
+from streaming.operation.records import (
+    COMPLETE,
+    FAILED,
+    RETRY,
+    HourRecord,
+    Records,
+    failures_in_a_row,
+)
+from streaming.operation.spans_done import complete_spans
+
+pytestmark = pytest.mark.component
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PipelineConfig:
+    """Hours 3 to 6 are closed."""
+    places = [f"{key}={tmp_path}" for key in ("streaming.folder", "streaming.watched")]
+    config = load_config(
+        "pipeline/configs/ctr-stream.yaml", [*places, f"run_root={tmp_path / 'runs'}"]
+    )
+    for hour in (3, 4, 5, 6):
+        close(config, hour)
+    return config
+
+
+def close(config: PipelineConfig, hour: int, version: int = 1) -> None:
+    assert config.streaming is not None
+    marker = {"hour": hour, "version": version, "impressions": {"rows": 9}, "closed_at": "x"}
+    write_whole(Layout(config.streaming.folder).marker(hour, version), marker)
+
+
+def operation(config: PipelineConfig, told: list[tuple[str, Any]]) -> Operation:
+    """Whose runs have no config."""
+    return Operation(
+        config, ("nowhere.yaml", []), lambda *what: told.append(what), threading.Event(), 2
+    )
+
+
+def states(config: PipelineConfig) -> dict[int, str]:
+    assert config.streaming is not None
+    return {h: r.state for h, r in Records(config.streaming.folder).read().items()}
+
+
+def test_after_failures_in_a_row_it_waits_for_a_person(config: PipelineConfig) -> None:
+    told: list[tuple[str, Any]] = []
+    operation(config, told).run(once=True)
+    assert states(config) == {6: FAILED, 5: FAILED}  # a window at first, then what is left of it
+    assert told[-1] == ("person", 2)
+    assert config.streaming is not None
+    error = Records(config.streaming.folder).read()[6].error
+    assert error == "Error: there is no config nowhere.yaml; see pipeline/configs/"
+
+
+def test_a_retry_that_fails_again_is_a_failure_of_its_hour(config: PipelineConfig) -> None:
+    assert config.streaming is not None
+    records = Records(config.streaming.folder)
+    records.write(HourRecord(3, 3, RETRY, "2024-01-01T00"))
+    done = HourRecord(6, 6, COMPLETE, "2024-01-01T01")
+    records.write(done)
+    operation(config, []).run_one(Due(3, 6))
+    found = records.read()
+    assert found[6] == done  # it is as done as it was
+    assert found[3].state == FAILED
+    assert "nowhere.yaml" in str(found[3].error)
+    assert failures_in_a_row(found) == 1
+
+
+def test_an_hour_replayed_under_way_is_read_again(config: PipelineConfig) -> None:
+    """By a person, while a run reads its first version."""
+    assert config.streaming is not None
+    records = Records(config.streaming.folder)
+
+    def replays(what: str, content: Any) -> None:
+        if what == "run":
+            close(config, 4, version=2)
+
+    running = Operation(config, ("nowhere.yaml", []), replays, threading.Event())
+    running.run_one(Due(3, 6))
+    assert records.read()[4].state == RETRY
+
+
+def test_a_store_that_cannot_be_read_is_not_one_without_runs(config: PipelineConfig) -> None:
+    running = operation(config, [])
+    assert running.due() is not None
+    config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
+    sqlite3.connect(config.metadata_path).close()
+    config.metadata_path.write_bytes(b"no database " * 1000)
+    with pytest.raises(ComponentError):
+        complete_spans(config)
+    assert running.due() is None
