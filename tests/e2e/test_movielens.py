@@ -19,7 +19,7 @@ OPTIONS = (
     "--set=split.buckets={train: 8, eval: 1, test: 1}",
     "--set=embeddings={token: item_id, group: user_id, order: timestamp_ms, where: clicked}",
     f"--set=tuner={{trials: 2, parameters: {{learning_rate: {RATES}}}}}",
-    "--set=trainer.parameters={epochs: 2, batch_size: 512, model: din}",
+    "--set=trainer.parameters={epochs: 1, batch_size: 256, model: din}",
     "--set=trainer.workers=2",
 )
 

@@ -112,7 +112,7 @@ def test_hours_become_models_through_a_failure_and_a_crash(
     states = {c["id"]: c["state"] for c in last["components"]}
     assert last["span"] == hours[2]
     assert 0 < last["rows"]["read"] < 4_000  # one hour, not the window
-    assert states["Transform"] == "complete"
+    assert states["Transform"] in ("complete", "cached")  # cached: the killed run got so far
     versions = sorted(int(v.name) for v in config.serving_folder.iterdir() if v.name.isdigit())
     assert len(versions) == 2
 
