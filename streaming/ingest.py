@@ -16,6 +16,7 @@ from components.errors import ComponentError
 from components.spark_example_gen.job_errors import explain
 from pipeline.sections import Streaming
 from streaming import closing, landing, online, sources
+from streaming.checkpoint import settle
 from streaming.closing import Landed
 from streaming.landing import Progress
 from streaming.layout import Layout, only_one, write_whole
@@ -168,6 +169,8 @@ class Ingest:
 
     def _start(self, once: bool) -> StreamingQuery:
         self._problem = None
+        if self._settings.kafka is not None:
+            settle(self.layout.checkpoint, self._progress.number)
         trigger: dict[str, Any] = (
             {"availableNow": True}
             if once
