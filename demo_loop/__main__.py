@@ -18,6 +18,7 @@ from rich.console import Console
 
 from components.errors import ComponentError
 from dev_services.kafka import kafka
+from dev_services.process import ServiceError
 from pipeline.config import load_config
 
 CONFIG = "pipeline/configs/ctr-loop.yaml"
@@ -56,7 +57,7 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
         day = Day(load_config(CONFIG, overrides), (CONFIG, overrides), settings, _say(started))
         try:
             day.run()
-        except ComponentError as error:
+        except (ComponentError, ServiceError) as error:
             raise click.ClickException(f"{error} (logs: {root / 'logs'})") from None
     content = report.write(day, root / "loop.json", time.monotonic() - started)
     _out.print(report.table(content))

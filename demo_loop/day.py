@@ -12,8 +12,9 @@ from typing import Any
 
 from components.errors import ComponentError
 from components.pusher.release import read_release
-from demo_loop.processes import create_topics, model_server, running, until
+from demo_loop.processes import create_topics, model_server, module
 from demo_loop.site import FROZEN, Site
+from dev_services.process import run_tool, running, wait_until_ready
 from pipeline.config import PipelineConfig
 from sample_data.click_log import ClickLogConfig
 from sample_data.click_model import HOUR_MS, ClickModel
@@ -23,12 +24,12 @@ from serving.release.follow import wait_until_followed
 from serving.release.record import record_in
 from streaming.feedback.sinks import sink_of
 from streaming.layout import Layout
-from streaming.online import online_file
 from streaming.online_evaluation.evaluate import OnlineEvaluation
 from streaming.operation.due import Due
 from streaming.operation.operate import Operation
 from streaming.operation.records import COMPLETE, HourRecord
 
+_PATIENCE_S = 90
 _PARTS = 12  # of an hour, five minutes each
 _UNTIL_CLOSE = (
     9  # parts after which the hour before is closed: its attribution window, and lateness
@@ -101,6 +102,7 @@ class Day:
         self._config, self._given, self._settings, self._say = config, given, settings, say
         self._layout = Layout(config.streaming.folder)
         self._logs = config.streaming.folder / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
         self._broker = config.streaming.kafka.bootstrap_servers
         log = settings.log()
         self._first_hour = log.start_ms // HOUR_MS
@@ -131,14 +133,11 @@ class Day:
             flags += ["--set", override]
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop)
-            with running("streaming", ["ingest", *flags], self._logs / "ingest.log") as ingest:
+            log, command = self._logs / "ingest.log", ["ingest", *flags]
+            with running("ingest", module("streaming", command), log, log.exists) as ingest:
                 for hour in range(self._settings.hours):
                     self._hour(hour, ingest, flags, stack)
-            with running(
-                "streaming", ["ingest", "--finish", *flags], self._logs / "ingest.log"
-            ) as last:
-                if last.wait(timeout=300):
-                    raise ComponentError(f"the last hours could not be closed; see {self._logs}")
+            run_tool("ingest --finish", module("streaming", [*command, "--finish"]), log)
             self._join()
             for hour in self.evaluation.new_hours():
                 self.evaluation.evaluate(hour)
@@ -150,11 +149,12 @@ class Day:
         self._join()
         if hour > 0:
             before = self._first_hour + hour - 1
-            until(
-                lambda: before in self._layout.closed_hours(),
-                f"the close of hour {hour - 1}",
+            wait_until_ready(
+                f"ingest, before it closed hour {hour - 1},",
                 ingest,
                 self._logs / "ingest.log",
+                lambda: before in self._layout.closed_hours(),
+                _PATIENCE_S,
             )
             self._closed(hour - 1, flags, stack)
         rest = self._site.traffic(count, hour, range(_UNTIL_CLOSE, _PARTS), _PARTS)
@@ -223,8 +223,6 @@ class Day:
         first += ["--request-log", str(frozen_log)]
         self._server = stack.enter_context(model_server(flags, self._logs, "server"))
         address = stack.enter_context(model_server(first, self._logs, "server-frozen"))
-        folder = self._layout.folder
-        until(lambda: online_file(folder).exists(), "the online table")
         self._site.serve(self._server, address, frozen_log, stack)
 
     def _live(self) -> str:

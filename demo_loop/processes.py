@@ -1,24 +1,19 @@
-"""Kafka's topics, ingest, model servers: started, waited for, ended with us."""
+"""Kafka's topics, and model servers, by dev_services/process.py: they end with us."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from components.errors import ComponentError
+from dev_services.process import running
 from streaming.layout import STREAMS
 
-_PATIENCE_S = 90
-_LOOK_S = 0.1
+_PATIENCE_S = 30
 
 
 def create_topics(bootstrap_servers: str) -> None:
@@ -29,27 +24,9 @@ def create_topics(bootstrap_servers: str) -> None:
         future.result(timeout=_PATIENCE_S)
 
 
-@contextlib.contextmanager
-def running(module: str, arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m MODULE ARGUMENTS` until the block ends; the kernel ends it with us."""
-    bound = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*bound, sys.executable, "-m", module, *arguments],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def module(name: str, arguments: Sequence[str]) -> list[str]:
+    """The command line of `python -m NAME ARGUMENTS`."""
+    return [sys.executable, "-m", name, *arguments]
 
 
 @contextlib.contextmanager
@@ -64,27 +41,6 @@ def model_server(arguments: Sequence[str], folder: Path, name: str) -> Iterator[
     ports, log = folder / f"{name}-ports.json", folder / f"{name}.log"
     ports.unlink(missing_ok=True)
     flags = ["--port", "0", "--rest-api-port", "0", "--port-file", str(ports)]
-    with running("serving", ["serve", *arguments, *flags], log) as process:
-        until(ports.exists, f"the model server {name}", process, log)
+    command = module("serving", ["serve", *arguments, *flags])
+    with running(f"the model server {name}", command, log, ports.exists):
         yield f"127.0.0.1:{json.loads(ports.read_text('utf-8'))['grpc']}"
-
-
-def until(
-    there: Callable[[], bool],
-    what: str,
-    process: subprocess.Popen[bytes] | None = None,
-    log: Path | None = None,
-    seconds: float = _PATIENCE_S,
-) -> None:
-    """Waits.
-
-    Raises:
-      ComponentError: it takes too long, or the process that should bring it about has ended.
-    """
-    end = time.monotonic() + seconds
-    while not there():
-        ended = process is not None and process.poll() is not None
-        if ended or time.monotonic() > end:
-            why = "ended" if ended else f"has not come within {seconds:g} s"
-            raise ComponentError(f"{what} {why}{'; see ' + str(log) if log else ''}")
-        time.sleep(_LOOK_S)

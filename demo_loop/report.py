@@ -6,34 +6,34 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from rich.table import Table
 
 from demo_loop.day import Day
 from demo_loop.site import FROZEN
 from streaming.layout import hour_name
+from streaming.online_evaluation.metrics import CTR, LOG_LOSS, served
 
 LOOP = "loop"
 
 
 def by_hour(day: Day) -> list[dict[str, Any]]:
     """Each hour with models: impressions, CTR and log loss of the loop and of the first model."""
-    rows = []
-    for hour in day.evaluation.results():
-        shown = day.evaluation.impressions([hour]).dropna(subset=["version", "probability"])
-        if shown.empty:
-            continue
-        arms = shown.assign(arm=shown["arm"].where(shown["arm"] == FROZEN, LOOP)).groupby("arm")
-        rows.append({"hour": hour, **{str(name): _figures(of) for name, of in arms}})
-    return rows
+    found = [{"hour": hour, **_figures(day, [hour])} for hour in day.evaluation.results()]
+    return [row for row in found if len(row) > 1]
 
 
-def _figures(rows: pd.DataFrame) -> dict[str, float]:
-    label = rows["clicked"].to_numpy(float)
-    said = rows["probability"].to_numpy(float).clip(1e-7, 1 - 1e-7)
-    loss = -(label * np.log(said) + (1 - label) * np.log(1 - said))
-    return {"impressions": len(rows), "ctr": float(label.mean()), "log_loss": float(loss.mean())}
+def _figures(day: Day, hours: list[int]) -> dict[str, Any]:
+    """Arm (the loop, whatever its version, or the first model) -> its figures in these hours."""
+    shown = day.evaluation.impressions(hours).dropna(subset=["version"])
+    arms = shown["arm"].where(shown["arm"] == FROZEN, LOOP)
+    return {
+        one.arm: {
+            "impressions": one.impressions,
+            **{name: one.values[name] for name in (CTR, LOG_LOSS)},
+            "intervals": {name: one.intervals[name] for name in (CTR, LOG_LOSS)},
+        }
+        for one in served(shown.assign(arm=arms, version=0))
+    }
 
 
 def write(day: Day, path: Path, seconds: float) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def write(day: Day, path: Path, seconds: float) -> dict[str, Any]:
     content = {
         "seconds": round(seconds),
         "hours": by_hour(day),
+        "all": _figures(day, [*day.evaluation.results()]),
         "decisions": day.decisions,
         "runs": {hour: {"seconds": run.seconds, **run.summary} for hour, run in day.runs.items()},
     }
@@ -56,27 +57,14 @@ def table(content: dict[str, Any]) -> Table:
     for row in content["hours"]:
         result.add_row(hour_name(row["hour"]), *_cells(row))
     result.add_section()
-    result.add_row("all", *_cells(total(content["hours"])))
+    result.add_row("all", *_cells(content["all"]))
     return result
-
-
-def total(hours: list[dict[str, Any]]) -> dict[str, Any]:
-    """Over all hours, weighted by impressions."""
-    found: dict[str, Any] = {}
-    for arm in (LOOP, FROZEN):
-        there = [row[arm] for row in hours if arm in row]
-        count = sum(row["impressions"] for row in there)
-        found[arm] = {"impressions": count} | {
-            name: sum(row[name] * row["impressions"] for row in there) / max(1, count)
-            for name in ("ctr", "log_loss")
-        }
-    return found
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     ours, theirs = row.get(LOOP), row.get(FROZEN)
     count = sum(one["impressions"] for one in (ours, theirs) if one)
     cells = [f"{count:,}"]
-    for name in ("ctr", "log_loss"):
+    for name in (CTR, LOG_LOSS):
         cells += ["" if one is None else f"{one[name]:.4f}" for one in (ours, theirs)]
     return cells

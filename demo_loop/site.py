@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ComponentError
+from components.pusher.release import STABLE
 from pipeline.config import PipelineConfig
 from pipeline.ctr.request_features import RequestFeatures
 from pipeline.online_features import OnlineTable
@@ -121,7 +122,7 @@ class Site:
     def _page(self, asked: PageRequest) -> ShownPage:
         features = self._features
         assert features is not None
-        is_frozen = arm_of(asked.user_id, self._frozen_percent, FROZEN) != "stable"
+        is_frozen = arm_of(asked.user_id, self._frozen_percent, FROZEN) != STABLE
         context: dict[str, Any] = {
             "session_id": asked.session_id,
             "device": asked.device,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -367,6 +368,10 @@ class Streaming(Section):
     @property
     def attribution_ms(self) -> int:
         return round(self.attribution_minutes * 60_000)
+
+    def click_hours(self, hour: int) -> range:
+        """The hours of clicks on an hour's impressions."""
+        return range(hour, hour + math.ceil(self.attribution_minutes / 60) + 1)
 
     @property
     def lateness_ms(self) -> int:

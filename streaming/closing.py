@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -29,6 +28,8 @@ from streaming.layout import (
 from streaming.sources import declared
 from streaming.tables import HourTables, write_table
 from streaming.watermark import HOUR_MS, first_open_hour
+
+Events = Callable[[str, Iterable[int]], DataFrame | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,19 +86,32 @@ def close(
       layout: where everything lies.
       tables: of the application.
     """
-    impressions = unique(_read(spark, layout, landed, IMPRESSIONS, [hour]), settings, IMPRESSIONS)
-    reach = math.ceil(settings.attribution_ms / HOUR_MS)
-    near = _read(spark, layout, landed, CLICKS, range(hour, hour + reach + 1))
-    clicks = unique(_read(spark, layout, landed, CLICKS, [hour]), settings, CLICKS)
-    frames = {
-        IMPRESSIONS: attributed(impressions, near, settings) if impressions is not None else None,
-        CLICKS: clicks,
-    }
+
+    def events(stream: str, hours: Iterable[int]) -> DataFrame | None:
+        return _read(spark, layout, landed, stream, hours)
+
+    frames = joined(hour, events, settings)
     read = {stream: landed.rows(stream, hour) for stream in STREAMS}
     publisher = Publisher(spark, settings, layout, tables)
     marker = publisher.publish(hour, 1, frames, read, {"watermark_ms": watermark_ms})
     forget(hour, landed, layout)
     return marker
+
+
+def joined(hour: int, events: Events, settings: Streaming) -> dict[str, DataFrame | None]:
+    """Stream -> what an hour's span holds: each event once, impressions with their clicks.
+
+    Args:
+      hour: since 1970.
+      events: (stream, hours) -> what is known of them; None if nothing is.
+      settings: of the config.
+    """
+    frames = {stream: unique(events(stream, [hour]), settings, stream) for stream in STREAMS}
+    shown = frames[IMPRESSIONS]
+    if shown is not None:
+        near = events(CLICKS, settings.click_hours(hour))
+        frames[IMPRESSIONS] = attributed(shown, near, settings)
+    return frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +186,8 @@ class Publisher:
     def _publish_tables(self, hour: int, version: int, rows: int, tables: HourTables) -> None:
         """Writes the application's tables of an hour, from the hour's span."""
         impressions = self.spark.read.parquet(str(self.layout.span(IMPRESSIONS, hour, version)))
-        for name, frame in tables.of(self.spark, impressions, hour).items():
+        sources = tables.read(self.spark)
+        for name, frame in tables.of(self.spark, impressions, hour, sources).items():
             write_table(frame, self.layout.span(name, hour, version), rows, *frame.columns)
         self.spark.catalog.clearCache()  # of the sources read for it; nothing else is kept
 
@@ -209,7 +224,7 @@ def attributed(impressions: DataFrame, clicks: DataFrame | None, settings: Strea
 
 
 def _read(
-    spark: SparkSession, layout: Layout, landed: Landed, stream: str, hours: Sequence[int]
+    spark: SparkSession, layout: Layout, landed: Landed, stream: str, hours: Iterable[int]
 ) -> DataFrame | None:
     """None if nothing has landed."""
     folders = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +34,8 @@ from streaming.layout import (
 )
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from streaming.online_evaluation.evaluate import OnlineEvaluation
 
 # What the commands do is imported where they do it: --help does not wait for Spark.
@@ -59,19 +63,27 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
 
     A closed hour is a span that the pipeline can read; its files never change.
     """
-    from components.spark_job.session import spark_environment, spark_session
     from streaming.ingest import ingest as run
     from streaming.tables import HourTables
 
     settings = _settings(config)
     tables = HourTables(config) if settings.hour_tables else None
-    os.environ.update(spark_environment())
     stopping = _stops()
-    with spark_session(config.spark.model_dump(), "streaming ingest") as spark:
-        spark.sparkContext.setLogLevel("ERROR")
+    with _spark(config, "streaming ingest") as spark:
         run(spark, settings, _say, once=once, finish=finish, stopping=stopping, tables=tables)
     if stopping.is_set():
         _out.print("stopped; the next start goes on where this one was")
+
+
+@contextlib.contextmanager
+def _spark(config: PipelineConfig, name: str) -> Iterator[SparkSession]:
+    """A session of this process, which says errors only."""
+    from components.spark_job.session import spark_environment, spark_session
+
+    os.environ.update(spark_environment())
+    with spark_session(config.spark.model_dump(), name) as spark:
+        spark.sparkContext.setLogLevel("ERROR")
+        yield spark
 
 
 def _stops() -> threading.Event:
@@ -223,19 +235,13 @@ def replay(config: PipelineConfig, hour: str) -> None:
 
     The versions before stay. If a run has read the hour, the next run reads from it on.
     """
-    from components.spark_job.session import spark_environment, spark_session
     from streaming.operation.records import Records
     from streaming.replay import replay as run
     from streaming.tables import HourTables
 
     settings, number = _settings(config), hour_number(hour)
     tables = HourTables(config) if settings.hour_tables else None
-    os.environ.update(spark_environment())
-    with (
-        only_one(settings.folder, "ingest"),
-        spark_session(config.spark.model_dump(), "streaming replay") as spark,
-    ):
-        spark.sparkContext.setLogLevel("ERROR")
+    with only_one(settings.folder, "ingest"), _spark(config, "streaming replay") as spark:
         marker = run(spark, number, settings, tables)
     Records(settings.folder).ask_again(number)
     _out.print(

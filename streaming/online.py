@@ -4,7 +4,6 @@ pipeline/online_features.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
@@ -57,10 +56,11 @@ def write_table_of(
     layout, hour = Layout(settings.folder), as_of_ms // HOUR_MS
     declared = tables.declared
     longest = max(h for feature in declared.windows for h in feature.windows.values())
-    reach = 1 + max(longest, declared.recent.hours) + math.ceil(settings.attribution_ms / HOUR_MS)
+    reach = max(longest, declared.recent.hours) + len(settings.click_hours(0))
     before = layout.newest(COUNTS, range(hour - reach, hour + 1))
     clicks_before = layout.newest(RECENT, range(hour - reach, hour + 1))
-    now = tables.of(spark, open_rows, hour) if open_rows is not None else {}
+    sources = tables.read(spark)
+    now = tables.of(spark, open_rows, hour, sources) if open_rows is not None else {}
     counts = _together(spark, before, now.get(COUNTS))
     recent = _together(spark, clicks_before, now.get(RECENT))
     windows = sorted({h for feature in declared.windows for h in feature.windows.values()})
@@ -69,7 +69,7 @@ def write_table_of(
         windows,
         _counts(counts.where(past), declared.windows, windows, hour) if counts else (),
         _clicks(recent.where(past), declared.recent) if recent else (),
-        _profiles(tables.profiles(spark)),
+        _profiles(tables.profiles(sources)),
     )
     write_online(online_file(settings.folder), as_of_ms, rows)
     spark.catalog.clearCache()

@@ -5,7 +5,6 @@ The versions before stay as they are; readers take the newest one (`v{VERSION}` 
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterable
 from functools import reduce
@@ -15,10 +14,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from components.errors import ComponentError
 from pipeline.sections import Streaming
-from streaming.closing import Publisher, attributed, unique
+from streaming.closing import Publisher, joined
 from streaming.layout import (
     CLICKS,
-    IMPRESSIONS,
     LANDED,
     LATE,
     STREAMS,
@@ -27,12 +25,11 @@ from streaming.layout import (
     read_json,
 )
 from streaming.tables import HourTables
-from streaming.watermark import HOUR_MS
 
 
 def late_batches(layout: Layout, settings: Streaming, hour: int) -> list[int]:
     """Batches with something that came late for an hour: events of its own, or clicks behind it."""
-    near = _near(settings, hour)
+    near = settings.click_hours(hour)
     return [
         manifest["batch"]
         for manifest in layout.manifests()
@@ -70,12 +67,11 @@ def replay(
         raise ComponentError(f"nothing came late for {hour_name(hour)} since it was closed")
     for folder in layout.beyond(hour, before["version"]):
         shutil.rmtree(folder)  # of a replay that was killed: more may have come since
-    known = {stream: _known(spark, layout, stream, [hour]) for stream in STREAMS}
-    frames = {stream: unique(frame, settings, stream) for stream, frame in known.items()}
-    shown = frames[IMPRESSIONS]
-    if shown is not None:
-        clicks = _known(spark, layout, CLICKS, _near(settings, hour))
-        frames[IMPRESSIONS] = attributed(shown, clicks, settings)
+
+    def known(stream: str, hours: Iterable[int]) -> DataFrame | None:
+        return _known(spark, layout, stream, hours)
+
+    frames = joined(hour, known, settings)
     first = read_json(layout.marker(hour))
     late_rows = {stream: _late_rows(layout, stream, hour) for stream in STREAMS}
     read = {stream: first[stream]["landed"] + late_rows[stream] for stream in STREAMS}
@@ -95,11 +91,6 @@ def _late_rows(layout: Layout, stream: str, hour: int) -> int:
         for entry in manifest["rows"]
         if (entry["outcome"], entry["stream"], entry["hour"]) == (LATE, stream, hour)
     )
-
-
-def _near(settings: Streaming, hour: int) -> range:
-    """The hours of clicks on an hour's impressions."""
-    return range(hour, hour + math.ceil(settings.attribution_ms / HOUR_MS) + 1)
 
 
 def _known(

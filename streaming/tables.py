@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -46,20 +46,27 @@ class HourTables:
             if isinstance(source, FileSource) and not source.has_spans
         }
 
-    def of(self, spark: SparkSession, impressions: DataFrame, hour: int) -> dict[str, DataFrame]:
-        """Table -> its rows.
+    def of(
+        self,
+        spark: SparkSession,
+        impressions: DataFrame,
+        hour: int,
+        sources: Mapping[str, DataFrame],
+    ) -> dict[str, DataFrame]:
+        """Table -> its rows; `sources` as of `read`."""
+        context = EtlContext(self._parameters, (hour,))
+        return self._build(spark, {IMPRESSIONS: impressions, **sources}, context)
+
+    def profiles(self, sources: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
+        """Kind (user, item) -> what is known of each; `sources` as of `read`."""
+        return self._profiles(sources)
+
+    def read(self, spark: SparkSession) -> dict[str, DataFrame]:
+        """The sources without spans, as they are now.
 
         Raises:
-          ComponentError: a source that cannot be read.
+          ComponentError: one that cannot be read.
         """
-        context = EtlContext(self._parameters, (hour,))
-        return self._build(spark, {IMPRESSIONS: impressions, **self._read(spark)}, context)
-
-    def profiles(self, spark: SparkSession) -> dict[str, DataFrame]:
-        """Kind (user, item) -> what is known of each, as it is now; see `of`."""
-        return self._profiles(self._read(spark))
-
-    def _read(self, spark: SparkSession) -> dict[str, DataFrame]:
         place = Place(str(Path(self._base).resolve()), spark)
         found = find_inputs(self._others, SpanRange(), place).found
         return {

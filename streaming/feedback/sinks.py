@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -134,8 +135,6 @@ class KafkaSink:
 
 def _quiet() -> Any:
     """A logger: what matters is raised, librdkafka says it again and again."""
-    import logging
-
     logger = logging.getLogger("streaming.feedback.kafka")
     logger.setLevel(logging.CRITICAL)
     return logger
