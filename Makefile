@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv/bin
 CONFIG ?= pipeline/configs/ctr.yaml
+# Files of tests that run at a time; 0: none in a process of its own, for a debugger.
+TEST_WORKERS ?= 2
 SOURCES := $(wildcard components pipeline local_run lineage kubeflow streaming demo_loop serving sample_data \
 	benchmarks dev_services local_runner.py tests)
 
@@ -37,7 +39,7 @@ test test-slow: export CUDA_VISIBLE_DEVICES ?= -1
 test: setup  ## every test but the slow ones (PYTEST_ARGS="-m unit" for some)
 	@tests/install_packages.sh
 	@$(VENV)/python requirements/jars.py
-	$(VENV)/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: setup  ## the soak and kill-storm tests
 	@tests/install_packages.sh

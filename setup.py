@@ -60,6 +60,7 @@ setup(
             "pre-commit",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "ruff",
             "types-protobuf",
             "types-psutil",

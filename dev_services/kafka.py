@@ -90,11 +90,12 @@ def _format(folder: Path, settings: Path, logging: Path, java: list[str]) -> int
     )
     logging.write_text(LOGGING)
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster_id = f"--cluster-id={cluster}"  # in one word: it may begin with a dash
     run_tool(
         "Kafka",
         [
             *(*java, "kafka.tools.StorageTool", "format"),
-            *("--cluster-id", cluster, "--config", str(settings)),
+            *(cluster_id, "--config", str(settings)),
         ],
         folder / "format.log",
     )
