@@ -14,15 +14,14 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from components.errors import ComponentError
 from dev_services.kafka import kafka
 from dev_services.process import ServiceError
+from pipeline.command_line import console
 from pipeline.config import load_config
 
 CONFIG = "pipeline/configs/ctr-loop.yaml"
-_out = Console(highlight=False)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,15 +59,15 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
         except (ComponentError, ServiceError) as error:
             raise click.ClickException(f"{error} (logs: {root / 'logs'})") from None
     content = report.write(day, root / "loop.json", time.monotonic() - started)
-    _out.print(report.table(content))
+    console().print(report.table(content))
     for hour, decision in content["decisions"].items():
         if not decision.startswith("wait"):
-            _out.print(f"after hour {hour}: {decision}")
-    _out.print(f"{content['seconds'] / 60:.1f} minutes; {root / 'loop.json'}")
+            console().print(f"after hour {hour}: {decision}")
+    console().print(f"{content['seconds'] / 60:.1f} minutes; {root / 'loop.json'}")
 
 
 def _say(started: float):  # type: ignore[no-untyped-def]
-    return lambda text: _out.print(f"{time.monotonic() - started:6.0f} s  {text}")
+    return lambda text: console().print(f"{time.monotonic() - started:6.0f} s  {text}")
 
 
 if __name__ == "__main__":

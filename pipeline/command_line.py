@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
+from rich.console import Console
 
 from components.errors import ComponentError
 from pipeline.config import ConfigError, load_config
+
+_WIDE = 200
+
+
+def console() -> Console:
+    """For what a command says. Into a file or a pipe lines are not broken at 80 columns."""
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", _WIDE))
+    return Console(highlight=False, width=width)
 
 
 def with_config(function: Callable[..., Any]) -> Callable[..., Any]:

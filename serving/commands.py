@@ -12,16 +12,14 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from components.errors import ComponentError, first_problem
-from pipeline.command_line import with_config
+from pipeline.command_line import console, with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from serving.option_flags import server_flags
 
 # What the commands do is imported where they do it: --help does not wait for TensorFlow.
-_out = Console(highlight=False)
 _ADDRESS = "127.0.0.1:8500"
 
 
@@ -117,8 +115,8 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
         example = tf.train.Example.FromString(serialized)
         cells = [str(first_value(example, name)) for name in shown]
         table.add_row(*cells, f"{score:.4f}", str(first_value(example, config.evaluator.label)))
-    _out.print(f"{config.name} version {answer.version}, arm {answer.arm}")
-    _out.print(table)
+    console().print(f"{config.name} version {answer.version}, arm {answer.arm}")
+    console().print(table)
 
 
 @main.command()
@@ -140,10 +138,10 @@ def versions(config: PipelineConfig) -> None:
         pushed = f"{line.pushed:%m-%d %H:%M}" if line.pushed else ""
         label = line.label if line.withdrawn is None else "withdrawn"
         table.add_row(str(line.version), label, pushed, line.run_id, *figures)
-    _out.print(table)
+    console().print(table)
     for line in lines:
         if line.withdrawn is not None:
-            _out.print(f"{line.version} was withdrawn: {line.withdrawn}")
+            console().print(f"{line.version} was withdrawn: {line.withdrawn}")
 
 
 @main.command()
@@ -188,16 +186,18 @@ def _switch(config: PipelineConfig, change: Callable[[], Any], servers: tuple[st
     before, after = switch.before.labels, switch.after.labels
     for label in sorted({*before, *after}):
         was, now = before.get(label, "none"), after.get(label, "none")
-        _out.print(f"{label:<9} {was} -> {now}" if was != now else f"{label:<9} {now}")
+        console().print(f"{label:<9} {was} -> {now}" if was != now else f"{label:<9} {now}")
     for version, reason in switch.withdrawn.items():
-        _out.print(f"withdrawn {version}: {reason}")
+        console().print(f"withdrawn {version}: {reason}")
     for server in servers:
         problem = problems.get(server)
-        _out.print(
+        console().print(
             f"{server}: {problem}" if problem else f"{server} follows, within {seconds:.2f} s"
         )
     execution = record_in(config, switch)
-    _out.print(f"recorded as execution {execution}: python -m lineage show execution:{execution}")
+    console().print(
+        f"recorded as execution {execution}: python -m lineage show execution:{execution}"
+    )
 
 
 @main.command()
@@ -225,18 +225,18 @@ def skew(config: PipelineConfig, log: Path | None, version: int | None) -> None:
     served = config.serving_folder / str(version)
     graph = TrainingGraph(transform_graph_of(config, version), served)
     found = find_skew(read_predictions(folder, version), served, graph)
-    _out.print(
+    console().print(
         f"version {version}: {found.rows:,} logged rows, {len(found.features)} features compared; "
         f"largest difference of scores {found.largest:.2g}"
     )
     if not found.differences:
-        _out.print("no skew: every feature and every score is that of the training graph")
+        console().print("no skew: every feature and every score is that of the training graph")
         return
     table = Table("differs", "rows", "first at", "served", "trained")
     for difference in found.differences:
         request, place, one, other = difference.example
         table.add_row(difference.name, f"{difference.rows:,}", f"{request}[{place}]", one, other)
-    _out.print(table)
+    console().print(table)
     raise SystemExit(1)
 
 
@@ -251,7 +251,7 @@ def export_config(config: PipelineConfig, out: Path, base_path: str | None) -> N
     from serving.export_config import export_config
 
     for path in export_config(config.serving_folder, out, base_path=base_path):
-        _out.print(str(path))
+        console().print(str(path))
 
 
 @main.command()
@@ -285,7 +285,7 @@ def bench(
         request_of(config.name, sent[start : start + candidates], label).SerializeToString()
         for start in range(0, len(sent), candidates)
     ]
-    with grpc.insecure_channel(server) as channel, _out.status("") as status:
+    with grpc.insecure_channel(server) as channel, console().status("") as status:
         load = run_load(
             channel,
             requests,
@@ -294,6 +294,6 @@ def bench(
             seed=seed,
             each_second=lambda now: status.update(f"{now:.0f} of {seconds:.0f} s"),
         )
-    print_load(load, _out)
+    print_load(load, console())
     if load.errors:
         raise SystemExit(1)

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from components.errors import ComponentError
-from pipeline.command_line import with_config, with_config_options
+from pipeline.command_line import console, with_config, with_config_options
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.sections import Streaming
 from streaming.layout import (
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from streaming.online_evaluation.evaluate import OnlineEvaluation
 
 # What the commands do is imported where they do it: --help does not wait for Spark.
-_out = Console(highlight=False)
 _AGAIN_S = 10  # until a broker that was away is tried again
 
 
@@ -72,7 +70,7 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
     with _spark(config, "streaming ingest") as spark:
         run(spark, settings, _say, once=once, finish=finish, stopping=stopping, tables=tables)
     if stopping.is_set():
-        _out.print("stopped; the next start goes on where this one was")
+        console().print("stopped; the next start goes on where this one was")
 
 
 @contextlib.contextmanager
@@ -105,18 +103,20 @@ def _say(what: str, content: dict[str, Any]) -> None:
         text += f" ({', '.join(unusual)})" if unusual else ""
         if content["watermark_ms"] is not None:
             text += f"; complete up to {_minute(content['watermark_ms'])}"
-        _out.print(text)
+        console().print(text)
     elif what == "hour":
         shown, clicked = content[IMPRESSIONS], content[CLICKS]
         repeated = shown["duplicates"] + clicked["duplicates"]
-        _out.print(
+        console().print(
             f"closed {hour_name(content['hour'])}: {shown['rows']:,} impressions, "
             f"{shown['clicked']:,} clicked, {repeated:,} duplicates ({content['seconds']:.1f} s)"
         )
     elif what == "online":
-        _out.print(f"the online table could not be made, the one before stays: {content['reason']}")
+        console().print(
+            f"the online table could not be made, the one before stays: {content['reason']}"
+        )
     else:
-        _out.print(f"{content['reason']}; next try in {content['seconds']:g} s")
+        console().print(f"{content['reason']}; next try in {content['seconds']:g} s")
 
 
 def _minute(epoch_ms: int) -> str:
@@ -149,17 +149,17 @@ def feedback(config: PipelineConfig, once: bool) -> None:
             except ComponentError as error:
                 if once:
                     raise
-                _out.print(f"{error}; next try in {_AGAIN_S} s")
+                console().print(f"{error}; next try in {_AGAIN_S} s")
                 stopping.wait(_AGAIN_S)
                 continue
             sent += new
             if new:
-                _out.print(f"{sent:,} impressions published")
+                console().print(f"{sent:,} impressions published")
             if once:
                 break
             stopping.wait(1)
     if not sent:
-        _out.print(f"nothing new in {log.folder}")
+        console().print(f"nothing new in {log.folder}")
 
 
 @main.command()
@@ -186,15 +186,15 @@ def _evaluate(running: OnlineEvaluation, config: PipelineConfig, act: bool) -> N
             figures = [f"{one.impressions:,}", *(_with_interval(one, name) for name in names)]
             table.add_row(hour_name(hour), one.arm, str(one.version), *figures)
     if table.row_count:
-        _out.print(table)
+        console().print(table)
     decision = running.decide()
-    _out.print(f"{decision.what}: {decision.reason}")
+    console().print(f"{decision.what}: {decision.reason}")
     switch = running.act(decision) if act else None
     if switch is not None:
         from serving.release.record import record_in
 
         execution = record_in(config, switch)
-        _out.print(f"done, and recorded: python -m lineage show execution:{execution}")
+        console().print(f"done, and recorded: python -m lineage show execution:{execution}")
 
 
 def _with_interval(one: Any, name: str) -> str:
@@ -220,7 +220,7 @@ def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
     config = load_config(*given)
     folder = _settings(config).folder
     stopping = _stops()
-    with OperationScreen(_out, config.name, folder, failures) as screen:
+    with OperationScreen(console(), config.name, folder, failures) as screen:
         operation = Operation(config, given, screen.report, stopping, failures)
         screen.watch(operation)
         with only_one(folder, "operation"):
@@ -244,7 +244,7 @@ def replay(config: PipelineConfig, hour: str) -> None:
     with only_one(settings.folder, "ingest"), _spark(config, "streaming replay") as spark:
         marker = run(spark, number, settings, tables)
     Records(settings.folder).ask_again(number)
-    _out.print(
+    console().print(
         f"{hour_name(number)} is version {marker['version']} now: "
         f"{marker[IMPRESSIONS]['rows']:,} impressions, {marker[IMPRESSIONS]['clicked']:,} clicked"
     )
@@ -268,7 +268,7 @@ def retry(config: PipelineConfig, hour: str | None) -> None:
     for record in failed.values():
         records.write(dataclasses.replace(record, state=RETRY))
     again = ", ".join(hour_name(h) for h in failed) or "nothing: no run failed"
-    _out.print(f"to be tried again: {again}")
+    console().print(f"to be tried again: {again}")
 
 
 @main.command()
@@ -287,11 +287,11 @@ def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> 
         click.echo(json.dumps(found, indent=1))
         return
     if as_html:
-        _out.print(f"see {write_page(folder, found, config.name)}", soft_wrap=True)
+        console().print(f"see {write_page(folder, found, config.name)}", soft_wrap=True)
         return
     watermark = found["watermark_ms"]
     if watermark is None:
-        _out.print(f"nothing was read yet into {folder}: python -m streaming ingest")
+        console().print(f"nothing was read yet into {folder}: python -m streaming ingest")
         return
     table = Table("hour", "state", "impressions", "clicked", "clicks", "duplicates", "late", "run")
     for column in table.columns[2:-1]:
@@ -300,12 +300,14 @@ def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> 
         numbers = [row[k] for k in (IMPRESSIONS, "clicked", CLICKS, "duplicates", "late")]
         shown = ["" if n is None else f"{n:,}" for n in numbers]
         table.add_row(row["name"], row["state"], *shown, escape(run_text(row)))
-    _out.print(table)
+    console().print(table)
     still_open = sum(row["state"] == "open" for row in found["hours"])
     done = f"{found['batches']:,} batches, {still_open} hours open"
-    _out.print(f"complete up to {_minute(watermark)}; {done}")
+    console().print(f"complete up to {_minute(watermark)}; {done}")
     if found["refused"]:
         reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["refused"].items())
-        _out.print(f"refused: {reasons}; {Layout(folder).batches}/*/outcome=refused")
+        console().print(f"refused: {reasons}; {Layout(folder).batches}/*/outcome=refused")
     if found["needs_person"]:
-        _out.print("runs have failed in a row, and wait for a person: python -m streaming retry")
+        console().print(
+            "runs have failed in a row, and wait for a person: python -m streaming retry"
+        )

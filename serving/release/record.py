@@ -6,19 +6,23 @@ import getpass
 import os
 import time
 
-from ml_metadata import errors, metadata_store
+from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.ancestry import WITHDRAWN
 from pipeline.config import PipelineConfig
-from pipeline.metadata import connection_config
+from pipeline.metadata_record import Done, Value, opened, pushed_models, put
 from serving.release.switch import Switch
 
 
 def record_in(config: PipelineConfig, switch: Switch) -> int:
-    """`record` in the store of a pipeline."""
-    store = metadata_store.MetadataStore(connection_config(config))
-    return record(store, config.name, switch)
+    """`record` in the store of a pipeline.
+
+    Raises:
+      ComponentError: it does not answer.
+    """
+    with opened(config) as store:
+        return record(store, config.name, switch)
 
 
 def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -> int:
@@ -32,38 +36,26 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
     Returns:
       The id of the execution.
     """
-    kind = mlmd.ExecutionType(name=f"serving.{switch.kind}")
-    execution = mlmd.Execution(
-        type_id=store.put_execution_type(kind), last_known_state=mlmd.Execution.COMPLETE
-    )
-    properties = execution.custom_properties
-    for name, release in (("before", switch.before), ("after", switch.after)):
+    properties: dict[str, Value] = {"user": _user()}
+    for when, release in (("before", switch.before), ("after", switch.after)):
         for label, version in release.labels.items():
-            properties[f"{label}_{name}"].int_value = version
+            properties[f"{label}_{when}"] = version
     for version, reason in switch.withdrawn.items():
-        properties[f"withdrawn_{version}"].string_value = reason
-    properties["user"].string_value = _user()
-    moment = time.time_ns() // 1_000_000
-    run = time.strftime("%Y%m%d-%H%M%S", time.gmtime(moment / 1000))
-    contexts = [
-        _context(store, "pipeline", pipeline),
-        _context(store, "pipeline_run", f"{run}-{switch.kind.lower()}-{moment % 1000:03d}"),
-        _context(store, "node", f"{pipeline}.{switch.kind}"),
-    ]
-    pushed = _pushed_models(store)
+        properties[f"withdrawn_{version}"] = reason
+    pushed = pushed_models(store)
     for version, reason in switch.withdrawn.items():
         _mark(store, pushed.get(version), reason)
     _mark(store, pushed.get(switch.after.stable), None)  # a person may have brought it back
-    events = []
-    for key, version in (("before", switch.before.stable), ("after", switch.after.stable)):
-        if version in pushed:
-            event = mlmd.Event(type=mlmd.Event.INPUT, milliseconds_since_epoch=moment)
-            event.path.steps.add().key = key
-            event.path.steps.add().index = 0
-            event.artifact_id = pushed[version].id
-            events.append((pushed[version], event))
-    found, _, _ = store.put_execution(execution, events, contexts)
-    return int(found)
+    stable = (("before", switch.before.stable), ("after", switch.after.stable))
+    moment = time.time_ns() // 1_000_000
+    run = time.strftime("%Y%m%d-%H%M%S", time.gmtime(moment / 1000))
+    done = Done(
+        kind=f"serving.{switch.kind}",
+        properties=properties,
+        inputs=[(when, pushed[version]) for when, version in stable if version in pushed],
+        run=f"{run}-{switch.kind.lower()}-{moment % 1000:03d}",
+    )
+    return put(store, pipeline, done)
 
 
 def _mark(
@@ -93,26 +85,3 @@ def _user() -> str:
         return getpass.getuser()
     except KeyError:  # a number without a name, as in a container
         return str(os.getuid())
-
-
-def _pushed_models(store: metadata_store.MetadataStore) -> dict[int, mlmd.Artifact]:
-    """Version -> the artifact of its first push."""
-    found: dict[int, mlmd.Artifact] = {}
-    for artifact in store.get_artifacts_by_type("PushedModel"):
-        version = artifact.custom_properties["pushed_version"].string_value
-        if version.isdigit():
-            found.setdefault(int(version), artifact)
-    return found
-
-
-def _context(store: metadata_store.MetadataStore, kind: str, name: str) -> mlmd.Context:
-    found = store.get_context_by_type_and_name(kind, name)
-    if found is not None:
-        return found
-    try:
-        type_id = store.get_context_type(kind).id
-    except errors.NotFoundError:
-        type_id = store.put_context_type(mlmd.ContextType(name=kind))
-    context = mlmd.Context(type_id=type_id, name=name)
-    (context.id,) = store.put_contexts([context])
-    return context

@@ -8,10 +8,6 @@ import datetime as dt
 import fcntl
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,9 +27,9 @@ from streaming.operation.records import (
     failures_in_a_row,
 )
 from streaming.operation.spans_done import complete_spans
+from streaming.operation.warm_process import RunProcess, load_ahead
 
 _log = logging.getLogger(__name__)
-_PROJECT = Path(__file__).resolve().parents[2]
 _LOOK_S = 1.0
 _SHOWN = ("rows", "metrics", "blessed", "canary", "pushed_model", "components")
 # ("run", HourRecord), ("line", what the run printed), ("ended", HourRecord); when a wait begins:
@@ -70,6 +66,8 @@ class Operation:
 
     def run(self, *, once: bool = False) -> None:
         """Until it is stopped; with `once` until nothing is due, or a person is needed."""
+        if not once:
+            load_ahead(self.records.libraries)
         waits_for = ""
         while not self._stopping.is_set():
             failures = failures_in_a_row(self.records.read())
@@ -175,41 +173,32 @@ class Operation:
     def _launch(self, due: Due) -> tuple[int, str]:
         """(exit status, the last line it printed) of local_runner.py, whose output is kept."""
         path, overrides = self._given
-        command = [sys.executable, str(_PROJECT / "local_runner.py"), "--config", path]
+        arguments = ["--config", path]
         for override in (*overrides, f"spans.window={due.window}"):
-            command += ["--set", override]
-        command += ["--span", str(due.last)]
+            arguments += ["--set", override]
+        process = RunProcess([*arguments, "--span", str(due.last)], self.records.libraries)
         last_line = ""
-        with self.records.log(due.last).open("a", encoding="utf-8") as log:
-            process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # Ctrl-C reaches it through us, once
-                env={**os.environ, "COLUMNS": "120"},
-            )
-            assert process.stdout is not None
-            with _interrupted_by(self._stopping, process):
-                for line in process.stdout:
-                    log.write(line)
-                    log.flush()
-                    last_line = line.strip() or last_line
-                    self._report("line", last_line)
-            return process.wait(), last_line
+        with (
+            self.records.log(due.last).open("a", encoding="utf-8") as log,
+            _interrupted_by(self._stopping, process),
+        ):
+            for line in process.lines():
+                log.write(line)
+                log.flush()
+                last_line = line.strip() or last_line
+                self._report("line", last_line)
+        return process.wait(), last_line
 
 
 @contextlib.contextmanager
-def _interrupted_by(stopping: threading.Event, process: subprocess.Popen[str]) -> Iterator[None]:
+def _interrupted_by(stopping: threading.Event, process: RunProcess) -> Iterator[None]:
     """Passes a wish to stop on to the run."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.is_set():
             if stopping.wait(_LOOK_S / 2):
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGINT)
+                process.interrupt()
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)

@@ -70,6 +70,11 @@ class Records:
         """What the hour's run printed."""
         return self._path(hour).with_suffix(".log")
 
+    @property
+    def libraries(self) -> Path:
+        """What libraries printed when they were loaded for all runs."""
+        return self.folder / "libraries.log"
+
     def _path(self, hour: int) -> Path:
         return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
 
