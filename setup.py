@@ -45,6 +45,7 @@ setup(
         "google-crc32c>=1.5",
         "isal>=1.6",
         "jinja2>=3",
+        "matplotlib>=3.8",
         "psutil>=5.9",
         "pydantic>=2",
         "pyyaml>=6",

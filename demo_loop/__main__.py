@@ -11,6 +11,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from dev_services.kafka import kafka
 from dev_services.process import ServiceError
 from pipeline.command_line import console
 from pipeline.config import load_config
+from streaming.layout import hour_name
 
 CONFIG = "pipeline/configs/ctr-loop.yaml"
 
@@ -32,6 +34,7 @@ CONFIG = "pipeline/configs/ctr-loop.yaml"
 @click.option("--folder", default="data/ctr-loop", show_default=True, help="Emptied at first.")
 def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: str) -> None:
     """A day of a site in some minutes: serve, log, Kafka, spans, train, evaluate, push, serve."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, about Python 3.10
     from demo_loop import report
     from demo_loop.day import Day, DaySettings
 
@@ -59,11 +62,13 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
         except (ComponentError, ServiceError) as error:
             raise click.ClickException(f"{error} (logs: {root / 'logs'})") from None
     content = report.write(day, root / "loop.json", time.monotonic() - started)
-    console().print(report.table(content))
+    report.draw(content, root / "loop.svg")
+    out = console()
+    out.print(report.table(content))
     for hour, decision in content["decisions"].items():
         if not decision.startswith("wait"):
-            console().print(f"after hour {hour}: {decision}")
-    console().print(f"{content['seconds'] / 60:.1f} minutes; {root / 'loop.json'}")
+            out.print(f"after {hour_name(hour)}: {decision}")
+    out.print(f"{content['seconds'] / 60:.1f} minutes; {root / 'loop.svg'}, {root / 'loop.json'}")
 
 
 def _say(started: float):  # type: ignore[no-untyped-def]

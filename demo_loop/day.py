@@ -21,19 +21,17 @@ from sample_data.click_model import HOUR_MS, ClickModel
 from sample_data.dirt import Dirt
 from sample_data.served_users import ServedUsers
 from serving.release.follow import wait_until_followed
-from serving.release.record import record_in
 from streaming.feedback.sinks import sink_of
 from streaming.layout import Layout
-from streaming.online_evaluation.evaluate import OnlineEvaluation
+from streaming.online_evaluation.rounds import Rounds
 from streaming.operation.due import Due
 from streaming.operation.operate import Operation
 from streaming.operation.records import COMPLETE, HourRecord
 
 _PATIENCE_S = 90
 _PARTS = 12  # of an hour, five minutes each
-_UNTIL_CLOSE = (
-    9  # parts after which the hour before is closed: its attribution window, and lateness
-)
+_AT_ONCE = 3  # parts, between which the online table catches up
+_UNTIL_CLOSE = 9  # parts, then the hour before is closed: its attribution window, and lateness
 # No calibration and far too large steps: the Evaluator would refuse it, and is kept from it.
 _BAD = (
     "trainer.warm_start=false",
@@ -105,7 +103,7 @@ class Day:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._broker = config.streaming.kafka.bootstrap_servers
         log = settings.log()
-        self._first_hour = log.start_ms // HOUR_MS
+        self.first_hour = log.start_ms // HOUR_MS
         self._by_hour = log.impressions_by_hour()
         self._users = ServedUsers(log)
         self._site = Site(
@@ -116,7 +114,8 @@ class Day:
             frozen_percent=settings.frozen_percent,
             seed=settings.seed,
         )
-        self.evaluation = OnlineEvaluation(config)
+        self._rounds = Rounds(config)
+        self.evaluation = self._rounds.evaluation
         self.decisions: dict[int, str] = {}  # hour of the day -> what was decided
         self.runs: dict[int, HourRecord] = {}
         self._training: threading.Thread | None = None
@@ -137,18 +136,21 @@ class Day:
             with running("ingest", module("streaming", command), log, log.exists) as ingest:
                 for hour in range(self._settings.hours):
                     self._hour(hour, ingest, flags, stack)
+                self._site.last_clicks()
             run_tool("ingest --finish", module("streaming", [*command, "--finish"]), log)
             self._join()
-            for hour in self.evaluation.new_hours():
-                self.evaluation.evaluate(hour)
+            self._rounds.round(act=False)
 
     def _hour(self, hour: int, ingest: Any, flags: list[str], stack: contextlib.ExitStack) -> None:
         self._users.start_hour(hour)
         count = self._by_hour[hour]
-        first = self._site.traffic(count, hour, range(_UNTIL_CLOSE), _PARTS)
+        first = 0
+        for part in range(0, _UNTIL_CLOSE, _AT_ONCE):
+            self._site.wait_for_features(hour, part, _PARTS)
+            first += self._site.traffic(count, hour, range(part, part + _AT_ONCE), _PARTS)
         self._join()
         if hour > 0:
-            before = self._first_hour + hour - 1
+            before = self.first_hour + hour - 1
             wait_until_ready(
                 f"ingest, before it closed hour {hour - 1},",
                 ingest,
@@ -157,6 +159,7 @@ class Day:
                 _PATIENCE_S,
             )
             self._closed(hour - 1, flags, stack)
+        self._site.wait_for_features(hour, _UNTIL_CLOSE, _PARTS)
         rest = self._site.traffic(count, hour, range(_UNTIL_CLOSE, _PARTS), _PARTS)
         self._say(f"hour {hour:2}: {first + rest:,} impressions{self._live()}")
 
@@ -169,14 +172,11 @@ class Day:
             self._train(hour, window=settings.first_hours)
             self._serve(flags, stack)
             return
-        self.evaluation.evaluate(self._first_hour + hour)
-        decision = self.evaluation.decide()
-        switch = self.evaluation.act(decision)
-        self.decisions[hour] = f"{decision.what}: {decision.reason}"
-        if switch is not None:
-            self._say(f"  {decision.what}: {decision.reason}")
-            wait_until_followed(self._config.name, switch.after, [self._server])
-            record_in(self._config, switch)
+        found = self._rounds.round(act=True)
+        self.decisions[hour] = f"{found.decision.what}: {found.decision.reason}"
+        if found.done is not None:
+            self._say(f"  {self.decisions[hour]}")
+            wait_until_followed(self._config.name, found.done.switch.after, [self._server])
         self._training = threading.Thread(target=self._train, args=(hour,))
         self._training.start()
 
@@ -187,7 +187,7 @@ class Day:
         operation = Operation(
             self._config, (path, [*overrides, *bad]), lambda *_: None, self._stopping
         )
-        last = self._first_hour + hour
+        last = self.first_hour + hour
         try:
             record = operation.run_one(Due(last - window + 1, last))
             self.runs[hour] = record

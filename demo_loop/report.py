@@ -1,4 +1,4 @@
-"""What came of a day: a table, and loop.json."""
+"""What came of a day: a table, a chart, and loop.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from rich.table import Table
 from demo_loop.day import Day
 from demo_loop.site import FROZEN
 from streaming.layout import hour_name
+from streaming.online_evaluation.chart import Point, chart
 from streaming.online_evaluation.metrics import CTR, LOG_LOSS, served
+from streaming.online_evaluation.rule import PROMOTE, WAIT
 
 LOOP = "loop"
 
@@ -42,11 +44,37 @@ def write(day: Day, path: Path, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds),
         "hours": by_hour(day),
         "all": _figures(day, [*day.evaluation.results()]),
-        "decisions": day.decisions,
+        "decisions": {day.first_hour + hour: text for hour, text in day.decisions.items()},
         "runs": {hour: {"seconds": run.seconds, **run.summary} for hour, run in day.runs.items()},
     }
     path.write_text(json.dumps(content, indent=1, default=str) + "\n", "utf-8")
     return content
+
+
+def draw(content: dict[str, Any], path: Path) -> None:
+    """CTR and log loss by hour, of the loop and of the first model.
+
+    Args:
+      content: of `write`.
+      path: of an .svg or .png.
+    """
+    panels = {
+        title: {
+            arm: [
+                Point(row["hour"], row[arm][metric], tuple(row[arm]["intervals"][metric]))
+                for row in content["hours"]
+                if arm in row
+            ]
+            for arm in (LOOP, FROZEN)
+        }
+        for title, metric in (("CTR", CTR), ("log loss", LOG_LOSS))
+    }
+    marks = {
+        hour: "promoted" if decision.startswith(PROMOTE) else "rolled back"
+        for hour, decision in content["decisions"].items()
+        if not decision.startswith(WAIT)
+    }
+    chart(panels, marks, path)
 
 
 def table(content: dict[str, Any]) -> Table:

@@ -25,6 +25,7 @@ from streaming.layout import CLICKS, IMPRESSIONS
 from streaming.online import online_file
 
 FROZEN = "frozen"
+_TABLE_S = 15  # until the online table has what was shown
 _LOG_S = 20  # until the request log has what was shown: half a second, and some patience
 
 
@@ -57,7 +58,7 @@ class Site:
         self._folder = config.streaming.folder
         self._rankers: dict[str, PageRanker] = {}
         self._feedback: list[Feedback] = []
-        self._features: RequestFeatures | None = None
+        self._clicks_to_come: list[dict[str, Any]] = []
 
     def serve(
         self, stable: str, frozen: str, frozen_log: Path, stack: contextlib.ExitStack
@@ -86,26 +87,33 @@ class Site:
         ]
         values = self._config.etl.parameters
         smoothing = Smoothing(values["smoothing_prior"], values["smoothing_strength"])
-        self._features = RequestFeatures(OnlineTable(online_file(self._folder)), smoothing)
+        self._table = OnlineTable(online_file(self._folder))
+        self._features = RequestFeatures(self._table, smoothing)
 
     def traffic(self, count: int, hour: int, parts: range, of: int) -> int:
         """Some parts of an hour; returns when their events are in Kafka, with their number.
 
-        Clicks go first: an hour is closed by its impressions, and must have its clicks then.
+        Clicks that come after these parts are kept for the parts that they belong to: else they
+        would be ahead of the impressions, and move the watermark past those.
         """
         impressions: list[dict[str, Any]] = []
-        clicks: list[dict[str, Any]] = []
+        clicks, self._clicks_to_come = self._clicks_to_come, []
         for part in parts:
-            some = count * (part + 1) // of // 10 * 10 - count * part // of // 10 * 10
+            some = _share(count, part + 1, of) - _share(count, part, of)
             pages = self._pages if self._rankers else None
             more, clicked = self._users.visit(some, hour, part, of, pages)
             impressions += more
             clicks += clicked
-        self._sink.send(CLICKS, clicks)
-        expected = count * parts.stop // of // 10 * 10 - count * parts.start // of // 10 * 10
+        end_ms = self._users.time_ms(hour, parts.stop, of)
+        self._clicks_to_come = [click for click in clicks if click["timestamp_ms"] >= end_ms]
+        self._sink.send(CLICKS, [click for click in clicks if click["timestamp_ms"] < end_ms])
+        expected = _share(count, parts.stop, of) - _share(count, parts.start, of)
         if not self._rankers:
             self._sink.send(IMPRESSIONS, impressions)
             return expected
+        return self._published(expected)
+
+    def _published(self, expected: int) -> int:
         published, end = 0, time.monotonic() + _LOG_S
         while published < expected:
             published += sum(feedback.publish() for feedback in self._feedback)
@@ -116,12 +124,27 @@ class Site:
             time.sleep(0.1)
         return published
 
+    def last_clicks(self) -> None:
+        """Those of after the last part."""
+        self._sink.send(CLICKS, self._clicks_to_come)
+        self._clicks_to_come = []
+
+    def wait_for_features(self, hour: int, part: int, of: int) -> None:
+        """Until the online table knows what happened before a part, but not for ever: at a real
+        site, too, it is some time behind.
+        """
+        if not self._rankers:
+            return
+        wanted = self._users.time_ms(hour, part - 1, of)
+        end = time.monotonic() + _TABLE_S
+        while self._table.as_of_ms < wanted and time.monotonic() < end:
+            time.sleep(0.2)
+            self._table.refresh()
+
     def _pages(self, requests: list[PageRequest]) -> list[ShownPage]:
         return [self._page(request) for request in requests]
 
     def _page(self, asked: PageRequest) -> ShownPage:
-        features = self._features
-        assert features is not None
         is_frozen = arm_of(asked.user_id, self._frozen_percent, FROZEN) != STABLE
         context: dict[str, Any] = {
             "session_id": asked.session_id,
@@ -133,7 +156,7 @@ class Site:
             context["arm"] = FROZEN
 
         def examples(items: Any, positions: Any) -> list[bytes]:
-            return features.examples(
+            return self._features.examples(
                 asked.user_id,
                 items,
                 positions,
@@ -145,3 +168,8 @@ class Site:
         ranker = self._rankers[FROZEN if is_frozen else ""]
         page = ranker.page(asked.user_id, asked.candidates, examples, context)
         return ShownPage(page.items, page.impression_ids)
+
+
+def _share(count: int, part: int, of: int) -> int:
+    """Of an hour's impressions those before a part: whole pages."""
+    return count * part // of // PAGE_SIZE * PAGE_SIZE

@@ -335,6 +335,23 @@ class OnlineRule(Section):
     )
 
 
+class DriftRule(Section):
+    """When a feature has drifted; see streaming/online_evaluation."""
+
+    max_distance: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Jensen-Shannon divergence, for features without comparators in the schema",
+    )
+    leave_out: tuple[str, ...] = Field(
+        (), description="features that are new by nature: keys, times"
+    )
+    most_examples: int = Field(
+        20_000, ge=100, description="of an hour's served examples, chosen at random"
+    )
+
+
 class Streaming(Section):
     """Events to hourly spans; see streaming/README.md."""
 
@@ -362,6 +379,7 @@ class Streaming(Section):
         "anew; needs hour_tables",
     )
     online_rule: OnlineRule = OnlineRule()
+    drift: DriftRule = DriftRule()
     max_events_per_batch: int = Field(500_000, ge=1, description="of each topic")
     max_files_per_batch: int = Field(20, ge=1, description="of each watched folder")
 

@@ -96,6 +96,10 @@ class ServedUsers:
         """Lets popularity drift on; once an hour, in order."""
         self._simulator.start_hour(hour, self._config.start_ms + hour * HOUR_MS)
 
+    def time_ms(self, hour: int, part: int, parts: int) -> int:
+        """When a part of an hour begins."""
+        return self._config.start_ms + hour * HOUR_MS + part * HOUR_MS // parts
+
     def visit(
         self, count: int, hour: int, part: int, parts: int, pages: MakePages | None = None
     ) -> tuple[list[Event], list[Event]]:

@@ -35,10 +35,9 @@ from streaming.layout import (
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from streaming.online_evaluation.evaluate import OnlineEvaluation
-
 # What the commands do is imported where they do it: --help does not wait for Spark.
-_AGAIN_S = 10  # until a broker that was away is tried again
+_AGAIN_S = 10  # until a broker or store that was away is tried again
+_LOOK_S = 2  # for a new hour
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -165,41 +164,27 @@ def feedback(config: PipelineConfig, once: bool) -> None:
 @main.command()
 @with_config
 @click.option("--act", is_flag=True, help="Promotes the canary, or rolls back, by the rule.")
-def evaluate(config: PipelineConfig, act: bool) -> None:
+@click.option("--follow", is_flag=True, help="Then as each hour closes, until Ctrl-C.")
+def evaluate(config: PipelineConfig, act: bool, follow: bool) -> None:
     """How well the served versions predict, by the hours that were closed.
 
-    Metrics by arm and version with 95 % intervals; then what streaming.online_rule says about the
-    newest live version.
+    Metrics by arm and version with 95 % intervals; features that have drifted; then what
+    streaming.online_rule says about the newest live version. FOLDER/online.html shows all hours.
     """
-    from streaming.online_evaluation.evaluate import OnlineEvaluation as Running
+    from streaming.online_evaluation.rounds import Rounds
+    from streaming.online_evaluation.screen import show
 
-    folder = _settings(config).folder
-    with only_one(folder, "evaluation"):
-        _evaluate(Running(config), config, act)
-
-
-def _evaluate(running: OnlineEvaluation, config: PipelineConfig, act: bool) -> None:
-    table = Table("hour", "arm", "version", "impressions", "CTR", "AUC", "log loss", "calibration")
-    for hour in running.new_hours():
-        for one in running.evaluate(hour):
-            names = ("ctr", "auc", "log_loss", "calibration")
-            figures = [f"{one.impressions:,}", *(_with_interval(one, name) for name in names)]
-            table.add_row(hour_name(hour), one.arm, str(one.version), *figures)
-    if table.row_count:
-        console().print(table)
-    decision = running.decide()
-    console().print(f"{decision.what}: {decision.reason}")
-    switch = running.act(decision) if act else None
-    if switch is not None:
-        from serving.release.record import record_in
-
-        execution = record_in(config, switch)
-        console().print(f"done, and recorded: python -m lineage show execution:{execution}")
-
-
-def _with_interval(one: Any, name: str) -> str:
-    low, high = one.intervals[name]
-    return f"{one.values[name]:.4f} ({low:.4f} to {high:.4f})"
+    stopping = _stops()
+    with only_one(_settings(config).folder, "evaluation"):
+        rounds = Rounds(config)
+        show(console(), rounds.round(act=act))
+        while follow and not stopping.wait(_LOOK_S):
+            try:
+                if rounds.waiting():
+                    show(console(), rounds.round(act=act))
+            except ComponentError as error:
+                console().print(f"{escape(str(error))}; next try in {_AGAIN_S} s")
+                stopping.wait(_AGAIN_S)
 
 
 @main.command()

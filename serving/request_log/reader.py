@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime as dt
 import gzip
 import json
 import logging
@@ -29,6 +30,7 @@ class Prediction:
       examples: serialized tf.Examples as they came.
       scores: of each.
       context: what the client sent along.
+      timestamp_ms: when it was logged.
     """
 
     request_id: str
@@ -37,16 +39,24 @@ class Prediction:
     examples: tuple[bytes, ...]
     scores: tuple[float, ...]
     context: Any
+    timestamp_ms: int
 
 
-def read_predictions(folder: Path, version: int | None = None) -> Iterator[Prediction]:
+def read_predictions(
+    folder: Path, version: int | None = None, since: dt.datetime | None = None
+) -> Iterator[Prediction]:
     """Closed hours first, then the one that is being written; lines that are none are left out.
 
     Args:
       folder: of a RequestLog.
       version: only of this one.
+      since: hours before this one's are not read.
     """
-    for path in [*sorted(folder.glob("*/*/*.json.gz")), *sorted(folder.glob(".open-*.json"))]:
+    closed = sorted(folder.glob("*/*/*.json.gz"))
+    if since is not None:
+        first = since.strftime("%Y-%m-%d/%H")
+        closed = [path for path in closed if f"{path.parts[-3]}/{path.parts[-2]}" >= first]
+    for path in [*closed, *sorted(folder.glob(".open-*.json"))]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
@@ -67,4 +77,5 @@ def _prediction(line: dict[str, Any]) -> Prediction:
         examples=tuple(base64.b64decode(example) for example in line["examples"]),
         scores=tuple(line["scores"]),
         context=line["context"],
+        timestamp_ms=line["timestamp_ms"],
     )

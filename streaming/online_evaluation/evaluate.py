@@ -13,10 +13,17 @@ import pyarrow.parquet as pq
 
 from components.pusher.release import CANARY, STABLE, read_release
 from pipeline.config import PipelineConfig
-from serving.release.switch import Switch, promote, rollback
-from streaming.layout import IMPRESSIONS, Layout, hour_start, read_json, write_whole
+from pipeline.metadata_record import Done, new_artifact, opened, pushed_models, put
+from streaming.layout import (
+    IMPRESSIONS,
+    Layout,
+    hour_name,
+    hour_start,
+    read_json,
+    write_whole,
+)
 from streaming.online_evaluation.metrics import Served, served
-from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision, decide
+from streaming.online_evaluation.rule import WAIT, Decision, decide
 
 # Of an impression that was served: as feedback/events.py names them.
 _COLUMNS = ("arm", "version", "probability", "user_id")
@@ -46,15 +53,35 @@ class OnlineEvaluation:
         ]
 
     def evaluate(self, hour: int) -> list[Served]:
-        """Metrics of an hour by arm and version, kept as a file; none where no model ranked."""
+        """Metrics of an hour by arm and version; none where no model ranked.
+
+        Kept as a file, and in ML Metadata: one artifact `OnlineMetrics` for each, made from the
+        model that was pushed.
+        """
         found = served(self.impressions([hour]))
-        content = {
-            "hour": hour,
-            "version": self._layout.closed_hours()[hour]["version"],
-            "served": [_as_json(one) for one in found],
-        }
-        write_whole(self._path(hour), content)
+        version = self._layout.closed_hours()[hour]["version"]
+        if found:
+            self._record(hour, version, found)
+        served_json = [_as_json(one) for one in found]
+        write_whole(self._path(hour), {"hour": hour, "version": version, "served": served_json})
         return found
+
+    def _record(self, hour: int, version: int, found: list[Served]) -> None:
+        with opened(self._config) as store:
+            pushed = pushed_models(store)
+            models = sorted({one.version for one in found} & pushed.keys())
+            metrics = [
+                new_artifact(store, "OnlineMetrics", self._path(hour), _properties(hour, one))
+                for one in found
+            ]
+            done = Done(
+                kind="streaming.OnlineEvaluation",
+                name=f"{self._config.name}:{hour}:v{version}",
+                properties={"hour": hour_name(hour), "span": hour, "span_version": version},
+                inputs=[("pushed_model", pushed[model]) for model in models],
+                outputs=[("metrics", artifact) for artifact in metrics],
+            )
+            put(store, self._config.name, done)
 
     def results(self) -> dict[int, list[dict[str, Any]]]:
         """Hour -> its metrics, oldest first."""
@@ -74,19 +101,6 @@ class OnlineEvaluation:
         live = frame[ours & frame["version"].isin([*label_of])]
         # A version that was the canary first is judged by all that it served.
         return decide(release, served(live.assign(arm=live["version"].map(label_of))), self._rule)
-
-    def act(self, decision: Decision) -> Switch | None:
-        """Promotes or rolls back; None where there is nothing to do.
-
-        Raises:
-          ComponentError: what is live has changed since the decision.
-        """
-        base, judged = self._config.serving_folder, decision.release
-        if decision.what == PROMOTE:
-            return promote(base, judged)
-        if decision.what == ROLLBACK:
-            return rollback(base, None, decision.reason, judged)
-        return None
 
     def impressions(self, hours: Iterable[int]) -> pd.DataFrame:
         """What a model has ranked in these hours: see `served`."""
@@ -120,3 +134,23 @@ def _as_json(one: Served) -> dict[str, Any]:
         for name, pair in one.intervals.items()
     }
     return {**dataclasses.asdict(one), "values": values, "intervals": intervals}
+
+
+def _properties(hour: int, one: Served) -> dict[str, int | float | str]:
+    """Of an artifact in ML Metadata; a metric that says nothing is left out."""
+    counts = {"impressions": one.impressions, "clicks": one.clicks}
+    values = {name: value for name, value in one.values.items() if math.isfinite(value)}
+    bounds = {
+        f"{name}_{end}": value
+        for name, pair in one.intervals.items()
+        for end, value in zip(("low", "high"), pair, strict=True)
+        if math.isfinite(value)
+    }
+    return {
+        "hour": hour_name(hour),
+        "arm": one.arm,
+        "version": one.version,
+        **counts,
+        **values,
+        **bounds,
+    }

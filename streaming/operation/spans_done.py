@@ -9,36 +9,56 @@ from pipeline.config import PipelineConfig
 from pipeline.metadata import connection_config
 
 
-def complete_spans(config: PipelineConfig) -> set[int]:
-    """Spans that ML Metadata has a run of in which every component is complete.
+def complete_runs(config: PipelineConfig) -> dict[int, Run]:
+    """Span -> the newest run of it in which every component is complete.
 
     Raises:
       ComponentError: the store cannot be read.
     """
     if config.metadata.kind == "sqlite" and not config.metadata_path.exists():
-        return set()
+        return {}
     try:
-        return _complete_spans(
+        return _complete_runs(
             LineageStore.from_connection_config(connection_config(config)), config.name
         )
     except NoRunsError:
-        return set()
+        return {}
     except LineageError as error:
         raise ComponentError(str(error)) from error
 
 
-def _complete_spans(store: LineageStore, pipeline: str) -> set[int]:
-    made = [
+def complete_spans(config: PipelineConfig) -> set[int]:
+    """Those of `complete_runs`."""
+    return set(complete_runs(config))
+
+
+def outputs(run: Run, component: str, key: str) -> tuple[int, ...]:
+    """Ids of what a component of a run put out."""
+    return tuple(
         artifact_id
-        for run in store.runs()
-        if run.pipeline == pipeline and run.state == "complete" and _has(run, "Pusher")
         for execution in run.components
-        if execution.component == "SparkExampleGen"
-        for artifact_id in execution.outputs.get("examples", ())
+        if execution.component == component
+        for artifact_id in execution.outputs.get(key, ())
+    )
+
+
+def _complete_runs(store: LineageStore, pipeline: str) -> dict[int, Run]:
+    runs = [
+        run
+        for run in store.runs()
+        if run.pipeline == pipeline
+        and run.state == "complete"
+        and any(execution.component == "Pusher" for execution in run.components)
     ]
-    spans = (artifact.properties.get("span") for artifact in store.artifacts(made).values())
-    return {int(span) for span in spans if span is not None}
+    made = {artifact_id: run for run in runs for artifact_id in _examples(run)}
+    found: dict[int, Run] = {}
+    for artifact_id, artifact in store.artifacts(made).items():
+        span, run = artifact.properties.get("span"), made[artifact_id]
+        if span is not None:
+            newest = found.get(int(span))
+            found[int(span)] = run if newest is None or newest.started < run.started else newest
+    return found
 
 
-def _has(run: Run, component: str) -> bool:
-    return any(execution.component == component for execution in run.components)
+def _examples(run: Run) -> tuple[int, ...]:
+    return outputs(run, "SparkExampleGen", "examples")

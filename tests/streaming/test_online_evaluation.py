@@ -17,6 +17,7 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.sections import OnlineRule
 from streaming.commands import main
 from streaming.layout import Layout, write_whole
+from streaming.online_evaluation.act import Actor
 from streaming.online_evaluation.evaluate import OnlineEvaluation
 from streaming.online_evaluation.metrics import Served, served
 from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision, decide
@@ -195,7 +196,9 @@ def test_a_good_canary_is_promoted(config: PipelineConfig) -> None:
     evaluation = OnlineEvaluation(config)
     judged = Decision("rollback", "of before", Release(7, canary=8))
     with pytest.raises(ComponentError, match="has changed meanwhile"):
-        evaluation.act(judged)  # nothing is undone that nobody has judged
+        Actor(config, evaluation.folder).act(
+            judged, 474_001
+        )  # nothing is undone that nobody has judged
     assert read_release(config.serving_folder) == Release(8, previous=7)
     assert evaluation.new_hours() == []
     (found,) = evaluation.results().values()

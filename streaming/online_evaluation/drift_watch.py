@@ -1,0 +1,120 @@
+"""Each hour that has a model: whether its examples, and what was served, are as before."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import tensorflow_data_validation as tfdv
+from ml_metadata import metadata_store
+from ml_metadata.proto.metadata_store_pb2 import Artifact
+
+from lineage.records import Run
+from pipeline.config import PipelineConfig
+from pipeline.metadata_record import Done, Value, new_artifact, opened, put
+from streaming.layout import hour_name, hour_start, read_json, write_whole
+from streaming.online_evaluation.drift import Distance, distances, with_comparators
+from streaming.online_evaluation.served_examples import statistics_of
+from streaming.operation.spans_done import complete_runs, outputs
+
+_SPLIT = "Split-train"
+
+
+class DriftWatch:
+    """Of a pipeline's hours.
+
+    Args:
+      config: with `streaming`.
+    """
+
+    def __init__(self, config: PipelineConfig):
+        assert config.streaming is not None
+        self._config, self._rule = config, config.streaming.drift
+        self._runs: dict[int, Run] = {}
+        self.folder = config.streaming.folder / "online" / "drift"
+
+    def new_hours(self) -> list[int]:
+        """Hours whose run has put out statistics that were not looked at yet, oldest first.
+
+        Raises:
+          ComponentError: ML Metadata cannot be read.
+        """
+        self._runs = complete_runs(self._config)
+        known = self.results()
+        return [
+            hour
+            for hour, run in sorted(self._runs.items())
+            if _statistics(run) and known.get(hour, {}).get("run_id") != run.run_id
+        ]
+
+    def look(self, hour: int) -> list[Distance]:
+        """Compares; kept as a file and in ML Metadata.
+
+        Args:
+          hour: of `new_hours`.
+        """
+        schema = with_comparators(
+            tfdv.load_schema_text(str(self._config.schema_file)),
+            self._rule.max_distance,
+            self._rule.leave_out,
+        )
+        earlier = max((span for span in self._runs if span < hour), default=None)
+        log, most = self._config.serving.request_log, self._rule.most_examples
+        served = None if log is None else statistics_of(log.folder, hour, schema, most)
+        with opened(self._config) as store:
+            ids = [_statistics(self._runs[span]) for span in (hour, earlier) if span is not None]
+            by_id = {artifact.id: artifact for artifact in store.get_artifacts_by_id(ids)}
+            compared = [by_id[one] for one in ids]
+            now, *before = (_load(Path(artifact.uri)) for artifact in compared)
+            found = distances(schema, now, before[0] if before else None, served)
+            self._record(store, hour, compared, found)
+        content = {
+            "hour": hour,
+            "run_id": self._runs[hour].run_id,
+            "before": earlier,
+            "was_served": served is not None,
+            "distances": [{**dataclasses.asdict(one), "drifted": one.drifted} for one in found],
+        }
+        write_whole(self._path(hour), content)
+        return found
+
+    def _record(
+        self,
+        store: metadata_store.MetadataStore,
+        hour: int,
+        compared: list[Artifact],
+        found: list[Distance],
+    ) -> None:
+        summary: dict[str, Value] = {
+            "hour": hour_name(hour),
+            "features": len({one.feature for one in found}),
+            "drifted": sum(one.drifted for one in found),
+        }
+        if found:
+            summary |= {"largest": found[0].value, "feature": found[0].feature}
+        done = Done(
+            kind="streaming.DriftCheck",
+            name=f"{self._config.name}:{hour}:{self._runs[hour].run_id}",
+            properties=summary,
+            inputs=[("statistics", artifact) for artifact in compared],
+            outputs=[("drift", new_artifact(store, "FeatureDrift", self._path(hour), summary))],
+        )
+        put(store, self._config.name, done)
+
+    def results(self) -> dict[int, dict[str, Any]]:
+        """Hour -> what was found, oldest first."""
+        contents = (read_json(path) for path in sorted(self.folder.glob("[0-9]*.json")))
+        return {content["hour"]: content for content in contents}
+
+    def _path(self, hour: int) -> Path:
+        return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
+
+
+def _statistics(run: Run) -> int:
+    """Id of the run's statistics; 0 where it has none."""
+    return max(outputs(run, "StatisticsGen", "statistics"), default=0)
+
+
+def _load(uri: Path) -> Any:
+    return tfdv.load_stats_binary(str(uri / _SPLIT / "FeatureStats.pb"))

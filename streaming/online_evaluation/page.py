@@ -1,0 +1,83 @@
+"""The online evaluation for a person who would rather look than read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.resources
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from streaming.layout import hour_name
+from streaming.online_evaluation.chart import Point, chart_svg
+from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS
+from streaming.online_evaluation.rule import PROMOTE
+
+PAGE = "online.html"
+_TITLES = {CTR: "CTR", LOG_LOSS: "log loss", AUC: "AUC", CALIBRATION: "calibration"}
+_SHOWN_HOURS = 72
+_SHOWN_FEATURES = 12
+
+
+def write_page(
+    folder: Path,
+    title: str,
+    metrics: Mapping[int, Sequence[Mapping[str, Any]]],
+    drift: Mapping[int, Mapping[str, Any]],
+    switches: Iterable[Mapping[str, Any]],
+    decision: str,
+) -> Path:
+    """Writes FOLDER/online.html; returns its path.
+
+    Args:
+      folder: the config's `streaming.folder`.
+      title: name of the pipeline.
+      metrics: hour -> as OnlineEvaluation.results has it.
+      drift: hour -> as DriftWatch.results has it.
+      switches: as Actor.history has them.
+      decision: about what is live now.
+    """
+    switches = [*switches]
+    hours = sorted(hour for hour, served in metrics.items() if served)[-_SHOWN_HOURS:]
+    shown = {hour: metrics[hour] for hour in hours}
+    marks = {s["hour"]: "promoted" if s["what"] == PROMOTE else "rolled back" for s in switches}
+    template = importlib.resources.files(__package__).joinpath("online.html.j2")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["hour_name"] = hour_name
+    text = environment.from_string(template.read_text("utf-8")).render(
+        title=title,
+        decision=decision,
+        written=dt.datetime.now(dt.timezone.utc),
+        chart=chart_svg(panels(shown), {h: m for h, m in marks.items() if h in shown})
+        if shown
+        else "",
+        newest_first=[*shown.items()][::-1],
+        metrics=_TITLES,
+        switches=switches[::-1],
+        drift=[*drift.items()][: -_SHOWN_HOURS - 1 : -1],
+        most=_SHOWN_FEATURES,
+    )
+    path = folder / PAGE
+    partial = path.with_name(f".{PAGE}")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
+    return path
+
+
+def panels(
+    metrics: Mapping[int, Sequence[Mapping[str, Any]]],
+) -> dict[str, dict[str, list[Point]]]:
+    """Metric -> arm -> its points. Of an arm that had two versions in an hour the newer one."""
+    result: dict[str, dict[str, list[Point]]] = {}
+    for metric, title in _TITLES.items():
+        lines: dict[str, dict[int, Point]] = {}
+        for hour, served in metrics.items():
+            for one in served:
+                value, interval = one["values"][metric], one["intervals"][metric]
+                if value is not None:
+                    pair = None if interval is None else (interval[0], interval[1])
+                    lines.setdefault(one["arm"], {})[hour] = Point(hour, value, pair)
+        result[title] = {arm: [*points.values()] for arm, points in lines.items()}
+    return result

@@ -1,0 +1,46 @@
+"""A round on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streaming.layout import hour_name
+from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS, Served
+from streaming.online_evaluation.rounds import Round
+
+_MOST = 5  # features named
+
+
+def show(console: Console, found: Round) -> None:
+    """Tables of what is new, and the decision."""
+    if any(found.metrics.values()):
+        console.print(_metrics(found.metrics))
+    for hour, distances in found.drift.items():
+        drifted = [one for one in distances if one.drifted]
+        names = ", ".join(f"{d.feature} ({d.against}) {d.value:.3f}" for d in drifted[:_MOST])
+        more = f" and {len(drifted) - _MOST} more" if len(drifted) > _MOST else ""
+        said = f"drift of {names}{more}" if drifted else "no feature has drifted"
+        console.print(escape(f"{hour_name(hour)}: {said}"))
+    console.print(escape(f"{found.decision.what}: {found.decision.reason}"))
+    for done in (found.settled, found.done):
+        if done is not None:
+            shown = f"python -m lineage show execution:{done.execution}"
+            console.print(f"{done.switch.kind}: done, and recorded: {shown}")
+    console.print(f"see {found.page}", soft_wrap=True)
+
+
+def _metrics(hours: dict[int, list[Served]]) -> Table:
+    table = Table("hour", "arm", "version", "impressions", "CTR", "AUC", "log loss", "calibration")
+    for hour, served in hours.items():
+        for one in served:
+            names = (CTR, AUC, LOG_LOSS, CALIBRATION)
+            figures = [f"{one.impressions:,}", *(_with_interval(one, name) for name in names)]
+            table.add_row(hour_name(hour), escape(one.arm), str(one.version), *figures)
+    return table
+
+
+def _with_interval(one: Served, name: str) -> str:
+    low, high = one.intervals[name]
+    return f"{one.values[name]:.4f} ({low:.4f} to {high:.4f})"
