@@ -18,6 +18,9 @@ NAMES = (
     "warm_start",
     "serving",
     "serving_parts",
+    "streaming",
+    "freshness",
+    "span_windows",
 )
 
 

@@ -52,10 +52,8 @@ def run_candidate(module: str, arguments: dict[str, Any]) -> Run:
             cwd=ROOT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
         )
-        memory = _Memory(process.pid)
-        memory.start()
-        process.wait()
-        memory.stop()
+        with Watch(process.pid) as memory:
+            process.wait()
         output.seek(0)
         text = output.read()
     if process.returncode:
@@ -63,14 +61,19 @@ def run_candidate(module: str, arguments: dict[str, Any]) -> Run:
     return Run(json.loads(text.strip().splitlines()[-1]), memory.peak_mib, memory.worker_mib)
 
 
-class _Memory(threading.Thread):
-    """Looks at a process and its children ten times a second."""
+class Watch(threading.Thread):
+    """Looks at the memory of a process and its children ten times a second, while it lasts.
+
+    Attributes:
+      now_mib, peak_mib: resident memory of all of them.
+      worker_mib: largest of a single Python process of Spark's.
+    """
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
         self._process = psutil.Process(pid)
         self._going = True
-        self.peak_mib = self.worker_mib = 0.0
+        self.now_mib = self.peak_mib = self.worker_mib = 0.0
 
     def run(self) -> None:
         while self._going:
@@ -83,18 +86,22 @@ class _Memory(threading.Thread):
                         self.worker_mib = max(self.worker_mib, resident)
                 except psutil.Error:
                     continue
-            self.peak_mib = max(self.peak_mib, total)
+            self.now_mib, self.peak_mib = total, max(self.peak_mib, total)
             time.sleep(0.1)
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._going = False
+        self.join()
 
     def _family(self) -> list[psutil.Process]:
         try:
             return [self._process, *self._process.children(recursive=True)]
         except psutil.Error:
             return []
-
-    def stop(self) -> None:
-        self._going = False
-        self.join()
 
 
 def machine() -> dict[str, Any]:

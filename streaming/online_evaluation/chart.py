@@ -80,11 +80,18 @@ def _figure(
 
 def _line(axis, name: str, points: Sequence[Point], colour: str) -> None:  # type: ignore[no-untyped-def]
     hours = [hour_start(p.hour).replace(tzinfo=None) for p in points]
-    axis.plot(hours, [p.value for p in points], label=name, color=colour, marker="o", markersize=3)
+    axis.plot(
+        hours, [p.value for p in points], label=_plain(name), color=colour, marker="o", markersize=3
+    )
     known = [(hour, p.interval) for hour, p in zip(hours, points, strict=True) if p.interval]
     if known:
         lows, highs = [low for _, (low, _) in known], [high for _, (_, high) in known]
         axis.fill_between([hour for hour, _ in known], lows, highs, color=colour, alpha=0.15)
+
+
+def _plain(name: str) -> str:
+    """Names come from requests: neither mathematics to matplotlib nor markup in the SVG."""
+    return "".join(c if c.isalnum() or c in " ._" else "_" for c in name)[:30]
 
 
 def _end(hour: int) -> dt.datetime:

@@ -63,6 +63,7 @@ class Operation:
         self._layout = Layout(config.streaming.folder)
         self.records = Records(config.streaming.folder)
         self.finished = complete_spans(config)  # spans
+        self._store_away = False
 
     def run(self, *, once: bool = False) -> None:
         """Until it is stopped; with `once` until nothing is due, or a person is needed."""
@@ -70,6 +71,7 @@ class Operation:
             load_ahead(self.records.libraries)
         waits_for = ""
         while not self._stopping.is_set():
+            stamp = self._stamp()
             failures = failures_in_a_row(self.records.read())
             needs_person = failures >= self._most_failures
             due = None if needs_person else self.due()
@@ -84,19 +86,28 @@ class Operation:
             waits_for = what
             if once and what != "busy":
                 return
-            self._stopping.wait(_LOOK_S)
+            may_change = busy or self._store_away  # without a file of ours
+            while not self._stopping.wait(_LOOK_S) and not may_change and self._stamp() == stamp:
+                pass
+
+    def _stamp(self) -> list[int]:
+        """Changes when an hour is closed, or a record written: all of them are read then only."""
+        folders = [self._layout.markers, self.records.folder]
+        return [folder.stat().st_mtime_ns for folder in folders if folder.exists()]
 
     def due(self) -> Due | None:
         """The next run; ML Metadata is asked again only when there seems to be one.
 
         A store that cannot be read now is no store without runs: it is waited for.
         """
+        self._store_away = False
         if self._next() is None:
             return None
         try:
             self.finished = complete_spans(self._config)
         except ComponentError as error:
             _log.warning("%s; looking again", error)
+            self._store_away = True
             return None
         return self._next()
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lineage.store import LineageStore
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
@@ -28,4 +30,11 @@ def test_a_day_promotes_good_models_and_rolls_back_a_bad_one(tmp_path: Path) -> 
     for hour in served:
         assert 0 < hour["loop"]["ctr"] < 0.5
         assert 0 < hour["frozen"]["ctr"] < 0.5
+    page = (tmp_path / "loop" / "online.html").read_text()
+    assert "rolled back" in page or "rollback" in page
+    assert "<svg" in (tmp_path / "loop" / "loop.svg").read_text()
+    store = LineageStore.sqlite(tmp_path / "loop" / "runs" / "ctr-loop" / "metadata.sqlite")
+    versions = {one.properties["version"] for one in store.artifacts_of_type("OnlineMetrics")}
+    assert len(versions) >= 3  # the first, a good one and the bad one
+    assert store.artifacts_of_type("FeatureDrift")
     assert {run["blessed"] for run in loop["runs"].values()} == {True}

@@ -15,11 +15,12 @@ import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
+from lineage.store import LineageStore
 from pipeline.config import PipelineConfig, load_config
 from sample_data.click_log import ClickLogConfig, generate_click_log
 from streaming.commands import main
 from streaming.ingest import ingest
-from streaming.layout import Layout, hour_start
+from streaming.layout import Layout, hour_name, hour_start
 from streaming.operation.due import Due
 from streaming.operation.operate import Operation
 from streaming.operation.records import COMPLETE, FAILED, RUNNING, HourRecord, Records
@@ -134,6 +135,24 @@ def test_status_tells_what_was_done_and_why_something_failed(
     written = (config.streaming.folder / "status.html").read_text()
     assert "failed: SparkExampleGen" in written
     assert f"{hour_start(hours[0]):%Y-%m-%d %H}h" in written
+
+
+def test_drift_between_the_hours_is_told_and_recorded(
+    given: tuple[str, list[str]], config: PipelineConfig, hours: list[int]
+) -> None:
+    shown = CliRunner().invoke(main, ["evaluate", *flags(given)])
+    assert shown.exit_code == 0, shown.output
+    for hour in (hours[0], hours[2]):
+        said = [line for line in shown.output.splitlines() if hour_name(hour) in line]
+        assert "drift" in said[0]
+    found = LineageStore.sqlite(config.metadata_path).artifacts_of_type("FeatureDrift")
+    by_hour = {drift.properties["hour"]: drift.properties for drift in found}
+    assert by_hour[hour_name(hours[0])]["features"] == 0  # there was none before, and nobody served
+    assert by_hour[hour_name(hours[2])]["features"] > 30
+    assert config.streaming is not None
+    assert hour_name(hours[2]) in (config.streaming.folder / "online.html").read_text()
+    again = CliRunner().invoke(main, ["evaluate", *flags(given)])
+    assert hour_name(hours[2]) not in again.output
 
 
 def test_a_person_has_it_tried_again(

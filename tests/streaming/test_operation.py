@@ -104,3 +104,35 @@ def test_a_store_that_cannot_be_read_is_not_one_without_runs(config: PipelineCon
     with pytest.raises(ComponentError):
         complete_spans(config)
     assert running.due() is None
+
+
+def test_it_sees_what_is_closed_while_it_waits(config: PipelineConfig) -> None:
+    told: list[tuple[str, Any]] = []
+    waits = threading.Event()
+
+    def report(what: str, content: Any) -> None:
+        told.append((what, content))
+        if what == "hour":
+            waits.set()
+
+    assert config.streaming is not None
+    records = Records(config.streaming.folder)
+    records.write(HourRecord(3, 6, FAILED, "2024-01-01T00"))
+    for hour in (4, 5, 6):
+        records.write(HourRecord(hour, hour, COMPLETE, "2024-01-01T01"))
+    stopping = threading.Event()
+    running = Operation(config, ("nowhere.yaml", []), report, stopping, 9)
+    running.finished = {3, 4, 5, 6}
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        assert waits.wait(60)
+        close(config, 7)
+        for _ in range(300):
+            if records.read().get(7, HourRecord(7, 7, "", "")).state == FAILED:
+                break
+            stopping.wait(0.1)
+        assert records.read()[7].state == FAILED  # there is no config
+    finally:
+        stopping.set()
+        thread.join()

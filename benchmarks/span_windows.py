@@ -1,0 +1,119 @@
+"""What a longer window costs an hour's run: python -m benchmarks.span_windows --help
+
+Transform is the one component that looks at the whole window. Here it analyzes windows of 6, 24 and
+72 spans, without a cache (every span), and then the window one span later with the cache of the
+first (one span, and what the cache has of the others). All spans hold the same examples, each in a
+folder of its own, which is what the analyzer cache knows them by.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from benchmarks import prepared_data
+from benchmarks.measure import ROOT, run_candidate, write_result
+
+console = Console(stderr=True)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="2,000 impressions a span.")
+@click.option("--impressions", default=10_000, show_default=True, help="Of a span.")
+@click.option("--windows", default=(6, 24, 72), multiple=True, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the result.")
+def main(quick: bool, impressions: int, windows: tuple[int, ...], out: Path | None) -> None:
+    """Times Transform on windows of several lengths, with the cache and without."""
+    size = 2_000 if quick else impressions
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make = [sys.executable, "-m", "sample_data", "clicks", "--out", str(folder / "data")]
+        make += ["--impressions", str(size), "--hours", "1"]
+        subprocess.run(make, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        made = prepared_data.prepare(folder, "ctr", ["spans.window=1"])
+        (folder / "schema").mkdir()
+        shutil.copy(ROOT / "schemas/ctr.pbtxt", folder / "schema/schema.pbtxt")
+        spans = folder / "spans"
+        for number in range(max(windows) + 1):
+            shutil.copytree(made.raw("train").parent, spans / str(number))
+        runs: dict[str, dict[str, float]] = {}
+        for window in windows:
+            arguments = {"spans": str(spans), "out": str(folder / f"w{window}"), "window": window}
+            runs[str(window)] = run_candidate("benchmarks.span_windows", arguments).answer
+            console.print(window, runs[str(window)])
+    first, last = str(min(windows)), str(max(windows))
+    ratios = {
+        f"{how}_{last}_vs_{first}": runs[last][how] / runs[first][how]
+        for how in ("without_cache", "with_cache")
+    }
+    result = write_result("span_windows", [], {"impressions": size, "seconds": runs}, ratios, out)
+    Console().print_json(json.dumps({key: result[key] for key in ("figures", "ratios")}))
+
+
+def transform(spans: Path, out: Path, window: int) -> dict[str, float]:
+    """In a process of its own: seconds on spans 0 to window - 1, and then on 1 to window."""
+    seconds = {}
+    cache: Path | None = None
+    for how, first in (("without_cache", 0), ("with_cache", 1)):
+        folders = [spans / str(number) for number in range(first, first + window)]
+        began = time.monotonic()
+        cache = _run(folders, out / how, cache)
+        seconds[how] = round(time.monotonic() - began, 1)
+    return seconds
+
+
+def _run(spans: list[Path], out: Path, cache: Path | None) -> Path:
+    """Transform's executor as the pipeline of an hour calls it; returns the new cache."""
+    from tfx.components.transform.executor import Executor
+    from tfx.types import artifact_utils, standard_artifacts
+
+    def artifact(kind: Any, uri: Path) -> Any:
+        found = kind()
+        found.uri = str(uri)
+        return found
+
+    examples = [artifact(standard_artifacts.Examples, span) for span in spans]
+    for number, one in enumerate(examples):
+        one.split_names = artifact_utils.encode_split_names(["train", "eval"])
+        one.id = number + 1
+    inputs = {
+        "examples": examples,
+        "schema": [artifact(standard_artifacts.Schema, spans[0].parents[1] / "schema")],
+    }
+    if cache is not None:
+        inputs["analyzer_cache"] = [artifact(standard_artifacts.TransformCache, cache)]
+    outputs = {
+        "transform_graph": [artifact(standard_artifacts.TransformGraph, out / "graph")],
+        "updated_analyzer_cache": [artifact(standard_artifacts.TransformCache, out / "cache")],
+    }
+    properties = {
+        "preprocessing_fn": "pipeline.ctr.preprocessing.preprocessing_fn",
+        "custom_config": "{}",
+        "force_tf_compat_v1": 0,
+        "disable_statistics": 1,
+    }
+    context = Executor.Context(
+        beam_pipeline_args=["--direct_running_mode=in_memory"],
+        tmp_dir=str(out / "tmp"),
+        unique_id="1",
+    )
+    Executor(context).Do(inputs, outputs, properties)
+    return out / "cache"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2 and sys.argv[1].startswith("{"):
+        wanted = json.loads(sys.argv[1])
+        answer = transform(Path(wanted["spans"]), Path(wanted["out"]), wanted["window"])
+        print(json.dumps(answer), flush=True)
+    else:
+        main()
