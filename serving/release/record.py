@@ -26,7 +26,7 @@ def record_in(config: PipelineConfig, switch: Switch) -> int:
 
 
 def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -> int:
-    """Writes it: a run of its own, with the models that were and are live as its inputs.
+    """Writes it: a run of its own, with the models that it is about as its inputs.
 
     Args:
       store: of the pipeline.
@@ -46,13 +46,15 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
     for version, reason in switch.withdrawn.items():
         _mark(store, pushed.get(version), reason)
     _mark(store, pushed.get(switch.after.stable), None)  # a person may have brought it back
-    stable = (("before", switch.before.stable), ("after", switch.after.stable))
+    # An execution has an artifact as its input once: a canary that goes leaves the same stable one.
+    keys = dict.fromkeys(switch.withdrawn, "withdrawn")
+    keys |= {switch.before.stable: "before"} | {switch.after.stable: "after"}
     moment = time.time_ns() // 1_000_000
     run = time.strftime("%Y%m%d-%H%M%S", time.gmtime(moment / 1000))
     done = Done(
         kind=f"serving.{switch.kind}",
         properties=properties,
-        inputs=[(when, pushed[version]) for when, version in stable if version in pushed],
+        inputs=[(key, pushed[version]) for version, key in keys.items() if version in pushed],
         run=f"{run}-{switch.kind.lower()}-{moment % 1000:03d}",
     )
     return put(store, pipeline, done)

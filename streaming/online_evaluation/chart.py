@@ -91,7 +91,7 @@ def _line(axis, name: str, points: Sequence[Point], colour: str) -> None:  # typ
 
 def _plain(name: str) -> str:
     """Names come from requests: neither mathematics to matplotlib nor markup in the SVG."""
-    return "".join(c if c.isalnum() or c in " ._" else "_" for c in name)[:30]
+    return "".join(c if c.isalnum() or c in " _" else "." for c in name)[:30]
 
 
 def _end(hour: int) -> dt.datetime:

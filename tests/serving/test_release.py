@@ -114,12 +114,34 @@ def test_lineage_shows_a_rollback(base: Path, tmp_path: Path) -> None:
     assert found.properties["stable_before"] == 3
     assert found.properties["stable_after"] == 2
     assert found.properties["withdrawn_3"] == "log loss is up"
-    assert found.inputs == {"before": (artifact,)}
+    assert found.inputs == {"before": (artifact,)}  # what it went back to was never pushed
     (line,) = run_lines(lineage)
     assert line.run_id.endswith(f"rollback-{line.run_id[-3:]}")
     # No later training begins with that model.
     (marked,) = store.get_artifacts_by_id([model])
     assert marked.custom_properties["withdrawn"].string_value == "log loss is up"
+
+
+@pytest.mark.unit
+def test_lineage_shows_that_a_canary_went(base: Path, tmp_path: Path) -> None:
+    connection = mlmd.ConnectionConfig()
+    connection.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
+    connection.sqlite.connection_mode = 3
+    store = metadata_store.MetadataStore(connection)
+    kind = store.put_artifact_type(mlmd.ArtifactType(name="PushedModel"))
+    pushed = {}
+    for version in (2, 3):
+        artifact = mlmd.Artifact(type_id=kind, uri=f"/{version}")
+        artifact.custom_properties["pushed_version"].string_value = str(version)
+        (pushed[version],) = store.put_artifacts([artifact])
+    write_release(base, Release(stable=2, canary=3))
+    execution = record(store, "ctr", rollback(base, None, "worse"))
+    found = LineageStore.from_connection_config(connection).execution(execution)
+    assert found.inputs == {"after": (pushed[2],), "withdrawn": (pushed[3],)}
+    write_release(base, Release(stable=2, canary=3))
+    execution = record(store, "ctr", promote(base))
+    found = LineageStore.from_connection_config(connection).execution(execution)
+    assert found.inputs == {"before": (pushed[2],), "after": (pushed[3],)}
 
 
 CONFIG = """

@@ -57,14 +57,14 @@ def found(schema: schema_pb2.Schema, **given: pd.DataFrame) -> dict[tuple[str, s
 def test_what_is_alike_is_near(schema: schema_pb2.Schema) -> None:
     near = found(schema, hour=rows(), before=rows(), served=rows().drop(columns="label"))
     assert set(near) == {(f, a) for f in ("price", "device") for a in (HOUR_BEFORE, SERVING)}
-    assert max(near.values()) < 0.02
+    assert max(near.values()) < 0.05
 
 
 def test_what_has_moved_is_far(schema: schema_pb2.Schema) -> None:
     far = found(schema, hour=rows(), before=rows(price=16.0), served=rows(phone=0.98))
     assert far["price", HOUR_BEFORE] > 0.5
     assert far["device", SERVING] > 0.2
-    assert max(far["device", HOUR_BEFORE], far["price", SERVING]) < 0.05
+    assert max(far["device", HOUR_BEFORE], far["price", SERVING]) < 0.1
 
 
 def test_a_feature_that_serving_is_not_given_has_not_drifted(schema: schema_pb2.Schema) -> None:
