@@ -65,6 +65,8 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
     report.draw(content, root / "loop.svg")
     out = console()
     out.print(report.table(content))
+    for line in report.verdict(content):
+        out.print(line)
     for hour, decision in content["decisions"].items():
         if not decision.startswith("wait"):
             out.print(f"after {hour_name(hour)}: {decision}")

@@ -74,7 +74,7 @@ class DaySettings:
             users=6_000,
             items=600,
             dirt=Dirt.preset("none"),
-            model=ClickModel(drift_sd=0.9, drift_hours=8.0),
+            model=ClickModel(drift_sd=1.2, drift_hours=6.0),
         )
 
 
@@ -117,6 +117,7 @@ class Day:
         self._rounds = Rounds(config)
         self.evaluation = self._rounds.evaluation
         self.decisions: dict[int, str] = {}  # hour of the day -> what was decided
+        self.withdrawn: dict[int, str] = {}  # version -> why it was rolled back
         self.runs: dict[int, HourRecord] = {}
         self._training: threading.Thread | None = None
         self._stopping = threading.Event()  # of the run in the background
@@ -176,6 +177,7 @@ class Day:
         self.decisions[hour] = f"{found.decision.what}: {found.decision.reason}"
         if found.done is not None:
             self._say(f"  {self.decisions[hour]}")
+            self.withdrawn |= found.done.switch.withdrawn
             wait_until_followed(self._config.name, found.done.switch.after, [self._server])
         self._training = threading.Thread(target=self._train, args=(hour,))
         self._training.start()

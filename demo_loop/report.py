@@ -12,10 +12,12 @@ from demo_loop.day import Day
 from demo_loop.site import FROZEN
 from streaming.layout import hour_name
 from streaming.online_evaluation.chart import Point, chart
-from streaming.online_evaluation.metrics import CTR, LOG_LOSS, served
+from streaming.online_evaluation.metrics import AUC, CTR, LOG_LOSS, served
 from streaming.online_evaluation.rule import PROMOTE, WAIT
 
 LOOP = "loop"
+ROLLED_BACK = "rolled back"
+METRICS = {CTR: "CTR", AUC: "AUC", LOG_LOSS: "log loss"}
 
 
 def by_hour(day: Day) -> list[dict[str, Any]]:
@@ -25,14 +27,17 @@ def by_hour(day: Day) -> list[dict[str, Any]]:
 
 
 def _figures(day: Day, hours: list[int]) -> dict[str, Any]:
-    """Arm (the loop, whatever its version, or the first model) -> its figures in these hours."""
+    """Arm (the loop, whatever its version, the first model, or what was rolled back) -> its figures
+    in these hours.
+    """
     shown = day.evaluation.impressions(hours).dropna(subset=["version"])
     arms = shown["arm"].where(shown["arm"] == FROZEN, LOOP)
+    arms = arms.mask(shown["version"].isin([*day.withdrawn]) & (arms == LOOP), ROLLED_BACK)
     return {
         one.arm: {
             "impressions": one.impressions,
-            **{name: one.values[name] for name in (CTR, LOG_LOSS)},
-            "intervals": {name: one.intervals[name] for name in (CTR, LOG_LOSS)},
+            **{name: one.values[name] for name in METRICS},
+            "intervals": {name: one.intervals[name] for name in METRICS},
         }
         for one in served(shown.assign(arm=arms, version=0))
     }
@@ -52,7 +57,7 @@ def write(day: Day, path: Path, seconds: float) -> dict[str, Any]:
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
-    """CTR and log loss by hour, of the loop and of the first model.
+    """The metrics by hour, of the loop without what it rolled back, and of the first model.
 
     Args:
       content: of `write`.
@@ -67,7 +72,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
             ]
             for arm in (LOOP, FROZEN)
         }
-        for title, metric in (("CTR", CTR), ("log loss", LOG_LOSS))
+        for metric, title in METRICS.items()
     }
     marks = {
         hour: "promoted" if decision.startswith(PROMOTE) else "rolled back"
@@ -79,9 +84,10 @@ def draw(content: dict[str, Any], path: Path) -> None:
 
 def table(content: dict[str, Any]) -> Table:
     """For a screen; the last line is the whole day."""
-    result = Table("hour", "impressions", "CTR loop", "CTR frozen", "log loss loop", "frozen")
-    for column in result.columns[1:]:
-        column.justify = "right"
+    result = Table("hour", "impressions")
+    for title in METRICS.values():
+        for arm in (LOOP, FROZEN):
+            result.add_column(f"{title} {arm}", justify="right")
     for row in content["hours"]:
         result.add_row(hour_name(row["hour"]), *_cells(row))
     result.add_section()
@@ -90,9 +96,25 @@ def table(content: dict[str, Any]) -> Table:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    ours, theirs = row.get(LOOP), row.get(FROZEN)
-    count = sum(one["impressions"] for one in (ours, theirs) if one)
-    cells = [f"{count:,}"]
-    for name in (CTR, LOG_LOSS):
-        cells += ["" if one is None else f"{one[name]:.4f}" for one in (ours, theirs)]
-    return cells
+    arms = [row.get(LOOP), row.get(FROZEN)]
+    count = sum(one["impressions"] for one in arms if one)
+    figures = ["" if one is None else f"{one[metric]:.4f}" for metric in METRICS for one in arms]
+    return [f"{count:,}", *figures]
+
+
+def verdict(content: dict[str, Any]) -> list[str]:
+    """The whole day in a line a metric, with 95 % intervals."""
+    arms = [(arm, content["all"][arm]) for arm in (LOOP, FROZEN) if arm in content["all"]]
+    lines = []
+    for metric, title in METRICS.items():
+        texts = []
+        for arm, figures in arms:
+            low, high = figures["intervals"][metric]
+            texts.append(f"{arm} {figures[metric]:.4f} ({low:.4f} to {high:.4f})")
+        lines.append(f"{title}: {', '.join(texts)}")
+    if bad := content["all"].get(ROLLED_BACK):
+        lines.append(
+            f"what was rolled back had {bad['impressions']:,} impressions, CTR {bad[CTR]:.4f}, "
+            f"log loss {bad[LOG_LOSS]:.4f}; they are not in the loop's figures"
+        )
+    return lines
