@@ -13,7 +13,9 @@ from typing import Any
 
 from benchmarks.measure import ROOT
 
-DOCUMENTS = tuple(ROOT / "docs" / name for name in ("benchmarks.md", "training.md", "serving.md"))
+DOCUMENTS = tuple(
+    ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "training", "serving", "streaming")
+)
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -198,6 +200,48 @@ def serving_parts(result: Result) -> str:
     return "\n".join([*lines, *(f"| {n} | {ms:.2f} |" for n, ms in figures["median_ms"].items())])
 
 
+def streaming(result: Result) -> str:
+    """Rate, lag and memory by third of the time."""
+    figures = result["figures"]
+    lines = ["| | first third | second | last |", "|---|---|---|---|"]
+    lags = " | ".join(f"{lag:,.0f}" for lag in figures["lag_median_by_third"])
+    memory = " | ".join(f"{mib:,} MiB" for mib in figures["mib_by_third"])
+    lines += [f"| lag, median, events | {lags} |", f"| memory, most | {memory} |"]
+    text = (
+        f"{figures['sent_per_second']:,} events/s for {figures['seconds']} s, "
+        f"{figures['hours_closed']} hours closed in that time; at most "
+        f"{figures['lag_most']:,} events behind ({figures['lag_most'] / figures['rate']:.0f} s of "
+        f"traffic), all read {figures['seconds_to_catch_up']:.0f} s after the last one was sent."
+    )
+    return "\n".join([*lines, "", text])
+
+
+def freshness(result: Result) -> str:
+    """Seconds of an hour's components, and their share."""
+    figures = result["figures"]
+    lines = ["| | seconds | share |", "|---|---|---|"]
+    steps = {"closing the hour": figures["closing_s"]}
+    steps |= {n: s for n, s in figures["components_s"].items() if s >= 0.5}
+    in_all = figures["close_to_model_s"]
+    lines += [f"| {name} | {s:.1f} | {s / in_all:.0%} |" for name, s in steps.items()]
+    rest = in_all - sum(steps.values())
+    lines.append(f"| everything else | {rest:.1f} | {rest / in_all:.0%} |")
+    lines.append(f"| in all | {in_all:.1f} | |")
+    text = f"{figures['impressions']:,} impressions; {figures['peak_mib']:,} MiB at most."
+    return "\n".join([*lines, "", text])
+
+
+def span_windows(result: Result) -> str:
+    """Seconds of Transform by window."""
+    figures, ratios = result["figures"], result["ratios"]
+    lines = ["| window, spans | every span analyzed | one new span, the rest from the cache |"]
+    lines.append("|---|---|---|")
+    for window, found in figures["seconds"].items():
+        lines.append(f"| {window} | {found['without_cache']:.1f} s | {found['with_cache']:.1f} s |")
+    grown = ", ".join(f"{name.replace('_', ' ')}: {value:.2f}" for name, value in ratios.items())
+    return "\n".join([*lines, "", f"{figures['impressions']:,} impressions a span; {grown}."])
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "example_gen": example_gen,
     "ctr_etl": ctr_etl,
@@ -207,6 +251,9 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "warm_start": warm_start,
     "serving": serving,
     "serving_parts": serving_parts,
+    "streaming": streaming,
+    "freshness": freshness,
+    "span_windows": span_windows,
 }
 
 

@@ -84,17 +84,34 @@ class PipelineConfig(Section):
         return f"{self.application}.{dotted}"
 
 
+EXTENDS = "extends"
+
+
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
     """Reads a config.
 
     Args:
-      path: YAML file.
+      path: YAML file; with `extends`, what it says is laid over the file of that name beside it.
       overrides: `dotted.key=value`, the value as in YAML.
 
     Raises:
       ConfigError: one line naming the file and the key.
     """
     file = Path(path)
+    content = _read(file, ())
+    for override in overrides:
+        _override(content, override)
+    try:
+        config = PipelineConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {first_problem(error)}") from None
+    if not Path(config.schema_file).is_file():
+        raise ConfigError(f"{file}: schema: there is no file {config.schema_file}")
+    return config
+
+
+def _read(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
+    """A file's keys over those of the file that it extends."""
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
@@ -108,15 +125,24 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
         raise ConfigError(f"{file}{where}: {problem}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{file} holds no keys, or keys that are no text")
-    for override in overrides:
-        _override(content, override)
-    try:
-        config = PipelineConfig.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{file}: {first_problem(error)}") from None
-    if not Path(config.schema_file).is_file():
-        raise ConfigError(f"{file}: schema: there is no file {config.schema_file}")
-    return config
+    base = content.pop(EXTENDS, None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise ConfigError(f"{file}: {EXTENDS}: it is the name of a file beside this one")
+    if file.resolve() in extended_by:
+        raise ConfigError(f"{file}: {EXTENDS}: it extends itself, by way of {base}")
+    return _merged(_read(file.parent / base, (*extended_by, file.resolve())), content)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key; anything else, null too, takes the place of what was."""
+    both = {
+        key: _merged(base[key], over[key])
+        for key in base.keys() & over.keys()
+        if isinstance(base[key], dict) and isinstance(over[key], dict)
+    }
+    return {**base, **over, **both}
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -107,3 +107,36 @@ def test_the_canary_may_be_left_out_or_be_the_standard_infra_validator() -> None
     assert ids()["ModelCanary"] == "ModelCanary"
     assert "ModelCanary" not in ids("serving.canary=null")
     assert ids("serving.canary.infra_validator={}")["ModelCanary"] == "InfraValidator"
+
+
+def test_a_config_is_laid_over_the_one_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(Path(CTR).read_text())
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "extends: base.yaml\nname: mine\ntruth: null\ntrainer: {parameters: {epochs: 5}}\n"
+        "evaluator: {slices: []}\n"
+    )
+    (tmp_path / "later.yaml").write_text("extends: mine.yaml\nname: later\nrun_root: /tmp/x\n")
+    base, config, later = (load_config(tmp_path / f"{n}.yaml") for n in ("base", "mine", "later"))
+    assert config.name == "mine"
+    assert config.truth is None
+    assert config.trainer.parameters == {**base.trainer.parameters, "epochs": 5}
+    assert config.evaluator.slices == []
+    assert config.evaluator.min_auc == base.evaluator.min_auc
+    assert config.sources == base.sources
+    assert later.trainer == config.trainer
+    assert later.run_root == "/tmp/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: a.yaml\n", "extends itself, by way of a.yaml"),
+        ("extends: [a.yaml]\n", "the name of a file beside this one"),
+        ("extends: nowhere.yaml\n", "there is no config .*nowhere.yaml"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "a.yaml")
