@@ -30,7 +30,7 @@ CONFIG = "pipeline/configs/ctr-loop.yaml"
 @click.option("--hours", default=24, show_default=True, help="Of the day.")
 @click.option("--first-hours", default=8, show_default=True, help="Without a model.")
 @click.option("--impressions", default=5_000, show_default=True, help="Of an hour.")
-@click.option("--bad-hour", default=14, show_default=True, help="Its model is bad; -1: none.")
+@click.option("--bad-hour", default=14, show_default=True, help="The next canary is bad; -1: none.")
 @click.option("--folder", default="data/ctr-loop", show_default=True, help="Emptied at first.")
 def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: str) -> None:
     """A day of a site in some minutes: serve, log, Kafka, spans, train, evaluate, push, serve."""

@@ -51,7 +51,7 @@ class DaySettings:
     hours: of the day.
     first_hours: without a model; the first one is made of them.
     impressions: of an hour on average.
-    bad_hour: whose model is bad on purpose; None for none.
+    bad_hour: from it on the first model that becomes a canary is bad on purpose; None: none is.
     exploration: share of random pages.
     frozen_percent: share of the users who keep the first model.
     seed: of everything.
@@ -119,6 +119,7 @@ class Day:
         self.decisions: dict[int, str] = {}  # hour of the day -> what was decided
         self.withdrawn: dict[int, str] = {}  # version -> why it was rolled back
         self.runs: dict[int, HourRecord] = {}
+        self._was_bad = False
         self._training: threading.Thread | None = None
         self._stopping = threading.Event()  # of the run in the background
         self._problems: list[BaseException] = []
@@ -185,7 +186,7 @@ class Day:
     def _train(self, hour: int, window: int = 1) -> None:
         """A run of the pipeline on the hour; in the background but for the first one."""
         path, overrides = self._given
-        bad = list(_BAD) if hour == self._settings.bad_hour else []
+        bad = list(_BAD) if self._is_bad(hour) else []
         operation = Operation(
             self._config, (path, [*overrides, *bad]), lambda *_: None, self._stopping
         )
@@ -197,6 +198,16 @@ class Day:
                 raise ComponentError(f"the run of hour {hour} failed: {record.error}")
         except BaseException as error:
             self._problems.append(error)
+
+    def _is_bad(self, hour: int) -> bool:
+        """The first model from bad_hour on that will be a canary: one that nobody gets shows
+        nothing, and would spoil those that begin with it.
+        """
+        wanted, release = self._settings.bad_hour, read_release(self._config.serving_folder)
+        if wanted is None or hour < wanted or release is None or release.canary is not None:
+            return False
+        first, self._was_bad = not self._was_bad, True
+        return first
 
     def _stop(self) -> None:
         """Ends a run that is still under way: the day was cut short."""

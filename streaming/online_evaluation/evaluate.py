@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.pusher.release import CANARY, STABLE, read_release
@@ -35,10 +36,14 @@ class OnlineEvaluation:
 
     Args:
       config: with `streaming`.
+
+    Attributes:
+      problems: hour -> why it cannot be read; it is left out until there is a new version of it.
     """
 
     def __init__(self, config: PipelineConfig):
         assert config.streaming is not None
+        self.problems: dict[int, str] = {}
         self._config, self._rule = config, config.streaming.online_rule
         self._layout = Layout(config.streaming.folder)
         self.folder = config.streaming.folder / "online" / "evaluation"
@@ -62,8 +67,13 @@ class OnlineEvaluation:
         version = self._layout.closed_hours()[hour]["version"]
         if found:
             self._record(hour, version, found)
-        served_json = [_as_json(one) for one in found]
-        write_whole(self._path(hour), {"hour": hour, "version": version, "served": served_json})
+        content = {
+            "hour": hour,
+            "version": version,
+            "served": [_as_json(one) for one in found],
+            "problem": self.problems.get(hour),
+        }
+        write_whole(self._path(hour), content)
         return found
 
     def _record(self, hour: int, version: int, found: list[Served]) -> None:
@@ -104,9 +114,16 @@ class OnlineEvaluation:
 
     def impressions(self, hours: Iterable[int]) -> pd.DataFrame:
         """What a model has ranked in these hours: see `served`."""
-        frames = [_read(path) for path in self._layout.newest(IMPRESSIONS, hours)]
-        nothing = pd.DataFrame(columns=[*_COLUMNS, "clicked"])
-        return pd.concat(frames, ignore_index=True) if frames else nothing
+        frames = [pd.DataFrame(columns=[*_COLUMNS, "clicked"])]
+        for hour in hours:
+            for path in self._layout.newest(IMPRESSIONS, [hour]):
+                try:
+                    frames.append(_read(path))
+                except (pa.ArrowException, OSError) as error:
+                    reason = str(error).splitlines()[0]
+                    self.problems[hour] = f"{path} cannot be read: {reason}"
+        some = [frame for frame in frames if len(frame)]
+        return pd.concat(some, ignore_index=True) if some else frames[0]
 
     def _known(self, hour: int) -> int | None:
         path = self._path(hour)

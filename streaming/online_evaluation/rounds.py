@@ -22,6 +22,7 @@ class Round:
     Attributes:
       metrics: hour -> what versions served in it.
       drift: hour -> distances of its features.
+      problems: hour -> why it cannot be read.
       decision: about what is live.
       done: what was made of it, if it was to be acted on.
       settled: what an earlier process had done and not recorded.
@@ -30,6 +31,7 @@ class Round:
 
     metrics: dict[int, list[Served]]
     drift: dict[int, list[Distance]]
+    problems: dict[int, str]
     decision: Decision
     done: Done | None
     settled: Done | None
@@ -78,4 +80,5 @@ class Rounds:
             self._actor.history(),
             f"{decision.what}: {decision.reason}",
         )
-        return Round(metrics, drift, decision, done, settled, page)
+        problems = self.evaluation.problems
+        return Round(metrics, drift, problems, decision, done, settled, page)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from streaming.layout import hour_name
+from streaming.layout import hour_name, hour_start
 from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS, Served
 from streaming.online_evaluation.rounds import Round
 
@@ -17,6 +17,11 @@ def show(console: Console, found: Round) -> None:
     """Tables of what is new, and the decision."""
     if any(found.metrics.values()):
         console.print(_metrics(found.metrics))
+    for hour, problem in found.problems.items():
+        again = (
+            f"once it is mended: python -m streaming replay --hour {hour_start(hour):%Y-%m-%dT%H}"
+        )
+        console.print(escape(f"{hour_name(hour)} is left out: {problem}; {again}"), soft_wrap=True)
     for hour, distances in found.drift.items():
         drifted = [one for one in distances if one.drifted]
         names = ", ".join(f"{d.feature} ({d.against}) {d.value:.3f}" for d in drifted[:_MOST])

@@ -145,6 +145,7 @@ def test_drift_between_the_hours_is_told_and_recorded(
     for hour in (hours[0], hours[2]):
         said = [line for line in shown.output.splitlines() if hour_name(hour) in line]
         assert "drift" in said[0]
+    assert f"{hour_name(hours[1])} is left out" in shown.output  # its file is damaged
     found = LineageStore.sqlite(config.metadata_path).artifacts_of_type("FeatureDrift")
     by_hour = {drift.properties["hour"]: drift.properties for drift in found}
     assert by_hour[hour_name(hours[0])]["features"] == 0  # there was none before, and nobody served
