@@ -23,6 +23,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import ROOT, Watch, write_result
+from demo_loop.processes import create_topics
 from dev_services.kafka import kafka
 from pipeline.config import load_config
 from streaming.feedback.sinks import KafkaSink, sink_of
@@ -39,17 +40,22 @@ console = Console(stderr=True)
 @click.option("--quick", is_flag=True, help="A minute instead of five.")
 @click.option("--rate", default=20_000, show_default=True, help="Events a second.")
 @click.option("--seconds", default=300, show_default=True)
+@click.option("--set", "more", multiple=True, metavar="KEY=VALUE", help="Changes the config.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for the result.")
-def main(quick: bool, rate: int, seconds: int, out: Path | None) -> None:
+def main(quick: bool, rate: int, seconds: int, more: tuple[str, ...], out: Path | None) -> None:
     """Sends events for some minutes, and watches how far behind ingest is."""
     seconds = 60 if quick else seconds
     with tempfile.TemporaryDirectory() as temporary:
-        found = measure(Path(temporary), rate, seconds)
+        found = measure(Path(temporary), rate, seconds, more)
     result = write_result("streaming", found.pop("samples"), found, {}, out)
     Console().print_json(json.dumps(result["figures"]))
 
 
-def measure(root: Path, rate: int, seconds: int) -> dict[str, Any]:
+class IngestEndedError(Exception):
+    """It should have gone on."""
+
+
+def measure(root: Path, rate: int, seconds: int, more: tuple[str, ...] = ()) -> dict[str, Any]:
     """The rate that was sent and read, the lag, memory, and the seconds from the last event until
     all is in finished batches.
     """
@@ -65,19 +71,23 @@ def measure(root: Path, rate: int, seconds: int) -> dict[str, Any]:
             f"streaming.kafka={{bootstrap_servers: '{broker.bootstrap_servers}'}}",
             "sample_data=null",
             "truth=null",
+            *more,
         ]
         config = load_config(ROOT / CONFIG, overrides)
         assert config.streaming is not None
         sink = sink_of(config.streaming)
         assert isinstance(sink, KafkaSink)
+        create_topics(broker.bootstrap_servers)
         traffic = Traffic(sink, rate)
-        traffic.send(1)  # makes the topics
+        traffic.send(1)  # for the first batch
         command = [sys.executable, "-m", "streaming", "ingest", "--config", CONFIG]
         command += [part for one in overrides for part in ("--set", one)]
         with (root / "ingest.log").open("wb") as printed:
             ingest = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=printed)
         try:
             found = _watched(traffic, Progress(Layout(root / "streaming")), ingest, seconds)
+        except IngestEndedError:
+            raise RuntimeError((root / "ingest.log").read_text()[-3000:]) from None
         finally:
             ingest.terminate()
             ingest.wait()
@@ -90,7 +100,7 @@ def _watched(
     while progress.read() == 0:  # Spark has started
         time.sleep(0.5)
         if ingest.poll() is not None:
-            raise RuntimeError("ingest has ended")
+            raise IngestEndedError
     samples: list[dict[str, float]] = []
     began = time.monotonic()
     sending = threading.Thread(target=traffic.run, args=(seconds,))
@@ -98,7 +108,7 @@ def _watched(
         sending.start()
         while sending.is_alive() or progress.read() < traffic.sent:
             if ingest.poll() is not None:
-                raise RuntimeError("ingest has ended")
+                raise IngestEndedError
             samples.append(
                 {
                     "second": round(time.monotonic() - began, 1),
@@ -124,6 +134,7 @@ def _watched(
         "lag_median_by_third": [float(np.median(lags[n * third :][:third])) for n in range(3)],
         "mib_by_third": [max(s["mib"] for s in samples[n * third :][:third]) for n in range(3)],
         "hours_closed": progress.hours(),
+        "closing_s": progress.closing(),
         "samples": samples,
     }
 
@@ -143,6 +154,10 @@ class Progress:
 
     def hours(self) -> int:
         return len([*self._layout.markers.glob("*.json")])
+
+    def closing(self) -> list[float]:
+        """Seconds of each hour."""
+        return [marker["seconds"] for marker in self._layout.closed_hours().values()]
 
 
 class Traffic:
