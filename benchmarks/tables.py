@@ -208,10 +208,10 @@ def streaming(result: Result) -> str:
     memory = " | ".join(f"{mib:,} MiB" for mib in figures["mib_by_third"])
     lines += [f"| lag, median, events | {lags} |", f"| memory, most | {memory} |"]
     text = (
-        f"{figures['sent_per_second']:,} events/s for {figures['seconds']} s, "
-        f"{figures['hours_closed']} hours closed in that time; at most "
-        f"{figures['lag_most']:,} events behind ({figures['lag_most'] / figures['rate']:.0f} s of "
-        f"traffic), all read {figures['seconds_to_catch_up']:.0f} s after the last one was sent."
+        f"{figures['sent_per_second']:,} events/s were sent for {figures['seconds']} s and "
+        f"{figures['read_per_second']:,} read, {figures['hours_closed']} hours closed meanwhile; "
+        f"at most {figures['lag_most']:,} events behind, all read "
+        f"{figures['seconds_to_catch_up']:.0f} s after the last one was sent."
     )
     return "\n".join([*lines, "", text])
 
