@@ -100,6 +100,33 @@ class Layout:
         return {m["hour"]: m for m in sorted(markers, key=lambda m: (m["hour"], m["version"]))}
 
 
+@dataclasses.dataclass(frozen=True)
+class HourFiles:
+    """A small JSON file an hour, which any process may read.
+
+    Attributes:
+      folder: that they lie in.
+    """
+
+    folder: Path
+
+    def path(self, hour: int) -> Path:
+        return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
+
+    def write(self, hour: int, content: dict[str, Any]) -> None:
+        write_whole(self.path(hour), content)
+
+    def read(self) -> dict[int, dict[str, Any]]:
+        """Hour -> its file, oldest first."""
+        contents = (read_json(path) for path in sorted(self.folder.glob("[0-9]*.json")))
+        return {content["hour"]: content for content in contents}
+
+
+def changed_ns(*folders: Path) -> list[int]:
+    """Another value than before when a file has come to one of them, or was replaced."""
+    return [folder.stat().st_mtime_ns for folder in folders if folder.exists()]
+
+
 def hour_start(hour: int) -> dt.datetime:
     """Of an hour since 1970, in UTC."""
     return dt.datetime.fromtimestamp(hour * HOUR_MS // 1000, dt.timezone.utc)

@@ -16,7 +16,7 @@ from streaming.online_evaluation.rule import PROMOTE, WAIT, Decision
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
+class Acted:
     """A promotion or rollback that was made.
 
     Attributes:
@@ -40,7 +40,7 @@ class Actor:
         self._config = config
         self._intent, self._history = folder / "intent.json", folder / "switches.json"
 
-    def act(self, decision: Decision, hour: int) -> Done | None:
+    def act(self, decision: Decision, hour: int) -> Acted | None:
         """Promotes or rolls back; None where there is nothing to do.
 
         Args:
@@ -67,7 +67,7 @@ class Actor:
             raise
         return self._recorded(switch, said)
 
-    def settle(self) -> Done | None:
+    def settle(self) -> Acted | None:
         """Records what was done by a process that died before it could; None if there was none."""
         if not self._intent.exists():
             return None
@@ -86,8 +86,8 @@ class Actor:
         """All that was done: what, reason, hour, oldest first."""
         return list(read_json(self._history)["switches"]) if self._history.exists() else []
 
-    def _recorded(self, switch: Switch, said: dict[str, Any]) -> Done:
+    def _recorded(self, switch: Switch, said: dict[str, Any]) -> Acted:
         execution = record_in(self._config, switch)
         write_whole(self._history, {"switches": [*self.history(), said]})
         self._intent.unlink()
-        return Done(switch, execution)
+        return Acted(switch, execution)

@@ -13,7 +13,7 @@ from ml_metadata.proto.metadata_store_pb2 import Artifact
 from lineage.records import Run
 from pipeline.config import PipelineConfig
 from pipeline.metadata_record import Done, Value, new_artifact, opened, put
-from streaming.layout import hour_name, hour_start, read_json, write_whole
+from streaming.layout import HourFiles, hour_name
 from streaming.online_evaluation.drift import Distance, distances, with_comparators
 from streaming.online_evaluation.served_examples import statistics_of
 from streaming.operation.spans_done import complete_runs, outputs
@@ -32,7 +32,7 @@ class DriftWatch:
         assert config.streaming is not None
         self._config, self._rule = config, config.streaming.drift
         self._runs: dict[int, Run] = {}
-        self.folder = config.streaming.folder / "online" / "drift"
+        self._files = HourFiles(config.streaming.folder / "online" / "drift")
 
     def new_hours(self) -> list[int]:
         """Hours whose run has put out statistics that were not looked at yet, oldest first.
@@ -76,7 +76,7 @@ class DriftWatch:
             "was_served": served is not None,
             "distances": [{**dataclasses.asdict(one), "drifted": one.drifted} for one in found],
         }
-        write_whole(self._path(hour), content)
+        self._files.write(hour, content)
         return found
 
     def _record(
@@ -93,22 +93,19 @@ class DriftWatch:
         }
         if found:
             summary |= {"largest": found[0].value, "feature": found[0].feature}
+        drift = new_artifact(store, "FeatureDrift", self._files.path(hour), summary)
         done = Done(
             kind="streaming.DriftCheck",
             name=f"{self._config.name}:{hour}:{self._runs[hour].run_id}",
             properties=summary,
             inputs=[("statistics", artifact) for artifact in compared],
-            outputs=[("drift", new_artifact(store, "FeatureDrift", self._path(hour), summary))],
+            outputs=[("drift", drift)],
         )
         put(store, self._config.name, done)
 
     def results(self) -> dict[int, dict[str, Any]]:
         """Hour -> what was found, oldest first."""
-        contents = (read_json(path) for path in sorted(self.folder.glob("[0-9]*.json")))
-        return {content["hour"]: content for content in contents}
-
-    def _path(self, hour: int) -> Path:
-        return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
+        return self._files.read()
 
 
 def _statistics(run: Run) -> int:

@@ -17,11 +17,10 @@ from pipeline.config import PipelineConfig
 from pipeline.metadata_record import Done, new_artifact, opened, pushed_models, put
 from streaming.layout import (
     IMPRESSIONS,
+    HourFiles,
     Layout,
     hour_name,
-    hour_start,
     read_json,
-    write_whole,
 )
 from streaming.online_evaluation.metrics import Served, served
 from streaming.online_evaluation.rule import WAIT, Decision, decide
@@ -46,7 +45,7 @@ class OnlineEvaluation:
         self.problems: dict[int, str] = {}
         self._config, self._rule = config, config.streaming.online_rule
         self._layout = Layout(config.streaming.folder)
-        self.folder = config.streaming.folder / "online" / "evaluation"
+        self._files = HourFiles(config.streaming.folder / "online" / "evaluation")
 
     def new_hours(self) -> list[int]:
         """Closed hours whose newest version has no metrics yet, oldest first."""
@@ -73,7 +72,7 @@ class OnlineEvaluation:
             "served": [_as_json(one) for one in found],
             "problem": self.problems.get(hour),
         }
-        write_whole(self._path(hour), content)
+        self._files.write(hour, content)
         return found
 
     def _record(self, hour: int, version: int, found: list[Served]) -> None:
@@ -81,7 +80,7 @@ class OnlineEvaluation:
             pushed = pushed_models(store)
             models = sorted({one.version for one in found} & pushed.keys())
             metrics = [
-                new_artifact(store, "OnlineMetrics", self._path(hour), _properties(hour, one))
+                new_artifact(store, "OnlineMetrics", self._files.path(hour), _properties(hour, one))
                 for one in found
             ]
             done = Done(
@@ -95,10 +94,7 @@ class OnlineEvaluation:
 
     def results(self) -> dict[int, list[dict[str, Any]]]:
         """Hour -> its metrics, oldest first."""
-        return {
-            content["hour"]: content["served"]
-            for content in (read_json(path) for path in sorted(self.folder.glob("*.json")))
-        }
+        return {hour: content["served"] for hour, content in self._files.read().items()}
 
     def decide(self) -> Decision:
         """About the newest live version, on the last hours."""
@@ -126,11 +122,8 @@ class OnlineEvaluation:
         return pd.concat(some, ignore_index=True) if some else frames[0]
 
     def _known(self, hour: int) -> int | None:
-        path = self._path(hour)
+        path = self._files.path(hour)
         return int(read_json(path)["version"]) if path.exists() else None
-
-    def _path(self, hour: int) -> Path:
-        return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
 
 
 def _read(span: Path) -> pd.DataFrame:

@@ -6,13 +6,15 @@ import dataclasses
 from pathlib import Path
 
 from pipeline.config import PipelineConfig
-from streaming.online_evaluation.act import Actor, Done
+from streaming.layout import Layout, changed_ns
+from streaming.online_evaluation.act import Acted, Actor
 from streaming.online_evaluation.drift import Distance
 from streaming.online_evaluation.drift_watch import DriftWatch
 from streaming.online_evaluation.evaluate import OnlineEvaluation
 from streaming.online_evaluation.metrics import Served
 from streaming.online_evaluation.page import write_page
 from streaming.online_evaluation.rule import Decision
+from streaming.operation.records import Records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Round:
     drift: dict[int, list[Distance]]
     problems: dict[int, str]
     decision: Decision
-    done: Done | None
-    settled: Done | None
+    done: Acted | None
+    settled: Acted | None
     page: Path
 
 
@@ -49,15 +51,15 @@ class Rounds:
         assert config.streaming is not None
         self._config, self._folder = config, config.streaming.folder
         self.evaluation, self._drift = OnlineEvaluation(config), DriftWatch(config)
-        self._actor = Actor(config, self.evaluation.folder.parent)
+        self._actor = Actor(config, self._folder / "online")
+        self._looked: list[int] | None = None
 
     def waiting(self) -> bool:
-        """Whether an hour was closed, or has got its model, since the last round.
+        """Whether an hour was closed, or its run recorded, since the last round."""
+        return self._stamp() != self._looked
 
-        Raises:
-          ComponentError: ML Metadata cannot be read.
-        """
-        return bool(self.evaluation.new_hours() or self._drift.new_hours())
+    def _stamp(self) -> list[int]:
+        return changed_ns(Layout(self._folder).markers, Records(self._folder).folder)
 
     def round(self, *, act: bool) -> Round:
         """Looks at what is new; with `act` promotes or rolls back.
@@ -66,6 +68,7 @@ class Rounds:
           ComponentError: ML Metadata does not answer, or what is live has changed meanwhile; what
             was not kept is looked at again by the next round.
         """
+        stamp = self._stamp()
         settled = self._actor.settle()
         metrics = {hour: self.evaluation.evaluate(hour) for hour in self.evaluation.new_hours()}
         drift = {hour: self._drift.look(hour) for hour in self._drift.new_hours()}
@@ -80,5 +83,5 @@ class Rounds:
             self._actor.history(),
             f"{decision.what}: {decision.reason}",
         )
-        problems = self.evaluation.problems
+        problems, self._looked = self.evaluation.problems, stamp
         return Round(metrics, drift, problems, decision, done, settled, page)

@@ -15,7 +15,7 @@ from typing import Any
 
 from components.errors import ComponentError
 from pipeline.config import PipelineConfig
-from streaming.layout import IMPRESSIONS, Layout
+from streaming.layout import IMPRESSIONS, Layout, changed_ns
 from streaming.operation.due import Due, next_run
 from streaming.operation.records import (
     COMPLETE,
@@ -92,8 +92,7 @@ class Operation:
 
     def _stamp(self) -> list[int]:
         """Changes when an hour is closed, or a record written: all of them are read then only."""
-        folders = [self._layout.markers, self.records.folder]
-        return [folder.stat().st_mtime_ns for folder in folders if folder.exists()]
+        return changed_ns(self._layout.markers, self.records.folder)
 
     def due(self) -> Due | None:
         """The next run; ML Metadata is asked again only when there seems to be one.

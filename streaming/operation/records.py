@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from streaming.layout import hour_start, read_json, write_whole
+from streaming.layout import HourFiles
 
 RUNNING, COMPLETE, FAILED, RETRY = "running", "complete", "failed", "retry"
 
@@ -48,15 +48,14 @@ class Records:
 
     def __init__(self, folder: Path):
         self.folder = folder / "operation"
+        self._files = HourFiles(self.folder)
 
     def read(self) -> dict[int, HourRecord]:
         """Hour -> its record, oldest first."""
-        files = sorted(self.folder.glob("*.json"))
-        records = [HourRecord(**read_json(path)) for path in files]
-        return {record.hour: record for record in records}
+        return {hour: HourRecord(**content) for hour, content in self._files.read().items()}
 
     def write(self, record: HourRecord) -> None:
-        write_whole(self._path(record.hour), dataclasses.asdict(record))
+        self._files.write(record.hour, dataclasses.asdict(record))
 
     def ask_again(self, hour: int) -> None:
         """Has the next run read from an hour on; if none has come so far, it will anyway."""
@@ -68,15 +67,12 @@ class Records:
 
     def log(self, hour: int) -> Path:
         """What the hour's run printed."""
-        return self._path(hour).with_suffix(".log")
+        return self._files.path(hour).with_suffix(".log")
 
     @property
     def libraries(self) -> Path:
         """What libraries printed when they were loaded for all runs."""
         return self.folder / "libraries.log"
-
-    def _path(self, hour: int) -> Path:
-        return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
 
 
 def failures_in_a_row(records: dict[int, HourRecord]) -> int:

@@ -34,6 +34,15 @@ def base(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def connection(tmp_path: Path) -> mlmd.ConnectionConfig:
+    """To a new store."""
+    made = mlmd.ConnectionConfig()
+    made.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
+    made.sqlite.connection_mode = 3
+    return made
+
+
 @pytest.mark.unit
 def test_the_canary_becomes_stable(base: Path) -> None:
     write_release(base, Release(stable=2, previous=1, canary=3))
@@ -91,10 +100,7 @@ def test_a_user_stays_in_an_arm_and_shares_are_as_asked() -> None:
 
 
 @pytest.mark.unit
-def test_lineage_shows_a_rollback(base: Path, tmp_path: Path) -> None:
-    connection = mlmd.ConnectionConfig()
-    connection.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
-    connection.sqlite.connection_mode = 3
+def test_lineage_shows_a_rollback(base: Path, connection: mlmd.ConnectionConfig) -> None:
     store = metadata_store.MetadataStore(connection)
     kind = mlmd.ArtifactType(name="PushedModel")
     pushed = mlmd.Artifact(type_id=store.put_artifact_type(kind), uri="/pushed")
@@ -123,10 +129,7 @@ def test_lineage_shows_a_rollback(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.unit
-def test_lineage_shows_that_a_canary_went(base: Path, tmp_path: Path) -> None:
-    connection = mlmd.ConnectionConfig()
-    connection.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
-    connection.sqlite.connection_mode = 3
+def test_lineage_shows_that_a_canary_went(base: Path, connection: mlmd.ConnectionConfig) -> None:
     store = metadata_store.MetadataStore(connection)
     kind = store.put_artifact_type(mlmd.ArtifactType(name="PushedModel"))
     pushed = {}

@@ -194,9 +194,10 @@ def test_a_good_canary_is_promoted(config: PipelineConfig) -> None:
     assert done.exit_code == 0, done.output
     assert read_release(config.serving_folder) == Release(8, previous=7)
     evaluation = OnlineEvaluation(config)
+    assert config.streaming is not None
     judged = Decision("rollback", "of before", Release(7, canary=8))
     with pytest.raises(ComponentError, match="has changed meanwhile"):
-        Actor(config, evaluation.folder).act(
+        Actor(config, config.streaming.folder).act(
             judged, 474_001
         )  # nothing is undone that nobody has judged
     assert read_release(config.serving_folder) == Release(8, previous=7)
