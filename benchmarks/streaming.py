@@ -26,8 +26,10 @@ from benchmarks.measure import ROOT, Watch, write_result
 from demo_loop.processes import create_topics
 from dev_services.kafka import kafka
 from pipeline.config import load_config
+from pipeline.online_files import OPEN
 from streaming.feedback.sinks import KafkaSink, sink_of
 from streaming.layout import CLICKS, IMPRESSIONS, Layout
+from streaming.online import online_folder
 
 CONFIG = "pipeline/configs/ctr-stream.yaml"
 HOUR_S, CLICK_SHARE, CLICK_AFTER_MS = 60, 0.1, 60_000
@@ -117,6 +119,7 @@ def _watched(
                     "lag": traffic.sent - progress.read(),
                     "mib": round(memory.now_mib),
                     "hours_closed": progress.hours(),
+                    "table_age_s": progress.table_age_s(),
                 }
             )
             if len(samples) % 20 == 1:
@@ -136,6 +139,7 @@ def _watched(
         "mib_by_third": [max(s["mib"] for s in samples[n * third :][:third]) for n in range(3)],
         "hours_closed": progress.hours(),
         "closing_s": progress.closing(),
+        "table_age_most_s": max(s["table_age_s"] for s in samples),
         "samples": samples,
     }
 
@@ -155,6 +159,11 @@ class Progress:
 
     def hours(self) -> int:
         return len([*self._layout.markers.glob("*.json")])
+
+    def table_age_s(self) -> float:
+        """Since the online table was brought up to date; 0 if it never was."""
+        path = online_folder(self._layout.folder) / OPEN
+        return round(time.time() - path.stat().st_mtime, 1) if path.exists() else 0.0
 
     def closing(self) -> list[float]:
         """Seconds of each hour."""

@@ -22,7 +22,7 @@ from serving.release.ab_split import arm_of
 from streaming.feedback.publish import Feedback
 from streaming.feedback.sinks import Sink
 from streaming.layout import CLICKS, IMPRESSIONS
-from streaming.online import online_file
+from streaming.online import online_folder
 
 FROZEN = "frozen"
 _TABLE_S = 15  # until the online table has what was shown
@@ -87,7 +87,7 @@ class Site:
         ]
         values = self._config.etl.parameters
         smoothing = Smoothing(values["smoothing_prior"], values["smoothing_strength"])
-        self._table = OnlineTable(online_file(self._folder))
+        self._table = OnlineTable(online_folder(self._folder))
         self._features = RequestFeatures(self._table, smoothing)
 
     def traffic(self, count: int, hour: int, parts: range, of: int) -> int:

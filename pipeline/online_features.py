@@ -1,87 +1,33 @@
-"""The features of the past as they are now, for serving: a compact table of entities in SQLite.
-
-    counts    (feature, key) -> impressions and clicks in each window
-    clicks    key -> the last clicks, the most recent first (kind is empty)
-    profiles  (kind, key) -> what the ETL knows of a user or an item
+"""The features of the past as they are now, for serving: looked up in the files of online_files.py.
 
 Made of the hour tables (hourly_counts.py), so what serving looks up is what the ETL computes for an
-impression at that moment: a test compares the two, value by value. A table is a file that is
-replaced as a whole; readers notice. It has no Spark in it, and needs none.
+impression at that moment: a test compares the two, value by value. There is no Spark in it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.online_files import CLOSED, OPEN, PROFILES, SEPARATOR, connect, uri
 from pipeline.recent_clicks import RecentClicks
 from pipeline.window_features import HOUR_MS, Smoothing, WindowFeature
 
-_SCHEMA = """
-create table meta (as_of_ms integer, windows text);
-create table counts (kind text, key text, value text, primary key (kind, key)) without rowid;
-create table clicks (kind text, key text, value text, primary key (kind, key)) without rowid;
-create table profiles (kind text, key text, value text, primary key (kind, key)) without rowid;
-"""
 _AT_ONCE = 500  # SQLite takes 999 values a query
-
-
-@dataclasses.dataclass(frozen=True)
-class OnlineRows:
-    """What a table is made of; see write_online.
-
-    Attributes:
-      windows: hours, in the order of the totals.
-      counts: (feature, keys, totals): impressions and clicks in turn, for each of the windows; for
-        requests in the hour before `as_of_ms`'s, in that hour, and in the one after it.
-      clicks: (keys, clicks, the most recent first: (time in ms, value of each column)).
-      profiles: (kind, key, column -> value).
-    """
-
-    windows: Sequence[int]
-    counts: Iterable[tuple[str, Sequence[str], Sequence[int]]]
-    clicks: Iterable[tuple[Sequence[str], Sequence[Sequence[Any]]]]
-    profiles: Iterable[tuple[str, str, Mapping[str, Any]]]
-
-
-def write_online(path: Path, as_of_ms: int, rows: OnlineRows) -> None:
-    """Replaces the table.
-
-    Args:
-      path: of the file.
-      as_of_ms: what happened before this moment is in it.
-      rows: its contents.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.unlink(missing_ok=True)
-    connection = sqlite3.connect(partial)
-    try:
-        connection.execute("pragma journal_mode = off")  # nobody sees it before it is whole
-        connection.executescript(_SCHEMA)
-        connection.execute(
-            "insert into meta values (?, ?)", (as_of_ms, json.dumps([*rows.windows]))
-        )
-        for table, entries in _entries(rows).items():
-            lines = ((kind, key, json.dumps(value)) for kind, key, value in entries)
-            connection.executemany(f"insert into {table} values (?, ?, ?)", lines)  # noqa: S608 - ours
-        connection.commit()
-    finally:
-        connection.close()
-    partial.replace(path)
-
-
-def _entries(rows: OnlineRows) -> dict[str, Iterable[tuple[str, str, Any]]]:
-    """Table -> (kind, key, value)."""
-    return {
-        "counts": ((feature, _key(keys), [*totals]) for feature, keys, totals in rows.counts),
-        "clicks": (("", _key(keys), [[*one] for one in clicks]) for keys, clicks in rows.clicks),
-        "profiles": rows.profiles,
-    }
+# Of an hour that has been closed since `open` was written, both files tell.
+_COUNTS = """
+select key, hour, impressions, clicks, rest from closed.counts
+    where feature = ? and key in ({keys}) and hour >= ?
+union all select key, hour, impressions, clicks, rest from main.counts
+    where feature = ? and key in ({keys}) and hour >= ? and span > ?
+"""
+_CLICKS = """
+select clicks from closed.clicks where key = ?
+union all select clicks from main.clicks where key = ? and span > ?
+"""
 
 
 class OnlineTable:
@@ -90,27 +36,41 @@ class OnlineTable:
     Not to be shared between threads.
 
     Args:
-      path: of the file.
+      folder: with the files.
 
     Raises:
-      FileNotFoundError: there is none yet.
+      FileNotFoundError: they are not there yet.
     """
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, folder: Path):
+        self._files = [folder / name for name in (OPEN, CLOSED, PROFILES)]
         self._open()
 
     def refresh(self) -> None:
-        """Looks whether the file was replaced."""
-        if self._path.stat().st_ino != self._inode:
+        """Looks whether files were replaced."""
+        if self._inodes != [path.stat().st_ino for path in self._files]:
             self._connection.close()
             self._open()
 
     def _open(self) -> None:
-        self._inode = self._path.stat().st_ino
-        self._connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
-        ((self.as_of_ms, windows),) = self._connection.execute("select * from meta")
-        self._places = {hours: 2 * place for place, hours in enumerate(json.loads(windows))}
+        # The open hours first: the other files are as new as they, or newer.
+        self._inodes = [path.stat().st_ino for path in self._files]
+        path, *others = self._files
+        self._connection = connect(path)
+        for other in others:
+            self._connection.execute(f"attach database ? as {other.stem}", (uri(other),))
+        self.as_of_ms = int(self._meta("main")["as_of_ms"])
+        spans = self._meta("closed")["spans"]
+        self._closed_through = max(map(int, spans), default=-1)
+        # Popular items are asked for in most requests.
+        self._totals: dict[tuple[str, int], dict[str, list[int]]] = defaultdict(dict)
+
+    def _meta(self, database: str) -> dict[str, Any]:
+        ((content,),) = self._connection.execute(f"select content from {database}.meta")  # noqa: S608 - ours
+        return dict(json.loads(content))
+
+    def close(self) -> None:
+        self._connection.close()
 
     def window_features(
         self,
@@ -127,35 +87,72 @@ class OnlineTable:
           smoothing: for the rates.
           now_ms: of the request; windows begin at an hour.
         """
-        found = self._look_up("counts", feature.name, map(_key, keys))
-        width = 2 * len(self._places)
-        hours_on = now_ms // HOUR_MS - self.as_of_ms // HOUR_MS
-        start = width * (1 + min(max(hours_on, -1), 1))
-        nothing = [0] * width * 3
-        totals = [found.get(_key(k), nothing)[start : start + width] for k in keys]
-        return [self._columns(feature, one, smoothing) for one in totals]
+        hour = now_ms // HOUR_MS
+        find = self._of_one_key if len(feature.keys) == 1 else self._of_several_keys
+        totals = find(feature, [SEPARATOR.join(values) for values in keys], hour)
+        return [_columns(feature, one, smoothing) for one in totals]
 
-    def _columns(
-        self, feature: WindowFeature, totals: Sequence[int], smoothing: Smoothing
-    ) -> dict[str, float]:
-        columns: dict[str, float] = {}
-        names = zip(
-            feature.count_columns(), feature.rate_columns(), feature.windows.values(), strict=True
+    def _of_one_key(self, feature: WindowFeature, keys: list[str], hour: int) -> list[list[int]]:
+        """Impressions and clicks in each of the windows, for each key."""
+        known = self._totals[feature.name, hour]
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
+        known.update({key: [0] * 2 * len(feature.windows) for key in missing})
+        begins = [hour - hours for hours in feature.windows.values()]
+        sums = ", ".join(
+            "sum(iif(hour >= ?, impressions, 0)), sum(iif(hour >= ?, clicks, 0))" for _ in begins
         )
-        for count, rate, hours in names:
-            place = self._places[hours]
-            shown, clicked = totals[place], totals[place + 1]
-            columns[count], columns[rate] = shown, smoothing.rate(clicked, shown)
-        return columns
+        twice = [begin for begin in begins for _ in range(2)]
+        for query, values in self._tiles(feature, missing, min(begins)):
+            summed = f"select key, {sums} from ({query}) group by key"  # noqa: S608 - ours
+            for key, *totals in self._connection.execute(summed, [*twice, *values]):
+                known[key] = totals
+        return [known[key] for key in keys]
+
+    def _of_several_keys(
+        self, feature: WindowFeature, keys: list[str], hour: int
+    ) -> list[list[int]]:
+        totals = {key: [0] * 2 * len(feature.windows) for key in keys}
+        begins = [hour - hours for hours in feature.windows.values()]
+        first = [*dict.fromkeys(key.split(SEPARATOR, 1)[0] for key in keys)]
+        for query, values in self._tiles(feature, first, min(begins)):
+            for key, tile_hour, _, _, rest in self._connection.execute(query, values):
+                lists = json.loads(rest)
+                counts = zip(lists["impressions"], lists["clicks"], strict=True)
+                for name, (shown, clicked) in zip(lists["keys"], counts, strict=True):
+                    found = totals.get(f"{key}{SEPARATOR}{name}")
+                    if found is None:
+                        continue
+                    for place, begin in enumerate(begins):
+                        if tile_hour >= begin:
+                            found[2 * place] += shown
+                            found[2 * place + 1] += clicked
+        return [totals[key] for key in keys]
+
+    def _tiles(
+        self, feature: WindowFeature, keys: Sequence[str], begin: int
+    ) -> Iterator[tuple[str, list[Any]]]:
+        """Queries for the tiles of some first keys, and the values they take."""
+        for some in _chunks(keys, _AT_ONCE // 2):
+            places = ", ".join("?" * len(some))
+            of_each = [feature.name, *some, begin]
+            yield _COUNTS.format(keys=places), [*of_each, *of_each, self._closed_through]
 
     def recent_clicks(
         self, feature: RecentClicks, keys: Sequence[str], now_ms: int
     ) -> dict[str, list[Any]]:
         """The list columns of a feature, as add_recent_clicks names them, for one entity."""
-        found = self._look_up("clicks", "", [_key(keys)])
-        first_ms = (now_ms // HOUR_MS - feature.hours) * HOUR_MS
-        clicks = [one for one in found.get(_key(keys), []) if first_ms <= one[0] < now_ms]
-        clicks = clicks[: feature.length]
+        key, first_ms = SEPARATOR.join(keys), (now_ms // HOUR_MS - feature.hours) * HOUR_MS
+        names = ("timestamp_ms", *feature.columns)
+        tiles = self._connection.execute(_CLICKS, (key, key, self._closed_through))
+        clicks = sorted(
+            (
+                [click.get(name) for name in names]
+                for (text,) in tiles
+                for click in json.loads(text)
+                if first_ms <= click["timestamp_ms"] < now_ms
+            ),
+            reverse=True,
+        )[: feature.length]
         columns: dict[str, list[Any]] = {
             name: [one[place + 1] for one in clicks]
             for place, name in enumerate(feature.list_columns())
@@ -165,18 +162,25 @@ class OnlineTable:
 
     def profiles(self, kind: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Key -> what is known; those that are not known are left out."""
-        return self._look_up("profiles", kind, keys)
-
-    def _look_up(self, table: str, kind: str, keys: Iterable[str]) -> dict[str, Any]:
-        wanted, found = [*dict.fromkeys(keys)], {}
-        for start in range(0, len(wanted), _AT_ONCE):
-            some = wanted[start : start + _AT_ONCE]
+        found: dict[str, dict[str, Any]] = {}
+        for some in _chunks([*dict.fromkeys(keys)], _AT_ONCE):
             places = ", ".join("?" * len(some))
-            query = f"select key, value from {table} where kind = ? and key in ({places})"  # noqa: S608 - ours
+            query = f"select key, profile from profiles where kind = ? and key in ({places})"  # noqa: S608 - ours
             for key, text in self._connection.execute(query, [kind, *some]):
                 found[key] = json.loads(text)
         return found
 
 
-def _key(values: Sequence[str]) -> str:
-    return json.dumps([*values])
+def _chunks(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _columns(
+    feature: WindowFeature, totals: Sequence[int], smoothing: Smoothing
+) -> dict[str, float]:
+    columns: dict[str, float] = {}
+    names = zip(feature.count_columns(), feature.rate_columns(), strict=True)
+    for place, (count, rate) in enumerate(names):
+        shown, clicked = totals[2 * place], totals[2 * place + 1]
+        columns[count], columns[rate] = shown, smoothing.rate(clicked, shown)
+    return columns

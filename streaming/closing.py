@@ -186,25 +186,29 @@ class Publisher:
     def _publish_tables(self, hour: int, version: int, rows: int, tables: HourTables) -> None:
         """Writes the application's tables of an hour, from the hour's span."""
         impressions = self.spark.read.parquet(str(self.layout.span(IMPRESSIONS, hour, version)))
-        sources = tables.read(self.spark)
+        sources = tables.read(self.spark).frames
         for name, frame in tables.of(self.spark, impressions, hour, sources).items():
             write_table(frame, self.layout.span(name, hour, version), rows, *frame.columns)
         self.spark.catalog.clearCache()  # of the sources read for it; nothing else is kept
 
 
-def open_impressions(
+def open_hours(
     spark: SparkSession,
     landed: Landed,
     closed: Mapping[int, Any],
     settings: Streaming,
     layout: Layout,
-) -> DataFrame | None:
-    """What is known so far of the hours that are not closed, with clicks; None if nothing is."""
+) -> dict[int, DataFrame]:
+    """Hours that are not closed -> the impressions known so far, with clicks, as closing would
+    publish them.
+    """
+
+    def events(stream: str, hours: Iterable[int]) -> DataFrame | None:
+        return _read(spark, layout, landed, stream, hours)
+
     hours = [hour for hour in landed.hours() if hour not in closed]
-    impressions = unique(_read(spark, layout, landed, IMPRESSIONS, hours), settings, IMPRESSIONS)
-    if impressions is None:
-        return None
-    return attributed(impressions, _read(spark, layout, landed, CLICKS, hours), settings)
+    known = {hour: joined(hour, events, settings)[IMPRESSIONS] for hour in hours}
+    return {hour: shown for hour, shown in known.items() if shown is not None}
 
 
 def forget(hour: int, landed: Landed, layout: Layout) -> None:

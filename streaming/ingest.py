@@ -151,17 +151,17 @@ class Ingest:
             self._report("hour", marker)
 
     def _refresh_online(self, *, at_once: bool = False) -> None:
-        """Makes the table for serving anew, when it is time."""
+        """Brings the table for serving to what is known now, when it is time."""
         seconds, tables = self._settings.online_seconds, self._tables
         if seconds is None or tables is None or self._newest_ms is None:
             return
         if not at_once and time.monotonic() < self._next_online:
             return
         try:
-            rows = closing.open_impressions(
+            hours = closing.open_hours(
                 self._spark, self._landed, self._closed, self._settings, self.layout
             )
-            online.write_table_of(self._spark, tables, self._settings, self._newest_ms + 1, rows)
+            online.update_table(self._spark, tables, self._settings, self._newest_ms + 1, hours)
         except Exception as error:  # no event depends on it: serving keeps the table it has
             _log.exception("the online table is not made anew")
             self._report("online", {"reason": explain(error)})

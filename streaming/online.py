@@ -1,120 +1,159 @@
 """The online table of users, items and their past, made of hour tables; see
-pipeline/online_features.py.
+pipeline/online_files.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession, Window
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from pipeline.hourly_counts import COUNTS, RECENT
-from pipeline.online_features import OnlineRows, write_online
-from pipeline.recent_clicks import RecentClicks
+from pipeline.hourly_counts import COUNTS, RECENT, Declared
+from pipeline.online_files import SEPARATOR, Tiles, write_closed, write_open, write_profiles
 from pipeline.sections import Streaming
-from pipeline.window_features import (
-    CLICKS,
-    FEATURE,
-    HOUR_MS,
-    IMPRESSIONS,
-    WindowFeature,
-    all_keys,
-    hour_of,
-)
+from pipeline.window_features import CLICKS, FEATURE, HOUR_MS, IMPRESSIONS, hour_of
 from streaming.layout import Layout
 from streaming.tables import HourTables
 
-_FILE = "features.sqlite"
+_KEY, _REST, _HOUR, _SPAN, _CLICKS = "key", "rest", "hour", "span", "clicks"
 
 
-def online_file(folder: Path) -> Path:
+def online_folder(folder: Path) -> Path:
     """Where the table is, below the config's `streaming.folder`."""
-    return folder / "online" / _FILE
+    return folder / "online"
 
 
-def write_table_of(
+def update_table(
     spark: SparkSession,
     tables: HourTables,
     settings: Streaming,
     as_of_ms: int,
-    open_rows: DataFrame | None = None,
+    open_hours: Mapping[int, DataFrame],
 ) -> None:
-    """Makes the table anew: of the closed hours that a window reaches, and what is known of the
-    open ones.
+    """Brings the table to what is known now: the hours closed since, and the open ones.
 
     Args:
       spark: the session.
       tables: of the application.
       settings: of the config.
-      as_of_ms: what happened from this moment on is left out.
-      open_rows: attributed impressions of hours that are not closed.
+      as_of_ms: after everything that has happened.
+      open_hours: hour -> its impressions with their clicks, as far as they are known.
     """
-    layout, hour = Layout(settings.folder), as_of_ms // HOUR_MS
-    declared = tables.declared
-    longest = max(h for feature in declared.windows for h in feature.windows.values())
-    reach = max(longest, declared.recent.hours) + len(settings.click_hours(0))
-    before = layout.newest(COUNTS, range(hour - reach, hour + 1))
-    clicks_before = layout.newest(RECENT, range(hour - reach, hour + 1))
-    sources = tables.read(spark)
-    now = tables.of(spark, open_rows, hour, sources) if open_rows is not None else {}
-    counts = _together(spark, before, now.get(COUNTS))
-    recent = _together(spark, clicks_before, now.get(RECENT))
-    windows = sorted({h for feature in declared.windows for h in feature.windows.values()})
-    past = F.col("timestamp_ms") < as_of_ms
-    rows = OnlineRows(
-        windows,
-        _counts(counts.where(past), declared.windows, windows, hour) if counts else (),
-        _clicks(recent.where(past), declared.recent) if recent else (),
-        _profiles(tables.profiles(sources)),
-    )
-    write_online(online_file(settings.folder), as_of_ms, rows)
+    layout, folder = Layout(settings.folder), online_folder(settings.folder)
+    others, declared, rows = tables.read(spark), tables.declared, Rows(folder / ".rows")
+
+    def of_closed(hour: int) -> Tiles:
+        found = {name: layout.newest(name, [hour]) for name in (COUNTS, RECENT)}
+        frames = {name: spark.read.parquet(*map(str, paths)) for name, paths in found.items()}
+        return _tiles({hour: frames}, declared, rows)
+
+    write_profiles(folder, others.version, _profiles(tables.profiles(others.frames)))
+    write_closed(folder, repr(declared), _wanted(layout, declared, settings, as_of_ms), of_closed)
+    of_open = {
+        hour: tables.of(spark, shown, hour, others.frames) for hour, shown in open_hours.items()
+    }
+    write_open(folder, as_of_ms, _tiles(of_open, declared, rows))
     spark.catalog.clearCache()
 
 
-def _together(spark: SparkSession, folders: list[Path], more: DataFrame | None) -> DataFrame | None:
-    frames = [spark.read.parquet(*map(str, folders))] if folders else []
-    if more is not None:
-        frames.append(more)
-    return reduce(DataFrame.unionByName, frames) if frames else None
+def _wanted(
+    layout: Layout, declared: Declared, settings: Streaming, as_of_ms: int
+) -> dict[int, int]:
+    """Closed hours with rows that a window may reach -> version."""
+    longest = max(h for feature in declared.windows for h in feature.windows.values())
+    reach = max(longest, declared.recent.hours) + len(settings.click_hours(0))
+    first = as_of_ms // HOUR_MS - reach
+    return {
+        hour: marker["version"]
+        for hour, marker in layout.closed_hours().items()
+        if hour >= first and marker["impressions"]["rows"]
+    }
 
 
-def _counts(
-    counts: DataFrame, features: tuple[WindowFeature, ...], windows: list[int], hour: int
-) -> Iterator[tuple[str, list[str], list[int]]]:
-    keys_of = {feature.name: feature.keys for feature in features}
-    # A clock that is ahead makes `hour` later than that of others; the next hour may begin before
-    # the next table is there.
-    totals = [
-        F.sum(F.when(hour_of("timestamp_ms") >= base - hours, F.col(event)).otherwise(0))
-        for base in (hour - 1, hour, hour + 1)
-        for hours in windows
-        for event in (IMPRESSIONS, CLICKS)
-    ]
-    named = [total.alias(f"_{place}") for place, total in enumerate(totals)]
-    keys = all_keys(features)
-    counts = counts.where(F.col(FEATURE).isin([*keys_of]))  # declared now, not only then
-    for row in counts.groupBy(FEATURE, *keys).agg(*named).toLocalIterator():
-        values = [int(row[f"_{place}"]) for place in range(len(totals))]
-        if any(values):
-            yield row[FEATURE], [row[key] for key in keys_of[row[FEATURE]]], values
+class Rows:
+    """Brings rows of a frame here through files: as fast as Spark writes, and never all at once.
+
+    Args:
+      folder: for the files; what is there is removed.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def of(self, frame: DataFrame) -> Iterator[tuple[Any, ...]]:
+        """When they are asked for; one frame at a time."""
+        frame.write.mode("overwrite").parquet(str(self._folder))
+        for path in sorted(self._folder.glob("part-*.parquet")):
+            for batch in pq.ParquetFile(path).iter_batches(10_000):
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        shutil.rmtree(self._folder)
 
 
-def _clicks(
-    clicks: DataFrame, feature: RecentClicks
-) -> Iterator[tuple[list[str], list[tuple[Any, ...]]]]:
-    entry = F.struct("timestamp_ms", *feature.columns)
-    newest = Window.partitionBy(*feature.keys).orderBy(F.desc("_entry"))
-    numbered = clicks.withColumn("_entry", entry).withColumn("_n", F.row_number().over(newest))
-    last = numbered.where(F.col("_n") <= feature.length)
-    lists = last.groupBy(*feature.keys).agg(
-        F.sort_array(F.collect_list("_entry"), asc=False).alias("_entries")
+def _tiles(spans: Mapping[int, Mapping[str, DataFrame]], declared: Declared, rows: Rows) -> Tiles:
+    """Of the hour tables of each span."""
+
+    def together(name: str, tiles: Callable[[DataFrame, Declared], DataFrame]) -> Iterator[Any]:
+        frames = [
+            tiles(tables[name].withColumn(_SPAN, F.lit(span)), declared)
+            for span, tables in spans.items()
+        ]
+        return rows.of(reduce(DataFrame.unionByName, frames)) if frames else iter(())
+
+    return Tiles(together(COUNTS, _counts), together(RECENT, _recent))
+
+
+def _counts(counts: DataFrame, declared: Declared) -> DataFrame:
+    """As Tiles.counts."""
+
+    def of_feature(column: Callable[[tuple[str, ...]], Column]) -> Column:
+        cases = [
+            F.when(
+                (F.col(FEATURE) == feature.name)
+                & reduce(Column.__and__, [F.col(key).isNotNull() for key in feature.keys]),
+                column(feature.keys),
+            )
+            for feature in declared.windows
+        ]
+        return F.coalesce(*cases)
+
+    nothing = F.lit(None).cast("string")
+    rest = of_feature(lambda keys: F.concat_ws(SEPARATOR, *keys[1:]) if keys[1:] else nothing)
+    one = F.struct(F.col(_REST).alias("keys"), IMPRESSIONS, CLICKS)
+    ones = F.collect_list(F.when(F.col(_REST).isNotNull(), one))
+    lists = F.struct(*(ones[name].alias(name) for name in ("keys", IMPRESSIONS, CLICKS)))
+    tile = (FEATURE, _KEY, _HOUR, _SPAN)
+    return (
+        counts.withColumn(_KEY, of_feature(lambda keys: F.col(keys[0])))
+        .withColumn(_REST, rest)
+        .withColumn(_HOUR, hour_of("timestamp_ms"))
+        .where(F.col(_KEY).isNotNull())  # and of a feature that is declared now, not only then
+        .groupBy(*tile)
+        .agg(
+            F.sum(IMPRESSIONS).cast("bigint").alias(IMPRESSIONS),
+            F.sum(CLICKS).cast("bigint").alias(CLICKS),
+            F.to_json(lists).alias(_REST),
+        )
+        .sortWithinPartitions(*tile)
     )
-    for row in lists.toLocalIterator():
-        yield [row[key] for key in feature.keys], [tuple(one) for one in row["_entries"]]
+
+
+def _recent(clicks: DataFrame, declared: Declared) -> DataFrame:
+    """As Tiles.clicks."""
+    feature = declared.recent
+    entries = F.sort_array(F.collect_list(F.struct("timestamp_ms", *feature.columns)), asc=False)
+    return (
+        clicks.where(reduce(Column.__and__, [F.col(key).isNotNull() for key in feature.keys]))
+        .groupBy(F.concat_ws(SEPARATOR, *feature.keys).alias(_KEY), _SPAN)
+        .agg(F.to_json(F.slice(entries, 1, feature.length)).alias(_CLICKS))
+        .sortWithinPartitions(_KEY)
+        .select(_KEY, _SPAN, _CLICKS)
+    )
 
 
 def _profiles(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,6 +23,19 @@ from pipeline.hourly_counts import Declared
 from streaming.layout import IMPRESSIONS, publish_folder
 
 _ROWS_A_FILE = 500_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Others:
+    """The sources without spans, such as users and items.
+
+    Attributes:
+      frames: source -> its rows.
+      version: other text when their contents are other ones.
+    """
+
+    frames: dict[str, DataFrame]
+    version: str
 
 
 class HourTables:
@@ -53,15 +68,15 @@ class HourTables:
         hour: int,
         sources: Mapping[str, DataFrame],
     ) -> dict[str, DataFrame]:
-        """Table -> its rows; `sources` as of `read`."""
+        """Table -> its rows; `sources` are the frames of `read`."""
         context = EtlContext(self._parameters, (hour,))
         return self._build(spark, {IMPRESSIONS: impressions, **sources}, context)
 
     def profiles(self, sources: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
-        """Kind (user, item) -> what is known of each; `sources` as of `read`."""
+        """Kind (user, item) -> what is known of each; `sources` are the frames of `read`."""
         return self._profiles(sources)
 
-    def read(self, spark: SparkSession) -> dict[str, DataFrame]:
+    def read(self, spark: SparkSession) -> Others:
         """The sources without spans, as they are now.
 
         Raises:
@@ -69,10 +84,12 @@ class HourTables:
         """
         place = Place(str(Path(self._base).resolve()), spark)
         found = find_inputs(self._others, SpanRange(), place).found
-        return {
+        frames = {
             name: read_source(spark, name, source, found[name], place.base, False).rows
             for name, source in self._others.items()
         }
+        facts = {name: one.facts for name, one in found.items()}
+        return Others(frames, json.dumps(facts, sort_keys=True))
 
 
 def write_table(frame: DataFrame, target: Path, rows: int, *order: str) -> None:
@@ -88,7 +105,11 @@ def write_table(frame: DataFrame, target: Path, rows: int, *order: str) -> None:
         return
     staged = target.with_name(f".{target.name}")
     shutil.rmtree(staged, ignore_errors=True)
-    parted = frame.repartition(max(1, math.ceil(rows / _ROWS_A_FILE)))
+    files = max(1, math.ceil(rows / _ROWS_A_FILE))
+    if files > 1:  # no core waits for another one's last file
+        cores = frame.sparkSession.sparkContext.defaultParallelism
+        files = math.ceil(files / cores) * cores
+    parted = frame.repartition(files)
     parted.sortWithinPartitions(*order).write.parquet(str(staged))
     for path in staged.iterdir():
         if not path.name.startswith("part-"):

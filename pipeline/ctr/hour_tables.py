@@ -13,6 +13,7 @@ from pipeline.ctr import features
 from pipeline.ctr.etl import EtlParameters, catalogue, genuine_impressions, with_users
 from pipeline.hourly_counts import COUNTS, RECENT, Declared, hourly_counts
 from pipeline.recent_clicks import clicks_of
+from pipeline.window_features import all_keys
 
 DECLARED = Declared(features.WINDOW_FEATURES, features.RECENT)
 
@@ -26,11 +27,16 @@ def hour_tables(
       spark: the session.
       sources: as of `build_examples`, with the impressions of these hours.
       context: as of `build_examples`.
+
+    Returns:
+      Table -> its rows, made of a frame that is cached: clear the cache when both are written.
     """
     genuine, _ = genuine_impressions(sources, EtlParameters(**context.parameters))
+    columns = {*all_keys(DECLARED.windows), *DECLARED.recent.keys, *DECLARED.recent.columns}
+    slim = genuine.select(*sorted(columns), "timestamp_ms", CLICK_MS).cache()
     return {
-        COUNTS: hourly_counts(genuine, CLICK_MS, features.WINDOW_FEATURES),
-        RECENT: clicks_of(genuine, CLICK_MS, features.RECENT),
+        COUNTS: hourly_counts(slim, CLICK_MS, DECLARED.windows),
+        RECENT: clicks_of(slim, CLICK_MS, DECLARED.recent),
     }
 
 
@@ -45,7 +51,7 @@ def profiles(sources: dict[str, DataFrame]) -> dict[str, DataFrame]:
       sources: `users` and `items`, as of `build_examples`.
     """
     spark = sources["users"].sparkSession
-    nobody = spark.createDataFrame([(NOBODY,)], "user_id string")
+    nobody = spark.range(1).select(F.lit(NOBODY).alias("user_id"))
     known = sources["users"].select("user_id").where(F.col("user_id") != NOBODY).distinct()
     users = with_users(known.unionByName(nobody), sources["users"])
     return {

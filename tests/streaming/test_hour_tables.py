@@ -23,7 +23,7 @@ from sample_data.click_log import ClickLogConfig, generate_click_log
 from sample_data.dirt import Dirt
 from streaming.ingest import ingest
 from streaming.layout import Layout
-from streaming.online import online_file, write_table_of
+from streaming.online import online_folder, update_table
 from streaming.tables import HourTables
 
 pytestmark = pytest.mark.integration
@@ -111,20 +111,18 @@ def test_serving_looks_up_what_the_etl_computes(
     """In the middle of the last hour, which is open: whom and what the ETL knows by then."""
     assert config.streaming is not None
     layout, tables = Layout(config.streaming.folder), HourTables(config)
-    made_by_ingest = OnlineTable(online_file(layout.folder))
+    made_by_ingest = OnlineTable(online_folder(layout.folder))
     assert made_by_ingest.as_of_ms > max(layout.closed_hours()) * HOUR_MS - 3 * HOUR_MS
     hour = max(h for h, m in layout.closed_hours().items() if m["impressions"]["rows"])
     now_ms = hour * HOUR_MS + 37 * 60_000
     span = spark.read.parquet(str(layout.span("impressions", hour)))
     known = F.when(F.col("click_ms") < now_ms, F.col("click_ms"))
     before = span.where(F.col("timestamp_ms") < now_ms).withColumn("click_ms", known)
-    # The table as it would be if the hour were open: its own tables are not there yet.
-    hidden = [layout.span(name, hour) for name in ("counts", "recent_clicks")]
-    for folder in hidden:
-        folder.rename(folder.with_name(".hidden"))
-    write_table_of(spark, tables, config.streaming, now_ms, before)
-    for folder in hidden:
-        folder.with_name(".hidden").rename(folder)
+    # The table as it would be if the hour were open: it has no marker yet.
+    marker = layout.marker(hour)
+    marker.rename(marker.with_name(".hidden"))
+    update_table(spark, tables, config.streaming, now_ms, {hour: before})
+    marker.with_name(".hidden").rename(marker)
 
     real = span.where("position between 1 and 10 and device is not null").take(301)
     asked = [row.asDict() for row in real]
@@ -135,7 +133,7 @@ def test_serving_looks_up_what_the_etl_computes(
     probes = spark.createDataFrame([Row(**row) for row in asked], span.schema)
     expected = examples(spark, config, 1, hour, before.unionByName(probes))
 
-    online = RequestFeatures(OnlineTable(online_file(config.streaming.folder)), Smoothing(0.1, 20))
+    online = RequestFeatures(OnlineTable(online_folder(layout.folder)), Smoothing(0.1, 20))
     compared = 0
     for row in asked:
         wanted = expected.get(row["impression_id"])
