@@ -211,7 +211,9 @@ def streaming(result: Result) -> str:
         f"{figures['sent_per_second']:,} events/s were sent for {figures['seconds']} s and "
         f"{figures['read_per_second']:,} read, {figures['hours_closed']} hours closed meanwhile; "
         f"at most {figures['lag_most']:,} events behind, all read "
-        f"{figures['seconds_to_catch_up']:.0f} s after the last one was sent."
+        f"{figures['seconds_to_catch_up']:.0f} s after the last one was sent. Hours were closed in "
+        f"{min(figures['closing_s']):.0f} to {max(figures['closing_s']):.0f} s; the online table "
+        f"was at most {figures['table_age_most_s']:.0f} s old."
     )
     return "\n".join([*lines, "", text])
 
@@ -227,7 +229,11 @@ def freshness(result: Result) -> str:
     rest = in_all - sum(steps.values())
     lines.append(f"| everything else | {rest:.1f} | {rest / in_all:.0%} |")
     lines.append(f"| in all | {in_all:.1f} | |")
-    text = f"{figures['impressions']:,} impressions; {figures['peak_mib']:,} MiB at most."
+    settings = ", ".join(f"`{one}`" for one in figures["settings"])
+    text = (
+        f"{figures['impressions']:,} impressions; {figures['peak_mib']:,} MiB at most. "
+        f"The config with {settings}."
+    )
     return "\n".join([*lines, "", text])
 
 

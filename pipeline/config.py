@@ -28,11 +28,12 @@ from pipeline.sections import (
     Spans,
     Spark,
     Split,
-    Streaming,
+    Statistics,
     Trainer,
     Truth,
     Tuner,
 )
+from pipeline.streaming_sections import Streaming
 
 
 class ConfigError(ValueError):
@@ -56,6 +57,7 @@ class PipelineConfig(Section):
     split: Split = Split()
     etl: Etl = Etl()
     spark: Spark = Spark()
+    statistics: Statistics = Statistics()
     embeddings: Embeddings | None = None
     incremental: Incremental | None = None
     trainer: Trainer = Trainer()

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from pipeline.click_log import CLICK_MS, first_of_each, with_first_click
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from streaming.layout import (
     CLICKS,
     IMPRESSIONS,

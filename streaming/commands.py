@@ -19,7 +19,7 @@ from rich.table import Table
 from components.errors import ComponentError
 from pipeline.command_line import console, with_config, with_config_options
 from pipeline.config import ConfigError, PipelineConfig, load_config
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from streaming.layout import (
     CLICKS,
     IMPRESSIONS,

@@ -14,7 +14,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from components.errors import ComponentError
 from components.spark_example_gen.job_errors import explain
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from streaming import closing, landing, online, sources
 from streaming.checkpoint import settle
 from streaming.closing import Landed

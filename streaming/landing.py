@@ -18,7 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from components.spark_example_gen.connectors.json_lines import parse_json
 from components.spark_example_gen.rows import LINE, REASON, RECORD, WHOLE_VALUES
 from components.spark_example_gen.staging import fsync_tree
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from streaming.layout import LANDED, LATE, REFUSED, STREAMS, Layout, write_whole
 from streaming.sources import OFFSET, PARTITION, declared, lines
 from streaming.watermark import HOUR_MS, advanced, first_open_hour

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from pipeline.hourly_counts import COUNTS, RECENT, Declared
 from pipeline.online_files import SEPARATOR, Tiles, write_closed, write_open, write_profiles
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from pipeline.window_features import CLICKS, FEATURE, HOUR_MS, IMPRESSIONS, hour_of
 from streaming.layout import Layout
 from streaming.tables import HourTables

@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from components.errors import ComponentError
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from streaming.closing import Publisher, joined
 from streaming.layout import (
     CLICKS,

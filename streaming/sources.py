@@ -10,7 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from components.spark_example_gen.connectors.kafka import Topic, reader_options
 from components.spark_example_gen.rows import LINE
 from components.spark_example_gen.sources import KafkaSource
-from pipeline.sections import EventStream, Streaming
+from pipeline.streaming_sections import EventStream, Streaming
 from streaming.layout import CLICKS, STREAMS
 
 PARTITION, OFFSET = "_partition", "_offset"  # where a line lies

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.errors import ComponentError
-from pipeline.sections import EventStream, KafkaBroker, Streaming
+from pipeline.streaming_sections import EventStream, KafkaBroker, Streaming
 from streaming.layout import CLICKS, IMPRESSIONS
 
 _PATIENCE_S = 30

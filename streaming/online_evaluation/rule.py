@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from components.pusher.release import CANARY, STABLE, Release
-from pipeline.sections import OnlineRule
+from pipeline.streaming_sections import OnlineRule
 from streaming.online_evaluation.metrics import CALIBRATION, LOG_LOSS, Served
 
 PROMOTE, ROLLBACK, WAIT = "promote", "rollback", "wait"

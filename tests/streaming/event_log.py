@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from streaming.layout import LATE, REFUSED, STREAMS, Layout
 
 HOUR_MS = 3_600_000

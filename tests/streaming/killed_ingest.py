@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/components/spark_example_gen")]
 import fault_etl  # noqa: E402
 
 from components.spark_job.session import spark_environment, spark_session  # noqa: E402
-from pipeline.sections import Streaming  # noqa: E402
+from pipeline.streaming_sections import Streaming  # noqa: E402
 from streaming.ingest import ingest  # noqa: E402
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from event_log import FIRST_HOUR, HOUR_MS, click, impression, put, settings, side_output, spans
 
 from components.errors import ComponentError
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from streaming.accounts import accounts
 from streaming.commands import main
 from streaming.ingest import ingest

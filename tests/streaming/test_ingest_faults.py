@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from event_log import settings
 
-from pipeline.sections import Streaming
+from pipeline.streaming_sections import Streaming
 from streaming.layout import STREAMS, Layout
 
 CHILD = Path(__file__).with_name("killed_ingest.py")

@@ -14,7 +14,7 @@ from event_log import lines_of, settings
 
 from components.errors import ComponentError
 from dev_services.kafka import Kafka, kafka
-from pipeline.sections import KafkaBroker, Streaming
+from pipeline.streaming_sections import KafkaBroker, Streaming
 from streaming.accounts import accounts
 from streaming.feedback.sinks import KafkaSink
 from streaming.ingest import ingest

@@ -14,7 +14,7 @@ from components.errors import ComponentError
 from components.pusher.release import Release, read_release, write_release
 from lineage.store import LineageStore
 from pipeline.config import PipelineConfig, load_config
-from pipeline.sections import OnlineRule
+from pipeline.streaming_sections import OnlineRule
 from streaming.commands import main
 from streaming.layout import Layout, write_whole
 from streaming.online_evaluation.act import Actor
