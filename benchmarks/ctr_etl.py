@@ -7,7 +7,6 @@ simulator's users are skewed, and `--bots` adds sessions of hundreds of impressi
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ import click
 from rich.console import Console
 
 from benchmarks.measure import ROOT, Run, alternate, median, run_candidate, write_result
+from benchmarks.sample import sample_data
 
 HOURS = 168
 console = Console(stderr=True)
@@ -61,9 +61,7 @@ def make_log(folder: Path, rows: int) -> None:
     if (folder / "done").exists():
         return
     console.print(f"making a click log of {rows:,} impressions")
-    command = [sys.executable, "-m", "sample_data", "clicks", "--out", str(folder)]
-    command += ["--impressions", str(rows), "--hours", str(HOURS), "--bots", "0.01"]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    sample_data("clicks", folder, impressions=rows, hours=HOURS, bots=0.01)
     (folder / "done").touch()
 
 

@@ -17,6 +17,7 @@ import click
 from rich.console import Console
 
 from benchmarks.measure import ROOT, Watch, write_result
+from benchmarks.sample import sample_data
 from sample_data.click_log import ClickLogConfig
 from streaming.layout import IMPRESSIONS, Layout
 from streaming.operation.records import COMPLETE, Records
@@ -46,9 +47,7 @@ def main(quick: bool, impressions: int, more: tuple[str, ...], out: Path | None)
 def measure(root: Path, impressions: int, more: tuple[str, ...] = ()) -> dict[str, Any]:
     """Seconds of closing and of each component, for the last hour."""
     folder = root / "log"
-    make = [sys.executable, "-m", "sample_data", "clicks", "--out", str(folder)]
-    make += ["--hours", str(HOURS), "--impressions", str(_all_hours(impressions))]
-    subprocess.run(make, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    sample_data("clicks", folder, hours=HOURS, impressions=_all_hours(impressions))
     places = ("data_root", "streaming.folder", "streaming.watched")
     overrides = [f"{key}={folder}" for key in places]
     overrides += [f"run_root={root / 'runs'}", f"serving_root={root / 'serving'}"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import ROOT
+from benchmarks.sample import sample_data
 
 if TYPE_CHECKING:  # importing TFX takes seconds
     from tfx.components.trainer.fn_args_utils import FnArgs
@@ -76,13 +75,13 @@ class Prepared:
 
 def clicks(folder: Path, impressions: int) -> Prepared:
     """A week of the simulator's log; see CUTS."""
-    _make_log(folder / "data", impressions)
+    sample_data("clicks", folder / "data", impressions=impressions, hours=HOURS)
     return prepare(folder, "ctr", [f"spans.window={HOURS}", _SPLIT, f"embeddings={ITEMS}"])
 
 
 def two_windows(folder: Path, impressions: int) -> tuple[Prepared, Prepared]:
     """Two windows of six days out of a week of the simulator's log, a day apart; see CUTS."""
-    _make_log(folder / "data", impressions)
+    sample_data("clicks", folder / "data", impressions=impressions, hours=HOURS)
     day = min((folder / "data" / "impressions").iterdir())
     first = dt.datetime.fromisoformat(f"{day.name}T{min(day.iterdir()).name}:00+00:00")
     hours = int(first.timestamp()) // 3600
@@ -97,16 +96,9 @@ def two_windows(folder: Path, impressions: int) -> tuple[Prepared, Prepared]:
     return found[0], found[1]
 
 
-def _make_log(data: Path, impressions: int) -> None:
-    command = [sys.executable, "-m", "sample_data", "clicks", "--out", str(data)]
-    command += ["--impressions", str(impressions), "--hours", str(HOURS)]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-
-
 def movielens(folder: Path) -> Prepared:
     """MovieLens 100k, split at random: 8 parts to learn, 1 to stop the training, 1 to judge."""
-    command = [sys.executable, "-m", "sample_data", "movielens", "--out", str(folder / "data")]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    sample_data("movielens", folder / "data")
     split = "{feature: impression_id, buckets: {train: 8, eval: 1, test: 1}}"
     return prepare(folder, "movielens", [f"split={split}", f"embeddings={ITEMS}"])
 

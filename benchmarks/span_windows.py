@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from benchmarks import prepared_data
 from benchmarks.measure import ROOT, run_candidate, write_result
+from benchmarks.sample import sample_data
 
 console = Console(stderr=True)
 
@@ -36,9 +36,7 @@ def main(quick: bool, impressions: int, windows: tuple[int, ...], out: Path | No
     size = 2_000 if quick else impressions
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make = [sys.executable, "-m", "sample_data", "clicks", "--out", str(folder / "data")]
-        make += ["--impressions", str(size), "--hours", "1"]
-        subprocess.run(make, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        sample_data("clicks", folder / "data", impressions=size, hours=1)
         made = prepared_data.prepare(folder, "ctr", ["spans.window=1"])
         (folder / "schema").mkdir()
         shutil.copy(ROOT / "schemas/ctr.pbtxt", folder / "schema/schema.pbtxt")

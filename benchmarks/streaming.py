@@ -23,12 +23,12 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import ROOT, Watch, write_result
-from demo_loop.processes import create_topics
-from dev_services.kafka import kafka
+from benchmarks.sample import sample_data
+from dev_services.kafka import create_topics, kafka
 from pipeline.config import load_config
 from pipeline.online_files import OPEN
 from streaming.feedback.sinks import KafkaSink, sink_of
-from streaming.layout import CLICKS, IMPRESSIONS, Layout
+from streaming.layout import CLICKS, IMPRESSIONS, STREAMS, Layout
 from streaming.online import online_folder
 
 CONFIG = "pipeline/configs/ctr-stream.yaml"
@@ -63,9 +63,7 @@ def measure(root: Path, rate: int, seconds: int, more: tuple[str, ...] = ()) -> 
     all is in finished batches.
     """
     log = root / "log"
-    make = [sys.executable, "-m", "sample_data", "clicks", "--out", str(log)]
-    make += ["--impressions", "50000", "--hours", "1", "--users", str(USERS)]
-    subprocess.run([*make, "--items", str(ITEMS)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    sample_data("clicks", log, impressions=50_000, hours=1, users=USERS, items=ITEMS)
     (root / "kafka").mkdir()
     with kafka(root / "kafka") as broker:
         overrides = [f"data_root={log}", f"streaming.folder={root / 'streaming'}"]
@@ -80,7 +78,7 @@ def measure(root: Path, rate: int, seconds: int, more: tuple[str, ...] = ()) -> 
         assert config.streaming is not None
         sink = sink_of(config.streaming)
         assert isinstance(sink, KafkaSink)
-        create_topics(broker.bootstrap_servers)
+        create_topics(broker.bootstrap_servers, STREAMS)
         traffic = Traffic(sink, rate)
         traffic.send(1)  # for the first batch
         command = [sys.executable, "-m", "streaming", "ingest", "--config", CONFIG]

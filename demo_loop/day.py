@@ -12,8 +12,9 @@ from typing import Any
 
 from components.errors import ComponentError
 from components.pusher.release import read_release
-from demo_loop.processes import create_topics, model_server, module
+from demo_loop.processes import model_server, module
 from demo_loop.site import FROZEN, Site
+from dev_services.kafka import create_topics
 from dev_services.process import run_tool, running, wait_until_ready
 from pipeline.config import PipelineConfig
 from sample_data.click_log import ClickLogConfig
@@ -22,7 +23,7 @@ from sample_data.dirt import Dirt
 from sample_data.served_users import ServedUsers
 from serving.release.follow import wait_until_followed
 from streaming.feedback.sinks import sink_of
-from streaming.layout import Layout
+from streaming.layout import STREAMS, Layout
 from streaming.online_evaluation.rounds import Rounds
 from streaming.operation.due import Due
 from streaming.operation.operate import Operation
@@ -128,7 +129,7 @@ class Day:
     def run(self) -> None:
         """The whole day."""
         self._users.write_tables(Path(self._config.data_root))
-        create_topics(self._broker)
+        create_topics(self._broker, STREAMS)
         flags = ["--config", self._given[0]]
         for override in self._given[1]:
             flags += ["--set", override]

@@ -1,4 +1,4 @@
-"""Kafka's topics, and model servers, by dev_services/process.py: they end with us."""
+"""Processes of the loop, by dev_services/process.py: they end with us."""
 
 from __future__ import annotations
 
@@ -8,20 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient, NewTopic
-
 from dev_services.process import running
-from streaming.layout import STREAMS
-
-_PATIENCE_S = 30
-
-
-def create_topics(bootstrap_servers: str) -> None:
-    """One partition each: a day of this site is little."""
-    client = AdminClient({"bootstrap.servers": bootstrap_servers})
-    made = client.create_topics([NewTopic(stream, num_partitions=1) for stream in STREAMS])
-    for future in made.values():
-        future.result(timeout=_PATIENCE_S)
 
 
 def module(name: str, arguments: Sequence[str]) -> list[str]:

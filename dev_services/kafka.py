@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from dev_services.java import java_command
 from dev_services.process import LOOPBACK, free_ports, run_tool, running
@@ -23,6 +25,7 @@ rootLogger.appenderRef.out.ref=out
 logger.start.name=kafka.server.KafkaRaftServer
 logger.start.level=INFO
 """
+_PATIENCE_S = 30
 SETTINGS = """\
 process.roles=broker,controller
 node.id=1
@@ -80,6 +83,14 @@ def kafka(folder: Path) -> Iterator[Kafka]:
 
     with running("Kafka", [*java, "kafka.Kafka", str(settings)], log, ready):
         yield Kafka(int(port))
+
+
+def create_topics(bootstrap_servers: str, topics: Iterable[str], partitions: int = 1) -> None:
+    """Before anybody writes to them: then they have as many partitions as is said here."""
+    client = AdminClient({"bootstrap.servers": bootstrap_servers})
+    made = client.create_topics([NewTopic(topic, num_partitions=partitions) for topic in topics])
+    for future in made.values():
+        future.result(timeout=_PATIENCE_S)
 
 
 def _format(folder: Path, settings: Path, logging: Path, java: list[str]) -> int:

@@ -115,8 +115,8 @@ class Streaming(Section):
     online_seconds: float | None = Field(
         None,
         ge=0,
-        description="so often FOLDER/online/features.sqlite, which serving looks into, is made "
-        "anew; needs hour_tables",
+        description="so often the table in FOLDER/online, which serving looks into, is brought up "
+        "to date; needs hour_tables",
     )
     online_rule: OnlineRule = OnlineRule()
     drift: DriftRule = DriftRule()

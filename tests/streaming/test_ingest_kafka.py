@@ -13,7 +13,7 @@ import pytest
 from event_log import lines_of, settings
 
 from components.errors import ComponentError
-from dev_services.kafka import Kafka, kafka
+from dev_services.kafka import Kafka, create_topics, kafka
 from pipeline.streaming_sections import KafkaBroker, Streaming
 from streaming.accounts import accounts
 from streaming.feedback.sinks import KafkaSink
@@ -29,19 +29,6 @@ IMPATIENT = {"kafka.default.api.timeout.ms": "4000", "kafka.request.timeout.ms":
 def of_broker(broker: Kafka, folder: Path, **changes: Any) -> Streaming:
     servers = {"bootstrap_servers": broker.bootstrap_servers, "options": IMPATIENT}
     return settings(folder, kafka=servers, **changes)
-
-
-def create_topics(spark, broker: Kafka) -> None:
-    jvm = spark._jvm
-    properties = jvm.java.util.Properties()
-    properties.setProperty("bootstrap.servers", broker.bootstrap_servers)
-    client = jvm.org.apache.kafka.clients.admin
-    admin = client.AdminClient.create(properties)
-    topics = jvm.java.util.ArrayList()
-    for stream in STREAMS:
-        topics.add(client.NewTopic(stream, PARTITIONS, 1))
-    admin.createTopics(topics).all().get()
-    admin.close()
 
 
 def send(broker: Kafka, stream: str, lines: list[bytes]) -> None:
@@ -78,7 +65,7 @@ def test_a_broker_that_restarts_and_records_that_repeat(
 
     with kafka(data) as broker:
         streaming = of_broker(broker, tmp_path / "out", max_events_per_batch=3000)
-        create_topics(spark, broker)
+        create_topics(broker.bootstrap_servers, STREAMS, PARTITIONS)
         for stream in STREAMS:
             send(broker, stream, lines[stream][: halves[stream]])
         running = threading.Thread(target=in_the_background, args=(streaming,))
