@@ -189,7 +189,7 @@ class Publisher:
         sources = tables.read(self.spark).frames
         for name, frame in tables.of(self.spark, impressions, hour, sources).items():
             write_table(frame, self.layout.span(name, hour, version), rows, *frame.columns)
-        self.spark.catalog.clearCache()  # of the sources read for it; nothing else is kept
+        self.spark.catalog.clearCache()  # of what the tables are made of; nothing else is kept
 
 
 def open_hours(

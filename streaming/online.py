@@ -53,13 +53,16 @@ def update_table(
         frames = {name: spark.read.parquet(*map(str, paths)) for name, paths in found.items()}
         return _tiles({hour: frames}, declared, rows)
 
-    write_profiles(folder, others.version, _profiles(tables.profiles(others.frames)))
-    write_closed(folder, repr(declared), _wanted(layout, declared, settings, as_of_ms), of_closed)
-    of_open = {
-        hour: tables.of(spark, shown, hour, others.frames) for hour, shown in open_hours.items()
-    }
-    write_open(folder, as_of_ms, _tiles(of_open, declared, rows))
-    spark.catalog.clearCache()
+    try:
+        write_profiles(folder, others.version, _profiles(tables.profiles(others.frames)))
+        wanted = _wanted(layout, declared, settings, as_of_ms)
+        write_closed(folder, repr(declared), wanted, of_closed)
+        of_open = {
+            hour: tables.of(spark, shown, hour, others.frames) for hour, shown in open_hours.items()
+        }
+        write_open(folder, as_of_ms, _tiles(of_open, declared, rows))
+    finally:
+        spark.catalog.clearCache()  # of what the tables of an hour are made of
 
 
 def _wanted(
