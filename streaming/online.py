@@ -46,21 +46,21 @@ def update_table(
       open_hours: hour -> its impressions with their clicks, as far as they are known.
     """
     layout, folder = Layout(settings.folder), online_folder(settings.folder)
-    others, declared, rows = tables.read(spark), tables.declared, Rows(folder / ".rows")
+    others, declared = tables.read(spark), tables.declared
+    wanted, staged = _wanted(layout, declared, settings, as_of_ms), folder / ".rows"
 
     def of_closed(hour: int) -> Tiles:
-        found = {name: layout.newest(name, [hour]) for name in (COUNTS, RECENT)}
-        frames = {name: spark.read.parquet(*map(str, paths)) for name, paths in found.items()}
-        return _tiles({hour: frames}, declared, rows)
+        spans = {name: layout.span(name, hour, wanted[hour]) for name in (COUNTS, RECENT)}
+        frames = {name: spark.read.parquet(str(span)) for name, span in spans.items()}
+        return _tiles({hour: frames}, declared, staged)
 
     try:
         write_profiles(folder, others.version, _profiles(tables.profiles(others.frames)))
-        wanted = _wanted(layout, declared, settings, as_of_ms)
         write_closed(folder, repr(declared), wanted, of_closed)
         of_open = {
             hour: tables.of(spark, shown, hour, others.frames) for hour, shown in open_hours.items()
         }
-        write_open(folder, as_of_ms, _tiles(of_open, declared, rows))
+        write_open(folder, as_of_ms, _tiles(of_open, declared, staged))
     finally:
         spark.catalog.clearCache()  # of what the tables of an hour are made of
 
@@ -79,26 +79,22 @@ def _wanted(
     }
 
 
-class Rows:
-    """Brings rows of a frame here through files: as fast as Spark writes, and never all at once.
+def _rows(frame: DataFrame, folder: Path) -> Iterator[tuple[Any, ...]]:
+    """Brings rows here through files, when they are asked for: as fast as Spark writes, and never
+    all at once.
 
     Args:
+      frame: of the rows; one at a time.
       folder: for the files; what is there is removed.
     """
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-
-    def of(self, frame: DataFrame) -> Iterator[tuple[Any, ...]]:
-        """When they are asked for; one frame at a time."""
-        frame.write.mode("overwrite").parquet(str(self._folder))
-        for path in sorted(self._folder.glob("part-*.parquet")):
-            for batch in pq.ParquetFile(path).iter_batches(10_000):
-                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-        shutil.rmtree(self._folder)
+    frame.write.mode("overwrite").parquet(str(folder))
+    for path in sorted(folder.glob("part-*.parquet")):
+        for batch in pq.ParquetFile(path).iter_batches(10_000):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    shutil.rmtree(folder)
 
 
-def _tiles(spans: Mapping[int, Mapping[str, DataFrame]], declared: Declared, rows: Rows) -> Tiles:
+def _tiles(spans: Mapping[int, Mapping[str, DataFrame]], declared: Declared, staged: Path) -> Tiles:
     """Of the hour tables of each span."""
 
     def together(name: str, tiles: Callable[[DataFrame, Declared], DataFrame]) -> Iterator[Any]:
@@ -106,7 +102,7 @@ def _tiles(spans: Mapping[int, Mapping[str, DataFrame]], declared: Declared, row
             tiles(tables[name].withColumn(_SPAN, F.lit(span)), declared)
             for span, tables in spans.items()
         ]
-        return rows.of(reduce(DataFrame.unionByName, frames)) if frames else iter(())
+        return _rows(reduce(DataFrame.unionByName, frames), staged) if frames else iter(())
 
     return Tiles(together(COUNTS, _counts), together(RECENT, _recent))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.online_features import OnlineTable
-from pipeline.online_files import CLOSED, SEPARATOR, Tiles, write_closed, write_open, write_profiles
+from pipeline.online_files import CLOSED, Tiles, write_closed, write_open, write_profiles
 from pipeline.recent_clicks import RecentClicks
 from pipeline.window_features import HOUR_MS, Smoothing, WindowFeature
 
@@ -163,4 +163,3 @@ def test_many_entities_at_once(tmp_path: Path) -> None:
     asked = [[f"i{n}"] for n in range(1300)]
     found = online.window_features(ITEM, asked, SMOOTHING, 100 * HOUR_MS)
     assert [one["item_impressions_24h"] for one in found] == [*range(1200), *[0] * 100]
-    assert SEPARATOR not in "".join(name for (name,) in asked)
