@@ -1,10 +1,12 @@
-"""What commands on a config share: --config, --set, and errors as one line."""
+"""What commands share: --config and --set, errors as one line, and being stopped."""
 
 from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,30 @@ def console() -> Console:
     """For what a command says. Into a file or a pipe lines are not broken at 80 columns."""
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", _WIDE))
     return Console(highlight=False, width=width)
+
+
+def stop_event() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set, in place of what they do; asked for by the main thread.
+
+    A handler of `signal.signal` may not set it. It runs in the main thread, between two steps of
+    whatever that does: if that is `stopping.wait()`, both want the event's lock, for ever; and it
+    is not run at all while the main thread sleeps and the kernel gave the signal to another one.
+    So a thread of its own waits for the byte that Python writes wherever the signal arrives.
+    """
+    stopping = threading.Event()
+    reading, writing = os.pipe()  # open as long as the process is there
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+
+    def listen() -> None:
+        while (heard := os.read(reading, 1)) and heard[0] not in (signal.SIGINT, signal.SIGTERM):
+            pass
+        stopping.set()
+
+    threading.Thread(target=listen, name="stop signals", daemon=True).start()
+    return stopping
 
 
 def with_config(function: Callable[..., Any]) -> Callable[..., Any]:

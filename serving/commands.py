@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from components.errors import ComponentError, first_problem
-from pipeline.command_line import console, with_config
+from pipeline.command_line import console, stop_event, with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from serving.option_flags import server_flags
 
@@ -62,7 +62,7 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
     from serving.server.run import OptionsError, serve
 
     try:
-        serve(options)
+        serve(options, lambda: stop_event().wait())
     except OptionsError as error:
         raise click.ClickException(str(error)) from None
 

@@ -7,8 +7,6 @@ import dataclasses
 import datetime as dt
 import json
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.errors import ComponentError
-from pipeline.command_line import console, with_config, with_config_options
+from pipeline.command_line import console, stop_event, with_config, with_config_options
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.streaming_sections import Streaming
 from streaming.layout import (
@@ -65,8 +63,8 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
 
     settings = _settings(config)
     tables = HourTables(config) if settings.hour_tables else None
-    stopping = _stops()
     with _spark(config, "streaming ingest") as spark:
+        stopping = stop_event()  # after Spark has set its own handler of Ctrl-C
         run(spark, settings, _say, once=once, finish=finish, stopping=stopping, tables=tables)
     if stopping.is_set():
         console().print("stopped; the next start goes on where this one was")
@@ -81,14 +79,6 @@ def _spark(config: PipelineConfig, name: str) -> Iterator[SparkSession]:
     with spark_session(config.spark.model_dump(), name) as spark:
         spark.sparkContext.setLogLevel("ERROR")
         yield spark
-
-
-def _stops() -> threading.Event:
-    """Set by Ctrl-C and SIGTERM."""
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping
 
 
 def _say(what: str, content: dict[str, Any]) -> None:
@@ -139,7 +129,7 @@ def feedback(config: PipelineConfig, once: bool) -> None:
     if log is None:
         raise ConfigError(f"{config.name} has no serving.request_log: nothing to publish")
     cursor = settings.folder / "feedback.json"
-    stopping, sent = _stops(), 0
+    stopping, sent = stop_event(), 0
     with only_one(settings.folder, "feedback"):
         running = Feedback(log.folder, cursor, sink_of(settings))
         while not stopping.is_set():
@@ -174,7 +164,7 @@ def evaluate(config: PipelineConfig, act: bool, follow: bool) -> None:
     from streaming.online_evaluation.rounds import Rounds
     from streaming.online_evaluation.screen import show
 
-    stopping = _stops()
+    stopping = stop_event()
     with only_one(_settings(config).folder, "evaluation"):
         rounds = Rounds(config)
         show(console(), rounds.round(act=act))
@@ -204,7 +194,7 @@ def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
 
     config = load_config(*given)
     folder = _settings(config).folder
-    stopping = _stops()
+    stopping = stop_event()
     with OperationScreen(console(), config.name, folder, failures) as screen:
         operation = Operation(config, given, screen.report, stopping, failures)
         screen.watch(operation)

@@ -1,4 +1,4 @@
-"""Puts the server together, runs it until SIGTERM or Ctrl-C, and drains it."""
+"""Puts the server together, runs it until it is told to stop, and drains it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import importlib
 import json
 import logging
 import os
-import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -180,15 +180,12 @@ class ModelServer:
         return found
 
 
-def serve(options: ServerOptions) -> None:
-    """Runs until SIGTERM or SIGINT."""
+def serve(options: ServerOptions, wait: Callable[[], object]) -> None:
+    """Runs until `wait`, called once the server listens, returns; then drains."""
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what was imported need not be looked through again
     server = ModelServer(options)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
     if options.port_file:
         partial = options.port_file.with_name(f".{options.port_file.name}")
         ports = {"grpc": server.port, "rest": server.rest_port, "pid": os.getpid()}
@@ -199,7 +196,7 @@ def serve(options: ServerOptions) -> None:
     _log.info("REST on %s://%s:%d/v1/models/...", scheme, options.host, server.rest_port)
     if not server.catalog.is_ready():
         _log.warning("no version answers yet; the server goes on looking for one")
-    stopping.wait()
+    wait()
     _log.info("draining: at most %g s for requests that run", options.grace_seconds)
     server.stop()
 
