@@ -31,6 +31,7 @@ from components.spark_embeddings import Sequences, SparkEmbeddings
 from components.spark_example_gen import SparkExampleGen
 from components.spark_trainer import SparkTrainer
 from components.trainer.component import Trainer, Tuner
+from components.transform.component import Transform
 from pipeline.config import ConfigError, PipelineConfig
 from pipeline.evaluation import extractors
 from pipeline.evaluation.eval_config import eval_config
@@ -191,7 +192,7 @@ def span_window(incremental: Incremental, examples: Channel) -> Resolver:
 def make_transform(
     config: PipelineConfig, inputs: Mapping[str, Channel], schema: Channel
 ) -> tfx_components.Transform:
-    """The standard Transform.
+    """The standard Transform, or for a window ours.
 
     Args:
       config: with the application.
@@ -200,7 +201,8 @@ def make_transform(
       schema: of the examples.
     """
     cache = inputs.get("analyzer_cache")
-    return tfx_components.Transform(
+    kind = tfx_components.Transform if cache is None else Transform
+    return kind(
         examples=inputs["examples"],
         schema=schema,
         preprocessing_fn=config.part("preprocessing.preprocessing_fn"),

@@ -1,0 +1,1 @@
+"""The standard Transform, for windows of many spans; see README.md."""

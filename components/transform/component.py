@@ -1,0 +1,14 @@
+"""Transform: the standard one, with an executor for windows of many spans."""
+
+from __future__ import annotations
+
+from tfx import components as tfx_components
+from tfx.dsl.components.base import executor_spec
+
+from components.transform.executor import TransformExecutor
+
+
+class Transform(tfx_components.Transform):
+    """Takes and gives what the standard Transform does; see README.md."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TransformExecutor)

@@ -1,0 +1,94 @@
+"""TensorFlow Transform's analyzer caches on disk.
+
+A cache is a folder with one folder for each dataset that was analyzed. In that is MANIFEST, a
+pickled dict from the key of an analyzer to a number, and in files `NUMBER-00000-of-00001.gz` what the
+analyzer found.
+(tensorflow_transform/beam/analyzer_cache.py; the name of a dataset's folder is of
+tfx/components/transform/executor.py and ends with the hash of its file pattern.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_MANIFEST, _METADATA = "MANIFEST", "METADATA"
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\..+)?")
+
+
+class _Plain(pickle.Unpickler):
+    """Reads dicts, bytes and numbers; a file cannot name other code to run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # how bytes are written in protocol 0
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} in a manifest")
+
+
+def read_manifest(dataset: Path) -> dict[bytes, int]:
+    """Key of an analyzer -> number of its files; empty if it cannot be read."""
+    try:
+        found = _Plain(io.BytesIO((dataset / _MANIFEST).read_bytes())).load()
+    except (OSError, pickle.UnpicklingError, EOFError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def find_dataset(cache: Path, pattern: str) -> Path | None:
+    """The folder that holds what was found in the files of a pattern."""
+    ending = hashlib.sha256(pattern.encode()).hexdigest()
+    found = sorted(cache.iterdir()) if cache.is_dir() else []
+    return next((one for one in found if one.name.endswith(ending)), None)
+
+
+def usable(datasets: Sequence[Path | None]) -> list[bool]:
+    """Which hold all that the newest (last) one holds; an older preprocessing had others."""
+    manifests = [read_manifest(one) if one else {} for one in datasets]
+    wanted: set[bytes] = next((set(m) for m in reversed(manifests) if m), set())
+    return [bool(manifest) and wanted <= set(manifest) for manifest in manifests]
+
+
+def join(datasets: Sequence[Path], joined: Path) -> None:
+    """Lays the files of several datasets into one folder, as if it were one dataset.
+
+    Args:
+      datasets: each `usable`.
+      joined: folder to be made.
+    """
+    manifests = [read_manifest(one) for one in datasets]
+    wanted = sorted(set.intersection(*(set(manifest) for manifest in manifests)))
+    joined.mkdir(parents=True)
+    for number, key in enumerate(wanted):
+        files = [
+            file
+            for dataset, manifest in zip(datasets, manifests, strict=True)
+            for file in _shards(dataset, str(manifest[key]))
+        ]
+        _link(files, joined, str(number))
+    _link([file for one in datasets for file in _shards(one, _METADATA)], joined, _METADATA)
+    manifest = {key: number for number, key in enumerate(wanted)}
+    (joined / _MANIFEST).write_bytes(pickle.dumps(manifest, protocol=0))
+
+
+def _shards(dataset: Path, name: str) -> list[Path]:
+    found = ((_SHARD.fullmatch(file.name), file) for file in dataset.iterdir())
+    return sorted(file for match, file in found if match and match.group(1) == name)
+
+
+def _link(files: list[Path], folder: Path, name: str) -> None:
+    for number, file in enumerate(files):
+        match = _SHARD.fullmatch(file.name)
+        assert match is not None
+        ending = match.group(2) or ""
+        target = folder / f"{name}-{number:05d}-of-{len(files):05d}{ending}"
+        try:
+            os.link(file, target)
+        except OSError:  # another file system
+            shutil.copyfile(file, target)
