@@ -1,8 +1,8 @@
 """TensorFlow Transform's analyzer caches on disk.
 
 A cache is a folder with one folder for each dataset that was analyzed. In that is MANIFEST, a
-pickled dict from the key of an analyzer to a number, and in files `NUMBER-00000-of-00001.gz` what the
-analyzer found.
+pickled dict from the key of an analyzer to a number, and in files `NUMBER-00000-of-00001.gz` what
+that analyzer found.
 (tensorflow_transform/beam/analyzer_cache.py; the name of a dataset's folder is of
 tfx/components/transform/executor.py and ends with the hash of its file pattern.)
 """
