@@ -238,14 +238,18 @@ def freshness(result: Result) -> str:
 
 
 def span_windows(result: Result) -> str:
-    """Seconds of Transform by window."""
-    figures, ratios = result["figures"], result["ratios"]
-    lines = ["| window, spans | every span analyzed | one new span, the rest from the cache |"]
-    lines.append("|---|---|---|")
-    for window, found in figures["seconds"].items():
-        lines.append(f"| {window} | {found['without_cache']:.1f} s | {found['with_cache']:.1f} s |")
-    grown = ", ".join(f"{name.replace('_', ' ')}: {value:.2f}" for name, value in ratios.items())
-    return "\n".join([*lines, "", f"{figures['impressions']:,} impressions a span; {grown}."])
+    """Transform's seconds and memory by the length of the window: ours, and TFX's own."""
+    figures = result["figures"]
+    lines = [
+        "| spans | every span new, s | one span new, s | MiB | TFX: every span new | one new | MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for window, ours in figures["ours"].items():
+        tfx = figures["tfx"].get(window)
+        keys = ("without_cache", "with_cache", "peak_mib")
+        cells = [f"{one[key]:,}" if one else "-" for one in (ours, tfx) for key in keys]
+        lines.append(f"| {window} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"{figures['impressions']:,} impressions a span."])
 
 
 TABLES: dict[str, Callable[[Result], str]] = {
