@@ -133,8 +133,8 @@ def test_another_preprocessing_analyzes_the_whole_window(window: Window, first: 
     spans = range(1, SPANS + 1)
     graph, cache = window.run(spans, first[1], "other_preprocessing_fn")
     assert set(_words(graph)) == {word.decode() for word in _counts(spans)}
-    share = _transformed(graph)["share"]
-    assert (float(share[0]), float(share[-1])) == (0.0, 1.0)
+    share = _transformed(graph)["share"].ravel()
+    assert (share[0], share[-1]) == (0.0, 1.0)
     assert len(_datasets(cache)) == SPANS
 
 
