@@ -14,12 +14,12 @@ import yaml
 from pydantic import Field, ValidationError
 
 from components.errors import first_problem
+from pipeline.kubeflow_section import Kubeflow
 from pipeline.sections import (
     Embeddings,
     Etl,
     Evaluator,
     Incremental,
-    Kubeflow,
     Metadata,
     SampleData,
     Section,

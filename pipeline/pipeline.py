@@ -12,9 +12,6 @@ import tensorflow_data_validation as tfdv
 # Not `tfx.v1`: it also imports the clients of Google Cloud, six seconds in every process.
 from tfx import components as tfx_components
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
-    LatestBlessedModelStrategy,
-)
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, infra_validator_pb2, range_config_pb2
 from tfx.types import Channel, standard_artifacts
@@ -24,6 +21,7 @@ from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
 from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
+from components.live_model.component import LiveModel
 from components.model_canary.component import ModelCanary
 from components.pusher.component import Pusher
 from components.span_window.strategy import SpanWindowStrategy
@@ -100,7 +98,7 @@ def create_pipeline(
     model = trainer.outputs["model"]
 
     # The candidate must be good, and no worse than the model that was blessed before it.
-    baseline = baseline_resolver(model, runner)
+    baseline = baseline_of(model, runner, locations)
     evaluator = tfx_components.Evaluator(
         examples=examples,
         model=model,
@@ -368,21 +366,14 @@ def earlier_model_resolver(examples: Channel) -> Resolver:
     ).with_id("EarlierModel")
 
 
-def baseline_resolver(model: Channel, runner: str) -> Resolver:
-    """The model to compare with; see components/baseline_resolver."""
-    models = Channel(type=standard_artifacts.Model)
-    blessings = Channel(type=standard_artifacts.ModelBlessing)
+def baseline_of(model: Channel, runner: str, locations: Locations) -> Resolver | LiveModel:
+    """The model to compare with: blessed before, or, where no store can be asked, served now."""
     if runner == "kubeflow":
-        resolver = Resolver(
-            strategy_class=LatestBlessedModelStrategy,
-            model=models,
-            model_blessing=blessings,
-        )
-    else:
-        resolver = Resolver(
-            strategy_class=BaselineModelStrategy,
-            candidate=model,
-            model=models,
-            model_blessing=blessings,
-        )
+        return LiveModel(model, locations.serving_folder).with_id("Baseline")
+    resolver = Resolver(
+        strategy_class=BaselineModelStrategy,
+        candidate=model,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    )
     return resolver.with_id("Baseline")

@@ -291,12 +291,3 @@ class Metadata(Section):
     database: str = "mlmd"
     user: str = "mlmd"
     password_env: str = "MLMD_PASSWORD"  # noqa: S105 - the name of a variable, not its value
-
-
-class Kubeflow(Section):
-    """Where the compiled pipeline runs."""
-
-    image: str = "spark-tfx-pipeline:latest"
-    pipeline_root: str = "/mnt/pipeline/artifacts"
-    data_root: str = "/mnt/pipeline/data"
-    serving_root: str = "/mnt/pipeline/serving_models"

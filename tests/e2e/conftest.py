@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     "components",
+    "kubeflow",
     "pipeline",
     "lineage",
     "local_run",

@@ -1,0 +1,1 @@
+"""The model that is served now, as an artifact; see README.md."""

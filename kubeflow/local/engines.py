@@ -1,0 +1,123 @@
+"""What runs a step's command: a process of this machine, or a container of podman."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from components.errors import ComponentError
+from kubeflow.local.steps import Step
+from kubeflow.step import ENVIRONMENT
+
+_GB = 10**9
+
+
+class Engine(Protocol):
+    """Runs a command to its end."""
+
+    def check(self, steps: Sequence[Step]) -> None:
+        """Raises a ComponentError if one of the steps cannot be run; before any is."""
+
+    def run(self, step: Step, command: Sequence[str], log: Path) -> int:
+        """The exit status; what the command says goes to `log`."""
+
+
+def _variables(steps: Sequence[Step]) -> None:
+    for step in steps:
+        for name in step.variables:
+            if name not in os.environ:
+                raise ComponentError(
+                    f"{step.name}: the variable {name} is not set; in a cluster it comes from a "
+                    "Secret, here from the environment"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """A process, in the project's own environment; `python` is this Python.
+
+    Args:
+      folder: that it runs in, the project's root.
+    """
+
+    folder: Path
+
+    def check(self, steps: Sequence[Step]) -> None:
+        _variables(steps)
+
+    def run(self, step: Step, command: Sequence[str], log: Path) -> int:
+        program = sys.executable if command[0] in ("python", "python3") else command[0]
+        with log.open("w", encoding="utf-8") as output:
+            return _wait(
+                subprocess.Popen(
+                    [program, *command[1:]],
+                    cwd=self.folder,
+                    stdout=output,
+                    stderr=output,
+                    env={"CUDA_VISIBLE_DEVICES": "-1", **os.environ, **ENVIRONMENT},
+                )
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Podman:
+    """A container of the step's own image, which is removed when it ends.
+
+    Args:
+      folder: of the artifacts; mounted under the same path.
+      claims: name of a PersistentVolumeClaim -> the folder that takes its place.
+    """
+
+    folder: Path
+    claims: Mapping[str, Path]
+
+    def check(self, steps: Sequence[Step]) -> None:
+        if shutil.which("podman") is None:
+            raise ComponentError("there is no podman; install it, or take --engine process")
+        _variables(steps)
+        for step in steps:
+            for claim in step.mounts:
+                if claim not in self.claims:
+                    raise ComponentError(
+                        f"{step.name} mounts the volume {claim}: say which folder takes its place "
+                        f"by --claim {claim}=FOLDER"
+                    )
+        for image in {step.image for step in steps}:
+            found = subprocess.run(["podman", "image", "exists", image], check=False)
+            if found.returncode:
+                raise ComponentError(
+                    f"podman has no image {image}; build it as kubeflow/README.md says"
+                )
+
+    def run(self, step: Step, command: Sequence[str], log: Path) -> int:
+        mounts = {str(self.folder): str(self.folder)}
+        mounts |= {str(self.claims[c].resolve()): path for c, path in step.mounts.items()}
+        options = [f"--volume={source}:{path}" for source, path in mounts.items()]
+        options += [f"--env={name}" for name in step.variables]  # podman looks up the value
+        if step.memory_gb:
+            # The same for memory and swap together: a step is not to go on in swap.
+            options += [f"--memory{swap}={int(step.memory_gb * _GB)}" for swap in ("", "-swap")]
+        with log.open("w", encoding="utf-8") as output:
+            return _wait(
+                subprocess.Popen(
+                    ["podman", "run", "--rm", "--network=none", *options, step.image, *command],
+                    stdout=output,
+                    stderr=output,
+                )
+            )
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait()
+    except BaseException:  # Ctrl-C, say
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        raise

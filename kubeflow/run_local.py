@@ -1,0 +1,101 @@
+"""Runs a compiled pipeline on this machine: python -m kubeflow.run_local --help"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from components.errors import ComponentError
+from kubeflow.local.engines import Engine, Podman, Process
+from kubeflow.local.steps import Pipeline, read_pipeline
+
+_STORE = "metadata.sqlite"
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option(
+    "--engine",
+    type=click.Choice(["process", "podman"]),
+    default="process",
+    show_default=True,
+    help="process: this Python and this folder; podman: each step's own image.",
+)
+@click.option("--param", "given", multiple=True, metavar="NAME=VALUE", help="Of the pipeline.")
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="For podman: the folder that takes the place of a PersistentVolumeClaim.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Of artifacts, logs and ML Metadata; default: runs/NAME-kubeflow.",
+)
+def main(
+    spec: Path, engine: str, given: Sequence[str], claims: Sequence[str], folder: Path | None
+) -> None:
+    """Runs SPEC, a pipeline that `python -m kubeflow.compile` wrote, step by step.
+
+    Each step runs the command of its own container, and is told what Kubeflow would tell it. What
+    happened is in ML Metadata: python -m lineage show latest --store FOLDER/metadata.sqlite
+    """
+    try:
+        pipeline = read_pipeline(spec)
+        arguments = pipeline.arguments(_pairs("--param", given))
+        place = (folder or Path("runs") / f"{pipeline.name}-kubeflow").absolute()
+        runner = _engine(engine, place, _pairs("--claim", claims))
+        runner.check(pipeline.steps)
+    except ComponentError as error:
+        raise click.ClickException(str(error)) from None
+    if not _run(pipeline, arguments, runner, place):
+        raise SystemExit(1)
+
+
+def _run(pipeline: Pipeline, arguments: dict[str, object], engine: Engine, place: Path) -> bool:
+    # ML Metadata takes a second to import: --help should not wait for it.
+    from kubeflow.local.record import Record
+    from kubeflow.local.run import Ended, run_pipeline
+
+    def report(ended: Ended) -> None:
+        state = "done" if ended.reason is None else "FAILED"
+        click.echo(f"{ended.step:<20} {state:<7} {ended.seconds:6.1f} s")
+        if ended.reason is not None:
+            click.echo(f"  {ended.reason}\n  see {ended.log}", err=True)
+
+    run_id = f"{dt.datetime.now(dt.timezone.utc):%Y%m%d-%H%M%S}"
+    store = place / _STORE
+    click.echo(f"{pipeline.name}: {len(pipeline.steps)} steps, in {place / run_id}")
+    record = Record(store, pipeline.name, run_id)
+    done = run_pipeline(pipeline, arguments, engine, place / run_id, record, report)
+    click.echo(f"lineage: python -m lineage show latest --store {store}")
+    return done
+
+
+def _engine(name: str, place: Path, claims: dict[str, str]) -> Engine:
+    if name == "process":
+        return Process(Path.cwd())
+    folders = {claim: Path(folder) for claim, folder in claims.items()}
+    for claim, folder in folders.items():
+        if not folder.is_dir():
+            raise ComponentError(f"--claim {claim}: there is no folder {folder}")
+    return Podman(place, folders)
+
+
+def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise ComponentError(f"{option} {one}: it is NAME=VALUE")
+        found[name] = value
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""From the pipeline to a spec that open-source Kubeflow Pipelines runs; see README.md.
+
+TFX compiles for Vertex AI. What Kubeflow does otherwise is put right here, in the spec, or in
+step.py, in the container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kubeflow import step
+from pipeline.config import ConfigError, PipelineConfig
+
+DATA_ROOT, SERVING_ROOT = "data_root", "serving_root"  # parameters of the pipeline
+# Steps that look at, or change, what lies outside the artifacts, though they take some.
+_OUTSIDE = ("Baseline", "Pusher")
+
+Spec = dict[str, Any]
+
+
+def compile_pipeline(config: PipelineConfig, image: str | None = None) -> Spec:
+    """Compiles the pipeline of a config.
+
+    Args:
+      config: what to compile; its `kubeflow` section says where the pipeline will find its data.
+      image: of every step; default: the config's.
+
+    Returns:
+      A KFP PipelineSpec of schema version 2.1.0, as plain data; the same for the same input.
+
+    Raises:
+      ConfigError: a schema or an image that no container can have, or a step that is none.
+      ComponentError: the application's code cannot be found.
+    """
+    image = config.kubeflow.image if image is None else image
+    if not image or any(character.isspace() for character in image):
+        raise ConfigError(f"kubeflow.image: '{image}' is no container image")
+    spec = _compiled_by_tfx(config, image)
+    spec["defaultPipelineRoot"] = config.kubeflow.pipeline_root
+    _check_names(config, set(tasks_of(spec)))
+    _add_parameters(spec, config)
+    for name, task in tasks_of(spec).items():
+        _give_settings(config, name, task, container_of(spec, name))
+    return spec
+
+
+def tasks_of(spec: Spec) -> dict[str, Any]:
+    """Id of a step -> its task."""
+    found: dict[str, Any] = spec["root"]["dag"]["tasks"]
+    return found
+
+
+def executor_label(spec: Spec, name: str) -> str:
+    """Of a step's container."""
+    component = tasks_of(spec)[name]["componentRef"]["name"]
+    return str(spec["components"][component]["executorLabel"])
+
+
+def container_of(spec: Spec, name: str) -> dict[str, Any]:
+    """What a step runs."""
+    executor = spec["deploymentSpec"]["executors"][executor_label(spec, name)]
+    found: dict[str, Any] = executor["container"]
+    return found
+
+
+def placeholder(parameter: str) -> str:
+    """A parameter of the pipeline within a text, as kfp writes it."""
+    return f"{{{{$.inputs.parameters['{parameter}']}}}}"
+
+
+def schema_in_image(config: PipelineConfig) -> str:
+    """The schema's path below the project's root, which is the image's working directory."""
+    path = Path(os.path.relpath(config.schema_file))
+    if ".." in path.parts:
+        raise ConfigError(
+            f"schema: {config.schema_file} lies outside the project, so no image of it has that "
+            "file; copy it to schemas/"
+        )
+    return path.as_posix()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within it only errors are logged: importing TFX alone logs and warns by the screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _compiled_by_tfx(config: PipelineConfig, image: str) -> Spec:
+    schema_file = schema_in_image(config)
+    with quiet():
+        from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as kubeflow_v2
+
+        from pipeline.pipeline import Locations, create_pipeline
+
+        locations = Locations(
+            pipeline_root=config.kubeflow.pipeline_root,
+            data_root=placeholder(DATA_ROOT),
+            serving_folder=f"{placeholder(SERVING_ROOT)}/{config.name}",
+            schema_file=schema_file,
+        )
+        pipeline = create_pipeline(config, locations, runner="kubeflow")
+        runner = kubeflow_v2.KubeflowV2DagRunner(
+            kubeflow_v2.KubeflowV2DagRunnerConfig(default_image=image, use_pipeline_spec_2_1=True)
+        )
+        job = runner.run(pipeline, write_out=False)
+    # TFX builds a job of Vertex AI; Kubeflow takes the spec within.
+    spec: Spec = _whole_numbers(job["pipelineSpec"])
+    return spec
+
+
+def _add_parameters(spec: Spec, config: PipelineConfig) -> None:
+    """What a person may change from run to run, without compiling again."""
+    where, spans = config.kubeflow, config.spans
+    newest = step.NEWEST if spans.last is None else spans.last
+    parameters = {
+        step.SPAN: ("NUMBER_INTEGER", newest, f"last span to read; {step.NEWEST}: the newest"),
+        step.WINDOW: ("NUMBER_INTEGER", spans.window, "spans to read"),
+        DATA_ROOT: ("STRING", where.data_root, "folder or URL that the sources lie in"),
+        SERVING_ROOT: ("STRING", where.serving_root, "mounted folder of served models"),
+    }
+    spec["root"]["inputDefinitions"] = {
+        "parameters": {
+            name: {
+                "parameterType": kind,
+                "defaultValue": default,
+                "isOptional": True,
+                "description": text,
+            }
+            for name, (kind, default, text) in parameters.items()
+        }
+    }
+    for task in tasks_of(spec).values():
+        given = task.get("inputs", {}).get("parameters", {})
+        wanted = [name for name in parameters if placeholder(name) in json.dumps(given)]
+        if given.pop(step.RANGE_CONFIG, None):  # step.py makes it of these two
+            wanted += [step.SPAN, step.WINDOW]
+        taken = spec["components"][task["componentRef"]["name"]].get("inputDefinitions", {})
+        taken.get("parameters", {}).pop(step.RANGE_CONFIG, None)
+        for name in wanted:
+            given[name] = {"componentInputParameter": name}
+            taken["parameters"][name] = {"parameterType": parameters[name][0]}
+
+
+def _check_names(config: PipelineConfig, names: set[str]) -> None:
+    """Settings for a step that is none would be lost without a word."""
+    where = config.kubeflow
+    for key, given in (
+        ("steps", where.named_steps),
+        *((f"secrets.{n}.steps", secret.steps) for n, secret in enumerate(where.secrets)),
+    ):
+        for name in given:
+            if name not in names:
+                raise ConfigError(
+                    f"kubeflow.{key}: there is no step {name}; there are {', '.join(sorted(names))}"
+                )
+
+
+def _give_settings(
+    config: PipelineConfig, name: str, task: dict[str, Any], container: dict[str, Any]
+) -> None:
+    """The command, caching, retries and resources of one step."""
+    settings = config.kubeflow.step(name)
+    container["command"] = ["python", "-m", step.__name__]
+    # TFX's ExampleGen driver: it knows neither hours nor windows, open-source Kubeflow never runs
+    # it, and SparkExampleGen's executor decides span and fingerprint where no driver did.
+    container.pop("lifecycle", None)
+    # Files that are not part of Kubeflow's cache key: a cached answer would be an old one.
+    outside = name in _OUTSIDE or not task.get("inputs", {}).get("artifacts")
+    if outside or not settings.cache:
+        task.pop("cachingOptions", None)
+    if settings.retries:
+        task["retryPolicy"] = {
+            "maxRetryCount": settings.retries,
+            "backoffDuration": f"{settings.backoff_seconds}s",
+            "backoffFactor": 2,
+        }
+    wanted = {
+        "cpuRequest": settings.cpu,
+        "cpuLimit": settings.cpu_limit,
+        "memoryRequest": settings.memory_gb,
+        "memoryLimit": settings.memory_limit_gb,
+    }
+    resources: dict[str, Any] = {k: value for k, value in wanted.items() if value is not None}
+    if settings.gpus:
+        resources["accelerator"] = {"type": settings.gpu_resource, "count": str(settings.gpus)}
+    if resources:
+        container["resources"] = _whole_numbers(resources)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """3.0 as 3: protobuf's Struct knows only doubles, and its releases print them differently."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,127 @@
+"""What a config asks Kubernetes for, and what of it is in the compiled pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubeflow.platform_spec import platform_spec
+from kubeflow.spec import compile_pipeline, container_of, tasks_of
+from pipeline.config import ConfigError, load_config
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
+Compile = Callable[[str], tuple[dict[str, Any], dict[str, Any]]]
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Compile:
+    """Both documents of the ctr pipeline with this `kubeflow` section."""
+    monkeypatch.chdir(ROOT)
+
+    def compile_with(section: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        overrides = [f"kubeflow.{key}={yaml.dump(value, default_flow_style=True).strip()}"
+                     for key, value in yaml.safe_load(section).items()]  # fmt: skip
+        config = load_config("pipeline/configs/ctr.yaml", overrides)
+        spec = compile_pipeline(config)
+        platform = platform_spec(config, spec)
+        if not platform:
+            return spec, {}
+        return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+    return compile_with
+
+
+def test_each_step_asks_for_what_it_needs(compiled: Compile) -> None:
+    spec, _ = compiled("""
+        steps:
+          default: {cpu: 0.5, memory_gb: 2}
+          Trainer: {cpu: 4, cpu_limit: 8, memory_gb: 16, memory_limit_gb: 20, gpus: 2}
+          Pusher: {memory_gb: 1.5}
+    """)
+    assert container_of(spec, "Transform")["resources"] == {"cpuRequest": 0.5, "memoryRequest": 2}
+    assert container_of(spec, "Pusher")["resources"] == {"cpuRequest": 0.5, "memoryRequest": 1.5}
+    assert container_of(spec, "Trainer")["resources"] == {
+        "cpuRequest": 4,
+        "cpuLimit": 8,
+        "memoryRequest": 16,
+        "memoryLimit": 20,
+        "accelerator": {"type": "nvidia.com/gpu", "count": "2"},
+    }
+
+
+def test_retries_caching_and_spot_nodes(compiled: Compile) -> None:
+    spec, nodes = compiled("""
+        spot_nodes: {selector: {pool: spot}, tolerations: [{key: spot, effect: NoSchedule}]}
+        steps:
+          Transform: {spot: true, retries: 3, backoff_seconds: 30}
+          Evaluator: {cache: false, node_selector: {disk: fast}}
+          Trainer: {tolerations: [{key: gpu, operator: Equal, value: a100}]}
+    """)
+    tasks = tasks_of(spec)
+    assert tasks["Transform"]["retryPolicy"] == {
+        "maxRetryCount": 3,
+        "backoffDuration": "30s",
+        "backoffFactor": 2,
+    }
+    assert "retryPolicy" not in tasks["Trainer"]
+    assert "cachingOptions" not in tasks["Evaluator"]
+    assert nodes["Transform_executor"]["nodeSelector"] == {"labels": {"pool": "spot"}}
+    assert nodes["Transform_executor"]["tolerations"] == [
+        {"key": "spot", "operator": "Exists", "effect": "NoSchedule"}
+    ]
+    assert nodes["Evaluator_executor"]["nodeSelector"] == {"labels": {"disk": "fast"}}
+    assert nodes["Trainer_executor"]["tolerations"] == [
+        {"key": "gpu", "operator": "Equal", "value": "a100"}
+    ]
+    assert "tolerations" not in nodes["Pusher_executor"]
+
+
+def test_volumes_for_all_and_secrets_for_those_that_are_named(compiled: Compile) -> None:
+    spec, nodes = compiled("""
+        volumes: [{claim: logs, path: /logs}, {claim: models, path: /models}]
+        secrets: [{secret: shop-db, key: password, variable: SHOP_PASSWORD,
+                   steps: [SparkExampleGen]}]
+    """)
+    assert set(nodes) == {f"{name}_executor" for name in tasks_of(spec)}
+    for node in nodes.values():
+        assert node["pvcMount"] == [
+            {"constant": "logs", "mountPath": "/logs"},
+            {"constant": "models", "mountPath": "/models"},
+        ]
+    assert nodes["SparkExampleGen_executor"]["secretAsEnv"] == [
+        {
+            "secretName": "shop-db",
+            "keyToEnv": [{"secretKey": "password", "envVar": "SHOP_PASSWORD"}],
+        }
+    ]
+    assert sum("secretAsEnv" in node for node in nodes.values()) == 1
+
+
+def test_no_second_document_without_a_wish(compiled: Compile) -> None:
+    assert compiled("volumes: []")[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ("steps: {Trainr: {cpu: 1}}", "kubeflow.steps: there is no step Trainr; there are"),
+        ("steps: {Trainer: {cpus: 1}}", "steps.Trainer.cpus: unknown key"),
+        ("steps: {Trainer: {cpu: 0}}", "steps.Trainer.cpu: "),
+        ("steps: {Trainer: {memory_gb: 4, memory_limit_gb: 2}}", "steps.Trainer: it asks for more"),
+        ("steps: {Trainer: {spot: true}}", "steps.Trainer: a step on spot nodes needs `retries`"),
+        ("spot_nodes: {tolerations: [{key: a, value: b}]}", "a value goes with `operator: Equal`"),
+        ("volumes: [{claim: My_Logs, path: /logs}]", "My_Logs is no name in Kubernetes"),
+        ("volumes: [{claim: logs, path: logs}]", "logs is no absolute path"),
+        ("secrets: [{secret: s, key: k, variable: V, steps: [Pushr]}]", "there is no step Pushr"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_one_line(compiled: Compile, section: str, named: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        compiled(section)
+    assert named in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,122 @@
+"""What stands between Kubeflow and TFX in a container."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeflow import step
+
+pytestmark = pytest.mark.unit
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def artifact(uri: str, name: str = "model", **metadata: Any) -> dict[str, Any]:
+    return {"artifacts": [{"name": name, "uri": uri, "metadata": metadata}]}
+
+
+def given(
+    parameters: dict[str, Any] | None = None, outputs: dict[str, Any] | None = None, **inputs: Any
+) -> dict[str, Any]:
+    return {
+        "inputs": {"parameterValues": parameters or {}, "artifacts": inputs},
+        "outputs": {"artifacts": outputs or {}, "outputFile": "/tmp/kfp/out.json"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("minio://bucket/v2/a", "/minio/bucket/v2/a"),
+        ("s3://bucket/a", "/s3/bucket/a"),
+        ("gs://bucket/a", "/gcs/bucket/a"),
+        ("/mnt/pipeline/a", "/mnt/pipeline/a"),
+    ],
+)
+def test_artifacts_are_read_where_the_launcher_puts_them(uri: str, path: str) -> None:
+    found = step.for_tfx(given(outputs={"b": artifact(uri)}, a=artifact(uri)))
+    for side, key in (("inputs", "a"), ("outputs", "b")):
+        (one,) = found[side]["artifacts"][key]["artifacts"]
+        assert one["uri"] == path
+
+
+def test_two_models_of_the_same_name_have_two_ids() -> None:
+    found = step.for_tfx(given(model=artifact("s3://b/1"), baseline_model=artifact("s3://b/2")))
+    names = {one["artifacts"][0]["name"] for one in found["inputs"]["artifacts"].values()}
+    assert len(names) == 2
+
+
+def test_what_a_step_had_not_to_give_is_no_input() -> None:
+    found = step.for_tfx(
+        given(model=artifact("s3://b/1"), baseline_model=artifact("x", absent=1.0))
+    )
+    assert set(found["inputs"]["artifacts"]) == {"model"}
+
+
+def test_what_goes_in_is_left_as_it_is() -> None:
+    before = given({"span": 3, "window": 2}, model=artifact("s3://b/1"))
+    copy = json.loads(json.dumps(before))
+    step.for_tfx(before)
+    assert before == copy
+
+
+def test_parameters_of_the_pipeline_are_put_into_texts() -> None:
+    destination = json.dumps({"base": "{{$.inputs.parameters['serving_root']}}/ctr"})
+    found = step.for_tfx(given({"push_destination": destination, "serving_root": "/models"}))
+    assert json.loads(found["inputs"]["parameterValues"]["push_destination"]) == {
+        "base": "/models/ctr"
+    }
+
+
+@pytest.mark.parametrize(
+    ("span", "window", "expected"),
+    [
+        (-1.0, 24.0, {"rollingRange": {"numSpans": 24}}),
+        (9, 3, {"staticRange": {"startSpanNumber": 7, "endSpanNumber": 9}}),
+        ("9", "1", {"staticRange": {"startSpanNumber": 9, "endSpanNumber": 9}}),
+    ],
+)
+def test_span_and_window_are_a_range_of_tfx(span: Any, window: Any, expected: Any) -> None:
+    values = step.for_tfx(given({"span": span, "window": window}))["inputs"]["parameterValues"]
+    assert json.loads(values.pop("range_config")) == expected
+    assert values == {}
+
+
+def test_kubeflow_gets_its_own_names_and_places_back() -> None:
+    said = {"artifacts": {"model": artifact("/s3/b/1", "/s3/b/1", blessed=1)}}
+    found = step.for_kubeflow(said, {"/s3/b/1": ("model", "s3://b/1")})
+    assert found == {"artifacts": {"model": artifact("s3://b/1", "model", blessed=1)}}
+
+
+def test_a_place_that_an_executor_chose_stays() -> None:
+    said = {"artifacts": {"model": artifact("/elsewhere", "x")}}
+    assert step.for_kubeflow(said, {}) == said
+
+
+def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    start = f"{code}\nimport sys\nfrom kubeflow import step\nsys.exit(step.main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", start, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def test_without_what_kubeflow_says_it_is_one_line() -> None:
+    done = run("--executor_class_path", "x")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "kubeflow.step: --json_serialized_invocation_args is missing; Kubeflow gives it\n"
+    )
+
+
+def test_an_image_without_a_dependency_says_which() -> None:
+    hidden = "import sys; sys.modules['tfx'] = None"
+    done = run("--json_serialized_invocation_args", json.dumps(given()), code=hidden)
+    assert done.returncode == 1
+    assert "the image has no module tfx" in done.stderr
+    assert "kubeflow/Containerfile" in done.stderr
