@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import shutil
@@ -27,19 +28,15 @@ _log = logging.getLogger(__name__)
 @dataclasses.dataclass(frozen=True)
 class _Span:
     examples: types.Artifact
-    cache: Path | None  # what was found in it
-
-    def find(self, cache: Path) -> Path | None:
-        (split,) = artifact_utils.get_split_uris([self.examples], _ANALYZED)
-        return span_caches.find_dataset(cache, io_utils.all_files_pattern(split))
+    cache: Path | None  # folder of what was found in it
 
 
 class _UselessCacheError(Exception):
-    """TFX read a span again although its cache was there."""
+    """TFX wants to read again what a cache was there for."""
 
 
 class _NoCacheError(Exception):
-    """TFX made none, as it does where there are hundreds of analyzers."""
+    """TFX makes none, as where there are hundreds of analyzers, or one that cannot be cached."""
 
 
 class TransformExecutor(executor.Executor):
@@ -71,13 +68,16 @@ class TransformExecutor(executor.Executor):
 
     def _analyze(self, window: _Window, folder: Path) -> list[_Span]:
         spans = window.spans()
+        if any(span.cache is not None for span in spans):
+            try:
+                return window.analyze(spans, folder / "run")
+            except _UselessCacheError:
+                _log.warning("the analyzer cache is of another preprocessing: all is analyzed")
+        spans = [dataclasses.replace(span, cache=None) for span in spans]
         try:
-            return window.analyze(spans, folder / "run")
-        except _UselessCacheError:
-            _log.warning("the analyzer cache is of another preprocessing: all is analyzed")
-            window.clear()
-            spans = [dataclasses.replace(span, cache=None) for span in spans]
             return window.analyze(spans, folder / "anew")
+        except _UselessCacheError:  # even what was made a moment ago
+            raise _NoCacheError from None
 
     def do_as_tfx(self, *arguments: Any) -> None:
         """What the standard Transform does."""
@@ -100,23 +100,18 @@ class _Window:
         if not caches:
             return given
         cache = Path(artifact_utils.get_single_uri(caches))
-        found = [span.find(cache) for span in given]
+        found = [_dataset(cache, span.examples) for span in given]
         good = span_caches.usable(found)
         return [
             dataclasses.replace(span, cache=one if fits else None)
             for span, one, fits in zip(given, found, good, strict=True)
         ]
 
-    def clear(self) -> None:
-        """Removes what a run has written: TFX does not write over it."""
-        for artifact in (one for several in self.outputs.values() for one in several):
-            shutil.rmtree(artifact.uri, ignore_errors=True)
-
     def analyze(self, spans: Sequence[_Span], folder: Path) -> list[_Span]:
         """Makes the transform graph; returns the spans, with their caches.
 
         Raises:
-          _UselessCacheError: those that the spans came with were not used.
+          _UselessCacheError: those that the spans came with, or that it made, are of no use.
           _NoCacheError: there is none to go on with.
         """
         known = [span for span in spans if span.cache is not None]
@@ -145,28 +140,41 @@ class _Window:
     ) -> list[_Span]:
         """TFX's executor on the new spans and on what is known; returns the new ones."""
         after = folder / "after"
-        inputs = {
-            key: given for key, given in self.inputs.items() if key != keys.ANALYZER_CACHE_KEY
-        }
-        inputs[keys.EXAMPLES_KEY] = [span.examples for span in [*known[:1], *new]]
-        joined = None
+        inputs = {k: given for k, given in self.inputs.items() if k != keys.ANALYZER_CACHE_KEY}
+        inputs[keys.EXAMPLES_KEY] = [span.examples for span in new]
         if known:
-            joined = self._join(known, folder / "before")
+            stand_in = _stand_in(known[0].examples, folder / "known")
+            caches = [span.cache for span in known if span.cache is not None]
+            span_caches.join(caches, _dataset_folder(folder / "before", stand_in))
+            inputs[keys.EXAMPLES_KEY].insert(0, stand_in)
             inputs[keys.ANALYZER_CACHE_KEY] = [_cache_artifact(folder / "before")]
         outputs = {**outputs, keys.UPDATED_ANALYZER_CACHE_KEY: [_cache_artifact(after)]}
-        self.executor.do_as_tfx(inputs, outputs, self.properties)
-        if joined and span_caches.read_manifest(after / joined.name) != span_caches.read_manifest(
-            joined
-        ):
-            raise _UselessCacheError
-        return [dataclasses.replace(span, cache=span.find(after)) for span in new]
+        try:
+            self.executor.do_as_tfx(inputs, outputs, self.properties)
+        except OSError as error:
+            if known and stand_in.uri in str(error):
+                raise _UselessCacheError from error
+            raise
+        return [dataclasses.replace(span, cache=_dataset(after, span.examples)) for span in new]
 
-    def _join(self, known: list[_Span], cache: Path) -> Path:
-        """All that is known, under the name of the first span."""
-        caches = [span.cache for span in known if span.cache is not None]
-        joined = cache / caches[0].name
-        span_caches.join(caches, joined)
-        return joined
+
+def _stand_in(examples: types.Artifact, folder: Path) -> types.Artifact:
+    """Examples like these without a file: TFX fails if it wants to read them."""
+    found = copy.deepcopy(examples)
+    found.uri = str(folder)
+    return found
+
+
+def _dataset(cache: Path, examples: types.Artifact) -> Path | None:
+    folder = _dataset_folder(cache, examples)
+    return folder if folder.is_dir() else None
+
+
+def _dataset_folder(cache: Path, examples: types.Artifact) -> Path:
+    """Where a cache has what was found in these examples; TFX gives the name."""
+    (split,) = artifact_utils.get_split_uris([examples], _ANALYZED)
+    pattern = io_utils.all_files_pattern(split)
+    return cache / executor._Dataset(pattern, "", 0, None).dataset_key.key
 
 
 def _cache_artifact(folder: Path) -> types.Artifact:

@@ -2,14 +2,11 @@
 
 A cache is a folder with one folder for each dataset that was analyzed. In that is MANIFEST, a
 pickled dict from the key of an analyzer to a number, and in files `NUMBER-00000-of-00001.gz` what
-that analyzer found.
-(tensorflow_transform/beam/analyzer_cache.py; the name of a dataset's folder is of
-tfx/components/transform/executor.py and ends with the hash of its file pattern.)
+that analyzer found (tensorflow_transform/beam/analyzer_cache.py).
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
@@ -39,13 +36,6 @@ def read_manifest(dataset: Path) -> dict[bytes, int]:
     except (OSError, pickle.UnpicklingError, EOFError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def find_dataset(cache: Path, pattern: str) -> Path | None:
-    """The folder that holds what was found in the files of a pattern."""
-    ending = hashlib.sha256(pattern.encode()).hexdigest()
-    found = sorted(cache.iterdir()) if cache.is_dir() else []
-    return next((one for one in found if one.name.endswith(ending)), None)
 
 
 def usable(datasets: Sequence[Path | None]) -> list[bool]:

@@ -138,6 +138,15 @@ def test_another_preprocessing_analyzes_the_whole_window(window: Window, first: 
     assert len(_datasets(cache)) == SPANS
 
 
+def test_an_analyzer_that_cannot_be_cached_sees_the_whole_window(window: Window) -> None:
+    first, cache = window.run(range(SPANS), None, "uncached_preprocessing_fn")  # in parts
+    then, _ = window.run(range(1, 4), cache, "uncached_preprocessing_fn")
+    for graph, spans in ((first, range(SPANS)), (then, range(1, 4))):
+        assert set(_words(graph)) == {word.decode() for word in _counts(spans)}
+        largest = 10.0 * max(spans) + 9
+        assert _transformed(graph)["share"].ravel()[0] == pytest.approx(10.0 / largest)
+
+
 def test_a_cache_that_is_broken_is_made_anew(window: Window, first: Any, stock: Any) -> None:
     broken = _artifact(standard_artifacts.TransformCache, window.folder / "broken")
     shutil.copytree(first[1].uri, broken.uri)
