@@ -57,7 +57,7 @@ class TransformExecutor(executor.Executor):
             try:
                 found = self._analyze(window, Path(folder))
             except _NoCacheError:
-                _log.warning("TFX makes no analyzer cache for so many analyzers: all at once")
+                _log.warning("TFX keeps no analyzer cache of these analyzers: all spans at once")
                 super().Do(input_dict, output_dict, exec_properties)
                 return
             cache = Path(artifact_utils.get_single_uri(written))

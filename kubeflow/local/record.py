@@ -10,7 +10,8 @@ import yaml
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-Json = dict[str, Any]
+from kubeflow.local.steps import Json
+
 _KINDS = {"integer": mlmd.INT, "number": mlmd.DOUBLE, "double": mlmd.DOUBLE, "string": mlmd.STRING}
 _CUSTOM = "custom:"  # how TFX marks one with the name of a declared one
 _STATES = {True: mlmd.Execution.COMPLETE, False: mlmd.Execution.FAILED}
@@ -63,19 +64,10 @@ class Record:
                 seen.add(artifact.id)
                 pairs.append((artifact, _event(mlmd.Event.INPUT, key)))
         pairs += [(artifact, _event(mlmd.Event.OUTPUT, key)) for key, artifact in given.items()]
-        _, ids, _ = self._store.put_execution(execution, pairs, [])
+        _, ids, _ = self._store.put_execution(execution, pairs, self._contexts)
         for number, artifact in zip(ids, (one for one, _ in pairs), strict=True):
             artifact.id = number
         self._artifacts |= {artifact.uri: artifact for artifact in given.values()}
-        contexts = self._contexts
-        self._store.put_attributions_and_associations(
-            [
-                mlmd.Attribution(artifact_id=artifact.id, context_id=context.id)
-                for artifact in given.values()
-                for context in contexts
-            ],
-            [],
-        )
 
     def _context(self, kind: str, name: str) -> mlmd.Context:
         found = self._store.get_context_by_type_and_name(kind, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import graphlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,12 @@ import yaml
 from components.errors import ComponentError
 
 Json = dict[str, Any]
-_RUNNABLE = {"STRING": str, "NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "BOOLEAN": bool}
+_FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    "STRING": str,
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": float,
+    "BOOLEAN": lambda text: {"true": True, "false": False}[text.lower()],
+}
 _NOT_HERE = ("triggerPolicy", "artifactIterator", "parameterIterator", "iteratorPolicy")
 
 
@@ -77,10 +82,9 @@ class Pipeline:
             if name not in self.kinds:
                 known = ", ".join(sorted(self.kinds)) or "none"
                 raise ComponentError(f"--param {name}: the pipeline has {known}")
-            kind = _RUNNABLE.get(self.kinds[name], str)
             try:
-                values[name] = text == "true" if kind is bool else kind(text)
-            except ValueError:
+                values[name] = _FROM_TEXT.get(self.kinds[name], str)(text)
+            except (ValueError, KeyError):
                 raise ComponentError(f"--param {name}: '{text}' is no {self.kinds[name]}") from None
         for name in self.kinds:
             if name not in values:

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 from sklearn import metrics
+from small_data import SMALL
 from tensorflow_serving.config import model_server_config_pb2
 from tfx import components
 from tfx.dsl.components.common.importer import Importer
@@ -24,14 +25,6 @@ from tfx.types import standard_artifacts
 
 pytestmark = [pytest.mark.e2e]
 
-# Small, and still enough for a model that beats chance: two minutes on two cores.
-SMALL = (
-    "--set=sample_data.options={impressions: 24000, hours: 12, seed: 5, items: 120}",
-    "--set=spans.window=12",
-    "--set=evaluator.min_auc=0.55",
-    "--set=evaluator.calibration=[0.5, 2]",
-    "--set=evaluator.max_auc_loss=0.2",
-)
 COMPONENTS = {
     "SparkExampleGen",
     "StatisticsGen",

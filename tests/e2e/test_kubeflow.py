@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_data import SMALL
 
 pytestmark = pytest.mark.e2e
 
-SMALL = (
-    "--set=sample_data.options={impressions: 24000, hours: 12, seed: 5, items: 120}",
-    "--set=spans.window=12",
-    "--set=evaluator.min_auc=0.55",
-    "--set=evaluator.calibration=[0.5, 2]",
-    "--set=evaluator.max_auc_loss=0.2",
-)
 SUMMARY = """
 import json, sys
 from lineage.store import LineageStore

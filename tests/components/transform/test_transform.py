@@ -153,6 +153,7 @@ def test_a_cache_that_is_broken_is_made_anew(window: Window, first: Any, stock: 
     datasets = sorted(Path(broken.uri).iterdir())
     (datasets[1] / "MANIFEST").write_bytes(b"not a pickle")
     (datasets[2] / "MANIFEST").write_bytes(pickle.dumps(Path))
+    (datasets[4] / "MANIFEST").write_bytes(b"(lp0\nL12x\n.")  # a number that is none
     shutil.rmtree(datasets[3])
     graph, cache = window.run(range(1, SPANS + 1), broken)
     assert _words(graph) == _words(stock)
