@@ -71,7 +71,10 @@ class OnlineRule(Section):
     min_impressions: int = Field(1000, ge=1, description="before anything is decided")
     calibration: tuple[float, float] = Field((0.7, 1.4), description="bounds, predicted / clicked")
     max_log_loss_increase: float = Field(
-        0.05, ge=0, description="against the other version, as a share"
+        0.05, ge=0, description="against the version before it, as a share"
+    )
+    patience_hours: int = Field(
+        6, ge=1, description="of a canary; then it is judged by the values, be they certain or not"
     )
 
 

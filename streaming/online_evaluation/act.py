@@ -61,7 +61,7 @@ class Actor:
             if decision.what == PROMOTE:
                 switch = promote(base, judged)
             else:
-                switch = rollback(base, None, decision.reason, judged)
+                switch = rollback(base, decision.to, decision.reason, judged)
         except ComponentError:
             self._intent.unlink()
             raise

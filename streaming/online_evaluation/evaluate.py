@@ -22,8 +22,8 @@ from streaming.layout import (
     hour_name,
     read_json,
 )
-from streaming.online_evaluation.metrics import Served, served
-from streaming.online_evaluation.rule import WAIT, Decision, decide
+from streaming.online_evaluation.metrics import Served, increase, served
+from streaming.online_evaluation.rule import WAIT, Decision, Judged, decide
 
 # Of an impression that was served: as feedback/events.py names them.
 _COLUMNS = ("arm", "version", "probability", "user_id")
@@ -97,24 +97,43 @@ class OnlineEvaluation:
         return {hour: content["served"] for hour, content in self._files.read().items()}
 
     def decide(self) -> Decision:
-        """About the newest live version, on the last hours."""
+        """About the live versions, on the last hours."""
         release = read_release(self._config.serving_folder)
         if release is None:
             return Decision(WAIT, "nothing was pushed yet")
         frame = self.impressions([*self._layout.closed_hours()][-self._rule.hours :])
-        label_of = {version: label for label, version in release.labels.items()}
-        ours = frame["arm"].isin([STABLE, CANARY])  # not those of an experiment beside it
-        live = frame[ours & frame["version"].isin([*label_of])]
+        # Not those of an experiment beside it.
+        ours = frame[frame["arm"].isin([STABLE, CANARY])].dropna(subset=["probability"])
         # A version that was the canary first is judged by all that it served.
-        return decide(release, served(live.assign(arm=live["version"].map(label_of))), self._rule)
+        of = {version: ours[ours["version"] == version] for version in release.labels.values()}
+        stable, canary, previous = release.stable, release.canary, release.previous
+        newest = _newest(of[stable], self._rule.min_impressions)
+        judged = [self._judged(newest, of[stable], of.get(previous or -1))]
+        if canary is not None:
+            judged.append(self._judged(of[canary], of[canary], of[stable]))
+        return decide(release, {v.served.version: v for v in judged if v is not None}, self._rule)
+
+    def _judged(
+        self, rows: pd.DataFrame, all_rows: pd.DataFrame, others: pd.DataFrame | None
+    ) -> Judged | None:
+        if rows.empty:
+            return None
+        (metrics,) = served(rows.assign(arm=""))
+        hours = all_rows["hour"].unique()
+        if others is not None:
+            shared = set(hours) & set(others["hour"])
+            ours, theirs = (f[f["hour"].isin(shared)] for f in (all_rows, others))
+            if shared:
+                return Judged(metrics, len(hours), increase(ours, theirs))
+        return Judged(metrics, len(hours))
 
     def impressions(self, hours: Iterable[int]) -> pd.DataFrame:
-        """What a model has ranked in these hours: see `served`."""
-        frames = [pd.DataFrame(columns=[*_COLUMNS, "clicked"])]
+        """What a model has ranked in these hours: see `served`; with the `hour` of each."""
+        frames = [pd.DataFrame(columns=[*_COLUMNS, "clicked", "hour"])]
         for hour in hours:
             for path in self._layout.newest(IMPRESSIONS, [hour]):
                 try:
-                    frames.append(_read(path))
+                    frames.append(_read(path).assign(hour=hour))
                 except (pa.ArrowException, OSError) as error:
                     reason = str(error).splitlines()[0]
                     self.problems[hour] = f"{path} cannot be read: {reason}"
@@ -124,6 +143,13 @@ class OnlineEvaluation:
     def _known(self, hour: int) -> int | None:
         path = self._files.path(hour)
         return int(read_json(path)["version"]) if path.exists() else None
+
+
+def _newest(rows: pd.DataFrame, enough: int) -> pd.DataFrame:
+    """Of the newest hours that have enough rows: what was well for long may be ill by now."""
+    counts = rows.groupby("hour").size().sort_index(ascending=False)
+    before = counts.cumsum() - counts
+    return rows[rows["hour"].isin(counts.index[before < enough])]
 
 
 def _read(span: Path) -> pd.DataFrame:

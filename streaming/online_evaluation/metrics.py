@@ -11,6 +11,9 @@ import pandas as pd
 from sklearn import metrics as sk
 
 CTR, AUC, LOG_LOSS, CALIBRATION = "ctr", "auc", "log_loss", "calibration"
+# Log loss over that of saying the mean CTR each time (He et al. 2014): comparable between versions
+# and hours of different CTR, and above 1 a model knows less than its mean.
+NORMALIZED_ENTROPY = "normalized_entropy"
 _REPLICATES = 200
 _LEVEL = 0.95
 
@@ -37,6 +40,23 @@ class Served:
     intervals: Mapping[str, tuple[float, float]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Increase:
+    """How much larger a version's normalized entropy is than another's.
+
+    Attributes:
+      other: the other version.
+      value: as a share: 0.1 is a tenth more.
+      interval: (low, high), 95 %.
+      impressions: of the one that has fewer.
+    """
+
+    other: int
+    value: float
+    interval: tuple[float, float]
+    impressions: int
+
+
 def served(impressions: pd.DataFrame, seed: int = 0) -> list[Served]:
     """Metrics by arm and version.
 
@@ -57,25 +77,51 @@ def served(impressions: pd.DataFrame, seed: int = 0) -> list[Served]:
     ]
 
 
+def increase(version: pd.DataFrame, other: pd.DataFrame, seed: int = 0) -> Increase:
+    """Of the normalized entropy; each has one version's rows, as `served` takes them."""
+    names = {NORMALIZED_ENTROPY: _normalized_entropy}
+    ours, theirs = _Bootstrap(version, seed), _Bootstrap(other, seed + 1)  # their users are others
+    replicates = ours.replicates(names)[NORMALIZED_ENTROPY]
+    replicates = replicates / theirs.replicates(names)[NORMALIZED_ENTROPY] - 1
+    value = ours.value(_normalized_entropy) / theirs.value(_normalized_entropy) - 1
+    fewest = min(len(version), len(other))
+    return Increase(int(other["version"].iloc[0]), value, _interval(replicates), fewest)
+
+
 def _of(arm: str, version: int, rows: pd.DataFrame, seed: int) -> Served:
-    labels = rows["clicked"].to_numpy(np.int64)
-    predictions = rows["probability"].to_numpy(np.float64).clip(1e-7, 1 - 1e-7)
-    users, whose = np.unique(rows["user_id"].to_numpy(str), return_inverse=True)
-    chance = np.random.default_rng(seed)
-    # Poisson bootstrap (Chamandy et al. 2012): each user counts so many times.
-    replicates: dict[str, list[float]] = {name: [] for name in _METRICS}
-    for _ in range(_REPLICATES):
-        weights = chance.poisson(1.0, len(users))[whose]
-        for name, metric in _METRICS.items():
-            replicates[name].append(metric(labels, predictions, weights))
-    values, intervals = {}, {}
-    for name, metric in _METRICS.items():
-        values[name] = metric(labels, predictions, np.ones(len(labels)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # all of them NaN: so is the interval
-            low, high = np.nanquantile(replicates[name], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-        intervals[name] = (float(low), float(high))
-    return Served(arm, version, len(labels), int(labels.sum()), values, intervals)
+    sample = _Bootstrap(rows, seed)
+    values = {name: sample.value(metric) for name, metric in _METRICS.items()}
+    replicates = sample.replicates(_METRICS)
+    intervals = {name: _interval(some) for name, some in replicates.items()}
+    return Served(arm, version, len(rows), int(sample.labels.sum()), values, intervals)
+
+
+class _Bootstrap:
+    """Poisson bootstrap (Chamandy et al. 2012) of a version's rows: each user counts so often."""
+
+    def __init__(self, rows: pd.DataFrame, seed: int):
+        self.labels = rows["clicked"].to_numpy(np.int64)
+        self._predictions = rows["probability"].to_numpy(np.float64).clip(1e-7, 1 - 1e-7)
+        self._users, self._whose = np.unique(rows["user_id"].to_numpy(str), return_inverse=True)
+        self._chance = np.random.default_rng(seed)
+
+    def value(self, metric: Weighted) -> float:
+        return metric(self.labels, self._predictions, np.ones(len(self.labels)))
+
+    def replicates(self, metrics: Mapping[str, Weighted]) -> dict[str, np.ndarray]:
+        found: dict[str, list[float]] = {name: [] for name in metrics}
+        for _ in range(_REPLICATES):
+            weights = self._chance.poisson(1.0, len(self._users))[self._whose]
+            for name, metric in metrics.items():
+                found[name].append(metric(self.labels, self._predictions, weights))
+        return {name: np.array(some) for name, some in found.items()}
+
+
+def _interval(replicates: np.ndarray) -> tuple[float, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all of them NaN: so is the interval
+        low, high = np.nanquantile(replicates, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _ctr(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> float:
@@ -100,9 +146,18 @@ def _calibration(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarra
     return float((predictions * weights).sum() / clicks) if clicks else np.nan
 
 
+def _normalized_entropy(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> float:
+    mean = _ctr(labels, predictions, weights)
+    if not 0 < mean < 1:
+        return np.nan
+    constant = _log_loss(labels, np.full(len(labels), mean), weights)
+    return _log_loss(labels, predictions, weights) / constant
+
+
 _METRICS: Mapping[str, Weighted] = {
     CTR: _ctr,
     AUC: _auc,
     LOG_LOSS: _log_loss,
     CALIBRATION: _calibration,
+    NORMALIZED_ENTROPY: _normalized_entropy,
 }

@@ -19,8 +19,8 @@ from streaming.commands import main
 from streaming.layout import Layout, write_whole
 from streaming.online_evaluation.act import Actor
 from streaming.online_evaluation.evaluate import OnlineEvaluation
-from streaming.online_evaluation.metrics import Served, served
-from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision, decide
+from streaming.online_evaluation.metrics import increase, served
+from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision, Judged, decide
 
 pytestmark = pytest.mark.unit
 
@@ -83,46 +83,117 @@ def test_one_class_says_nothing_of_auc() -> None:
     assert np.isfinite(one.values["log_loss"])
 
 
-def metrics(*frames: pd.DataFrame) -> list[Served]:
-    return served(pd.concat(frames))
-
-
 STABLE = log(7, "stable", 4000, 1)
+OF_BEFORE = log(6, "previous", 4000, 5)
+
+
+def known(rows: pd.DataFrame, other: pd.DataFrame | None = None, hours: int = 1) -> Judged:
+    """Of a version that served in the same hours as the other."""
+    (one,) = served(rows)
+    return Judged(one, hours, None if other is None else increase(rows, other))
+
+
+def decided(release: Release, *judged: Judged, rule: OnlineRule = RULE) -> Decision:
+    return decide(release, {one.served.version: one for one in judged}, rule)
 
 
 def test_a_canary_that_is_no_worse_is_promoted() -> None:
-    found = metrics(STABLE, log(8, "canary", 1500, 2))
-    decision = decide(Release(7, canary=8), found, RULE)
+    canary = known(log(8, "canary", 12_000, 2), log(7, "stable", 12_000, 1))
+    decision = decided(Release(7, canary=8), known(STABLE), canary)
     assert decision.what == PROMOTE, decision
+    assert decision.reason == "canary 8: within all bounds in 12,000 impressions"
 
 
 def test_a_canary_that_is_off_is_rolled_back() -> None:
-    found = metrics(STABLE, log(8, "canary", 1500, 2, logit=1.0))
-    decision = decide(Release(7, canary=8), found, RULE)
+    canary = known(log(8, "canary", 1500, 2, logit=1.0), STABLE)
+    decision = decided(Release(7, canary=8), known(STABLE), canary)
     assert decision.what == ROLLBACK
+    assert decision.to is None
     assert "canary 8: calibration" in decision.reason
 
 
 def test_a_canary_that_knows_less_is_rolled_back() -> None:
     """Its mean is right, its log loss is not."""
-    found = metrics(STABLE, log(8, "canary", 3000, 2, logit=-1.1, noise=1.6))
-    decision = decide(Release(7, canary=8), found, RULE)
+    canary = known(log(8, "canary", 3000, 2, logit=-1.1, noise=1.6), STABLE)
+    decision = decided(Release(7, canary=8), known(STABLE), canary)
     assert decision.what == ROLLBACK
     assert "log loss" in decision.reason
+    assert "against version 7 +" in decision.reason
 
 
 def test_nothing_is_decided_on_a_few_impressions() -> None:
-    found = metrics(STABLE, log(8, "canary", 400, 2, logit=3.0))
-    assert decide(Release(7, canary=8), found, RULE).what == WAIT
-    assert decide(Release(7, canary=9), found, RULE).reason == "canary has 0 of 500 impressions"
+    canary = known(log(8, "canary", 400, 2, logit=3.0), STABLE)
+    assert decided(Release(7, canary=8), known(STABLE), canary).what == WAIT
+    nobody = decided(Release(7, canary=9), known(STABLE))
+    assert nobody.reason == "canary 9 has 0 of 500 impressions"
+
+
+def test_too_little_evidence_is_not_taken_for_a_good_model() -> None:
+    """A bad canary was once promoted on 470 impressions: its interval touched the bound."""
+    rule = OnlineRule(min_impressions=300, calibration=(0.6, 1.6), max_log_loss_increase=0.1)
+    bad = known(log(8, "canary", 470, 2, noise=1.1), STABLE)
+    assert bad.increase is not None
+    low, high = bad.increase.interval
+    assert low < 0.1 < high
+    decision = decided(Release(7, canary=8), known(STABLE), bad, rule=rule)
+    assert decision.what == WAIT
+    assert "not certain yet" in decision.reason
+
+
+@pytest.mark.parametrize(("noise", "what"), [(0.0, PROMOTE), (0.6, ROLLBACK)])
+def test_a_canary_does_not_stay_uncertain_for_ever(noise: float, what: str) -> None:
+    canary = log(8, "canary", 1500, 2, noise=noise)
+    for hours, expected in ((5, WAIT), (6, what)):
+        judged = known(canary, STABLE, hours)
+        decision = decided(Release(7, canary=8), known(STABLE), judged)
+        assert decision.what == expected, decision
+    assert "by the values after 6 hours" in decision.reason
+
+
+def test_a_canary_is_not_judged_against_a_handful() -> None:
+    canary = known(log(8, "canary", 12_000, 2), log(7, "stable", 90, 1))
+    decision = decided(Release(7, canary=8), known(STABLE), canary)
+    assert decision.what == WAIT
+    assert "of 90 impressions in the same hours" in decision.reason
 
 
 def test_a_stable_version_goes_back_to_the_one_before() -> None:
-    bad = log(8, "stable", 1500, 2, logit=1.0)
-    assert decide(Release(8, previous=7), metrics(STABLE, bad), RULE).what == ROLLBACK
-    good = log(8, "stable", 1500, 2)
-    assert decide(Release(8, previous=7), metrics(STABLE, good), RULE).what == WAIT
-    assert decide(Release(8), metrics(bad), RULE).what == WAIT  # there is nothing to go back to
+    bad = known(log(8, "stable", 1500, 2, logit=1.0))
+    decision = decided(Release(8, previous=7), bad)
+    assert (decision.what, decision.to) == (ROLLBACK, 7)
+    good = known(log(8, "stable", 1500, 2))
+    assert decided(Release(8, previous=7), good).what == WAIT
+    alone = decided(Release(8), bad)  # there is nothing to go back to
+    assert alone.what == WAIT
+    assert "there is no version to go back to" in alone.reason
+
+
+def test_a_stable_version_is_judged_beside_a_canary_too() -> None:
+    """One with a log loss above that of the mean once stayed because there was a canary."""
+    stable = log(7, "stable", 3000, 1, logit=-1.4, noise=2.4)
+    bad = known(stable, OF_BEFORE)
+    assert bad.served.values["normalized_entropy"] > 1
+    release = Release(7, previous=6, canary=8)
+    new = decided(release, bad)  # the canary has served nobody yet
+    assert (new.what, new.to) == (ROLLBACK, 6)
+    assert "stable 7: log loss" in new.reason
+    better = decided(release, bad, known(log(8, "canary", 1500, 2), stable))
+    assert better.what == PROMOTE
+    no_better = known(log(8, "canary", 1500, 2, logit=1.2), stable)
+    assert decided(release, bad, no_better).to == 6
+    assert decided(Release(7, canary=8), bad, no_better) == Decision(
+        ROLLBACK,
+        decided(Release(6, canary=8), known(OF_BEFORE), no_better).reason,
+        Release(7, canary=8),
+    )
+
+
+def test_no_click_at_all_is_no_proof() -> None:
+    rows = log(8, "canary", 1500, 2).assign(clicked=0)
+    undecided = decided(Release(7, canary=8), known(STABLE), known(rows))
+    assert undecided.what == WAIT
+    overdue = decided(Release(7, canary=8), known(STABLE), known(rows, hours=6))
+    assert overdue.what == ROLLBACK
 
 
 # From spans to what is live
@@ -185,11 +256,20 @@ def test_a_bad_canary_is_rolled_back_and_recorded(config: PipelineConfig) -> Non
     store = LineageStore.sqlite(config.metadata_path)
     (execution,) = store.run("latest").components
     assert execution.component == "Rollback"
-    assert "version 7 is the only one" in invoke(config, "--act").output
+    assert "wait: stable 7: within all bounds" in invoke(config, "--act").output
 
 
 def test_a_good_canary_is_promoted(config: PipelineConfig) -> None:
+    close_hour(config, 474_000, log(7, "stable", 4000, 3, noise=2.0))  # of another time
     close_hour(config, 474_001, pd.concat([STABLE, log(8, "canary", 1500, 2)]))
+    early = invoke(config, "--act")
+    assert "wait: canary 8: log loss against version 7" in early.output
+    assert "not certain yet" in early.output
+    close_hour(config, 474_002, log(7, "stable", 12_000, 3))
+    close_hour(config, 474_003, log(8, "canary", 12_000, 4))  # they do not share this hour either
+    assert "not certain yet" in invoke(config, "--act").output
+    shared = [log(7, "stable", 12_000, 5), log(8, "canary", 12_000, 6)]
+    close_hour(config, 474_004, pd.concat(shared))
     done = invoke(config, "--act")
     assert done.exit_code == 0, done.output
     assert read_release(config.serving_folder) == Release(8, previous=7)
@@ -202,5 +282,20 @@ def test_a_good_canary_is_promoted(config: PipelineConfig) -> None:
         )  # nothing is undone that nobody has judged
     assert read_release(config.serving_folder) == Release(8, previous=7)
     assert evaluation.new_hours() == []
-    (found,) = evaluation.results().values()
+    found = evaluation.results()[474_001]
     assert {one["version"]: one["impressions"] for one in found} == {7: 4000, 8: 1500}
+
+
+def test_a_stable_version_that_has_gone_bad_is_undone_with_its_canary(
+    config: PipelineConfig,
+) -> None:
+    """What it did long ago does not help it."""
+    (config.serving_folder / "6").mkdir()
+    write_release(config.serving_folder, Release(7, previous=6, canary=8))
+    close_hour(config, 474_001, log(7, "stable", 20_000, 3))
+    close_hour(config, 474_002, log(7, "stable", 600, 4, logit=1.5))
+    done = invoke(config, "--act")
+    assert "rollback: stable 7: calibration" in done.output
+    assert read_release(config.serving_folder) == Release(6)
+    for version in ("7", "8"):
+        assert (config.serving_folder / version / "WITHDRAWN").exists()
