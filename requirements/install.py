@@ -6,6 +6,7 @@ project is installed. Every failure is one line that says what is wrong and what
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import errno
 import fcntl
@@ -18,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -39,12 +40,18 @@ from machine import (
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_UV = (0, 5)
+IMAGE_LOCK = "image.txt"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--image", action="store_true", help="without the tools of developers (TFX 1.21 only)"
+    )
+    image = parser.parse_args(arguments).image
     try:
         with only_one_setup():
-            set_up(os.environ.get("TFX_LINE") or None)
+            set_up("1.21" if image else os.environ.get("TFX_LINE") or None, image)
     except SetupError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 1
@@ -57,17 +64,18 @@ def main() -> int:
     return 0
 
 
-def set_up(requested: str | None) -> None:
+def set_up(requested: str | None, image: bool) -> None:
     environment = ROOT / ".venv"
     stamp = read_stamp(environment)
-    if stamp and is_current(stamp, environment, requested):
+    for_image = stamp is not None and IMAGE_LOCK in stamp["locks"]
+    if stamp and is_current(stamp, environment, requested) and for_image == image:
         print(f"set-up: TFX {stamp['line']} on Python {stamp['python']} is in place")
         return
     started = time.monotonic()
     log().write_text("")
     line, interpreter = choose(requested, glibc_version(), find_interpreters(python_folders()))
     check_compiler(interpreter)
-    locks, java = [line.lock], find_java(line)
+    locks, java = [LOCKS / IMAGE_LOCK if image else line.lock], find_java(line)
     if java is None:
         locks.append(LOCKS / "java.txt")
     print(
@@ -310,4 +318,4 @@ def log() -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

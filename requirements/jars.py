@@ -4,6 +4,7 @@ Maven resolves what `jars/pom.xml` lists, in the profile of the installed pyspar
 is compared with the checksums committed beside it. Every failure is one line.
 
     python requirements/jars.py                    make jars/ what it should be
+    python requirements/jars.py --spark            no services: for the image
     python requirements/jars.py --write-checksums  after a change of the pom, for every profile
 """
 
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def main() -> int:
         if sys.argv[1:] == ["--write-checksums"]:
             write_checksums()
         else:
-            bring_jars()
+            bring_jars({} if sys.argv[1:] == ["--spark"] else SERVICES)
     except JarsError as error:
         print(f"jars failed: {error}", file=sys.stderr)
         return 1
@@ -52,16 +53,17 @@ def main() -> int:
     return 0
 
 
-def bring_jars() -> None:
-    """Makes jars/ hold what the pom says for this pyspark, and nothing else."""
+def bring_jars(services: Mapping[str, str]) -> None:
+    """Makes jars/ hold what the pom says for this pyspark and the services, and nothing else."""
     spark = spark_profile()
-    folders = {spark: "spark", **SERVICES}
+    folders = {spark: "spark", **services}
+    names = ", ".join([spark, *services])
     with only_one():
         if stamp_path().exists() and stamp_path().read_text() == stamp(folders):
-            print(f"jars: {spark}, {', '.join(SERVICES)} are in place")
+            print(f"jars: {names} are in place")
             return
         started = time.monotonic()
-        print(f"jars: Maven brings {spark}, {', '.join(SERVICES)} into jars/", flush=True)
+        print(f"jars: Maven brings {names} into jars/", flush=True)
         stamp_path().unlink(missing_ok=True)
         sizes = [replace(JARS / folder, profile) for profile, folder in folders.items()]
         stamp_path().write_text(stamp(folders))

@@ -7,10 +7,10 @@
 #   tests/debian13.sh                   every test but the slow ones; PYTEST_ARGS narrows them
 #   tests/debian13.sh make setup        another command instead, in the project's folder there
 set -euo pipefail
+# shellcheck source=tests/debian13_root.sh
+source "$(dirname "${BASH_SOURCE[0]}")/debian13_root.sh"
 
-readonly SUITE=trixie
 readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,curl,mariadb-server,postgresql,maven
-readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/spark-tfx-pipeline
 readonly JAVA_CERTIFICATES=/etc/ssl/certs/java/cacerts
 readonly HOME_INSIDE=/root
 readonly HERE=/srv/spark-tfx-pipeline  # where the working tree lies inside
@@ -35,44 +35,17 @@ main() {
 # Builds under a name of its own and renames it: a half-built one is never taken for a whole one.
 build() {
     local root=$1 started=$SECONDS partial
-    command -v mmdebstrap >/dev/null || install_mmdebstrap
+    install_mmdebstrap
     rm -rf --one-file-system "$CACHE"/debian13-*.partial  # of a run that was killed; we hold the lock
     partial=$root.partial
     say "building the Debian 13 root file system (once, about a minute; log: $CACHE/debian13.log)"
-    apt_sources >"$CACHE/debian13.list"
-    apt-config dump 2>/dev/null | grep -E '^Acquire::https?::[^ ]+ "' >"$CACHE/debian13.conf" || true
-    local options=(--mode=root --variant=minbase --include="$PACKAGES"
-        --aptopt="$CACHE/debian13.conf" "$SUITE" "$partial")
-    if [[ -s $CACHE/debian13.list ]]; then options+=("$CACHE/debian13.list"); fi
-    unshare --mount --propagation=private mmdebstrap "${options[@]}" >"$CACHE/debian13.log" 2>&1 || {
+    debian13_root --include="$PACKAGES" "$partial" >"$CACHE/debian13.log" 2>&1 || {
         rm -rf --one-file-system "$partial"
         fail "building it failed: $(grep -E '^E: |No space left' "$CACHE/debian13.log" | head -1)" \
             "(all of it: $CACHE/debian13.log)"
     }
     mv "$partial" "$root"
     say "built in $((SECONDS - started)) s"
-}
-
-install_mmdebstrap() {
-    command -v apt-get >/dev/null || fail "no mmdebstrap, and no apt-get to get it: install mmdebstrap"
-    say "installing mmdebstrap"
-    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y mmdebstrap; } \
-        >"$CACHE/debian13.log" 2>&1 || fail "no mmdebstrap, and apt-get failed (see $CACHE/debian13.log)"
-}
-
-# The mirrors this Debian uses, with the suite changed. Elsewhere nothing: mmdebstrap knows its own.
-apt_sources() {
-    local id codename uri release component
-    id=$(. /etc/os-release && echo "${ID:-}")
-    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    [[ $id == debian && -n $codename ]] || return 0
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-        sort -u | while read -r uri release component; do
-            case $release/$component in
-            "$codename"/main | "$codename-updates"/main | "$codename-security"/main)
-                echo "deb $uri $SUITE${release#"$codename"} main" ;;
-            esac
-        done
 }
 
 # Name servers, and the certificates this machine trusts beyond Debian's own.
@@ -107,7 +80,7 @@ inside() {
     shift
     local environment=(HOME="$HOME_INSIDE" LANG=C.UTF-8 TERM="${TERM:-dumb}" TFX_LINE=1.21
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-        PYTEST_ARGS="${PYTEST_ARGS-}"
+        PYTEST_ARGS="${PYTEST_ARGS-}" IN_DEBIAN13_ROOT=1
         SSL_CERT_FILE="$certificates" REQUESTS_CA_BUNDLE="$certificates" PIP_CERT="$certificates")
     local name
     for name in $(compgen -e | grep -iE '^(ci|https?_proxy|no_proxy|OPENBLAS_.*)$|^(pip|uv)_'); do

@@ -8,6 +8,10 @@ compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null || missing+=(postgres
 command -v mvn >/dev/null || missing+=(maven)
 command -v curl >/dev/null || missing+=(curl)
 command -v openssl >/dev/null || missing+=(openssl)
+if [ -z "${IN_DEBIAN13_ROOT-}" ]; then  # podman is used outside of it
+    command -v podman >/dev/null || missing+=(podman runc)
+    command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -17,6 +17,7 @@ from kubeflow.local.steps import Step
 from kubeflow.step import ENVIRONMENT
 
 _GB = 10**9
+IMAGE_USER = 1000  # of the Containerfile
 
 
 class Engine(Protocol):
@@ -100,6 +101,7 @@ class Podman:
         mounts = {str(self.folder): str(self.folder)}
         mounts |= {str(self.claims[c].resolve()): path for c, path in step.mounts.items()}
         options = [f"--volume={source}:{path}" for source, path in mounts.items()]
+        options.append(_user())
         options += [f"--env={name}" for name in step.variables]  # podman looks up the value
         if step.memory_gb:
             # The same for memory and swap together: a step is not to go on in swap.
@@ -112,6 +114,13 @@ class Podman:
                     stderr=output,
                 )
             )
+
+
+def _user() -> str:
+    """What a step writes is to belong to who runs it, not to the image's user."""
+    if os.geteuid() == 0:
+        return "--user=0:0"
+    return f"--userns=keep-id:uid={IMAGE_USER},gid={IMAGE_USER}"  # who runs it is that user inside
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from small_data import SMALL
 
 pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SUMMARY = """
 import json, sys
@@ -29,11 +32,27 @@ def local(project) -> dict[str, Any]:
     return project.run("ctr", *SMALL)
 
 
+IMAGE = "localhost/spark-tfx-pipeline:test"
+# A volume of the cluster; here a folder takes its place.
+IN_CLUSTER = (
+    f"--image={IMAGE}",
+    "--set=kubeflow.volumes=[{claim: shared, path: /mnt/shared}]",
+    "--set=kubeflow.data_root=/mnt/shared/data/ctr",
+    "--set=kubeflow.serving_root=/mnt/shared/serving_models",
+    "--set=kubeflow.steps={default: {memory_gb: 2, memory_limit_gb: 8}}",
+)
+
+
 @pytest.fixture(scope="module")
 def compiled(project, local) -> Path:
+    return compile_to(project, "ctr.yaml")
+
+
+def compile_to(project, name: str, *arguments: str) -> Path:
     config = "pipeline/configs/ctr.yaml"
-    project.command("-m", "kubeflow.compile", "--config", config, "--output", "ctr.yaml", *SMALL)
-    return project.folder / "ctr.yaml"
+    given = ("--config", config, "--output", name, *SMALL, *arguments)
+    project.command("-m", "kubeflow.compile", *given)
+    return Path(project.folder / name)
 
 
 def run(project, *arguments: str, code: int = 0) -> str:
@@ -44,6 +63,12 @@ def run(project, *arguments: str, code: int = 0) -> str:
     return str(done.stdout + done.stderr)
 
 
+def run_in_containers(project, spec: str, *arguments: str, code: int = 0) -> str:
+    command = ("-m", "kubeflow.run_local", spec, "--engine=podman", *arguments)
+    done = project.command(*command, f"--claim=shared={project.folder}", code=code)
+    return str(done.stdout + done.stderr)
+
+
 def summary_of(project, folder: str) -> dict[str, Any]:
     done = project.command("-c", SUMMARY, str(project.folder / folder / "metadata.sqlite"))
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -51,9 +76,32 @@ def summary_of(project, folder: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stepwise(project, compiled) -> dict[str, Any]:
-    said = run(project)
-    return {**summary_of(project, "runs/ctr-kubeflow"), "said": said}
+def image() -> str:
+    """Built once; after a change of code in seconds."""
+    built = subprocess.run(
+        [ROOT / "tests/image.sh", IMAGE], capture_output=True, text=True, timeout=1200, check=False
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return IMAGE
+
+
+@pytest.fixture(
+    scope="module", params=["process", pytest.param("podman", marks=pytest.mark.podman)]
+)
+def stepwise(project, compiled, request) -> dict[str, Any]:
+    """The compiled pipeline after the same local run: by processes, and by the image's containers
+    with TFX 1.21, whatever line is here.
+    """
+    folder = f"runs/{request.param}"
+    served = max((project.folder / "serving_models/ctr").glob("[0-9]*"), key=lambda v: int(v.name))
+    if request.param == "process":
+        said = run(project, f"--folder={folder}")
+    else:
+        request.getfixturevalue("image")
+        compile_to(project, "containers.yaml", *IN_CLUSTER)
+        said = run_in_containers(project, "containers.yaml", f"--folder={folder}")
+    summary = summary_of(project, folder)
+    return {**summary, "said": said, "folder": project.folder / folder, "before": served}
 
 
 def test_every_step_is_done(local, stepwise) -> None:
@@ -71,17 +119,16 @@ def test_rows_splits_and_metrics_are_those_of_the_local_run(local, stepwise) -> 
     assert stepwise["canary"] == {"blessed": True, "reason": None}
 
 
-def test_the_candidate_is_compared_with_what_was_served(project, local, stepwise) -> None:
-    (baseline,) = (project.folder / "runs/ctr-kubeflow").glob("*/Baseline-*/model")
-    served = Path(local["pushed_model"])
+def test_the_candidate_is_compared_with_what_was_served(stepwise) -> None:
+    (baseline,) = stepwise["folder"].glob("*/Baseline-*/model")
     exported = baseline / "Format-Serving/saved_model.pb"
-    assert exported.read_bytes() == (served / "saved_model.pb").read_bytes()
-    (validation,) = (project.folder / "runs/ctr-kubeflow").glob("*/Evaluator-*/blessing/BLESSED")
+    assert exported.read_bytes() == (stepwise["before"] / "saved_model.pb").read_bytes()
+    (validation,) = stepwise["folder"].glob("*/Evaluator-*/blessing/BLESSED")
     assert validation.exists()
 
 
 def test_lineage_goes_back_to_the_files(project, stepwise) -> None:
-    store = str(project.folder / "runs/ctr-kubeflow/metadata.sqlite")
+    store = str(stepwise["folder"] / "metadata.sqlite")
     said = project.command("-m", "lineage", "trace", "latest", "--store", store).stdout
     for text in ("served from", "Model ", "ETL  pipeline.ctr.etl.build_examples", "adds up"):
         assert text in said
@@ -100,3 +147,55 @@ def test_a_step_that_fails_is_one_line_and_what_waits_for_it_is_not_run(project,
     states = {one["id"]: one["state"] for one in summary_of(project, "runs/failed")["components"]}
     assert states == {"ImportSchemaGen": "complete", "SparkExampleGen": "failed"}
     shutil.rmtree(project.folder / "runs/failed")
+
+
+@pytest.mark.podman
+def test_a_step_that_is_killed_for_its_memory_says_so(project, compiled, image) -> None:
+    """By the kernel, at the container's limit: TFX needs three times as much to begin."""
+    limits = "--set=kubeflow.steps={default: {memory_gb: 0.1, memory_limit_gb: 0.2}}"
+    compile_to(project, "tight.yaml", *IN_CLUSTER, limits)
+    said = run_in_containers(project, "tight.yaml", "--folder=runs/tight", code=1)
+    assert "ImportSchemaGen      FAILED" in said
+    assert "it was killed, most likely for its memory (its limit: 0.2 GB)" in said
+    assert "kubeflow.steps.ImportSchemaGen.memory_limit_gb" in said
+
+
+@pytest.mark.podman
+def test_an_image_without_a_dependency_says_which(project, compiled, image, tmp_path) -> None:
+    recipe = tmp_path / "Containerfile"
+    recipe.write_text(
+        f"FROM {image}\nUSER 0\nRUN rm -r .venv/lib/python3.*/site-packages/pyspark\n"
+    )
+    broken = "localhost/without-pyspark"
+    build = ["podman", "build", "--quiet", f"--file={recipe}", f"--tag={broken}", str(tmp_path)]
+    subprocess.run(build, check=True)
+    compile_to(project, "broken.yaml", *IN_CLUSTER, f"--image={broken}")
+    said = run_in_containers(project, "broken.yaml", "--folder=runs/broken", code=1)
+    assert "SparkExampleGen      FAILED" in said
+    assert "the image has no module pyspark; build it again from kubeflow/Containerfile" in said
+
+
+@pytest.mark.podman
+def test_no_such_image_and_no_such_volume(project, compiled, image) -> None:
+    compile_to(project, "nowhere.yaml", *IN_CLUSTER, "--image=localhost/nowhere:1")
+    said = run_in_containers(project, "nowhere.yaml", code=1)
+    assert "podman has no image localhost/nowhere:1; build it as kubeflow/README.md says" in said
+    compile_to(project, "volumes.yaml", *IN_CLUSTER)
+    done = project.command("-m", "kubeflow.run_local", "volumes.yaml", "--engine=podman", code=1)
+    assert "say which folder takes its place by --claim shared=FOLDER" in done.stderr
+
+
+@pytest.mark.podman
+def test_the_image_needs_no_root_and_no_folder_to_write_but_tmp(image) -> None:
+    """Spark, TFX and TensorFlow start as Kubernetes' "restricted" policy wants it."""
+    code = (
+        "import os, tensorflow, tfx; assert os.getuid() == 1000, os.getuid()\n"
+        "from components.spark_job.session import spark_environment, spark_session\n"
+        "os.environ.update(spark_environment())\n"
+        "with spark_session({'master': 'local[1]', 'conf': {}, 'jars': ()}) as spark:\n"
+        "    print('rows', spark.range(1000).where('id % 2 = 0').count(), tfx.__version__)"
+    )
+    command = ["podman", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp:mode=1777"]
+    command += ["--cap-drop=all", "--security-opt=no-new-privileges", image, "python", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert "rows 500 1.21.0" in done.stdout, done.stdout + done.stderr

@@ -160,7 +160,7 @@ def test_main_prints_one_line_and_fails(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "set-up failed: no Python\n"
 
 
-def raise_setup_error(requested):
+def raise_setup_error(requested, image):
     raise install.SetupError("no Python")
 
 
