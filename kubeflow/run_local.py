@@ -11,6 +11,7 @@ import click
 from components.errors import ComponentError
 from kubeflow.local.engines import Engine, Podman, Process
 from kubeflow.local.steps import Pipeline, read_pipeline
+from kubeflow.parameters import pairs
 
 _STORE = "metadata.sqlite"
 
@@ -47,9 +48,9 @@ def main(
     """
     try:
         pipeline = read_pipeline(spec)
-        arguments = pipeline.arguments(_pairs("--param", given))
+        arguments = pipeline.arguments(pairs("--param", given))
         place = (folder or Path("runs") / f"{pipeline.name}-kubeflow").absolute()
-        runner = _engine(engine, place, _pairs("--claim", claims))
+        runner = _engine(engine, place, pairs("--claim", claims))
         runner.check(pipeline.steps)
     except ComponentError as error:
         raise click.ClickException(str(error)) from None
@@ -85,16 +86,6 @@ def _engine(name: str, place: Path, claims: dict[str, str]) -> Engine:
         if not folder.is_dir():
             raise ComponentError(f"--claim {claim}: there is no folder {folder}")
     return Podman(place, folders)
-
-
-def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for one in given:
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            raise ComponentError(f"{option} {one}: it is NAME=VALUE")
-        found[name] = value
-    return found
 
 
 if __name__ == "__main__":

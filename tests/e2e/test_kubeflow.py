@@ -85,9 +85,7 @@ def image() -> str:
     return IMAGE
 
 
-@pytest.fixture(
-    scope="module", params=["process", pytest.param("podman", marks=pytest.mark.podman)]
-)
+@pytest.fixture(scope="module", params=["process", pytest.param("podman", marks=pytest.mark.host)])
 def stepwise(project, compiled, request) -> dict[str, Any]:
     """The compiled pipeline after the same local run: by processes, and by the image's containers
     with TFX 1.21, whatever line is here.
@@ -149,7 +147,7 @@ def test_a_step_that_fails_is_one_line_and_what_waits_for_it_is_not_run(project,
     shutil.rmtree(project.folder / "runs/failed")
 
 
-@pytest.mark.podman
+@pytest.mark.host
 def test_a_step_that_is_killed_for_its_memory_says_so(project, compiled, image) -> None:
     """By the kernel, at the container's limit: TFX needs three times as much to begin."""
     limits = "--set=kubeflow.steps={default: {memory_gb: 0.1, memory_limit_gb: 0.2}}"
@@ -160,7 +158,7 @@ def test_a_step_that_is_killed_for_its_memory_says_so(project, compiled, image) 
     assert "kubeflow.steps.ImportSchemaGen.memory_limit_gb" in said
 
 
-@pytest.mark.podman
+@pytest.mark.host
 def test_an_image_without_a_dependency_says_which(project, compiled, image, tmp_path) -> None:
     recipe = tmp_path / "Containerfile"
     recipe.write_text(
@@ -175,7 +173,7 @@ def test_an_image_without_a_dependency_says_which(project, compiled, image, tmp_
     assert "the image has no module pyspark; build it again from kubeflow/Containerfile" in said
 
 
-@pytest.mark.podman
+@pytest.mark.host
 def test_no_such_image_and_no_such_volume(project, compiled, image) -> None:
     compile_to(project, "nowhere.yaml", *IN_CLUSTER, "--image=localhost/nowhere:1")
     said = run_in_containers(project, "nowhere.yaml", code=1)
@@ -185,7 +183,7 @@ def test_no_such_image_and_no_such_volume(project, compiled, image) -> None:
     assert "say which folder takes its place by --claim shared=FOLDER" in done.stderr
 
 
-@pytest.mark.podman
+@pytest.mark.host
 def test_the_image_needs_no_root_and_no_folder_to_write_but_tmp(image) -> None:
     """Spark, TFX and TensorFlow start as Kubernetes' "restricted" policy wants it."""
     code = (

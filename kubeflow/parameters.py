@@ -1,0 +1,22 @@
+"""NAME=VALUE on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from components.errors import ComponentError
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Name -> value.
+
+    Raises:
+      ComponentError: one is not NAME=VALUE.
+    """
+    found = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise ComponentError(f"{option} {one}: it is NAME=VALUE")
+        found[name] = value
+    return found

@@ -1,0 +1,166 @@
+"""The manifests render, Kubernetes takes them, and they say what they are meant to say."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from components.pusher.release import Release, write_release
+from pipeline.config import load_config
+from serving.export_config import export_config
+
+pytestmark = [pytest.mark.unit, pytest.mark.host]
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFESTS = ROOT / "kubeflow" / "manifests"
+VERSIONS = ("1.30", "1.33", "1.36")
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def kustomize() -> str:
+    found = subprocess.run(
+        [ROOT / "tests" / "kustomize.sh"], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def rendered(kustomize: str) -> dict[str, Objects]:
+    return {name: render(kustomize, name) for name in ("base", "overlays/dev", "overlays/prod")}
+
+
+def render(kustomize: str, name: str) -> Objects:
+    done = subprocess.run(
+        [kustomize, "build", MANIFESTS / name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    documents = yaml.safe_load_all(done.stdout)
+    return {(one["kind"], one["metadata"]["name"]): one for one in documents}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["base", "overlays/dev", "overlays/prod"])
+def test_kubernetes_takes_them(rendered: dict[str, Objects], name: str, version: str) -> None:
+    for one in rendered[name].values():
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["driver", "executor"])
+def test_kubernetes_takes_sparks_templates(name: str, version: str) -> None:
+    pod = yaml.safe_load((MANIFESTS / "spark" / f"{name}.yaml").read_text())
+    pod["metadata"]["name"] = name
+    kubernetes_validate.validate(pod, version, strict=True)
+
+
+def test_a_wrong_key_is_found(rendered: dict[str, Objects]) -> None:
+    """The check above can fail."""
+    quota = yaml.safe_load(yaml.safe_dump(rendered["base"]["ResourceQuota", "ai-training"]))
+    quota["spec"]["hart"] = quota["spec"].pop("hard")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(quota, VERSIONS[0], strict=True)
+
+
+def test_all_lies_in_one_namespace_and_no_secret_is_there(rendered: dict[str, Objects]) -> None:
+    cluster_wide = {"Namespace", "PriorityClass"}
+    for objects in rendered.values():
+        for (kind, _), one in objects.items():
+            assert kind != "Secret"
+            if kind not in cluster_wide:
+                assert one["metadata"]["namespace"] == "ai-training", one
+
+
+def pods(objects: Objects) -> dict[str, dict[str, Any]]:
+    found = {"model-server": objects["Deployment", "model-server"]["spec"]["template"]["spec"]}
+    for name in ("driver", "executor"):
+        found[name] = yaml.safe_load((MANIFESTS / "spark" / f"{name}.yaml").read_text())["spec"]
+    return found
+
+
+def test_no_pod_asks_for_more_than_the_restricted_policy_gives(
+    rendered: dict[str, Objects],
+) -> None:
+    for pod in pods(rendered["overlays/prod"]).values():
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_what_a_pod_names_is_there(rendered: dict[str, Objects]) -> None:
+    for objects in rendered.values():
+        for pod in pods(objects).values():
+            assert ("ServiceAccount", pod["serviceAccountName"]) in objects
+            assert ("PriorityClass", pod["priorityClassName"]) in objects
+            for volume in pod["volumes"]:
+                if "persistentVolumeClaim" in volume:
+                    claim = volume["persistentVolumeClaim"]["claimName"]
+                    assert ("PersistentVolumeClaim", claim) in objects
+                if "configMap" in volume:
+                    assert ("ConfigMap", volume["configMap"]["name"]) in objects
+
+
+def test_the_claim_is_the_one_that_a_config_mounts(rendered: dict[str, Objects]) -> None:
+    config = load_config("pipeline/configs/ctr.yaml", []).kubeflow
+    (volume,) = config.volumes
+    assert ("PersistentVolumeClaim", volume.claim) in rendered["base"]
+    (container,) = rendered["base"]["Deployment", "model-server"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    assert mounts["pipeline"] == volume.path
+    models = f"--model_config_file={config.serving_root}/ctr/models.config"
+    assert models in container["args"]
+
+
+def test_the_model_servers_files_are_those_of_export_config(tmp_path: Path) -> None:
+    base = tmp_path / "ctr"
+    base.mkdir()
+    write_release(base, Release(1))
+    export_config(base, tmp_path / "out")
+    for name in ("batching.config", "monitoring.config"):
+        assert (MANIFESTS / "base" / "serving" / name).read_text() == (
+            tmp_path / "out" / name
+        ).read_text()
+
+
+def test_rights_are_the_least(rendered: dict[str, Objects]) -> None:
+    """Nobody may do everything, read secrets by any name, or change rights."""
+    for objects in rendered.values():
+        for (kind, _), one in objects.items():
+            assert kind not in ("ClusterRole", "ClusterRoleBinding")
+            for rule in one.get("rules", []) if kind == "Role" else []:
+                assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+                assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
+                if "secrets" in rule["resources"]:
+                    assert rule["resourceNames"]
+        for name in ("spark-executor", "model-server"):
+            assert objects["ServiceAccount", name]["automountServiceAccountToken"] is False
+
+
+def test_a_quota_leaves_room_for_what_serving_may_grow_to(rendered: dict[str, Objects]) -> None:
+    for objects in rendered.values():
+        hard = objects["ResourceQuota", "ai-training"]["spec"]["hard"]
+        batch = objects["ResourceQuota", "batch"]["spec"]["hard"]
+        assert int(batch["requests.cpu"]) < int(hard["requests.cpu"])
+        (scope,) = objects["ResourceQuota", "batch"]["spec"]["scopeSelector"]["matchExpressions"]
+        assert (scope["operator"], scope["values"]) == ("NotIn", ["ai-serving"])
+
+
+def test_an_executor_starts_our_module_in_sparks_container() -> None:
+    pod = yaml.safe_load((MANIFESTS / "spark" / "executor.yaml").read_text())["spec"]
+    (container,) = pod["containers"]
+    assert container["name"] == "spark-kubernetes-executor"  # Spark's default: it looks for it
+    assert container["command"][-2:] == ["-m", "kubeflow.spark_executor"]
