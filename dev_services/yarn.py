@@ -1,0 +1,160 @@
+"""YARN: a ResourceManager and a NodeManager, with the queues `default` and `ai-training`."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from dev_services.hdfs import LOGGING
+from dev_services.java import java_command
+from dev_services.process import LOOPBACK, free_ports, running
+
+MEMORY_MB, CORES = 6144, 6
+TRAINING, OTHERS = "ai-training", "default"
+_SHARES = {TRAINING: 50, OTHERS: 50}  # per cent
+_RESOURCE_MANAGER = "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"
+_NODE_MANAGER = "org.apache.hadoop.yarn.server.nodemanager.NodeManager"
+# Hadoop 3.3 looks into classes that Java 17 keeps to itself.
+_OPENED = ("java.base/java.lang", "java.base/java.util", "java.base/java.net")
+
+
+@dataclass(frozen=True)
+class Yarn:
+    """How to reach it.
+
+    Attributes:
+      configuration: folder for HADOOP_CONF_DIR.
+      web: address of its REST API.
+    """
+
+    configuration: Path
+    web: str
+
+    def connection(self) -> str:
+        """Says how to reach it."""
+        return f"HADOOP_CONF_DIR={self.configuration}; {self.web}"
+
+    def environment(self) -> dict[str, str]:
+        """For Spark with `master: yarn`."""
+        return {"HADOOP_CONF_DIR": str(self.configuration)}
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """An answer of the REST API, below /ws/v1/cluster.
+
+        The minicluster's jar writes the Java objects themselves, not the documented JSON.
+        """
+        url = f"{self.web}/ws/v1/cluster/{path}"
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - of our own
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def queues(self) -> dict[str, dict[str, Any]]:
+        """Queue -> what it may use, in per cent of all, and the memory that it uses."""
+        queues = self.ask("scheduler")["schedulerInfo"]["queues"]["queueInfoList"]
+        return {
+            one["queueName"]: {
+                "capacity": one["absoluteCapacity"],
+                "most": one["absoluteMaxCapacity"],
+                "memory_mb": one["resourcesUsed"]["memorySize"],
+            }
+            for one in queues
+        }
+
+
+@contextmanager
+def yarn(folder: Path, file_system: str) -> Iterator[Yarn]:
+    """Runs one until the block ends.
+
+    Args:
+      folder: for configuration, logs and containers; must exist.
+      file_system: hdfs://..., where Spark puts what its containers need.
+    """
+    ports = free_ports(9)
+    settings = folder / "conf"
+    settings.mkdir()
+    web = f"{LOOPBACK}:{ports[0]}"
+    write_xml(settings / "core-site.xml", {"fs.defaultFS": file_system})
+    write_xml(settings / "yarn-site.xml", _yarn_site(folder, web, ports[1:]))
+    write_xml(settings / "capacity-scheduler.xml", _capacity())
+    (settings / "log4j.properties").write_text(LOGGING)
+    found = Yarn(settings, f"http://{web}")
+    opened = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
+    java, *options = java_command("hadoop")
+    classes = options.index("-cp") + 1
+    options[classes] = f"{settings}:{options[classes]}"
+    with ExitStack() as stack:
+        for name, service, ready in (
+            ("YARN's ResourceManager", _RESOURCE_MANAGER, lambda: _answers(found, 0)),
+            ("YARN's NodeManager", _NODE_MANAGER, lambda: _answers(found, 1)),
+        ):
+            log = folder / f"{service.rsplit('.', 1)[1]}.log"
+            command = [java, *opened, *options, service]
+            stack.enter_context(running(name, command, log, ready, folder=folder))
+        yield found
+
+
+def _answers(found: Yarn, nodes: int) -> bool:
+    try:
+        return int(found.ask("metrics")["activeNodes"]) >= nodes
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _yarn_site(folder: Path, web: str, ports: list[int]) -> dict[str, str]:
+    names = ("", ".scheduler", ".resource-tracker", ".admin")
+    manager = {
+        f"yarn.resourcemanager{name}.address": f"{LOOPBACK}:{port}"
+        for name, port in zip(names, ports[:4], strict=True)
+    }
+    services = ("", ".localizer", ".webapp", ".collector-service")
+    node = {
+        f"yarn.nodemanager{name}.address": f"{LOOPBACK}:{port}"
+        for name, port in zip(services, ports[4:], strict=True)
+    }
+    return {
+        **manager,
+        **node,
+        "yarn.resourcemanager.hostname": LOOPBACK,
+        "yarn.nodemanager.hostname": LOOPBACK,
+        "yarn.resourcemanager.webapp.address": web,
+        "yarn.nodemanager.resource.memory-mb": str(MEMORY_MB),
+        "yarn.nodemanager.resource.cpu-vcores": str(CORES),
+        "yarn.scheduler.minimum-allocation-mb": "256",
+        "yarn.nodemanager.local-dirs": str(folder / "local"),
+        "yarn.nodemanager.log-dirs": str(folder / "containers"),
+        "yarn.nodemanager.delete.debug-delay-sec": "3600",  # what a container said stays
+        "yarn.nodemanager.vmem-check-enabled": "false",
+        "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "99.9",
+        "yarn.resourcemanager.scheduler.class": "org.apache.hadoop.yarn.server.resourcemanager."
+        "scheduler.capacity.CapacityScheduler",
+    }
+
+
+def _capacity() -> dict[str, str]:
+    prefix = "yarn.scheduler.capacity"
+    found = {
+        f"{prefix}.root.queues": ",".join(_SHARES),
+        f"{prefix}.maximum-am-resource-percent": "0.5",
+        f"{prefix}.resource-calculator": "org.apache.hadoop.yarn.util.resource."
+        "DominantResourceCalculator",
+    }
+    for queue, share in _SHARES.items():
+        found[f"{prefix}.root.{queue}.capacity"] = str(share)
+        # The most, too: what others do not use now is not training's to take.
+        found[f"{prefix}.root.{queue}.maximum-capacity"] = str(share)
+    return found
+
+
+def write_xml(path: Path, settings: Mapping[str, str]) -> None:
+    """A Hadoop configuration file."""
+    lines = [
+        f"<property><name>{escape(name)}</name><value>{escape(value)}</value></property>"
+        for name, value in settings.items()
+    ]
+    path.write_text("\n".join(["<configuration>", *lines, "</configuration>", ""]), "utf-8")
