@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyspark
 import pytest
@@ -46,7 +47,7 @@ def readings(
     here = tmp_path_factory.mktemp("readings")
     write_numbered_readings(here)
     base = f"{hdfs_service.url}/yarn"
-    jvm = spark.sparkContext._jvm
+    jvm: Any = spark.sparkContext._jvm
     path, conf = jvm.org.apache.hadoop.fs.Path, spark.sparkContext._jsc.hadoopConfiguration()
     target = path(f"{base}/readings")
     target.getFileSystem(conf).copyFromLocalFile(path(str(here / "readings")), target)
