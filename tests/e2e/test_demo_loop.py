@@ -37,4 +37,7 @@ def test_a_day_promotes_good_models_and_rolls_back_a_bad_one(tmp_path: Path) -> 
     versions = {one.properties["version"] for one in store.artifacts_of_type("OnlineMetrics")}
     assert len(versions) >= 3  # the first, a good one and the bad one
     assert store.artifacts_of_type("FeatureDrift")
-    assert {run["blessed"] for run in loop["runs"].values()} == {True}
+    # What begins with the bad model, before anybody has noticed, may be refused.
+    blessed = [run["blessed"] for run in loop["runs"].values()]
+    assert blessed[0]
+    assert sum(blessed) > len(blessed) / 2
