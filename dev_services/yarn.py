@@ -36,10 +36,6 @@ class Yarn:
     configuration: Path
     web: str
 
-    def connection(self) -> str:
-        """Says how to reach it."""
-        return f"HADOOP_CONF_DIR={self.configuration}; {self.web}"
-
     def environment(self) -> dict[str, str]:
         """For Spark with `master: yarn`."""
         return {"HADOOP_CONF_DIR": str(self.configuration)}
@@ -54,17 +50,11 @@ class Yarn:
             found: dict[str, Any] = json.load(answer)
         return found
 
-    def queues(self) -> dict[str, dict[str, Any]]:
-        """Queue -> what it may use, in per cent of all, and the memory that it uses."""
+    def memory_mb(self, queue: str) -> int:
+        """What a queue's applications use now."""
         queues = self.ask("scheduler")["schedulerInfo"]["queues"]["queueInfoList"]
-        return {
-            one["queueName"]: {
-                "capacity": one["absoluteCapacity"],
-                "most": one["absoluteMaxCapacity"],
-                "memory_mb": one["resourcesUsed"]["memorySize"],
-            }
-            for one in queues
-        }
+        (found,) = [one for one in queues if one["queueName"] == queue]
+        return int(found["resourcesUsed"]["memorySize"])
 
 
 @contextmanager
@@ -79,9 +69,9 @@ def yarn(folder: Path, file_system: str) -> Iterator[Yarn]:
     settings = folder / "conf"
     settings.mkdir()
     web = f"{LOOPBACK}:{ports[0]}"
-    write_xml(settings / "core-site.xml", {"fs.defaultFS": file_system})
-    write_xml(settings / "yarn-site.xml", _yarn_site(folder, web, ports[1:]))
-    write_xml(settings / "capacity-scheduler.xml", _capacity())
+    _write_xml(settings / "core-site.xml", {"fs.defaultFS": file_system})
+    _write_xml(settings / "yarn-site.xml", _yarn_site(folder, web, ports[1:]))
+    _write_xml(settings / "capacity-scheduler.xml", _capacity())
     (settings / "log4j.properties").write_text(LOGGING)
     found = Yarn(settings, f"http://{web}")
     opened = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
@@ -151,7 +141,7 @@ def _capacity() -> dict[str, str]:
     return found
 
 
-def write_xml(path: Path, settings: Mapping[str, str]) -> None:
+def _write_xml(path: Path, settings: Mapping[str, str]) -> None:
     """A Hadoop configuration file."""
     lines = [
         f"<property><name>{escape(name)}</name><value>{escape(value)}</value></property>"

@@ -131,7 +131,7 @@ def _state(label: str, version: int, judged: Mapping[int, Judged], rule: OnlineR
     if all(check.within for check in checks):
         reason = f"{name}: within all bounds in {count:,} impressions"
         return _State(reason, within=True, plausible=True)
-    overdue = known.hours >= rule.patience_hours
+    overdue = label == CANARY and known.hours >= rule.patience_hours  # stable may stay uncertain
     said = "; ".join(check.text for check in checks if not check.within)
     judged_by = f"by the values after {known.hours} hours" if overdue else "not certain yet"
     plausible = all(check.plausible for check in checks)

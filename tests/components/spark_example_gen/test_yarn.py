@@ -66,23 +66,19 @@ def job_in(queue: str, base: str, out: Path, executors: int = 1) -> RunningJob:
     return RunningJob(dataclasses.replace(wanted, inputs=inputs), out / "job")
 
 
-def memory_mb(cluster: Yarn, queue: str) -> int:
-    return int(cluster.queues()[queue]["memory_mb"])
-
-
 def test_the_queue_is_the_limit_and_others_keep_their_share(
     cluster: Yarn, readings: str, tmp_path: Path
 ) -> None:
     """A greedy job asks for more than the cluster has; one in the other queue runs beside it."""
     greedy = job_in(TRAINING, readings, tmp_path / "greedy", executors=20)
     try:
-        wait_until(lambda: memory_mb(cluster, TRAINING) > MEMORY_MB / 4, 120)
+        wait_until(lambda: cluster.memory_mb(TRAINING) > MEMORY_MB / 4, 120)
         modest = job_in(OTHERS, readings, tmp_path / "modest")
         try:
             most, others = 0, 0
             while modest.driver.poll() is None:
-                most = max(most, memory_mb(cluster, TRAINING))
-                others = max(others, memory_mb(cluster, OTHERS))
+                most = max(most, cluster.memory_mb(TRAINING))
+                others = max(others, cluster.memory_mb(OTHERS))
             answer = modest.wait()
         finally:
             modest.end()
