@@ -3,7 +3,7 @@
 #
 # The base is a Debian 13 made here, with what this machine knows of the network: mirrors,
 # certificates, pip's and Maven's settings. It stays with podman, as do the layers: the next build
-# takes seconds if only code has changed.
+# takes half a minute if only code has changed.
 #
 #   tests/image.sh NAME
 set -euo pipefail

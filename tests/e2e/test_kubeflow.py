@@ -77,7 +77,7 @@ def summary_of(project, folder: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    """Built once; after a change of code in seconds."""
+    """Built once; half a minute when all layers are there."""
     built = subprocess.run(
         [ROOT / "tests/image.sh", IMAGE], capture_output=True, text=True, timeout=1200, check=False
     )
