@@ -7,6 +7,7 @@ It imports nothing but the standard library before TFX does: a broken image says
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import runpy
@@ -22,6 +23,7 @@ SAYS = "kubeflow.step: "  # begins the line that says why a step failed
 
 ENTRYPOINT = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 INVOCATION = "--json_serialized_invocation_args"
+EXECUTOR, DATAFLOW = "--executor_class_path", "--runner=DataflowRunner"
 ABSENT = "absent"  # in the metadata of an artifact: a step had to write one and had none to give
 
 SPAN, WINDOW = "span", "window"  # parameters of the pipeline
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     given = json.loads(arguments[place])
     names = dict(_names(given))
     try:
-        invocation = for_tfx(given)
+        invocation = for_tfx(given, works_elsewhere(arguments))
         sys.argv = [ENTRYPOINT, *arguments[:place], json.dumps(invocation), *arguments[place + 1 :]]
         runpy.run_module(ENTRYPOINT, run_name="__main__", alter_sys=True)
     except SystemExit as ended:
@@ -69,18 +71,28 @@ def _one_line(error: Exception) -> str:
     return text if name == "ComponentError" else f"{name}: {text}"  # whose text is for a person
 
 
-def for_tfx(given: dict[str, Any]) -> dict[str, Any]:
+def works_elsewhere(arguments: Sequence[str]) -> bool:
+    """Whether Dataflow's workers read and write the artifacts, who see no folder of this container.
+
+    That is TFX's own Beam steps; ours are given the same options and do their work here.
+    """
+    executor = dict(itertools.pairwise(arguments)).get(EXECUTOR, "")
+    return DATAFLOW in arguments and executor.startswith("tfx.")
+
+
+def for_tfx(given: dict[str, Any], elsewhere: bool = False) -> dict[str, Any]:
     """An ExecutorInput as TFX understands it.
 
     Args:
       given: ExecutorInput of KFP, as JSON.
+      elsewhere: artifacts are reached by their URIs, not in this container.
     """
     invocation: dict[str, Any] = json.loads(json.dumps(given))
     inputs = invocation.setdefault("inputs", {})
     found = inputs.get("artifacts", {})
     inputs["artifacts"] = {key: one for key, one in found.items() if not _is_absent(one)}
     for artifact in _artifacts(invocation):
-        artifact["uri"] = local_path(artifact["uri"])
+        artifact["uri"] = artifact["uri"] if elsewhere else local_path(artifact["uri"])
         artifact["name"] = artifact["uri"]  # which TFX takes for an id: two models have two
     parameters = inputs.setdefault("parameterValues", {})
     for key, value in parameters.items():
@@ -125,7 +137,9 @@ def local_path(uri: str) -> str:
 
 def _names(given: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
     for artifact in _artifacts(given):
-        yield local_path(artifact["uri"]), (artifact.get("name", ""), artifact["uri"])
+        known = artifact.get("name", ""), artifact["uri"]
+        yield artifact["uri"], known
+        yield local_path(artifact["uri"]), known
 
 
 def _artifacts(invocation: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -59,6 +59,7 @@ def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) ->
     from tfx.dsl.compiler import constants
     from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
 
+    from local_run.beam_runner import check_beam_runner
     from local_run.failures import one_line
     from local_run.launches import Launch, observed
     from pipeline.pipeline import create_pipeline, local_locations
@@ -71,6 +72,7 @@ def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) ->
             failed.append(launch)
 
     connection = None
+    check_beam_runner(config.beam_pipeline_args)
     try:
         connection = connection_config(config)
         pipeline = create_pipeline(

@@ -27,7 +27,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent / "jars"
 POM = HERE / "pom.xml"
 JARS = HERE.parent.parent / "jars"
-SERVICES = {"kafka-server": "services/kafka", "hadoop-minicluster": "services/hadoop"}
+SERVICES = {
+    "kafka-server": "services/kafka",
+    "hadoop-minicluster": "services/hadoop",
+    "beam-spark-runner": "services/beam",
+}
 SPARKS = ("spark-3.5", "spark-4.1")
 
 

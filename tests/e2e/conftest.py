@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_data import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -79,7 +80,17 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("project")
+    return copy_of_the_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def after_a_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
+    """A project, and the summary of its one run, for those who compare with it and leave it be."""
+    project = copy_of_the_project(tmp_path_factory.mktemp("after_a_run"))
+    return project, project.run("ctr", *SMALL)
+
+
+def copy_of_the_project(folder: Path) -> Project:
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():

@@ -27,9 +27,14 @@ print(json.dumps(summarize(config, store, store.run("latest").run_id, {})))
 
 
 @pytest.fixture(scope="module")
-def local(project) -> dict[str, Any]:
+def project(after_a_run):
+    return after_a_run[0]
+
+
+@pytest.fixture(scope="module")
+def local(after_a_run) -> dict[str, Any]:
     """The run of local_runner.py; what it pushed is served when the compiled one begins."""
-    return project.run("ctr", *SMALL)
+    return after_a_run[1]
 
 
 IMAGE = "localhost/spark-tfx-pipeline:test"

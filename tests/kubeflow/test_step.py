@@ -45,6 +45,24 @@ def test_artifacts_are_read_where_the_launcher_puts_them(uri: str, path: str) ->
         assert one["uri"] == path
 
 
+@pytest.mark.parametrize(
+    ("executor", "runner", "elsewhere"),
+    [
+        ("tfx.components.evaluator.executor.Executor", "--runner=DataflowRunner", True),
+        ("tfx.components.evaluator.executor.Executor", "--runner=PortableRunner", False),
+        ("components.spark_example_gen.executor.SparkExampleGenExecutor", step.DATAFLOW, False),
+    ],
+)
+def test_dataflow_is_given_the_uris_by_the_steps_it_works_for(
+    executor: str, runner: str, elsewhere: bool
+) -> None:
+    assert step.works_elsewhere([step.EXECUTOR, executor, runner]) is elsewhere
+    found = step.for_tfx(given(outputs={"b": artifact("gs://b/2")}, a=artifact("gs://b/1")), True)
+    (one,) = found["inputs"]["artifacts"]["a"]["artifacts"]
+    (other,) = found["outputs"]["artifacts"]["b"]["artifacts"]
+    assert (one["uri"], other["uri"]) == ("gs://b/1", "gs://b/2")
+
+
 def test_two_models_of_the_same_name_have_two_ids() -> None:
     found = step.for_tfx(given(model=artifact("s3://b/1"), baseline_model=artifact("s3://b/2")))
     names = {one["artifacts"][0]["name"] for one in found["inputs"]["artifacts"].values()}

@@ -18,6 +18,8 @@ import jars
 
 pytestmark = pytest.mark.unit
 
+PROFILES = 1 + len(jars.SERVICES)  # one of Spark's and each service's
+
 # Takes the folder out of its arguments, and puts there what a test says it resolves.
 MAVEN = """#!/bin/sh
 echo called >> {calls}
@@ -60,10 +62,10 @@ def test_brought_once(project, monkeypatch, capsys) -> None:
             "434728a410a78f56fc1b5899c3593436e61ab0c731e9072d95e96db290205e53  a.jar\n"
         )
     assert jars.main() == 0
-    assert calls(project) == 3
+    assert calls(project) == PROFILES
     assert (project / "jars" / "spark" / "a.jar").read_text() == "content\n"
     assert jars.main() == 0
-    assert calls(project) == 3  # nothing changed: Maven is not asked
+    assert calls(project) == PROFILES  # nothing changed: Maven is not asked
     assert capsys.readouterr().out.splitlines()[-1].endswith("are in place")
 
 
@@ -76,7 +78,7 @@ def test_a_change_brings_them_anew(project, monkeypatch, change: str) -> None:
     else:
         (project / "jars" / "spark" / "strange.jar").write_text("")
     assert jars.main() == 0
-    assert calls(project) == 6
+    assert calls(project) == 2 * PROFILES
     assert list((project / "jars" / "spark").iterdir()) == []
 
 
