@@ -60,7 +60,6 @@ def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) ->
     from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
 
     from local_run.beam_runner import check_beam_runner
-    from local_run.beam_workers import beam_arguments
     from local_run.failures import one_line
     from local_run.launches import Launch, observed
     from pipeline.pipeline import create_pipeline, local_locations
@@ -73,8 +72,6 @@ def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) ->
             failed.append(launch)
 
     connection = None
-    if config.beam_pipeline_args is None:
-        config = config.model_copy(update={"beam_pipeline_args": beam_arguments()})
     check_beam_runner(config.beam_pipeline_args or ())
     try:
         connection = connection_config(config)

@@ -69,7 +69,7 @@ class PipelineConfig(Section):
     allowed_anomalies: list[str] = Field(default_factory=list)
     beam_pipeline_args: list[str] | None = Field(
         default=None,
-        description="default: one process in a container, one for each core on this machine",
+        description="default: one process",
     )
 
     @property
