@@ -72,7 +72,7 @@ def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) ->
             failed.append(launch)
 
     connection = None
-    check_beam_runner(config.beam_pipeline_args or ())
+    check_beam_runner(config.beam_pipeline_args)
     try:
         connection = connection_config(config)
         pipeline = create_pipeline(

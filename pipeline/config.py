@@ -67,10 +67,7 @@ class PipelineConfig(Section):
     metadata: Metadata = Metadata()
     kubeflow: Kubeflow = Kubeflow()
     allowed_anomalies: list[str] = Field(default_factory=list)
-    beam_pipeline_args: list[str] | None = Field(
-        default=None,
-        description="default: one process",
-    )
+    beam_pipeline_args: list[str] = Field(default_factory=lambda: ["--direct_num_workers=1"])
 
     @property
     def run_folder(self) -> Path:

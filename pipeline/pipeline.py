@@ -35,10 +35,6 @@ from pipeline.evaluation import extractors
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.sections import Incremental, Statistics
 
-# Of a Beam step, where nothing else is said: Beam would take the cores of the machine for those of
-# its container.
-ONE_PROCESS = ("--direct_num_workers=1",)
-
 
 @dataclasses.dataclass(frozen=True)
 class Locations:
@@ -149,7 +145,7 @@ def create_pipeline(
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=[*(config.beam_pipeline_args or ONE_PROCESS)],
+        beam_pipeline_args=[*config.beam_pipeline_args],
     )
 
 
