@@ -14,6 +14,7 @@ from typing import Any
 from local_run.logs import captured
 from local_run.memory import peak_memory
 from local_run.screen import Screen, show_summary
+from local_run.temporary import temporary_folder
 from pipeline.config import ConfigError, PipelineConfig
 from pipeline.metadata import connection_config, password
 
@@ -34,7 +35,11 @@ def run(config: PipelineConfig, runner: str) -> int:
         show = lambda message: screens[0].say(message) if screens else None  # noqa: E731
         with captured(folder / LOG, [secret] if secret else [], show) as terminal:
             title = f"pipeline {config.name}, run {run_id}, log {folder / LOG}"
-            with Screen(terminal, title) as screen, peak_memory() as peak:
+            with (
+                temporary_folder(config.name),
+                Screen(terminal, title) as screen,
+                peak_memory() as peak,
+            ):
                 screens.append(screen)
                 started = time.monotonic()
                 failure = _launch(config, runner, run_id, screen)
@@ -60,6 +65,7 @@ def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) ->
     from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
 
     from local_run.beam_runner import check_beam_runner
+    from local_run.beam_workers import beam_arguments
     from local_run.failures import one_line
     from local_run.launches import Launch, observed
     from pipeline.pipeline import create_pipeline, local_locations
@@ -72,7 +78,9 @@ def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) ->
             failed.append(launch)
 
     connection = None
-    check_beam_runner(config.beam_pipeline_args)
+    if config.beam_pipeline_args is None:
+        config = config.model_copy(update={"beam_pipeline_args": beam_arguments()})
+    check_beam_runner(config.beam_pipeline_args or ())
     try:
         connection = connection_config(config)
         pipeline = create_pipeline(

@@ -67,7 +67,10 @@ class PipelineConfig(Section):
     metadata: Metadata = Metadata()
     kubeflow: Kubeflow = Kubeflow()
     allowed_anomalies: list[str] = Field(default_factory=list)
-    beam_pipeline_args: list[str] = Field(default_factory=lambda: ["--direct_num_workers=1"])
+    beam_pipeline_args: list[str] | None = Field(
+        default=None,
+        description="default: one process in a container, one for each core on this machine",
+    )
 
     @property
     def run_folder(self) -> Path:

@@ -35,6 +35,12 @@ from pipeline.evaluation import extractors
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.sections import Incremental, Statistics
 
+# For Beam on this machine. Where no image is named TFX packs itself for workers elsewhere, in each
+# step: 1.6 s, and 49 MB that stay in the temporary folder.
+NO_PACKAGE = "--sdk_container_image=none"
+# Where nothing else is said: Beam would take the cores of the machine for those of its container.
+ONE_PROCESS = ("--direct_num_workers=1", NO_PACKAGE)
+
 
 @dataclasses.dataclass(frozen=True)
 class Locations:
@@ -145,7 +151,7 @@ def create_pipeline(
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=[*config.beam_pipeline_args],
+        beam_pipeline_args=[*(config.beam_pipeline_args or ONE_PROCESS)],
     )
 
 

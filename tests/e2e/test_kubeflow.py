@@ -172,8 +172,11 @@ def test_an_image_without_a_dependency_says_which(project, compiled, image, tmp_
     broken = "localhost/without-pyspark"
     build = ["podman", "build", "--quiet", f"--file={recipe}", f"--tag={broken}", str(tmp_path)]
     subprocess.run(build, check=True)
-    compile_to(project, "broken.yaml", *IN_CLUSTER, f"--image={broken}")
-    said = run_in_containers(project, "broken.yaml", "--folder=runs/broken", code=1)
+    try:
+        compile_to(project, "broken.yaml", *IN_CLUSTER, f"--image={broken}")
+        said = run_in_containers(project, "broken.yaml", "--folder=runs/broken", code=1)
+    finally:
+        subprocess.run(["podman", "rmi", broken], check=True)
     assert "SparkExampleGen      FAILED" in said
     assert "the image has no module pyspark; build it again from kubeflow/Containerfile" in said
 
