@@ -21,6 +21,7 @@ NAMES = (
     "streaming",
     "freshness",
     "span_windows",
+    "pipeline",
 )
 
 

@@ -103,8 +103,10 @@ def movielens(folder: Path) -> Prepared:
     return prepare(folder, "movielens", [f"split={split}", f"embeddings={ITEMS}"])
 
 
-def prepare(folder: Path, config: str, overrides: Sequence[str]) -> Prepared:
-    """Runs the pipeline of a config up to Transform on `folder`/data, unless that is done."""
+def prepare(
+    folder: Path, config: str, overrides: Sequence[str], last: str = "Transform"
+) -> Prepared:
+    """Runs the pipeline of a config up to `last` on `folder`/data, unless that is done."""
     from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
@@ -122,7 +124,7 @@ def prepare(folder: Path, config: str, overrides: Sequence[str]) -> Prepared:
     store = metadata.sqlite_metadata_connection_config(f"{folder}/mlmd.sqlite")
     LocalDagRunner().run(
         create_pipeline(loaded, locations, metadata_connection_config=store),
-        RunOptions(to_nodes=["Transform", *(["SparkEmbeddings"] if loaded.embeddings else [])]),
+        RunOptions(to_nodes=[last, *(["SparkEmbeddings"] if loaded.embeddings else [])]),
     )
     return Prepared(folder)
 

@@ -14,7 +14,8 @@ from typing import Any
 from benchmarks.measure import ROOT
 
 DOCUMENTS = tuple(
-    ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "training", "serving", "streaming")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("benchmarks", "training", "serving", "streaming", "scale")
 )
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -252,6 +253,65 @@ def span_windows(result: Result) -> str:
     return "\n".join([*lines, "", f"{figures['impressions']:,} impressions a span."])
 
 
+def pipeline(result: Result) -> str:
+    """Seconds by component, stock against ours; then ours as the rows grow, with memory."""
+    figures, ratios = result["figures"], result["ratios"]
+    compared = [size for size, by in figures.items() if "stock" in by]
+    columns = [(size, name) for size in compared for name in _PIPELINES]
+    parts = {column: _parts(figures[column[0]][column[1]]) for column in columns}
+    header = [f"{_PIPELINES[name]}, {int(size):,}" for size, name in columns]
+    lines = [f"| seconds | {' | '.join(header)} |", "|---|" + "---|" * len(columns)]
+    for part in dict.fromkeys(part for of in parts.values() for part in of):
+        cells = [f"{parts[c][part]['seconds']:.0f}" if part in parts[c] else "" for c in columns]
+        lines.append(f"| {part} | {' | '.join(cells)} |")
+    for label, key, form in (
+        ("whole process", "seconds", ",.0f"),
+        ("peak MiB", "mib", ",.0f"),
+        ("AUC", "auc", ".4f"),
+    ):
+        cells = [format(figures[size][name][key], form) for size, name in columns]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    for size in compared:
+        lines += [
+            "",
+            f"With {int(size):,} impressions ours is {ratios[f'vs_stock_tfx_{size}']:.2f} times as "
+            f"fast on the same CSV, and {ratios[f'from_logs_vs_stock_tfx_{size}']:.2f} times from "
+            "the raw logs, with the ETL that the stock pipeline is given.",
+        ]
+    return "\n".join([*lines, "", *_growth(figures)])
+
+
+_PIPELINES = {"stock": "stock", "ours": "ours", "ours_from_logs": "ours from logs"}
+
+
+def _parts(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Component -> seconds and MiB, of those that take half a second; ExampleGen is either's."""
+    return {
+        "ExampleGen" if name.endswith("ExampleGen") else name: of
+        for name, of in figures["components"].items()
+        if of["seconds"] >= 0.5
+    }
+
+
+def _growth(figures: dict[str, Any]) -> list[str]:
+    sizes = [size for size in sorted(figures, key=int) if "ours_from_logs" in figures[size]]
+    found = {size: figures[size]["ours_from_logs"] for size in sizes}
+    parts = {size: _parts(found[size]) for size in sizes}
+    header = " | ".join(f"{int(size):,}" for size in sizes)
+    lines = [f"| ours from logs: seconds (peak MiB) | {header} |", "|---|" + "---|" * len(sizes)]
+    for part in parts[sizes[-1]]:
+        cells = [
+            f"{of[part]['seconds']:,.0f} ({of[part]['mib']:,})" if part in of else ""
+            for of in parts.values()
+        ]
+        lines.append(f"| {part} | {' | '.join(cells)} |")
+    cells = [f"{of['seconds']:,.0f} ({of['mib']:,})" for of in found.values()]
+    lines.append(f"| whole process | {' | '.join(cells)} |")
+    cells = [f"{of['seconds'] / int(size) * 1e6:,.0f}" for size, of in found.items()]
+    lines.append(f"| seconds a million | {' | '.join(cells)} |")
+    return lines
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "example_gen": example_gen,
     "ctr_etl": ctr_etl,
@@ -264,6 +324,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "streaming": streaming,
     "freshness": freshness,
     "span_windows": span_windows,
+    "pipeline": pipeline,
 }
 
 

@@ -16,7 +16,7 @@ import grpc
 from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 from apache_beam.transforms import environments
 
-from pipeline.pipeline import NO_PACKAGE, ONE_PROCESS
+from pipeline.beam_arguments import NO_PACKAGE, ONE_PROCESS
 
 MOST_WORKERS = 4  # each holds a model and batches: half a gigabyte
 _URN = "local_run:beam_workers:v1"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from local_run.logs import captured
-from local_run.memory import peak_memory
+from local_run.memory import PeakMemory, peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
 from pipeline.config import ConfigError, PipelineConfig
@@ -42,7 +42,7 @@ def run(config: PipelineConfig, runner: str) -> int:
             ):
                 screens.append(screen)
                 started = time.monotonic()
-                failure = _launch(config, runner, run_id, screen)
+                failure = _launch(config, runner, run_id, screen, peak)
                 screen.say("writing the summary")
                 measured = {
                     "state": "failed" if failure else "complete",
@@ -50,7 +50,7 @@ def run(config: PipelineConfig, runner: str) -> int:
                     "peak_mib": peak.mib,
                     "error": failure,
                 }
-                summary, problem = _summarize(config, run_id, measured, folder / SUMMARY)
+                summary, problem = _summarize(config, run_id, measured, peak.of, folder / SUMMARY)
             if summary:
                 show_summary(screen.console, summary, str(folder))
             if failure or problem:
@@ -58,7 +58,9 @@ def run(config: PipelineConfig, runner: str) -> int:
     return 1 if failure or problem else 0
 
 
-def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) -> str | None:
+def _launch(
+    config: PipelineConfig, runner: str, run_id: str, screen: Screen, peak: PeakMemory
+) -> str | None:
     """Runs every component; returns None or what went wrong, in one line."""
     screen.say("loading TFX")
     from tfx.dsl.compiler import constants
@@ -74,6 +76,7 @@ def _launch(config: PipelineConfig, runner: str, run_id: str, screen: Screen) ->
 
     def report(launch: Launch) -> None:
         screen.report(launch)
+        peak.report(launch)
         if launch.state == "failed":
             failed.append(launch)
 
@@ -141,6 +144,7 @@ def _summarize(
     config: PipelineConfig,
     run_id: str,
     measured: dict[str, Any],
+    peaks: dict[str, int],
     path: Path,
 ) -> tuple[dict[str, Any] | None, str | None]:
     """(the summary, written to `path`; what kept it from being made, in one line)."""
@@ -150,7 +154,7 @@ def _summarize(
 
     try:
         store = LineageStore.from_connection_config(connection_config(config))
-        summary = summarize(config, store, run_id, measured)
+        summary = summarize(config, store, run_id, measured, peaks)
         write_summary(summary, path)
     except Exception as error:  # a full disk, or a run that ended before ML Metadata knew of it
         logging.getLogger(__name__).exception("no summary")

@@ -84,8 +84,15 @@ class Screen:
 def show_summary(console: Console, summary: dict[str, Any], folder: str) -> None:
     """The final table: components, seconds, rows and metrics."""
     table = _component_table()
+    table.add_column("peak MiB", justify="right")
     for component in summary["components"]:
-        table.add_row(component["id"], _state(component["state"]), f"{component['seconds']:.1f}")
+        peak = component["peak_mib"]
+        table.add_row(
+            component["id"],
+            _state(component["state"]),
+            f"{component['seconds']:.1f}",
+            "" if peak is None else f"{peak:,}",
+        )
     console.print(table)
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(summary, folder).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,11 @@ _ROWS = "rows_"
 
 
 def summarize(
-    config: PipelineConfig, store: LineageStore, run_id: str, measured: dict[str, Any]
+    config: PipelineConfig,
+    store: LineageStore,
+    run_id: str,
+    measured: dict[str, Any],
+    peaks: Mapping[str, int],
 ) -> dict[str, Any]:
     """Describes a run that has ended, well or not.
 
@@ -33,6 +38,7 @@ def summarize(
       store: ML Metadata.
       run_id: of the run.
       measured: `state`, `seconds`, `peak_mib` and `error`, as the runner saw them.
+      peaks: component -> MiB of memory while it ran.
     """
     run = store.run(run_id)
     examples = _output(store, run, "Examples", "SparkExampleGen")
@@ -46,7 +52,12 @@ def summarize(
         "span": examples.properties.get("span") if examples else None,
         **measured,
         "components": [
-            {"id": e.component, "state": e.state, "seconds": round(e.seconds, 1)}
+            {
+                "id": e.component,
+                "state": e.state,
+                "seconds": round(e.seconds, 1),
+                "peak_mib": peaks.get(e.component),
+            }
             for e in run.components
         ],
         "rows": _rows(examples) if examples else {},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import ctr_etl, example_gen
+from benchmarks import ctr_etl, example_gen, pipeline
 from benchmarks.tables import TABLES
 
 pytestmark = pytest.mark.slow
@@ -32,3 +32,15 @@ def test_ctr_etl(tmp_path: Path) -> None:
     result = json.loads(out.read_text("utf-8"))
     assert result["figures"]["s_per_million_rows"].keys() == {"5000", "10000"}
     assert "10,000" in TABLES["ctr_etl"](result)
+
+
+def test_pipeline(tmp_path: Path) -> None:
+    out = tmp_path / "pipeline.json"
+    sizes = ["--rows", "5000", "--large-rows", "8000"]
+    done = CliRunner().invoke(pipeline.main, [*sizes, "--out", str(out)], catch_exceptions=False)
+    assert done.exit_code == 0
+    result = json.loads(out.read_text("utf-8"))
+    by_size = result["figures"]
+    assert by_size["5000"]["stock"]["rows"] == by_size["5000"]["ours"]["rows"]
+    assert "vs_stock_tfx" in result["ratios"]
+    assert "| ExampleGen |" in TABLES["pipeline"](result)

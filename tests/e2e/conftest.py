@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_data import SMALL
+from small_data import ONE_PROCESS, SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -85,12 +87,24 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="session")
 def after_a_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
-    """A project, and the summary of its one run, for those who compare with it and leave it be."""
-    project = copy_of_the_project(tmp_path_factory.mktemp("after_a_run"))
-    return project, project.run("ctr", *SMALL)
+    """A project, and the summary of its one run, for those who compare with it and leave it be.
+
+    pytest's workers share it: who comes first makes it, the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "after_a_run"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "summary.json").exists():
+            shutil.rmtree(folder / "project", ignore_errors=True)
+            made = copy_of_the_project(folder / "project").run("ctr", *SMALL, ONE_PROCESS)
+            (folder / "summary.json").write_text(json.dumps(made))
+    return Project(folder / "project"), json.loads((folder / "summary.json").read_text())
 
 
 def copy_of_the_project(folder: Path) -> Project:
+    folder.mkdir(exist_ok=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():

@@ -22,7 +22,7 @@ from local_run.summary import summarize
 from pipeline.config import load_config
 store = LineageStore.sqlite(sys.argv[1])
 config = load_config("pipeline/configs/ctr.yaml")
-print(json.dumps(summarize(config, store, store.run("latest").run_id, {})))
+print(json.dumps(summarize(config, store, store.run("latest").run_id, {}, {})))
 """
 
 
@@ -90,7 +90,14 @@ def image() -> str:
     return IMAGE
 
 
-@pytest.fixture(scope="module", params=["process", pytest.param("podman", marks=pytest.mark.host)])
+# On a machine with podman the process engine walks the same spec again.
+ENGINES = [
+    pytest.param("process", marks=pytest.mark.slow),
+    pytest.param("podman", marks=pytest.mark.host),
+]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def stepwise(project, compiled, request) -> dict[str, Any]:
     """The compiled pipeline after the same local run: by processes, and by the image's containers
     with TFX 1.21, whatever line is here.

@@ -106,7 +106,10 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
     summary = {
         "run_id": "r1",
         "state": "complete",
-        "components": [{"id": "Trainer", "state": "cached", "seconds": 1.0}],
+        "components": [
+            {"id": "Transform", "state": "complete", "seconds": 31.0, "peak_mib": 1999},
+            {"id": "Trainer", "state": "cached", "seconds": 1.0, "peak_mib": None},
+        ],
         "rows": {"read": 1234, "train": 1000, "eval": 200, "quarantined": 30, "dropped": 4},
         "metrics": {"auc": 0.75, "log_loss": 0.3},
         "intervals": {"auc": [0.74, 0.76]},
@@ -122,6 +125,7 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
     for part in ("Trainer", "cached", "1,234 read = 1,000 train", "2,048 MiB"):
         assert part in text
     assert "auc 0.7500  (95 %: 0.7400 to 0.7600)" in text
+    assert re.search(r"Transform +complete +31\.0 +1,999 *\n", text)
     assert re.search(r"canary +no: too slow", text)
     assert re.search(r"log_loss 0\.3000 *\n", text)
 
@@ -135,6 +139,18 @@ def test_peak_memory_sees_child_processes() -> None:
         while peak.mib < before + 250:  # pytest's timeout ends it if this never comes true
             peak.measure()
         child.communicate(b"\n")
+
+
+def test_peak_memory_is_that_of_each_component_while_it_runs() -> None:
+    with peak_memory() as peak:
+        for component, mib in (("First", 300), ("Second", 0)):
+            peak.report(Launch(component, "running"))
+            held = bytearray(mib << 20)
+            peak.report(Launch(component, "complete", 1.0))
+            del held
+    assert peak.of.keys() == {"First", "Second"}
+    assert peak.of["First"] > peak.of["Second"] + 250
+    assert peak.mib >= peak.of["First"]
 
 
 def test_best_reachable_joins_the_truth_to_the_eval_rows(tmp_path: Path) -> None:
