@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from local_run.launches import Launch
 from local_run.logs import captured
 from local_run.memory import peak_memory
 from local_run.screen import Screen, show_summary
+from local_run.temporary import temporary_folder
 from pipeline.ctr.etl import EtlParameters
 
 pytestmark = pytest.mark.unit
@@ -225,3 +227,16 @@ def test_a_password_is_found_however_it_is_escaped(tmp_path: Path) -> None:
         logging.getLogger("absl").info("%r", secret)
     text = (tmp_path / "run.log").read_text()
     assert text.count("***") == 2
+
+
+def test_a_runs_temporary_files_go_with_it(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    in_a_child = [sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp())"]
+    with temporary_folder("ctr"):
+        left = Path(tempfile.mkdtemp())
+        said = subprocess.run(in_a_child, capture_output=True, text=True, check=True).stdout
+        assert Path(said.strip()).parent == left.parent
+        assert left.parent.parent == tmp_path
+    assert not [*tmp_path.iterdir()]
+    assert Path(tempfile.mkdtemp()).parent == tmp_path
