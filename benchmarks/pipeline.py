@@ -89,9 +89,8 @@ def results(
         for key, name in (("vs_stock_tfx", "ours"), ("from_logs_vs_stock_tfx", "ours_from_logs"))
     }
     ratios["vs_stock_tfx"] = min(v for key, v in ratios.items() if key.startswith("vs_stock_tfx_"))
-    smallest, *_, largest = sorted(seconds, key=int) * 2
-    each = {size: seconds[size]["ours_from_logs"] / int(size) for size in (smallest, largest)}
-    ratios["seconds_a_row_largest_vs_smallest"] = each[largest] / each[smallest]
+    a_row = [seconds[size]["ours_from_logs"] / int(size) for size in sorted(seconds, key=int)]
+    ratios["seconds_a_row_largest_vs_smallest"] = a_row[-1] / a_row[0]
     return figures, ratios
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ CONFIG = ROOT / "pipeline" / "configs" / "ctr.yaml"
 def stock(data: Path, out: Path) -> dict[str, Any]:
     """TFX's own components with their defaults, as its templates put them together."""
     import psutil
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
     from local_run.launches import Launch, observed
     from local_run.memory import peak_memory
@@ -39,11 +39,8 @@ def stock(data: Path, out: Path) -> dict[str, Any]:
         if launch.state != "running":
             times[launch.component] = launch.seconds
 
-    pipeline = _stock_pipeline(data, out)
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-
     with peak_memory() as peak, observed(report):
-        LocalDagRunner().run(pipeline)
+        LocalDagRunner().run(_stock_pipeline(data, out))
     seconds = time.time() - psutil.Process().create_time()
     assert list((out / "serving").iterdir()), "the model was not blessed"
     metrics, _ = overall_metrics(_only(out, "root/Evaluator/evaluation/*"))
@@ -185,11 +182,8 @@ CANDIDATES = {one.__name__: one for one in (stock, ours, ours_from_logs)}
 def main(arguments: dict[str, Any]) -> None:
     # As local_runner.py has it: the same model needs the same Keras.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    out = Path(tempfile.mkdtemp(prefix="benchmark-", dir=arguments["scratch"]))
-    try:
-        answer = CANDIDATES[arguments["candidate"]](Path(arguments["data"]), out)
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments["scratch"]) as out:
+        answer = CANDIDATES[arguments["candidate"]](Path(arguments["data"]), Path(out))
     print(json.dumps(answer), flush=True)
 
 

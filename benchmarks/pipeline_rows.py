@@ -63,14 +63,15 @@ def _write_csv(shard: Path, out: Path) -> None:
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
     decoder = ExamplesToRecordBatchDecoder(_schema().SerializeToString())
-    kinds = {"string": "object", "bigint": "int64", "float": "float32"}  # float: None is NaN
+    numpy_types = {"string": "object", "bigint": "int64", "float": "float32"}  # float: None is NaN
+    columns = {name: numpy_types[kind] for name, kind in spark_types().items()}
     records = tf.data.TFRecordDataset(str(shard), compression_type="GZIP").batch(_BATCH)
     with out.open("w", encoding="utf-8") as file:
         for number, batch in enumerate(records.as_numpy_iterator()):
             found = decoder.DecodeBatch(batch)
             table = {
-                name: np.array(_first_values(found.column(name)), kinds[kind])
-                for name, kind in spark_types().items()
+                name: np.array(_first_values(found.column(name)), dtype)
+                for name, dtype in columns.items()
             }
             pd.DataFrame(table).to_csv(file, index=False, header=number == 0)
 

@@ -13,6 +13,7 @@ def temporary_folder(name: str) -> Iterator[None]:
     """Within it, this process and its children keep their temporary files in a folder of their own.
 
     TFX, Beam and TensorFlow's autograph leave what they wrote there; a run each hour fills a disk.
+    A run that is killed leaves its folder. Java's files are elsewhere; Spark removes them.
 
     Args:
       name: begins the folder's name.

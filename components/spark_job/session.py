@@ -110,7 +110,7 @@ def _defaults(master: str) -> dict[str, str]:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.memory": "2g",
             "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 2)),
-            # Else little data ends in one task, and one shard, which one process has to read.
+            # Else little data is written by one task, in one shard that no reader can share out.
             "spark.sql.adaptive.coalescePartitions.minPartitionNum": str(2 * (os.cpu_count() or 2)),
         }
     return conf

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -15,32 +17,30 @@ pytestmark = pytest.mark.slow
 
 
 def test_example_gen(tmp_path: Path) -> None:
-    out = tmp_path / "example_gen.json"
-    sizes = ["--rows", "2000", "--large-rows", "3000", "--repeats", "1"]
-    done = CliRunner().invoke(example_gen.main, [*sizes, "--out", str(out)], catch_exceptions=False)
-    assert done.exit_code == 0
-    result = json.loads(out.read_text("utf-8"))
+    sizes = ("--rows", "2000", "--large-rows", "3000", "--repeats", "1")
+    result = measured(example_gen.main, tmp_path, *sizes)
     assert result["ratios"].keys() >= {"vs_csv_example_gen", "vs_parquet_executor", "vs_floor"}
     assert "SparkExampleGen on CSV" in TABLES["example_gen"](result)
 
 
 def test_ctr_etl(tmp_path: Path) -> None:
-    out = tmp_path / "ctr_etl.json"
-    sizes = ["--rows", "5000", "--rows", "10000"]
-    done = CliRunner().invoke(ctr_etl.main, [*sizes, "--out", str(out)], catch_exceptions=False)
-    assert done.exit_code == 0
-    result = json.loads(out.read_text("utf-8"))
+    result = measured(ctr_etl.main, tmp_path, "--rows", "5000", "--rows", "10000")
     assert result["figures"]["s_per_million_rows"].keys() == {"5000", "10000"}
     assert "10,000" in TABLES["ctr_etl"](result)
 
 
 def test_pipeline(tmp_path: Path) -> None:
-    out = tmp_path / "pipeline.json"
-    sizes = ["--rows", "5000", "--large-rows", "8000"]
-    done = CliRunner().invoke(pipeline.main, [*sizes, "--out", str(out)], catch_exceptions=False)
-    assert done.exit_code == 0
-    result = json.loads(out.read_text("utf-8"))
+    result = measured(pipeline.main, tmp_path, "--rows", "5000", "--large-rows", "8000")
     by_size = result["figures"]
     assert by_size["5000"]["stock"]["rows"] == by_size["5000"]["ours"]["rows"]
     assert "vs_stock_tfx" in result["ratios"]
     assert "| ExampleGen |" in TABLES["pipeline"](result)
+
+
+def measured(command: click.Command, folder: Path, *sizes: str) -> dict[str, Any]:
+    """The result that the benchmark's command writes."""
+    out = folder / "result.json"
+    done = CliRunner().invoke(command, [*sizes, "--out", str(out)], catch_exceptions=False)
+    assert done.exit_code == 0
+    result: dict[str, Any] = json.loads(out.read_text("utf-8"))
+    return result
