@@ -67,6 +67,7 @@ def _launch(
     from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
 
     from local_run.beam_runner import check_beam_runner
+    from local_run.beam_workers import beam_arguments
     from local_run.failures import one_line
     from local_run.launches import Launch, observed
     from pipeline.pipeline import create_pipeline, local_locations
@@ -80,7 +81,9 @@ def _launch(
             failed.append(launch)
 
     connection = None
-    check_beam_runner(config.beam_pipeline_args)
+    if config.beam_pipeline_args is None:
+        config = config.model_copy(update={"beam_pipeline_args": beam_arguments()})
+    check_beam_runner(config.beam_pipeline_args or ())
     try:
         connection = connection_config(config)
         pipeline = create_pipeline(

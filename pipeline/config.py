@@ -67,10 +67,9 @@ class PipelineConfig(Section):
     metadata: Metadata = Metadata()
     kubeflow: Kubeflow = Kubeflow()
     allowed_anomalies: list[str] = Field(default_factory=list)
-    # One process: Beam would take the cores of the machine for those of its container. No package:
-    # where no image is named TFX packs itself for workers elsewhere, in each step, 1.6 s and 49 MB.
-    beam_pipeline_args: list[str] = Field(
-        default_factory=lambda: ["--direct_num_workers=1", "--sdk_container_image=none"]
+    beam_pipeline_args: list[str] | None = Field(
+        default=None,
+        description="default: one process in a container, one for each core on this machine",
     )
 
     @property

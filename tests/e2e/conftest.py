@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_data import SMALL
+from small_data import ONE_PROCESS, SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -98,7 +98,7 @@ def after_a_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "summary.json").exists():
             shutil.rmtree(folder / "project", ignore_errors=True)
-            made = copy_of_the_project(folder / "project").run("ctr", *SMALL)
+            made = copy_of_the_project(folder / "project").run("ctr", *SMALL, ONE_PROCESS)
             (folder / "summary.json").write_text(json.dumps(made))
     return Project(folder / "project"), json.loads((folder / "summary.json").read_text())
 

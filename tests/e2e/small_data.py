@@ -1,4 +1,4 @@
-"""The ctr pipeline on little data."""
+"""The pipelines on little data."""
 
 # Small, and still enough for a model that beats chance: two minutes on two cores.
 SMALL = (
@@ -8,3 +8,5 @@ SMALL = (
     "--set=evaluator.calibration=[0.5, 2]",
     "--set=evaluator.max_auc_loss=0.2",
 )
+# For little data the workers of a run do not pay, least of all with other tests beside it.
+ONE_PROCESS = "--set=beam_pipeline_args=[--direct_num_workers=1, --sdk_container_image=none]"

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from losses import validation_losses
+from small_data import ONE_PROCESS
 
 pytestmark = [pytest.mark.e2e]
 
 RATES = [0.02, 0.1]
 OPTIONS = (
+    ONE_PROCESS,
     "--set=evaluator.confidence_intervals=true",
     "--set=split.buckets={train: 8, eval: 1, test: 1}",
     "--set=embeddings={token: item_id, group: user_id, order: timestamp_ms, where: clicked}",
