@@ -31,9 +31,9 @@ def make_rows(folder: Path, impressions: int, csv: bool = True) -> Path:
         prepared = prepare(folder, "ctr", [f"spans.window={HOURS}"], last="SparkExampleGen")
         partial = folder / "partial-csv"
         partial.mkdir(exist_ok=True)
-        for split in ("train", "eval"):
-            for number, shard in enumerate(sorted(prepared.raw(split).iterdir())):
-                _write_csv(shard, partial / f"{split}-{number:04d}.csv")
+        shards = zip(*(sorted(prepared.raw(s).iterdir()) for s in ("train", "eval")), strict=True)
+        for number, both in enumerate(shards):
+            _write_csv(both, partial / f"rows-{number:04d}.csv")
         partial.rename(folder / "csv")
     return folder
 
@@ -56,7 +56,7 @@ def _schema() -> Any:
     return text_format.Parse(SCHEMA.read_text("utf-8"), schema_pb2.Schema())
 
 
-def _write_csv(shard: Path, out: Path) -> None:
+def _write_csv(shards: tuple[Path, ...], out: Path) -> None:
     import numpy as np
     import pandas as pd
     import tensorflow as tf
@@ -65,7 +65,8 @@ def _write_csv(shard: Path, out: Path) -> None:
     decoder = ExamplesToRecordBatchDecoder(_schema().SerializeToString())
     numpy_types = {"string": "object", "bigint": "int64", "float": "float32"}  # float: None is NaN
     columns = {name: numpy_types[kind] for name, kind in spark_types().items()}
-    records = tf.data.TFRecordDataset(str(shard), compression_type="GZIP").batch(_BATCH)
+    files = [str(shard) for shard in shards]
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
     with out.open("w", encoding="utf-8") as file:
         for number, batch in enumerate(records.as_numpy_iterator()):
             found = decoder.DecodeBatch(batch)

@@ -113,8 +113,12 @@ def _dag_runner(runner: str) -> Any:
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
         return LocalDagRunner()
+    from apache_beam.options.pipeline_options import StandardOptions
     from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 
+    from pipeline.beam_arguments import LOCAL_RUNNER
+
+    StandardOptions.DEFAULT_RUNNER = LOCAL_RUNNER  # BeamDagRunner takes no options
     return BeamDagRunner()
 
 

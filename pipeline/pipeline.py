@@ -30,7 +30,7 @@ from components.spark_example_gen import SparkExampleGen
 from components.spark_trainer import SparkTrainer
 from components.trainer.component import Trainer, Tuner
 from components.transform.component import Transform
-from pipeline.beam_arguments import ONE_PROCESS
+from pipeline.beam_arguments import ONE_PROCESS, with_runner
 from pipeline.config import ConfigError, PipelineConfig
 from pipeline.evaluation import extractors
 from pipeline.evaluation.eval_config import eval_config
@@ -146,7 +146,7 @@ def create_pipeline(
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=[*(config.beam_pipeline_args or ONE_PROCESS)],
+        beam_pipeline_args=[*with_runner(config.beam_pipeline_args or ONE_PROCESS)],
     )
 
 

@@ -104,13 +104,15 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.hadoop.ipc.client.connect.max.retries": "3",
     }
     if master.startswith("local"):
+        tasks = str(2 * (os.cpu_count() or 2))
         conf |= {
             "spark.ui.enabled": "false",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.memory": "2g",
-            "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 2)),
+            "spark.sql.shuffle.partitions": tasks,
             # Else little data is written by one task, in one shard that no reader can share out.
-            "spark.sql.adaptive.coalescePartitions.minPartitionNum": str(2 * (os.cpu_count() or 2)),
+            "spark.sql.adaptive.coalescePartitions.minPartitionNum": tasks,
+            "spark.sql.files.minPartitionNum": tasks,
         }
     return conf

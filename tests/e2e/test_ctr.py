@@ -64,6 +64,14 @@ def test_every_component_completes_and_a_blessed_model_is_pushed(first) -> None:
 
 
 @pytest.mark.smoke
+def test_beam_downloads_no_runner(first, project) -> None:
+    """As its DirectRunner would: a binary, without a checksum."""
+    log = (project.folder / "runs/ctr/runs" / first["run_id"] / "run.log").read_text("utf-8")
+    assert "apache_beam.runners" in log
+    assert "Prism" not in log
+
+
+@pytest.mark.smoke
 def test_every_row_is_accounted_for(first, project) -> None:
     rows = first["rows"]
     accounted = rows["train"] + rows["eval"] + rows["quarantined"] + rows["dropped"]
