@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks.measure import Run, alternate, median, run_candidate, write_result
+from benchmarks.measure import Run, alternate, machine, median, run_candidate, write_result
 from benchmarks.pipeline_rows import make_rows
 
 MODULE = "benchmarks.pipeline_candidates"
@@ -44,11 +44,14 @@ def main(
     LocalDagRunner. Ours is `local_runner.py --config pipeline/configs/ctr.yaml`, which also asks a
     server with the new model. Seconds are those of the whole process, imports included.
 
-    The large sizes are ours alone, from raw logs: how seconds and memory grow.
+    The large sizes are ours alone, from raw logs: how seconds and memory grow. `--out` is written
+    after each size; what it has of other sizes stays, so that they can be measured one by one
+    (`--rows 0` or `--large-rows 0`: none).
     """
     if quick:
         rows, large_rows = (20_000,), ()
-    runs: dict[str, dict[str, list[Run]]] = {}
+    rows, large_rows = (tuple(filter(None, sizes)) for sizes in (rows, large_rows))
+    figures, times = _found(out)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (scratch or Path(temporary)).resolve()
         for size in (*rows, *large_rows):
@@ -56,14 +59,25 @@ def main(
             data = make_rows(folder / f"rows-{size}", size, csv=size in rows)
             names = NAMES if size in rows else ("ours_from_logs",)
             candidates = {name: candidate(name, data, folder) for name in names}
-            runs[str(size)] = alternate(candidates, repeats, console.print)
-    figures, ratios = results(runs)
-    times = {
-        size: {name: [round(run.answer["seconds"], 1) for run in them] for name, them in by.items()}
-        for size, by in runs.items()
-    }
-    result = write_result("pipeline", times, figures, ratios, out)
+            runs = alternate(candidates, repeats, console.print)
+            figures[str(size)] = {name: figures_of(them) for name, them in runs.items()}
+            times[str(size)] = {
+                name: [round(run.answer["seconds"], 1) for run in them]
+                for name, them in runs.items()
+            }
+            result = write_result("pipeline", times, figures, ratios_of(figures), out)
     Console().print_json(json.dumps({key: result[key] for key in ("figures", "ratios")}))
+
+
+def _found(out: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures and times by size of an earlier run: an hour's worth is not measured again."""
+    if out is None or not out.exists():
+        return {}, {}
+    found = json.loads(out.read_text("utf-8"))
+    here = machine()
+    if any(found["machine"][key] != here[key] for key in ("cpu", "cores", "packages")):
+        raise click.ClickException(f"{out} was measured on another machine; name another file")
+    return found["figures"], found["runs"]
 
 
 def candidate(name: str, data: Path, scratch: Path) -> Any:
@@ -71,27 +85,20 @@ def candidate(name: str, data: Path, scratch: Path) -> Any:
     return functools.partial(run_candidate, MODULE, arguments)
 
 
-def results(
-    runs: dict[str, dict[str, list[Run]]],
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """(figures by size and candidate, ratios: seconds of stock over ours, and growth)."""
-    figures = {
-        size: {name: figures_of(them) for name, them in by.items()} for size, by in runs.items()
-    }
-    seconds = {
-        size: {name: median(them, "seconds") for name, them in by.items()}
-        for size, by in runs.items()
-    }
+def ratios_of(figures: dict[str, Any]) -> dict[str, float]:
+    """Seconds of stock over ours, and how seconds a row grow; of figures by size and candidate."""
     ratios = {
-        f"{key}_{size}": by["stock"] / by[name]
-        for size, by in seconds.items()
+        f"{key}_{size}": by["stock"]["seconds"] / by[name]["seconds"]
+        for size, by in figures.items()
         if "stock" in by
         for key, name in (("vs_stock_tfx", "ours"), ("from_logs_vs_stock_tfx", "ours_from_logs"))
     }
-    ratios["vs_stock_tfx"] = min(v for key, v in ratios.items() if key.startswith("vs_stock_tfx_"))
-    a_row = [seconds[size]["ours_from_logs"] / int(size) for size in sorted(seconds, key=int)]
+    stock = [value for key, value in ratios.items() if key.startswith("vs_stock_tfx_")]
+    if stock:
+        ratios["vs_stock_tfx"] = min(stock)
+    a_row = [figures[s]["ours_from_logs"]["seconds"] / int(s) for s in sorted(figures, key=int)]
     ratios["seconds_a_row_largest_vs_smallest"] = a_row[-1] / a_row[0]
-    return figures, ratios
+    return ratios
 
 
 def figures_of(runs: list[Run]) -> dict[str, Any]:
