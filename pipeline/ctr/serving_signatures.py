@@ -20,7 +20,14 @@ class ServedModel(tf.Module):
 
     def __init__(self, model: keras.Model, transform: tft.TFTransformOutput):
         super().__init__()
-        self.model = model
+        # Its variables alone: of a Keras model every layer's calls would be traced and written too,
+        # which nobody reads. A function, as here, is not looked into.
+        self.model = tf.train.Checkpoint(variables=model.variables)
+        self._call_model = lambda wanted: model(wanted, training=False)
+        self.transformed_spec = {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+            for name, tensor in model.input.items()
+        }
         self.transform_layer = transform.transform_features_layer()
         raw = transform.raw_feature_spec()
         left_out = {features.LABEL, *features.KEYS}  # a request does not have them
@@ -42,11 +49,6 @@ class ServedModel(tf.Module):
             name: tf.TensorSpec([None, None] if _is_list(spec) else [None], spec.dtype, name)
             for name, spec in self.raw_spec.items()
         }
-        transformed = {
-            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
-            for name, tensor in self.model.input.items()
-        }
-
         def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"outputs": score(inputs)[PROBABILITY]}
 
@@ -64,7 +66,7 @@ class ServedModel(tf.Module):
             "regress": concrete(regress, inputs),
             "classify": concrete(classify, inputs),
             "transform_features": concrete(self._transformed, examples),
-            "score_transformed": concrete(self._score, **transformed),
+            "score_transformed": concrete(self._score, **self.transformed_spec),
         }
 
     def save(self, path: str) -> None:
@@ -97,8 +99,8 @@ class ServedModel(tf.Module):
         return self._score(**self.transform_layer(raw))
 
     def _score(self, **transformed: tf.Tensor) -> dict[str, tf.Tensor]:
-        wanted = {name: transformed[name] for name in self.model.input}
-        return {PROBABILITY: self.model(wanted, training=False)}
+        wanted = {name: transformed[name] for name in self.transformed_spec}
+        return {PROBABILITY: self._call_model(wanted)}
 
 
 def _is_list(spec: object) -> bool:

@@ -25,7 +25,7 @@ class EarlierModel:
     """An exported model: its weights, and the vocabularies it was trained with.
 
     Args:
-      path: SavedModel with the Keras model as its attribute `model`.
+      path: SavedModel with the model's variables as `model.variables`.
     """
 
     def __init__(self, path: str):
