@@ -49,6 +49,7 @@ class ServedModel(tf.Module):
             name: tf.TensorSpec([None, None] if _is_list(spec) else [None], spec.dtype, name)
             for name, spec in self.raw_spec.items()
         }
+
         def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"outputs": score(inputs)[PROBABILITY]}
 
