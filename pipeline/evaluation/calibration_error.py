@@ -20,11 +20,12 @@ class ExpectedCalibrationError(metric_types.Metric):
 
     Args:
       groups: how many.
-      num_buckets: of the histogram over [0, 1]; with AUC's num_thresholds they share one.
+      num_buckets: of the histogram over [0, 1]; the default is the one that TFMA's AUC makes,
+        whatever its num_thresholds, so that each row is counted into one.
       name: of the metric.
     """
 
-    def __init__(self, groups: int = 20, num_buckets: int = 10_000, name: str = NAME):
+    def __init__(self, groups: int = 20, num_buckets: int = calibration_histogram.DEFAULT_NUM_BUCKETS, name: str = NAME):
         super().__init__(
             metric_util.merge_per_key_computations(_computations),
             groups=groups,

@@ -11,7 +11,7 @@ from pipeline.evaluation import calibration_error, grouped_auc
 from pipeline.sections import Evaluator
 
 # TFMA's default of 10,000 thresholds costs minutes and changes the fifth digit.
-_BUCKETS = 1000
+_THRESHOLDS = 1000
 
 
 def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
@@ -58,12 +58,10 @@ def _metrics(wanted: Evaluator) -> list[config_pb2.MetricConfig]:
         )
     )
     return [
-        _metric("AUC", threshold=auc, num_thresholds=_BUCKETS),
+        _metric("AUC", threshold=auc, num_thresholds=_THRESHOLDS),
         _metric("Calibration", threshold=calibration),
         _metric("BinaryCrossentropy"),
-        _metric(
-            "ExpectedCalibrationError", module=calibration_error.__name__, num_buckets=_BUCKETS
-        ),
+        _metric("ExpectedCalibrationError", module=calibration_error.__name__),
         _metric("ExampleCount"),
     ]
 

@@ -12,6 +12,7 @@ import tensorflow_model_analysis as tfma
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+from tensorflow_model_analysis.metrics import calibration_histogram, metric_specs
 from tensorflow_model_analysis.metrics.calibration_histogram import Bucket
 
 from local_run.summary import overall_metrics
@@ -100,3 +101,12 @@ def test_what_the_evaluator_measures(tmp_path: Path) -> None:
     slices = {key: metrics[""][""] for key, metrics in result.slicing_metrics}
     assert slices.keys() == {(), (("device", "phone"),), (("device", "console"),)}
     assert slices[("device", "console"),]["example_count"] == {"doubleValue": 1.0}
+
+
+def test_auc_and_calibration_error_share_a_histogram() -> None:
+    """Else each row is counted twice in each slice, which is the longest part of an evaluation."""
+    config = eval_config(Evaluator(label="clicked", prediction="probability"))
+    computations = metric_specs.to_computations([*config.metrics_specs], eval_config=config)
+    keys = {key for computation in computations for key in computation.keys}
+    name = calibration_histogram.CALIBRATION_HISTOGRAM_NAME
+    assert len({key.name for key in keys if key.name.startswith(name)}) == 1
