@@ -25,7 +25,12 @@ class ExpectedCalibrationError(metric_types.Metric):
       name: of the metric.
     """
 
-    def __init__(self, groups: int = 20, num_buckets: int = calibration_histogram.DEFAULT_NUM_BUCKETS, name: str = NAME):
+    def __init__(
+        self,
+        groups: int = 20,
+        num_buckets: int = calibration_histogram.DEFAULT_NUM_BUCKETS,
+        name: str = NAME,
+    ):
         super().__init__(
             metric_util.merge_per_key_computations(_computations),
             groups=groups,
