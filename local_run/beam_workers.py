@@ -6,8 +6,7 @@ Beam's own `multi_processing` starts workers that import TensorFlow and TFX each
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.forkserver
+import gc
 import os
 import types
 from typing import Any
@@ -16,31 +15,17 @@ import grpc
 from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 from apache_beam.transforms import environments
 
+from local_run.loaded_process import context, worker_count
 from pipeline.beam_arguments import NO_PACKAGE, ONE_PROCESS
 
-MOST_WORKERS = 4  # each holds a model and batches: half a gigabyte
 _URN = "local_run:beam_workers:v1"
-_LIBRARIES = (
-    "tensorflow",
-    "tf_keras",
-    "tensorflow_data_validation",
-    "tensorflow_model_analysis",
-    "tensorflow_transform.beam",
-    "tfx.components.evaluator.executor",
-    "tfx.components.statistics_gen.executor",
-    "tfx.components.transform.executor",
-    "apache_beam.runners.worker.sdk_worker",
-)
-_context = multiprocessing.get_context("forkserver")
 
 
 def beam_arguments() -> list[str]:
-    """`beam_pipeline_args` for this machine; the workers' libraries begin to load."""
-    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    """`beam_pipeline_args` for this machine."""
+    workers = worker_count()
     if workers == 1:
         return [*ONE_PROCESS]
-    _context.set_forkserver_preload([*_LIBRARIES])
-    multiprocessing.forkserver.ensure_running()
     runner = f"{__name__}.{WarmWorkersRunner.__name__}"
     return [f"--runner={runner}", f"--direct_num_workers={workers}", NO_PACKAGE]
 
@@ -80,7 +65,7 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
 
     def start_worker(self) -> None:
         # A daemon: it is not waited for where this process ends without asking it to.
-        self._process = _context.Process(
+        self._process = context.Process(
             target=_work, args=(self.control_address, self.worker_id), daemon=True
         )
         self._process.start()
@@ -93,6 +78,7 @@ def _work(control_address: str, worker_id: str) -> None:
     """The worker: until the pipeline closes its end."""
     from apache_beam.runners.worker import sdk_worker
 
+    gc.freeze()  # what was loaded before the fork is no garbage
     os.setsid()  # Ctrl-C reaches the pipeline, which closes its end
     sdk_worker.SdkHarness(
         control_address,

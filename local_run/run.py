@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from local_run.loaded_process import load_ahead, loading
 from local_run.logs import captured
 from local_run.memory import PeakMemory, peak_memory
 from local_run.screen import Screen, show_summary
@@ -63,14 +64,17 @@ def _launch(
 ) -> str | None:
     """Runs every component; returns None or what went wrong, in one line."""
     screen.say("loading TFX")
-    from tfx.dsl.compiler import constants
-    from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
+    if config.beam_pipeline_args is None:
+        load_ahead()
+    with loading():
+        from tfx.dsl.compiler import constants
+        from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
 
-    from local_run.beam_runner import check_beam_runner
-    from local_run.beam_workers import beam_arguments
-    from local_run.failures import one_line
-    from local_run.launches import Launch, observed
-    from pipeline.pipeline import create_pipeline, local_locations
+        from local_run.beam_runner import check_beam_runner
+        from local_run.beam_workers import beam_arguments
+        from local_run.failures import one_line
+        from local_run.launches import Launch, observed
+        from pipeline.pipeline import create_pipeline, local_locations
 
     failed: list[Launch] = []
 

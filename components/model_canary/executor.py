@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
 import logging
@@ -83,9 +84,10 @@ class ModelCanaryExecutor(base_executor.BaseExecutor):
         report: dict[str, Any] = {}
         reason = None
         try:
-            scores = _ask(exported, requests, settings, report)
-            _compare(TrainingGraph(Path(graph), exported, settings.signature), examples, scores,
-                     settings, report)  # fmt: skip
+            with concurrent.futures.ThreadPoolExecutor(1) as meanwhile:  # the server takes seconds
+                expected = meanwhile.submit(_expected, Path(graph), exported, settings, examples)
+                scores = _ask(exported, requests, settings, report, expected)
+            _compare(expected.result(), scores, settings, report)
         except RefusedError as error:
             reason = str(error)
         report |= {"blessed": reason is None, "reason": reason}
@@ -100,8 +102,9 @@ def _ask(
     requests: Sequence[predict_pb2.PredictRequest],
     settings: Settings,
     report: dict[str, Any],
+    other: concurrent.futures.Future[np.ndarray],
 ) -> np.ndarray:
-    """All scores, in order; latencies go to the report."""
+    """All scores, in order; latencies go to the report, taken when `other` leaves us the cores."""
     scores, milliseconds = [], []
     try:
         with (
@@ -111,6 +114,7 @@ def _ask(
             ) as address,
             grpc.insecure_channel(address) as channel,
         ):
+            concurrent.futures.wait([other])
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             for request in (requests[0], *requests):  # the first one once more: it warms up
                 started = time.perf_counter()
@@ -155,20 +159,26 @@ def _refusal(channel: grpc.Channel, error: grpc.RpcError) -> str:
     return f"the server does not load it: {'; '.join(v.status.error_message for v in found)}"
 
 
+def _expected(
+    graph: Path, exported: Path, settings: Settings, examples: Sequence[bytes]
+) -> np.ndarray:
+    """The training's scores [rows]."""
+    training = TrainingGraph(graph, exported, settings.signature)
+    return training.scores(training.transform(examples))
+
+
 def _compare(
-    graph: TrainingGraph,
-    examples: Sequence[bytes],
+    expected: np.ndarray,
     scores: np.ndarray,
     settings: Settings,
     report: dict[str, Any],
 ) -> None:
     """Raises RefusedError where training and serving differ."""
-    expected = graph.scores(graph.transform(examples))
     if expected.shape != scores.shape:
-        raise RefusedError(f"{len(scores)} scores for {len(examples)} examples")
+        raise RefusedError(f"{len(scores)} scores for {len(expected)} examples")
     difference = np.nan_to_num(np.abs(expected - scores), nan=np.inf)  # no number is no equality
     worst = int(difference.argmax())
-    report["examples"], report["max_difference"] = len(examples), float(difference[worst])
+    report["examples"], report["max_difference"] = len(expected), float(difference[worst])
     if difference[worst] > settings.tolerance:
         wrong = int((difference > settings.tolerance).sum())
         raise RefusedError(

@@ -32,7 +32,6 @@ def broken(value):
 
 if __name__ == "__main__":
     os.environ["MAIN"] = str(os.getpid())
-    beam_workers._LIBRARIES = ()  # nothing of TFX is needed here
     os.cpu_count = lambda: 2
     arguments = beam_workers.beam_arguments()
     with beam.Pipeline(options=PipelineOptions(arguments)) as pipeline:
@@ -67,7 +66,6 @@ def read(pair):
     return json.dumps([int(value.real) for value in pair[1]])
 
 if __name__ == "__main__":
-    beam_workers._LIBRARIES = ()
     with beam.Pipeline(options=PipelineOptions(beam_workers.beam_arguments())) as pipeline:
         numbers = pipeline | beam.Create(range(100)) | beam.Reshuffle()
         groups = numbers | beam.Map(made) | beam.GroupByKey() | beam.Map(read)
