@@ -293,21 +293,25 @@ def _parts(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _growth(figures: dict[str, Any]) -> list[str]:
+    """Ours from logs by size; the last column is from the largest two."""
     sizes = [size for size in sorted(figures, key=int) if "ours_from_logs" in figures[size]]
     found = {size: figures[size]["ours_from_logs"] for size in sizes}
-    parts = {size: _parts(found[size]) for size in sizes}
+    rows = {
+        part: [_parts(of).get(part) for of in found.values()] for part in _parts(found[sizes[-1]])
+    }
+    rows["whole process"] = [*found.values()]
     header = " | ".join(f"{int(size):,}" for size in sizes)
-    lines = [f"| ours from logs: seconds (peak MiB) | {header} |", "|---|" + "---|" * len(sizes)]
-    for part in parts[sizes[-1]]:
-        cells = [
-            f"{of[part]['seconds']:,.0f} ({of[part]['mib']:,})" if part in of else ""
-            for of in parts.values()
-        ]
-        lines.append(f"| {part} | {' | '.join(cells)} |")
-    cells = [f"{of['seconds']:,.0f} ({of['mib']:,})" for of in found.values()]
-    lines.append(f"| whole process | {' | '.join(cells)} |")
+    lines = [f"| ours from logs: seconds (peak MiB) | {header} | a million more |"]
+    lines.append("|---|" + "---|" * (len(sizes) + 1))
+    millions = (int(sizes[-1]) - int(sizes[-2])) / 1e6 if sizes[1:] else 0
+    for part, of in rows.items():
+        cells = [f"{one['seconds']:,.0f} ({one['mib']:,})" if one else "" for one in of]
+        grown = ""
+        if millions and of[-2] and of[-1]:
+            grown = f"{(of[-1]['seconds'] - of[-2]['seconds']) / millions:.1f}"
+        lines.append(f"| {part} | {' | '.join(cells)} | {grown} |")
     cells = [f"{of['seconds'] / int(size) * 1e6:,.0f}" for size, of in found.items()]
-    lines.append(f"| seconds a million | {' | '.join(cells)} |")
+    lines.append(f"| seconds a million | {' | '.join(cells)} | |")
     return lines
 
 

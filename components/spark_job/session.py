@@ -110,7 +110,8 @@ def _defaults(master: str) -> dict[str, str]:
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.memory": "2g",
-            "spark.sql.shuffle.partitions": tasks,
+            # Little data ends in few tasks all the same; of much, a task's share has to fit the heap.
+            "spark.sql.shuffle.partitions": str(max(64, int(tasks))),
             # Else little data is written by one task, in one shard that no reader can share out.
             "spark.sql.adaptive.coalescePartitions.minPartitionNum": tasks,
             "spark.sql.files.minPartitionNum": tasks,
