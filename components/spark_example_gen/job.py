@@ -32,7 +32,7 @@ from components.spark_example_gen.splits import HashSplits, TimeSplit
 from components.spark_example_gen.staging import staging_folder
 from components.spark_example_gen.time_cut import cuts_us
 from components.spark_job.child import answer, say
-from components.spark_job.session import spark_session
+from components.spark_job.session import size_shuffles, spark_session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +114,7 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
         return done
     publish.check_not_published(examples)
 
+    size_shuffles(spark, request.inputs.spark, max(counts.values()))
     result = _apply_etl(spark, request, inputs, rows)
     _check_columns(result, splits)
     say("transforming and encoding")
