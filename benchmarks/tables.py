@@ -14,7 +14,8 @@ from typing import Any
 from benchmarks.measure import ROOT
 
 DOCUMENTS = tuple(
-    ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "training", "serving", "streaming")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("benchmarks", "training", "serving", "streaming", "scale")
 )
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
