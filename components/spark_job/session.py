@@ -18,7 +18,7 @@ from components.spark_job.java import JavaNotFoundError, find_java
 
 _UTC = "-Duser.timezone=UTC"
 _SHUFFLE = "spark.sql.shuffle.partitions"
-_ROWS_A_TASK = 250_000  # with 4 tasks for 10M impressions, the ETL of ctr did not fit 2 GiB
+_ROWS_A_TASK = 250_000  # ten million rows in 4 tasks did not fit 2 GiB: docs/decisions.md
 
 
 @contextlib.contextmanager
