@@ -1,3 +1,4 @@
-from lineage.commands import main
+from lineage.command import questions  # noqa: F401 - they join the group
+from lineage.command.group import main
 
 main()

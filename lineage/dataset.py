@@ -151,6 +151,11 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri else Path(uri)
 
 
+def kept_manifest(folder: Path) -> Path:
+    """Where the manifest of examples stays when their folder is deleted."""
+    return folder.parent / ".manifests" / f"{folder.name}.json"
+
+
 def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]:
     """Location, content ({} if unreadable), and what is wrong with it."""
     name = examples.properties.get("manifest", MANIFEST)
@@ -158,6 +163,9 @@ def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]
     path = local_path(location)
     if path is None:
         return location, {}, "not on this machine"
+    if not path.exists() and kept_manifest(path.parent).exists():
+        path = kept_manifest(path.parent)
+        location = str(path)
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
+from lineage.dataset import Dataset, read_dataset
 from lineage.records import Artifact, Execution
+from lineage.served import ServedModel, served
 from lineage.store import LineageError, LineageStore
 from lineage.trace import destination_of, version_of
 from lineage.walk import Graph, descendants, edges_of_artifacts
@@ -31,7 +34,17 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """A model that was pushed; it was trained from the data, or only evaluated on it."""
+    """A model that was pushed; it was trained from the data, or only evaluated on it.
+
+    Attributes:
+      artifact: the PushedModel.
+      run_id: of the run that pushed it.
+      version, destination: as it was pushed.
+      model_id: of the Model artifact.
+      trained_from_it: or only evaluated on it.
+      labels: what it answers for now: 'stable', 'canary'.
+      impressions: it is known to have ranked (see `served.py`).
+    """
 
     artifact: Artifact
     run_id: str
@@ -39,14 +52,17 @@ class Push:
     destination: str
     model_id: int | None
     trained_from_it: bool
+    labels: tuple[str, ...]
+    impressions: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Impact:
-    """What was made from an artifact; each tuple newest first.
+    """What was made from artifacts; each tuple newest first.
 
     Attributes:
-      artifact: the one asked about.
+      artifact: the one asked about; the newest if there are several.
+      artifacts: all that were asked about.
       models: trained from it.
       evaluations: that read it, or a model trained from it.
       pushes: of those models.
@@ -54,53 +70,72 @@ class Impact:
     """
 
     artifact: Artifact
+    artifacts: tuple[Artifact, ...]
     models: tuple[Made, ...]
     evaluations: tuple[Evaluation, ...]
     pushes: tuple[Push, ...]
     runs: tuple[str, ...]
 
 
-def impact(store: LineageStore, examples_id: int) -> Impact:
-    """Finds what was trained, evaluated and pushed from examples (or from any other artifact).
+def impact(store: LineageStore, *artifact_ids: int) -> Impact:
+    """Finds what was trained, evaluated and pushed from examples (or from any other artifacts).
 
     Raises:
-      LineageError: no artifact has this id.
+      LineageError: no artifact has one of these ids.
     """
-    artifact = store.artifact(examples_id)
-    graph = descendants(store, [artifact.id])
-    models = [_made(graph, model) for model in graph.of_type("Model")]
+    asked = sorted((store.artifact(i) for i in artifact_ids), key=lambda a: a.id, reverse=True)
+    graph = descendants(store, artifact_ids)
+    pushed = [a for a in graph.of_type("PushedModel") if a.properties.get("pushed") != 0]
+    serving = {one.version: one for one in served(store)} if pushed else {}
     return Impact(
-        artifact=artifact,
-        models=tuple(models),
+        artifact=asked[0],
+        artifacts=tuple(asked),
+        models=tuple(_made(graph, model) for model in graph.of_type("Model")),
         evaluations=tuple(_evaluation(graph, a) for a in graph.of_type("ModelEvaluation")),
-        pushes=tuple(
-            _push(graph, a) for a in graph.of_type("PushedModel") if a.properties.get("pushed") != 0
-        ),
-        runs=_runs(store, artifact.id, graph),
+        pushes=tuple(_push(graph, a, serving.get(version_of(a))) for a in pushed),
+        runs=_runs(store, artifact_ids, graph),
     )
 
 
-def find_examples(store: LineageStore, wanted: str) -> int:
-    """The id of 'latest' (the newest Examples an ExampleGen made) or of a number.
+def find_examples(store: LineageStore, wanted: str) -> list[int]:
+    """Ids of the artifacts that are meant.
+
+    Args:
+      store: where to look.
+      wanted: a number, 'latest' (the newest Examples an ExampleGen made), or a source file: its
+        path, or the end of it.
 
     Raises:
-      LineageError: it is neither, or there are no examples.
+      LineageError: there are none.
     """
     if wanted.isdecimal():
-        return int(wanted)
-    if wanted != "latest":
-        raise LineageError(
-            f"'{wanted}' is no artifact id; give a number or 'latest'; "
-            "see the ids with: python -m lineage show latest"
-        )
+        return [int(wanted)]
     examples = store.artifacts_of_type("Examples")
     # ExampleGens write a fingerprint of their input, Transform does not.
-    found = [a for a in examples if "input_fingerprint" in a.properties] or examples
-    if not found:
+    examples = [a for a in examples if "input_fingerprint" in a.properties] or examples
+    if not examples:
         raise LineageError(
             f"{store.name} has no Examples yet; see what happened: python -m lineage list"
         )
-    return found[0].id
+    if wanted == "latest":
+        return [examples[0].id]
+    found = [a.id for a in examples if _reads(read_dataset(a, None), wanted)]
+    if found:
+        return found
+    raise LineageError(
+        f"'{wanted}' is no artifact id, and no source file of the {len(examples)} Examples in "
+        f"{store.name} whose manifest is at hand; see ids with: python -m lineage show latest, "
+        "and files with: python -m lineage trace latest --files"
+    )
+
+
+def _reads(dataset: Dataset, wanted: str) -> bool:
+    """Whether a source file has this path, or ends in it, from a folder's name on."""
+    base = (dataset.input_base or "").rstrip("/")
+    end = f"/{wanted.lstrip('/')}"
+    return any(
+        f"{base}/{file.path}".endswith(end) for source in dataset.sources for file in source.files
+    )
 
 
 def _made(graph: Graph, artifact: Artifact) -> Made:
@@ -114,7 +149,7 @@ def _evaluation(graph: Graph, artifact: Artifact) -> Evaluation:
     return Evaluation(artifact, maker.run_id if maker else "", model, _in_graph(graph, model))
 
 
-def _push(graph: Graph, artifact: Artifact) -> Push:
+def _push(graph: Graph, artifact: Artifact, serving: ServedModel | None) -> Push:
     maker = graph.maker(artifact.id)
     model = _model_of(maker)
     return Push(
@@ -124,6 +159,8 @@ def _push(graph: Graph, artifact: Artifact) -> Push:
         destination=destination_of(artifact),
         model_id=model,
         trained_from_it=_in_graph(graph, model),
+        labels=serving.labels if serving else (),
+        impressions=serving.impressions if serving else 0,
     )
 
 
@@ -136,8 +173,8 @@ def _in_graph(graph: Graph, model_id: int | None) -> bool:
     return model_id is not None and model_id in graph.artifacts
 
 
-def _runs(store: LineageStore, artifact_id: int, graph: Graph) -> tuple[str, ...]:
-    touching = {edge.execution_id for edge in edges_of_artifacts(store, [artifact_id])}
+def _runs(store: LineageStore, artifact_ids: Collection[int], graph: Graph) -> tuple[str, ...]:
+    touching = {edge.execution_id for edge in edges_of_artifacts(store, artifact_ids)}
     executions = {**store.executions(touching - graph.executions.keys()), **graph.executions}
     newest_first = sorted(executions.values(), key=lambda e: e.id, reverse=True)
     return tuple(dict.fromkeys(e.run_id for e in newest_first if e.run_id))

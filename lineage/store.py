@@ -115,6 +115,20 @@ class LineageStore:
             )
         return self._read_runs(found)[0]
 
+    def run_ids(self) -> list[str]:
+        """Of all runs, newest first."""
+        return [context.name for context in self._run_contexts()]
+
+    def runs_until(self, run_id: str | None = None) -> Iterator[Run]:
+        """A run, and then those before it, newest first, each read when it is asked for.
+
+        Args: the run's id; None: the newest.
+        """
+        contexts = self._run_contexts()
+        names = [context.name for context in contexts]
+        for context in contexts[names.index(run_id) if run_id else 0 :]:
+            yield from self._read_runs([context])
+
     def artifact(self, artifact_id: int) -> Artifact:
         """Raises LineageError if there is none of that id."""
         return self._one("artifact", artifact_id, self.artifacts([artifact_id]))
@@ -130,6 +144,13 @@ class LineageStore:
         found = map(artifact_record, self._ask("get_artifacts_by_type", type_name))
         return sorted(found, key=lambda a: (a.created, a.id), reverse=True)
 
+    def all_artifacts(self) -> list[Artifact]:
+        """Every artifact, oldest first."""
+        return sorted(map(artifact_record, self._ask("get_artifacts")), key=lambda a: a.id)
+
+    def pipelines(self) -> list[str]:
+        return [context.name for context in self._ask("get_contexts_by_type", "pipeline")]
+
     def execution(self, execution_id: int) -> Execution:
         """Raises LineageError if there is none of that id."""
         return self._one("execution", execution_id, self.executions([execution_id]))
@@ -139,6 +160,11 @@ class LineageStore:
         ids = sorted(set(execution_ids))
         protos = self._ask("get_executions_by_id", ids) if ids else []
         return self._records(protos, self._runs_of(protos))
+
+    def executions_of_type(self, type_name: str) -> list[Execution]:
+        """All executions of a type, oldest first; none if the store does not know the type."""
+        protos = self._ask("get_executions_by_type", type_name)
+        return sorted(self._records(protos, self._runs_of(protos)).values(), key=lambda e: e.id)
 
     def states(self, execution_ids: Collection[int]) -> dict[int, State]:
         """How these executions ended; cheaper than `executions`."""
@@ -269,6 +295,9 @@ def _name(config: Any) -> str:
         return config.sqlite.filename_uri
     if kind == "mysql":
         return f"mysql://{config.mysql.host}:{config.mysql.port}/{config.mysql.database}"
+    if kind == "postgresql":
+        found = config.postgresql
+        return f"postgresql://{found.host}:{found.port}/{found.dbname}"
     return "the metadata store"
 
 

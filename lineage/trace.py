@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lineage.dataset import Dataset, read_dataset
+from lineage.evaluation import read_evaluation
 from lineage.records import Artifact, Execution
 from lineage.store import LineageError, LineageStore
 from lineage.walk import Graph, ancestors, products
@@ -38,8 +40,9 @@ class Trace:
       schema: the schema that Trainer knew.
       evaluation: the ModelEvaluation behind the blessing.
       blessing: None if the pipeline pushes without one.
-      metrics: of the evaluation, by name; empty if no summary of that run was found.
-      metrics_from: the summary's path.
+      metrics: of the evaluation, by name; empty if neither a summary of that run was found nor
+        the evaluation itself.
+      metrics_from: path of what they were read from.
       datasets: the examples it was made from and evaluated on, newest first.
       executions: the components that made all this, in the order they started.
     """
@@ -69,8 +72,8 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
     Args:
       store: where to look.
       pushed: artifact id of the PushedModel, its version, its destination, or 'latest'.
-      summaries: folder of <run_id>/run_summary.json, which hold the metrics. (The evaluation
-        itself can only be read with TensorFlow, which takes longer to import than all of this.)
+      summaries: folder of <run_id>/run_summary.json, which hold the metrics and what else is
+        known of them; without it they are read from the evaluation.
 
     Raises:
       LineageError: there is no such pushed model.
@@ -82,7 +85,8 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
     trainer = graph.maker(model.id) if model else None
     verdict = _input(graph, pusher, "ModelBlessing")
     evaluator = graph.maker(verdict.id) if verdict else None
-    metrics, metrics_from = _metrics(summaries, evaluator, pusher)
+    evaluation = _output(store, evaluator, "ModelEvaluation")
+    metrics, metrics_from = metrics_of(summaries, (evaluator, pusher), evaluation)
     return Trace(
         pushed=artifact,
         version=version_of(artifact),
@@ -90,7 +94,7 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
         model=model,
         transform_graph=_input(graph, trainer, "TransformGraph"),
         schema=_input(graph, trainer, "Schema"),
-        evaluation=_output(store, evaluator, "ModelEvaluation"),
+        evaluation=evaluation,
         blessing=_blessing(verdict),
         metrics=metrics,
         metrics_from=metrics_from,
@@ -165,19 +169,18 @@ def _datasets(store: LineageStore, graph: Graph) -> tuple[Dataset, ...]:
         for edge in graph.edges
         if edge.kind == "input" and edge.artifact_id in ids
     }
-    roots = []
-    for artifact in examples:
-        maker = graph.maker(artifact.id)
-        if maker is None or maker.id not in derived:
-            roots.append((artifact, maker))
-    return tuple(
-        read_dataset(
-            artifact,
-            maker,
-            quarantine=_output(store, maker, "QuarantinedRecords"),
-            statistics=_statistics(store, artifact),
-        )
-        for artifact, maker in roots
+    makers_of = {artifact.id: graph.maker(artifact.id) for artifact in examples}
+    roots = [a for a in examples if (maker := makers_of[a.id]) is None or maker.id not in derived]
+    return tuple(dataset_of(store, artifact, makers_of[artifact.id]) for artifact in roots)
+
+
+def dataset_of(store: LineageStore, examples: Artifact, maker: Execution | None) -> Dataset:
+    """All that is known of examples, and of the execution that made them."""
+    return read_dataset(
+        examples,
+        maker,
+        quarantine=_output(store, maker, "QuarantinedRecords"),
+        statistics=_statistics(store, examples),
     )
 
 
@@ -187,10 +190,16 @@ def _statistics(store: LineageStore, examples: Artifact) -> tuple[Artifact, ...]
     return tuple(sorted(found, key=lambda a: a.id, reverse=True))
 
 
-def _metrics(
-    summaries: Path | None, *executions: Execution | None
+def metrics_of(
+    summaries: Path | None, executions: Iterable[Execution | None], evaluation: Artifact | None
 ) -> tuple[dict[str, float], str | None]:
-    """From the summary of the first of these executions' runs that has one."""
+    """Metrics by name, and the path they are from.
+
+    Args:
+      summaries: folder of <run_id>/run_summary.json.
+      executions: the summary of the first one's run that has any is taken.
+      evaluation: read if there is no summary.
+    """
     for execution in executions:
         if summaries is None or execution is None or not execution.run_id:
             continue
@@ -198,7 +207,10 @@ def _metrics(
         metrics = _numbers(path)
         if metrics:
             return metrics, str(path)
-    return {}, None
+    found = read_evaluation(evaluation.uri) if evaluation else None
+    if evaluation is None or found is None or found.overall is None:
+        return {}, None
+    return {name: m.value for name, m in found.overall.metrics.items()}, evaluation.uri
 
 
 def _numbers(path: Path) -> dict[str, float]:

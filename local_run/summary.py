@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lineage.evaluation import read_evaluation
 from lineage.store import Artifact, LineageStore, Run
 from local_run.best_reachable import best_reachable
 from pipeline.config import PipelineConfig
 
-# TFMA's names -> the summary's
-_METRICS = {
-    "auc": "auc",
-    "grouped_auc": "grouped_auc",
-    "binary_crossentropy": "log_loss",
-    "calibration": "calibration",
-    "expected_calibration_error": "expected_calibration_error",
-}
+_METRICS = ("auc", "grouped_auc", "log_loss", "calibration", "expected_calibration_error")
 _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
 _ROWS = "rows_"
 
@@ -130,20 +123,13 @@ def overall_metrics(uri: str) -> tuple[dict[str, float], dict[str, list[float]]]
 
     A metric that says nothing (AUC of one class, NaN) is left out.
     """
-    import tensorflow_model_analysis as tfma  # seconds to import
-
-    result = tfma.load_eval_result(uri)
-    overall: dict[str, Any] = next(
-        (metrics[""][""] for key, metrics in result.slicing_metrics if not key), {}
-    )
-    metrics, intervals = {}, {}
-    for name, ours in _METRICS.items():
-        value = overall.get(name, {})
-        bounded = value.get("boundedValue")
-        number = float((bounded or {}).get("value", value.get("doubleValue", math.nan)))
-        if not math.isfinite(number):
-            continue
-        metrics[ours] = number
-        if bounded:
-            intervals[ours] = [float(bounded["lowerBound"]), float(bounded["upperBound"])]
+    evaluation = read_evaluation(uri)
+    overall = evaluation.overall if evaluation else None
+    found = {n: overall.metrics[n] for n in _METRICS if overall and n in overall.metrics}
+    metrics = {name: metric.value for name, metric in found.items()}
+    intervals = {
+        name: [metric.low, metric.high]
+        for name, metric in found.items()
+        if metric.low is not None and metric.high is not None
+    }
     return metrics, intervals

@@ -19,6 +19,8 @@ FILES = ["readings/2024-03-01/00/a.json.gz", "readings/2024-03-01/01/a.json.gz"]
 class TfxStore:
     """Writes runs; `execute` writes one component with its events and contexts."""
 
+    CACHED, RUNNING = Execution.CACHED, Execution.RUNNING
+
     def __init__(self, folder: Path, pipeline: str = "ctr") -> None:
         self.folder = folder
         self.path = folder / "metadata.sqlite"
@@ -39,28 +41,34 @@ class TfxStore:
         picked: dict[str, int] | None = None,
         state: int = Execution.COMPLETE,
         properties: dict[str, Any] | None = None,
+        type_name: str = "",
     ) -> tuple[int, dict[str, int]]:
         """An output is a new artifact (type, properties), or the id of a cached one.
 
+        Without `run_id` the execution is in no run.
+
         Returns the execution's id, and the outputs' ids by key.
         """
-        kind = mlmd.ExecutionType(name=f"tfx.components.{component}")
+        contexts = [
+            self._context("pipeline", self.pipeline),
+            *([self._context("pipeline_run", run_id)] if run_id else []),
+            self._context("node", f"{self.pipeline}.{component}"),
+        ]
+        kind = mlmd.ExecutionType(name=type_name or f"tfx.components.{component}")
         execution = mlmd.Execution(
             type_id=self.store.put_execution_type(kind), last_known_state=state
         )
         _put_properties(execution, properties or {})
+        [execution.id] = self.store.put_executions([execution])
+        folder = self.folder / "artifacts" / component
         pairs = [self._known(i, key, Event.INPUT) for key, i in (inputs or {}).items()]
         pairs += [self._known(i, key, Event.INTERNAL_OUTPUT) for key, i in (picked or {}).items()]
         for key, output in (outputs or {}).items():
             if isinstance(output, int):
                 pairs.append(self._known(output, key, Event.OUTPUT))
             else:
-                pairs.append((self._artifact(component, key, *output), _event(key, Event.OUTPUT)))
-        contexts = [
-            self._context("pipeline", self.pipeline),
-            self._context("pipeline_run", run_id),
-            self._context("node", f"{self.pipeline}.{component}"),
-        ]
+                uri = folder / key / str(execution.id)
+                pairs.append((self._artifact(uri, *output), _event(key, Event.OUTPUT)))
         execution_id, artifact_ids, _ = self.store.put_execution(execution, pairs, contexts)
         made = {
             event.path.steps[0].key: artifact_id
@@ -108,7 +116,9 @@ class TfxStore:
         )
         return made["examples"]
 
-    def model(self, run_id: str, examples: int) -> dict[str, int]:
+    def model(
+        self, run_id: str, examples: int, trainer: dict[str, Any] | None = None
+    ) -> dict[str, int]:
         """StatisticsGen, ImportSchemaGen, Transform and Trainer; returns ids by key."""
         _, statistics = self.execute(
             run_id,
@@ -126,7 +136,7 @@ class TfxStore:
                 "transformed_examples": ("Examples", {}),
             },
         )
-        _, trainer = self.execute(
+        _, trained = self.execute(
             run_id,
             "Trainer",
             inputs={
@@ -135,11 +145,18 @@ class TfxStore:
                 **schema,
             },
             outputs={"model": ("Model", {}), "model_run": ("ModelRun", {})},
+            properties=trainer,
         )
-        return {"examples": examples, **statistics, **schema, **transform, **trainer}
+        return {"examples": examples, **statistics, **schema, **transform, **trained}
 
     def push(
-        self, run_id: str, made: dict[str, int], version: str, baseline: int | None = None
+        self,
+        run_id: str,
+        made: dict[str, int],
+        version: str,
+        baseline: int | None = None,
+        release: str = "stable",
+        destination: Path | None = None,
     ) -> dict[str, int]:
         """Evaluator and Pusher after `model`; returns ids by key."""
         against = {} if baseline is None else {"baseline_model": baseline}
@@ -159,7 +176,8 @@ class TfxStore:
         pushed = {
             "pushed": 1,
             "pushed_version": version,
-            "pushed_destination": f"/serving/{version}",
+            "pushed_destination": str(destination or f"/serving/{version}"),
+            "release": release,
         }
         _, pusher = self.execute(
             run_id,
@@ -169,8 +187,11 @@ class TfxStore:
         )
         return {**made, **evaluator, **pusher}
 
-    def full_run(self, run_id: str, version: str, baseline: int | None = None) -> dict[str, int]:
-        return self.push(run_id, self.model(run_id, self.examples(run_id)), version, baseline)
+    def full_run(
+        self, run_id: str, version: str, baseline: int | None = None, **push: Any
+    ) -> dict[str, int]:
+        made = self.model(run_id, self.examples(run_id))
+        return self.push(run_id, made, version, baseline, **push)
 
     def manifest(self, examples: int, **changes: Any) -> Path:
         """The manifest that agrees with `examples`, but for `changes`; returns its path."""
@@ -202,15 +223,10 @@ class TfxStore:
         path.write_text(json.dumps(content), "utf-8")
         return path
 
-    def _artifact(
-        self, component: str, key: str, type_name: str, properties: dict[str, Any]
-    ) -> mlmd.Artifact:
-        number = len(self.store.get_artifacts())
+    def _artifact(self, uri: Path, type_name: str, properties: dict[str, Any]) -> mlmd.Artifact:
         artifact = mlmd.Artifact(
             type_id=self.store.put_artifact_type(mlmd.ArtifactType(name=type_name)),
-            uri=properties.get(
-                "uri", str(self.folder / "artifacts" / component / key / str(number))
-            ),
+            uri=properties.get("uri", str(uri)),
             state=mlmd.Artifact.LIVE,
         )
         _put_properties(artifact, properties)
@@ -231,7 +247,8 @@ class TfxStore:
 
 def _put_properties(proto: Any, properties: dict[str, Any]) -> None:
     for name, value in properties.items():
-        field = "int_value" if isinstance(value, int) else "string_value"
+        kinds = {int: "int_value", float: "double_value", str: "string_value"}
+        field = kinds[type(value)]
         setattr(proto.custom_properties[name], field, value)
 
 

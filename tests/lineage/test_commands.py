@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from lineage.commands import cli
+from lineage.command.questions import cli
 
 pytestmark = pytest.mark.unit
 REPOSITORY = Path(__file__).parents[2]
@@ -162,7 +163,7 @@ def test_nothing_is_cut_when_a_program_reads(tfx):
         (["show", "artifact:x"], "Error: 'x' is no number"),
         (["show", "run:nope"], "Error: no run 'nope'"),
         (["show", "99"], "Error: no execution 99"),
-        (["--mysql", "h:1/d", "list"], "Error: give either --store or --mysql"),
+        (["--mysql", "h:1/d", "list"], "Error: give one of --store, --mysql"),
     ],
 )
 def test_errors_are_one_line(tfx, arguments, message):
@@ -242,3 +243,89 @@ def test_help_teaches_by_example():
         result = CliRunner().invoke(cli, [*command, "--help"])
         assert result.exit_code == 0
         assert "python -m lineage" in result.output
+
+
+def test_diff_shows_what_differs_and_what_does_not(tfx):
+    tfx.full_run("a", "1001")
+    tfx.push("b", tfx.model("b", tfx.examples("b", span=474794)), "1002")
+    output = ask(tfx, "diff").output
+    assert "run a  run b" in output
+    assert "474792-474793" in output and "474793-474794" in output
+    assert "unknown: a manifest is gone" in output
+    assert json.loads(ask(tfx, "diff", "1001", "1002", "--json").output)["before"]["name"] == "1001"
+    assert one_line(ask(tfx, "diff", "c", code=1)).startswith("Error: 'c' is neither a run nor")
+
+
+def test_served_shows_every_version_and_one_by_the_hour(tfx):
+    tfx.full_run("a", "1001")
+    tfx.full_run("b", "1002")
+    lines = ask(tfx, "served").output.splitlines()
+    assert lines[1].split()[0] == "1002" and "stable" in lines[1]
+    assert "not any more" in lines[2]
+    assert "until now" in ask(tfx, "served", "1002").output
+    assert [m["version"] for m in json.loads(ask(tfx, "served", "--json").output)] == [
+        "1002",
+        "1001",
+    ]
+
+
+def test_gc_deletes_only_when_told_to(tfx):
+    made = tfx.full_run("a", "1001")
+    for artifact in tfx.store.get_artifacts():
+        Path(artifact.uri).mkdir(parents=True)
+    examples = Path(tfx.store.get_artifacts_by_id([made["examples"]])[0].uri)
+    tfx.examples("b")
+    assert "nothing is unused" in ask(tfx, "gc").output
+    assert "nothing was deleted" in ask(tfx, "gc", "--keep-runs", 1).output
+    refused = CliRunner().invoke(
+        cli, ["--store", str(tfx.path), "gc", "--keep-runs", "1", "--delete"], input="n\n"
+    )
+    assert refused.exit_code == 1
+    assert examples.is_dir()
+    assert f"deleted {examples}" in ask(tfx, "gc", "--keep-runs", 1, "--delete", "--yes").output
+    assert not examples.exists()
+
+
+def test_impact_of_a_file_tells_what_serves(tfx):
+    made = tfx.full_run("a", "1001")
+    tfx.manifest(made["examples"])
+    assert "answers for stable" in ask(tfx, "impact", "00/a.json.gz").output
+
+
+def test_names_are_completed_from_the_store(tfx):
+    tfx.full_run("first", "1001")
+    for words, expected in (
+        ("show fi", ["first"]),
+        ("trace 1", ["1001"]),
+        ("diff f", ["first"]),
+        ("diff first 1", ["1001"]),
+    ):
+        *before, incomplete = words.split()
+        completion = ShellComplete(cli, {}, "lineage", "_LINEAGE_COMPLETE")
+        found = completion.get_completions(["--store", str(tfx.path), *before], incomplete)
+        assert [item.value for item in found] == expected
+
+
+def test_a_store_that_cannot_be_read_completes_to_nothing(tmp_path):
+    completion = ShellComplete(cli, {}, "lineage", "_LINEAGE_COMPLETE")
+    arguments = ["--store", str(tmp_path / "none"), "show"]
+    assert completion.get_completions(arguments, "l") == []
+
+
+def test_the_completion_script_works_in_bash(tfx):
+    tfx.full_run("first", "1001")
+    script = ask(tfx, "completion").output
+    tab = (
+        f"COMP_WORDS=(lineage --store {tfx.path} show fi); COMP_CWORD=4; _lineage_completion\n"
+        'echo "${COMPREPLY[@]}"; lineage --help'
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\n{tab}"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[0] == "first"
+    assert "python -m lineage" in done.stdout

@@ -227,7 +227,23 @@ def test_a_model_that_was_only_evaluated_on_the_data_was_not_trained_from_it(tfx
 def test_the_latest_examples_are_an_example_gens_not_transforms(tfx):
     made = tfx.full_run("r", "1001")
     store = LineageStore.sqlite(tfx.path)
-    assert find_examples(store, "latest") == made["examples"]
-    assert find_examples(store, "12") == 12
+    assert find_examples(store, "latest") == [made["examples"]]
+    assert find_examples(store, "12") == [12]
     with pytest.raises(LineageError, match="'x' is no artifact id"):
         find_examples(store, "x")
+
+
+def test_a_bad_source_file_leads_to_all_that_was_made_from_it(tfx):
+    """By its name alone, a longer path, or the whole one; but never by a part of a name."""
+    first, second, third = (tfx.full_run(run, f"100{run}") for run in ("1", "2", "3"))
+    for made in (first, second):
+        tfx.manifest(made["examples"])
+    tfx.manifest(third["examples"], sources=[])
+    store = LineageStore.sqlite(tfx.path)
+    for wanted in ("a.json.gz", "00/a.json.gz", "/data/readings/2024-03-01/00/a.json.gz"):
+        assert sorted(find_examples(store, wanted)) == [first["examples"], second["examples"]]
+    found = impact(store, *find_examples(store, "01/a.json.gz"))
+    assert [push.version for push in found.pushes] == ["1002", "1001"]
+    assert [a.id for a in found.artifacts] == [second["examples"], first["examples"]]
+    with pytest.raises(LineageError, match=r"no source file of the 3 Examples"):
+        find_examples(store, "json.gz")

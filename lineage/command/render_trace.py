@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from rich.text import Text
 from rich.tree import Tree
 
+from lineage.command.render import artifact_title, duration, labelled, plain, titled, when
 from lineage.dataset import Accounts, Dataset, Source
 from lineage.records import Artifact
-from lineage.render import artifact_title, duration, labelled, plain, titled, when
 from lineage.trace import Trace
 
 _FILES_SHOWN = 3  # of a source, unless all are asked for
@@ -91,7 +91,12 @@ def _add_evaluation(tree: Tree, found: Trace) -> None:
     if found.metrics:
         node.add(labelled("metrics", ", ".join(f"{n} {v:.5g}" for n, v in found.metrics.items())))
     else:
-        node.add(labelled("metrics", "not in a run_summary.json; TFMA reads the evaluation itself"))
+        node.add(
+            labelled(
+                "metrics",
+                "unknown: neither a run_summary.json nor the evaluation is on this machine",
+            )
+        )
 
 
 def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> None:

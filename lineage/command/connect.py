@@ -1,4 +1,4 @@
-"""Which store the command reads: a file, the one below ./runs, or a MySQL database."""
+"""Which store the command reads: a file, the one below ./runs, or a database."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from ml_metadata.proto import metadata_store_pb2
 
@@ -15,13 +16,22 @@ from lineage.store import LineageError, LineageStore
 
 DEFAULT_PATTERN = "runs/*/metadata.sqlite"
 _CONNECT_SECONDS = 5
+_KINDS = {"mysql": "MySQL", "postgresql": "PostgreSQL"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A store, where its runs keep their summaries, and what the user should know of the choice."""
+    """A store.
+
+    Attributes:
+      store: open for reading.
+      config: to open it again, for writing.
+      summaries: where its runs keep their summaries and logs; None: unknown.
+      note: what the user should know of the choice.
+    """
 
     store: LineageStore
+    config: metadata_store_pb2.ConnectionConfig
     summaries: Path | None
     note: str | None = None
 
@@ -35,13 +45,19 @@ def open_sqlite(path: Path | None) -> Opened:
     note = None
     if path is None:
         path, note = _find()
-    return Opened(LineageStore.sqlite(path), path.parent / "runs", note)
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(path)
+    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
+    return Opened(LineageStore.sqlite(path), config, path.parent / "runs", note)
 
 
-def open_mysql(location: str, user: str | None, password_env: str | None) -> Opened:
+def open_database(
+    kind: Literal["mysql", "postgresql"], location: str, user: str | None, password_env: str | None
+) -> Opened:
     """Opens a database.
 
     Args:
+      kind: of server; MySQL is MariaDB, too.
       location: HOST:PORT/DATABASE.
       user: database user.
       password_env: name of the environment variable with the password; None: no password.
@@ -52,21 +68,27 @@ def open_mysql(location: str, user: str | None, password_env: str | None) -> Ope
     host, _, rest = location.partition(":")
     port, _, database = rest.partition("/")
     if not (host and port.isdecimal() and database):
-        raise LineageError(
-            f"--mysql {location}: write HOST:PORT/DATABASE, e.g. localhost:3306/mlmd"
-        )
+        example = "localhost:3306/mlmd" if kind == "mysql" else "localhost:5432/mlmd"
+        raise LineageError(f"--{kind} {location}: write HOST:PORT/DATABASE, e.g. {example}")
     if not user:
-        raise LineageError("--mysql needs --user NAME")
-    config = metadata_store_pb2.ConnectionConfig()
-    config.mysql.host, config.mysql.port, config.mysql.database = host, int(port), database
-    config.mysql.user, config.mysql.skip_db_creation = user, True
+        raise LineageError(f"--{kind} needs --user NAME")
+    password = ""
     if password_env:
         if password_env not in os.environ:
             raise LineageError(f"--password-env: the variable {password_env} is not set; export it")
-        config.mysql.password = os.environ[password_env]
-    _check_reachable(host, int(port))
+        password = os.environ[password_env]
+    config = metadata_store_pb2.ConnectionConfig()
+    if kind == "mysql":
+        config.mysql.host, config.mysql.port, config.mysql.database = host, int(port), database
+        config.mysql.user, config.mysql.password = user, password
+        config.mysql.skip_db_creation = True
+    else:
+        config.postgresql.host, config.postgresql.port = host, port
+        config.postgresql.dbname, config.postgresql.user = database, user
+        config.postgresql.password, config.postgresql.skip_db_creation = password, True
+    _check_reachable(_KINDS[kind], host, int(port))
     with _silent_native_code():
-        return Opened(LineageStore.from_connection_config(config), None)
+        return Opened(LineageStore.from_connection_config(config), config, None)
 
 
 def _find() -> tuple[Path, str | None]:
@@ -82,13 +104,13 @@ def _find() -> tuple[Path, str | None]:
     return newest, f"reading {newest}, the newest of {len(found)}; choose another with --store PATH"
 
 
-def _check_reachable(host: str, port: int) -> None:
+def _check_reachable(kind: str, host: str, port: int) -> None:
     """ML Metadata's own message for this is an empty one."""
     try:
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise LineageError(
-            f"cannot reach MySQL at {host}:{port}: {error.strerror or error}; is it running?"
+            f"cannot reach {kind} at {host}:{port}: {error.strerror or error}; is it running?"
         ) from error
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from lineage.impact import Impact
+from lineage.impact import Impact, Push
 from lineage.listing import RunLine
 from lineage.records import Artifact, Execution, Run
 
@@ -158,6 +158,8 @@ def artifact_tree(artifact: Artifact, maker: Execution | None, readers: list[Exe
 
 def impact_tree(found: Impact) -> Tree:
     tree = Tree(artifact_title(found.artifact))
+    for other in found.artifacts[1:]:
+        tree.add(titled("and", artifact_title(other)))
     if not (found.models or found.evaluations or found.pushes):
         tree.add(plain("nothing was trained from it yet"))
     for made in found.models:
@@ -169,7 +171,7 @@ def impact_tree(found: Impact) -> Tree:
                 model.add(title.append_text(plain(f"  in run {evaluation.run_id}")))
         for push in found.pushes:
             if push.model_id == made.artifact.id:
-                model.add(_pushed(push.version, push.destination, push.run_id))
+                model.add(_pushed(push))
     others = [e for e in found.evaluations if not e.trained_from_it]
     others_pushed = [p for p in found.pushes if not p.trained_from_it]
     if others or others_pushed:
@@ -177,15 +179,20 @@ def impact_tree(found: Impact) -> Tree:
         for evaluation in others:
             branch.add(artifact_title(evaluation.artifact))
         for push in others_pushed:
-            branch.add(_pushed(push.version, push.destination, push.run_id))
+            branch.add(_pushed(push))
     runs = tree.add(plain(f"used by {len(found.runs)} run{'s' * (len(found.runs) != 1)}", "dim"))
     for run_id in found.runs:
         runs.add(plain(run_id))
     return tree
 
 
-def _pushed(version: str, destination: str, run_id: str) -> Text:
-    return titled(f"pushed as version {version}", destination, f"in run {run_id}")
+def _pushed(push: Push) -> Text:
+    text = titled(f"pushed as version {push.version}", push.destination, f"in run {push.run_id}")
+    if push.impressions:
+        text.append(f"  {push.impressions:,} impressions")
+    if push.labels:
+        text.append(f"  answers for {', '.join(push.labels)}", style="bold yellow")
+    return text
 
 
 def _execution(execution: Execution) -> Text:

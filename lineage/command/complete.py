@@ -1,0 +1,83 @@
+"""Shell completion of run ids and versions: from the store that the command line names."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+
+import click
+from click.shell_completion import CompletionItem
+
+from lineage.command.group import COMPLETE_VARIABLE, cli, open_store
+from lineage.records import Artifact
+from lineage.store import LineageError, LineageStore
+from lineage.trace import version_of
+
+_Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+_MOST = 50
+
+
+def _completing(names: Callable[[LineageStore], dict[str, str]]) -> _Complete:
+    """A store that cannot be read completes to nothing: the command itself says what is wrong."""
+
+    def complete(
+        ctx: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        try:
+            found = names(open_store(ctx, dict(ctx.params), quiet=True).store)
+        except LineageError:
+            return []
+        return [
+            CompletionItem(name, help=text)
+            for name, text in found.items()
+            if name.startswith(incomplete)
+        ][:_MOST]
+
+    return complete
+
+
+def _runs(store: LineageStore) -> dict[str, str]:
+    return {"latest": "the newest run", **dict.fromkeys(store.run_ids(), "run")}
+
+
+def _models(store: LineageStore) -> dict[str, str]:
+    found: list[Artifact] = store.artifacts_of_type("PushedModel")
+    versions = {version_of(a): f"pushed {a.created:%Y-%m-%d %H:%M} UTC" for a in found}
+    return {"latest": "the newest one", **{name: text for name, text in versions.items() if name}}
+
+
+RUNS: _Complete = _completing(_runs)
+MODELS: _Complete = _completing(_models)
+RUNS_AND_MODELS: _Complete = _completing(lambda store: {**_runs(store), **_models(store)})
+
+
+_SCRIPT = """\
+# Completion for bash, and for zsh by its bashcompinit:  eval "$(python -m lineage completion)"
+lineage() {{ {python} -m lineage "$@"; }}
+if [ -n "${{ZSH_VERSION-}}" ]; then autoload -U +X bashcompinit && bashcompinit; fi
+_lineage_completion() {{
+    local IFS=$'\\n' line
+    COMPREPLY=()
+    for line in $(COMP_WORDS="${{COMP_WORDS[*]}}" COMP_CWORD=$COMP_CWORD \\
+            {variable}=bash_complete {python} -m lineage 2>/dev/null); do
+        case ${{line%%,*}} in
+            plain) COMPREPLY+=("${{line#*,}}") ;;
+            *) compopt -o default 2>/dev/null ;;  # a path: the shell knows those
+        esac
+    done
+}}
+complete -F _lineage_completion lineage
+"""
+
+
+@cli.command()
+def completion() -> None:
+    """Prints a shell script: a command `lineage`, with completion of commands, runs and versions.
+
+    \b
+    eval "$(python -m lineage completion)"        in ~/.bashrc or ~/.zshrc
+    lineage trace <TAB>
+    """
+    python = shlex.quote(sys.executable)
+    click.echo(_SCRIPT.format(python=python, variable=COMPLETE_VARIABLE), nl=False)

@@ -1,0 +1,143 @@
+"""The group of commands, the options that every one has, and how they print."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+
+from lineage.command.connect import DEFAULT_PATTERN, Opened, open_database, open_sqlite
+from lineage.store import LineageError
+
+COMPLETE_VARIABLE = "_LINEAGE_COMPLETE"
+_PIPE_WIDTH = 100_000  # nothing is cut or wrapped when a program reads it
+_STORE_OPTIONS = (
+    click.option(
+        "--store",
+        type=click.Path(path_type=Path),
+        help=f"SQLite file of ML Metadata.  [default: the newest {DEFAULT_PATTERN}]",
+    ),
+    click.option("--mysql", metavar="HOST:PORT/DATABASE", help="Read a MySQL store instead."),
+    click.option("--postgresql", metavar="HOST:PORT/DATABASE", help="Or one in PostgreSQL."),
+    click.option("--user", help="Database user."),
+    click.option(
+        "--password-env", metavar="NAME", help="Environment variable with the user's password."
+    ),
+    click.option(
+        "--summaries",
+        type=click.Path(path_type=Path),
+        help="Folder of RUN/run_summary.json, for metrics.  [default: runs/ beside the store]",
+    ),
+)
+
+
+_NAMES = ("store", "mysql", "postgresql", "user", "password_env", "summaries")
+
+
+class _Commands(click.Group):
+    """An error of ours is one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LineageError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _store_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_STORE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def with_store(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the store's options, which may also stand before the command, and opens the store."""
+
+    @click.pass_context
+    @functools.wraps(command)
+    def opened(ctx: click.Context, /, **arguments: Any) -> None:
+        given = {name: arguments.pop(name) for name in _NAMES}
+        command(open_store(ctx, given), **arguments)
+
+    return _store_options(opened)
+
+
+def open_store(ctx: click.Context, given: Mapping[str, Any], *, quiet: bool = False) -> Opened:
+    """The store that the options name.
+
+    Args:
+      ctx: has what stands before the command.
+      given: what stands after it.
+      quiet: do not say which was chosen.
+
+    Raises:
+      LineageError: it cannot be read, or the options contradict each other.
+    """
+    before = ctx.obj or (ctx.parent.params if ctx.parent else {})
+    chosen = {n: before.get(n) if given.get(n) is None else given[n] for n in _NAMES}
+    opened = _open(**chosen)
+    if opened.note and not quiet:
+        click.echo(opened.note, err=True)
+    return opened
+
+
+def _open(
+    store: Path | None,
+    mysql: str | None,
+    postgresql: str | None,
+    user: str | None,
+    password_env: str | None,
+    summaries: Path | None,
+) -> Opened:
+    if len([given for given in (store, mysql, postgresql) if given]) > 1:
+        raise LineageError("give one of --store, --mysql and --postgresql")
+    if mysql:
+        opened = open_database("mysql", mysql, user, password_env)
+    elif postgresql:
+        opened = open_database("postgresql", postgresql, user, password_env)
+    else:
+        opened = open_sqlite(store)
+    return dataclasses.replace(opened, summaries=summaries or opened.summaries)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@_store_options
+@click.pass_context
+def cli(ctx: click.Context, /, **options: Any) -> None:
+    """Asks ML Metadata what a model was made from, and what was made from data.
+
+    \b
+    python -m lineage list                     the newest runs
+    python -m lineage show latest              the components of the last run
+    python -m lineage trace latest             the served model, down to its source files
+    python -m lineage impact latest            what was trained from the newest examples
+    python -m lineage trace 1795565929 --json  by version, for a program
+    python -m lineage --store runs/ctr/metadata.sqlite list
+    """
+    ctx.obj = options
+
+
+def console() -> Console:
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(width=width, markup=False, highlight=False, emoji=False)
+
+
+def show_on_screen(renderable: RenderableType) -> None:
+    console().print(renderable)
+
+
+def main() -> None:
+    """The entry point: a screen that cannot show a character shows '?' for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    cli(prog_name="python -m lineage", complete_var=COMPLETE_VARIABLE)

@@ -1,0 +1,265 @@
+"""The questions: `python -m lineage list | show | trace | impact | diff | served | gc`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import RenderableType
+
+from lineage.command import render
+from lineage.command.as_json import to_json
+from lineage.command.complete import MODELS, RUNS, RUNS_AND_MODELS
+from lineage.command.connect import Opened
+from lineage.command.group import cli, console, show_on_screen, with_store
+from lineage.command.render_compare import comparison_tree
+from lineage.command.render_served import served_table, served_tree
+from lineage.command.render_trace import trace_tree
+from lineage.command.render_unused import garbage_tables
+from lineage.compare import compare
+from lineage.delete import delete_unused
+from lineage.impact import find_examples, impact
+from lineage.listing import run_lines
+from lineage.records import Artifact, Execution, Run
+from lineage.served import find_served, served
+from lineage.store import LineageError, LineageStore
+from lineage.trace import trace
+from lineage.unused import KEEP_RUNS, Garbage, unused
+from lineage.walk import edges_of_artifacts, makers
+
+
+@cli.command("list")
+@with_store
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs.")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def list_runs(opened: Opened, /, limit: int, as_json: bool) -> None:
+    """Lists runs, newest first: state, components, span and pushed version.
+
+    \b
+    python -m lineage list --limit 5
+    python -m lineage list --json | jq '.[] | select(.state == "failed") | .run_id'
+    """
+    lines = run_lines(opened.store, limit)
+    if as_json:
+        click.echo(to_json(lines))
+        return
+    show_on_screen(render.run_table(lines))
+
+
+@cli.command()
+@with_store
+@click.argument("identifier", metavar="ID", shell_complete=RUNS)
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
+    """Shows a run, an execution or an artifact.
+
+    ID is run:NAME, execution:NUMBER or artifact:NUMBER; 'latest' is the last run; a number alone is
+    an artifact if there is one of that number, else an execution.
+
+    \b
+    python -m lineage show latest
+    python -m lineage show artifact:12
+    python -m lineage show execution:7 --json
+    """
+    found, note = find(opened.store, identifier)
+    if note:
+        click.echo(note, err=True)
+    if as_json:
+        click.echo(to_json({"kind": type(found).__name__.lower(), **_fields(found)}))
+        return
+    show_on_screen(_shown(opened.store, found))
+
+
+@cli.command("trace")
+@with_store
+@click.argument(
+    "pushed_model", metavar="[PUSHED_MODEL|latest]", default="latest", shell_complete=MODELS
+)
+@click.option("--files", is_flag=True, help="List every source file.")
+@click.option("--json", "as_json", is_flag=True, help="For a program; always has every file.")
+def trace_model(opened: Opened, /, pushed_model: str, files: bool, as_json: bool) -> None:
+    """Traces a served model down to the source files it was made from.
+
+    PUSHED_MODEL is an artifact id, a version, or the folder it was pushed to.
+
+    \b
+    python -m lineage trace latest
+    python -m lineage trace 1795565929 --files
+    python -m lineage trace latest --json | jq '.datasets[].accounts'
+    """
+    found = trace(opened.store, pushed_model, opened.summaries)
+    if as_json:
+        click.echo(to_json(found))
+        return
+    screen = console()
+    screen.print(
+        trace_tree(found, all_files=files, ticks=not screen.options.ascii_only), soft_wrap=False
+    )
+
+
+@cli.command("impact")
+@with_store
+@click.argument("examples", metavar="[EXAMPLES|FILE|latest]", default="latest")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def impact_of(opened: Opened, /, examples: str, as_json: bool) -> None:
+    """Shows what was trained from examples: models, evaluations, pushed versions, runs.
+
+    EXAMPLES is an artifact id; any other artifact's id works, too. FILE is a source file, by its
+    path or the end of it: every examples that were made from it are followed.
+
+    \b
+    python -m lineage impact latest
+    python -m lineage impact clicks/2024-03-01/05/part-00000.json.gz
+    python -m lineage impact 3 --json | jq '.pushes[].version'
+    """
+    found = impact(opened.store, *find_examples(opened.store, examples))
+    if as_json:
+        click.echo(to_json(found))
+        return
+    show_on_screen(render.impact_tree(found))
+
+
+@cli.command("diff")
+@with_store
+@click.argument("before", metavar="[BEFORE]", required=False, shell_complete=RUNS_AND_MODELS)
+@click.argument("after", metavar="[AFTER]", required=False, shell_complete=RUNS_AND_MODELS)
+@click.option("--files", is_flag=True, help="List every source file that differs.")
+@click.option("--json", "as_json", is_flag=True, help="For a program; always has every file.")
+def diff(
+    opened: Opened, /, before: str | None, after: str | None, files: bool, as_json: bool
+) -> None:
+    """Shows what differs between two runs or two models: data, code, parameters, metrics.
+
+    Each is a run's id or a pushed version; run:NAME and model:VERSION say which if a name could be
+    either. Without AFTER: the newest of its kind. Without both: the last run and the one before.
+
+    \b
+    python -m lineage diff
+    python -m lineage diff 11 22
+    python -m lineage diff run:20261127-180047 latest --json | jq .metrics
+    """
+    found = compare(opened.store, before, after, opened.summaries)
+    if as_json:
+        click.echo(to_json(found))
+        return
+    show_on_screen(comparison_tree(found, all_files=files))
+
+
+@cli.command("served")
+@with_store
+@click.argument("version", metavar="[VERSION|latest]", required=False, shell_complete=MODELS)
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def when_served(opened: Opened, /, version: str | None, as_json: bool) -> None:
+    """Shows when each pushed version served, for which label, and how many impressions it ranked.
+
+    With VERSION (or an artifact id, or the folder it was pushed to): that one, hour by hour.
+
+    \b
+    python -m lineage served
+    python -m lineage served latest
+    python -m lineage served --json | jq '.[] | {version, hours: (.hours | length)}'
+    """
+    if version is None:
+        found = served(opened.store)
+        if as_json:
+            click.echo(to_json(found))
+            return
+        show_on_screen(served_table(found))
+        return
+    one = find_served(opened.store, version)
+    if as_json:
+        click.echo(to_json(one))
+        return
+    show_on_screen(served_tree(one))
+
+
+@cli.command("gc")
+@with_store
+@click.option(
+    "--keep-runs",
+    type=click.IntRange(min=1),
+    default=KEEP_RUNS,
+    show_default=True,
+    help="Keep what this many of a pipeline's newest runs touched.",
+)
+@click.option("--delete", is_flag=True, help="Delete it; without, nothing is deleted.")
+@click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+@click.option("--all", "everything", is_flag=True, help="List every artifact, also what is kept.")
+@click.option("--json", "as_json", is_flag=True, help="For a program; has every artifact.")
+def gc(
+    opened: Opened,
+    /,
+    keep_runs: int,
+    delete: bool,
+    yes: bool,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Lists artifacts that nothing needs any more, with their sizes; deletes them if told to.
+
+    Kept are: what the newest runs touched; every pushed version whose folder is still there, with
+    its model, schema and evaluation; the newest blessed model. Lineage stays in ML Metadata, and
+    so do the manifests of deleted examples: `trace` and `impact` answer as before.
+
+    \b
+    python -m lineage gc                          how much could go, and why the rest cannot
+    python -m lineage gc --keep-runs 1 --all
+    python -m lineage gc --delete
+    """
+    found = unused(opened.store, keep_runs)
+    if not as_json:
+        show_on_screen(garbage_tables(found, everything=everything))
+    if delete and found.unused:
+        if not yes:
+            click.confirm(f"Delete {len(found.unused)} artifacts?", abort=True, err=True)
+        say = None if as_json else lambda one: click.echo(f"deleted {one.path}")
+        found = delete_unused(opened.config, keep_runs, say)
+    if as_json:
+        click.echo(to_json({"deleted": delete, **_fields(found)}))
+
+
+def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifact, str | None]:
+    """What an ID of `show` means, and what else it could have meant.
+
+    Raises:
+      LineageError: nothing has this id.
+    """
+    kind, _, rest = identifier.partition(":")
+    if kind == "run" and rest:
+        return store.run(rest), None
+    if kind in ("artifact", "execution") and rest:
+        if not rest.isdecimal():
+            raise LineageError(f"'{rest}' is no number; write e.g. {kind}:12")
+        number = int(rest)
+        return (store.artifact(number) if kind == "artifact" else store.execution(number)), None
+    if not identifier.isdecimal():
+        return store.run(identifier), None
+    number = int(identifier)
+    artifact = store.artifacts([number]).get(number)
+    if artifact is None:
+        return store.execution(number), None
+    also = f"there is an execution {number}, too: python -m lineage show execution:{number}"
+    return artifact, also if store.states([number]) else None
+
+
+def _fields(found: Run | Execution | Artifact | Garbage) -> dict[str, Any]:
+    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
+    if isinstance(found, Run):
+        fields |= {"state": found.state, "seconds": found.seconds}
+    return fields
+
+
+def _shown(store: LineageStore, found: Run | Execution | Artifact) -> RenderableType:
+    if isinstance(found, Run):
+        return render.run_tree(found)
+    if isinstance(found, Execution):
+        sides = (found.inputs, found.outputs, found.resolved)
+        ids = [i for side in sides for ids in side.values() for i in ids]
+        return render.execution_tree(found, store.artifacts(ids))
+    made = {edge.execution_id for edge in makers(store, [found.id])}
+    read = {e.execution_id for e in edges_of_artifacts(store, [found.id]) if e.kind == "input"}
+    executions = store.executions(made | read)
+    maker = next((executions[i] for i in made if i in executions), None)
+    return render.artifact_tree(
+        found, maker, [executions[i] for i in sorted(read & set(executions))]
+    )

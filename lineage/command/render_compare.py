@@ -1,0 +1,89 @@
+"""What differs, as a tree: `python -m lineage diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from lineage.command.render import plain, table, titled
+from lineage.compare import Change, Comparison, FileChange
+
+_FILES_SHOWN = 5
+_SHORT = 16  # characters of a hash: two never share so many by chance
+_STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
+
+
+def comparison_tree(found: Comparison, *, all_files: bool = False) -> Tree:
+    """Args: the comparison; whether to list every file that differs."""
+    ends = (found.before, found.after)
+    tree = Tree(titled("diff", *(f"{side.kind} {side.name}" for side in ends)))
+    if found.same:
+        tree.add(plain("the same artifacts: everything came from the cache", "green"))
+    _add(tree, "data", found.data, _changes(found.data))
+    _add_files(tree, found.files, all_files)
+    _add(tree, "code", found.code, _changes(found.code))
+    _add(tree, "parameters", found.parameters, _changes(found.parameters))
+    _add(tree, "metrics", found.metrics, _metrics(found.metrics), "there are none on either side")
+    return tree
+
+
+def _add(
+    tree: Tree,
+    title: str,
+    changes: Iterable[Change],
+    rows: Table,
+    otherwise: str = "the same",
+) -> None:
+    branch = tree.add(plain(title, "bold"))
+    branch.add(rows if changes else plain(otherwise, "dim"))
+
+
+def _changes(changes: Iterable[Change]) -> Table:
+    result = table("what", "before", "after")
+    for change in changes:
+        result.add_row(plain(change.name), _value(change.before), _value(change.after))
+    return result
+
+
+def _metrics(changes: Iterable[Change]) -> Table:
+    result = table("what", ">before", ">after", ">change")
+    for change in changes:
+        numbers = [v for v in (change.before, change.after) if isinstance(v, int | float)]
+        moved = f"{numbers[1] - numbers[0]:+.4f}" if len(numbers) == 2 else ""
+        result.add_row(
+            plain(change.name), _number(change.before), _number(change.after), plain(moved)
+        )
+    return result
+
+
+def _value(value: Any) -> Text:
+    if value is None:
+        return plain("-", "dim")
+    if isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef"):
+        return plain(f"{value[:_SHORT]}…")
+    return plain(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value)
+
+
+def _number(value: Any) -> Text:
+    return plain("-", "dim") if value is None else plain(f"{value:.4f}")
+
+
+def _add_files(tree: Tree, files: tuple[FileChange, ...] | None, all_files: bool) -> None:
+    branch = tree.add(plain("source files", "bold"))
+    if files is None:
+        branch.add(plain("unknown: a manifest is gone, or was never written", "yellow"))
+    elif not files:
+        branch.add(plain("the same", "dim"))
+    shown = (files or ()) if all_files else (files or ())[:_FILES_SHOWN]
+    for file in shown:
+        branch.add(
+            plain(f"{file.change:8}", _STYLES[file.change]).append_text(
+                plain(f" {file.source}  {file.path}", "default")
+            )
+        )
+    if files and len(files) > len(shown):
+        branch.add(plain(f"{len(files) - len(shown):,} more (--files lists them)", "dim"))

@@ -1,0 +1,85 @@
+"""When versions served: `python -m lineage served`."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from lineage.command.render import labelled, plain, table, titled, when
+from lineage.served import Period, ServedModel
+
+_METRICS = ("auc", "log_loss", "normalized_entropy", "calibration")
+
+
+def served_table(models: list[ServedModel]) -> Table:
+    result = table(
+        "!version",
+        "pushed",
+        "answers for",
+        "since",
+        ">hours",
+        ">impressions",
+        ">clicks",
+        "withdrawn",
+    )
+    for model in models:
+        last = max(model.periods, key=lambda p: p.since, default=None)
+        result.add_row(
+            plain(model.version, "bold" if model.labels else ""),
+            when(model.pushed.created),
+            _labels(model),
+            plain(when(last.since) if last and model.labels else "-"),
+            str(len({hour.hour for hour in model.hours})),
+            f"{model.impressions:,}",
+            f"{model.clicks:,}",
+            plain(model.withdrawn or "-"),
+        )
+    return result
+
+
+def served_tree(model: ServedModel) -> Tree:
+    tree = Tree(titled(f"PushedModel {model.pushed.id}", f"version {model.version}"))
+    tree.add(labelled("served from", model.destination or "-"))
+    tree.add(labelled("answers for", _labels(model)))
+    if model.withdrawn is not None:
+        tree.add(labelled("withdrawn", plain(model.withdrawn, "yellow")))
+    periods = tree.add(plain("periods", "dim"))
+    for period in model.periods:
+        periods.add(_period(period))
+    if not model.hours:
+        tree.add(
+            labelled(
+                "traffic", "none recorded; hours are, by: python -m streaming evaluate --config …"
+            )
+        )
+        return tree
+    total = f"{model.impressions:,} impressions, {model.clicks:,} clicks"
+    tree.add(labelled("traffic", total)).add(_hours(model))
+    return tree
+
+
+def _hours(model: ServedModel) -> Table:
+    names = [name for name in _METRICS if any(name in hour.metrics for hour in model.hours)]
+    result = table("!hour", "!arm", ">impressions", ">clicks", *(f">{name}" for name in names))
+    for hour in model.hours:
+        values = [hour.metrics.get(name) for name in names]
+        result.add_row(
+            plain(hour.hour),
+            plain(hour.arm or "-"),
+            f"{hour.impressions:,}",
+            f"{hour.clicks:,}",
+            *("-" if value is None else f"{value:.4f}" for value in values),
+        )
+    return result
+
+
+def _labels(model: ServedModel) -> Text:
+    if model.labels:
+        return plain(", ".join(model.labels), "green")
+    return plain("not any more" if model.periods else "never", "dim")
+
+
+def _period(period: Period) -> Text:
+    until = f"until {when(period.until)}" if period.until else "until now"
+    return titled(period.label, f"from {when(period.since)}", until)

@@ -1,0 +1,80 @@
+"""What could be deleted: `python -m lineage gc`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from lineage.command.render import plain, table
+from lineage.command.render_trace import size
+from lineage.unused import Garbage, Stored
+
+
+def garbage_tables(found: Garbage, *, everything: bool = False) -> RenderableType:
+    """Args: what was found; whether to list every artifact, or only sums by component."""
+    parts: list[RenderableType] = []
+    if everything:
+        parts += [_artifacts(sorted([*found.unused, *found.kept], key=lambda o: o.artifact.id)), ""]
+    parts += [_sums(found), ""]
+    if found.unused:
+        parts.append(
+            plain(
+                f"{len(found.unused):,} artifacts with {size(found.bytes)} are unused; "
+                "nothing was deleted: --delete does it"
+            )
+        )
+    else:
+        parts.append(plain("nothing is unused"))
+    if found.elsewhere:
+        parts.append(
+            plain(
+                f"{found.elsewhere:,} artifacts are not looked at: their folder is gone, not on "
+                "this machine, or not where TFX puts outputs",
+                "dim",
+            )
+        )
+    return Group(*parts)
+
+
+def _sums(found: Garbage) -> Table:
+    result = table("component", "output", ">unused", ">size", ">kept", ">size")
+    unused, kept = _by_output(found.unused), _by_output(found.kept)
+    for component, kind in sorted(unused | kept):
+        ours, theirs = (
+            unused.get((component, kind), Counter()),
+            kept.get((component, kind), Counter()),
+        )
+        result.add_row(
+            plain(component),
+            plain(kind),
+            f"{ours['number']:,}",
+            size(ours["bytes"]),
+            f"{theirs['number']:,}",
+            size(theirs["bytes"]),
+        )
+    return result
+
+
+def _by_output(items: Iterable[Stored]) -> dict[tuple[str, str], Counter[str]]:
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for one in items:
+        counts = found.setdefault((one.component, one.artifact.type), Counter())
+        counts.update(number=1, bytes=one.bytes)
+    return found
+
+
+def _artifacts(items: Iterable[Stored]) -> Table:
+    result = table(">artifact", "type", "run", ">size", "kept because", "folder")
+    for one in items:
+        result.add_row(
+            str(one.artifact.id),
+            plain(one.artifact.type),
+            plain(one.run_id),
+            size(one.bytes),
+            plain(one.reason, "") if one.reason else plain("unused", "yellow"),
+            plain(one.path),
+        )
+    return result

@@ -1,0 +1,335 @@
+"""What differs between two runs, or between two pushed models: `compare(store, before, after)`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lineage.dataset import Dataset, Source
+from lineage.records import Artifact, Execution, Run
+from lineage.store import LineageError, LineageStore
+from lineage.trace import dataset_of, find_pushed, metrics_of, trace, version_of
+from lineage.walk import makers
+
+_CODE = ("etl", "run_fn", "preprocessing_fn", "module_path", "module_file")
+# Told by the data sets, and by each place that they were read from.
+_OF_DATA = ("input_fingerprint", "span", "version", "time_cut", "decided_inputs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One of the two that are compared.
+
+    Attributes:
+      kind: 'run' or 'model'.
+      name: the run's id, or the version.
+      run_id: of the run; of a model, the run that pushed it.
+    """
+
+    kind: Literal["run", "model"]
+    name: str
+    run_id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A value on both sides; None where a side has none.
+
+    Attributes:
+      name: e.g. 'Trainer parameters.batch_size'.
+      before, after: text, number, or anything that JSON has.
+    """
+
+    name: str
+    before: Any
+    after: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class FileChange:
+    """A source file that only one side has read, or that has other bytes."""
+
+    source: str
+    path: str
+    change: Literal["added", "removed", "changed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What differs; everything that is the same on both sides is left out.
+
+    Attributes:
+      before, after: the two sides.
+      same: they are one and the same model, or all their components put out the same artifacts.
+      data: spans, rows, fingerprint.
+      files: source files, by the manifests; None if one of these is gone.
+      code: hashes and dotted paths, by component.
+      parameters: of the components.
+      metrics: of the evaluations: all of them, also those that are equal.
+    """
+
+    before: Side
+    after: Side
+    same: bool
+    data: tuple[Change, ...]
+    files: tuple[FileChange, ...] | None
+    code: tuple[Change, ...]
+    parameters: tuple[Change, ...]
+    metrics: tuple[Change, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    """What is compared of a side."""
+
+    side: Side
+    components: dict[str, Execution]
+    dataset: Dataset | None
+    metrics: dict[str, float]
+
+    @property
+    def outputs(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        return {name: execution.outputs for name, execution in self.components.items()}
+
+
+def compare(
+    store: LineageStore,
+    before: str | None = None,
+    after: str | None = None,
+    summaries: Path | None = None,
+) -> Comparison:
+    """Compares two runs or two models.
+
+    Args:
+      store: where to look.
+      before: run id, 'latest', 'run:NAME', version or artifact id of a pushed model, its
+        destination, or 'model:VERSION'; None: the run before `after`, or the model before it.
+      after: likewise; None: the newest of what `before` is.
+      summaries: folder of <run_id>/run_summary.json, which hold the metrics.
+
+    Raises:
+      LineageError: there is no such run or model, nothing before it, or one of each.
+    """
+    ends = _find(store, before, after)
+    facts = [_facts(store, end, summaries) for end in ends]
+    ours, theirs = facts
+    changes = list(_changes(ours.components, theirs.components))
+    return Comparison(
+        before=ours.side,
+        after=theirs.side,
+        same=ours.outputs == theirs.outputs,
+        data=_data(ours.dataset, theirs.dataset),
+        files=_files(ours.dataset, theirs.dataset),
+        code=tuple(change for change in changes if _is_code(change.name)),
+        parameters=tuple(change for change in changes if not _is_code(change.name)),
+        metrics=tuple(
+            Change(name, ours.metrics.get(name), theirs.metrics.get(name))
+            for name in dict.fromkeys([*ours.metrics, *theirs.metrics])
+        ),
+    )
+
+
+def _find(
+    store: LineageStore, before: str | None, after: str | None
+) -> tuple[Run | Artifact, Run | Artifact]:
+    if before is not None:
+        first = _end(store, before)
+        last = _end(store, after) if after is not None else _newest(store, first)
+    else:
+        last = _end(store, after) if after is not None else _newest_run(store)
+        first = _one_before(store, last)
+    if isinstance(first, Run) != isinstance(last, Run):
+        raise LineageError(
+            "one of the two is a run, the other a model; give two runs or two versions: "
+            "python -m lineage list"
+        )
+    return first, last
+
+
+def _end(store: LineageStore, wanted: str) -> Run | Artifact:
+    """A run, or a pushed model."""
+    kind, _, name = wanted.partition(":")
+    if kind == "run" and name:
+        return store.run(name)
+    if kind == "model" and name:
+        return find_pushed(store, name)
+    if wanted == "latest":
+        return _newest_run(store)
+    if wanted in store.run_ids():
+        return store.run(wanted)
+    try:
+        return find_pushed(store, wanted)
+    except LineageError:
+        raise LineageError(
+            f"'{wanted}' is neither a run nor a pushed model of {store.name}; "
+            "see what there is: python -m lineage list"
+        ) from None
+
+
+def _newest(store: LineageStore, like: Run | Artifact) -> Run | Artifact:
+    return _newest_run(store) if isinstance(like, Run) else find_pushed(store, "latest")
+
+
+def _newest_run(store: LineageStore) -> Run:
+    return next(filter(_is_pipeline, store.runs_until()), None) or store.run("latest")
+
+
+def _one_before(store: LineageStore, last: Run | Artifact) -> Run | Artifact:
+    if isinstance(last, Run):
+        for run in store.runs_until(last.run_id):
+            if run.run_id != last.run_id and run.pipeline == last.pipeline and _is_pipeline(run):
+                return run
+        raise LineageError(
+            f"there is no run before {last.run_id} to compare it with; run the pipeline again, "
+            "or give two runs: python -m lineage diff BEFORE AFTER"
+        )
+    older = [a for a in store.artifacts_of_type("PushedModel") if a.id < last.id]
+    if not older:
+        raise LineageError(f"version {version_of(last)} is the first that was pushed")
+    return older[0]
+
+
+def _is_pipeline(run: Run) -> bool:
+    """Not a rollout, which is recorded as a run of its own and makes nothing."""
+    return any(execution.outputs for execution in run.components)
+
+
+def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> _Facts:
+    if isinstance(end, Run):
+        made = store.artifacts(i for e in end.components for ids in e.outputs.values() for i in ids)
+        evaluations = [a for a in made.values() if a.type == "ModelEvaluation"]
+        metrics, _ = metrics_of(summaries, end.components[:1], next(iter(evaluations), None))
+        components = {e.component: e for e in end.components if e.component}
+        return _Facts(
+            Side("run", end.run_id, end.run_id), components, _dataset(store, end, made), metrics
+        )
+    found = trace(store, end.id, summaries)
+    pusher = found.maker(found.pushed)
+    return _Facts(
+        Side("model", found.version, pusher.run_id if pusher else ""),
+        {e.component: e for e in found.executions if e.component},
+        next(iter(found.datasets), None),
+        found.metrics,
+    )
+
+
+def _dataset(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> Dataset | None:
+    """What the run's ExampleGen put out: it reads no artifact."""
+    for execution in run.components:
+        ids = [i for ids in execution.outputs.values() for i in ids]
+        for artifact in (made[i] for i in ids if i in made):
+            if artifact.type == "Examples" and not execution.inputs:
+                [edge] = makers(store, [artifact.id])
+                maker = store.execution(edge.execution_id)
+                return dataset_of(store, artifact, maker)
+    return None
+
+
+def _data(before: Dataset | None, after: Dataset | None) -> tuple[Change, ...]:
+    ours, theirs = _data_facts(before), _data_facts(after)
+    return tuple(_different(ours, theirs))
+
+
+def _data_facts(dataset: Dataset | None) -> dict[str, Any]:
+    if dataset is None:
+        return {}
+    facts: dict[str, Any] = {
+        "spans": dataset.spans or dataset.span,
+        "input fingerprint": dataset.input_fingerprint,
+    }
+    if dataset.accounts:
+        accounts = dataset.accounts
+        facts["rows read"] = accounts.read
+        facts |= {f"rows {split}": rows for split, rows in accounts.splits.items()}
+        facts |= {"rows quarantined": accounts.quarantined, "rows dropped": accounts.dropped}
+    for source, reasons in dataset.quarantined_reasons.items():
+        facts |= {f"quarantined {source} {reason}": rows for reason, rows in reasons.items()}
+    return facts
+
+
+def _files(before: Dataset | None, after: Dataset | None) -> tuple[FileChange, ...] | None:
+    if before is None or after is None or before.manifest_problem or after.manifest_problem:
+        return None
+    ours, theirs = (_checksums(dataset.sources) for dataset in (before, after))
+    found = [FileChange(*file, "removed") for file in ours.keys() - theirs.keys()]
+    found += [FileChange(*file, "added") for file in theirs.keys() - ours.keys()]
+    found += [
+        FileChange(*file, "changed")
+        for file in ours.keys() & theirs.keys()
+        if ours[file] != theirs[file]
+    ]
+    return tuple(sorted(found, key=lambda f: (f.source, f.path)))
+
+
+def _checksums(sources: Iterable[Source]) -> dict[tuple[str, str], tuple[int, str]]:
+    return {
+        (source.name, file.path): (file.bytes, file.checksum)
+        for source in sources
+        for file in source.files
+    }
+
+
+def _changes(before: Mapping[str, Execution], after: Mapping[str, Execution]) -> Iterable[Change]:
+    for component in dict.fromkeys([*before, *after]):
+        ours, theirs = before.get(component), after.get(component)
+        if ours is None or theirs is None:
+            there = [None if side is None else side.type for side in (ours, theirs)]
+            yield Change(component, *there)
+            continue
+        flat = [flattened(_known(side.properties)) for side in (ours, theirs)]
+        for change in _different(*flat):
+            name = change.name.removeprefix("custom_config.")
+            yield dataclasses.replace(change, name=f"{component} {name}")
+
+
+def _known(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in properties.items() if name not in _OF_DATA}
+
+
+def flattened(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values, also those that are JSON in a text, under dotted names.
+
+    A list of objects that have names goes under these: `sources.clicks.path`.
+    """
+    found: dict[str, Any] = {}
+
+    def put(name: str, value: Any) -> None:
+        value = _parsed(value)
+        if isinstance(value, list) and value and all(_has_name(item) for item in value):
+            value = {item["name"]: item for item in value}
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                put(f"{name}.{key}", item)
+        else:
+            found[name] = value
+
+    for name, value in properties.items():
+        put(name, value)
+    return found
+
+
+def _has_name(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("name"), str)
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[Change]:
+    for name in dict.fromkeys([*before, *after]):
+        if before.get(name) != after.get(name):
+            yield Change(name, before.get(name), after.get(name))
+
+
+def _is_code(name: str) -> bool:
+    _, _, parameter = name.partition(" ")
+    return parameter in _CODE or parameter.endswith("code_sha256")

@@ -1,0 +1,125 @@
+"""Deletes what `unused.py` found, and says so in ML Metadata; the only writer in this package.
+
+An artifact is marked for deletion, then its folder goes, then it is marked as deleted: after a kill
+the next call finds what is marked, and finishes. TFX takes nothing from its cache whose folder is
+gone, and no resolver picks what is not live. The manifest of examples stays, in `.manifests/`
+beside their folder: it is what connects a served model with its source files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from ml_metadata import errors, metadata_store
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from lineage.dataset import MANIFEST, kept_manifest, local_path
+from lineage.records import Artifact
+from lineage.store import LineageError, LineageStore
+from lineage.unused import Garbage, Stored, still_runs, unused
+
+_LOCK = ".lock"  # local_run holds it while a pipeline runs
+_MARKED = mlmd.Artifact.MARKED_FOR_DELETION
+
+
+def delete_unused(
+    config: mlmd.ConnectionConfig,
+    keep_runs: int,
+    progress: Callable[[Stored], None] | None = None,
+) -> Garbage:
+    """Deletes what is unused now; returns what that was.
+
+    Args:
+      config: of the store; it is opened for writing.
+      keep_runs: as for `unused`.
+      progress: is told of each artifact when its folder is gone.
+
+    Raises:
+      LineageError: a run is in progress, the store cannot be written, or a folder not deleted.
+    """
+    with _no_run(config):
+        store = LineageStore.from_connection_config(config)
+        if not config.HasField("sqlite"):
+            _refuse_if_running(store)
+        garbage = unused(store, keep_runs)
+        _mark(config, [one.artifact.id for one in garbage.unused], _MARKED)
+        done = [artifact.id for artifact in store.all_artifacts() if _was_removed(artifact)]
+        try:
+            for one in garbage.unused:
+                _remove(one.path)
+                done.append(one.artifact.id)
+                if progress:
+                    progress(one)
+        finally:
+            _mark(config, done, mlmd.Artifact.DELETED)
+    return garbage
+
+
+@contextlib.contextmanager
+def _no_run(config: mlmd.ConnectionConfig) -> Iterator[None]:
+    """Keeps local runs from starting; a store that is no file has no such lock."""
+    if not config.HasField("sqlite"):
+        yield
+        return
+    with (Path(config.sqlite.filename_uri).parent / _LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LineageError(
+                f"a run with {config.sqlite.filename_uri} is in progress; "
+                "delete when it has ended: nothing was deleted"
+            ) from None
+        yield
+
+
+def _refuse_if_running(store: LineageStore) -> None:
+    newest = next(store.runs_until())
+    if still_runs(newest):
+        raise LineageError(
+            f"run {newest.run_id} of {store.name} is in progress; "
+            "delete when it has ended: nothing was deleted"
+        )
+
+
+def _mark(
+    config: mlmd.ConnectionConfig, artifact_ids: Collection[int], state: mlmd.Artifact.State
+) -> None:
+    if not artifact_ids:
+        return
+    try:
+        store = metadata_store.MetadataStore(config)
+        artifacts = store.get_artifacts_by_id(artifact_ids)
+        for artifact in artifacts:
+            artifact.state = state
+        store.put_artifacts(artifacts)
+    except (RuntimeError, errors.StatusError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LineageError(f"the metadata store cannot be written: {reason}") from error
+
+
+def _was_removed(artifact: Artifact) -> bool:
+    """By a call that was killed before it could say so."""
+    path = local_path(artifact.uri)
+    return artifact.state == "marked_for_deletion" and path is not None and not path.exists()
+
+
+def _remove(folder: Path) -> None:
+    """The manifest is in its new place before the folder goes."""
+    manifest = folder / MANIFEST
+    try:
+        if manifest.is_file():
+            kept = kept_manifest(folder)
+            kept.parent.mkdir(exist_ok=True)
+            partial = kept.with_suffix(".partial")
+            shutil.copyfile(manifest, partial)
+            partial.rename(kept)
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise LineageError(
+            f"cannot delete {folder}: {error.strerror or error}; mend it, then delete again: "
+            "what was deleted before stays so"
+        ) from error

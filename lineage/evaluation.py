@@ -1,0 +1,185 @@
+"""What Evaluator measured, read without TensorFlow: `read_evaluation(uri)`.
+
+TFMA writes metrics as TFRecord files of protos. Its own reader imports TensorFlow, some five
+seconds; the protos and the framing of a TFRecord file need neither.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lineage.dataset import local_path
+
+_PROTOS = "tensorflow_model_analysis.proto.metrics_for_slice_pb2"
+_BASELINE = "baseline"
+_NAMES = {"binary_crossentropy": "log_loss"}  # what everybody calls it, and run_summary.json
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A value, and the bounds of its 95 % interval if they were asked for."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """The metrics of some of the rows.
+
+    Attributes:
+      name: e.g. 'device=mobile'; '' for all rows.
+      metrics: of the candidate, by TFMA's names; but `log_loss`.
+      baseline: likewise, of the model it was compared with; empty if there was none.
+    """
+
+    name: str
+    metrics: dict[str, Metric]
+    baseline: dict[str, Metric]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """Rows with about the same prediction: sums over them."""
+
+    rows: float
+    predictions: float
+    labels: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A ModelEvaluation artifact.
+
+    Attributes:
+      slices: all rows first, then the others by name.
+      calibration: buckets over all rows, by rising prediction; empty without a CalibrationPlot.
+    """
+
+    slices: tuple[Slice, ...]
+    calibration: tuple[Bucket, ...]
+
+    @property
+    def overall(self) -> Slice | None:
+        return next((one for one in self.slices if not one.name), None)
+
+
+def read_evaluation(uri: str) -> Evaluation | None:
+    """None if it is not on this machine, or cannot be read."""
+    folder = local_path(uri)
+    if folder is None or not folder.is_dir():
+        return None
+    protos = _protos()
+    try:
+        metrics = [protos.MetricsForSlice.FromString(r) for r in _records(folder, "metrics")]
+        plots = [protos.PlotsForSlice.FromString(r) for r in _records(folder, "plots")]
+    except _unreadable():
+        return None
+    slices = sorted((_slice(proto) for proto in metrics), key=lambda one: one.name)
+    return Evaluation(tuple(slices), _calibration(plots)) if slices else None
+
+
+def _records(folder: Path, name: str) -> Iterator[bytes]:
+    """The records of `name-00000-of-00002.tfrecord` and its like."""
+    from tensorboard.compat.tensorflow_stub import errors, pywrap_tensorflow
+
+    for path in sorted(folder.glob(f"{name}*")):
+        reader = pywrap_tensorflow.PyRecordReader_New(str(path))
+        while True:
+            try:
+                reader.GetNext()
+            except errors.OutOfRangeError:
+                break
+            yield reader.record()
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.tensorflow_stub import errors
+
+    return OSError, DecodeError, errors.OpError
+
+
+@functools.cache
+def _protos() -> ModuleType:
+    """TFMA's generated module, by its file: the package around it imports TensorFlow."""
+    if _PROTOS in sys.modules:
+        return sys.modules[_PROTOS]
+    package, _, path = _PROTOS.partition(".")
+    found = importlib.util.find_spec(package)
+    assert found is not None and found.submodule_search_locations
+    file = Path(found.submodule_search_locations[0], *path.split(".")).with_suffix(".py")
+    spec = importlib.util.spec_from_file_location("lineage._metrics_for_slice_pb2", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _slice(proto: Any) -> Slice:
+    metrics: dict[str, Metric] = {}
+    baseline: dict[str, Metric] = {}
+    for pair in proto.metric_keys_and_values:
+        metric = _metric(pair)
+        if metric is not None and not pair.key.is_diff:
+            side = baseline if pair.key.model_name == _BASELINE else metrics
+            side[_NAMES.get(pair.key.name, pair.key.name)] = metric
+    return Slice(_slice_name(proto.slice_key), metrics, baseline)
+
+
+def _slice_name(key: Any) -> str:
+    parts = []
+    for single in key.single_slice_keys:
+        value = getattr(single, single.WhichOneof("kind") or "bytes_value")
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        parts.append(f"{single.column}={text}")
+    return ", ".join(parts)
+
+
+def _metric(pair: Any) -> Metric | None:
+    """None for what is no number: a curve, or NaN (AUC of one class)."""
+    value = pair.value
+    if value.HasField("bounded_value"):
+        bounded = value.bounded_value
+        number = bounded.value.value
+        low, high = bounded.lower_bound.value, bounded.upper_bound.value
+    elif value.HasField("double_value"):
+        number = value.double_value.value
+        interval = pair.confidence_interval if pair.HasField("confidence_interval") else None
+        low = interval.lower_bound.double_value.value if interval else math.nan
+        high = interval.upper_bound.double_value.value if interval else math.nan
+    else:
+        return None
+    if not math.isfinite(number):
+        return None
+    finite = math.isfinite(low) and math.isfinite(high)
+    return Metric(number, low, high) if finite else Metric(number)
+
+
+def _calibration(plots: list[Any]) -> tuple[Bucket, ...]:
+    """Of the candidate on all rows."""
+    for plot in plots:
+        if plot.slice_key.single_slice_keys:
+            continue
+        for pair in plot.plot_keys_and_values:
+            buckets = pair.value.calibration_histogram_buckets.buckets
+            if buckets and pair.key.model_name != _BASELINE:
+                return tuple(
+                    Bucket(
+                        rows=bucket.num_weighted_examples.value,
+                        predictions=bucket.total_weighted_refined_prediction.value,
+                        labels=bucket.total_weighted_label.value,
+                    )
+                    for bucket in buckets
+                    if bucket.num_weighted_examples.value
+                )
+    return ()

@@ -1,0 +1,187 @@
+"""When a pushed model served, and how much: `served(store)`.
+
+Times are those of ML Metadata: of the push (its artifact says for which label), and of each
+promotion and rollback, which `python -m serving` records as an execution with the labels before
+and after. Traffic is what `python -m streaming evaluate` records: an `OnlineMetrics` artifact for
+each hour, arm and version. A server that only TensorFlow Serving's own logs know of has none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable, Mapping
+
+from lineage.records import Artifact, Execution
+from lineage.store import LineageStore
+from lineage.trace import destination_of, find_pushed, version_of
+from lineage.walk import makers
+
+STABLE, CANARY = "stable", "canary"
+_SWITCHES = ("serving.Promotion", "serving.Rollback")
+_AFTER, _WITHDRAWN = "_after", "withdrawn_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Period:
+    """A version answered for a label; `until` is None if it still does. Times are UTC."""
+
+    label: str
+    since: dt.datetime
+    until: dt.datetime | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Hour:
+    """What a version did in an hour.
+
+    Attributes:
+      hour: e.g. '2024-03-01T05'.
+      arm: label that the users had asked for.
+      impressions, clicks: counts.
+      metrics: by name, e.g. auc, normalized_entropy.
+    """
+
+    hour: str
+    arm: str
+    impressions: int
+    clicks: int
+    metrics: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedModel:
+    """A pushed model.
+
+    Attributes:
+      pushed: the PushedModel artifact of its first push.
+      version: it was pushed as.
+      destination: folder it was pushed to.
+      periods: when it answered for which label, oldest first.
+      withdrawn: why it was taken back; None if it was not.
+      hours: its traffic, oldest first; empty if none was recorded.
+    """
+
+    pushed: Artifact
+    version: str
+    destination: str
+    periods: tuple[Period, ...]
+    withdrawn: str | None
+    hours: tuple[Hour, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What it answers for now."""
+        return tuple(period.label for period in self.periods if period.until is None)
+
+    @property
+    def impressions(self) -> int:
+        return sum(hour.impressions for hour in self.hours)
+
+    @property
+    def clicks(self) -> int:
+        return sum(hour.clicks for hour in self.hours)
+
+
+def served(store: LineageStore) -> list[ServedModel]:
+    """Every pushed version, newest first.
+
+    Raises:
+      LineageError: the store cannot be read.
+    """
+    pushed: dict[str, Artifact] = {}
+    for artifact in reversed(store.artifacts_of_type("PushedModel")):
+        if artifact.properties.get("pushed") != 0 and version_of(artifact):
+            pushed.setdefault(version_of(artifact), artifact)
+    switches = sorted(
+        (e for name in _SWITCHES for e in store.executions_of_type(name)), key=lambda e: e.id
+    )
+    periods = _periods(pushed, switches)
+    withdrawn = _withdrawn(switches)
+    hours = _hours(store)
+    return [
+        ServedModel(
+            pushed=artifact,
+            version=version,
+            destination=destination_of(artifact),
+            periods=tuple(periods.get(version, ())),
+            withdrawn=withdrawn.get(version),
+            hours=tuple(sorted(hours.get(version, ()), key=lambda h: (h.hour, h.arm))),
+        )
+        for version, artifact in reversed(pushed.items())
+    ]
+
+
+def find_served(store: LineageStore, wanted: str) -> ServedModel:
+    """One of `served`, by version, artifact id, destination, or 'latest'.
+
+    Raises:
+      LineageError: there is no such pushed model.
+    """
+    version = version_of(find_pushed(store, wanted))
+    return next(one for one in served(store) if one.version == version)
+
+
+def _periods(
+    pushed: Mapping[str, Artifact], switches: Iterable[Execution]
+) -> dict[str, list[Period]]:
+    """Version -> when it served, by replaying pushes, promotions and rollbacks."""
+    changes: list[tuple[dt.datetime, dict[str, str | None]]] = []
+    for version, artifact in pushed.items():
+        canary = artifact.properties.get("release") == CANARY
+        # What is pushed for all ends a canary, too.
+        labels: dict[str, str | None]
+        labels = {CANARY: version} if canary else {STABLE: version, CANARY: None}
+        changes.append((artifact.created, labels))
+    for switch in switches:
+        after = {label: switch.properties.get(label + _AFTER) for label in (STABLE, CANARY)}
+        changes.append(
+            (switch.started, {k: None if v is None else str(v) for k, v in after.items()})
+        )
+    found: dict[str, list[Period]] = {}
+    live: dict[str, tuple[str, dt.datetime]] = {}  # label -> version, and since when
+    for moment, labels in sorted(changes, key=lambda change: change[0]):
+        for label, now in labels.items():
+            before = live.get(label)
+            if before and before[0] == now:
+                continue
+            if before:
+                found.setdefault(before[0], []).append(Period(label, before[1], moment))
+                del live[label]
+            if now is not None:
+                live[label] = (now, moment)
+    for label, (version, since) in live.items():
+        found.setdefault(version, []).append(Period(label, since, None))
+    return {v: sorted(periods, key=lambda p: p.since) for v, periods in found.items()}
+
+
+def _withdrawn(switches: Iterable[Execution]) -> dict[str, str]:
+    """Version -> reason; a version that a person made stable again is not withdrawn any more."""
+    found: dict[str, str] = {}
+    for switch in switches:
+        for name, value in switch.properties.items():
+            if name.startswith(_WITHDRAWN):
+                found[name.removeprefix(_WITHDRAWN)] = str(value)
+        found.pop(str(switch.properties.get(STABLE + _AFTER)), None)
+    return found
+
+
+def _hours(store: LineageStore) -> dict[str, list[Hour]]:
+    """Version -> its hours. An hour that was evaluated again, with late events, counts once."""
+    metrics = store.artifacts_of_type("OnlineMetrics")
+    made = {edge.artifact_id: edge.execution_id for edge in makers(store, [a.id for a in metrics])}
+    last: dict[str, int] = {}
+    for artifact in metrics:
+        hour = str(artifact.properties.get("hour"))
+        last[hour] = max(last.get(hour, 0), made.get(artifact.id, 0))
+    found: dict[str, list[Hour]] = {}
+    for artifact in metrics:
+        properties = dict(artifact.properties)
+        hour = str(properties.pop("hour", None))
+        if made.get(artifact.id, 0) == last[hour]:
+            version, arm = str(properties.pop("version", "")), str(properties.pop("arm", ""))
+            impressions = int(properties.pop("impressions", 0))
+            clicks = int(properties.pop("clicks", 0))
+            numbers = {n: v for n, v in properties.items() if isinstance(v, float)}
+            found.setdefault(version, []).append(Hour(hour, arm, impressions, clicks, numbers))
+    return found

@@ -1,0 +1,126 @@
+"""What differs between two runs, or two models."""
+
+import json
+
+import pytest
+
+from lineage.compare import Change, FileChange, Side, compare, flattened
+from lineage.store import LineageError, LineageStore
+
+pytestmark = pytest.mark.unit
+
+
+def compared(tfx, *ends, **arguments):
+    return compare(LineageStore.sqlite(tfx.path), *ends, **arguments)
+
+
+def two_runs(tfx):
+    """The second with an hour less, another ETL and more rows in a batch."""
+    first = tfx.push("a", tfx.model("a", tfx.examples("a")), "1001")
+    examples = tfx.examples(
+        "b",
+        counts={"read": 300, "train": 190, "eval": 98, "quarantined": 9, "dropped": 3},
+        span=474794,
+        parameters={"etl_code_sha256": "d" * 64, "input_fingerprint": "e" * 64},
+    )
+    made = tfx.model("b", examples, trainer={"custom_config": '{"parameters": {"batch_size": 8}}'})
+    return first, tfx.push("b", made, "1002")
+
+
+def test_two_runs_differ_in_data_code_and_parameters(tfx):
+    two_runs(tfx)
+    found = compared(tfx)
+    assert (found.before, found.after) == (Side("run", "a", "a"), Side("run", "b", "b"))
+    assert not found.same
+    assert Change("spans", "474792-474793", "474793-474794") in found.data
+    assert Change("rows read", 306, 300) in found.data
+    assert Change("rows dropped", 3, 3) not in found.data
+    assert Change("SparkExampleGen etl_code_sha256", None, "d" * 64) in found.code
+    assert found.parameters == (Change("Trainer parameters.batch_size", None, 8),)
+
+
+def test_two_models_differ_as_the_runs_that_made_them(tfx):
+    two_runs(tfx)
+    models, runs = compared(tfx, "1001", "1002"), compared(tfx, "a", "b")
+    assert (models.before, models.after) == (Side("model", "1001", "a"), Side("model", "1002", "b"))
+    assert (models.data, models.parameters) == (runs.data, runs.parameters)
+
+
+def test_source_files_that_were_added_removed_or_changed(tfx):
+    first, second = two_runs(tfx)
+    old = json.loads(tfx.manifest(first["examples"]).read_text())
+    [source] = old["sources"]
+    gone, kept = source["files"]
+    files = [{**kept, "checksum": "crc32c:00000000"}, {**gone, "path": "readings/new.gz"}]
+    tfx.manifest(second["examples"], sources=[{**source, "files": files}])
+    assert compared(tfx).files == (
+        FileChange("readings", gone["path"], "removed"),
+        FileChange("readings", kept["path"], "changed"),
+        FileChange("readings", "readings/new.gz", "added"),
+    )
+
+
+def test_files_are_unknown_without_a_manifest(tfx):
+    two_runs(tfx)
+    assert compared(tfx).files is None
+
+
+def test_metrics_come_from_the_summaries_and_all_are_told(tfx, tmp_path):
+    two_runs(tfx)
+    for run, auc in (("a", 0.7), ("b", 0.7)):
+        (tmp_path / run).mkdir()
+        text = json.dumps({"metrics": {"auc": auc, "log_loss": 0.2}})
+        (tmp_path / run / "run_summary.json").write_text(text)
+    assert compared(tfx, summaries=tmp_path).metrics == (
+        Change("auc", 0.7, 0.7),
+        Change("log_loss", 0.2, 0.2),
+    )
+
+
+def test_a_run_from_the_cache_is_the_same(tfx):
+    made = tfx.full_run("a", "1001")
+    for component, keys in (("SparkExampleGen", ["examples"]), ("Trainer", ["model"])):
+        outputs = {key: made[key] for key in keys}
+        tfx.execute("b", component, outputs=outputs, state=tfx.CACHED)
+    found = compared(tfx, "b", "b")
+    assert found.same
+
+
+def test_a_component_that_only_one_run_has(tfx):
+    tfx.full_run("a", "1001")
+    tfx.model("b", tfx.examples("b"))
+    assert Change("Pusher", "tfx.components.Pusher", None) in compared(tfx).parameters
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        (("c",), "'c' is neither a run nor a pushed model"),
+        (("a", "1002"), "one of the two is a run, the other a model"),
+        ((None, "a"), "there is no run before a"),
+        ((None, "1001"), "version 1001 is the first"),
+        (("run:c",), "no run 'c'"),
+    ],
+)
+def test_what_cannot_be_compared(tfx, ends, message):
+    two_runs(tfx)
+    with pytest.raises(LineageError, match=message):
+        compared(tfx, *ends)
+
+
+def test_a_rollout_is_no_run_to_compare_with(tfx):
+    two_runs(tfx)
+    tfx.execute("20240301-promotion", "Promotion")
+    assert compared(tfx).after.name == "b"
+
+
+def test_flattened_goes_through_json_in_texts_and_lists_of_names():
+    sources = json.dumps([{"name": "clicks", "path": "c/*"}, {"name": "views", "path": "v/*"}])
+    assert flattened({"sources": sources, "args": '{"a": {"b": [1, 2]}}', "text": "{no json"}) == {
+        "sources.clicks.name": "clicks",
+        "sources.clicks.path": "c/*",
+        "sources.views.name": "views",
+        "sources.views.path": "v/*",
+        "args.a.b": [1, 2],
+        "text": "{no json",
+    }

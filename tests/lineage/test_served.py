@@ -1,0 +1,111 @@
+"""When a pushed model served, and how much."""
+
+import datetime as dt
+
+import pytest
+
+from lineage.impact import impact
+from lineage.served import find_served, served
+from lineage.store import LineageStore
+
+pytestmark = pytest.mark.unit
+
+
+def found(tfx):
+    return {model.version: model for model in served(LineageStore.sqlite(tfx.path))}
+
+
+def labels(model):
+    return [(p.label, p.until is None) for p in model.periods]
+
+
+def switch(tfx, kind, **after):
+    properties = {f"{label}_after": version for label, version in after.items()}
+    tfx.execute(f"{kind}-{after}", kind, type_name=f"serving.{kind}", properties=properties)
+
+
+def test_what_is_pushed_for_all_replaces_what_was_before(tfx):
+    tfx.full_run("a", "1001")
+    tfx.full_run("b", "1002")
+    models = found(tfx)
+    assert list(models) == ["1002", "1001"]
+    assert labels(models["1001"]) == [("stable", False)]
+    assert labels(models["1002"]) == [("stable", True)]
+    [first], [second] = models["1001"].periods, models["1002"].periods
+    assert first.until == second.since == models["1002"].pushed.created
+    assert models["1002"].labels == ("stable",)
+
+
+def test_a_canary_is_promoted(tfx):
+    tfx.full_run("a", "1001")
+    tfx.full_run("b", "1002", release="canary")
+    assert labels(found(tfx)["1002"]) == [("canary", True)]
+    switch(tfx, "Promotion", stable=1002, previous=1001)
+    models = found(tfx)
+    assert labels(models["1001"]) == [("stable", False)]
+    assert labels(models["1002"]) == [("canary", False), ("stable", True)]
+
+
+def test_a_canary_is_withdrawn_and_says_why(tfx):
+    tfx.full_run("a", "1001")
+    tfx.full_run("b", "1002", release="canary")
+    tfx.execute(
+        "r",
+        "Rollback",
+        type_name="serving.Rollback",
+        properties={"stable_after": 1001, "withdrawn_1002": "worse by 3 %"},
+    )
+    models = found(tfx)
+    assert labels(models["1001"]) == [("stable", True)]
+    assert labels(models["1002"]) == [("canary", False)]
+    assert (models["1001"].withdrawn, models["1002"].withdrawn) == (None, "worse by 3 %")
+    switch(tfx, "Rollback", stable=1002)
+    assert found(tfx)["1002"].withdrawn is None
+
+
+def online(tfx, hour, span_version, *counts):
+    """An evaluation of an hour: (version, arm, impressions, clicks) each."""
+    outputs = {
+        f"metrics{number}": (
+            "OnlineMetrics",
+            {"hour": hour, "version": v, "arm": a, "impressions": i, "clicks": c, "auc": 0.7},
+        )
+        for number, (v, a, i, c) in enumerate(counts)
+    }
+    tfx.execute("", "OnlineEvaluation", outputs=outputs, properties={"span_version": span_version})
+
+
+def test_traffic_is_told_by_hour_and_an_hour_evaluated_again_counts_once(tfx):
+    tfx.full_run("a", "1001")
+    tfx.full_run("b", "1002", release="canary")
+    online(tfx, "2024-03-01T00", 1, (1001, "stable", 90, 9), (1002, "canary", 10, 2))
+    online(tfx, "2024-03-01T01", 1, (1001, "stable", 80, 8))
+    online(tfx, "2024-03-01T00", 2, (1001, "stable", 95, 9), (1002, "canary", 10, 3))
+    models = found(tfx)
+    assert [(h.hour, h.arm, h.impressions) for h in models["1001"].hours] == [
+        ("2024-03-01T00", "stable", 95),
+        ("2024-03-01T01", "stable", 80),
+    ]
+    assert (models["1001"].impressions, models["1001"].clicks) == (175, 17)
+    assert (models["1002"].impressions, models["1002"].clicks) == (10, 3)
+    assert models["1002"].hours[0].metrics == {"auc": 0.7}
+
+
+def test_impact_tells_which_versions_answer_and_what_they_ranked(tfx):
+    first = tfx.full_run("a", "1001")
+    online(tfx, "2024-03-01T00", 1, (1001, "stable", 90, 9))
+    [push] = impact(LineageStore.sqlite(tfx.path), first["examples"]).pushes
+    assert (push.version, push.labels, push.impressions) == ("1001", ("stable",), 90)
+    tfx.full_run("b", "1002")
+    [push] = impact(LineageStore.sqlite(tfx.path), first["examples"]).pushes
+    assert push.labels == ()
+
+
+def test_one_is_found_by_its_folder(tfx):
+    tfx.full_run("a", "1001")
+    tfx.full_run("b", "1002")
+    store = LineageStore.sqlite(tfx.path)
+    assert find_served(store, "/serving/1001").version == "1001"
+    latest = find_served(store, "latest")
+    assert latest.version == "1002"
+    assert latest.pushed.created.tzinfo is dt.timezone.utc

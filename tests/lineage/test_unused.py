@@ -1,0 +1,187 @@
+"""What nothing needs any more, and its deletion."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from lineage.delete import delete_unused
+from lineage.store import LineageError, LineageStore
+from lineage.trace import trace
+from lineage.unused import Stored, unused
+
+pytestmark = pytest.mark.unit
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pipeline(tfx):
+    """Four runs with their folders; versions 1001 to 1004, of which 1003 and 1004 are there."""
+    runs = [full_run(tfx, run) for run in ("1", "2", "3", "4")]
+    for version in ("1003", "1004"):
+        (tfx.folder / "serving" / version).mkdir(parents=True)
+    return runs
+
+
+def full_run(tfx, run):
+    made = tfx.full_run(run, f"100{run}", destination=tfx.folder / "serving" / f"100{run}")
+    fill(tfx)
+    tfx.manifest(made["examples"])
+    return made
+
+
+def fill(tfx):
+    """A file of 100 bytes in the folder of each artifact."""
+    for artifact in tfx.store.get_artifacts():
+        path = Path(artifact.uri)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "data").write_bytes(b"x" * 100)
+
+
+def looked_at(tfx, keep_runs=1):
+    return unused(LineageStore.sqlite(tfx.path), keep_runs)
+
+
+def ids(items):
+    return {one.artifact.id for one in items}
+
+
+def config(tfx):
+    result = mlmd.ConnectionConfig()
+    result.sqlite.filename_uri = str(tfx.path)
+    return result
+
+
+def states(tfx, wanted):
+    artifacts = tfx.store.get_artifacts_by_id(sorted(wanted))
+    return {mlmd.Artifact.State.Name(a.state) for a in artifacts}
+
+
+def test_the_newest_runs_keep_everything(tfx, pipeline):
+    found = looked_at(tfx, 2)
+    assert ids(found.unused).isdisjoint({*pipeline[2].values(), *pipeline[3].values()})
+    assert {*pipeline[0].values(), *pipeline[1].values()} <= ids(found.unused)
+    assert looked_at(tfx, 4).unused == ()
+
+
+def test_a_version_that_is_there_keeps_its_model_and_not_its_examples(tfx, pipeline):
+    found = looked_at(tfx)
+    third = pipeline[2]
+    kept = {"pushed_model", "model", "transform_graph", "schema", "blessing", "evaluation"}
+    assert {third[key] for key in kept} <= ids(found.kept)
+    assert {third[key] for key in third.keys() - kept} <= ids(found.unused)
+    reasons = {one.artifact.id: one.reason for one in found.kept}
+    assert reasons[third["model"]] == "version 1003 is served, or can be"
+
+
+def test_the_newest_blessed_model_is_kept(tfx):
+    blessed, _ = full_run(tfx, "1"), tfx.examples("2")
+    found = looked_at(tfx)
+    assert blessed["model"] in ids(found.kept)
+    assert blessed["examples"] in ids(found.unused)
+
+
+def test_what_a_run_took_from_the_cache_is_kept(tfx, pipeline):
+    cached = pipeline[0]["examples"]
+    tfx.execute("5", "SparkExampleGen", outputs={"examples": cached}, state=tfx.CACHED)
+    assert cached in ids(looked_at(tfx).kept)
+
+
+def test_a_run_that_goes_on_keeps_what_it_reads(tfx, pipeline):
+    old = pipeline[0]["examples"]
+    tfx.execute("0", "StatisticsGen", inputs={"examples": old}, state=tfx.RUNNING)
+    tfx.execute("0", "Transform", outputs={"graph": ("TransformGraph", {})})
+    full_run(tfx, "9")
+    [reason] = [one.reason for one in looked_at(tfx).kept if one.artifact.id == old]
+    assert reason == "run 0 still runs"
+
+
+def test_only_folders_as_tfx_names_them_are_looked_at(tfx, pipeline, tmp_path):
+    elsewhere = tmp_path / "precious"
+    elsewhere.mkdir()
+    _, made = tfx.execute(
+        "0", "Importer", outputs={"result": ("Examples", {"uri": str(elsewhere)})}
+    )
+    full_run(tfx, "9")
+    found = looked_at(tfx)
+    assert made["result"] not in ids(found.unused) | ids(found.kept)
+    assert found.elsewhere == 1
+    delete_unused(config(tfx), 1)
+    assert elsewhere.is_dir()
+
+
+def test_sizes_are_of_all_files(tfx, pipeline):
+    [model] = [o for o in looked_at(tfx).unused if o.artifact.id == pipeline[0]["model"]]
+    assert model.bytes == 100
+    assert (model.component, model.run_id) == ("Trainer", "1")
+    nested = model.path / "a" / "b"
+    nested.mkdir(parents=True)
+    (nested / "c").write_bytes(b"x" * 50)
+    [model] = [o for o in looked_at(tfx).unused if o.artifact.id == pipeline[0]["model"]]
+    assert model.bytes == 150
+
+
+def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
+    before = trace(LineageStore.sqlite(tfx.path), "1001")
+    found = looked_at(tfx)
+    told: list[Stored] = []
+    assert delete_unused(config(tfx), 1, told.append) == found
+    assert told == list(found.unused)
+    assert not any(one.path.exists() for one in found.unused)
+    assert all(one.path.is_dir() for one in found.kept)
+    assert states(tfx, ids(found.unused)) == {"DELETED"}
+    assert states(tfx, ids(found.kept)) == {"LIVE"}
+    assert looked_at(tfx).unused == ()
+    after = trace(LineageStore.sqlite(tfx.path), "1001")
+    assert after.datasets[0].sources == before.datasets[0].sources
+    assert after.datasets[0].manifest_problem is None
+
+
+def test_nothing_is_deleted_while_a_run_is_in_progress(tfx, pipeline):
+    with (tfx.folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(LineageError, match="is in progress"):
+            delete_unused(config(tfx), 1)
+    assert all(one.path.is_dir() for one in looked_at(tfx).unused)
+
+
+def test_after_a_kill_the_next_call_finishes(tfx, pipeline):
+    found = looked_at(tfx)
+    code = (
+        "import sys, os, signal\n"
+        "from ml_metadata.proto import metadata_store_pb2 as mlmd\n"
+        "from lineage.delete import delete_unused\n"
+        "config = mlmd.ConnectionConfig()\n"
+        "config.sqlite.filename_uri = sys.argv[1]\n"
+        "delete_unused(config, 1, lambda one: os.kill(os.getpid(), signal.SIGKILL))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tfx.path)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    left = [one for one in found.unused if one.path.exists()]
+    assert len(left) == len(found.unused) - 1
+    assert states(tfx, ids(found.unused)) == {"MARKED_FOR_DELETION"}
+    delete_unused(config(tfx), 1)
+    assert not any(one.path.exists() for one in found.unused)
+    assert states(tfx, ids(found.unused)) == {"DELETED"}
+
+
+def test_a_folder_that_cannot_be_deleted_is_named(tfx, pipeline, monkeypatch):
+    first = looked_at(tfx).unused[0].path
+
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(LineageError, match=f"cannot delete {first}: Permission denied"):
+        delete_unused(config(tfx), 1)
+    assert first.is_dir()
