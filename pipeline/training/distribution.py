@@ -49,6 +49,11 @@ def of_all_workers(values: Sequence[int], current: tf.distribute.Strategy) -> np
     return current.gather(local, axis=0).numpy()
 
 
+def wait_for_all(current: tf.distribute.Strategy) -> None:
+    """Returns when every worker has come here."""
+    of_all_workers([0], current)
+
+
 def export(save: Callable[[str], None], folder: str, worker: Shard) -> None:
     """Saves by the chief, to appear whole or not at all.
 

@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from pipeline.training.averaging import ValidateAverages
 from pipeline.training.checkpoints import RunFolder, TrainingError
-from pipeline.training.distribution import Shard, of_all_workers
+from pipeline.training.distribution import Shard, of_all_workers, wait_for_all
 from pipeline.training.examples import Examples, NoExamplesError
 
 _log = logging.getLogger(__name__)
@@ -160,5 +160,7 @@ def fit(
             ],
             verbose=0,
         )
+    wait_for_all(current)  # the chief has written them
     model.load_weights(folder.best)
+    wait_for_all(current)  # all have read them: the chief may remove them
     return best.losses

@@ -118,8 +118,9 @@ class Training:
 
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory) -> Training:
-    """Two workers, left alone."""
-    return Training(data, tmp_path_factory.mktemp("together")).run(**ROUNDS)
+    """Two workers, left alone; one of them comes late to its best weights."""
+    training = Training(data, tmp_path_factory.mktemp("together"))
+    return training.run(**ROUNDS, wait_before_loading=5)
 
 
 def test_two_workers_train_the_model_that_one_trains(

@@ -1,0 +1,182 @@
+"""Distributions of features, from StatisticsGen's and ExampleValidator's files.
+
+TFDV's protos are read as they are: importing TFDV takes longer than making the whole report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+
+from lineage.dataset import local_path
+
+_STATISTICS, _ANOMALIES = "FeatureStats.pb", "SchemaDiff.pb"
+_TOP_VALUES = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Bin:
+    """Examples with a value in [low, high)."""
+
+    low: float
+    high: float
+    count: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """A feature in one split.
+
+    Attributes:
+      name: of the feature; a step in it is joined by a dot.
+      kind: 'number' or 'text'.
+      examples: in the split.
+      missing: examples without it.
+      mean, deviation, zeros, low, median, high: of a number; None of a text.
+      unique: different values of a text; None of a number.
+      bins: of a number, by equal width.
+      top: most frequent values of a text, with their counts.
+    """
+
+    name: str
+    kind: str
+    examples: float
+    missing: float
+    mean: float | None = None
+    deviation: float | None = None
+    zeros: float | None = None
+    low: float | None = None
+    median: float | None = None
+    high: float | None = None
+    unique: int | None = None
+    bins: tuple[Bin, ...] = ()
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Anomaly:
+    """What ExampleValidator found in a feature of a split."""
+
+    split: str
+    feature: str
+    reason: str
+    description: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """How far a feature moved, from another span (drift) or another split (skew).
+
+    Attributes:
+      split, feature: where.
+      kind: 'drift' or 'skew'.
+      measure: e.g. 'JENSEN_SHANNON_DIVERGENCE'.
+      value, threshold: too far if the value is larger.
+    """
+
+    split: str
+    feature: str
+    kind: str
+    measure: str
+    value: float
+    threshold: float
+
+    @property
+    def too_far(self) -> bool:
+        return self.value > self.threshold
+
+
+def read_statistics(uri: str) -> dict[str, dict[str, Feature]]:
+    """Split -> feature's name -> feature; nothing if it is not on this machine or cannot be read."""
+    found: dict[str, dict[str, Feature]] = {}
+    for split, path in _splits(uri, _STATISTICS):
+        try:
+            content = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+        except (OSError, DecodeError):
+            continue
+        for dataset in content.datasets[:1]:
+            features = (_feature(proto, dataset.num_examples) for proto in dataset.features)
+            found[split] = {feature.name: feature for feature in features}
+    return found
+
+
+def read_anomalies(uri: str) -> tuple[list[Anomaly], list[Drift]]:
+    """What was found in all splits; nothing if it is not on this machine or cannot be read."""
+    anomalies: list[Anomaly] = []
+    drift: list[Drift] = []
+    for split, path in _splits(uri, _ANOMALIES):
+        try:
+            content = anomalies_pb2.Anomalies.FromString(path.read_bytes())
+        except (OSError, DecodeError):
+            continue
+        for name, info in sorted(content.anomaly_info.items()):
+            reasons = info.reason or [info]
+            for reason in reasons:
+                anomalies.append(Anomaly(split, name, reason.short_description, reason.description))
+        if content.HasField("dataset_anomaly_info"):
+            info = content.dataset_anomaly_info
+            anomalies.append(Anomaly(split, "", info.short_description, info.description))
+        for moved in content.drift_skew_info:
+            drift += _drift(split, moved)
+    return anomalies, drift
+
+
+def _splits(uri: str, name: str) -> list[tuple[str, Path]]:
+    folder = local_path(uri)
+    if folder is None:
+        return []
+    paths = sorted(folder.glob(f"Split-*/{name}"))
+    found = [(path.parent.name.removeprefix("Split-"), path) for path in paths]
+    return sorted(found, key=lambda pair: (pair[0] != "train", pair[0]))
+
+
+def _feature(proto: Any, examples: float) -> Feature:
+    name = proto.name or ".".join(proto.path.step)
+    numeric = proto.HasField("num_stats")
+    stats = proto.num_stats if numeric else proto.string_stats
+    common = stats.common_stats
+    present = common.num_non_missing
+    examples = present + common.num_missing if present or common.num_missing else examples
+    if not numeric:
+        top = tuple((value.value, value.frequency) for value in stats.top_values[:_TOP_VALUES])
+        return Feature(
+            name, "text", examples, common.num_missing, unique=stats.unique or None, top=top
+        )
+    return Feature(
+        name,
+        "number",
+        examples,
+        common.num_missing,
+        mean=stats.mean,
+        deviation=stats.std_dev,
+        zeros=stats.num_zeros,
+        low=stats.min,
+        median=stats.median,
+        high=stats.max,
+        bins=_bins(stats.histograms),
+    )
+
+
+def _bins(histograms: Any) -> tuple[Bin, ...]:
+    """Of equal width; by quantiles if there is nothing else."""
+    standard = statistics_pb2.Histogram.STANDARD
+    chosen = next((h for h in histograms if h.type == standard), None)
+    chosen = chosen or next(iter(histograms), None)
+    if chosen is None:
+        return ()
+    return tuple(Bin(b.low_value, b.high_value, b.sample_count) for b in chosen.buckets)
+
+
+def _drift(split: str, moved: Any) -> list[Drift]:
+    name = ".".join(moved.path.step)
+    kinds = (("drift", moved.drift_measurements), ("skew", moved.skew_measurements))
+    types = anomalies_pb2.DriftSkewInfo.Measurement.Type
+    return [
+        Drift(split, name, kind, types.Name(found.type), found.value, found.threshold)
+        for kind, measurements in kinds
+        for found in measurements
+    ]
