@@ -46,6 +46,8 @@ setup(
         "isal>=1.6",
         "jinja2>=3",
         "matplotlib>=3.8",
+        "openlineage-python>=1.20",
+        "plotly>=6",
         "psutil>=5.9",
         "pydantic>=2",
         "pyyaml>=6",

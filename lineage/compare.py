@@ -179,9 +179,9 @@ def _newest_run(store: LineageStore) -> Run:
 
 def _one_before(store: LineageStore, last: Run | Artifact) -> Run | Artifact:
     if isinstance(last, Run):
-        for run in store.runs_until(last.run_id):
-            if run.run_id != last.run_id and run.pipeline == last.pipeline and _is_pipeline(run):
-                return run
+        earlier = run_before(store, last)
+        if earlier is not None:
+            return earlier
         raise LineageError(
             f"there is no run before {last.run_id} to compare it with; run the pipeline again, "
             "or give two runs: python -m lineage diff BEFORE AFTER"
@@ -190,6 +190,14 @@ def _one_before(store: LineageStore, last: Run | Artifact) -> Run | Artifact:
     if not older:
         raise LineageError(f"version {version_of(last)} is the first that was pushed")
     return older[0]
+
+
+def run_before(store: LineageStore, last: Run) -> Run | None:
+    """The last run of the same pipeline before it."""
+    for run in store.runs_until(last.run_id):
+        if run.run_id != last.run_id and run.pipeline == last.pipeline and _is_pipeline(run):
+            return run
+    return None
 
 
 def _is_pipeline(run: Run) -> bool:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from lineage.dataset import local_path
+from lineage.tfrecords import UNREADABLE, records
 
 _PROTOS = "tensorflow_model_analysis.proto.metrics_for_slice_pb2"
 _BASELINE = "baseline"
@@ -82,7 +83,7 @@ def read_evaluation(uri: str) -> Evaluation | None:
     try:
         metrics = [protos.MetricsForSlice.FromString(r) for r in _records(folder, "metrics")]
         plots = [protos.PlotsForSlice.FromString(r) for r in _records(folder, "plots")]
-    except _unreadable():
+    except UNREADABLE:
         return None
     slices = sorted((_slice(proto) for proto in metrics), key=lambda one: one.name)
     return Evaluation(tuple(slices), _calibration(plots)) if slices else None
@@ -90,23 +91,8 @@ def read_evaluation(uri: str) -> Evaluation | None:
 
 def _records(folder: Path, name: str) -> Iterator[bytes]:
     """The records of `name-00000-of-00002.tfrecord` and its like."""
-    from tensorboard.compat.tensorflow_stub import errors, pywrap_tensorflow
-
     for path in sorted(folder.glob(f"{name}*")):
-        reader = pywrap_tensorflow.PyRecordReader_New(str(path))
-        while True:
-            try:
-                reader.GetNext()
-            except errors.OutOfRangeError:
-                break
-            yield reader.record()
-
-
-def _unreadable() -> tuple[type[Exception], ...]:
-    from google.protobuf.message import DecodeError
-    from tensorboard.compat.tensorflow_stub import errors
-
-    return OSError, DecodeError, errors.OpError
+        yield from records(path)
 
 
 @functools.cache

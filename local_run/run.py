@@ -19,7 +19,7 @@ from local_run.temporary import temporary_folder
 from pipeline.config import ConfigError, PipelineConfig
 from pipeline.metadata import connection_config, password
 
-SUMMARY, LOG = "run_summary.json", "run.log"
+SUMMARY, REPORT, LOG = "run_summary.json", "report.html", "run.log"
 
 
 def run(config: PipelineConfig, runner: str) -> int:
@@ -52,8 +52,10 @@ def run(config: PipelineConfig, runner: str) -> int:
                     "error": failure,
                 }
                 summary, problem = _summarize(config, run_id, measured, peak.of, folder / SUMMARY)
+                wanted = summary is not None and config.report
+                report = _report(config, run_id, folder / REPORT) if wanted else None
             if summary:
-                show_summary(screen.console, summary, str(folder))
+                show_summary(screen.console, summary, str(folder), report)
             if failure or problem:
                 screen.error(f"{failure or problem} (log: {folder / LOG})")
     return 1 if failure or problem else 0
@@ -168,6 +170,20 @@ def _summarize(
         logging.getLogger(__name__).exception("no summary")
         return None, f"the summary could not be made: {one_line(error)}"
     return summary, None
+
+
+def _report(config: PipelineConfig, run_id: str, path: Path) -> str | None:
+    """Path of the page about the run; None if it could not be made: no run is worse for it."""
+    from lineage.report.write import write_report
+    from lineage.store import LineageStore
+
+    try:
+        store = LineageStore.from_connection_config(connection_config(config))
+        write_report(store, run_id, path.parent.parent, path)
+    except Exception:
+        logging.getLogger(__name__).exception("no report")
+        return None
+    return str(path)
 
 
 @contextlib.contextmanager

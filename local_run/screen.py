@@ -81,8 +81,10 @@ class Screen:
         self.console.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True)
 
 
-def show_summary(console: Console, summary: dict[str, Any], folder: str) -> None:
-    """The final table: components, seconds, rows and metrics."""
+def show_summary(
+    console: Console, summary: dict[str, Any], folder: str, report: str | None = None
+) -> None:
+    """The final table: components, seconds, rows and metrics; and where the report is."""
     table = _component_table()
     table.add_column("peak MiB", justify="right")
     for component in summary["components"]:
@@ -95,7 +97,8 @@ def show_summary(console: Console, summary: dict[str, Any], folder: str) -> None
         )
     console.print(table)
     facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(summary, folder).items():
+    facts_shown = {**_facts(summary, folder), **({"report": report} if report else {})}
+    for name, value in facts_shown.items():
         facts.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
     console.print(facts)
 

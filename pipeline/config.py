@@ -67,6 +67,9 @@ class PipelineConfig(Section):
     metadata: Metadata = Metadata()
     kubeflow: Kubeflow = Kubeflow()
     allowed_anomalies: list[str] = Field(default_factory=list)
+    report: bool = Field(
+        default=True, description="whether each run writes report.html: five megabytes"
+    )
     beam_pipeline_args: list[str] | None = Field(
         default=None,
         description="default: one process in a container, one for each core on this machine",

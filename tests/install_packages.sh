@@ -8,6 +8,7 @@ compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null || missing+=(postgres
 command -v mvn >/dev/null || missing+=(maven)
 command -v curl >/dev/null || missing+=(curl)
 command -v openssl >/dev/null || missing+=(openssl)
+command -v chromium-headless-shell >/dev/null || missing+=(chromium-headless-shell fonts-dejavu-core)
 if [ -z "${IN_DEBIAN13_ROOT-}" ]; then  # podman is used outside of it
     command -v podman >/dev/null || missing+=(podman runc)
     command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)

@@ -91,7 +91,7 @@ class Drift:
 
 
 def read_statistics(uri: str) -> dict[str, dict[str, Feature]]:
-    """Split -> feature's name -> feature; nothing if it is not on this machine or cannot be read."""
+    """Split -> name -> feature; nothing if it is not on this machine or cannot be read."""
     found: dict[str, dict[str, Feature]] = {}
     for split, path in _splits(uri, _STATISTICS):
         try:

@@ -13,13 +13,14 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 Execution, Event = mlmd.Execution, mlmd.Event
 
 COUNTS = {"read": 306, "train": 193, "eval": 98, "quarantined": 12, "dropped": 3}
+REASONS = {"readings": {"too_hot": 9, "unparseable": 3}}
 FILES = ["readings/2024-03-01/00/a.json.gz", "readings/2024-03-01/01/a.json.gz"]
 
 
 class TfxStore:
     """Writes runs; `execute` writes one component with its events and contexts."""
 
-    CACHED, RUNNING = Execution.CACHED, Execution.RUNNING
+    CACHED, FAILED, RUNNING = Execution.CACHED, Execution.FAILED, Execution.RUNNING
 
     def __init__(self, folder: Path, pipeline: str = "ctr") -> None:
         self.folder = folder
@@ -85,6 +86,7 @@ class TfxStore:
         parameters: dict[str, Any] | None = None,
         span: int = 474793,
         state: int = Execution.COMPLETE,
+        reasons: dict[str, dict[str, int]] | None = None,
     ) -> int:
         """SparkExampleGen with its two outputs; returns the Examples' id. Writes no manifest."""
         properties = {
@@ -94,7 +96,7 @@ class TfxStore:
             "etl": "pipeline.ctr.etl.build_examples",
             "etl_code_sha256": "c" * 64,
             "manifest": "manifest.json",
-            "quarantined_reasons": json.dumps({"readings": {"too_hot": 9, "unparseable": 3}}),
+            "quarantined_reasons": json.dumps(reasons or REASONS),
             "dropped_reasons": json.dumps({"duplicate": 3}),
             **{f"rows_{name}": rows for name, rows in (counts or COUNTS).items()},
         }

@@ -122,7 +122,7 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
         "peak_mib": 2048,
     }
     with Screen(out, "x") as screen:
-        show_summary(screen.console, summary, "runs/x")
+        show_summary(screen.console, summary, "runs/x", "runs/x/report.html")
     text = out.getvalue()
     for part in ("Trainer", "cached", "1,234 read = 1,000 train", "2,048 MiB"):
         assert part in text
@@ -130,6 +130,7 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
     assert re.search(r"Transform +complete +31\.0 +1,999 *\n", text)
     assert re.search(r"canary +no: too slow", text)
     assert re.search(r"log_loss 0\.3000 *\n", text)
+    assert re.search(r"report +runs/x/report\.html", text)
 
 
 def test_peak_memory_sees_child_processes() -> None:

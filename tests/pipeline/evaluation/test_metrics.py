@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from tensorflow_model_analysis.metrics import calibration_histogram, metric_specs
 from tensorflow_model_analysis.metrics.calibration_histogram import Bucket
 
+from lineage.evaluation import read_evaluation
 from local_run.summary import overall_metrics
 from pipeline.evaluation.calibration_error import calibration_error
 from pipeline.evaluation.eval_config import eval_config
@@ -97,6 +98,10 @@ def test_what_the_evaluator_measures(tmp_path: Path) -> None:
     assert intervals.keys() == expected.keys()
     for name, (low, high) in intervals.items():
         assert low < metrics[name] < high
+    evaluation = read_evaluation(str(tmp_path))
+    assert evaluation is not None
+    assert [b.labels / b.rows for b in evaluation.calibration] == pytest.approx(rates)
+    assert [b.predictions / b.rows for b in evaluation.calibration] == pytest.approx(PROBABILITIES)
     # A slice of one row has metrics where they mean anything, and stops nothing.
     slices = {key: metrics[""][""] for key, metrics in result.slicing_metrics}
     assert slices.keys() == {(), (("device", "phone"),), (("device", "console"),)}

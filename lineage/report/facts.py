@@ -1,0 +1,163 @@
+"""What is known of a run: `gather(store, "latest", summaries)`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lineage.compare import run_before
+from lineage.dataset import Dataset
+from lineage.evaluation import Evaluation, read_evaluation
+from lineage.records import Artifact, Execution, Run
+from lineage.report.log_sections import log_tails
+from lineage.report.quarantine import Refused, read_refused
+from lineage.report.statistics import Anomaly, Drift, Feature, read_anomalies, read_statistics
+from lineage.report.training import Curve, read_curves
+from lineage.store import LineageStore
+from lineage.trace import SUMMARY, dataset_of
+from lineage.walk import Graph, ancestors, makers
+
+LOG = "run.log"
+Features = dict[str, dict[str, Feature]]  # split -> name -> feature
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFacts:
+    """A run, and everything that its artifacts say.
+
+    Attributes:
+      store: its name, for the page's foot.
+      run: of ML Metadata.
+      summary: its run_summary.json; {} if there is none.
+      artifacts: what its components read, made or picked, by id.
+      made_by: id of each of these -> the execution that really made it, maybe of an earlier run.
+      dataset: the examples it began with.
+      refused: some records that the ETL refused.
+      features: of the examples.
+      earlier_run: the run before, that it is compared with; None if there was none.
+      earlier: features of that run's examples.
+      anomalies, drift: of ExampleValidator.
+      curves: of the training.
+      evaluation: of the model.
+      logs: component -> the end of its log.
+      origin: what the pushed model (else the model) was made from; None without a model.
+    """
+
+    store: str
+    run: Run
+    summary: dict[str, Any]
+    artifacts: dict[int, Artifact]
+    made_by: dict[int, Execution]
+    dataset: Dataset | None
+    refused: list[Refused]
+    features: Features
+    earlier_run: str | None
+    earlier: Features
+    anomalies: list[Anomaly]
+    drift: list[Drift]
+    curves: list[Curve]
+    evaluation: Evaluation | None
+    logs: dict[str, str]
+    origin: Graph | None
+
+    def newest(self, type_name: str) -> Artifact | None:
+        """Of what the run put out."""
+        return _newest(self.run, self.artifacts, type_name)
+
+    def peak_mib(self, component: str) -> int | None:
+        for entry in self.summary.get("components", []):
+            if entry.get("id") == component:
+                return entry.get("peak_mib")
+        return None
+
+
+def gather(store: LineageStore, run_id: str, summaries: Path | None) -> RunFacts:
+    """Reads everything.
+
+    Args:
+      store: where to look.
+      run_id: of the run, or 'latest'.
+      summaries: folder of <run_id>/ with run_summary.json and run.log; None: unknown.
+
+    Raises:
+      LineageError: there is no such run.
+    """
+    run = store.run(run_id)
+    artifacts = store.artifacts(_touched(run.components))
+    made = {edge.artifact_id: edge.execution_id for edge in makers(store, sorted(artifacts))}
+    executions = store.executions(made.values())
+    made_by = {i: executions[e] for i, e in made.items() if e in executions}
+    examples = _external_examples(run, artifacts)
+    quarantine = _newest(run, artifacts, "QuarantinedRecords")
+    earlier = run_before(store, run)
+    anomalies, drift = _found(_newest(run, artifacts, "ExampleAnomalies"))
+    evaluation = _newest(run, artifacts, "ModelEvaluation")
+    training = _newest(run, artifacts, "ModelRun")
+    model = _newest(run, artifacts, "PushedModel") or _newest(run, artifacts, "Model")
+    folder = summaries / run.run_id if summaries else None
+    return RunFacts(
+        store=store.name,
+        run=run,
+        summary=_summary(folder / SUMMARY) if folder else {},
+        artifacts=artifacts,
+        made_by=made_by,
+        dataset=dataset_of(store, examples, made_by.get(examples.id)) if examples else None,
+        refused=read_refused(quarantine.uri) if quarantine else [],
+        features=_features(_newest(run, artifacts, "ExampleStatistics")),
+        earlier_run=earlier.run_id if earlier else None,
+        earlier=_features_of(store, earlier) if earlier else {},
+        anomalies=anomalies,
+        drift=drift,
+        curves=read_curves(training.uri) if training else [],
+        evaluation=read_evaluation(evaluation.uri) if evaluation else None,
+        logs=log_tails(folder / LOG) if folder else {},
+        origin=ancestors(store, [model.id]) if model else None,
+    )
+
+
+def _touched(executions: Iterable[Execution]) -> set[int]:
+    return {
+        artifact_id
+        for execution in executions
+        for side in (execution.inputs, execution.outputs, execution.resolved)
+        for ids in side.values()
+        for artifact_id in ids
+    }
+
+
+def _newest(run: Run, artifacts: dict[int, Artifact], type_name: str) -> Artifact | None:
+    """A type's name may have a package before it, as that of our own ones has."""
+    ids = [i for e in run.components for made in e.outputs.values() for i in made]
+    found = [artifacts[i] for i in ids if i in artifacts]
+    of_type = [a for a in found if a.type.rpartition(".")[2] == type_name]
+    return max(of_type, key=lambda a: a.id, default=None)
+
+
+def _external_examples(run: Run, artifacts: dict[int, Artifact]) -> Artifact | None:
+    ids = [i for e in run.components if not e.inputs for made in e.outputs.values() for i in made]
+    return next(
+        (artifacts[i] for i in ids if i in artifacts and artifacts[i].type == "Examples"), None
+    )
+
+
+def _features(statistics: Artifact | None) -> Features:
+    return read_statistics(statistics.uri) if statistics else {}
+
+
+def _features_of(store: LineageStore, run: Run) -> Features:
+    return _features(_newest(run, store.artifacts(_touched(run.components)), "ExampleStatistics"))
+
+
+def _found(anomalies: Artifact | None) -> tuple[list[Anomaly], list[Drift]]:
+    return read_anomalies(anomalies.uri) if anomalies else ([], [])
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,211 @@
+"""Plotly figures of a run's facts. Colours and fonts are the page's: see page.js."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from lineage.evaluation import Bucket, Evaluation, Slice
+from lineage.records import Run
+from lineage.report.statistics import Feature
+from lineage.report.training import Curve
+
+_POINTS = 20  # of the calibration plot
+_VALUES = 10  # of a text feature
+_STATES = ("complete", "cached", "failed", "running", "canceled")
+
+
+def timings(run: Run, peaks: Mapping[str, int | None]) -> go.Figure:
+    """When each component ran, over the seconds of the run."""
+    figure = go.Figure()
+    for state in _STATES:
+        chosen = [e for e in run.components if e.state == state]
+        if chosen:
+            starts = [(e.started - run.started).total_seconds() for e in chosen]
+            memory = [
+                f"<br>{peaks[e.component]:,} MiB" if peaks.get(e.component) else "" for e in chosen
+            ]
+            figure.add_bar(
+                name=state,
+                y=[_text(e.component) for e in chosen],
+                x=[e.seconds for e in chosen],
+                base=starts,
+                orientation="h",
+                customdata=memory,
+                hovertemplate="%{y}: %{x:.1f} s%{customdata}<extra></extra>",
+            )
+    names = [_text(e.component) for e in run.components]
+    figure.update_layout(barmode="overlay", xaxis_title="seconds since the run began")
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    return figure
+
+
+def memory(run: Run, peaks: Mapping[str, int | None]) -> go.Figure | None:
+    """Peak memory of each component; None if it was not measured."""
+    known = [e.component for e in run.components if peaks.get(e.component)]
+    if not known:
+        return None
+    figure = go.Figure()
+    figure.add_bar(
+        y=[_text(name) for name in known],
+        x=[peaks[name] for name in known],
+        orientation="h",
+        hovertemplate="%{y}: %{x:,} MiB<extra></extra>",
+    )
+    figure.update_layout(xaxis_title="MiB at most, with all its processes", showlegend=False)
+    figure.update_yaxes(categoryorder="array", categoryarray=[_text(name) for name in known][::-1])
+    return figure
+
+
+def curve(metric: str, curves: Iterable[Curve]) -> go.Figure:
+    """A metric of the training, by rounds."""
+    figure = go.Figure()
+    for one in curves:
+        if one.metric == metric:
+            figure.add_scatter(
+                name=one.rows,
+                x=[number for number, _ in one.points],
+                y=[value for _, value in one.points],
+                mode="lines+markers",
+            )
+    figure.update_layout(xaxis_title="round", yaxis_title=metric.replace("_", " "))
+    return figure
+
+
+def calibration(buckets: Sequence[Bucket]) -> go.Figure:
+    """Mean label against mean prediction, in groups of about as many rows."""
+    groups = grouped(buckets)
+    x = [group.predictions / group.rows for group in groups]
+    y = [group.labels / group.rows for group in groups]
+    top = max([*x, *y], default=1.0) * 1.05
+    figure = go.Figure()
+    figure.add_scatter(
+        name="as predicted", x=[0, top], y=[0, top], mode="lines", line_dash="dot", hoverinfo="skip"
+    )
+    figure.add_scatter(
+        name="the model",
+        x=x,
+        y=y,
+        mode="lines+markers",
+        customdata=[group.rows for group in groups],
+        hovertemplate="said %{x:.4f}<br>was %{y:.4f}<br>%{customdata:,.0f} rows<extra></extra>",
+    )
+    figure.update_layout(xaxis_title="mean prediction", yaxis_title="mean label")
+    return figure
+
+
+def grouped(buckets: Sequence[Bucket]) -> list[Bucket]:
+    """Neighbours put together until each has a twentieth of the rows, the last one what is left."""
+    enough = sum(bucket.rows for bucket in buckets) / _POINTS
+    groups: list[Bucket] = []
+    rows = predictions = labels = 0.0
+    for bucket in buckets:
+        rows += bucket.rows
+        predictions += bucket.predictions
+        labels += bucket.labels
+        if rows >= enough:
+            groups.append(Bucket(rows, predictions, labels))
+            rows = predictions = labels = 0.0
+    if rows:
+        groups.append(Bucket(rows, predictions, labels))
+    return groups
+
+
+def slices(evaluation: Evaluation, metric: str) -> go.Figure | None:
+    """A metric on each slice, with its interval, beside the baseline's; None without slices."""
+    chosen = [one for one in evaluation.slices if metric in one.metrics]
+    if len(chosen) < 2:
+        return None
+    figure = go.Figure()
+    if any(metric in one.baseline for one in chosen):
+        _add_slices(figure, "baseline", [s for s in chosen if metric in s.baseline], metric, True)
+    _add_slices(figure, "this model", chosen, metric, False)
+    overall = evaluation.overall
+    if overall and metric in overall.metrics:
+        figure.add_vline(x=overall.metrics[metric].value, line_dash="dot", line_width=1)
+    figure.update_xaxes(title=metric.replace("_", " "), range=_range(chosen, metric))
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=[_slice_name(one) for one in chosen][::-1]
+    )
+    return figure
+
+
+def _range(chosen: Sequence[Slice], metric: str) -> list[float]:
+    """Of the values: the interval of a slice with a handful of rows would dwarf all others."""
+    values = [
+        side[metric].value for s in chosen for side in (s.metrics, s.baseline) if metric in side
+    ]
+    margin = 0.3 * (max(values) - min(values)) or 0.1
+    return [min(values) - margin, max(values) + margin]
+
+
+def _add_slices(
+    figure: go.Figure, name: str, chosen: Sequence[Slice], metric: str, baseline: bool
+) -> None:
+    found = [(one.baseline if baseline else one.metrics)[metric] for one in chosen]
+    error = {}
+    if any(m.high is not None for m in found):
+        above = [m.high - m.value if m.high is not None else 0 for m in found]
+        below = [m.value - m.low if m.low is not None else 0 for m in found]
+        error = {"error_x": {"type": "data", "array": above, "arrayminus": below, "thickness": 1}}
+    figure.add_scatter(
+        name=name,
+        y=[_slice_name(one) for one in chosen],
+        x=[m.value for m in found],
+        mode="markers",
+        marker={"size": 9, "symbol": "diamond-open" if baseline else "circle"},
+        hovertemplate="%{y}: %{x:.4f}<extra>" + name + "</extra>",
+        **error,
+    )
+
+
+def _slice_name(one: Slice) -> str:
+    return _text(one.name) or "all rows"
+
+
+def distribution(sides: Mapping[str, Feature]) -> go.Figure | None:
+    """A feature in several sets of examples; None if there is nothing to draw.
+
+    Args:
+      sides: e.g. 'train' -> the feature there.
+    """
+    figure = go.Figure()
+    if all(feature.kind == "text" for feature in sides.values()):
+        first = next(iter(sides.values()), None)
+        values = [value for value, _ in first.top[:_VALUES]] if first else []
+        for name, feature in sides.items():
+            counts = dict(feature.top)
+            shares = [counts.get(value, 0) / max(feature.examples, 1) for value in values]
+            figure.add_bar(name=name, x=[_text(value) for value in values], y=shares)
+        figure.update_xaxes(type="category")
+        figure.update_yaxes(tickformat=".0%")
+        return figure if values else None
+    for name, feature in sides.items():
+        bins = [b for b in feature.bins if b.high > b.low]
+        total = sum(b.count for b in bins)
+        if total:
+            figure.add_scatter(
+                name=name,
+                x=[*(b.low for b in bins), bins[-1].high],
+                y=[*(b.count / total / (b.high - b.low) for b in bins), 0],
+                mode="lines",
+                line_shape="hv",
+                hovertemplate="%{x:.4g}<extra>" + name + "</extra>",
+            )
+    figure.update_yaxes(showticklabels=False, rangemode="tozero")
+    return figure if figure.data else None
+
+
+def _text(value: str) -> str:
+    """Plotly takes some tags in a text for HTML: none of what came from outside is one."""
+    return html.escape(value if len(value) <= 24 else value[:23] + "…")
+
+
+def as_data(figure: go.Figure) -> dict[str, Any]:
+    """Data and layout, without plotly's own template of colours."""
+    found: dict[str, Any] = figure.to_plotly_json()
+    found["layout"].pop("template", None)
+    return found

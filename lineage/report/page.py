@@ -1,0 +1,228 @@
+"""The page: `render(gather(store, "latest", summaries))` is one self-contained HTML text."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import plotly.offline
+
+from lineage.command.render import duration, when
+from lineage.command.render_trace import size
+from lineage.records import Artifact, Execution
+from lineage.report import figures
+from lineage.report.facts import RunFacts
+from lineage.report.graph import Drawing, Node, drawn
+from lineage.report.statistics import Feature
+from lineage.walk import Graph
+
+_HERE = Path(__file__).parent
+_CURVES = ("loss", "auc")
+_SLICED = ("auc", "log_loss", "calibration")
+
+
+def render(facts: RunFacts) -> str:
+    """The whole page; takes about a second, most of it plotly's own four megabytes."""
+    shown = _figures(facts)
+    scripts = [plotly.offline.get_plotlyjs(), _text("page.js")]
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            facts=facts,
+            run=facts.run,
+            summary=facts.summary,
+            pipeline=_pipeline(facts),
+            origin=_origin(facts.origin) if facts.origin else None,
+            features=_feature_cards(facts),
+            metrics=_metrics(facts),
+            figures={name: figures.as_data(figure) for name, figure in shown.items()},
+            style=_text("page.css"),
+            scripts=scripts,
+            hashes=[_sha256(script) for script in scripts],
+        )
+    )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "when": when,
+        "duration": duration,
+        "size": size,
+        "count": lambda number: f"{number:,.0f}",
+        "number": lambda number: "-" if number is None else f"{number:.4g}",
+        "metric": lambda number: "-" if number is None else _metric(number),
+        "share": lambda number: f"{number:.1%}",
+        "data": _as_script_data,
+        "value": _value,
+    }
+    return environment
+
+
+def _text(name: str) -> str:
+    return (_HERE / name).read_text("utf-8")
+
+
+def _sha256(script: str) -> str:
+    """As a content security policy names a script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _as_script_data(value: Any) -> str:
+    """JSON that ends no <script> element, whatever is in its texts."""
+    text = json.dumps(value, default=_number, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _number(value: Any) -> Any:
+    return value.tolist()  # of numpy
+
+
+def _metric(number: float) -> str:
+    return f"{number:,.0f}" if float(number).is_integer() and abs(number) > 1 else f"{number:.4f}"
+
+
+def _value(value: Any) -> str:
+    """A parameter, JSON in a text made readable."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    return value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)
+
+
+def _figures(facts: RunFacts) -> dict[str, Any]:
+    """Name -> figure, of what there is."""
+    peaks = {e.component: facts.peak_mib(e.component) for e in facts.run.components}
+    found: dict[str, Any] = {
+        "timings": figures.timings(facts.run, peaks),
+        "memory": figures.memory(facts.run, peaks),
+    }
+    for metric in _CURVES:
+        if any(one.metric == metric for one in facts.curves):
+            found[f"curve-{metric}"] = figures.curve(metric, facts.curves)
+    if facts.evaluation:
+        if facts.evaluation.calibration:
+            found["calibration"] = figures.calibration(facts.evaluation.calibration)
+        for metric in _SLICED:
+            found[f"slices-{metric}"] = figures.slices(facts.evaluation, metric)
+    for number, name in enumerate(_feature_names(facts)):
+        found[f"feature-{number}"] = figures.distribution(_sides(facts, name))
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _feature_names(facts: RunFacts) -> list[str]:
+    """Those with an anomaly or too much drift first, then by name."""
+    marked = {a.feature for a in facts.anomalies} | {d.feature for d in facts.drift if d.too_far}
+    names = {name for features in facts.features.values() for name in features}
+    return sorted(names, key=lambda name: (name not in marked, name))
+
+
+def _sides(facts: RunFacts, name: str) -> dict[str, Feature]:
+    found = {
+        split: features[name] for split, features in facts.features.items() if name in features
+    }
+    earlier = facts.earlier.get("train", {}).get(name)
+    return {**found, "train, run before": earlier} if earlier else found
+
+
+def _feature_cards(facts: RunFacts) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "sides": _sides(facts, name),
+            "anomalies": [a for a in facts.anomalies if a.feature == name],
+            "drift": [d for d in facts.drift if d.feature == name],
+        }
+        for name in _feature_names(facts)
+    ]
+
+
+def _metrics(facts: RunFacts) -> list[dict[str, Any]]:
+    """Of the evaluation, beside the baseline; then what only the summary knows."""
+    overall = facts.evaluation.overall if facts.evaluation else None
+    baseline = overall.baseline if overall else {}
+    rows = [
+        {
+            "name": name,
+            "value": metric.value,
+            "low": metric.low,
+            "high": metric.high,
+            "baseline": baseline[name].value if name in baseline else None,
+        }
+        for name, metric in (overall.metrics if overall else {}).items()
+    ]
+    known = {row["name"] for row in rows}
+    others = {n: v for n, v in facts.summary.get("metrics", {}).items() if n not in known}
+    nothing = dict.fromkeys(("low", "high", "baseline"))
+    return rows + [{"name": name, "value": value, **nothing} for name, value in others.items()]
+
+
+def _pipeline(facts: RunFacts) -> Drawing:
+    """The components of the run; what came from an earlier run has a box of its own."""
+    last = {e.component or str(e.id): e for e in facts.run.components}
+    put_out = {
+        i: name for name, e in last.items() for side in (e.resolved, e.outputs) for i in _ids(side)
+    }
+    nodes = [_component(name, execution) for name, execution in last.items()]
+    edges, outside = [], {}
+    for name, execution in last.items():
+        for artifact_id in _ids(execution.inputs):
+            source = put_out.get(artifact_id)
+            if source is None and artifact_id in facts.artifacts:
+                source = f"earlier-{artifact_id}"
+                outside[source] = _artifact(facts.artifacts[artifact_id], "from an earlier run")
+            if source:
+                edges.append((source, name))
+    return drawn([*outside.values(), *nodes], edges)
+
+
+def _component(name: str, execution: Execution) -> Node:
+    return Node(name, name, f"{execution.state}, {duration(execution.seconds)}", execution.state)
+
+
+def _artifact(artifact: Artifact, subtitle: str = "") -> Node:
+    title = f"{artifact.type.rpartition('.')[2]} {artifact.id}"
+    return Node(f"earlier-{artifact.id}", title, subtitle or artifact.name, "artifact")
+
+
+def _origin(graph: Graph) -> Drawing:
+    """Artifacts, by the executions between them."""
+    nodes = [
+        Node(str(artifact.id), artifact.type.rpartition(".")[2], _made(graph, artifact), "artifact")
+        for artifact in sorted(graph.artifacts.values(), key=lambda a: a.id)
+    ]
+    read = [(e.execution_id, e.artifact_id) for e in graph.edges if e.kind == "input"]
+    made = {
+        (a, edge.artifact_id)
+        for edge in graph.edges
+        if edge.kind == "output"
+        for execution, a in read
+        if execution == edge.execution_id
+    }
+    return drawn(nodes, [(str(a), str(b)) for a, b in made])
+
+
+def _made(graph: Graph, artifact: Artifact) -> str:
+    maker = graph.maker(artifact.id)
+    return f"{artifact.id}, by {maker.component}" if maker else str(artifact.id)
+
+
+def _ids(by_key: dict[str, tuple[int, ...]]) -> Iterable[int]:
+    for ids in by_key.values():
+        yield from ids

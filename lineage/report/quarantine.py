@@ -1,0 +1,50 @@
+"""A few of the records that the ETL refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+
+from lineage.dataset import local_path
+
+_A_REASON = 2
+_LONGEST = 400  # characters of a record
+_MOST_LINES = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """A record as it came."""
+
+    source: str
+    reason: str
+    record: str
+
+
+def read_refused(uri: str) -> list[Refused]:
+    """Some of each reason; none if they are not on this machine."""
+    folder = local_path(uri)
+    found: dict[tuple[str, str], list[Refused]] = {}
+    lines = 0
+    for path in sorted(folder.glob("records/*.json.gz")) if folder else ():
+        try:
+            with gzip.open(path, "rt", encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    refused = _refused(line)
+                    kept = found.setdefault((refused.source, refused.reason), [])
+                    if len(kept) < _A_REASON:
+                        kept.append(refused)
+                    lines += 1
+                    if lines >= _MOST_LINES:
+                        break
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            continue  # not as SparkExampleGen writes it
+    return [refused for key in sorted(found) for refused in found[key]]
+
+
+def _refused(line: str) -> Refused:
+    content = json.loads(line)
+    record = str(content["record"])
+    shown = record if len(record) <= _LONGEST else record[:_LONGEST] + "…"
+    return Refused(str(content["source"]), str(content["reason"]), shown)

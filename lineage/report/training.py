@@ -1,0 +1,51 @@
+"""Training curves, from what Keras wrote for TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tensorboard.compat.proto import event_pb2
+from tensorboard.util import tensor_util
+
+from lineage.dataset import local_path
+from lineage.tfrecords import UNREADABLE, records
+
+_EPOCH = "epoch_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A metric by rounds.
+
+    Attributes:
+      metric: e.g. 'loss'.
+      rows: 'train' or 'validation'.
+      points: (round, value), rounds from 1.
+    """
+
+    metric: str
+    rows: str
+    points: tuple[tuple[int, float], ...]
+
+
+def read_curves(uri: str) -> list[Curve]:
+    """Of a ModelRun artifact; none if it is not on this machine, or cannot be read."""
+    folder = local_path(uri)
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    if folder is None:
+        return []
+    for path in sorted(folder.glob("*/events.out.tfevents.*")):
+        try:
+            for record in records(path):
+                event = event_pb2.Event.FromString(record)
+                for value in event.summary.value:
+                    if value.tag.startswith(_EPOCH):
+                        key = (value.tag.removeprefix(_EPOCH), path.parent.name)
+                        number = float(tensor_util.make_ndarray(value.tensor))
+                        found.setdefault(key, {})[event.step + 1] = number
+        except UNREADABLE:
+            continue  # the last record of a training that was killed
+    return [
+        Curve(metric, rows, tuple(sorted(points.items())))
+        for (metric, rows), points in sorted(found.items())
+    ]

@@ -1,0 +1,167 @@
+"""The page as a browser shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from browser import PHONE, opened, scroll_through
+from tfx_files import write_anomalies, write_curves, write_evaluation, write_statistics
+
+from lineage.report.write import write_report
+from lineage.store import LineageStore
+
+pytestmark = pytest.mark.component
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
+
+
+@pytest.fixture
+def report(tfx, tmp_path):
+    """Writes the report of the newest run, and returns its path."""
+
+    def write(summaries: Path | None = None) -> Path:
+        path = tmp_path / "out" / "report.html"
+        write_report(LineageStore.sqlite(tfx.path), "latest", summaries, path)
+        return path
+
+    return write
+
+
+def uri(tfx, artifact_id):
+    return Path(tfx.store.get_artifacts_by_id([artifact_id])[0].uri)
+
+
+def full_run(tfx, run="r", name="age", **arguments):
+    """A run with all the files that the report reads."""
+    made = tfx.full_run(run, f"100{run}", **arguments)
+    tfx.manifest(made["examples"])
+    write_statistics(uri(tfx, made["statistics"]), name)
+    write_curves(uri(tfx, made["model_run"]))
+    write_evaluation(uri(tfx, made["evaluation"]), slice_name=name)
+    return made
+
+
+def test_everything_is_drawn_and_nothing_is_asked_of_a_network(tfx, report):
+    full_run(tfx)
+    with opened(report()) as (page, complaints):
+        scroll_through(page)
+        drawn = page.locator(".plot .main-svg").count()
+        assert drawn >= 6
+        assert page.locator("#evaluation table").first.inner_text().count("\n") == 2
+    assert complaints == []
+
+
+def test_a_box_opens_its_component_and_escape_closes_it(tfx, report):
+    full_run(tfx)
+    with opened(report()) as (page, complaints):
+        panel = page.locator("#component-Trainer")
+        assert not panel.is_visible()
+        page.locator("#pipeline a[href='#component-Trainer']").click()
+        assert panel.is_visible()
+        assert "transform_graph: TransformGraph" in panel.inner_text()
+        page.keyboard.press("Escape")
+        assert not panel.is_visible()
+    assert complaints == []
+
+
+def test_it_can_be_used_by_keyboard_alone(tfx, report):
+    full_run(tfx)
+    with opened(report()) as (page, _):
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.getAttribute('href')") == "#component-Trainer":
+                break
+        page.keyboard.press("Enter")
+        assert page.locator("#component-Trainer").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_in_light_and_dark(tfx, report, scheme):
+    full_run(tfx)
+    with opened(report(), PHONE, scheme) as (page, complaints):
+        scroll_through(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", paper))) < 200) == (scheme == "dark")
+    assert complaints == []
+
+
+def test_what_comes_from_outside_is_text_and_nothing_else(tfx, report, tmp_path):
+    """Names of features, slices, reasons and parameters, values, errors and logs with HTML."""
+    made = tfx.model(
+        "r",
+        tfx.examples("r", reasons={HOSTILE: {HOSTILE: 12}}),
+        {"custom_config": json.dumps({HOSTILE: HOSTILE})},
+    )
+    made = tfx.push("r", made, HOSTILE)
+    source = {"name": HOSTILE, "format": "json", "path": HOSTILE, "rows_read": 1, "files": []}
+    tfx.manifest(made["examples"], sources=[source])
+    write_statistics(uri(tfx, made["statistics"]), HOSTILE, value=HOSTILE)
+    write_evaluation(uri(tfx, made["evaluation"]), slice_name=HOSTILE)
+    folder = tmp_path / "summaries" / "r"
+    folder.mkdir(parents=True)
+    (folder / "run_summary.json").write_text(json.dumps({"error": HOSTILE}))
+    (folder / "run.log").write_text(f"node Trainer is running.\n{HOSTILE}\n")
+    path = report(folder.parent)
+    assert "<script>alert" not in path.read_text()
+    with opened(path) as (page, complaints):
+        scroll_through(page)
+        page.locator("#pipeline a[href='#component-Trainer']").click()
+        assert HOSTILE in page.locator("#component-Trainer .log").inner_text()
+        assert HOSTILE in page.locator("p.problem").inner_text()
+        assert HOSTILE in page.locator(".card h4").first.inner_text()
+        assert page.locator("img, body b:has-text('bold')").count() == 0
+    assert complaints == []
+
+
+def test_a_feature_with_an_anomaly_or_drift_comes_first(tfx, report):
+    made = full_run(tfx)
+    _, validator = tfx.execute(
+        "r",
+        "ExampleValidator",
+        inputs={"statistics": made["statistics"]},
+        outputs={"anomalies": ("ExampleAnomalies", {})},
+    )
+    write_anomalies(uri(tfx, validator["anomalies"]), "price", "age")
+    with opened(report()) as (page, _):
+        first = page.locator(".card.marked").first
+        cards = page.locator(".card h4").all_inner_texts()
+        assert set(cards[:2]) == {"age", "price"}
+        assert cards[2:] == sorted(cards[2:])
+        assert "drift 0.5, at most 0.1" in first.inner_text()
+        assert "out of domain" in page.locator("#data table.problem").inner_text()
+
+
+def test_what_is_missing_is_said(tfx, report):
+    """Artifacts deleted from disk, no summary and no log."""
+    tfx.full_run("r", "1001")
+    with opened(report()) as (page, complaints):
+        text = page.inner_text("main")
+        for words in ("No statistics", "No training curves", "No evaluation"):
+            assert words in text
+        assert "306 read = 193 train + 98 eval" in text
+    assert complaints == []
+
+
+def test_a_failed_run_shows_its_error_and_the_end_of_the_log(tfx, report, tmp_path):
+    tfx.execute("r", "Trainer", state=tfx.FAILED)
+    folder = tmp_path / "summaries" / "r"
+    folder.mkdir(parents=True)
+    (folder / "run_summary.json").write_text(json.dumps({"error": "Trainer: no rows"}))
+    lines = "\n".join(f"line {n}" for n in range(100))
+    (folder / "run.log").write_text(f"node Trainer is running.\n{lines}\n")
+    with opened(report(folder.parent)) as (page, _):
+        assert page.locator("[role=alert]").inner_text() == "Trainer: no rows"
+        assert page.locator("h1 .state").inner_text() == "failed"
+        page.locator("#pipeline a").first.click()
+        log = page.locator(".log").inner_text()
+        assert "line 99" in log and "line 50" not in log
+
+
+def test_it_is_small_and_whole(tfx, report):
+    full_run(tfx)
+    path = report()
+    assert path.stat().st_size < 8_000_000
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
