@@ -128,9 +128,10 @@ def _job(spark: Any, data: Path, out: Path) -> None:
     from components.spark_example_gen.sources import FileSource, sources_to_json
     from components.spark_example_gen.staging import staging_folder
 
-    sources = {"rows": FileSource("parquet", "parquet/*.parquet")}
+    sources = sources_to_json({"rows": FileSource("parquet", "parquet/*.parquet")})
+    settings = {"master": spark.sparkContext.master, "conf": {}, "jars": []}
     request = job.JobRequest(
-        inputs=job.InputRequest(str(data), sources_to_json(sources), 1, None, {}, None, {}),
+        inputs=job.InputRequest(str(data), sources, 1, None, {}, None, settings),
         etl="benchmarks.example_gen_candidates.as_they_are",
         etl_parameters={},
         etl_code_sha256="",
