@@ -1,4 +1,4 @@
-from lineage.command import pages, questions  # noqa: F401 - they join the group
+from lineage.command import export, pages, questions  # noqa: F401 - they join the group
 from lineage.command.group import main
 
 main()

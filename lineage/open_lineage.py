@@ -1,0 +1,313 @@
+"""A run as OpenLineage events, for a catalog such as Marquez: `run_events(store, "latest")`.
+
+A pipeline run is an OpenLineage run, and each of its components another one below it, with a START
+and a COMPLETE, FAIL or ABORT event. Artifacts are datasets, named by where they lie; so are the
+sources that SparkExampleGen read. Ids are made from the pipeline's and the execution's: a run that
+is sent again is the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from openlineage.client.event_v2 import (
+    InputDataset,
+    Job,
+    OutputDataset,
+    Run,
+    RunEvent,
+    RunState,
+)
+from openlineage.client.facet_v2 import (
+    data_quality_metrics_dataset,
+    dataset_version_dataset,
+    error_message_run,
+    execution_parameters_run,
+    input_statistics_input_dataset,
+    job_type_job,
+    output_statistics_output_dataset,
+    parent_run,
+    schema_dataset,
+)
+from openlineage.client.serde import Serde
+from openlineage.client.transport.http import (
+    ApiKeyTokenProvider,
+    HttpConfig,
+    HttpTransport,
+    TokenProvider,
+)
+
+from lineage.dataset import Dataset, Source
+from lineage.records import Artifact, Execution
+from lineage.report.facts import RunFacts, gather
+from lineage.report.statistics import Feature
+from lineage.store import LineageError, LineageStore
+
+PRODUCER = "https://github.com/tensorflow/tfx"  # what wrote the metadata that the events are from
+_IDS = uuid.UUID("6f0d3c1e-6f54-5c3b-9a43-0f6d0a8a1a57")
+_ENDS = {
+    "complete": RunState.COMPLETE,
+    "cached": RunState.COMPLETE,
+    "failed": RunState.FAIL,
+    "canceled": RunState.ABORT,
+}
+_EXECUTION = re.compile(r"/\d+$")
+_LONGEST = 2000  # characters of a parameter
+
+
+def run_events(
+    store: LineageStore, run_id: str, summaries: Path | None, namespace: str
+) -> list[RunEvent]:
+    """The events of a run, in the order of their times.
+
+    Args:
+      store: where to look.
+      run_id: of the run, or 'latest'.
+      summaries: folder of <run_id>/run_summary.json, which says why a run failed.
+      namespace: of the jobs; a catalog keeps those of one team or cluster together by it.
+
+    Raises:
+      LineageError: there is no such run.
+    """
+    return sorted(_Events(gather(store, run_id, summaries), namespace), key=lambda e: e.eventTime)
+
+
+class _Events:
+    def __init__(self, facts: RunFacts, namespace: str) -> None:
+        self._facts, self._namespace = facts, namespace
+        self._own = _id(facts.run.pipeline, facts.run.run_id)
+
+    def __iter__(self) -> Iterator[RunEvent]:
+        run = self._facts.run
+        job = self._job(run.pipeline, "PIPELINE")
+        end = _ENDS.get(run.state)
+        yield self._event(RunState.START, run.started, self._run(self._own), job)
+        for execution in run.components:
+            yield from self._of(execution)
+        if end is not None:
+            finished = run.started + dt.timedelta(seconds=run.seconds)
+            problem = self._facts.summary.get("error") if end == RunState.FAIL else None
+            yield self._event(end, finished, self._run(self._own, problem), job)
+
+    def _of(self, execution: Execution) -> Iterator[RunEvent]:
+        pipeline = self._facts.run.pipeline
+        job = self._job(f"{pipeline}.{execution.component}", "COMPONENT")
+        own = _id(pipeline, self._facts.run.run_id, str(execution.id))
+        run = self._run(own)
+        run.facets = {
+            "parent": parent_run.ParentRunFacet(
+                run=parent_run.Run(runId=self._own),
+                job=parent_run.Job(namespace=self._namespace, name=pipeline),
+            ),
+            "executionParameters": _parameters(execution),
+        }
+        inputs = [self._input(artifact) for artifact in self._artifacts(execution.inputs)]
+        inputs += self._sources(execution)
+        outputs = [self._output(artifact) for artifact in self._artifacts(execution.outputs)]
+        yield self._event(RunState.START, execution.started, run, job, inputs)
+        end = _ENDS.get(execution.state)
+        if end is not None:
+            finished = execution.started + dt.timedelta(seconds=execution.seconds)
+            yield self._event(end, finished, run, job, inputs, outputs)
+
+    def _event(
+        self,
+        state: RunState,
+        moment: dt.datetime,
+        run: Run,
+        job: Job,
+        inputs: Iterable[InputDataset] = (),
+        outputs: Iterable[OutputDataset] = (),
+    ) -> RunEvent:
+        return RunEvent(
+            eventTime=moment.isoformat(),
+            producer=PRODUCER,
+            run=run,
+            job=job,
+            eventType=state,
+            inputs=list(inputs),
+            outputs=list(outputs),
+        )
+
+    def _run(self, own: str, problem: str | None = None) -> Run:
+        facets: dict[str, Any] = {}
+        if problem:
+            facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(
+                message=problem, programmingLanguage="PYTHON"
+            )
+        return Run(runId=own, facets=facets)
+
+    def _job(self, name: str, kind: str) -> Job:
+        facet = job_type_job.JobTypeJobFacet(
+            processingType="BATCH", integration="TFX", jobType=kind
+        )
+        return Job(namespace=self._namespace, name=name, facets={"jobType": facet})
+
+    def _artifacts(self, by_key: dict[str, tuple[int, ...]]) -> list[Artifact]:
+        known = self._facts.artifacts
+        return [known[i] for ids in by_key.values() for i in ids if i in known]
+
+    def _input(self, artifact: Artifact) -> InputDataset:
+        namespace, name = dataset_name(artifact.uri)
+        return InputDataset(namespace=namespace, name=name, facets=self._facets(artifact))
+
+    def _output(self, artifact: Artifact) -> OutputDataset:
+        namespace, name = dataset_name(artifact.uri)
+        facets: dict[str, Any] = {}
+        dataset = self._facts.dataset
+        if dataset and dataset.examples.id == artifact.id and dataset.accounts:
+            facets["outputStatistics"] = (
+                output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+                    rowCount=sum(dataset.accounts.splits.values())
+                )
+            )
+        return OutputDataset(
+            namespace=namespace, name=name, facets=self._facets(artifact), outputFacets=facets
+        )
+
+    def _facets(self, artifact: Artifact) -> dict[str, Any]:
+        facets: dict[str, Any] = {
+            "version": dataset_version_dataset.DatasetVersionDatasetFacet(
+                datasetVersion=str(artifact.id)
+            )
+        }
+        dataset = self._facts.dataset
+        features = self._facts.features.get("train", {})
+        if dataset and dataset.examples.id == artifact.id and features:
+            facets["schema"] = _schema(features.values())
+            facets["dataQualityMetrics"] = _quality(features.values())
+        return facets
+
+    def _sources(self, execution: Execution) -> list[InputDataset]:
+        """What the ETL read; only its own execution has read it, not one from the cache."""
+        dataset: Dataset | None = self._facts.dataset
+        made = dataset and dataset.examples.id in self._outputs(execution)
+        if dataset is None or not made:
+            return []
+        return [_source(dataset.input_base or "", source) for source in dataset.sources]
+
+    def _outputs(self, execution: Execution) -> set[int]:
+        return {i for ids in execution.outputs.values() for i in ids}
+
+
+def dataset_name(uri: str) -> tuple[str, str]:
+    """Namespace and name as OpenLineage has them, such as ('s3://bucket', 'a/b'), ('file', '/a/b').
+
+    TFX ends an output's folder with the number of its execution. Without it the output of every
+    run is one dataset, whose version is the artifact's id.
+    """
+    parts = urlsplit(_EXECUTION.sub("", uri.rstrip("/")))
+    if not parts.scheme or parts.scheme == "file":
+        return "file", parts.path or uri
+    return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/") or "/"
+
+
+def _source(base: str, source: Source) -> InputDataset:
+    is_file = bool(source.files) or "/" in source.pattern
+    where = f"{base.rstrip('/')}/{source.pattern}" if is_file else ""
+    namespace, name = dataset_name(where) if is_file else (source.format, source.pattern)
+    statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
+        rowCount=source.rows_read,
+        size=source.bytes if source.files else None,
+        fileCount=len(source.files) or None,
+    )
+    return InputDataset(
+        namespace=namespace, name=name or source.name, inputFacets={"inputStatistics": statistics}
+    )
+
+
+def _schema(features: Iterable[Feature]) -> schema_dataset.SchemaDatasetFacet:
+    return schema_dataset.SchemaDatasetFacet(
+        fields=[
+            schema_dataset.SchemaDatasetFacetFields(name=feature.name, type=feature.kind)
+            for feature in features
+        ]
+    )
+
+
+def _quality(
+    features: Iterable[Feature],
+) -> data_quality_metrics_dataset.DataQualityMetricsDatasetFacet:
+    """Of train."""
+    known = list(features)
+    return data_quality_metrics_dataset.DataQualityMetricsDatasetFacet(
+        rowCount=int(max((feature.examples for feature in known), default=0)),
+        columnMetrics={
+            feature.name: data_quality_metrics_dataset.ColumnMetrics(
+                nullCount=int(feature.missing),
+                distinctCount=feature.unique,
+                min=feature.low,
+                max=feature.high,
+            )
+            for feature in known
+        },
+    )
+
+
+def _parameters(execution: Execution) -> execution_parameters_run.ExecutionParametersRunFacet:
+    return execution_parameters_run.ExecutionParametersRunFacet(
+        parameters=[
+            execution_parameters_run.ExecutionParameter(
+                key=name, name=name, value=_text(value)[:_LONGEST]
+            )
+            for name, value in execution.properties.items()
+        ]
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _id(*names: str) -> str:
+    return str(uuid.uuid5(_IDS, "/".join(names)))
+
+
+def write(events: Sequence[RunEvent], path: Path) -> None:
+    """One event a line; whole, or not at all.
+
+    Raises:
+      LineageError: the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text("".join(f"{Serde.to_json(event)}\n" for event in events), "utf-8")
+        partial.rename(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise LineageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
+    """Posts each event, in their order.
+
+    Raises:
+      LineageError: the address is none, or the endpoint does not take one of them.
+    """
+    if "@" in urlsplit(url).netloc:
+        raise LineageError("--url: no user or password in the address; see --api-key-env")
+    auth = ApiKeyTokenProvider({"api_key": api_key}) if api_key else TokenProvider({})
+    sent = 0
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries: the error says enough
+    try:
+        with contextlib.closing(HttpTransport(HttpConfig(url=url, auth=auth))) as transport:
+            for event in events:
+                transport.emit(event)
+                sent += 1
+    except (requests.RequestException, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LineageError(
+            f"{url} took {sent} of {len(events)} events, then: {reason}; check the address, the "
+            "key and that it is up, and send the run again: what was taken is not taken twice"
+        ) from error
