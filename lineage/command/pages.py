@@ -51,3 +51,30 @@ def report(opened: Opened, /, run: str, out: Path | None) -> None:
 def _beside(opened: Opened, run: Run) -> Path:
     folder = opened.summaries / run.run_id if opened.summaries else None
     return folder / REPORT if folder and folder.is_dir() else Path(REPORT)
+
+
+@cli.command()
+@with_store
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True)
+@click.option(
+    "--streaming",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The config's streaming.folder, for spans that wait.",
+)
+def serve(opened: Opened, /, host: str, port: int, streaming: Path | None) -> None:
+    """Serves a page over all runs: trends, serving versions and traffic, waiting spans, reports.
+
+    Read only, and on this machine only unless --host says otherwise; it asks nobody for a password.
+
+    \b
+    python -m lineage serve
+    python -m lineage serve --port 8091 --streaming data/ctr-stream
+    """
+    from lineage.dashboard import server
+
+    dashboard = server.Dashboard(opened.store, opened.summaries, streaming, hosts=(host,))
+    try:
+        server.serve(dashboard, host, port, lambda address: click.echo(f"{address}  (Ctrl-C ends)"))
+    except KeyboardInterrupt:
+        click.echo("ended", err=True)

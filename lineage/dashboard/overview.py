@@ -1,0 +1,106 @@
+"""What the dashboard shows: runs with their metrics, what serves, which spans wait."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lineage.command.as_json import to_json
+from lineage.listing import RunLine, run_lines
+from lineage.served import served
+from lineage.store import LineageStore
+from lineage.trace import SUMMARY
+
+_FIRST = 50  # runs that the page is sent with; the others follow
+
+
+@dataclasses.dataclass(frozen=True)
+class ShownRun:
+    """A run, what it measured, and the most memory it took."""
+
+    line: RunLine
+    metrics: dict[str, float]
+    peak_mib: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Waiting:
+    """A span that is closed, and has no complete run."""
+
+    span: int
+    name: str
+    rows: int
+
+
+def shown_runs(
+    store: LineageStore, summaries: Path | None, limit: int | None = _FIRST
+) -> list[ShownRun]:
+    """Newest first.
+
+    Raises:
+      LineageError: the store cannot be read.
+    """
+    return [_shown(line, summaries) for line in run_lines(store, limit)]
+
+
+def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[Waiting]:
+    """Closed spans that no complete run has read, oldest first.
+
+    Args:
+      store_lines: of all runs.
+      streaming: the config's `streaming.folder`; None: there is none.
+    """
+    done = {line.span for line in store_lines if line.state == "complete"}
+    found: dict[int, Waiting] = {}
+    for path in sorted((streaming / "spans" / "closed").glob("[0-9]*.json")) if streaming else ():
+        marker = _json(path)
+        try:
+            span = int(marker["hour"])
+            rows = int(marker["impressions"]["rows"])
+        except (KeyError, TypeError, ValueError):
+            continue  # being written, or not as `python -m streaming ingest` writes it
+        if span not in done and rows:
+            found[span] = Waiting(span, path.stem.partition(".")[0], rows)
+    return [found[span] for span in sorted(found)]
+
+
+def as_json(
+    store: LineageStore, summaries: Path | None, streaming: Path | None, limit: int | None
+) -> str:
+    """Everything, for the page's script and for programs.
+
+    Raises:
+      LineageError: the store cannot be read.
+    """
+    runs = shown_runs(store, summaries, limit)
+    return to_json(
+        {
+            "store": store.name,
+            "runs": runs,
+            "served": served(store),
+            "waiting": waiting((run.line for run in runs), streaming),
+        }
+    )
+
+
+def _shown(line: RunLine, summaries: Path | None) -> ShownRun:
+    summary = _json(summaries / line.run_id / SUMMARY) if summaries else {}
+    metrics = summary.get("metrics")
+    numbers = metrics.items() if isinstance(metrics, dict) else ()
+    peak = summary.get("peak_mib")
+    return ShownRun(
+        line,
+        {name: value for name, value in numbers if isinstance(value, int | float)},
+        peak if isinstance(peak, int) else None,
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

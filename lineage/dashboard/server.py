@@ -1,0 +1,199 @@
+"""A web page over all runs, read only: `python -m lineage serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import jinja2
+import plotly.offline
+from aiohttp import web
+
+from lineage.command.render import duration, when
+from lineage.dashboard.overview import as_json, shown_runs
+from lineage.report.facts import gather
+from lineage.report.page import render
+from lineage.served import served
+from lineage.store import LineageError, LineageStore
+
+_HERE = Path(__file__).parent
+_RUNS = 1000  # that the page's script asks for
+_REPORTS = 8  # pages of five megabytes that are kept
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+_T = TypeVar("_T")
+
+
+class Dashboard:
+    """Answers requests from one store.
+
+    Args:
+      store: open for reading; asked by one request at a time.
+      summaries: folder of <run_id>/run_summary.json; None: unknown.
+      streaming: the config's `streaming.folder`, for spans that wait; None: there is none.
+      hosts: names that a request may call this server by, beside those of loopback: a page
+        elsewhere that has its own name point here gets nothing.
+    """
+
+    def __init__(
+        self,
+        store: LineageStore,
+        summaries: Path | None,
+        streaming: Path | None = None,
+        hosts: tuple[str, ...] = (),
+    ) -> None:
+        self._store, self._summaries, self._streaming = store, summaries, streaming
+        self._hosts = {*_LOOPBACK, *hosts}
+        self._asking = threading.Lock()
+        self._report = functools.lru_cache(_REPORTS)(self._made_report)
+
+    def application(self) -> web.Application:
+        made = web.Application(middlewares=[self._guard])
+        made.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/runs/{run_id}", self._run),
+                web.get("/api/overview", self._overview),
+                web.get("/static/{name}", self._static),
+            ]
+        )
+        return made
+
+    @web.middleware
+    async def _guard(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Only for this host, and with an error that a person can read."""
+        if _host_of(request.host) not in self._hosts:
+            raise web.HTTPForbidden(text=f"this server is not {request.host}\n")
+        try:
+            response = await handler(request)
+        except LineageError as error:
+            status = 404 if request.match_info.get("run_id") else 503
+            return web.Response(text=f"{error}\n", status=status)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response
+
+    async def _page(self, _: web.Request) -> web.Response:
+        text = await self._ask(self._made_page)
+        return web.Response(text=text, content_type="text/html")
+
+    async def _run(self, request: web.Request) -> web.Response:
+        run_id = request.match_info["run_id"]
+        text = await self._ask(lambda: self._newest_report(run_id))
+        return web.Response(text=text, content_type="text/html")
+
+    async def _overview(self, _: web.Request) -> web.Response:
+        make = functools.partial(as_json, self._store, self._summaries, self._streaming, _RUNS)
+        return web.Response(text=await self._ask(make), content_type="application/json")
+
+    async def _static(self, request: web.Request) -> web.Response:
+        """The scripts change with the version of the server alone."""
+        scripts = {"plotly.js": plotly.offline.get_plotlyjs, "dashboard.js": _script}
+        make = scripts.get(request.match_info["name"])
+        if make is None:
+            raise web.HTTPNotFound
+        text = make()
+        response = web.Response(text=text, content_type="text/javascript")
+        response.etag = hashlib.sha256(text.encode()).hexdigest()
+        response.headers["Cache-Control"] = "no-cache"
+        return web.Response(status=304) if _is_known(request, response) else response
+
+    async def _ask(self, question: Callable[[], _T]) -> _T:
+        """In a thread, one at a time: ML Metadata's client is not made for several."""
+
+        def locked() -> _T:
+            with self._asking:
+                return question()
+
+        return await asyncio.get_running_loop().run_in_executor(None, locked)
+
+    def _made_page(self) -> str:
+        return (
+            _environment()
+            .get_template("page.html.j2")
+            .render(
+                store=self._store.name,
+                runs=shown_runs(self._store, self._summaries),
+                served=served(self._store),
+                style=(_HERE.parent / "report" / "page.css").read_text("utf-8"),
+            )
+        )
+
+    def _newest_report(self, run_id: str) -> str:
+        run = self._store.run(run_id)
+        return self._report(run.run_id, run.state, run.seconds)
+
+    def _made_report(self, run_id: str, *_: object) -> str:
+        """Made anew when the run's state or time has changed."""
+        return render(gather(self._store, run_id, self._summaries))
+
+
+def serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Answers until it is interrupted.
+
+    Args:
+      dashboard: what to serve.
+      host, port: where; port 0 is any that is free.
+      ready: is told the address when it answers.
+
+    Raises:
+      LineageError: the port is taken, or the host is not one of this machine.
+    """
+    asyncio.run(_serve(dashboard, host, port, ready))
+
+
+async def _serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[str], None]) -> None:
+    runner = web.AppRunner(dashboard.application(), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise LineageError(
+                f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
+            ) from error
+        ready(f"http://{host}:{runner.addresses[0][1]}/")
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "when": when,
+        "duration": duration,
+        "count": lambda number: f"{number:,.0f}",
+        "metric": lambda number: "-" if number is None else f"{number:.4f}",
+    }
+    return environment
+
+
+def _script() -> str:
+    return (_HERE / "dashboard.js").read_text("utf-8")
+
+
+def _host_of(header: str) -> str:
+    """Without the port."""
+    name, colon, port = header.rpartition(":")
+    return name if colon and port.isdecimal() else header
+
+
+def _is_known(request: web.Request, response: web.Response) -> bool:
+    tags = request.if_none_match or ()
+    return response.etag is not None and response.etag.value in {tag.value for tag in tags}
