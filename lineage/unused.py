@@ -23,13 +23,12 @@ from lineage.dataset import local_path
 from lineage.records import Artifact, Execution, Run
 from lineage.store import LineageStore
 from lineage.trace import destination_of, version_of
-from lineage.walk import ancestors, edges_of_artifacts, makers
+from lineage.walk import BASELINE_KEY, edges_of_artifacts, makers
 
 KEEP_RUNS = 3
 _LONGEST_RUN = dt.timedelta(days=2)
-_WITH_A_MODEL = frozenset(
-    {"PushedModel", "Model", "TransformGraph", "Schema", "ModelBlessing", "InfraBlessing"}
-)
+_JUDGED = frozenset({"ModelBlessing", "InfraBlessing", "ModelEvaluation"})
+_WITH_A_MODEL = _JUDGED | {"Model"}
 _GONE = frozenset({"deleted", "abandoned", "reference"})
 
 
@@ -148,22 +147,37 @@ def _touched(executions: Iterable[Execution]) -> set[int]:
 
 
 def _is_there(pushed: Artifact) -> bool:
-    """Somebody may serve what is not on this machine."""
-    path = local_path(destination_of(pushed)) if destination_of(pushed) else None
+    """Pushed at all, and not removed since; somebody may serve what is not on this machine."""
+    if pushed.properties.get("pushed") == 0 or not destination_of(pushed):
+        return False
+    path = local_path(destination_of(pushed))
     return path is None or path.is_dir()
 
 
 def _around(store: LineageStore, artifact_ids: Collection[int]) -> set[int]:
-    """The models that these were made from, and what a server or a later run reads with them."""
-    if not artifact_ids:
-        return set()
-    graph = ancestors(store, artifact_ids)
-    kept = {a.id for a in graph.artifacts.values() if a.type in _WITH_A_MODEL}
-    models = [a.id for a in graph.of_type("Model")]
+    """The models that these are about, and what a server or a later run reads with them.
+
+    Not what a warm start began with: the model has its weights.
+    """
+    beside = set(artifact_ids) | _inputs(store, artifact_ids, _WITH_A_MODEL)
+    models = {a.id for a in store.artifacts(beside).values() if a.type == "Model"}
+    beside |= _inputs(store, models, {"TransformGraph", "Schema"})
     readers = {e.execution_id for e in edges_of_artifacts(store, models) if e.kind == "input"}
-    beside = [i for e in store.executions(readers).values() for i in _outputs(e)]
-    judged = {"ModelEvaluation", "ModelBlessing", "InfraBlessing"}
-    return kept | {a.id for a in store.artifacts(beside).values() if a.type in judged}
+    judged = [i for e in store.executions(readers).values() for i in _outputs(e)]
+    return beside | {a.id for a in store.artifacts(judged).values() if a.type in _JUDGED}
+
+
+def _inputs(store: LineageStore, made: Collection[int], types: Collection[str]) -> set[int]:
+    """Of these types, what the makers read."""
+    executions = store.executions(edge.execution_id for edge in makers(store, made)) if made else {}
+    read = [
+        i
+        for execution in executions.values()
+        for key, ids in execution.inputs.items()
+        if key != BASELINE_KEY
+        for i in ids
+    ]
+    return {a.id for a in store.artifacts(read).values() if a.type in types}
 
 
 def _outputs(execution: Execution) -> Iterator[int]:

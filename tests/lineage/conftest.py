@@ -119,9 +119,16 @@ class TfxStore:
         return made["examples"]
 
     def model(
-        self, run_id: str, examples: int, trainer: dict[str, Any] | None = None
+        self,
+        run_id: str,
+        examples: int,
+        trainer: dict[str, Any] | None = None,
+        base: int | None = None,
     ) -> dict[str, int]:
-        """StatisticsGen, ImportSchemaGen, Transform and Trainer; returns ids by key."""
+        """StatisticsGen, ImportSchemaGen, Transform and Trainer; returns ids by key.
+
+        Args: the run, its examples, Trainer's parameters, and the model it begins with.
+        """
         _, statistics = self.execute(
             run_id,
             "StatisticsGen",
@@ -145,6 +152,7 @@ class TfxStore:
                 "examples": transform["transformed_examples"],
                 "transform_graph": transform["transform_graph"],
                 **schema,
+                **({} if base is None else {"base_model": base}),
             },
             outputs={"model": ("Model", {}), "model_run": ("ModelRun", {})},
             properties=trainer,

@@ -79,6 +79,28 @@ def test_a_version_that_is_there_keeps_its_model_and_not_its_examples(tfx, pipel
     assert reasons[third["model"]] == "version 1003 is served, or can be"
 
 
+def test_a_model_that_was_not_pushed_is_not_kept(tfx):
+    """As the Pusher leaves it while another canary is being judged."""
+    made = tfx.model("1", tfx.examples("1"))
+    outputs = {"pushed_model": ("PushedModel", {"pushed": 0})}
+    tfx.execute("1", "Pusher", inputs={"model": made["model"]}, outputs=outputs)
+    fill(tfx)
+    tfx.examples("2")
+    assert made["model"] in ids(looked_at(tfx).unused)
+
+
+def test_what_a_warm_start_began_with_is_not_kept(tfx):
+    old = full_run(tfx, "1")
+    made = tfx.model("2", tfx.examples("2"), base=old["model"])
+    tfx.push("2", made, "1002", destination=tfx.folder / "serving" / "1002")
+    (tfx.folder / "serving" / "1002").mkdir(parents=True)
+    fill(tfx)
+    tfx.examples("3")
+    found = looked_at(tfx)
+    assert made["model"] in ids(found.kept)
+    assert old["model"] in ids(found.unused)
+
+
 def test_the_newest_blessed_model_is_kept(tfx):
     blessed, _ = full_run(tfx, "1"), tfx.examples("2")
     found = looked_at(tfx)
