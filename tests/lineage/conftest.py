@@ -22,12 +22,16 @@ class TfxStore:
 
     CACHED, FAILED, RUNNING = Execution.CACHED, Execution.FAILED, Execution.RUNNING
 
-    def __init__(self, folder: Path, pipeline: str = "ctr") -> None:
+    def __init__(
+        self, folder: Path, pipeline: str = "ctr", config: mlmd.ConnectionConfig | None = None
+    ) -> None:
+        """Args: the artifacts' folder; the pipeline's name; a database instead of a file there."""
         self.folder = folder
         self.path = folder / "metadata.sqlite"
-        config = mlmd.ConnectionConfig()
-        config.sqlite.filename_uri = str(self.path)
-        config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        if config is None:
+            config = mlmd.ConnectionConfig()
+            config.sqlite.filename_uri = str(self.path)
+            config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         self.store = metadata_store.MetadataStore(config)
         self.pipeline = pipeline
         self._contexts: dict[tuple[str, str], mlmd.Context] = {}
@@ -270,3 +274,8 @@ def _event(key: str, kind: int) -> mlmd.Event:
 @pytest.fixture
 def tfx(tmp_path: Path) -> TfxStore:
     return TfxStore(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tfx_store() -> type[TfxStore]:
+    return TfxStore
