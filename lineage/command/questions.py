@@ -7,8 +7,8 @@ from typing import Any
 import click
 from rich.console import RenderableType
 
+from lineage.as_json import to_json
 from lineage.command import render
-from lineage.command.as_json import to_json
 from lineage.command.complete import MODELS, RUNS, RUNS_AND_MODELS
 from lineage.command.connect import Opened
 from lineage.command.group import cli, console, show_on_screen, with_store

@@ -6,7 +6,6 @@ never as markup, with control characters made visible.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from rich.tree import Tree
 from lineage.impact import Impact, Push
 from lineage.listing import RunLine
 from lineage.records import Artifact, Execution, Run
+from lineage.text import duration, when
 
 STATE_STYLES = {
     "complete": "green",
@@ -37,15 +37,6 @@ def plain(value: Any, style: str = "") -> Text:
 
 def state(value: str) -> Text:
     return plain(value, STATE_STYLES.get(value, ""))
-
-
-def when(time: dt.datetime) -> str:
-    """In the reader's own time zone."""
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:,.1f} s"
 
 
 def labelled(label: str, *values: Any) -> Text:

@@ -6,8 +6,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from lineage.command.render import labelled, plain, table, titled, when
+from lineage.command.render import labelled, plain, table, titled
 from lineage.served import Period, ServedModel
+from lineage.text import when
 
 _METRICS = ("auc", "log_loss", "normalized_entropy", "calibration")
 

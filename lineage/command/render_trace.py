@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from rich.text import Text
 from rich.tree import Tree
 
-from lineage.command.render import artifact_title, duration, labelled, plain, titled, when
+from lineage.command.render import artifact_title, labelled, plain, titled
 from lineage.dataset import Accounts, Dataset, Source
 from lineage.records import Artifact
+from lineage.text import duration, size, when
 from lineage.trace import Trace
 
 _FILES_SHOWN = 3  # of a source, unless all are asked for
@@ -47,16 +48,6 @@ def accounts_line(accounts: Accounts, ticks: bool = True) -> Text:
     gap = accounts.read - total
     what = f"{gap:,} rows unaccounted for" if gap > 0 else f"{-gap:,} rows too many"
     return text.append_text(plain(f"  {'✗ ' if ticks else ''}{what}", "bold red"))
-
-
-def size(count: int) -> str:
-    """Bytes, in the unit that fits."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:,.0f} B" if unit == "B" else f"{amount:,.1f} {unit}"
-        amount /= 1000
-    return f"{amount:,.1f} TB"
 
 
 def _add_made_by(node: Tree, found: Trace, artifact: Artifact) -> None:

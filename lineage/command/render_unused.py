@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from lineage.command.render import plain, table
-from lineage.command.render_trace import size
+from lineage.text import size
 from lineage.unused import Garbage, Stored
 
 

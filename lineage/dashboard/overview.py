@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lineage.command.as_json import to_json
+from lineage.as_json import to_json
 from lineage.listing import RunLine, run_lines
 from lineage.served import served
 from lineage.store import LineageStore

@@ -14,12 +14,12 @@ import jinja2
 import plotly.offline
 from aiohttp import web
 
-from lineage.command.render import duration, when
 from lineage.dashboard.overview import as_json, shown_runs
 from lineage.report.facts import gather
 from lineage.report.page import render
 from lineage.served import served
 from lineage.store import LineageError, LineageStore
+from lineage.text import duration, when
 
 _HERE = Path(__file__).parent
 _RUNS = 1000  # that the page's script asks for

@@ -13,13 +13,12 @@ from typing import Any
 import jinja2
 import plotly.offline
 
-from lineage.command.render import duration, when
-from lineage.command.render_trace import size
 from lineage.records import Artifact, Execution
 from lineage.report import figures
 from lineage.report.facts import RunFacts
 from lineage.report.graph import Drawing, Node, drawn
 from lineage.report.statistics import Feature
+from lineage.text import duration, size, when
 from lineage.walk import Graph
 
 _HERE = Path(__file__).parent
