@@ -29,7 +29,10 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[*PACKAGES, *(f"{package}.*" for package in PACKAGES)]),
     py_modules=["local_runner"],
-    package_data={"": ["*.yaml", "*.pbtxt", "*.j2", "*.css", "*.js"], "pipeline": ["configs/*.yaml"]},
+    package_data={
+        "": ["*.yaml", "*.pbtxt", "*.j2", "*.css", "*.js"],
+        "pipeline": ["configs/*.yaml"],
+    },
     install_requires=[
         "tfx>=1.16,<1.22",
         "tensorflow-serving-api>=2.16,<2.22",

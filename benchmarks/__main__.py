@@ -22,6 +22,7 @@ NAMES = (
     "freshness",
     "span_windows",
     "pipeline",
+    "lineage",
 )
 
 

@@ -11,7 +11,15 @@ from typing import Any, Literal
 from lineage.dataset import Dataset, Source
 from lineage.records import Artifact, Execution, Run
 from lineage.store import LineageError, LineageStore
-from lineage.trace import dataset_of, find_pushed, metrics_of, trace, version_of
+from lineage.trace import (
+    dataset_of,
+    destination_of,
+    find_pushed,
+    metrics_of,
+    pushed_models,
+    trace,
+    version_of,
+)
 from lineage.walk import makers
 
 _CODE = ("etl", "run_fn", "preprocessing_fn", "module_path", "module_file")
@@ -186,7 +194,14 @@ def _one_before(store: LineageStore, last: Run | Artifact) -> Run | Artifact:
             f"there is no run before {last.run_id} to compare it with; run the pipeline again, "
             "or give two runs: python -m lineage diff BEFORE AFTER"
         )
-    older = [a for a in store.artifacts_of_type("PushedModel") if a.id < last.id]
+    beside = Path(destination_of(last)).parent
+    older = [
+        a
+        for a in pushed_models(store)
+        if a.id < last.id
+        and Path(destination_of(a)).parent == beside
+        and version_of(a) != version_of(last)
+    ]
     if not older:
         raise LineageError(f"version {version_of(last)} is the first that was pushed")
     return older[0]

@@ -9,6 +9,7 @@ beside their folder: it is what connects a served model with its source files.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import fcntl
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -20,9 +21,10 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from lineage.dataset import MANIFEST, kept_manifest, local_path
 from lineage.records import Artifact
 from lineage.store import LineageError, LineageStore
-from lineage.unused import Garbage, Stored, still_runs, unused
+from lineage.unused import Garbage, Stored, recent_runs, still_runs, unused
 
 _LOCK = ".lock"  # local_run holds it while a pipeline runs
+_PAUSE = dt.timedelta(minutes=10)  # the longest between two steps of a run
 _MARKED = mlmd.Artifact.MARKED_FOR_DELETION
 
 
@@ -30,6 +32,7 @@ def delete_unused(
     config: mlmd.ConnectionConfig,
     keep_runs: int,
     progress: Callable[[Stored], None] | None = None,
+    ended: Collection[str] = (),
 ) -> Garbage:
     """Deletes what is unused now; returns what that was.
 
@@ -37,14 +40,14 @@ def delete_unused(
       config: of the store; it is opened for writing.
       keep_runs: as for `unused`.
       progress: is told of each artifact when its folder is gone.
+      ended: ids of runs that look as if they ran, and do not: their process was killed.
 
     Raises:
       LineageError: a run is in progress, the store cannot be written, or a folder not deleted.
     """
     with _no_run(config):
         store = LineageStore.from_connection_config(config)
-        if not config.HasField("sqlite"):
-            _refuse_if_running(store)
+        _refuse_if_running(store, ended, locked=config.HasField("sqlite"))
         garbage = unused(store, keep_runs)
         _mark(config, [one.artifact.id for one in garbage.unused], _MARKED)
         done = [artifact.id for artifact in store.all_artifacts() if _was_removed(artifact)]
@@ -65,7 +68,12 @@ def _no_run(config: mlmd.ConnectionConfig) -> Iterator[None]:
     if not config.HasField("sqlite"):
         yield
         return
-    with (Path(config.sqlite.filename_uri).parent / _LOCK).open("a") as lock:
+    path = Path(config.sqlite.filename_uri).parent / _LOCK
+    try:
+        opened = path.open("a")
+    except OSError as error:
+        raise LineageError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -76,13 +84,24 @@ def _no_run(config: mlmd.ConnectionConfig) -> Iterator[None]:
         yield
 
 
-def _refuse_if_running(store: LineageStore) -> None:
-    newest = next(store.runs_until())
-    if still_runs(newest):
-        raise LineageError(
-            f"run {newest.run_id} of {store.name} is in progress; "
-            "delete when it has ended: nothing was deleted"
-        )
+def _refuse_if_running(store: LineageStore, ended: Collection[str], *, locked: bool) -> None:
+    """A database has no lock: there a run that changed a moment ago may be between two steps."""
+    now = dt.datetime.now(dt.timezone.utc)
+    for run in recent_runs(store):
+        if run.run_id in ended:
+            continue
+        quiet = now - run.started - dt.timedelta(seconds=run.seconds)
+        if still_runs(run):
+            raise LineageError(
+                f"run {run.run_id} of {store.name} is in progress: nothing was deleted; delete "
+                f"when it has ended, or if its process was killed: --ended {run.run_id}"
+            )
+        if not locked and quiet < _PAUSE:
+            raise LineageError(
+                f"run {run.run_id} of {store.name} may be between two steps: nothing was deleted; "
+                f"delete in {_PAUSE.seconds // 60} minutes, or if it has ended: "
+                f"--ended {run.run_id}"
+            )
 
 
 def _mark(

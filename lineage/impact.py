@@ -86,13 +86,13 @@ def impact(store: LineageStore, *artifact_ids: int) -> Impact:
     asked = sorted((store.artifact(i) for i in artifact_ids), key=lambda a: a.id, reverse=True)
     graph = descendants(store, artifact_ids)
     pushed = [a for a in graph.of_type("PushedModel") if a.properties.get("pushed") != 0]
-    serving = {one.version: one for one in served(store)} if pushed else {}
+    serving = {one.destination: one for one in served(store)} if pushed else {}
     return Impact(
         artifact=asked[0],
         artifacts=tuple(asked),
         models=tuple(_made(graph, model) for model in graph.of_type("Model")),
         evaluations=tuple(_evaluation(graph, a) for a in graph.of_type("ModelEvaluation")),
-        pushes=tuple(_push(graph, a, serving.get(version_of(a))) for a in pushed),
+        pushes=tuple(_push(graph, a, serving.get(destination_of(a))) for a in pushed),
         runs=_runs(store, artifact_ids, graph),
     )
 

@@ -12,6 +12,7 @@ import contextlib
 import datetime as dt
 import json
 import logging
+import math
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -246,12 +247,16 @@ def _quality(
             feature.name: data_quality_metrics_dataset.ColumnMetrics(
                 nullCount=int(feature.missing),
                 distinctCount=feature.unique,
-                min=feature.low,
-                max=feature.high,
+                min=_finite(feature.low),
+                max=_finite(feature.high),
             )
             for feature in known
         },
     )
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _parameters(execution: Execution) -> execution_parameters_run.ExecutionParametersRunFacet:
@@ -295,7 +300,7 @@ def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
     Raises:
       LineageError: the address is none, or the endpoint does not take one of them.
     """
-    if "@" in urlsplit(url).netloc:
+    if "@" in url:
         raise LineageError("--url: no user or password in the address; see --api-key-env")
     auth = ApiKeyTokenProvider({"api_key": api_key}) if api_key else TokenProvider({})
     sent = 0

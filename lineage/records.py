@@ -43,6 +43,7 @@ class Execution:
     Attributes:
       id: in the store.
       component: node id in the pipeline, e.g. 'Trainer'; '' where the store has none.
+      pipeline: its name; '' where the store has none.
       type: Python path of the component's class.
       state: how it ended; 'running' also when its process died without a word.
       started: UTC.
@@ -65,6 +66,7 @@ class Execution:
     outputs: dict[str, tuple[int, ...]]
     resolved: dict[str, tuple[int, ...]]
     run_id: str
+    pipeline: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,16 +107,16 @@ class Run:
 
 def execution_record(
     proto: metadata_store_pb2.Execution,
-    component: str,
+    node: tuple[str, str],
     run_id: str,
     events: Iterable[metadata_store_pb2.Event],
 ) -> Execution:
-    """A record of an execution and its own events."""
+    """A record of an execution and its own events; `node` is its pipeline and component."""
     events = list(events)
     milliseconds = proto.last_update_time_since_epoch - proto.create_time_since_epoch
     return Execution(
         id=proto.id,
-        component=component,
+        component=node[1],
         type=proto.type,
         state=state_of(proto),
         started=utc(proto.create_time_since_epoch),
@@ -124,6 +126,7 @@ def execution_record(
         outputs=_by_key(events, OUTPUT_EVENTS),
         resolved=_by_key(events, RESOLVED_EVENTS),
         run_id=run_id,
+        pipeline=node[0],
     )
 
 

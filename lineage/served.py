@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from lineage.records import Artifact, Execution
 from lineage.store import LineageStore
-from lineage.trace import destination_of, find_pushed, version_of
+from lineage.trace import destination_of, find_pushed, pushed_models, version_of
 from lineage.walk import makers
 
 STABLE, CANARY = "stable", "canary"
@@ -89,27 +89,45 @@ def served(store: LineageStore) -> list[ServedModel]:
     Raises:
       LineageError: the store cannot be read.
     """
-    pushed: dict[str, Artifact] = {}
-    for artifact in reversed(store.artifacts_of_type("PushedModel")):
-        if artifact.properties.get("pushed") != 0 and version_of(artifact):
-            pushed.setdefault(version_of(artifact), artifact)
+    places: dict[str, dict[str, Artifact]] = {}
+    for artifact in reversed(pushed_models(store)):
+        if version_of(artifact):
+            versions = places.setdefault(_place(artifact), {})
+            versions.setdefault(version_of(artifact), artifact)
     switches = sorted(
         (e for name in _SWITCHES for e in store.executions_of_type(name)), key=lambda e: e.id
     )
-    periods = _periods(pushed, switches)
-    withdrawn = _withdrawn(switches)
     hours = _hours(store)
-    return [
-        ServedModel(
-            pushed=artifact,
-            version=version,
-            destination=destination_of(artifact),
-            periods=tuple(periods.get(version, ())),
-            withdrawn=withdrawn.get(version),
-            hours=tuple(sorted(hours.get(version, ()), key=lambda h: (h.hour, h.arm))),
-        )
-        for version, artifact in reversed(pushed.items())
-    ]
+    found = []
+    for place, pushed in places.items():
+        own = [e for e in switches if _is_about(e, place, pushed, alone=len(places) == 1)]
+        periods, withdrawn = _periods(pushed, own), _withdrawn(own)
+        for version, artifact in pushed.items():
+            recorded = hours.get(artifact.id, ())
+            found.append(
+                ServedModel(
+                    pushed=artifact,
+                    version=version,
+                    destination=destination_of(artifact),
+                    periods=tuple(periods.get(version, ())),
+                    withdrawn=withdrawn.get(version),
+                    hours=tuple(sorted(recorded, key=lambda h: (h.hour, h.arm))),
+                )
+            )
+    return sorted(found, key=lambda one: one.pushed.id, reverse=True)
+
+
+def _place(pushed: Artifact) -> str:
+    """The folder of all versions: what a server watches."""
+    return destination_of(pushed).rstrip("/").rpartition("/")[0]
+
+
+def _is_about(
+    switch: Execution, place: str, pushed: Mapping[str, Artifact], *, alone: bool
+) -> bool:
+    """Whether a promotion or rollback was in this folder: its inputs are artifacts pushed there."""
+    read = {i for ids in switch.inputs.values() for i in ids}
+    return alone or bool(read & {artifact.id for artifact in pushed.values()})
 
 
 def find_served(store: LineageStore, wanted: str) -> ServedModel:
@@ -118,8 +136,9 @@ def find_served(store: LineageStore, wanted: str) -> ServedModel:
     Raises:
       LineageError: there is no such pushed model.
     """
-    version = version_of(find_pushed(store, wanted))
-    return next(one for one in served(store) if one.version == version)
+    wanted_one = find_pushed(store, wanted)
+    same = (_place(wanted_one), version_of(wanted_one))
+    return next(one for one in served(store) if (_place(one.pushed), one.version) == same)
 
 
 def _periods(
@@ -166,22 +185,30 @@ def _withdrawn(switches: Iterable[Execution]) -> dict[str, str]:
     return found
 
 
-def _hours(store: LineageStore) -> dict[str, list[Hour]]:
-    """Version -> its hours. An hour that was evaluated again, with late events, counts once."""
+def _hours(store: LineageStore) -> dict[int, list[Hour]]:
+    """PushedModel's id -> its hours. An hour evaluated again, with late events, counts once."""
     metrics = store.artifacts_of_type("OnlineMetrics")
     made = {edge.artifact_id: edge.execution_id for edge in makers(store, [a.id for a in metrics])}
-    last: dict[str, int] = {}
+    executions = store.executions(made.values())
+    read = store.artifacts(i for e in executions.values() for ids in e.inputs.values() for i in ids)
+    last: dict[tuple[str, str], int] = {}
     for artifact in metrics:
-        hour = str(artifact.properties.get("hour"))
-        last[hour] = max(last.get(hour, 0), made.get(artifact.id, 0))
-    found: dict[str, list[Hour]] = {}
+        execution = executions.get(made.get(artifact.id, 0))
+        key = (execution.pipeline if execution else "", str(artifact.properties.get("hour")))
+        last[key] = max(last.get(key, 0), made.get(artifact.id, 0))
+    found: dict[int, list[Hour]] = {}
     for artifact in metrics:
+        execution = executions.get(made.get(artifact.id, 0))
         properties = dict(artifact.properties)
         hour = str(properties.pop("hour", None))
-        if made.get(artifact.id, 0) == last[hour]:
-            version, arm = str(properties.pop("version", "")), str(properties.pop("arm", ""))
-            impressions = int(properties.pop("impressions", 0))
-            clicks = int(properties.pop("clicks", 0))
-            numbers = {n: v for n, v in properties.items() if isinstance(v, float)}
-            found.setdefault(version, []).append(Hour(hour, arm, impressions, clicks, numbers))
+        if execution is None or last[execution.pipeline, hour] != execution.id:
+            continue
+        version, arm = str(properties.pop("version", "")), str(properties.pop("arm", ""))
+        impressions = int(properties.pop("impressions", 0))
+        clicks = int(properties.pop("clicks", 0))
+        numbers = {n: v for n, v in properties.items() if isinstance(v, float)}
+        ids = [i for ids in execution.inputs.values() for i in ids if i in read]
+        model = next((i for i in ids if version_of(read[i]) == version), None)
+        if model is not None:
+            found.setdefault(model, []).append(Hour(hour, arm, impressions, clicks, numbers))
     return found

@@ -135,7 +135,7 @@ class LineageStore:
 
     def artifacts(self, artifact_ids: Iterable[int]) -> dict[int, Artifact]:
         """Artifacts by id; ids that are unknown are left out."""
-        ids = sorted(set(artifact_ids))
+        ids = _known_numbers(artifact_ids)
         found = self._ask("get_artifacts_by_id", ids) if ids else []
         return {proto.id: artifact_record(proto) for proto in found}
 
@@ -157,7 +157,7 @@ class LineageStore:
 
     def executions(self, execution_ids: Iterable[int]) -> dict[int, Execution]:
         """Executions by id; ids that are unknown are left out."""
-        ids = sorted(set(execution_ids))
+        ids = _known_numbers(execution_ids)
         protos = self._ask("get_executions_by_id", ids) if ids else []
         return self._records(protos, self._runs_of(protos))
 
@@ -168,7 +168,8 @@ class LineageStore:
 
     def states(self, execution_ids: Collection[int]) -> dict[int, State]:
         """How these executions ended; cheaper than `executions`."""
-        protos = self._ask("get_executions_by_id", sorted(execution_ids)) if execution_ids else []
+        ids = _known_numbers(execution_ids)
+        protos = self._ask("get_executions_by_id", ids) if ids else []
         return {proto.id: state_of(proto) for proto in protos}
 
     def events_of_executions(self, ids: Collection[int]) -> list[metadata_store_pb2.Event]:
@@ -214,7 +215,7 @@ class LineageStore:
             events[event.execution_id].append(event)
         self._learn_nodes(ids)
         return {
-            p.id: execution_record(p, self._nodes[p.id][1], run_ids.get(p.id, ""), events[p.id])
+            p.id: execution_record(p, self._nodes[p.id], run_ids.get(p.id, ""), events[p.id])
             for p in protos
         }
 
@@ -278,6 +279,11 @@ class LineageStore:
     def _ask(self, method: str, *arguments: Any) -> Any:
         with _explained(self.name):
             return getattr(self._store, method)(*arguments)
+
+
+def _known_numbers(ids: Iterable[int]) -> list[int]:
+    """Without those that no store can have: a person may have typed anything."""
+    return sorted({number for number in ids if 0 < number < 1 << 63})
 
 
 def _split_node(name: str, pipelines: Iterable[str]) -> tuple[str, str]:

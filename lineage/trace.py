@@ -71,7 +71,7 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
 
     Args:
       store: where to look.
-      pushed: artifact id of the PushedModel, its version, its destination, or 'latest'.
+      pushed: version, destination, 'artifact:12', 'latest', or the artifact's id as a number.
       summaries: folder of <run_id>/run_summary.json, which hold the metrics and what else is
         known of them; without it they are read from the evaluation.
 
@@ -104,25 +104,37 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
 
 
 def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
-    """Args as in `trace`. Raises LineageError naming what there is."""
-    models = [a for a in store.artifacts_of_type("PushedModel") if a.properties.get("pushed") != 0]
+    """Args as in `trace`; a text that is a version is that, whatever artifact has this number.
+
+    Raises:
+      LineageError: there is none; it names what there is.
+    """
+    models = pushed_models(store)
     if not models:
         raise LineageError(
             f"{store.name} has no pushed model: none was blessed yet; "
             "see why with: python -m lineage show latest"
         )
-    wanted = str(pushed)
+    wanted = str(pushed).removeprefix("artifact:")
     if wanted == "latest":
         return models[0]
     by_id = [a for a in models if str(a.id) == wanted]
     named = [a for a in models if wanted in (version_of(a), destination_of(a).rstrip("/"))]
-    if by_id or named:
-        return (by_id or named)[0]
-    newest = ", ".join(f"{a.id} (version {version_of(a)})" for a in models[:3])
+    if isinstance(pushed, int) or wanted != pushed:
+        named = []
+    if named or by_id:
+        return (named or by_id)[0]
+    newest = ", ".join(f"{version_of(a)} (artifact {a.id})" for a in models[:3])
     raise LineageError(
-        f"no pushed model '{wanted}' in {store.name}; the newest are {newest}; "
-        "list them with: python -m lineage list"
+        f"no pushed model '{wanted}' in {store.name}; the newest versions are {newest}; "
+        "list them with: python -m lineage served"
     )
+
+
+def pushed_models(store: LineageStore) -> list[Artifact]:
+    """Newest first; not what a Pusher left that did not push."""
+    found = store.artifacts_of_type("PushedModel")
+    return [a for a in found if a.properties.get("pushed") != 0 and destination_of(a)]
 
 
 def version_of(pushed: Artifact) -> str:

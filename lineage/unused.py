@@ -1,11 +1,15 @@
 """What no run and no served model needs any more: `unused(store)`; delete.py deletes it.
 
-Kept are
+Of each pipeline are kept
 
-- what the newest runs, and those that still run, made, read or took from the cache;
+- what its newest complete runs, all runs since, and those that still run, made, read, picked or
+  took from the cache;
+- examples of spans that are not older than the oldest of these, with their statistics: a window
+  that moves on by several spans at once will read them;
 - every pushed version whose folder is still there, since it is served or may be gone back to, with
   its model, transform graph, schema, evaluation and blessing;
-- the newest blessed model, which the next one is compared with;
+- blessed models that are not older than the oldest of these: after a rollback a run begins with
+  one of them, and is compared with it;
 - what lies anywhere but where TFX puts a component's output: it may belong to somebody else.
 
 Examples of a served model are not kept for it: lineage remembers their spans, rows and checksums.
@@ -21,9 +25,9 @@ from pathlib import Path
 
 from lineage.dataset import local_path
 from lineage.records import Artifact, Execution, Run
-from lineage.store import LineageStore
-from lineage.trace import destination_of, version_of
-from lineage.walk import BASELINE_KEY, edges_of_artifacts, makers
+from lineage.store import LineageError, LineageStore
+from lineage.trace import destination_of, pushed_models, version_of
+from lineage.walk import BASELINE_KEY, edges_of_artifacts, makers, products
 
 KEEP_RUNS = 3
 _LONGEST_RUN = dt.timedelta(days=2)
@@ -78,20 +82,23 @@ def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> Garbage:
 
     Args:
       store: where to look.
-      keep_runs: of each pipeline, so many of the newest runs keep what they touched; 1 at least.
+      keep_runs: of each pipeline, so many of the newest complete runs keep what they touched; 1 at
+        least.
 
     Raises:
-      LineageError: the store cannot be read.
+      LineageError: the store cannot be read, or a folder not looked into.
     """
     artifacts = [a for a in store.all_artifacts() if a.state not in _GONE]
     made = {edge.artifact_id: edge for edge in makers(store, [a.id for a in artifacts])}
     executions = store.executions({edge.execution_id for edge in made.values()})
-    reasons = _reasons(store, keep_runs)
+    makers_of = {
+        i: executions[e.execution_id] for i, e in made.items() if e.execution_id in executions
+    }
+    reasons = _Reasons(store, artifacts, makers_of, keep_runs).found
     found: list[Stored] = []
     for artifact in artifacts:
-        edge = made.get(artifact.id)
-        maker = executions.get(edge.execution_id) if edge else None
-        path = _own_folder(artifact, edge.key, maker) if edge and maker else None
+        maker = makers_of.get(artifact.id)
+        path = _own_folder(artifact, made[artifact.id].key, maker) if maker else None
         if path is not None and maker is not None:
             reason = reasons.get(artifact.id, "")
             size = _size(path)
@@ -104,36 +111,109 @@ def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> Garbage:
     )
 
 
-def _reasons(store: LineageStore, keep_runs: int) -> dict[int, str]:
-    """Artifact id -> why it is kept; the strongest reason."""
-    reasons: dict[int, str] = {}
+def still_runs(run: Run) -> bool:
+    """Whether a component of it runs; what began days ago and has no end died without a word."""
+    since = dt.datetime.now(dt.timezone.utc) - _LONGEST_RUN
+    return run.started >= since and any(e.state == "running" for e in run.components)
 
-    def keep(artifact_ids: Iterable[int], reason: str) -> None:
-        for artifact_id in artifact_ids:
-            reasons.setdefault(artifact_id, reason)
 
-    for pushed in filter(_is_there, store.artifacts_of_type("PushedModel")):
-        keep(_around(store, [pushed.id]), f"version {version_of(pushed)} is served, or can be")
-    blessed = [a for a in store.artifacts_of_type("ModelBlessing") if a.properties.get("blessed")]
-    keep(_around(store, [artifact.id for artifact in blessed[:1]]), "the newest blessed model")
-    left = dict.fromkeys(store.pipelines(), max(keep_runs, 1))
+def recent_runs(store: LineageStore) -> Iterator[Run]:
+    """Those that may still run, newest first."""
     since = dt.datetime.now(dt.timezone.utc) - _LONGEST_RUN
     for run in store.runs_until():
-        if run.started < since and not any(left.values()):
-            break
-        if not any(execution.outputs for execution in run.components):
-            continue  # a rollout, recorded as a run of its own
-        runs = still_runs(run)
-        if runs or left.get(run.pipeline):
-            keep(_touched(run.components), f"run {run.run_id}" + (" still runs" if runs else ""))
-        left[run.pipeline] = max(left.get(run.pipeline, 0) - 1, 0)
-    return reasons
+        if run.started < since:
+            return
+        yield run
 
 
-def still_runs(run: Run) -> bool:
-    """One that started days ago and has no end died without a word."""
-    since = dt.datetime.now(dt.timezone.utc) - _LONGEST_RUN
-    return run.state == "running" and run.started >= since
+class _Reasons:
+    """Artifact id -> why it is kept; the strongest reason."""
+
+    def __init__(
+        self,
+        store: LineageStore,
+        artifacts: list[Artifact],
+        makers_of: dict[int, Execution],
+        keep_runs: int,
+    ) -> None:
+        self.found: dict[int, str] = {}
+        self._store, self._makers = store, makers_of
+        self._artifacts = {artifact.id: artifact for artifact in artifacts}
+        oldest = self._served()
+        self._blessed(oldest)
+        self._runs(max(keep_runs, 1))
+        self._windows()
+
+    def _keep(self, artifact_ids: Iterable[int], reason: str) -> None:
+        for artifact_id in artifact_ids:
+            self.found.setdefault(artifact_id, reason)
+
+    def _pipeline(self, artifact_id: int) -> str:
+        maker = self._makers.get(artifact_id)
+        return maker.pipeline if maker else ""
+
+    def _served(self) -> dict[str, int]:
+        """Pipeline -> the oldest artifact that its versions keep."""
+        oldest: dict[str, int] = {}
+        for pushed in filter(_is_there, pushed_models(self._store)):
+            around = _around(self._store, [pushed.id])
+            self._keep(around, f"version {version_of(pushed)} is served, or can be")
+            models = [
+                i for i in around if i in self._artifacts and self._artifacts[i].type == "Model"
+            ]
+            pipeline = self._pipeline(pushed.id)
+            oldest[pipeline] = min([*models, oldest.get(pipeline, pushed.id)])
+        return oldest
+
+    def _blessed(self, oldest: dict[str, int]) -> None:
+        newest: set[str] = set()
+        for blessing in self._store.artifacts_of_type("ModelBlessing"):
+            pipeline = self._pipeline(blessing.id)
+            if not blessing.properties.get("blessed"):
+                continue
+            if pipeline not in newest or blessing.id >= oldest.get(pipeline, blessing.id + 1):
+                reason = "a later model may begin with it, or be compared with it"
+                self._keep(_around(self._store, [blessing.id]), reason)
+            newest.add(pipeline)
+
+    def _runs(self, keep_runs: int) -> None:
+        left = dict.fromkeys(self._store.pipelines(), keep_runs)
+        since = dt.datetime.now(dt.timezone.utc) - _LONGEST_RUN
+        for run in self._store.runs_until():
+            if run.started < since and not any(left.values()):
+                break
+            if still_runs(run):
+                self._keep(_touched(run.components), f"run {run.run_id} still runs")
+            elif left.get(run.pipeline, keep_runs) > 0:
+                self._keep(_touched(run.components), f"run {run.run_id}")
+                # Not a rollout, recorded as a run of its own; nor one that failed and used little.
+                if run.state == "complete" and any(e.outputs for e in run.components):
+                    left[run.pipeline] = left.get(run.pipeline, keep_runs) - 1
+
+    def _windows(self) -> None:
+        """Examples that a window is still to reach, by the spans of those that are kept."""
+        generated = [a for a in self._artifacts.values() if _is_generated(a)]
+        first: dict[str, int] = {}
+        for artifact in generated:
+            if artifact.id in self.found:
+                pipeline, span = self._pipeline(artifact.id), int(artifact.properties["span"])
+                first[pipeline] = min(span, first.get(pipeline, span))
+        wanted = [
+            a.id
+            for a in generated
+            if int(a.properties["span"]) >= first.get(self._pipeline(a.id), 1 << 63)
+        ]
+        self._keep(wanted, "its span is in the window")
+        made = self._store.artifacts(edge.artifact_id for edge in products(self._store, wanted))
+        beside = [a.id for a in made.values() if a.type == "ExampleStatistics"]
+        self._keep(beside, "its span is in the window")
+
+
+def _is_generated(artifact: Artifact) -> bool:
+    """Examples of an ExampleGen: Transform's have no fingerprint."""
+    properties = artifact.properties
+    has_span = isinstance(properties.get("span"), int)
+    return artifact.type == "Examples" and has_span and "input_fingerprint" in properties
 
 
 def _touched(executions: Iterable[Execution]) -> set[int]:
@@ -147,11 +227,11 @@ def _touched(executions: Iterable[Execution]) -> set[int]:
 
 
 def _is_there(pushed: Artifact) -> bool:
-    """Pushed at all, and not removed since; somebody may serve what is not on this machine."""
-    if pushed.properties.get("pushed") == 0 or not destination_of(pushed):
-        return False
+    """Or may be: on another machine, or on a file system that is not mounted here now."""
     path = local_path(destination_of(pushed))
-    return path is None or path.is_dir()
+    if path is None or path.is_dir():
+        return True
+    return not path.parent.is_dir() or not any(path.parent.iterdir())
 
 
 def _around(store: LineageStore, artifact_ids: Collection[int]) -> set[int]:
@@ -163,7 +243,13 @@ def _around(store: LineageStore, artifact_ids: Collection[int]) -> set[int]:
     models = {a.id for a in store.artifacts(beside).values() if a.type == "Model"}
     beside |= _inputs(store, models, {"TransformGraph", "Schema"})
     readers = {e.execution_id for e in edges_of_artifacts(store, models) if e.kind == "input"}
-    judged = [i for e in store.executions(readers).values() for i in _outputs(e)]
+    judged = [
+        i
+        for execution in store.executions(readers).values()
+        if models & set(execution.inputs.get("model", ()))
+        for ids in execution.outputs.values()
+        for i in ids
+    ]
     return beside | {a.id for a in store.artifacts(judged).values() if a.type in _JUDGED}
 
 
@@ -180,11 +266,6 @@ def _inputs(store: LineageStore, made: Collection[int], types: Collection[str]) 
     return {a.id for a in store.artifacts(read).values() if a.type in types}
 
 
-def _outputs(execution: Execution) -> Iterator[int]:
-    for ids in execution.outputs.values():
-        yield from ids
-
-
 def _own_folder(artifact: Artifact, key: str, maker: Execution) -> Path | None:
     """ROOT/COMPONENT/KEY/EXECUTION, as TFX names it, if it is still there."""
     path = local_path(artifact.uri)
@@ -194,16 +275,20 @@ def _own_folder(artifact: Artifact, key: str, maker: Execution) -> Path | None:
 
 
 def _size(folder: Path) -> int:
-    return sum(
-        entry.stat(follow_symlinks=False).st_size
-        for entry in _walk(folder)
-        if not entry.is_dir(follow_symlinks=False)
-    )
+    """Of all files below; a file that goes meanwhile does not count."""
+    total = 0
+    try:
+        for parent, _, names in os.walk(folder, onerror=_raise):
+            for name in names:
+                try:
+                    total += (Path(parent) / name).lstat().st_size
+                except FileNotFoundError:
+                    continue
+    except OSError as error:
+        raise LineageError(f"cannot look into {folder}: {error.strerror or error}") from error
+    return total
 
 
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path))
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

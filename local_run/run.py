@@ -188,20 +188,29 @@ def _report(config: PipelineConfig, run_id: str, path: Path) -> str | None:
 
 @contextlib.contextmanager
 def _only_run(config: PipelineConfig) -> Iterator[str]:
-    """One run a pipeline at a time: they share a SQLite file and a cache. Yields the run's id."""
+    """One run a pipeline at a time: they share a store and a cache. Yields the run's id."""
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(_locked(config, config.run_folder, fcntl.LOCK_EX))
+        store = config.metadata_path.parent
+        if config.metadata.kind == "sqlite" and store != config.run_folder:
+            # `python -m lineage gc` asks for it alone; other pipelines may share the store.
+            locks.enter_context(_locked(config, store, fcntl.LOCK_SH))
+        yield dt.datetime.now(dt.timezone.utc).strftime("%Y%m%d-%H%M%S")
+
+
+@contextlib.contextmanager
+def _locked(config: PipelineConfig, folder: Path, kind: int) -> Iterator[None]:
     try:
-        config.run_folder.mkdir(parents=True, exist_ok=True)
-        lock = (config.run_folder / ".lock").open("a")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a")
     except OSError as error:
-        raise ConfigError(
-            f"run_root: cannot write to {config.run_folder}: {error.strerror}"
-        ) from None
+        raise ConfigError(f"run_root: cannot write to {folder}: {error.strerror}") from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"another run of '{config.name}' is in progress in {config.run_folder}; "
+                f"another run of '{config.name}' is in progress in {folder}; "
                 "wait for it, or choose another run_root"
             ) from None
-        yield dt.datetime.now(dt.timezone.utc).strftime("%Y%m%d-%H%M%S")
+        yield

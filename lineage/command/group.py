@@ -48,6 +48,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except LineageError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:  # a folder that may not be read, say
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
 
 
 def _store_options(command: Callable[..., None]) -> Callable[..., None]:

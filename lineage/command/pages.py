@@ -58,11 +58,24 @@ def _beside(opened: Opened, run: Run) -> Path:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True)
 @click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="A name or address that browsers call this server by, when --host is not loopback.",
+)
+@click.option(
     "--streaming",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The config's streaming.folder, for spans that wait.",
 )
-def serve(opened: Opened, /, host: str, port: int, streaming: Path | None) -> None:
+def serve(
+    opened: Opened,
+    /,
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    streaming: Path | None,
+) -> None:
     """Serves a page over all runs: trends, serving versions and traffic, waiting spans, reports.
 
     Read only, and on this machine only unless --host says otherwise; it asks nobody for a password.
@@ -70,10 +83,13 @@ def serve(opened: Opened, /, host: str, port: int, streaming: Path | None) -> No
     \b
     python -m lineage serve
     python -m lineage serve --port 8091 --streaming data/ctr-stream
+    python -m lineage serve --host 0.0.0.0 --allow-host lineage.example
     """
     from lineage.dashboard import server
 
-    dashboard = server.Dashboard(opened.store, opened.summaries, streaming, hosts=(host,))
+    dashboard = server.Dashboard(
+        opened.store, opened.summaries, streaming, hosts=(host, *allow_host)
+    )
     try:
         server.serve(dashboard, host, port, lambda address: click.echo(f"{address}  (Ctrl-C ends)"))
     except KeyboardInterrupt:

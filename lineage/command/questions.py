@@ -184,6 +184,13 @@ def when_served(opened: Opened, /, version: str | None, as_json: bool) -> None:
 )
 @click.option("--delete", is_flag=True, help="Delete it; without, nothing is deleted.")
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+@click.option(
+    "--ended",
+    multiple=True,
+    metavar="RUN",
+    shell_complete=RUNS,
+    help="This run looks as if it ran, and does not: its process was killed.",
+)
 @click.option("--all", "everything", is_flag=True, help="List every artifact, also what is kept.")
 @click.option("--json", "as_json", is_flag=True, help="For a program; has every artifact.")
 def gc(
@@ -192,14 +199,16 @@ def gc(
     keep_runs: int,
     delete: bool,
     yes: bool,
+    ended: tuple[str, ...],
     everything: bool,
     as_json: bool,
 ) -> None:
     """Lists artifacts that nothing needs any more, with their sizes; deletes them if told to.
 
-    Kept are: what the newest runs touched; every pushed version whose folder is still there, with
-    its model, schema and evaluation; the newest blessed model. Lineage stays in ML Metadata, and
-    so do the manifests of deleted examples: `trace` and `impact` answer as before.
+    Kept are: what the newest complete runs touched, and all since; examples whose span is in the
+    window; every pushed version whose folder is still there, with its model, schema and evaluation;
+    blessed models that a later one may begin with. Lineage stays in ML Metadata, and so do the
+    manifests of deleted examples: `trace` and `impact` answer as before.
 
     \b
     python -m lineage gc                          how much could go, and why the rest cannot
@@ -213,7 +222,7 @@ def gc(
         if not yes:
             click.confirm(f"Delete {len(found.unused)} artifacts?", abort=True, err=True)
         say = None if as_json else lambda one: click.echo(f"deleted {one.path}")
-        found = delete_unused(opened.config, keep_runs, say)
+        found = delete_unused(opened.config, keep_runs, say, ended)
     if as_json:
         click.echo(to_json({"deleted": delete, **_fields(found)}))
 

@@ -15,16 +15,17 @@ import plotly.offline
 from aiohttp import web
 
 from lineage.dashboard.overview import as_json, shown_runs
-from lineage.report.facts import gather
+from lineage.report.facts import LOG, gather
 from lineage.report.page import render
 from lineage.served import served
 from lineage.store import LineageError, LineageStore
 from lineage.text import duration, when
+from lineage.trace import SUMMARY
 
 _HERE = Path(__file__).parent
 _RUNS = 1000  # that the page's script asks for
 _REPORTS = 8  # pages of five megabytes that are kept
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _T = TypeVar("_T")
 
 
@@ -127,11 +128,14 @@ class Dashboard:
         )
 
     def _newest_report(self, run_id: str) -> str:
+        """From memory, if nothing of the run has changed since."""
         run = self._store.run(run_id)
-        return self._report(run.run_id, run.state, run.seconds)
+        folder = self._summaries / run.run_id if self._summaries else None
+        changed = [_changed(folder / name) for name in (SUMMARY, LOG)] if folder else []
+        return self._report(run.run_id, run.state, run.seconds, *changed)
 
     def _made_report(self, run_id: str, *_: object) -> str:
-        """Made anew when the run's state or time has changed."""
+        """The other arguments say what it was made of."""
         return render(gather(self._store, run_id, self._summaries))
 
 
@@ -160,7 +164,8 @@ async def _serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[st
             raise LineageError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
             ) from error
-        ready(f"http://{host}:{runner.addresses[0][1]}/")
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{runner.addresses[0][1]}/")
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
@@ -184,6 +189,10 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
 def _script() -> str:
     return (_HERE / "dashboard.js").read_text("utf-8")
 
@@ -191,7 +200,7 @@ def _script() -> str:
 def _host_of(header: str) -> str:
     """Without the port."""
     name, colon, port = header.rpartition(":")
-    return name if colon and port.isdecimal() else header
+    return (name if colon and port.isdecimal() else header).strip("[]")
 
 
 def _is_known(request: web.Request, response: web.Response) -> bool:

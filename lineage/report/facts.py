@@ -156,8 +156,31 @@ def _found(anomalies: Artifact | None) -> tuple[list[Anomaly], list[Drift]]:
 
 
 def _summary(path: Path) -> dict[str, Any]:
+    """What the page reads of it, and only of the kind that it should be: a hand may have edited."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    kinds = {"error": str, "pushed_model": str, "peak_mib": int, "blessed": bool, "canary": dict}
+    kept: dict[str, Any] = {
+        name: found[name] for name, kind in kinds.items() if isinstance(found.get(name), kind)
+    }
+    kept["metrics"] = _numbers(found.get("metrics"))
+    components = found.get("components")
+    kept["components"] = (
+        [
+            one
+            for one in components
+            if isinstance(one, dict) and isinstance(one.get("peak_mib"), int)
+        ]
+        if isinstance(components, list)
+        else []
+    )
+    return kept
+
+
+def _numbers(found: Any) -> dict[str, float]:
+    named = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in named if isinstance(value, int | float)}

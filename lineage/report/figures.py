@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from lineage.report.training import Curve
 
 _POINTS = 20  # of the calibration plot
 _VALUES = 10  # of a text feature
+_LONGEST = 24  # characters of a name on an axis
 _STATES = ("complete", "cached", "failed", "running", "canceled")
 
 
@@ -37,15 +39,15 @@ def timings(run: Run, peaks: Mapping[str, int | None]) -> go.Figure:
                 customdata=memory,
                 hovertemplate="%{y}: %{x:.1f} s%{customdata}<extra></extra>",
             )
-    names = [_text(e.component) for e in run.components]
+    names = list(dict.fromkeys(e.component for e in run.components))
     figure.update_layout(barmode="overlay", xaxis_title="seconds since the run began")
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_yaxes(**_ticks(names[::-1]))
     return figure
 
 
 def memory(run: Run, peaks: Mapping[str, int | None]) -> go.Figure | None:
     """Peak memory of each component; None if it was not measured."""
-    known = [e.component for e in run.components if peaks.get(e.component)]
+    known = list(dict.fromkeys(e.component for e in run.components if peaks.get(e.component)))
     if not known:
         return None
     figure = go.Figure()
@@ -56,7 +58,7 @@ def memory(run: Run, peaks: Mapping[str, int | None]) -> go.Figure | None:
         hovertemplate="%{y}: %{x:,} MiB<extra></extra>",
     )
     figure.update_layout(xaxis_title="MiB at most, with all its processes", showlegend=False)
-    figure.update_yaxes(categoryorder="array", categoryarray=[_text(name) for name in known][::-1])
+    figure.update_yaxes(**_ticks(known[::-1]))
     return figure
 
 
@@ -127,9 +129,7 @@ def slices(evaluation: Evaluation, metric: str) -> go.Figure | None:
     if overall and metric in overall.metrics:
         figure.add_vline(x=overall.metrics[metric].value, line_dash="dot", line_width=1)
     figure.update_xaxes(title=metric.replace("_", " "), range=_range(chosen, metric))
-    figure.update_yaxes(
-        categoryorder="array", categoryarray=[_slice_name(one) for one in chosen][::-1]
-    )
+    figure.update_yaxes(**_ticks([_slice_name(one) for one in chosen][::-1]))
     return figure
 
 
@@ -153,7 +153,7 @@ def _add_slices(
         error = {"error_x": {"type": "data", "array": above, "arrayminus": below, "thickness": 1}}
     figure.add_scatter(
         name=name,
-        y=[_slice_name(one) for one in chosen],
+        y=[_text(_slice_name(one)) for one in chosen],
         x=[m.value for m in found],
         mode="markers",
         marker={"size": 9, "symbol": "diamond-open" if baseline else "circle"},
@@ -163,7 +163,7 @@ def _add_slices(
 
 
 def _slice_name(one: Slice) -> str:
-    return _text(one.name) or "all rows"
+    return one.name or "all rows"
 
 
 def distribution(sides: Mapping[str, Feature]) -> go.Figure | None:
@@ -180,11 +180,11 @@ def distribution(sides: Mapping[str, Feature]) -> go.Figure | None:
             counts = dict(feature.top)
             shares = [counts.get(value, 0) / max(feature.examples, 1) for value in values]
             figure.add_bar(name=name, x=[_text(value) for value in values], y=shares)
-        figure.update_xaxes(type="category")
+        figure.update_xaxes(**_ticks(values))
         figure.update_yaxes(tickformat=".0%")
         return figure if values else None
     for name, feature in sides.items():
-        bins = [b for b in feature.bins if b.high > b.low]
+        bins = [b for b in feature.bins if b.high > b.low and math.isfinite(b.high - b.low)]
         total = sum(b.count for b in bins)
         if total:
             figure.add_scatter(
@@ -201,7 +201,20 @@ def distribution(sides: Mapping[str, Feature]) -> go.Figure | None:
 
 def _text(value: str) -> str:
     """Plotly takes some tags in a text for HTML: none of what came from outside is one."""
-    return html.escape(value if len(value) <= 24 else value[:23] + "…")
+    return html.escape(value)
+
+
+def _ticks(values: Sequence[str]) -> dict[str, Any]:
+    """Long names shortened on the axis alone: two that begin alike are two."""
+    short = [value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…" for value in values]
+    return {
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": [_text(value) for value in values],
+        "tickmode": "array",
+        "tickvals": [_text(value) for value in values],
+        "ticktext": [_text(value) for value in short],
+    }
 
 
 def as_data(figure: go.Figure) -> dict[str, Any]:

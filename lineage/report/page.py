@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -82,13 +83,19 @@ def _sha256(script: str) -> str:
 
 
 def _as_script_data(value: Any) -> str:
-    """JSON that ends no <script> element, whatever is in its texts."""
-    text = json.dumps(value, default=_number, allow_nan=False, separators=(",", ":"))
+    """JSON that ends no <script> element, whatever is in its texts; NaN and infinity are null."""
+    text = json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _number(value: Any) -> Any:
-    return value.tolist()  # of numpy
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value  # of numpy
 
 
 def _metric(number: float) -> str:
@@ -179,6 +186,7 @@ def _pipeline(facts: RunFacts) -> Drawing:
         i: name for name, e in last.items() for side in (e.resolved, e.outputs) for i in _ids(side)
     }
     nodes = [_component(name, execution) for name, execution in last.items()]
+    key_of = {name: str(execution.id) for name, execution in last.items()}
     edges, outside = [], {}
     for name, execution in last.items():
         for artifact_id in _ids(execution.inputs):
@@ -187,12 +195,17 @@ def _pipeline(facts: RunFacts) -> Drawing:
                 source = f"earlier-{artifact_id}"
                 outside[source] = _artifact(facts.artifacts[artifact_id], "from an earlier run")
             if source:
-                edges.append((source, name))
+                edges.append((key_of.get(source, source), key_of[name]))
     return drawn([*outside.values(), *nodes], edges)
 
 
 def _component(name: str, execution: Execution) -> Node:
-    return Node(name, name, f"{execution.state}, {duration(execution.seconds)}", execution.state)
+    return Node(
+        str(execution.id),
+        name,
+        f"{execution.state}, {duration(execution.seconds)}",
+        execution.state,
+    )
 
 
 def _artifact(artifact: Artifact, subtitle: str = "") -> Node:

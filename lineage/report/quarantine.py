@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import zlib
 
 from lineage.dataset import local_path
 
@@ -38,7 +39,7 @@ def read_refused(uri: str) -> list[Refused]:
                     lines += 1
                     if lines >= _MOST_LINES:
                         break
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
+        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
             continue  # not as SparkExampleGen writes it
     return [refused for key in sorted(found) for refused in found[key]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,32 @@ class DriftWatch:
     def new_hours(self) -> list[int]:
         """Hours whose run has put out statistics that were not looked at yet, oldest first.
 
+        Without those whose files are gone: `python -m lineage gc` may have deleted them.
+
         Raises:
           ComponentError: ML Metadata cannot be read.
         """
         self._runs = complete_runs(self._config)
         known = self.results()
-        return [
+        new = [
             hour
             for hour, run in sorted(self._runs.items())
-            if _statistics(run) and known.get(hour, {}).get("run_id") != run.run_id
+            if known.get(hour, {}).get("run_id") != run.run_id
         ]
+        if not new:
+            return []
+        with opened(self._config) as store:
+            found = self._found(store, new)
+        return [hour for hour in new if hour in found]
+
+    def _found(
+        self, store: metadata_store.MetadataStore, hours: Iterable[int]
+    ) -> dict[int, Artifact]:
+        """Hour -> the statistics of its run, where these still lie on disk."""
+        ids = {hour: _statistics(self._runs[hour]) for hour in hours}
+        known = {a.id: a for a in store.get_artifacts_by_id(sorted({*ids.values()} - {0}))}
+        found = {hour: known[one] for hour, one in ids.items() if one in known}
+        return {hour: a for hour, a in found.items() if _file(Path(a.uri)).exists()}
 
     def look(self, hour: int) -> list[Distance]:
         """Compares; kept as a file and in ML Metadata.
@@ -59,13 +76,12 @@ class DriftWatch:
             self._rule.max_distance,
             self._rule.leave_out,
         )
-        earlier = max((span for span in self._runs if span < hour), default=None)
         log, most = self._config.serving.request_log, self._rule.most_examples
         served = None if log is None else statistics_of(log.folder, hour, schema, most)
         with opened(self._config) as store:
-            ids = [_statistics(self._runs[span]) for span in (hour, earlier) if span is not None]
-            by_id = {artifact.id: artifact for artifact in store.get_artifacts_by_id(ids)}
-            compared = [by_id[one] for one in ids]
+            there = self._found(store, [span for span in self._runs if span <= hour])
+            earlier = max((span for span in there if span < hour), default=None)
+            compared = [there[span] for span in (hour, earlier) if span is not None]
             now, *before = (_load(Path(artifact.uri)) for artifact in compared)
             found = distances(schema, now, before[0] if before else None, served)
             self._record(store, hour, compared, found)
@@ -113,5 +129,9 @@ def _statistics(run: Run) -> int:
     return max(outputs(run, "StatisticsGen", "statistics"), default=0)
 
 
+def _file(uri: Path) -> Path:
+    return uri / _SPLIT / "FeatureStats.pb"
+
+
 def _load(uri: Path) -> Any:
-    return tfdv.load_stats_binary(str(uri / _SPLIT / "FeatureStats.pb"))
+    return tfdv.load_stats_binary(str(_file(uri)))

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.command.questions import cli
+from lineage.compare import compare
+from lineage.store import LineageStore
 
 pytestmark = pytest.mark.unit
 REPOSITORY = Path(__file__).parents[2]
@@ -274,7 +276,7 @@ def test_gc_deletes_only_when_told_to(tfx):
     for artifact in tfx.store.get_artifacts():
         Path(artifact.uri).mkdir(parents=True)
     examples = Path(tfx.store.get_artifacts_by_id([made["examples"]])[0].uri)
-    tfx.examples("b")
+    tfx.examples("b", span=474800)
     assert "nothing is unused" in ask(tfx, "gc").output
     assert "nothing was deleted" in ask(tfx, "gc", "--keep-runs", 1).output
     refused = CliRunner().invoke(
@@ -329,3 +331,26 @@ def test_the_completion_script_works_in_bash(tfx):
     )
     assert done.stdout.splitlines()[0] == "first"
     assert "python -m lineage" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["show", "impact"])
+def test_a_number_that_no_store_can_have_is_unknown(tfx, command):
+    tfx.full_run("r", "1001")
+    assert "no " in one_line(ask(tfx, command, "9" * 25, code=1))
+
+
+def test_a_version_goes_before_an_artifact_of_that_number(tfx):
+    """Both are small numbers: a version is that of an execution."""
+    tfx.full_run("a", "22")
+    second = tfx.full_run("b", "1002")
+    assert second["pushed_model"] == 22
+    assert json.loads(ask(tfx, "trace", "22", "--json").output)["version"] == "22"
+    assert json.loads(ask(tfx, "trace", "artifact:22", "--json").output)["version"] == "1002"
+
+
+def test_what_was_not_pushed_is_no_model_to_compare_with(tfx):
+    tfx.full_run("a", "1001")
+    tfx.execute("b", "Pusher", outputs={"pushed_model": ("PushedModel", {"pushed": 0})})
+    tfx.full_run("c", "1003")
+    store = LineageStore.sqlite(tfx.path)
+    assert compare(store, None, "1003").before.name == "1001"

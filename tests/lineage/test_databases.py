@@ -76,7 +76,9 @@ def test_what_is_unused_is_deleted_and_said_so_in_the_database(stored):
     tfx, made, options = stored
     for artifact in tfx.store.get_artifacts():
         Path(artifact.uri).mkdir(parents=True, exist_ok=True)
-    assert "deleted " in ask(options, "gc", "--keep-runs", "1", "--delete", "--yes")
-    [examples] = tfx.store.get_artifacts_by_id([made["examples"]])
-    assert examples.state == mlmd.Artifact.DELETED
-    assert not Path(examples.uri).exists()
+    gc = ("gc", "--keep-runs", "1", "--delete", "--yes")
+    assert "may be between two steps" in ask(options, *gc, code=1)
+    ask(options, *gc, "--ended", "first", "--ended", "second")
+    [logs] = tfx.store.get_artifacts_by_id([made["model_run"]])
+    assert logs.state == mlmd.Artifact.DELETED
+    assert not Path(logs.uri).exists()

@@ -1,6 +1,7 @@
 """When a pushed model served, and how much."""
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
 
@@ -72,7 +73,14 @@ def online(tfx, hour, span_version, *counts):
         )
         for number, (v, a, i, c) in enumerate(counts)
     }
-    tfx.execute("", "OnlineEvaluation", outputs=outputs, properties={"span_version": span_version})
+    pushed = {a.custom_properties["pushed_version"].string_value: a.id for a in models(tfx)}
+    inputs = {f"pushed{v}": pushed[str(v)] for v, *_ in counts}
+    properties = {"span_version": span_version}
+    tfx.execute("", "OnlineEvaluation", inputs=inputs, outputs=outputs, properties=properties)
+
+
+def models(tfx):
+    return tfx.store.get_artifacts_by_type("PushedModel")
 
 
 def test_traffic_is_told_by_hour_and_an_hour_evaluated_again_counts_once(tfx):
@@ -81,14 +89,14 @@ def test_traffic_is_told_by_hour_and_an_hour_evaluated_again_counts_once(tfx):
     online(tfx, "2024-03-01T00", 1, (1001, "stable", 90, 9), (1002, "canary", 10, 2))
     online(tfx, "2024-03-01T01", 1, (1001, "stable", 80, 8))
     online(tfx, "2024-03-01T00", 2, (1001, "stable", 95, 9), (1002, "canary", 10, 3))
-    models = found(tfx)
-    assert [(h.hour, h.arm, h.impressions) for h in models["1001"].hours] == [
+    shown = found(tfx)
+    assert [(h.hour, h.arm, h.impressions) for h in shown["1001"].hours] == [
         ("2024-03-01T00", "stable", 95),
         ("2024-03-01T01", "stable", 80),
     ]
-    assert (models["1001"].impressions, models["1001"].clicks) == (175, 17)
-    assert (models["1002"].impressions, models["1002"].clicks) == (10, 3)
-    assert models["1002"].hours[0].metrics == {"auc": 0.7}
+    assert (shown["1001"].impressions, shown["1001"].clicks) == (175, 17)
+    assert (shown["1002"].impressions, shown["1002"].clicks) == (10, 3)
+    assert shown["1002"].hours[0].metrics == {"auc": 0.7}
 
 
 def test_impact_tells_which_versions_answer_and_what_they_ranked(tfx):
@@ -99,6 +107,23 @@ def test_impact_tells_which_versions_answer_and_what_they_ranked(tfx):
     tfx.full_run("b", "1002")
     [push] = impact(LineageStore.sqlite(tfx.path), first["examples"]).pushes
     assert push.labels == ()
+
+
+def test_pipelines_of_one_store_do_not_end_each_others_periods(tfx):
+    tfx.full_run("a", "11")
+    tfx.full_run("b", "12", destination=Path("/serving-of-another/12"))
+    shown = found(tfx)
+    assert labels(shown["11"]) == labels(shown["12"]) == [("stable", True)]
+    tfx.execute(
+        "r",
+        "Rollback",
+        type_name="serving.Rollback",
+        inputs={"before": shown["12"].pushed.id},
+        properties={"stable_after": 10, "withdrawn_12": "bad"},
+    )
+    shown = found(tfx)
+    assert labels(shown["11"]) == [("stable", True)]
+    assert labels(shown["12"]) == [("stable", False)]
 
 
 def test_one_is_found_by_its_folder(tfx):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
@@ -29,7 +30,9 @@ def pipeline(tfx):
 
 
 def full_run(tfx, run):
-    made = tfx.full_run(run, f"100{run}", destination=tfx.folder / "serving" / f"100{run}")
+    """Each reads a span of its own."""
+    examples = tfx.model(run, tfx.examples(run, span=474790 + int(run)))
+    made = tfx.push(run, examples, f"100{run}", destination=tfx.folder / "serving" / f"100{run}")
     fill(tfx)
     tfx.manifest(made["examples"])
     return made
@@ -60,6 +63,64 @@ def config(tfx):
 def states(tfx, wanted):
     artifacts = tfx.store.get_artifacts_by_id(sorted(wanted))
     return {mlmd.Artifact.State.Name(a.state) for a in artifacts}
+
+
+def span_run(tfx, run, span, **state):
+    """A run that makes examples of its own span only, as hourly ones do, with their statistics."""
+    examples = tfx.examples(run, span=span)
+    inputs = {"examples": examples}
+    statistics: dict[str, Any] = {"statistics": ("ExampleStatistics", {})}
+    _, made = tfx.execute(run, "StatisticsGen", inputs=inputs, outputs=statistics, **state)
+    return {"examples": examples, **made}
+
+
+def test_a_window_keeps_the_spans_it_has_not_reached_yet(tfx):
+    """It moves on by several at once: the newest run reads span 1 only, the next one all five."""
+    spans = [span_run(tfx, str(n), n) for n in range(1, 5)]
+    newest = span_run(tfx, "5", 5)
+    tfx.execute("5", "SpanWindow", picked={"examples": spans[1]["examples"]})
+    fill(tfx)
+    found = looked_at(tfx)
+    for made in (*spans[1:], newest):
+        assert set(made.values()) <= ids(found.kept)
+    assert set(spans[0].values()) <= ids(found.unused)
+
+
+def test_failed_runs_do_not_take_the_place_of_complete_ones(tfx):
+    good = full_run(tfx, "1")
+    for run in ("2", "3", "4", "5"):
+        span_run(tfx, run, 474793 + int(run), state=tfx.FAILED)
+    fill(tfx)
+    assert looked_at(tfx).unused == ()
+    assert good["examples"] in ids(looked_at(tfx).kept)
+
+
+def test_blessed_models_since_the_oldest_version_are_kept(tfx):
+    """After a rollback the next run begins with one of them, pushed or not."""
+    pushed = full_run(tfx, "1")
+    (tfx.folder / "serving" / "1001").mkdir(parents=True)
+    waiting = tfx.model("2", tfx.examples("2"))
+    verdict = {"blessed": 1}
+    tfx.execute(
+        "2",
+        "Evaluator",
+        inputs={"examples": waiting["examples"], "model": waiting["model"]},
+        outputs={"blessing": ("ModelBlessing", verdict)},
+    )
+    for run in ("3", "4"):
+        full_run(tfx, run)
+    fill(tfx)
+    kept = ids(looked_at(tfx).kept)
+    assert {pushed["model"], waiting["model"]} <= kept
+
+
+def test_a_file_system_that_is_not_mounted_retires_no_version(tfx, pipeline):
+    for version in ("1003", "1004"):
+        (tfx.folder / "serving" / version).rmdir()
+    kept = ids(looked_at(tfx).kept)  # an empty mount point
+    assert {run["model"] for run in pipeline} <= kept
+    (tfx.folder / "serving").rmdir()
+    assert {run["model"] for run in pipeline} <= ids(looked_at(tfx).kept)
 
 
 def test_the_newest_runs_keep_everything(tfx, pipeline):
@@ -102,7 +163,8 @@ def test_what_a_warm_start_began_with_is_not_kept(tfx):
 
 
 def test_the_newest_blessed_model_is_kept(tfx):
-    blessed, _ = full_run(tfx, "1"), tfx.examples("2")
+    blessed, _ = full_run(tfx, "1"), tfx.examples("2", span=474800)
+    (tfx.folder / "serving" / "9").mkdir(parents=True)
     found = looked_at(tfx)
     assert blessed["model"] in ids(found.kept)
     assert blessed["examples"] in ids(found.unused)
@@ -121,6 +183,9 @@ def test_a_run_that_goes_on_keeps_what_it_reads(tfx, pipeline):
     full_run(tfx, "9")
     [reason] = [one.reason for one in looked_at(tfx).kept if one.artifact.id == old]
     assert reason == "run 0 still runs"
+    with pytest.raises(LineageError, match=r"run 0 of .* is in progress: nothing was deleted"):
+        delete_unused(config(tfx), 1)
+    delete_unused(config(tfx), 1, ended=["0"])
 
 
 def test_only_folders_as_tfx_names_them_are_looked_at(tfx, pipeline, tmp_path):
@@ -164,9 +229,11 @@ def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
     assert after.datasets[0].manifest_problem is None
 
 
-def test_nothing_is_deleted_while_a_run_is_in_progress(tfx, pipeline):
+@pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH])
+def test_nothing_is_deleted_while_a_run_is_in_progress(tfx, pipeline, kind):
+    """Of the store's own pipeline, or of one that shares the store."""
     with (tfx.folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, kind)
         with pytest.raises(LineageError, match="is in progress"):
             delete_unused(config(tfx), 1)
     assert all(one.path.is_dir() for one in looked_at(tfx).unused)

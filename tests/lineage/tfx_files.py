@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -44,18 +45,18 @@ def write_anomalies(folder: Path, strange: str, drifted: str) -> None:
     _write(folder / "Split-train" / "SchemaDiff.pb", content.SerializeToString())
 
 
-def write_curves(folder: Path, rounds: int = 3) -> None:
+def write_curves(folder: Path, losses: Sequence[float] = (0.5, 0.4, 0.3)) -> None:
     for rows in ("train", "validation"):
         with tf.summary.create_file_writer(str(folder / rows)).as_default():
-            for number in range(rounds):
-                tf.summary.scalar("epoch_loss", 0.5 - number / 10, number)
+            for number, loss in enumerate(losses):
+                tf.summary.scalar("epoch_loss", loss, number)
                 tf.summary.scalar("epoch_auc", 0.6 + number / 10, number)
 
 
-def write_evaluation(folder: Path, slice_name: str = "a") -> None:
-    """Metrics on all rows and on one slice, with intervals and a baseline; a calibration plot."""
+def write_evaluation(folder: Path, *slices: str) -> None:
+    """Metrics on all rows and on slices, with intervals and a baseline; a calibration plot."""
     metrics, plots = [], []
-    for key in (None, slice_name):
+    for key in (None, *slices):
         for_slice = tfma.MetricsForSlice()
         plot = tfma.PlotsForSlice()
         for proto in (for_slice, plot):

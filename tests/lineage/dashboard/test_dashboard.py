@@ -60,7 +60,7 @@ def answer(address: str, **headers: str) -> tuple[int, str]:
 @pytest.fixture
 def site(tfx):
     """Three runs; versions 1001 and 1002, of which one has traffic; an hour that waits."""
-    tfx.full_run("first", "1001")
+    first = tfx.full_run("first", "1001")
     tfx.push("second", tfx.model("second", tfx.examples("second", span=474794)), "1002")
     tfx.execute("third", "SparkExampleGen", state=tfx.FAILED)
     for run, auc in (("first", 0.7), ("second", 0.75)):
@@ -74,7 +74,9 @@ def site(tfx):
         "impressions": 90,
         "clicks": 9,
     }
-    tfx.execute("", "OnlineEvaluation", outputs={"metrics": ("OnlineMetrics", hour)})
+    pushed = {"pushed_model": first["pushed_model"]}
+    outputs = {"metrics": ("OnlineMetrics", hour)}
+    tfx.execute("", "OnlineEvaluation", inputs=pushed, outputs=outputs)
     closed = tfx.folder / "streaming" / "spans" / "closed"
     closed.mkdir(parents=True)
     for span in (474793, 474795):
