@@ -268,6 +268,19 @@ def test_an_edited_etl_runs_again_from_spark_on_with_the_other_runner(first, pro
     assert {found[name] for name in ran} == {"complete"}
     impact = json.loads(project.command("-m", "lineage", "impact", "latest", "--json").stdout)
     assert len(impact["models"]) == 1
+    diff = json.loads(project.command("-m", "lineage", "diff", "--json").stdout)
+    assert [c["name"] for c in diff["code"]] == ["SparkExampleGen etl_code_sha256"]
+    assert (diff["files"], diff["parameters"]) == ([], [])
+
+
+def test_what_is_unused_goes_and_lineage_stays(first, project) -> None:
+    """The runs of the tests that follow read what is left."""
+    version = Path(first["pushed_model"]).name
+    before = project.command("-m", "lineage", "trace", version, "--json").stdout
+    gc = ("-m", "lineage", "gc", "--keep-runs", "1", "--delete", "--yes")
+    assert "deleted " in project.command(*gc).stdout
+    assert "nothing is unused" in project.command(*gc).stdout
+    assert project.command("-m", "lineage", "trace", version, "--json").stdout == before
 
 
 def test_anomalies_stop_the_run_and_name_feature_and_reason(first, project) -> None:
