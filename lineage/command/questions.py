@@ -80,7 +80,7 @@ def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
 def trace_model(opened: Opened, /, pushed_model: str, files: bool, as_json: bool) -> None:
     """Traces a served model down to the source files it was made from.
 
-    PUSHED_MODEL is an artifact id, a version, or the folder it was pushed to.
+    PUSHED_MODEL is a version, the folder it was pushed to, or artifact:NUMBER.
 
     \b
     python -m lineage trace latest
@@ -152,7 +152,7 @@ def diff(
 def when_served(opened: Opened, /, version: str | None, as_json: bool) -> None:
     """Shows when each pushed version served, for which label, and how many impressions it ranked.
 
-    With VERSION (or an artifact id, or the folder it was pushed to): that one, hour by hour.
+    With VERSION (or the folder it was pushed to, or artifact:NUMBER): that one, hour by hour.
 
     \b
     python -m lineage served
