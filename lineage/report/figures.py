@@ -16,6 +16,7 @@ from lineage.report.training import Curve
 
 _POINTS = 20  # of the calibration plot
 _VALUES = 10  # of a text feature
+_HEIGHT, _ROW = 340, 18  # pixels of a figure, and of each slice in it
 _LONGEST = 24  # characters of a name on an axis
 _STATES = ("complete", "cached", "failed", "running", "canceled")
 
@@ -129,6 +130,7 @@ def slices(evaluation: Evaluation, metric: str) -> go.Figure | None:
     if overall and metric in overall.metrics:
         figure.add_vline(x=overall.metrics[metric].value, line_dash="dot", line_width=1)
     figure.update_xaxes(title=metric.replace("_", " "), range=_range(chosen, metric))
+    figure.update_layout(height=max(_HEIGHT, 90 + _ROW * len(chosen)))
     figure.update_yaxes(**_ticks([_slice_name(one) for one in chosen][::-1]))
     return figure
 

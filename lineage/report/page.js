@@ -12,6 +12,7 @@
   function draw(plot) {
     const { data, layout } = structuredClone(figures[plot.dataset.figure]);
     const small = plot.closest(".small") !== null;
+    if (layout.height) plot.style.height = `${layout.height}px`;
     for (const trace of data) {
       if (trace.name in states) trace.marker = { ...trace.marker, color: colour(states[trace.name]) };
     }

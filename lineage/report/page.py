@@ -24,6 +24,7 @@ from lineage.walk import Graph
 
 _HERE = Path(__file__).parent
 _CURVES = ("loss", "auc")
+_ORDER = ("auc", "grouped_auc", "log_loss", "calibration", "expected_calibration_error")
 _SLICED = ("auc", "log_loss", "calibration")
 
 
@@ -171,7 +172,7 @@ def _metrics(facts: RunFacts) -> list[dict[str, Any]]:
             "high": metric.high,
             "baseline": baseline[name].value if name in baseline else None,
         }
-        for name, metric in (overall.metrics if overall else {}).items()
+        for name, metric in sorted((overall.metrics if overall else {}).items(), key=_place)
     ]
     known = {row["name"] for row in rows}
     others = {n: v for n, v in facts.summary.get("metrics", {}).items() if n not in known}
@@ -179,12 +180,18 @@ def _metrics(facts: RunFacts) -> list[dict[str, Any]]:
     return rows + [{"name": name, "value": value, **nothing} for name, value in others.items()]
 
 
+def _place(named: tuple[str, Any]) -> tuple[int, str]:
+    """What one looks at first comes first."""
+    name = named[0]
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
+
+
 def _pipeline(facts: RunFacts) -> Drawing:
     """The components of the run; what came from an earlier run has a box of its own."""
     last = {e.component or str(e.id): e for e in facts.run.components}
-    put_out = {
-        i: name for name, e in last.items() for side in (e.resolved, e.outputs) for i in _ids(side)
-    }
+    # What a resolver picked came through it, unless a component of this run made it.
+    picked = {i: name for name, e in last.items() for i in _ids(e.resolved)}
+    put_out = picked | {i: name for name, e in last.items() for i in _ids(e.outputs)}
     nodes = [_component(name, execution) for name, execution in last.items()]
     key_of = {name: str(execution.id) for name, execution in last.items()}
     edges, outside = [], {}

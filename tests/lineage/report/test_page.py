@@ -212,3 +212,17 @@ def test_numbers_that_are_none_and_files_that_are_broken(tfx, report, tmp_path):
         scroll_through(page)
         assert page.locator("[data-figure='curve-loss'] .main-svg").count()
     assert complaints == []
+
+
+def test_components_stand_after_what_they_read(tfx, report):
+    """A resolver that picks the run's own model stands between nothing."""
+    made = full_run(tfx)
+    tfx.execute("r", "Baseline", picked={"model": made["model"]})
+    with opened(report()) as (page, _):
+        boxes = page.locator("#pipeline .box")
+        places = {
+            box.locator(".title").text_content(): float(box.locator("rect").get_attribute("x"))
+            for box in boxes.all()
+        }
+    order = ["SparkExampleGen", "Transform", "Trainer", "Evaluator", "Pusher"]
+    assert [places[name] for name in order] == sorted({places[name] for name in order})
