@@ -90,7 +90,5 @@ def serve(
     dashboard = server.Dashboard(
         opened.store, opened.summaries, streaming, hosts=(host, *allow_host)
     )
-    try:
-        server.serve(dashboard, host, port, lambda address: click.echo(f"{address}  (Ctrl-C ends)"))
-    except KeyboardInterrupt:
-        click.echo("ended", err=True)
+    server.serve(dashboard, host, port, lambda address: click.echo(f"{address}  (Ctrl-C ends)"))
+    click.echo("ended", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import signal
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -140,7 +141,7 @@ class Dashboard:
 
 
 def serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Answers until it is interrupted.
+    """Answers until it is interrupted (Ctrl-C), or told to end.
 
     Args:
       dashboard: what to serve.
@@ -154,7 +155,11 @@ def serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[str], Non
 
 
 async def _serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[str], None]) -> None:
-    runner = web.AppRunner(dashboard.application(), access_log=None)
+    # A signal that were left to Python could arrive in the middle of anything, and be lost there.
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    runner = web.AppRunner(dashboard.application(), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -166,7 +171,7 @@ async def _serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[st
             ) from error
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{runner.addresses[0][1]}/")
-        await asyncio.Event().wait()
+        await ended.wait()
     finally:
         await runner.cleanup()
 
