@@ -99,6 +99,17 @@ class Run:
         return next((state for state in order if state in states), "complete")
 
     @property
+    def touched(self) -> set[int]:
+        """Ids of the artifacts that its components read, put out or picked."""
+        return {
+            artifact_id
+            for execution in self.components
+            for side in (execution.inputs, execution.outputs, execution.resolved)
+            for ids in side.values()
+            for artifact_id in ids
+        }
+
+    @property
     def seconds(self) -> float:
         """From the start of the run to the last change of any component."""
         ends = [e.started.timestamp() + e.seconds for e in self.components]

@@ -183,9 +183,9 @@ class _Reasons:
             if run.started < since and not any(left.values()):
                 break
             if still_runs(run):
-                self._keep(_touched(run.components), f"run {run.run_id} still runs")
+                self._keep(run.touched, f"run {run.run_id} still runs")
             elif left.get(run.pipeline, keep_runs) > 0:
-                self._keep(_touched(run.components), f"run {run.run_id}")
+                self._keep(run.touched, f"run {run.run_id}")
                 # Not a rollout, recorded as a run of its own; nor one that failed and used little.
                 if run.state == "complete" and any(e.outputs for e in run.components):
                     left[run.pipeline] = left.get(run.pipeline, keep_runs) - 1
@@ -214,16 +214,6 @@ def _is_generated(artifact: Artifact) -> bool:
     properties = artifact.properties
     has_span = isinstance(properties.get("span"), int)
     return artifact.type == "Examples" and has_span and "input_fingerprint" in properties
-
-
-def _touched(executions: Iterable[Execution]) -> set[int]:
-    return {
-        artifact_id
-        for execution in executions
-        for side in (execution.inputs, execution.outputs, execution.resolved)
-        for ids in side.values()
-        for artifact_id in ids
-    }
 
 
 def _is_there(pushed: Artifact) -> bool:

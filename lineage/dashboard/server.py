@@ -20,7 +20,7 @@ from lineage.report.facts import LOG, gather
 from lineage.report.page import render
 from lineage.served import served
 from lineage.store import LineageError, LineageStore
-from lineage.text import duration, when
+from lineage.templates import environment
 from lineage.trace import SUMMARY
 
 _HERE = Path(__file__).parent
@@ -178,20 +178,7 @@ async def _serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[st
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "when": when,
-        "duration": duration,
-        "count": lambda number: f"{number:,.0f}",
-        "metric": lambda number: "-" if number is None else f"{number:.4f}",
-    }
-    return environment
+    return environment(_HERE, {"metric": lambda number: "-" if number is None else f"{number:.4f}"})
 
 
 def _changed(path: Path) -> float:

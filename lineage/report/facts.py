@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def gather(store: LineageStore, run_id: str, summaries: Path | None) -> RunFacts
       LineageError: there is no such run.
     """
     run = store.run(run_id)
-    artifacts = store.artifacts(_touched(run.components))
+    artifacts = store.artifacts(run.touched)
     made = {edge.artifact_id: edge.execution_id for edge in makers(store, sorted(artifacts))}
     executions = store.executions(made.values())
     made_by = {i: executions[e] for i, e in made.items() if e in executions}
@@ -118,16 +117,6 @@ def gather(store: LineageStore, run_id: str, summaries: Path | None) -> RunFacts
     )
 
 
-def _touched(executions: Iterable[Execution]) -> set[int]:
-    return {
-        artifact_id
-        for execution in executions
-        for side in (execution.inputs, execution.outputs, execution.resolved)
-        for ids in side.values()
-        for artifact_id in ids
-    }
-
-
 def _newest(run: Run, artifacts: dict[int, Artifact], type_name: str) -> Artifact | None:
     """A type's name may have a package before it, as that of our own ones has."""
     ids = [i for e in run.components for made in e.outputs.values() for i in made]
@@ -148,7 +137,7 @@ def _features(statistics: Artifact | None) -> Features:
 
 
 def _features_of(store: LineageStore, run: Run) -> Features:
-    return _features(_newest(run, store.artifacts(_touched(run.components)), "ExampleStatistics"))
+    return _features(_newest(run, store.artifacts(run.touched), "ExampleStatistics"))
 
 
 def _found(anomalies: Artifact | None) -> tuple[list[Anomaly], list[Drift]]:

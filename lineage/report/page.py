@@ -19,7 +19,8 @@ from lineage.report import figures
 from lineage.report.facts import RunFacts
 from lineage.report.graph import Drawing, Node, drawn
 from lineage.report.statistics import Feature
-from lineage.text import duration, size, when
+from lineage.templates import environment
+from lineage.text import duration
 from lineage.walk import Graph
 
 _HERE = Path(__file__).parent
@@ -53,25 +54,16 @@ def render(facts: RunFacts) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+    return environment(
+        _HERE,
+        {
+            "number": lambda number: "-" if number is None else f"{number:.4g}",
+            "metric": lambda number: "-" if number is None else _metric(number),
+            "share": lambda number: f"{number:.1%}",
+            "data": _as_script_data,
+            "value": _value,
+        },
     )
-    environment.filters |= {
-        "when": when,
-        "duration": duration,
-        "size": size,
-        "count": lambda number: f"{number:,.0f}",
-        "number": lambda number: "-" if number is None else f"{number:.4g}",
-        "metric": lambda number: "-" if number is None else _metric(number),
-        "share": lambda number: f"{number:.1%}",
-        "data": _as_script_data,
-        "value": _value,
-    }
-    return environment
 
 
 def _text(name: str) -> str:
