@@ -34,7 +34,12 @@ def to_yaml(spec: dict[str, Any], platform: dict[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines (schemas, JSON) as such: a spec is read and compared by people."""
+    """Texts of several lines (schemas, JSON) as such, and no anchors: a spec is read and compared
+    by people.
+    """
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 _Dumper.add_representer(

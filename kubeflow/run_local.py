@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kubeflow.local.steps import Pipeline, read_pipeline
 from kubeflow.parameters import pairs
 
 _STORE = "metadata.sqlite"
+_PAGE = "system.HTML"  # type of an artifact
 
 
 @click.command()
@@ -60,14 +62,20 @@ def main(
 
 def _run(pipeline: Pipeline, arguments: dict[str, object], engine: Engine, place: Path) -> bool:
     # ML Metadata takes a second to import: --help should not wait for it.
-    from kubeflow.local.record import Record
     from kubeflow.local.run import Ended, run_pipeline
+    from kubeflow.record import Record
 
     def report(ended: Ended) -> None:
         state = "done" if ended.reason is None else "FAILED"
         click.echo(f"{ended.step:<20} {state:<7} {ended.seconds:6.1f} s")
         if ended.reason is not None:
             click.echo(f"  {ended.reason}\n  see {ended.log}", err=True)
+            return
+        for key, one in ended.outputs.items():
+            if one["type"].get("schemaTitle") == _PAGE:  # its file has no suffix, for a browser
+                page = place / run_id / f"{key}.html"
+                shutil.copyfile(one["uri"], page)
+                click.echo(f"{key}: {page}")
 
     run_id = f"{dt.datetime.now(dt.timezone.utc):%Y%m%d-%H%M%S}"
     store = place / _STORE

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from kubeflow import step
+from kubeflow.report_task import NAME as REPORT
+from kubeflow.report_task import add_report
 from pipeline.config import ConfigError, PipelineConfig
 
 DATA_ROOT, SERVING_ROOT = "data_root", "serving_root"  # parameters of the pipeline
 # Steps that look at, or change, what lies outside the artifacts, though they take some.
 _OUTSIDE = ("Baseline", "Pusher")
+_REPORT_STEP = "kubeflow.report_step"  # by name: a compiler needs none of what it imports
 
 Spec = dict[str, Any]
 
@@ -44,8 +47,10 @@ def compile_pipeline(config: PipelineConfig, image: str | None = None) -> Spec:
         raise ConfigError(f"kubeflow.image: '{image}' is no container image")
     spec = _compiled_by_tfx(config, image)
     spec["defaultPipelineRoot"] = config.kubeflow.pipeline_root
-    _check_names(config, set(tasks_of(spec)))
     _add_parameters(spec, config)
+    if config.report:
+        add_report(spec, image)
+    _check_names(config, set(tasks_of(spec)))
     for name, task in tasks_of(spec).items():
         _give_settings(config, name, task, container_of(spec, name))
     return spec
@@ -174,7 +179,8 @@ def _give_settings(
 ) -> None:
     """The command, caching, retries and resources of one step."""
     settings = config.kubeflow.step(name)
-    container["command"] = ["python", "-m", step.__name__]
+    module = _REPORT_STEP if name == REPORT else step.__name__
+    container["command"] = ["python", "-m", module]
     # TFX's ExampleGen driver: it knows neither hours nor windows, open-source Kubeflow never runs
     # it, and SparkExampleGen's executor decides span and fingerprint where no driver did.
     container.pop("lifecycle", None)

@@ -2,7 +2,7 @@
 
 What runs is TFX's own entrypoint. This one stands before it and puts right what TFX takes for
 granted and open-source Kubeflow Pipelines does otherwise; see README.md, "What is put right".
-It imports nothing but the standard library before TFX does: a broken image says so in a line.
+Nothing but the standard library is imported before TFX is: a broken image says so in a line.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import json
 import re
 import runpy
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from kubeflow.told import TOLD, told
 
 # Before TensorFlow is imported: no banner, and one Keras (docs/decisions.md).
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
@@ -40,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     if INVOCATION not in arguments[:-1]:
         print(f"{SAYS}{INVOCATION} is missing; Kubeflow gives it", file=sys.stderr)
         return 2
+    began = time.time()
     place = list(arguments).index(INVOCATION) + 1
     given = json.loads(arguments[place])
     names = dict(_names(given))
@@ -55,7 +59,12 @@ def main(arguments: Sequence[str]) -> int:
         print(SAYS + _one_line(error), file=sys.stderr, flush=True)
         return 1
     output = Path(invocation["outputs"]["outputFile"])
-    output.write_text(json.dumps(for_kubeflow(json.loads(output.read_text("utf-8")), names)))
+    said = for_kubeflow(json.loads(output.read_text("utf-8")), names)
+    parameters = invocation["inputs"]["parameterValues"]
+    said.setdefault("parameterValues", {})[TOLD] = told(
+        given, parameters, said, began, ABSENT
+    ).to_json()
+    output.write_text(json.dumps(said))
     return 0
 
 
@@ -89,6 +98,8 @@ def for_tfx(given: dict[str, Any], elsewhere: bool = False) -> dict[str, Any]:
     """
     invocation: dict[str, Any] = json.loads(json.dumps(given))
     inputs = invocation.setdefault("inputs", {})
+    # What this module says itself; TFX refuses a parameter that no artifact of its own gives.
+    invocation.get("outputs", {}).get("parameters", {}).pop(TOLD, None)
     found = inputs.get("artifacts", {})
     inputs["artifacts"] = {key: one for key, one in found.items() if not _is_absent(one)}
     for artifact in _artifacts(invocation):

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from kubeflow.local.engines import Engine
-from kubeflow.local.record import Record
 from kubeflow.local.steps import Json, Pipeline, Step
+from kubeflow.record import Record
 from kubeflow.step import SAYS
+from kubeflow.told import merged
 
 _OUTPUT = "executor_output.json"
 _KILLED = (137, -9)
+_RUN_ID = "{{$.pipeline_job_uuid}}"  # Kubeflow's placeholder, as a whole constant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +28,14 @@ class Ended:
       seconds: that its command ran.
       reason: why it failed, in a line; None if it did not.
       log: what the command said.
+      outputs: key -> RuntimeArtifact.
     """
 
     step: str
     seconds: float
     reason: str | None
     log: Path
+    outputs: Mapping[str, Json]
 
 
 def run_pipeline(
@@ -48,7 +52,7 @@ def run_pipeline(
       pipeline: what to run.
       arguments: the pipeline's parameters, all of them.
       engine: what runs a command.
-      folder: absolute, of this run: artifacts and logs.
+      folder: absolute, of this run, whose id is its name: artifacts and logs.
       record: of this run.
       report: is told of each step that has ended.
 
@@ -78,7 +82,9 @@ class _Walk:
     def run(self, step: Step) -> Ended:
         parameters = self._parameters(step)
         inputs = {key: self._artifacts[one.step][one.key] for key, one in step.inputs.items()}
-        number = self._record.begin(step.name, parameters)
+        # What other steps said is in their own records.
+        own = {key: value for key, value in parameters.items() if key not in step.results}
+        number = self._record.begin(step.name, own)
         place = self._folder / f"{step.name}-{number}"  # TFX takes the number for the execution's
         place.mkdir(parents=True)
         outputs = {
@@ -87,28 +93,34 @@ class _Walk:
         }
         invocation = {
             "inputs": {"parameterValues": parameters, "artifacts": _lists(inputs)},
-            "outputs": {"artifacts": _lists(outputs), "outputFile": str(place / _OUTPUT)},
+            "outputs": {
+                "artifacts": _lists(outputs),
+                "parameters": {key: {"outputFile": str(place / key)} for key in step.gives},
+                "outputFile": str(place / _OUTPUT),
+            },
         }
+        taken = {key: one["uri"] for key, one in inputs.items()}
         log = place / "log.txt"
         began = time.monotonic()
         try:
             status = self._engine.run(step, _command(step.command, invocation), log)
         except BaseException:  # Ctrl-C, say
-            self._record.end(number, False, inputs, {})
+            self._record.end(number, "failed", taken, {})
             raise
         reason = _reason(step, status, log)
         seconds = time.monotonic() - began
         if reason is None:
             said = _said(place / _OUTPUT)
-            outputs = {key: _merged(one, said, key) for key, one in outputs.items()}
+            outputs = {key: merged(one, said, key) for key, one in outputs.items()}
             self._artifacts[step.name] = outputs
             self._results[step.name] = said.get("parameterValues", {})
-        self._record.end(number, reason is None, inputs, outputs)
-        return Ended(step.name, seconds, reason, log)
+        self._record.end(number, "complete" if reason is None else "failed", taken, outputs)
+        return Ended(step.name, seconds, reason, log, outputs)
 
     def _parameters(self, step: Step) -> Json:
+        constants = {k: self._folder.name if v == _RUN_ID else v for k, v in step.constants.items()}
         return {
-            **step.constants,
+            **constants,
             **{key: self._arguments[name] for key, name in step.taken.items()},
             **{key: self._results[one.step][one.key] for key, one in step.results.items()},
         }
@@ -129,16 +141,6 @@ def _said(path: Path) -> Json:
         return {}
     found: Json = json.loads(path.read_text("utf-8"))
     return found
-
-
-def _merged(artifact: Json, said: Json, key: str) -> Json:
-    """An output with what the container says of it."""
-    (told,) = said.get("artifacts", {}).get(key, {}).get("artifacts", [{}])
-    return {
-        **artifact,
-        "uri": told.get("uri") or artifact["uri"],
-        "metadata": {**artifact["metadata"], **told.get("metadata", {})},
-    }
 
 
 def _reason(step: Step, status: int, log: Path) -> str | None:

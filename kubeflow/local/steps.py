@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import graphlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Step:
       results: parameter -> the step that gives it.
       inputs: artifact -> the step that gives it.
       outputs: artifact -> ArtifactTypeSchema.
+      gives: parameters that it gives to others.
       after: steps that must have ended.
       memory_gb: limit, if there is one.
       mounts: claim -> path.
@@ -56,6 +57,7 @@ class Step:
     results: Mapping[str, Produced]
     inputs: Mapping[str, Produced]
     outputs: Mapping[str, Json]
+    gives: frozenset[str]
     after: frozenset[str]
     memory_gb: float | None
     mounts: Mapping[str, str]
@@ -184,7 +186,7 @@ class _Reader:
             if "taskOutputParameter" in one
         }
         producers = {one.step for one in (*inputs.values(), *results.values())}
-        outputs = component.get("outputDefinitions", {}).get("artifacts", {})
+        out = component.get("outputDefinitions", {})
         node = self._nodes.get(label, {})
         return Step(
             name=name,
@@ -202,7 +204,8 @@ class _Reader:
             },
             results=results,
             inputs=inputs,
-            outputs={key: one["artifactType"] for key, one in outputs.items()},
+            outputs={k: v["artifactType"] for k, v in out.get("artifacts", {}).items()},
+            gives=frozenset(out.get("parameters", {})),
             after=frozenset({*producers, *task.get("dependentTasks", [])}),
             memory_gb=container.get("resources", {}).get("memoryLimit"),
             mounts={one["constant"]: one["mountPath"] for one in node.get("pvcMount", [])},
@@ -223,11 +226,14 @@ class _Reader:
             if other not in steps:
                 raise self._error(step.name, f"it waits for {other}, which is no step")
         for key, wanted in step.inputs.items():
-            if wanted.key not in steps[wanted.step].outputs:
-                known = ", ".join(sorted(steps[wanted.step].outputs)) or "nothing"
-                raise self._error(
-                    step.name, f"{key}: {wanted.step} gives no {wanted.key}; it gives {known}"
-                )
+            self._check_given(step.name, key, wanted, steps[wanted.step].outputs)
+        for key, wanted in step.results.items():
+            self._check_given(step.name, key, wanted, steps[wanted.step].gives)
+
+    def _check_given(self, name: str, key: str, wanted: Produced, there: Iterable[str]) -> None:
+        if wanted.key not in there:
+            known = ", ".join(sorted(there)) or "nothing"
+            raise self._error(name, f"{key}: {wanted.step} gives no {wanted.key}; it gives {known}")
 
     def _named(self, section: str, key: str | None, task: str) -> Json:
         found = self._spec.get(section, {}).get(key or "")

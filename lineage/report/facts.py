@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lineage.compare import run_before
 from lineage.dataset import Dataset
@@ -19,6 +20,7 @@ from lineage.store import LineageStore
 from lineage.trace import SUMMARY, dataset_of
 from lineage.walk import Graph, ancestors, makers
 
+_T = TypeVar("_T")
 LOG = "run.log"
 Features = dict[str, dict[str, Feature]]  # split -> name -> feature
 
@@ -66,6 +68,11 @@ class RunFacts:
         """Of what the run put out."""
         return _newest(self.run, self.artifacts, type_name)
 
+    def said(self, type_name: str, name: str) -> Any:
+        """A property of the newest artifact of that type; None without one."""
+        found = self.newest(type_name)
+        return found.properties.get(name) if found else None
+
     def peak_mib(self, component: str) -> int | None:
         for entry in self.summary.get("components", []):
             if entry.get("id") == component:
@@ -73,28 +80,34 @@ class RunFacts:
         return None
 
 
-def gather(store: LineageStore, run_id: str, summaries: Path | None) -> RunFacts:
+def gather(
+    store: LineageStore,
+    run_id: str,
+    summaries: Path | None,
+    places: Mapping[str, str] | None = None,
+) -> RunFacts:
     """Reads everything.
 
     Args:
       store: where to look.
       run_id: of the run, or 'latest'.
       summaries: folder of <run_id>/ with run_summary.json and run.log; None: unknown.
+      places: URI -> folder, of artifacts that this machine has a copy of.
 
     Raises:
       LineageError: there is no such run.
     """
     run = store.run(run_id)
     artifacts = store.artifacts(run.touched)
+    files = _Files(places or {})
     made = {edge.artifact_id: edge.execution_id for edge in makers(store, sorted(artifacts))}
     executions = store.executions(made.values())
     made_by = {i: executions[e] for i, e in made.items() if e in executions}
     examples = _external_examples(run, artifacts)
-    quarantine = _newest(run, artifacts, "QuarantinedRecords")
     earlier = run_before(store, run)
-    anomalies, drift = _found(_newest(run, artifacts, "ExampleAnomalies"))
-    evaluation = _newest(run, artifacts, "ModelEvaluation")
-    training = _newest(run, artifacts, "ModelRun")
+    nothing: tuple[list[Anomaly], list[Drift]] = ([], [])
+    found = _newest(run, artifacts, "ExampleAnomalies")
+    anomalies, drift = files.read(found, read_anomalies, nothing)
     model = _newest(run, artifacts, "PushedModel") or _newest(run, artifacts, "Model")
     folder = summaries / run.run_id if summaries else None
     return RunFacts(
@@ -104,14 +117,14 @@ def gather(store: LineageStore, run_id: str, summaries: Path | None) -> RunFacts
         artifacts=artifacts,
         made_by=made_by,
         dataset=dataset_of(store, examples, made_by.get(examples.id)) if examples else None,
-        refused=read_refused(quarantine.uri) if quarantine else [],
-        features=_features(_newest(run, artifacts, "ExampleStatistics")),
+        refused=files.read(_newest(run, artifacts, "QuarantinedRecords"), read_refused, []),
+        features=files.read(_newest(run, artifacts, "ExampleStatistics"), read_statistics, {}),
         earlier_run=earlier.run_id if earlier else None,
         earlier=_features_of(store, earlier) if earlier else {},
         anomalies=anomalies,
         drift=drift,
-        curves=read_curves(training.uri) if training else [],
-        evaluation=read_evaluation(evaluation.uri) if evaluation else None,
+        curves=files.read(_newest(run, artifacts, "ModelRun"), read_curves, []),
+        evaluation=files.read(_newest(run, artifacts, "ModelEvaluation"), read_evaluation, None),
         logs=log_tails(folder / LOG) if folder else {},
         origin=ancestors(store, [model.id]) if model else None,
     )
@@ -132,16 +145,21 @@ def _external_examples(run: Run, artifacts: dict[int, Artifact]) -> Artifact | N
     )
 
 
-def _features(statistics: Artifact | None) -> Features:
-    return read_statistics(statistics.uri) if statistics else {}
-
-
 def _features_of(store: LineageStore, run: Run) -> Features:
-    return _features(_newest(run, store.artifacts(run.touched), "ExampleStatistics"))
+    found = _newest(run, store.artifacts(run.touched), "ExampleStatistics")
+    return read_statistics(found.uri) if found else {}
 
 
-def _found(anomalies: Artifact | None) -> tuple[list[Anomaly], list[Drift]]:
-    return read_anomalies(anomalies.uri) if anomalies else ([], [])
+@dataclasses.dataclass(frozen=True)
+class _Files:
+    """Reads what lies at an artifact, or at the copy of it."""
+
+    places: Mapping[str, str]
+
+    def read(self, artifact: Artifact | None, reader: Callable[[str], _T], nothing: _T) -> _T:
+        if artifact is None:
+            return nothing
+        return reader(self.places.get(artifact.uri, artifact.uri))
 
 
 def _summary(path: Path) -> dict[str, Any]:
@@ -152,7 +170,7 @@ def _summary(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict):
         return {}
-    kinds = {"error": str, "pushed_model": str, "peak_mib": int, "blessed": bool, "canary": dict}
+    kinds = {"error": str, "peak_mib": int}
     kept: dict[str, Any] = {
         name: found[name] for name, kind in kinds.items() if isinstance(found.get(name), kind)
     }

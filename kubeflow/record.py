@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from kubeflow.local.steps import Json
+from kubeflow.told import Json
 
 _KINDS = {"integer": mlmd.INT, "number": mlmd.DOUBLE, "double": mlmd.DOUBLE, "string": mlmd.STRING}
 _CUSTOM = "custom:"  # how TFX marks one with the name of a declared one
-_STATES = {True: mlmd.Execution.COMPLETE, False: mlmd.Execution.FAILED}
+State = Literal["complete", "cached", "failed"]
+_STATES: dict[State, Any] = {
+    "complete": mlmd.Execution.COMPLETE,
+    "cached": mlmd.Execution.CACHED,
+    "failed": mlmd.Execution.FAILED,
+}
 
 
 class Record:
@@ -50,12 +55,17 @@ class Record:
         return int(found)
 
     def end(
-        self, execution_id: int, done: bool, inputs: Mapping[str, Json], outputs: Mapping[str, Json]
+        self,
+        execution_id: int,
+        state: State,
+        inputs: Mapping[str, str],
+        outputs: Mapping[str, Json],
     ) -> None:
-        """What it took and gave: key -> RuntimeArtifact."""
+        """What it took, key -> URI, and gave, key -> RuntimeArtifact."""
         (execution,) = self._store.get_executions_by_id([execution_id])
-        execution.last_known_state = _STATES[done]
-        taken = {key: self._artifacts[one["uri"]] for key, one in inputs.items()}
+        execution.last_known_state = _STATES[state]
+        taken = {key: self._artifacts[uri] for key, uri in inputs.items()}
+        done = state != "failed"
         given = {key: self._artifact(one) for key, one in outputs.items()} if done else {}
         seen: set[int] = set()  # an artifact can be an input once only
         pairs = []
@@ -79,9 +89,10 @@ class Record:
         return context
 
     def _artifact(self, one: Json) -> mlmd.Artifact:
-        schema = yaml.safe_load(one["type"]["instanceSchema"])
+        schema = yaml.safe_load(one["type"].get("instanceSchema", "{}"))  # of TFX; KFP has a title
         declared = schema.get("properties", {})
-        kind = mlmd.ArtifactType(name=schema["title"].rpartition(".")[-1])
+        title = schema.get("title") or one["type"]["schemaTitle"]
+        kind = mlmd.ArtifactType(name=title.rpartition(".")[-1])
         for name, described in declared.items():
             kind.properties[name] = _KINDS[described["type"]]
         type_id = self._store.put_artifact_type(kind, can_add_fields=True, can_omit_fields=True)
