@@ -112,7 +112,7 @@ class Placed:
 
 
 def placed(told: Mapping[str, Told]) -> dict[str, Placed]:
-    """In the order of the data.
+    """In the order in which they began.
 
     A step that began before what it takes was there did not run. What takes nothing is never
     cached (spec.py), so that each way through the pipeline begins with a step that ran.
@@ -130,7 +130,7 @@ def placed(told: Mapping[str, Told]) -> dict[str, Placed]:
         ready = max((found[other].ended for other in after[step]), default=one.began)
         cached = one.began < ready
         found[step] = Placed(ready, ready, True) if cached else Placed(one.began, one.ended, False)
-    return found
+    return dict(sorted(found.items(), key=lambda pair: pair[1].began))
 
 
 def _write_store(path: Path, pipeline: str, run_id: str, told: Mapping[str, Told]) -> None:

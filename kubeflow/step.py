@@ -58,14 +58,23 @@ def main(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         print(SAYS + _one_line(error), file=sys.stderr, flush=True)
         return 1
+    _make_folders(invocation)
     output = Path(invocation["outputs"]["outputFile"])
     said = for_kubeflow(json.loads(output.read_text("utf-8")), names)
     parameters = invocation["inputs"]["parameterValues"]
-    said.setdefault("parameterValues", {})[TOLD] = told(
-        given, parameters, said, began, ABSENT
-    ).to_json()
+    own = told(given, parameters, said, began, ABSENT)
+    said["parameterValues"] = {**said.get("parameterValues", {}), TOLD: own.to_json()}
     output.write_text(json.dumps(said))
     return 0
+
+
+def _make_folders(invocation: dict[str, Any]) -> None:
+    """An output without a file has its folder: some releases of Kubeflow fail without."""
+    for entry in invocation["outputs"].get("artifacts", {}).values():
+        for artifact in entry["artifacts"]:
+            folder = Path(artifact["uri"])
+            if "://" not in artifact["uri"] and not folder.exists():
+                folder.mkdir(parents=True)
 
 
 def _one_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import resource
 import time
 from collections.abc import Iterator
@@ -16,8 +17,12 @@ from typing import Any
 
 Json = dict[str, Any]
 TOLD = "told"  # the parameter
-_LONGEST = 4_000  # characters of one parameter of the step
+# The last step is given what all have told in one argument of its command, of which Linux takes
+# 128 KiB: characters of one text, the first of these with which the whole is short enough.
+_LONGEST = (2_000, 300, 60)
+_MOST = 6_000  # of the whole
 _KIB_PER_MIB = 1024
+_TITLE = re.compile(r"^title: (\S+)$", re.MULTILINE)  # in a type's schema, which is YAML
 _NOT_SAID = "store_session_info"  # the launcher's own note in an artifact: how it logs in
 
 
@@ -28,9 +33,9 @@ class Told:
     Attributes:
       began, ended: seconds since the epoch.
       peak_mib: resident memory of its process, and of the largest of those that it waited for.
-      parameters: as it used them, long texts cut.
+      parameters: as it used them.
       inputs: key -> URI; without those that were not there.
-      outputs: key -> RuntimeArtifact.
+      outputs: key -> RuntimeArtifact, of its type only the title.
     """
 
     began: float
@@ -41,7 +46,12 @@ class Told:
     outputs: dict[str, Json]
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+        """With long texts cut."""
+        for longest in _LONGEST:
+            text = json.dumps(_cut(dataclasses.asdict(self), longest), ensure_ascii=False)
+            if len(text) <= _MOST:
+                break
+        return text
 
     @classmethod
     def from_json(cls, text: str) -> Told:
@@ -69,7 +79,7 @@ def told(given: Json, parameters: Json, said: Json, began: float, absent: str) -
         began=began,
         ended=time.time(),
         peak_mib=_peak_mib(),
-        parameters={key: _cut(value) for key, value in parameters.items()},
+        parameters=parameters,
         inputs=inputs,
         outputs={key: one for key, one in outputs.items() if not one["metadata"].get(absent)},
     )
@@ -93,12 +103,16 @@ def _single(given: Json, side: str) -> Iterator[tuple[str, Json]]:
 
 def _known(artifact: Json) -> Json:
     metadata = {k: v for k, v in artifact["metadata"].items() if k != _NOT_SAID}
-    return {"uri": artifact["uri"], "type": artifact["type"], "metadata": metadata}
+    title = _TITLE.search(artifact["type"].get("instanceSchema", ""))
+    kind = {"schemaTitle": title.group(1)} if title else artifact["type"]
+    return {"uri": artifact["uri"], "type": kind, "metadata": metadata}
 
 
-def _cut(value: Any) -> Any:
-    long = isinstance(value, str) and len(value) > _LONGEST
-    return value[:_LONGEST] + "…" if long else value
+def _cut(value: Any, longest: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _cut(one, longest) for key, one in value.items()}
+    long = isinstance(value, str) and len(value) > longest
+    return value[:longest] + "…" if long else value
 
 
 def _peak_mib() -> int:

@@ -31,6 +31,7 @@ class RunFacts:
 
     Attributes:
       store: its name, for the page's foot.
+      elsewhere: whether the run was on other machines, and no store that can be asked has it.
       run: of ML Metadata.
       summary: its run_summary.json; {} if there is none.
       artifacts: what its components read, made or picked, by id.
@@ -48,6 +49,7 @@ class RunFacts:
     """
 
     store: str
+    elsewhere: bool
     run: Run
     summary: dict[str, Any]
     artifacts: dict[int, Artifact]
@@ -92,7 +94,7 @@ def gather(
       store: where to look.
       run_id: of the run, or 'latest'.
       summaries: folder of <run_id>/ with run_summary.json and run.log; None: unknown.
-      places: URI -> folder, of artifacts that this machine has a copy of.
+      places: of a run elsewhere: URI -> folder, of artifacts that this machine has a copy of.
 
     Raises:
       LineageError: there is no such run.
@@ -112,6 +114,7 @@ def gather(
     folder = summaries / run.run_id if summaries else None
     return RunFacts(
         store=store.name,
+        elsewhere=places is not None,
         run=run,
         summary=_summary(folder / SUMMARY) if folder else {},
         artifacts=artifacts,

@@ -42,6 +42,13 @@
   plots.forEach((plot) => watcher.observe(plot));
   dark.addEventListener("change", () => plots.filter((plot) => plot.dataset.drawn).forEach(draw));
   addEventListener("beforeprint", () => plots.filter((plot) => !plot.dataset.drawn).forEach(draw));
+  // Kubeflow shows the page in a frame without an address, where "#x" would be a place in its own page.
+  if (location.protocol === "about:") addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (!link) return;
+    event.preventDefault();
+    location.hash = link.getAttribute("href");
+  });
   addEventListener("hashchange", () => document.querySelector(".panel:target")?.focus());
   addEventListener("keydown", (event) => {
     const open = document.querySelector(".panel:target");

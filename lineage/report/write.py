@@ -24,7 +24,7 @@ def write_report(
       run_id: of the run, or 'latest'.
       summaries: folder of <run_id>/ with run_summary.json and run.log; None: unknown.
       path: of the page.
-      places: URI -> folder, of artifacts that this machine has a copy of.
+      places: of a run elsewhere: URI -> folder, of artifacts that this machine has a copy of.
 
     Raises:
       LineageError: there is no such run.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import opened, scroll_through
 from small_data import SMALL
 
 pytestmark = pytest.mark.e2e
@@ -116,7 +118,8 @@ def stepwise(project, compiled, request) -> dict[str, Any]:
 
 def test_every_step_is_done(local, stepwise) -> None:
     states = {one["id"]: one["state"] for one in stepwise["components"]}
-    assert states == dict.fromkeys((one["id"] for one in local["components"]), "complete")
+    steps = {one["id"] for one in local["components"]} | {"Report"}
+    assert states == dict.fromkeys(steps, "complete")
     assert stepwise["said"].count(" done ") == len(states)
 
 
@@ -135,6 +138,22 @@ def test_the_candidate_is_compared_with_what_was_served(stepwise) -> None:
     assert exported.read_bytes() == (stepwise["before"] / "saved_model.pb").read_bytes()
     (validation,) = stepwise["folder"].glob("*/Evaluator-*/blessing/BLESSED")
     assert validation.exists()
+
+
+def test_the_last_step_writes_the_report(stepwise) -> None:
+    (path,) = re.findall(r"^report: (.*)$", stepwise["said"], re.MULTILINE)
+    with opened(Path(path)) as (page, complaints):
+        scroll_through(page)
+        steps = page.locator("#pipeline a title").all_text_contents()
+        metrics = page.locator("#evaluation table").first.inner_text()
+        read = page.locator("#data p").first.inner_text()
+    assert complaints == []
+    assert {step.split(":")[0] for step in steps} | {"Report"} == {
+        one["id"] for one in stepwise["components"]
+    }
+    assert f"{stepwise['metrics']['auc']:.4f}" in metrics
+    assert f"{stepwise['rows']['read']:,} read = " in read
+    assert "adds up" in read
 
 
 def test_lineage_goes_back_to_the_files(project, stepwise) -> None:

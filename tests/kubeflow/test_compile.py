@@ -40,7 +40,8 @@ STEPS = {
     "ModelCanary": {"SparkExampleGen", "Transform", "Trainer"},
     "Pusher": {"Trainer", "Evaluator", "ModelCanary"},
 }
-OUTSIDE = {"SparkExampleGen", "ImportSchemaGen", "Baseline", "Pusher"}
+STEPS["Report"] = set(STEPS)
+NEVER_CACHED = {"SparkExampleGen", "ImportSchemaGen", "Baseline", "Pusher", "Report"}
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +164,7 @@ def test_a_step_can_import_every_artifact_type(compiled: dict[str, Path]) -> Non
         yaml.safe_load(entry["artifactType"]["instanceSchema"])["title"]
         for component in spec_of(compiled["ctr"])["components"].values()
         for entry in component.get("outputDefinitions", {}).get("artifacts", {}).values()
+        if "instanceSchema" in entry["artifactType"]  # the report's is of KFP
     }
     assert "components.QuarantinedRecords" in titles
     for title in titles:  # as TFX's kubeflow_v2_entrypoint_utils does in the container
@@ -184,7 +186,7 @@ def test_only_steps_whose_whole_input_kubeflow_knows_are_cached(
 ) -> None:
     spec = spec_of(compiled["ctr"])
     cached = {name for name, task in tasks_of(spec).items() if task.get("cachingOptions")}
-    assert cached == set(STEPS) - OUTSIDE
+    assert cached == set(STEPS) - NEVER_CACHED
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -197,7 +199,37 @@ def test_no_step_needs_what_open_source_kubeflow_does_not_run(
         assert set(executor) == {"container"}
     for container in containers_of(spec):
         assert set(container) == {"image", "command", "args"}
-        assert container["command"] == ["python", "-m", "kubeflow.step"]
+    commands = {
+        name: spec["deploymentSpec"]["executors"][f"{name}_executor"]["container"]["command"]
+        for name in STEPS
+    }
+    report = commands.pop("Report")
+    assert report == ["python", "-m", "kubeflow.report_step"]
+    assert all(command == ["python", "-m", "kubeflow.step"] for command in commands.values())
+
+
+def test_the_report_is_given_neither_examples_nor_models(compiled: dict[str, Path]) -> None:
+    """Kubeflow would download them whole."""
+    spec = spec_of(compiled["ctr"])
+    taken = spec["components"]["Report"]["inputDefinitions"]["artifacts"].values()
+    titles = {yaml.safe_load(one["artifactType"]["instanceSchema"])["title"] for one in taken}
+    assert titles == {
+        "components.QuarantinedRecords",
+        "tfx.ExampleAnomalies",
+        "tfx.ExampleStatistics",
+        "tfx.ModelEvaluation",
+        "tfx.ModelRun",
+    }
+    (page,) = spec["components"]["Report"]["outputDefinitions"]["artifacts"].values()
+    assert page["artifactType"]["schemaTitle"] == "system.HTML"
+
+
+def test_without_a_report_there_is_no_step_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    assert invoke(file, "--set", "report=false").exit_code == 0
+    spec = spec_of(file)
+    assert set(tasks_of(spec)) == set(STEPS) - {"Report"}
+    assert "told" not in file.read_text("utf-8")
 
 
 def test_paths_are_parameters_and_the_config_says_the_defaults(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def changed(tmp_path: Path) -> Callable[[Change], Path]:
 def test_the_steps_are_in_an_order_in_which_they_can_run() -> None:
     pipeline = read_pipeline(GOLDEN)
     place = {step.name: number for number, step in enumerate(pipeline.steps)}
-    assert len(place) == 11
+    assert len(place) == 12
     for step in pipeline.steps:
         assert all(place[other] < place[step.name] for other in step.after)
     assert pipeline.name == "ctr"
@@ -73,6 +73,12 @@ def test_the_steps_are_in_an_order_in_which_they_can_run() -> None:
                 outputArtifactKey="shema"
             ),
             "Trainer: schema: ImportSchemaGen gives no shema; it gives schema",
+        ),
+        (
+            lambda s: given(s, "Report")["parameters"]["Pusher"]["taskOutputParameter"].update(
+                outputParameterKey="tolt"
+            ),
+            "Report: Pusher: Pusher gives no tolt; it gives told",
         ),
         (
             lambda s: given(s, "Trainer")["artifacts"].update(
