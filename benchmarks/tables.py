@@ -15,7 +15,7 @@ from benchmarks.measure import ROOT
 
 DOCUMENTS = tuple(
     ROOT / "docs" / f"{name}.md"
-    for name in ("benchmarks", "training", "serving", "streaming", "scale")
+    for name in ("benchmarks", "training", "serving", "streaming", "scale", "lineage")
 )
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -316,6 +316,28 @@ def _growth(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
+def lineage(result: Result) -> str:
+    """Seconds of each command, of a report and of the dashboard, with what was to be reached."""
+    figures = result["figures"]
+    goals = {"list": "0.5", "trace": "1"}
+    executions, runs = f"{figures['executions']:,} executions", f"{figures['runs']:,} runs"
+    lines = [f"| with {executions} in the store | seconds | at most |", "|---|---|---|"]
+    for name, seconds in figures["command_s"].items():
+        label = _LINEAGE.get(name, f"`{name}`")
+        lines.append(f"| {label} | {seconds:.2f} | {goals.get(name, '')} |")
+    lines.append(f"| dashboard over {runs}: first paint | {figures['first_paint_s']:.2f} | 1 |")
+    of = f"a run of {figures['impressions']:,} impressions, {figures['report_mib']:.1f} MiB"
+    lines.append(f"| report of {of} (at most 8) | {figures['report_s']:.2f} | 5 |")
+    return "\n".join(lines)
+
+
+_LINEAGE = {
+    "trace_oldest": "`trace` of the oldest model",
+    "impact": "`impact` of the newest examples",
+    "diff": "`diff` of the last two runs",
+}
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "example_gen": example_gen,
     "ctr_etl": ctr_etl,
@@ -329,6 +351,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "freshness": freshness,
     "span_windows": span_windows,
     "pipeline": pipeline,
+    "lineage": lineage,
 }
 
 

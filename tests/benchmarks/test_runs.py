@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import ctr_etl, example_gen, pipeline
+from benchmarks import ctr_etl, example_gen, lineage, pipeline
 from benchmarks.tables import TABLES
 
 pytestmark = pytest.mark.slow
@@ -35,6 +35,13 @@ def test_pipeline(tmp_path: Path) -> None:
     assert by_size["5000"]["stock"]["rows"] == by_size["5000"]["ours"]["rows"]
     assert "vs_stock_tfx" in result["ratios"]
     assert "| ExampleGen |" in TABLES["pipeline"](result)
+
+
+def test_lineage(tmp_path: Path) -> None:
+    sizes = ("--executions", "300", "--impressions", "24000", "--repeats", "1")
+    result = measured(lineage.main, tmp_path, *sizes)
+    assert result["figures"]["command_s"].keys() == {*lineage.QUESTIONS}
+    assert "| dashboard over 37 runs: first paint |" in TABLES["lineage"](result)
 
 
 def measured(command: click.Command, folder: Path, *sizes: str) -> dict[str, Any]:
