@@ -20,19 +20,18 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lineage.dataset import local_path
 from lineage.records import Artifact, Execution, Run
 from lineage.store import LineageError, LineageStore
+from lineage.surroundings import Surroundings
 from lineage.trace import destination_of, pushed_models, version_of
-from lineage.walk import BASELINE_KEY, edges_of_artifacts, makers, products
+from lineage.walk import products
 
 KEEP_RUNS = 3
 _LONGEST_RUN = dt.timedelta(days=2)
-_JUDGED = frozenset({"ModelBlessing", "InfraBlessing", "ModelEvaluation"})
-_WITH_A_MODEL = _JUDGED | {"Model"}
 _GONE = frozenset({"deleted", "abandoned", "reference"})
 
 
@@ -88,17 +87,14 @@ def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> Garbage:
     Raises:
       LineageError: the store cannot be read, or a folder not looked into.
     """
-    artifacts = [a for a in store.all_artifacts() if a.state not in _GONE]
-    made = {edge.artifact_id: edge for edge in makers(store, [a.id for a in artifacts])}
-    executions = store.executions({edge.execution_id for edge in made.values()})
-    makers_of = {
-        i: executions[e.execution_id] for i, e in made.items() if e.execution_id in executions
-    }
-    reasons = _Reasons(store, artifacts, makers_of, keep_runs).found
+    everything = store.all_artifacts()
+    artifacts = [a for a in everything if a.state not in _GONE]
+    around = Surroundings(store, everything)
+    reasons = _Reasons(store, artifacts, around, keep_runs).found
     found: list[Stored] = []
     for artifact in artifacts:
-        maker = makers_of.get(artifact.id)
-        path = _own_folder(artifact, made[artifact.id].key, maker) if maker else None
+        maker = around.maker.get(artifact.id)
+        path = _own_folder(artifact, around.key[artifact.id], maker) if maker else None
         if path is not None and maker is not None:
             reason = reasons.get(artifact.id, "")
             size = _size(path)
@@ -133,11 +129,11 @@ class _Reasons:
         self,
         store: LineageStore,
         artifacts: list[Artifact],
-        makers_of: dict[int, Execution],
+        around: Surroundings,
         keep_runs: int,
     ) -> None:
         self.found: dict[int, str] = {}
-        self._store, self._makers = store, makers_of
+        self._store, self._around = store, around
         self._artifacts = {artifact.id: artifact for artifact in artifacts}
         oldest = self._served()
         self._blessed(oldest)
@@ -149,14 +145,14 @@ class _Reasons:
             self.found.setdefault(artifact_id, reason)
 
     def _pipeline(self, artifact_id: int) -> str:
-        maker = self._makers.get(artifact_id)
+        maker = self._around.maker.get(artifact_id)
         return maker.pipeline if maker else ""
 
     def _served(self) -> dict[str, int]:
         """Pipeline -> the oldest artifact that its versions keep."""
         oldest: dict[str, int] = {}
         for pushed in filter(_is_there, pushed_models(self._store)):
-            around = _around(self._store, [pushed.id])
+            around = self._around.of([pushed.id])
             self._keep(around, f"version {version_of(pushed)} is served, or can be")
             models = [
                 i for i in around if i in self._artifacts and self._artifacts[i].type == "Model"
@@ -173,7 +169,7 @@ class _Reasons:
                 continue
             if pipeline not in newest or blessing.id >= oldest.get(pipeline, blessing.id + 1):
                 reason = "a later model may begin with it, or be compared with it"
-                self._keep(_around(self._store, [blessing.id]), reason)
+                self._keep(self._around.of([blessing.id]), reason)
             newest.add(pipeline)
 
     def _runs(self, keep_runs: int) -> None:
@@ -222,38 +218,6 @@ def _is_there(pushed: Artifact) -> bool:
     if path is None or path.is_dir():
         return True
     return not path.parent.is_dir() or not any(path.parent.iterdir())
-
-
-def _around(store: LineageStore, artifact_ids: Collection[int]) -> set[int]:
-    """The models that these are about, and what a server or a later run reads with them.
-
-    Not what a warm start began with: the model has its weights.
-    """
-    beside = set(artifact_ids) | _inputs(store, artifact_ids, _WITH_A_MODEL)
-    models = {a.id for a in store.artifacts(beside).values() if a.type == "Model"}
-    beside |= _inputs(store, models, {"TransformGraph", "Schema"})
-    readers = {e.execution_id for e in edges_of_artifacts(store, models) if e.kind == "input"}
-    judged = [
-        i
-        for execution in store.executions(readers).values()
-        if models & set(execution.inputs.get("model", ()))
-        for ids in execution.outputs.values()
-        for i in ids
-    ]
-    return beside | {a.id for a in store.artifacts(judged).values() if a.type in _JUDGED}
-
-
-def _inputs(store: LineageStore, made: Collection[int], types: Collection[str]) -> set[int]:
-    """Of these types, what the makers read."""
-    executions = store.executions(edge.execution_id for edge in makers(store, made)) if made else {}
-    read = [
-        i
-        for execution in executions.values()
-        for key, ids in execution.inputs.items()
-        if key != BASELINE_KEY
-        for i in ids
-    ]
-    return {a.id for a in store.artifacts(read).values() if a.type in types}
 
 
 def _own_folder(artifact: Artifact, key: str, maker: Execution) -> Path | None:

@@ -56,10 +56,10 @@ def opened(
 
 def scroll_through(page: Page) -> None:
     """So that everything that draws itself when it is seen has done so."""
-    height = page.evaluate("document.body.scrollHeight")
-    for y in range(0, height, 600):
-        page.evaluate(f"scrollTo(0, {y})")
-        page.wait_for_timeout(50)
     page.wait_for_function(
-        "[...document.querySelectorAll('.plot')].every((plot) => plot.dataset.drawn)"
+        """() => {
+          const next = [...document.querySelectorAll(".plot")].find((plot) => !plot.dataset.drawn);
+          next?.scrollIntoView({ block: "center", behavior: "instant" });
+          return !next;
+        }"""
     )
