@@ -16,8 +16,9 @@ import math
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -39,6 +40,7 @@ from openlineage.client.facet_v2 import (
     output_statistics_output_dataset,
     parent_run,
     schema_dataset,
+    set_producer,
 )
 from openlineage.client.serde import Serde
 from openlineage.client.transport.http import (
@@ -54,7 +56,9 @@ from lineage.report.facts import RunFacts, gather
 from lineage.report.statistics import Feature
 from lineage.store import LineageError, LineageStore
 
-PRODUCER = "https://github.com/tensorflow/tfx"  # what wrote the metadata that the events are from
+# What wrote the metadata that the events are from.
+PRODUCER = f"https://github.com/tensorflow/tfx/tree/v{version('tfx')}"
+_D = TypeVar("_D", InputDataset, OutputDataset)
 _IDS = uuid.UUID("6f0d3c1e-6f54-5c3b-9a43-0f6d0a8a1a57")
 _ENDS = {
     "complete": RunState.COMPLETE,
@@ -62,6 +66,9 @@ _ENDS = {
     "failed": RunState.FAIL,
     "canceled": RunState.ABORT,
 }
+# By how the same place is called everywhere: Spark's own connector says s3a.
+_SCHEMES = {"s3a": "s3", "s3n": "s3"}
+_OBJECT_STORES = ("s3", "gs", "minio", "oci")  # whose keys begin without a slash
 _EXECUTION = re.compile(r"/\d+$")
 _LONGEST = 2000  # characters of a parameter
 
@@ -80,6 +87,7 @@ def run_events(
     Raises:
       LineageError: there is no such run.
     """
+    set_producer(PRODUCER)
     return sorted(_Events(gather(store, run_id, summaries), namespace), key=lambda e: e.eventTime)
 
 
@@ -97,15 +105,22 @@ class _Events:
             yield from self._of(execution)
         if end is not None:
             finished = run.started + dt.timedelta(seconds=run.seconds)
-            problem = self._facts.summary.get("error") if end == RunState.FAIL else None
-            yield self._event(end, finished, self._run(self._own, problem), job)
+            yield self._event(end, finished, self._run(self._own, self._problem(end)), job)
+
+    def _problem(self, end: RunState | None) -> str | None:
+        found: str | None = self._facts.summary.get("error") if end == RunState.FAIL else None
+        return found
 
     def _of(self, execution: Execution) -> Iterator[RunEvent]:
         pipeline = self._facts.run.pipeline
         job = self._job(f"{pipeline}.{execution.component}", "COMPONENT")
         own = _id(pipeline, self._facts.run.run_id, str(execution.id))
-        run = self._run(own)
+        end = _ENDS.get(execution.state)
+        if end is None and self._facts.run.state in ("failed", "canceled"):
+            end = RunState.ABORT  # its process died without a word
+        run = self._run(own, self._problem(end))
         run.facets = {
+            **(run.facets or {}),
             "parent": parent_run.ParentRunFacet(
                 run=parent_run.Run(runId=self._own),
                 job=parent_run.Job(namespace=self._namespace, name=pipeline),
@@ -116,7 +131,6 @@ class _Events:
         inputs += self._sources(execution)
         outputs = [self._output(artifact) for artifact in self._artifacts(execution.outputs)]
         yield self._event(RunState.START, execution.started, run, job, inputs)
-        end = _ENDS.get(execution.state)
         if end is not None:
             finished = execution.started + dt.timedelta(seconds=execution.seconds)
             yield self._event(end, finished, run, job, inputs, outputs)
@@ -136,8 +150,8 @@ class _Events:
             run=run,
             job=job,
             eventType=state,
-            inputs=list(inputs),
-            outputs=list(outputs),
+            inputs=_once(inputs),
+            outputs=_once(outputs),
         )
 
     def _run(self, own: str, problem: str | None = None) -> Run:
@@ -159,11 +173,11 @@ class _Events:
         return [known[i] for ids in by_key.values() for i in ids if i in known]
 
     def _input(self, artifact: Artifact) -> InputDataset:
-        namespace, name = dataset_name(artifact.uri)
+        namespace, name = output_name(artifact.uri)
         return InputDataset(namespace=namespace, name=name, facets=self._facets(artifact))
 
     def _output(self, artifact: Artifact) -> OutputDataset:
-        namespace, name = dataset_name(artifact.uri)
+        namespace, name = output_name(artifact.uri)
         facets: dict[str, Any] = {}
         dataset = self._facts.dataset
         if dataset and dataset.examples.id == artifact.id and dataset.accounts:
@@ -202,15 +216,39 @@ class _Events:
 
 
 def dataset_name(uri: str) -> tuple[str, str]:
-    """Namespace and name as OpenLineage has them, such as ('s3://bucket', 'a/b'), ('file', '/a/b').
+    """Namespace and name as OpenLineage has them: ('s3://bucket', 'a/b'), ('hdfs://host:8020',
+    '/a/b'), ('file', '/a/b').
+    """
+    parts = urlsplit(uri.rstrip("/"))
+    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    if not scheme or scheme == "file":
+        return "file", parts.path or uri
+    path = parts.path.lstrip("/") if scheme in _OBJECT_STORES else parts.path
+    return f"{scheme}://{parts.netloc}", path or "/"
+
+
+def output_name(uri: str) -> tuple[str, str]:
+    """Of an artifact.
 
     TFX ends an output's folder with the number of its execution. Without it the output of every
-    run is one dataset, whose version is the artifact's id.
+    run is one data set, whose version is the artifact's id.
     """
-    parts = urlsplit(_EXECUTION.sub("", uri.rstrip("/")))
-    if not parts.scheme or parts.scheme == "file":
-        return "file", parts.path or uri
-    return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/") or "/"
+    return dataset_name(_EXECUTION.sub("", uri.rstrip("/")))
+
+
+def _once(datasets: Iterable[_D]) -> list[_D]:
+    """Of each name the newest version: a catalog has a data set among a run's inputs once."""
+    found: dict[tuple[str, str], _D] = {}
+    for one in datasets:
+        known = found.get((one.namespace, one.name))
+        if known is None or _version(known) <= _version(one):
+            found[one.namespace, one.name] = one
+    return list(found.values())
+
+
+def _version(dataset: InputDataset | OutputDataset) -> int:
+    facet: Any = (dataset.facets or {}).get("version")
+    return int(facet.datasetVersion) if facet else 0
 
 
 def _source(base: str, source: Source) -> InputDataset:
@@ -262,16 +300,15 @@ def _finite(number: float | None) -> float | None:
 def _parameters(execution: Execution) -> execution_parameters_run.ExecutionParametersRunFacet:
     return execution_parameters_run.ExecutionParametersRunFacet(
         parameters=[
-            execution_parameters_run.ExecutionParameter(
-                key=name, name=name, value=_text(value)[:_LONGEST]
-            )
+            execution_parameters_run.ExecutionParameter(key=name, name=name, value=_text(value))
             for name, value in execution.properties.items()
         ]
     )
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 def _id(*names: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tfx_files import write_statistics
 
 from lineage.command import export  # noqa: F401 - it joins the group
 from lineage.command.questions import cli
-from lineage.open_lineage import dataset_name
+from lineage.open_lineage import dataset_name, output_name
 
 pytestmark = pytest.mark.unit
 
@@ -128,11 +129,19 @@ def test_a_failed_run_says_why_and_one_in_progress_has_no_end(tfx, tmp_path):
     folder = tmp_path / "runs" / "r"
     folder.mkdir(parents=True)
     (folder / "run_summary.json").write_text(json.dumps({"error": "no such file"}))
-    last = exported(tfx, tmp_path, "--summaries", str(folder.parent))[-1]
-    assert last["eventType"] == "FAIL"
-    assert last["run"]["facets"]["errorMessage"]["message"] == "no such file"
+    *_, failed, last = exported(tfx, tmp_path, "--summaries", str(folder.parent))
+    for event in (failed, last):
+        assert event["eventType"] == "FAIL"
+        assert event["run"]["facets"]["errorMessage"]["message"] == "no such file"
     tfx.execute("s", "SparkExampleGen", state=mlmd.Execution.RUNNING)
     assert [e["eventType"] for e in exported(tfx, tmp_path)] == ["START", "START"]
+
+
+def test_a_component_without_an_end_in_a_run_that_failed_was_aborted(tfx, tmp_path):
+    tfx.execute("r", "StatisticsGen", state=mlmd.Execution.RUNNING)
+    tfx.execute("r", "SparkExampleGen", state=mlmd.Execution.FAILED)
+    ends = [(e["job"]["name"], e["eventType"]) for e in exported(tfx, tmp_path)]
+    assert ("ctr.StatisticsGen", "ABORT") in ends
 
 
 def test_ids_are_the_same_each_time(tfx, run, tmp_path):
@@ -142,14 +151,42 @@ def test_ids_are_the_same_each_time(tfx, run, tmp_path):
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        ("/runs/ctr/artifacts/Trainer/model/7", ("file", "/runs/ctr/artifacts/Trainer/model")),
-        ("s3://bucket/a/model/7/", ("s3://bucket", "a/model")),
+        ("s3://bucket/a/model/7/", ("s3://bucket", "a/model/7")),
+        ("s3a://bucket/logs", ("s3://bucket", "logs")),  # as OpenLineage's Spark listener says
         ("file:///a/b", ("file", "/a/b")),
-        ("hdfs://name:8020/logs", ("hdfs://name:8020", "logs")),
+        ("/data/2024/10", ("file", "/data/2024/10")),
+        ("hdfs://name:8020/logs", ("hdfs://name:8020", "/logs")),
     ],
 )
 def test_names_of_datasets(uri, expected):
     assert dataset_name(uri) == expected
+
+
+def test_an_output_of_every_run_is_one_dataset():
+    assert output_name("/runs/artifacts/Trainer/model/7") == (
+        "file",
+        "/runs/artifacts/Trainer/model",
+    )
+    assert output_name("gs://b/Trainer/model/7/") == ("gs://b", "Trainer/model")
+
+
+def test_a_dataset_is_among_the_inputs_once_in_its_newest_version(tfx, tmp_path):
+    first = tfx.full_run("q", "1000")
+    second = tfx.full_run("r", "1001", first["model"])  # Evaluator reads both models
+    (end,) = [
+        event
+        for event in exported(tfx, tmp_path)
+        if event["job"]["name"] == "ctr.Evaluator" and event["eventType"] == "COMPLETE"
+    ]
+    names = [one["name"] for one in end["inputs"]]
+    assert len(names) == len(set(names))
+    (model,) = [one for one in end["inputs"] if one["name"].endswith("Trainer/model")]
+    assert model["facets"]["version"]["datasetVersion"] == str(second["model"])
+
+
+def test_what_made_the_metadata_is_named_with_its_version(tfx, run, tmp_path):
+    producers = {event["producer"] for event in exported(tfx, tmp_path)}
+    assert producers == {f"https://github.com/tensorflow/tfx/tree/v{version('tfx')}"}
 
 
 @pytest.fixture
