@@ -34,6 +34,7 @@ QUESTIONS = {
     "served": ["served"],
     "gc": ["gc"],
 }
+_FEW = 10  # runs, of the small store that the large one is compared with
 _COMMAND = (sys.executable, "-m", "lineage")
 
 
@@ -51,13 +52,16 @@ def main(quick: bool, executions: int, impressions: int, repeats: int, out: Path
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         say(f"writing {executions:,} executions")
-        store = folder / "many" / "metadata.sqlite"
-        store.parent.mkdir()
-        write_store(store, executions // COMPONENTS)
+        store, few = (folder / name / "metadata.sqlite" for name in ("many", "few"))
+        for path, number in ((store, executions // COMPONENTS), (few, _FEW)):
+            path.parent.mkdir()
+            write_store(path, number)
         runs: dict[str, list[float]] = {name: [] for name in QUESTIONS}
+        small: dict[str, list[float]] = {name: [] for name in QUESTIONS}
         for _ in range(repeats):
             for name, question in QUESTIONS.items():
                 runs[name].append(_seconds(store, question))
+                small[name].append(_seconds(few, question))
         say("painting the dashboard")
         paints = first_paints(store, repeats)
         say(f"running the pipeline on {impressions:,} impressions")
@@ -74,8 +78,12 @@ def main(quick: bool, executions: int, impressions: int, repeats: int, out: Path
         "report_mib": round(mib, 1),
         "first_paint_s": round(statistics.median(paints) / 1000, 2),
     }
-    measured = {**runs, "report": reports, "first_paint_ms": paints}
-    result = write_result("lineage", measured, figures, {}, out)
+    ratios = {
+        f"{name}_vs_{_FEW}_runs": statistics.median(of) / statistics.median(small[name])
+        for name, of in runs.items()
+    }
+    measured = {**runs, "few": small, "report": reports, "first_paint_ms": paints}
+    result = write_result("lineage", measured, figures, ratios, out)
     Console().print_json(json.dumps(result["figures"]))
 
 
