@@ -10,10 +10,12 @@ import yaml
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from kubeflow.told import Json
+from kubeflow.step_account import Json
 
 _KINDS = {"integer": mlmd.INT, "number": mlmd.DOUBLE, "double": mlmd.DOUBLE, "string": mlmd.STRING}
+_INT64 = 1 << 63
 _CUSTOM = "custom:"  # how TFX marks one with the name of a declared one
+Output = tuple[str, str]  # a step, and the key of what it gives
 State = Literal["complete", "cached", "failed"]
 _STATES: dict[State, Any] = {
     "complete": mlmd.Execution.COMPLETE,
@@ -42,7 +44,8 @@ class Record:
             self._context("pipeline", pipeline),
             self._context("pipeline_run", run_id),
         ]
-        self._artifacts: dict[str, mlmd.Artifact] = {}  # by uri, with their ids
+        self._steps: dict[int, str] = {}  # of each execution
+        self._artifacts: dict[Output, mlmd.Artifact] = {}  # with their ids
 
     def begin(self, step: str, parameters: Mapping[str, Any]) -> int:
         """A step runs; returns the execution's id."""
@@ -52,19 +55,26 @@ class Record:
             _set(execution.custom_properties, name, value)
         contexts = [*self._contexts, self._context("node", f"{self._pipeline}.{step}")]
         found, _, _ = self._store.put_execution(execution, [], contexts)
+        self._steps[found] = step
         return int(found)
 
     def end(
         self,
         execution_id: int,
         state: State,
-        inputs: Mapping[str, str],
+        inputs: Mapping[str, Output],
         outputs: Mapping[str, Json],
     ) -> None:
-        """What it took, key -> URI, and gave, key -> RuntimeArtifact."""
+        """What a step took, key -> output of another one, and gave, key -> RuntimeArtifact; inputs
+        that no step has given are left out.
+        """
         (execution,) = self._store.get_executions_by_id([execution_id])
         execution.last_known_state = _STATES[state]
-        taken = {key: self._artifacts[uri] for key, uri in inputs.items()}
+        taken = {
+            key: self._artifacts[output]
+            for key, output in inputs.items()
+            if output in self._artifacts
+        }
         done = state != "failed"
         given = {key: self._artifact(one) for key, one in outputs.items()} if done else {}
         seen: set[int] = set()  # an artifact can be an input once only
@@ -77,7 +87,8 @@ class Record:
         _, ids, _ = self._store.put_execution(execution, pairs, self._contexts)
         for number, artifact in zip(ids, (one for one, _ in pairs), strict=True):
             artifact.id = number
-        self._artifacts |= {artifact.uri: artifact for artifact in given.values()}
+        step = self._steps[execution_id]
+        self._artifacts |= {(step, key): artifact for key, artifact in given.items()}
 
     def _context(self, kind: str, name: str) -> mlmd.Context:
         found = self._store.get_context_by_type_and_name(kind, name)
@@ -115,9 +126,9 @@ def _event(kind: Any, key: str) -> mlmd.Event:
 def _set(properties: Any, name: str, value: Any) -> None:
     if isinstance(value, bool):
         properties[name].bool_value = value
-    elif isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+    elif isinstance(value, int | float) and float(value).is_integer() and abs(value) < _INT64:
         properties[name].int_value = int(value)  # JSON knows one kind of number
-    elif isinstance(value, float):
+    elif isinstance(value, int | float):
         properties[name].double_value = value
     else:
         properties[name].string_value = str(value)

@@ -1,9 +1,10 @@
 """The last step of the compiled pipeline: the run's report, as an HTML artifact.
 
-    python -m kubeflow.report_step --pipeline NAME --executor_input JSON
+    python -m kubeflow.report_step --pipeline NAME --graph JSON --executor_input JSON
 
-What the steps have told becomes a small store of ML Metadata, so that the page is made as on a
-laptop, by `lineage.report`.
+The accounts of the other steps become a small store of ML Metadata, so that the page is made as on
+a laptop, by `lineage.report`. A page that cannot be made says why: the model is pushed by then, and
+no run is worse for its report.
 """
 
 from __future__ import annotations
@@ -12,49 +13,66 @@ import argparse
 import contextlib
 import dataclasses
 import graphlib
+import html
 import json
 import sqlite3
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from kubeflow.record import Record
-from kubeflow.report_task import PAGE, RUN_ID
+from kubeflow.record import Output, Record, State
+from kubeflow.report_task import ACCOUNT_OF, PAGE, RUN_ID
 from kubeflow.step import SAYS, local_path
-from kubeflow.told import Json, Told
+from kubeflow.step_account import Json, StepAccount
 from lineage.report.write import write_report
 from lineage.store import LineageStore
 from lineage.trace import SUMMARY
 
-_STORE = "Kubeflow Pipelines"  # where the page says that it is from
+_FROM = "the accounts of a compiled pipeline's steps"  # where the page says that it is from
+
+Graph = Mapping[str, Mapping[str, Output]]  # step -> input -> what gives it
 
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the page where Kubeflow wants it; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kubeflow.report_step", description=__doc__)
     parser.add_argument("--pipeline", required=True, help="its name")
+    parser.add_argument("--graph", required=True, help="step -> input -> [step, output], as JSON")
     parser.add_argument("--executor_input", required=True, help="what Kubeflow says, as JSON")
     options = parser.parse_args(arguments)
     given = json.loads(options.executor_input)
-    parameters = dict(given["inputs"]["parameterValues"])
-    run_id = str(parameters.pop(RUN_ID))
+    (artifact,) = given["outputs"]["artifacts"][PAGE]["artifacts"]
+    page = Path(local_path(artifact["uri"]))
     try:
-        told = {step: Told.from_json(text) for step, text in parameters.items()}
-    except (TypeError, ValueError):
-        print(f"{SAYS}a step's image is of another version than this one's", file=sys.stderr)
-        return 1
-    (page,) = given["outputs"]["artifacts"][PAGE]["artifacts"]
-    try:
-        write_page(options.pipeline, run_id, told, places(given), Path(local_path(page["uri"])))
+        graph = json.loads(options.graph)
+        graph = {s: {k: (a, b) for k, (a, b) in of.items()} for s, of in graph.items()}
+        run_id = str(given["inputs"]["parameterValues"][RUN_ID])
+        write_page(options.pipeline, run_id, graph, dict(accounts(given)), places(given), page)
     except Exception as error:
         traceback.print_exc()
-        print(f"{SAYS}no report: {type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        reason = f"{type(error).__name__}: {error}"
+        print(f"{SAYS}no report: {reason}", file=sys.stderr)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(f"<!doctype html><p>No report: {html.escape(reason)}</p>\n", "utf-8")
     return 0
+
+
+def accounts(given: Json) -> Iterator[tuple[str, StepAccount]]:
+    """By step, of those whose account can be read.
+
+    A step that ran years ago can be in Kubeflow's cache, with the account of its time.
+    """
+    for name, text in given["inputs"]["parameterValues"].items():
+        if name.startswith(ACCOUNT_OF):
+            step = name.removeprefix(ACCOUNT_OF)
+            try:
+                yield step, StepAccount.from_text(str(text))
+            except ValueError as error:
+                print(f"{SAYS}{step} is not in the report: {error}", file=sys.stderr)
 
 
 def places(given: Json) -> dict[str, str]:
@@ -69,7 +87,8 @@ def places(given: Json) -> dict[str, str]:
 def write_page(
     pipeline: str,
     run_id: str,
-    told: Mapping[str, Told],
+    graph: Graph,
+    told: Mapping[str, StepAccount],
     found: Mapping[str, str],
     path: Path,
 ) -> None:
@@ -77,18 +96,19 @@ def write_page(
 
     Args:
       pipeline, run_id: their names.
-      told: step -> what it said.
+      graph: of the pipeline.
+      told: step -> its account.
       found: URI -> folder, of the artifacts that are here.
       path: of the page.
 
     Raises:
-      LineageError: nothing was told.
+      ValueError: there is no account.
       OSError: the file cannot be written.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         database = folder / "metadata.sqlite"
-        _write_store(database, pipeline, run_id, told)
+        _write_store(database, pipeline, run_id, graph, told)
         summary = folder / run_id / SUMMARY
         summary.parent.mkdir()
         peaks = [{"id": step, "peak_mib": one.peak_mib} for step, one in told.items()]
@@ -96,14 +116,14 @@ def write_page(
         config = mlmd.ConnectionConfig()
         config.sqlite.filename_uri = str(database)
         store = LineageStore.from_connection_config(config)
-        store.name = _STORE
+        store.name = _FROM
         write_report(store, run_id, folder, path, found)
 
 
 @dataclasses.dataclass(frozen=True)
 class Placed:
     """A step in this run, in seconds since the epoch; `cached` if Kubeflow answered from its cache,
-    with what the step had told when it ran.
+    with the account of an earlier run.
     """
 
     began: float
@@ -111,40 +131,37 @@ class Placed:
     cached: bool
 
 
-def placed(told: Mapping[str, Told]) -> dict[str, Placed]:
-    """In the order in which they began.
+def placed(graph: Graph, told: Mapping[str, StepAccount]) -> dict[str, Placed]:
+    """The steps, in the order of the data.
 
-    A step that began before what it takes was there did not run. What takes nothing is never
-    cached (spec.py), so that each way through the pipeline begins with a step that ran.
+    What takes nothing is never cached (spec.py), so the first of these to begin is the run's
+    beginning; what had ended before did not run in this run.
     """
-    makers = {
-        artifact["uri"]: step for step, one in told.items() for artifact in one.outputs.values()
-    }
-    after = {
-        step: {makers[uri] for uri in one.inputs.values() if uri in makers}
-        for step, one in told.items()
-    }
+    if not told:
+        raise ValueError("no step has an account")
+    after = {step: {other for other, _ in graph.get(step, {}).values()} & {*told} for step in told}
+    roots = [told[step].began for step in told if not graph.get(step)]
+    start = min(roots, default=min(one.began for one in told.values()))
     found: dict[str, Placed] = {}
     for step in graphlib.TopologicalSorter(after).static_order():
-        one = told[step]
-        ready = max((found[other].ended for other in after[step]), default=one.began)
-        cached = one.began < ready
+        one, ready = told[step], max((found[other].ended for other in after[step]), default=start)
+        cached = one.ended < start
         found[step] = Placed(ready, ready, True) if cached else Placed(one.began, one.ended, False)
-    return dict(sorted(found.items(), key=lambda pair: pair[1].began))
+    return found
 
 
-def _write_store(path: Path, pipeline: str, run_id: str, told: Mapping[str, Told]) -> None:
+def _write_store(
+    path: Path, pipeline: str, run_id: str, graph: Graph, told: Mapping[str, StepAccount]
+) -> None:
     record = Record(path, pipeline, run_id)
-    there: set[str] = set()
-    times = {}
-    for step, place in placed(told).items():
-        one = told[step]
-        number = record.begin(step, one.parameters)
-        inputs = {key: uri for key, uri in one.inputs.items() if uri in there}
-        record.end(number, "cached" if place.cached else "complete", inputs, one.outputs)
-        there |= {artifact["uri"] for artifact in one.outputs.values()}
-        times[number] = place
-    del record  # closes it: SQLite's file has one writer
+    places = placed(graph, told)
+    by_time = sorted(places, key=lambda step: places[step].began)
+    numbers = {step: record.begin(step, told[step].parameters) for step in by_time}
+    for step, place in places.items():
+        state: State = "cached" if place.cached else "complete"
+        record.end(numbers[step], state, graph.get(step, {}), told[step].outputs)
+    times = {numbers[step]: place for step, place in places.items()}
+    del record  # and with it the connection: SQLite's file has one writer
     _set_times(path, times)
 
 
@@ -156,6 +173,12 @@ def _set_times(path: Path, times: Mapping[int, Placed]) -> None:
             "UPDATE Execution SET create_time_since_epoch = ?, last_update_time_since_epoch = ? "
             "WHERE id = ?",
             rows,
+        )
+        connection.execute(
+            "UPDATE Artifact SET create_time_since_epoch = (SELECT last_update_time_since_epoch "
+            "FROM Execution JOIN Event ON Event.execution_id = Execution.id "
+            "WHERE Event.artifact_id = Artifact.id AND Event.type = ?)",
+            (mlmd.Event.OUTPUT,),
         )
         first = min(began for began, _, _ in rows)
         connection.execute("UPDATE Context SET create_time_since_epoch = ?", (first,))

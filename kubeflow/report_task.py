@@ -1,61 +1,65 @@
 """The last task of a compiled pipeline, which writes the run's report; report_step.py is its code.
 
-It takes what each step has told (told.py), and the few artifacts whose files the report reads:
-Kubeflow downloads what a step takes, and examples and models may be large.
+It takes each step's own account (step_account.py), and the few artifacts whose files the report
+reads: Kubeflow downloads what a step takes, and examples, models and refused records may be large.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
 
-from kubeflow.told import TOLD
+from kubeflow.step_account import ACCOUNT
 from pipeline.config import ConfigError
 
 NAME = "Report"
 PAGE = "report"  # the artifact
-RUN_ID = "run_id"  # the parameter, beside one for each step
-_READ = (
-    "ExampleStatistics",
-    "ExampleAnomalies",
-    "QuarantinedRecords",
-    "ModelRun",
-    "ModelEvaluation",
-)
+RUN_ID = "run_id"  # a parameter
+ACCOUNT_OF = "account_of_"  # begins the name of one for each step
+_READ = ("ExampleStatistics", "ExampleAnomalies", "ModelRun", "ModelEvaluation")
 _STRING = {"parameterType": "STRING"}
 
+Json = dict[str, Any]
 
-def add_report(spec: dict[str, Any], image: str) -> None:
-    """Adds the task, and an output to each other one: what it tells.
+
+def add_report(spec: Json, image: str) -> None:
+    """Adds the task, and to each other one an output: its account.
 
     Args:
       spec: a PipelineSpec, changed in place.
       image: of the step.
 
     Raises:
-      ConfigError: the application has a component of the task's name.
+      ConfigError: the application has a component of the task's name, or an output of that name.
     """
-    tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
+    tasks = spec["root"]["dag"]["tasks"]
     if NAME in tasks:
         raise ConfigError(
             f"the pipeline has a component {NAME}, as the step that writes the report is called; "
             "give it another id, or do without: report: false"
         )
-    steps = sorted(tasks)
-    artifacts = {}
-    for name in steps:
-        gives = components[tasks[name]["componentRef"]["name"]].setdefault("outputDefinitions", {})
-        gives.setdefault("parameters", {})[TOLD] = _STRING
-        for key, one in gives.get("artifacts", {}).items():
-            if _title(one["artifactType"]) in _READ:
-                artifacts[f"{name}_{key}"] = (name, key, one["artifactType"])
+    outputs = {name: _component(spec, name).setdefault("outputDefinitions", {}) for name in tasks}
+    for name, gives in sorted(outputs.items()):
+        if ACCOUNT in gives.setdefault("parameters", {}):
+            raise ConfigError(
+                f"{name} has an output {ACCOUNT}, as what the report is made of is called; give it "
+                "another name, or do without: report: false"
+            )
+        gives["parameters"][ACCOUNT] = _STRING
+    artifacts = {
+        f"{name}_{key}": (name, key, one["artifactType"])
+        for name, gives in sorted(outputs.items())
+        for key, one in gives.get("artifacts", {}).items()
+        if _type(one["artifactType"]) in _READ
+    }
     label = f"{NAME}_executor"
-    components[NAME] = {
+    spec["components"][NAME] = {
         "executorLabel": label,
         "inputDefinitions": {
             "artifacts": {name: {"artifactType": kind} for name, (_, _, kind) in artifacts.items()},
-            "parameters": dict.fromkeys([RUN_ID, *steps], _STRING),
+            "parameters": dict.fromkeys([RUN_ID, *(ACCOUNT_OF + name for name in tasks)], _STRING),
         },
         "outputDefinitions": {
             "artifacts": {
@@ -63,39 +67,56 @@ def add_report(spec: dict[str, Any], image: str) -> None:
             }
         },
     }
-    spec["deploymentSpec"]["executors"][label] = {
-        "container": {
-            "image": image,
-            "args": ["--pipeline", spec["pipelineInfo"]["name"], "--executor_input", "{{$}}"],
+    spec["deploymentSpec"]["executors"][label] = {"container": _container(spec, image)}
+    tasks[NAME] = _task(sorted(tasks), {n: (step, key) for n, (step, key, _) in artifacts.items()})
+
+
+def _container(spec: Json, image: str) -> Json:
+    graph = json.dumps(_graph(spec), sort_keys=True)
+    names = ["--pipeline", spec["pipelineInfo"]["name"], "--graph", graph]
+    return {"image": image, "args": [*names, "--executor_input", "{{$}}"]}
+
+
+def _graph(spec: Json) -> dict[str, dict[str, list[str]]]:
+    """Step -> input -> the step that gives it, and its key there."""
+    return {
+        name: {
+            key: [one["taskOutputArtifact"][part] for part in ("producerTask", "outputArtifactKey")]
+            for key, one in task.get("inputs", {}).get("artifacts", {}).items()
         }
+        for name, task in spec["root"]["dag"]["tasks"].items()
     }
-    tasks[NAME] = {
+
+
+def _task(steps: list[str], artifacts: dict[str, tuple[str, str]]) -> Json:
+    accounts = {ACCOUNT_OF + step: _output("Parameter", step, ACCOUNT) for step in steps}
+    return {
         "componentRef": {"name": NAME},
         "dependentTasks": steps,
         "inputs": {
             "artifacts": {
-                name: {"taskOutputArtifact": {"outputArtifactKey": key, "producerTask": step}}
-                for name, (step, key, _) in artifacts.items()
+                name: _output("Artifact", step, key) for name, (step, key) in artifacts.items()
             },
             "parameters": {
                 RUN_ID: {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}},
-                **{
-                    step: {
-                        "taskOutputParameter": {"outputParameterKey": TOLD, "producerTask": step}
-                    }
-                    for step in steps
-                },
+                **accounts,
             },
         },
         "taskInfo": {"name": NAME},
     }
 
 
-def _told_by(step: str) -> dict[str, str]:
-    return {"outputParameterKey": TOLD, "producerTask": step}
+def _output(kind: str, step: str, key: str) -> Json:
+    return {f"taskOutput{kind}": {f"output{kind}Key": key, "producerTask": step}}
 
 
-def _title(kind: dict[str, Any]) -> str:
+def _component(spec: Json, task: str) -> Json:
+    name = spec["root"]["dag"]["tasks"][task]["componentRef"]["name"]
+    found: Json = spec["components"][name]
+    return found
+
+
+def _type(kind: Json) -> str:
     """'ExampleStatistics' of 'tfx.ExampleStatistics'."""
     schema = yaml.safe_load(kind.get("instanceSchema", "{}"))
     return str(schema.get("title", "")).rpartition(".")[-1]

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubeflow.told import TOLD, told
+from kubeflow.step_account import ACCOUNT, account_of
 
 # Before TensorFlow is imported: no banner, and one Keras (docs/decisions.md).
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
@@ -50,10 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         invocation = for_tfx(given, works_elsewhere(arguments))
         sys.argv = [ENTRYPOINT, *arguments[:place], json.dumps(invocation), *arguments[place + 1 :]]
-        runpy.run_module(ENTRYPOINT, run_name="__main__", alter_sys=True)
+        peak_mib = _run_tfx()
     except SystemExit as ended:
-        if ended.code:
-            return ended.code if isinstance(ended.code, int) else 1
+        return ended.code if isinstance(ended.code, int) else 1
     except Exception as error:
         traceback.print_exc()
         print(SAYS + _one_line(error), file=sys.stderr, flush=True)
@@ -61,11 +60,30 @@ def main(arguments: Sequence[str]) -> int:
     _make_folders(invocation)
     output = Path(invocation["outputs"]["outputFile"])
     said = for_kubeflow(json.loads(output.read_text("utf-8")), names)
-    parameters = invocation["inputs"]["parameterValues"]
-    own = told(given, parameters, said, began, ABSENT)
-    said["parameterValues"] = {**said.get("parameterValues", {}), TOLD: own.to_json()}
+    if ACCOUNT in given["outputs"].get("parameters", {}):
+        used = invocation["inputs"]["parameterValues"]
+        account = account_of(given, said, used, began, time.time(), peak_mib, ABSENT)
+        said["parameterValues"] = {**said.get("parameterValues", {}), ACCOUNT: account.to_text()}
     output.write_text(json.dumps(said))
     return 0
+
+
+def _run_tfx() -> int:
+    """Returns the most memory that all processes held, in MiB.
+
+    Raises:
+      SystemExit: TFX ended with another status than 0.
+    """
+    from components.peak_memory import PeakMemory, sampled
+
+    peak = PeakMemory()
+    with sampled(peak):
+        try:
+            runpy.run_module(ENTRYPOINT, run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            if ended.code:
+                raise
+    return peak.mib
 
 
 def _make_folders(invocation: dict[str, Any]) -> None:
@@ -108,7 +126,7 @@ def for_tfx(given: dict[str, Any], elsewhere: bool = False) -> dict[str, Any]:
     invocation: dict[str, Any] = json.loads(json.dumps(given))
     inputs = invocation.setdefault("inputs", {})
     # What this module says itself; TFX refuses a parameter that no artifact of its own gives.
-    invocation.get("outputs", {}).get("parameters", {}).pop(TOLD, None)
+    invocation.get("outputs", {}).get("parameters", {}).pop(ACCOUNT, None)
     found = inputs.get("artifacts", {})
     inputs["artifacts"] = {key: one for key, one in found.items() if not _is_absent(one)}
     for artifact in _artifacts(invocation):

@@ -56,7 +56,7 @@ from lineage.report.facts import RunFacts, gather
 from lineage.report.statistics import Feature
 from lineage.store import LineageError, LineageStore
 
-# What wrote the metadata that the events are from.
+# What writes such metadata; the release is that of the machine that sends the events.
 PRODUCER = f"https://github.com/tensorflow/tfx/tree/v{version('tfx')}"
 _D = TypeVar("_D", InputDataset, OutputDataset)
 _IDS = uuid.UUID("6f0d3c1e-6f54-5c3b-9a43-0f6d0a8a1a57")
@@ -127,9 +127,9 @@ class _Events:
             ),
             "executionParameters": _parameters(execution),
         }
-        inputs = [self._input(artifact) for artifact in self._artifacts(execution.inputs)]
+        inputs = _once(self._input(artifact) for artifact in self._artifacts(execution.inputs))
         inputs += self._sources(execution)
-        outputs = [self._output(artifact) for artifact in self._artifacts(execution.outputs)]
+        outputs = _once(self._output(artifact) for artifact in self._artifacts(execution.outputs))
         yield self._event(RunState.START, execution.started, run, job, inputs)
         if end is not None:
             finished = execution.started + dt.timedelta(seconds=execution.seconds)
@@ -150,8 +150,8 @@ class _Events:
             run=run,
             job=job,
             eventType=state,
-            inputs=_once(inputs),
-            outputs=_once(outputs),
+            inputs=list(inputs),
+            outputs=list(outputs),
         )
 
     def _run(self, own: str, problem: str | None = None) -> Run:

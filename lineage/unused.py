@@ -145,7 +145,8 @@ class _Reasons:
             self.found.setdefault(artifact_id, reason)
 
     def _pipeline(self, artifact_id: int) -> str:
-        maker = self._around.maker.get(artifact_id)
+        there = artifact_id in self._artifacts  # what is gone says nothing of what is the newest
+        maker = self._around.maker.get(artifact_id) if there else None
         return maker.pipeline if maker else ""
 
     def _served(self) -> dict[str, int]:

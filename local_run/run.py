@@ -13,7 +13,7 @@ from typing import Any
 
 from local_run.loaded_process import load_ahead, loading
 from local_run.logs import captured
-from local_run.memory import PeakMemory, peak_memory
+from local_run.memory import ComponentMemory, peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
 from pipeline.config import ConfigError, PipelineConfig
@@ -62,7 +62,7 @@ def run(config: PipelineConfig, runner: str) -> int:
 
 
 def _launch(
-    config: PipelineConfig, runner: str, run_id: str, screen: Screen, peak: PeakMemory
+    config: PipelineConfig, runner: str, run_id: str, screen: Screen, peak: ComponentMemory
 ) -> str | None:
     """Runs every component; returns None or what went wrong, in one line."""
     screen.say("loading TFX")

@@ -13,7 +13,7 @@ from kubeflow.local.engines import Engine
 from kubeflow.local.steps import Json, Pipeline, Step
 from kubeflow.record import Record
 from kubeflow.step import SAYS
-from kubeflow.told import merged
+from kubeflow.step_account import merged
 
 _OUTPUT = "executor_output.json"
 _KILLED = (137, -9)
@@ -99,7 +99,7 @@ class _Walk:
                 "outputFile": str(place / _OUTPUT),
             },
         }
-        taken = {key: one["uri"] for key, one in inputs.items()}
+        taken = {key: (one.step, one.key) for key, one in step.inputs.items()}
         log = place / "log.txt"
         began = time.monotonic()
         try:
@@ -113,7 +113,8 @@ class _Walk:
             said = _said(place / _OUTPUT)
             outputs = {key: merged(one, said, key) for key, one in outputs.items()}
             self._artifacts[step.name] = outputs
-            self._results[step.name] = said.get("parameterValues", {})
+            self._results[step.name] = _results(step, said, place)
+            reason = _not_given(step, self._results[step.name])
         self._record.end(number, "complete" if reason is None else "failed", taken, outputs)
         return Ended(step.name, seconds, reason, log, outputs)
 
@@ -141,6 +142,23 @@ def _said(path: Path) -> Json:
         return {}
     found: Json = json.loads(path.read_text("utf-8"))
     return found
+
+
+def _results(step: Step, said: Json, place: Path) -> Json:
+    """The parameters that a step gives: as it says, or else in a file for each."""
+    given: Json = said.get("parameterValues", {})
+    files = {key: place / key for key in step.gives if key not in given}
+    return given | {key: file.read_text("utf-8") for key, file in files.items() if file.is_file()}
+
+
+def _not_given(step: Step, results: Json) -> str | None:
+    missing = sorted(step.gives - results.keys())
+    return (
+        f"it did not give {', '.join(missing)}; was its image built from another version than the "
+        "pipeline was compiled by? Build it again"
+        if missing
+        else None
+    )
 
 
 def _reason(step: Step, status: int, log: Path) -> str | None:

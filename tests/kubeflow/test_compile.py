@@ -17,6 +17,8 @@ from click.testing import CliRunner, Result
 
 from components.errors import ComponentError
 from kubeflow import compile as kubeflow_compile
+from kubeflow.report_task import add_report
+from pipeline.config import ConfigError
 
 pytestmark = pytest.mark.integration
 
@@ -208,13 +210,14 @@ def test_no_step_needs_what_open_source_kubeflow_does_not_run(
     assert all(command == ["python", "-m", "kubeflow.step"] for command in commands.values())
 
 
-def test_the_report_is_given_neither_examples_nor_models(compiled: dict[str, Path]) -> None:
+def test_the_report_is_given_no_examples_no_models_and_no_refused_records(
+    compiled: dict[str, Path],
+) -> None:
     """Kubeflow would download them whole."""
     spec = spec_of(compiled["ctr"])
     taken = spec["components"]["Report"]["inputDefinitions"]["artifacts"].values()
     titles = {yaml.safe_load(one["artifactType"]["instanceSchema"])["title"] for one in taken}
     assert titles == {
-        "components.QuarantinedRecords",
         "tfx.ExampleAnomalies",
         "tfx.ExampleStatistics",
         "tfx.ModelEvaluation",
@@ -224,12 +227,22 @@ def test_the_report_is_given_neither_examples_nor_models(compiled: dict[str, Pat
     assert page["artifactType"]["schemaTitle"] == "system.HTML"
 
 
+def test_a_name_that_the_report_needs_is_refused(tmp_path: Path) -> None:
+    golden = spec_of(GOLDEN / "ctr-loop.yaml")
+    with pytest.raises(ConfigError, match="has a component Report"):
+        add_report(golden, IMAGE)
+    del tasks_of(golden)["Report"]
+    with pytest.raises(ConfigError, match="AnomalyGate has an output account"):
+        add_report(golden, IMAGE)
+
+
 def test_without_a_report_there_is_no_step_for_it(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     assert invoke(file, "--set", "report=false").exit_code == 0
     spec = spec_of(file)
     assert set(tasks_of(spec)) == set(STEPS) - {"Report"}
-    assert "told" not in file.read_text("utf-8")
+    outputs = [one.get("outputDefinitions", {}) for one in spec["components"].values()]
+    assert not any("account" in one.get("parameters", {}) for one in outputs)
 
 
 def test_paths_are_parameters_and_the_config_says_the_defaults(tmp_path: Path) -> None:

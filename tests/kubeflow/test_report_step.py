@@ -1,75 +1,139 @@
-"""The last step of the compiled pipeline: from what the others told to a page."""
+"""The last step of the compiled pipeline: from the accounts of the others to a page."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import opened
+from playwright.sync_api import Page
 from tfx_files import write_evaluation, write_statistics
 
-from kubeflow import report_step
-from kubeflow.told import Told
+from kubeflow import report_step, step
+from kubeflow.report_task import ACCOUNT_OF, PAGE, RUN_ID
+from kubeflow.step_account import StepAccount
 
 pytestmark = pytest.mark.component
-BUCKET = "s3://bucket/ctr/run-1"
 HOSTILE = "<img src=x onerror=alert(1)>"
+GRAPH = {
+    "ImportSchemaGen": {},
+    "SparkExampleGen": {},
+    "StatisticsGen": {"examples": ["SparkExampleGen", "examples"]},
+    "Trainer": {
+        "examples": ["SparkExampleGen", "examples"],
+        "schema": ["ImportSchemaGen", "schema"],
+    },
+    "Evaluator": {
+        "examples": ["SparkExampleGen", "examples"],
+        "model": ["Trainer", "model"],
+        "baseline_model": ["Baseline", "model"],  # there was none
+    },
+    "Baseline": {"candidate": ["Trainer", "model"]},
+    "Pusher": {"model": ["Trainer", "model"], "model_blessing": ["Evaluator", "blessing"]},
+}
+FILES = ("statistics", "evaluation")
 
 
-def step(
-    began: float, ended: float, inputs: tuple[str, ...] = (), **outputs: tuple[str, dict[str, Any]]
-) -> Told:
-    """`outputs`: key -> (type, metadata); inputs and outputs lie in the bucket, by their key."""
+def account(
+    name: str, began: float, ended: float, run: str = "run-1", **outputs: tuple[str, dict[str, Any]]
+) -> StepAccount:
+    """`outputs`: key -> (type, metadata); they lie in the bucket where Kubeflow puts them."""
     given = {
-        key: {"uri": f"{BUCKET}/{key}", "type": {"schemaTitle": kind}, "metadata": metadata}
+        key: {
+            "uri": f"minio://bucket/ctr/{run}/{name}/{key}",
+            "type": {"schemaTitle": kind},
+            "metadata": metadata,
+        }
         for key, (kind, metadata) in outputs.items()
     }
-    taken = {key: f"{BUCKET}/{key}" for key in inputs}
-    return Told(began, ended, 700, {"said": HOSTILE}, taken, given)
+    return StepAccount(began, ended, 700, {"said": HOSTILE, "many": 1e20}, given)
 
 
-@pytest.fixture
-def steps() -> dict[str, Told]:
+def accounts(run: str, began: float) -> dict[str, StepAccount]:
     rows = {"rows_read": 10, "rows_train": 7, "rows_eval": 2, "rows_quarantined": 1}
-    return {
-        "Pusher": step(90, 95, ("model", "blessing"), pushed_model=("tfx.PushedModel", {})),
-        "Evaluator": step(
-            70,
-            80,
-            ("examples", "model"),
-            evaluation=("tfx.ModelEvaluation", {}),
-            blessing=("tfx.ModelBlessing", {"blessed": 1}),
+    outputs: dict[str, tuple[int, int, dict[str, tuple[str, dict[str, Any]]]]] = {
+        "ImportSchemaGen": (0, 2, {"schema": ("tfx.Schema", {})}),
+        "SparkExampleGen": (1, 31, {"examples": ("tfx.Examples", rows)}),
+        "StatisticsGen": (32, 38, {"statistics": ("tfx.ExampleStatistics", {})}),
+        "Trainer": (40, 70, {"model": ("tfx.Model", {})}),
+        "Baseline": (70, 71, {}),
+        "Evaluator": (
+            72,
+            82,
+            {
+                "evaluation": ("tfx.ModelEvaluation", {}),
+                "blessing": ("tfx.ModelBlessing", {"blessed": 1}),
+            },
         ),
-        "Trainer": step(40, 70, ("examples",), model=("tfx.Model", {})),
-        "StatisticsGen": step(32, 38, ("examples",), statistics=("tfx.ExampleStatistics", {})),
-        "SparkExampleGen": step(0, 30, (), examples=("tfx.Examples", rows)),
+        "Pusher": (90, 95, {"pushed_model": ("tfx.PushedModel", {"pushed_version": "7"})}),
+    }
+    return {
+        name: account(name, began + a, began + b, run, **given)
+        for name, (a, b, given) in outputs.items()
     }
 
 
 @pytest.fixture
-def write(steps: dict[str, Told], tmp_path: Path) -> Callable[[], Path]:
-    """What Kubeflow would say, with the artifacts where its launcher puts them."""
+def steps() -> dict[str, StepAccount]:
+    return accounts("run-1", 1_000.0)
 
-    def write() -> Path:
-        found = {}
-        for key in ("statistics", "evaluation"):
-            folder = tmp_path / "here" / key
-            folder.mkdir(parents=True)
-            found[f"{BUCKET}/{key}"] = str(folder)
-        write_statistics(Path(found[f"{BUCKET}/statistics"]), "age")
-        write_evaluation(Path(found[f"{BUCKET}/evaluation"]), "age")
-        path = tmp_path / "out" / "report"
-        report_step.write_page("ctr", "run-1", steps, found, path)
-        return path
+
+@pytest.fixture
+def write(
+    steps: dict[str, StepAccount], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Runs the step as Kubeflow would, which has put the artifacts into /minio before."""
+    monkeypatch.setitem(step._LOCAL, "minio://", f"{tmp_path}/minio/")
+
+    def write(graph: dict[str, Any] = GRAPH, **more: str) -> Path:
+        taken = [
+            {"name": key, "uri": one["uri"], "metadata": {}}
+            for account in steps.values()
+            for key, one in account.outputs.items()
+            if key in FILES
+        ]
+        texts = {ACCOUNT_OF + name: one.to_text() for name, one in steps.items()} | more
+        page = {"name": PAGE, "uri": "minio://bucket/ctr/run-1/Report/report", "metadata": {}}
+        given = {
+            "inputs": {
+                "parameterValues": {RUN_ID: "run-1", **texts},
+                "artifacts": {one["name"]: {"artifacts": [one]} for one in taken},
+            },
+            "outputs": {"artifacts": {PAGE: {"artifacts": [page]}}},
+        }
+        arguments = ["--pipeline", "ctr", "--graph", json.dumps(graph)]
+        assert report_step.main([*arguments, "--executor_input", json.dumps(given)]) == 0
+        path = tmp_path / "minio/bucket/ctr/run-1/Report/report"
+        return path.rename(path.with_suffix(".html"))
 
     return write
 
 
-def test_a_browser_shows_it_as_kubeflow_does(write: Callable[[], Path], tmp_path: Path) -> None:
+@pytest.fixture
+def files(steps: dict[str, StepAccount], tmp_path: Path) -> None:
+    """What the report reads besides."""
+    for name, key, fill in (
+        ("StatisticsGen", "statistics", write_statistics),
+        ("Evaluator", "evaluation", write_evaluation),
+    ):
+        uri = steps[name].outputs[key]["uri"]
+        folder = tmp_path / "minio" / uri.removeprefix("minio://")
+        folder.mkdir(parents=True)
+        fill(folder, "age")
+
+
+def boxes(page: Page, section: str = "pipeline") -> dict[str, str]:
+    titles = page.locator(f"#{section} a title").all_text_contents()
+    return dict(title.split(": ") for title in titles)
+
+
+def test_a_browser_shows_it_as_kubeflow_does(
+    write: Callable[..., Path], files: None, tmp_path: Path
+) -> None:
     """Kubeflow's page puts it into a frame that may run scripts and do nothing else."""
     text = json.dumps(write().read_text("utf-8")).replace("<", "\\u003c")
     frame = tmp_path / "frame.html"
@@ -82,71 +146,109 @@ def test_a_browser_shows_it_as_kubeflow_does(write: Callable[[], Path], tmp_path
         assert "run run-1" in inside.locator("h1 + p").inner_text()
         assert "10 read = 7 train + 2 eval + 1 quarantined" in inside.locator("#data").inner_text()
         assert "blessed" in inside.locator("#evaluation p").first.inner_text()
-        inside.locator("#features .plot .main-svg, #data .plot .main-svg").first.wait_for()
+        inside.locator("#data .plot .main-svg").first.wait_for()
         inside.locator("#pipeline a", has_text="Trainer").click()
         panel = inside.locator(".panel:target")
-        assert f"{BUCKET}/model" in panel.inner_text()
+        assert "minio://bucket/ctr/run-1/Trainer/model" in panel.inner_text()
         assert HOSTILE in panel.inner_text()
         panel.locator(".close").click()
         assert panel.count() == 0
     assert complaints == []
 
 
-def boxes(path: Path) -> dict[str, str]:
-    with opened(path.rename(path.with_suffix(".html"))) as (page, complaints):
-        texts = page.locator("#pipeline a title").all_text_contents()
+def test_the_times_are_those_of_the_steps(write: Callable[..., Path], files: None) -> None:
+    with opened(write()) as (page, complaints):
+        assert boxes(page) == {
+            "ImportSchemaGen": "complete, 2.0 s",
+            "SparkExampleGen": "complete, 30.0 s",
+            "StatisticsGen": "complete, 6.0 s",
+            "Trainer": "complete, 30.0 s",
+            "Baseline": "complete, 1.0 s",
+            "Evaluator": "complete, 10.0 s",
+            "Pusher": "complete, 5.0 s",
+        }
+        assert "1970-01-01 00:16:40, 95.0 s" in page.locator("h1 + p").inner_text()
+        page.locator("#lineage a", has_text="PushedModel").click()
+        assert "1970-01-01 00:18:15" in page.locator(".panel:target").inner_text()
         foot = page.locator("footer").inner_text()
     assert complaints == []
-    assert foot == "From Kubeflow Pipelines."  # there is no store to be asked again
-    return dict(text.split(": ") for text in texts)
-
-
-def test_the_times_are_those_of_the_steps(write: Callable[[], Path]) -> None:
-    assert boxes(write()) == {
-        "SparkExampleGen": "complete, 30.0 s",
-        "StatisticsGen": "complete, 6.0 s",
-        "Trainer": "complete, 30.0 s",
-        "Evaluator": "complete, 10.0 s",
-        "Pusher": "complete, 5.0 s",
-    }
+    assert foot == "From the accounts of a compiled pipeline's steps."  # no store to be asked again
 
 
 def test_what_kubeflow_answered_from_its_cache_is_cached(
-    steps: dict[str, Told], write: Callable[[], Path]
+    steps: dict[str, StepAccount], write: Callable[..., Path]
 ) -> None:
-    """An hour after: the ETL ran again, what it gave was known, and only the push was new."""
-    began = {"SparkExampleGen": 3600, "Pusher": 3640}
-    for name, second in began.items():
-        steps[name] = dataclasses.replace(steps[name], began=second, ended=second + 9)
-    assert boxes(write()) == {
-        "SparkExampleGen": "complete, 9.0 s",
-        "StatisticsGen": "cached, 0.0 s",
-        "Trainer": "cached, 0.0 s",
-        "Evaluator": "cached, 0.0 s",
-        "Pusher": "complete, 9.0 s",
-    }
+    """An hour after: the ETL ran again, what it gave was known, and only the push was new.
+
+    The accounts from the cache name the artifacts of their own run.
+    """
+    now = accounts("run-2", 4_600.0)
+    steps |= {name: now[name] for name in ("ImportSchemaGen", "SparkExampleGen", "Pusher")}
+    with opened(write()) as (page, complaints):
+        found = boxes(page)
+        assert {name: said.split(",")[0] for name, said in found.items()} == {
+            "ImportSchemaGen": "complete",
+            "SparkExampleGen": "complete",
+            "StatisticsGen": "cached",
+            "Trainer": "cached",
+            "Baseline": "cached",
+            "Evaluator": "cached",
+            "Pusher": "complete",
+        }
+        assert "01:16:40, 95.0 s" in page.locator("h1 + p").inner_text()
+        assert "10 read = " in page.locator("#data").inner_text()
+        assert {"Examples", "Schema", "Model", "PushedModel"} <= boxes(page, "lineage").keys()
+    assert complaints == []
 
 
-def said(capsys: pytest.CaptureFixture[str], told: str, uri: Path) -> str:
-    page = {"artifacts": [{"name": "report", "uri": str(uri), "metadata": {}}]}
-    given = {
-        "inputs": {"parameterValues": {"run_id": "run-1", "Trainer": told}},
-        "outputs": {"artifacts": {"report": page}},
-    }
-    assert report_step.main(["--pipeline", "ctr", "--executor_input", json.dumps(given)]) == 1
-    return capsys.readouterr().err.splitlines()[-1]
-
-
-def test_steps_of_another_version_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_clock_that_is_behind_makes_nothing_cached(
+    steps: dict[str, StepAccount], write: Callable[..., Path]
 ) -> None:
-    line = said(capsys, '{"began": 0}', tmp_path / "report")
-    assert line == "kubeflow.step: a step's image is of another version than this one's"
+    early = steps["StatisticsGen"]
+    steps["StatisticsGen"] = dataclasses.replace(early, began=1_025.0, ended=1_031.0)
+    with opened(write()) as (page, _):
+        assert boxes(page)["StatisticsGen"] == "complete, 6.0 s"
 
 
-def test_a_place_that_cannot_be_written_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_component_may_give_what_it_takes(
+    steps: dict[str, StepAccount], write: Callable[..., Path]
 ) -> None:
-    (tmp_path / "file").touch()
-    line = said(capsys, step(0, 1).to_json(), tmp_path / "file" / "report")
-    assert line.startswith("kubeflow.step: no report: FileExistsError: ")
+    steps["Baseline"].outputs["model"] = steps["Trainer"].outputs["model"]
+    with opened(write()) as (page, complaints):
+        assert len(boxes(page)) == len(GRAPH)
+    assert complaints == []
+
+
+def test_without_its_files_it_says_what_is_missing(write: Callable[..., Path]) -> None:
+    with opened(write()) as (page, complaints):
+        text = page.locator("body").inner_text()
+    assert complaints == []
+    assert "No statistics: StatisticsGen did not run, or its files are gone." in text
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
+    for line in capsys.readouterr().err.splitlines():
+        if line.startswith(step.SAYS):
+            yield line.removeprefix(step.SAYS)
+
+
+def test_an_account_of_another_version_is_left_out(
+    write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened(write(**{f"{ACCOUNT_OF}Trainer": "{}"})) as (page, complaints):
+        assert boxes(page).keys() == GRAPH.keys() - {"Trainer"}
+    assert complaints == []
+    (line,) = errors(capsys)
+    assert line.startswith("Trainer is not in the report: ")
+
+
+def test_a_page_that_cannot_be_made_says_why_and_the_run_is_no_worse(
+    steps: dict[str, StepAccount],
+    write: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps.clear()
+    assert write().read_text() == (
+        "<!doctype html><p>No report: ValueError: no step has an account</p>\n"
+    )
+    assert [*errors(capsys)] == ["no report: ValueError: no step has an account"]

@@ -75,10 +75,10 @@ def test_the_steps_are_in_an_order_in_which_they_can_run() -> None:
             "Trainer: schema: ImportSchemaGen gives no shema; it gives schema",
         ),
         (
-            lambda s: given(s, "Report")["parameters"]["Pusher"]["taskOutputParameter"].update(
-                outputParameterKey="tolt"
+            lambda s: given(s, "Report")["parameters"]["account_of_Pusher"].update(
+                taskOutputParameter={"producerTask": "Pusher", "outputParameterKey": "acount"}
             ),
-            "Report: Pusher: Pusher gives no tolt; it gives told",
+            "Report: account_of_Pusher: Pusher gives no acount; it gives account",
         ),
         (
             lambda s: given(s, "Trainer")["artifacts"].update(

@@ -105,6 +105,20 @@ def test_span_and_window_are_a_range_of_tfx(span: Any, window: Any, expected: An
     assert values == {}
 
 
+def test_an_output_without_a_file_has_its_folder(tmp_path: Path) -> None:
+    """Some releases of Kubeflow fail without."""
+    (tmp_path / "made").mkdir()
+    uris = [str(tmp_path / "made"), str(tmp_path / "run/empty"), "gs://bucket/elsewhere"]
+    step._make_folders(given(outputs={uri: artifact(uri) for uri in uris}))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "made", "run"]
+
+
+def test_what_a_step_says_of_itself_is_no_parameter_of_tfx() -> None:
+    invocation = given()
+    invocation["outputs"]["parameters"] = {"account": {"outputFile": "/tmp/account"}}
+    assert step.for_tfx(invocation)["outputs"]["parameters"] == {}
+
+
 def test_kubeflow_gets_its_own_names_and_places_back() -> None:
     said = {"artifacts": {"model": artifact("/s3/b/1", "/s3/b/1", blessed=1)}}
     found = step.for_kubeflow(said, {"/s3/b/1": ("model", "s3://b/1")})

@@ -170,6 +170,16 @@ def test_the_newest_blessed_model_is_kept(tfx):
     assert blessed["examples"] in ids(found.unused)
 
 
+def test_a_blessing_that_is_gone_is_not_the_newest(tfx):
+    blessed, gone = full_run(tfx, "1"), full_run(tfx, "2")
+    artifact, *_ = tfx.store.get_artifacts_by_id([gone["blessing"]])
+    artifact.state = mlmd.Artifact.DELETED
+    tfx.store.put_artifacts([artifact])
+    tfx.examples("3", span=474800)
+    (tfx.folder / "serving" / "9").mkdir(parents=True)
+    assert blessed["model"] in ids(looked_at(tfx).kept)
+
+
 def test_what_a_run_took_from_the_cache_is_kept(tfx, pipeline):
     cached = pipeline[0]["examples"]
     tfx.execute("5", "SparkExampleGen", outputs={"examples": cached}, state=tfx.CACHED)

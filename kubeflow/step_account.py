@@ -1,0 +1,134 @@
+"""What each step says of itself to the last one, which writes the run's report: one parameter.
+
+Kubeflow gives a step the artifacts that it takes, downloaded whole, and not a word of what else the
+run did. Standard library only, for step.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Json = dict[str, Any]
+ACCOUNT = "account"  # the parameter
+# The last step has the accounts of all in one argument of its command, and Argo has that argument
+# twice in a variable, escaped as JSON in JSON; Linux takes 128 KiB of each. So an account is
+# compressed, is text that needs no escaping, and is cut until it is short enough.
+_MOST = 2_500  # characters
+_CUTS = ((2_000, 2_000), (300, 2_000), (0, 2_000), (0, 300), (0, 0))
+_TITLE = re.compile(r"^title: (\S+)$", re.MULTILINE)  # in a type's schema, which is YAML
+_LAUNCHERS_OWN = "store_session_info"  # in an artifact's metadata: how the launcher logs in
+
+
+@dataclasses.dataclass(frozen=True)
+class StepAccount:
+    """One step.
+
+    Attributes:
+      began, ended: seconds since the epoch.
+      peak_mib: resident memory of all its processes, sampled.
+      parameters: as the step used them.
+      outputs: key -> RuntimeArtifact, of its type only the title; those that were there.
+    """
+
+    began: float
+    ended: float
+    peak_mib: int
+    parameters: Json
+    outputs: dict[str, Json]
+
+    def to_text(self) -> str:
+        """With long parameters cut, then long metadata; at most 2,500 characters or so."""
+        for parameter, metadata in _CUTS:
+            text = self._cut(parameter, metadata)._encoded()
+            if len(text) <= _MOST:
+                break
+        return text
+
+    @classmethod
+    def from_text(cls, text: str) -> StepAccount:
+        """Raises ValueError for what is no account, or one of another version."""
+        try:
+            return cls(**json.loads(zlib.decompress(base64.b64decode(text, validate=True))))
+        except (zlib.error, TypeError) as error:
+            raise ValueError(f"no account of a step: {error}") from error
+
+    def _encoded(self) -> str:
+        content = json.dumps(dataclasses.asdict(self)).encode()
+        return base64.b64encode(zlib.compress(content, 9)).decode()
+
+    def _cut(self, parameter: int, metadata: int) -> StepAccount:
+        outputs = {
+            key: {**one, "metadata": _cut(one["metadata"], metadata)}
+            for key, one in self.outputs.items()
+        }
+        return dataclasses.replace(
+            self, parameters=_cut(self.parameters, parameter), outputs=outputs
+        )
+
+
+def account_of(
+    executor_input: Json,
+    executor_output: Json,
+    parameters: Json,
+    began: float,
+    ended: float,
+    peak_mib: int,
+    absent: str,
+) -> StepAccount:
+    """Of a step that has ended.
+
+    Args:
+      executor_input: as Kubeflow gave it.
+      executor_output: with Kubeflow's names and places.
+      parameters: as TFX got them.
+      began, ended, peak_mib: as in StepAccount.
+      absent: property of an artifact that is not there.
+    """
+    outputs = {
+        key: _known(merged(artifact, executor_output, key))
+        for key, artifact in _outputs(executor_input)
+    }
+    there = {key: one for key, one in outputs.items() if not one["metadata"].get(absent)}
+    return StepAccount(began, ended, peak_mib, parameters, there)
+
+
+def merged(artifact: Json, executor_output: Json, key: str) -> Json:
+    """An output, a RuntimeArtifact, with what the container says of it."""
+    said = executor_output.get("artifacts", {}).get(key, {}).get("artifacts", [])
+    more: Json = next(iter(said), {})
+    return {
+        **artifact,
+        "uri": more.get("uri") or artifact["uri"],
+        "metadata": {**artifact.get("metadata", {}), **more.get("metadata", {})},
+    }
+
+
+def _outputs(executor_input: Json) -> Iterator[tuple[str, Json]]:
+    for key, entry in executor_input["outputs"].get("artifacts", {}).items():
+        for one in entry["artifacts"]:
+            yield key, one
+
+
+def _known(artifact: Json) -> Json:
+    metadata = {k: v for k, v in artifact["metadata"].items() if k != _LAUNCHERS_OWN}
+    kind = artifact.get("type", {})
+    title = _TITLE.search(kind.get("instanceSchema", ""))
+    kind = {"schemaTitle": title.group(1)} if title else kind
+    return {"uri": artifact["uri"], "type": kind, "metadata": metadata}
+
+
+def _cut(values: Mapping[str, Any], longest: int) -> Json:
+    """Texts cut, lists and objects as texts; nothing at all where `longest` is 0."""
+    if not longest:
+        return {}
+    plain = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in values.items()}
+    return {
+        key: value[:longest] + "…" if isinstance(value, str) and len(value) > longest else value
+        for key, value in plain.items()
+    }
