@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,7 +95,7 @@ class _Facts:
 
     side: Side
     components: dict[str, Execution]
-    dataset: Dataset | None
+    datasets: tuple[Dataset, ...]
     metrics: dict[str, float]
 
     @property
@@ -115,7 +115,8 @@ def compare(
       store: where to look.
       before: run id, 'latest', 'run:NAME', version or artifact id of a pushed model, its
         destination, or 'model:VERSION'; None: the run before `after`, or the model before it.
-      after: likewise; None: the newest of what `before` is.
+      after: likewise; None: the newest of what `before` is, and if it is `before`, that and the one
+        before.
       summaries: folder of <run_id>/run_summary.json, which hold the metrics.
 
     Raises:
@@ -129,8 +130,8 @@ def compare(
         before=ours.side,
         after=theirs.side,
         same=ours.outputs == theirs.outputs,
-        data=_data(ours.dataset, theirs.dataset),
-        files=_files(ours.dataset, theirs.dataset),
+        data=tuple(_different(_data_facts(ours.datasets), _data_facts(theirs.datasets))),
+        files=_files(ours.datasets, theirs.datasets),
         code=tuple(change for change in changes if _is_code(change.name)),
         parameters=tuple(change for change in changes if not _is_code(change.name)),
         metrics=tuple(
@@ -146,6 +147,8 @@ def _find(
     if before is not None:
         first = _end(store, before)
         last = _end(store, after) if after is not None else _newest(store, first)
+        if after is None and _key(first) == _key(last):
+            first = _one_before(store, last)
     else:
         last = _end(store, after) if after is not None else _newest_run(store)
         first = _one_before(store, last)
@@ -175,6 +178,10 @@ def _end(store: LineageStore, wanted: str) -> Run | Artifact:
             f"'{wanted}' is neither a run nor a pushed model of {store.name}; "
             "see what there is: python -m lineage list"
         ) from None
+
+
+def _key(end: Run | Artifact) -> str | int:
+    return end.run_id if isinstance(end, Run) else end.id
 
 
 def _newest(store: LineageStore, like: Run | Artifact) -> Run | Artifact:
@@ -226,20 +233,19 @@ def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> 
         evaluations = [a for a in made.values() if a.type == "ModelEvaluation"]
         metrics, _ = metrics_of(summaries, end.components[:1], next(iter(evaluations), None))
         components = {e.component: e for e in end.components if e.component}
-        return _Facts(
-            Side("run", end.run_id, end.run_id), components, _dataset(store, end, made), metrics
-        )
+        side = Side("run", end.run_id, end.run_id)
+        return _Facts(side, components, tuple(_datasets(store, end, made)), metrics)
     found = trace(store, end.id, summaries)
     pusher = found.maker(found.pushed)
     return _Facts(
         Side("model", found.version, pusher.run_id if pusher else ""),
         {e.component: e for e in found.executions if e.component},
-        next(iter(found.datasets), None),
+        found.datasets,
         found.metrics,
     )
 
 
-def _dataset(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> Dataset | None:
+def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> Iterator[Dataset]:
     """What the run's ExampleGen put out: it reads no artifact."""
     for execution in run.components:
         ids = [i for ids in execution.outputs.values() for i in ids]
@@ -247,22 +253,23 @@ def _dataset(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> Dat
             if artifact.type == "Examples" and not execution.inputs:
                 [edge] = makers(store, [artifact.id])
                 maker = store.execution(edge.execution_id)
-                return dataset_of(store, artifact, maker)
-    return None
+                yield dataset_of(store, artifact, maker)
+                return
 
 
-def _data(before: Dataset | None, after: Dataset | None) -> tuple[Change, ...]:
-    ours, theirs = _data_facts(before), _data_facts(after)
-    return tuple(_different(ours, theirs))
-
-
-def _data_facts(dataset: Dataset | None) -> dict[str, Any]:
-    if dataset is None:
+def _data_facts(datasets: Sequence[Dataset]) -> dict[str, Any]:
+    """Of the newest, and how many and which came before it: a window, or a warm start."""
+    if not datasets:
         return {}
+    dataset, *earlier = datasets
     facts: dict[str, Any] = {
         "spans": dataset.spans or dataset.span,
         "input fingerprint": dataset.input_fingerprint,
     }
+    if earlier:
+        facts["earlier data sets"] = ", ".join(
+            f"{d.examples.id} (spans {d.spans or d.span})" for d in earlier
+        )
     if dataset.accounts:
         accounts = dataset.accounts
         facts["rows read"] = accounts.read
@@ -273,10 +280,13 @@ def _data_facts(dataset: Dataset | None) -> dict[str, Any]:
     return facts
 
 
-def _files(before: Dataset | None, after: Dataset | None) -> tuple[FileChange, ...] | None:
-    if before is None or after is None or before.manifest_problem or after.manifest_problem:
+def _files(before: Sequence[Dataset], after: Sequence[Dataset]) -> tuple[FileChange, ...] | None:
+    if not before or not after or any(d.manifest_problem for d in (*before, *after)):
         return None
-    ours, theirs = (_checksums(dataset.sources) for dataset in (before, after))
+    ours, theirs = (
+        _checksums(source for dataset in datasets for source in dataset.sources)
+        for datasets in (before, after)
+    )
     found = [FileChange(*file, "removed") for file in ours.keys() - theirs.keys()]
     found += [FileChange(*file, "added") for file in theirs.keys() - ours.keys()]
     found += [

@@ -31,13 +31,17 @@ class SourceFile:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A source of the ETL. `rows_read` and `files` come from the manifest: None and () without."""
+    """A source of the ETL; `kind` is 'file', 'jdbc', 'kafka' or 'table'.
+
+    `rows_read` and `files` come from the manifest: None and () without.
+    """
 
     name: str
     format: str
     pattern: str
     rows_read: int | None
     files: tuple[SourceFile, ...]
+    kind: str = "file"
 
     @property
     def bytes(self) -> int:
@@ -238,6 +242,7 @@ def _sources(manifest: Mapping[str, Any]) -> tuple[Source, ...]:
             pattern=_pattern(source),
             rows_read=source.get("rows_read"),
             files=_files(source),
+            kind=source.get("kind", "file"),
         )
         for source in manifest.get("sources", ())
     )
@@ -265,8 +270,16 @@ def _declared_sources(parameters: Mapping[str, Any]) -> tuple[Source, ...]:
     """Without a manifest: what SparkExampleGen was told to read."""
     try:
         return tuple(
-            Source(source["name"], _format(source), _pattern(source), None, ())
+            Source(
+                source["name"],
+                _format(source),
+                _pattern(source),
+                None,
+                (),
+                source.get("kind", "file"),
+            )
             for source in json.loads(parameters.get("sources", "[]"))
+            for name in (source["name"],)
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return ()  # another ExampleGen's parameter of that name

@@ -67,6 +67,7 @@ class Impact:
       evaluations: that read it, or a model trained from it.
       pushes: of those models.
       runs: ids of all runs that used it, also from the cache.
+      unknown: ids of Examples whose manifest is gone: they may have read the file, too.
     """
 
     artifact: Artifact
@@ -75,6 +76,7 @@ class Impact:
     evaluations: tuple[Evaluation, ...]
     pushes: tuple[Push, ...]
     runs: tuple[str, ...]
+    unknown: tuple[int, ...] = ()
 
 
 def impact(store: LineageStore, *artifact_ids: int) -> Impact:
@@ -97,19 +99,20 @@ def impact(store: LineageStore, *artifact_ids: int) -> Impact:
     )
 
 
-def find_examples(store: LineageStore, wanted: str) -> list[int]:
-    """Ids of the artifacts that are meant.
+def impact_of(store: LineageStore, wanted: str) -> Impact:
+    """The same, of what a person names.
 
     Args:
       store: where to look.
-      wanted: a number, 'latest' (the newest Examples an ExampleGen made), or a source file: its
-        path, or the end of it.
+      wanted: the id of an artifact, also as 'artifact:12'; 'latest' (the newest Examples that an
+        ExampleGen made); or a source file or folder: its path, or the end of it.
 
     Raises:
-      LineageError: there are none.
+      LineageError: there is none.
     """
-    if wanted.isdecimal():
-        return [int(wanted)]
+    number = wanted.removeprefix("artifact:")
+    if number.isdecimal():
+        return impact(store, int(number))
     examples = store.artifacts_of_type("Examples")
     # ExampleGens write a fingerprint of their input, Transform does not.
     examples = [a for a in examples if "input_fingerprint" in a.properties] or examples
@@ -118,24 +121,26 @@ def find_examples(store: LineageStore, wanted: str) -> list[int]:
             f"{store.name} has no Examples yet; see what happened: python -m lineage list"
         )
     if wanted == "latest":
-        return [examples[0].id]
-    found = [a.id for a in examples if _reads(read_dataset(a, None), wanted)]
+        return impact(store, examples[0].id)
+    datasets = [read_dataset(artifact, None) for artifact in examples]
+    unknown = tuple(d.examples.id for d in datasets if d.manifest_problem)
+    found = [d.examples.id for d in datasets if _reads(d, wanted)]
     if found:
-        return found
+        return dataclasses.replace(impact(store, *found), unknown=unknown)
+    not_looked = f" ({len(unknown)} more have lost their manifest)" if unknown else ""
     raise LineageError(
-        f"'{wanted}' is no artifact id, and no source file of the {len(examples)} Examples in "
-        f"{store.name} whose manifest is at hand; see ids with: python -m lineage show latest, "
-        "and files with: python -m lineage trace latest --files"
+        f"'{wanted}' is no artifact id, and no source file of the {len(examples) - len(unknown)} "
+        f"Examples in {store.name} whose manifest is at hand{not_looked}; see ids with: python -m "
+        "lineage show latest, and files with: python -m lineage trace latest --files"
     )
 
 
 def _reads(dataset: Dataset, wanted: str) -> bool:
-    """Whether a source file has this path, or ends in it, from a folder's name on."""
+    """Whether a source file has this path, or ends in it, or lies in a folder that does."""
     base = (dataset.input_base or "").rstrip("/")
-    end = f"/{wanted.lstrip('/')}"
-    return any(
-        f"{base}/{file.path}".endswith(end) for source in dataset.sources for file in source.files
-    )
+    end = f"/{wanted.removeprefix('./').strip('/')}"
+    paths = (f"{base}/{file.path}" for source in dataset.sources for file in source.files)
+    return any(path.endswith(end) or f"{end}/" in path for path in paths)
 
 
 def _made(graph: Graph, artifact: Artifact) -> Made:

@@ -55,6 +55,7 @@ from lineage.records import Artifact, Execution
 from lineage.report.facts import RunFacts, gather
 from lineage.report.statistics import Feature
 from lineage.store import LineageError, LineageStore
+from lineage.whole_file import write_whole
 
 # What writes such metadata; the release is that of the machine that sends the events.
 PRODUCER = f"https://github.com/tensorflow/tfx/tree/v{version('tfx')}"
@@ -70,7 +71,7 @@ _ENDS = {
 _SCHEMES = {"s3a": "s3", "s3n": "s3"}
 _OBJECT_STORES = ("s3", "gs", "minio", "oci")  # whose keys begin without a slash
 _EXECUTION = re.compile(r"/\d+$")
-_LONGEST = 2000  # characters of a parameter
+_LONGEST, _LONGEST_REASON = 2_000, 200  # characters: of a parameter, of an error
 
 
 def run_events(
@@ -252,7 +253,7 @@ def _version(dataset: InputDataset | OutputDataset) -> int:
 
 
 def _source(base: str, source: Source) -> InputDataset:
-    is_file = bool(source.files) or "/" in source.pattern
+    is_file = source.kind == "file"
     where = f"{base.rstrip('/')}/{source.pattern}" if is_file else ""
     namespace, name = dataset_name(where) if is_file else (source.format, source.pattern)
     statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
@@ -321,14 +322,25 @@ def write(events: Sequence[RunEvent], path: Path) -> None:
     Raises:
       LineageError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    text = "".join(f"{Serde.to_json(event)}\n" for event in events)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("".join(f"{Serde.to_json(event)}\n" for event in events), "utf-8")
-        partial.rename(path)
+        write_whole(path, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise LineageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise LineageError(
+            f"cannot write {path}: {error.strerror or error}; choose another with --out"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Without the names of objects in memory that requests puts around it."""
+    if isinstance(error, requests.ConnectionError):
+        inner: Any = error.args[0] if error.args else error
+        inner = getattr(inner, "reason", inner)
+        return (
+            str(getattr(inner, "__cause__", None) or inner).rpartition("] ")[2].rpartition(": ")[2]
+        )
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
 
 
 def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
@@ -348,7 +360,7 @@ def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
                 transport.emit(event)
                 sent += 1
     except (requests.RequestException, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = _reason(error)
         raise LineageError(
             f"{url} took {sent} of {len(events)} events, then: {reason}; check the address, the "
             "key and that it is up, and send the run again: what was taken is not taken twice"

@@ -148,7 +148,7 @@ def state_of(proto: metadata_store_pb2.Execution) -> State:
 def artifact_record(proto: metadata_store_pb2.Artifact) -> Artifact:
     return Artifact(
         id=proto.id,
-        type=proto.type,
+        type=proto.type.rpartition(".")[2],  # our own have a package before it
         uri=proto.uri,
         name=proto.name or _text(proto.custom_properties, "name"),
         state=metadata_store_pb2.Artifact.State.Name(proto.state).lower(),

@@ -104,7 +104,8 @@ class LineageStore:
         return self._read_runs(self._run_contexts()[:limit])
 
     def run(self, run_id: str) -> Run:
-        """Args: the run's id, or 'latest'. Raises LineageError if there is none of that id."""
+        """Args: the run's id, 'run:ID', or 'latest'. Raises LineageError if there is none."""
+        run_id = run_id.removeprefix("run:")
         contexts = self._run_contexts()
         found = contexts[:1] if run_id == "latest" else [c for c in contexts if c.name == run_id]
         if not found:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from lineage.records import Artifact, Execution
 from lineage.store import LineageStore
-from lineage.walk import BASELINE_KEY, edges_of_artifacts, makers
+from lineage.walk import COMPARED_KEYS, edges_of_artifacts, makers
 
 _JUDGED = frozenset({"ModelBlessing", "InfraBlessing", "ModelEvaluation"})
 _WITH_A_MODEL = _JUDGED | {"Model"}
@@ -65,7 +65,7 @@ class Surroundings:
             for one in made
             if one in self.maker
             for key, ids in self.maker[one].inputs.items()
-            if key != BASELINE_KEY
+            if key not in COMPARED_KEYS
             for i in ids
             if self._types.get(i) in types
         }

@@ -14,7 +14,9 @@ from lineage.records import Artifact, Execution
 from lineage.store import LineageError, LineageStore
 from lineage.walk import Graph, ancestors, products
 
-SUMMARY = "run_summary.json"
+SUMMARY, LOG = "run_summary.json", "run.log"  # in a run's folder
+BASE_MODEL = "base_model"  # Trainer's key of what a warm start begins with
+_NO_METRIC = "example_count"  # TFMA counts beside its metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Trace:
       version: the version it was pushed as.
       destination: the folder it was pushed to, which the model server watches.
       model: what Trainer made; None if the store has lost it. So also the next three.
+      base_model: what a warm start began with; None without one.
       transform_graph: the preprocessing inside the model.
       schema: the schema that Trainer knew.
       evaluation: the ModelEvaluation behind the blessing.
@@ -59,6 +62,7 @@ class Trace:
     metrics_from: str | None
     datasets: tuple[Dataset, ...]
     executions: tuple[Execution, ...]
+    base_model: Artifact | None = None
 
     def maker(self, artifact: Artifact) -> Execution | None:
         """The component that made an artifact of this trace."""
@@ -71,7 +75,8 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
 
     Args:
       store: where to look.
-      pushed: version, destination, 'artifact:12', 'latest', or the artifact's id as a number.
+      pushed: version, destination, the run that pushed it, 'model:7', 'artifact:12', 'latest', or
+        the artifact's id as a number.
       summaries: folder of <run_id>/run_summary.json, which hold the metrics and what else is
         known of them; without it they are read from the evaluation.
 
@@ -100,6 +105,7 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
         metrics_from=metrics_from,
         datasets=_datasets(store, graph),
         executions=tuple(sorted(graph.executions.values(), key=lambda e: e.id)),
+        base_model=_base_model(graph, trainer),
     )
 
 
@@ -115,13 +121,16 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
             f"{store.name} has no pushed model: none was blessed yet; "
             "see why with: python -m lineage show latest"
         )
-    wanted = str(pushed).removeprefix("artifact:")
+    kind, _, rest = str(pushed).partition(":")
+    wanted = rest if kind in ("artifact", "model", "run") and rest else str(pushed)
     if wanted == "latest":
         return models[0]
+    named = _named(models, wanted) or _of_run(store, models, wanted)
     by_id = [a for a in models if str(a.id) == wanted]
-    named = [a for a in models if wanted in (version_of(a), destination_of(a).rstrip("/"))]
-    if isinstance(pushed, int) or wanted != pushed:
+    if isinstance(pushed, int) or kind == "artifact":
         named = []
+    if kind in ("model", "run"):
+        by_id = []
     if named or by_id:
         return (named or by_id)[0]
     newest = ", ".join(f"{version_of(a)} (artifact {a.id})" for a in models[:3])
@@ -129,6 +138,34 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
         f"no pushed model '{wanted}' in {store.name}; the newest versions are {newest}; "
         "list them with: python -m lineage served"
     )
+
+
+def _named(models: list[Artifact], wanted: str) -> list[Artifact]:
+    """Of this version, or pushed to this folder.
+
+    Raises:
+      LineageError: two folders have one of that version.
+    """
+    folder = wanted.rstrip("/")
+    folders = {folder, str(Path(folder).absolute())}
+    named = [a for a in models if destination_of(a).rstrip("/") in folders]
+    if named:
+        return named
+    named = [a for a in models if version_of(a) == wanted]
+    places = {destination_of(a).rstrip("/"): a.id for a in reversed(named)}
+    if len(places) > 1:
+        which = ", ".join(f"artifact:{number} ({place})" for place, number in places.items())
+        raise LineageError(f"version {wanted} was pushed to {len(places)} folders; say: {which}")
+    return named
+
+
+def _of_run(store: LineageStore, models: list[Artifact], wanted: str) -> list[Artifact]:
+    """What a run pushed."""
+    if wanted not in store.run_ids():
+        return []
+    run = store.run(wanted)
+    made = {i for e in run.components for ids in e.outputs.values() for i in ids}
+    return [a for a in models if a.id in made]
 
 
 def pushed_models(store: LineageStore) -> list[Artifact]:
@@ -152,6 +189,11 @@ def _input(graph: Graph, execution: Execution | None, type_name: str) -> Artifac
     # Not its baseline: that one is no part of the graph.
     found = [graph.artifacts[i] for i in ids if i in graph.artifacts]
     return next((artifact for artifact in found if artifact.type == type_name), None)
+
+
+def _base_model(graph: Graph, trainer: Execution | None) -> Artifact | None:
+    ids = trainer.inputs.get(BASE_MODEL, ()) if trainer else ()
+    return next((graph.artifacts[i] for i in ids if i in graph.artifacts), None)
 
 
 def _output(store: LineageStore, execution: Execution | None, type_name: str) -> Artifact | None:
@@ -222,7 +264,17 @@ def metrics_of(
     found = read_evaluation(evaluation.uri) if evaluation else None
     if evaluation is None or found is None or found.overall is None:
         return {}, None
-    return {name: m.value for name, m in found.overall.metrics.items()}, evaluation.uri
+    metrics = {n: m.value for n, m in found.overall.metrics.items() if n != _NO_METRIC}
+    return metrics, evaluation.uri
+
+
+def error_of(folder: Path) -> str | None:
+    """Why the run of this folder failed, by its summary."""
+    try:
+        found = json.loads((folder / SUMMARY).read_text("utf-8")).get("error")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _numbers(path: Path) -> dict[str, float]:

@@ -7,6 +7,8 @@ What counts as "made from" is narrower than what ML Metadata records:
 - Evaluator reads the model that was blessed before, as `baseline_model`. A new model is compared
   with it, not made from it; following it would lead from every model to all models before it, and
   from old data to every later model. So that key is not followed, unless asked.
+- Kubeflow's Baseline reads the new model as `candidate`, and gives the one that is served. That
+  one was not made from it.
 - A Resolver makes nothing: its events are INTERNAL ones, and only INPUT and OUTPUT are followed.
   What a Resolver picked is followed where another component reads it.
 
@@ -25,7 +27,8 @@ from ml_metadata.proto import metadata_store_pb2
 from lineage.records import INPUT_EVENTS, OUTPUT_EVENTS, Artifact, Execution, event_key
 from lineage.store import LineageStore
 
-BASELINE_KEY = "baseline_model"
+ABSENT = "absent"  # property: a step of Kubeflow had to give one, and there was none
+COMPARED_KEYS = frozenset({"baseline_model", "candidate"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +50,12 @@ class Graph:
     edges: tuple[Edge, ...]
 
     def of_type(self, type_name: str) -> list[Artifact]:
-        """Artifacts of a type, newest first."""
-        found = [a for a in self.artifacts.values() if a.type == type_name]
+        """Artifacts of a type that are there, newest first."""
+        found = [
+            a
+            for a in self.artifacts.values()
+            if a.type == type_name and not a.properties.get(ABSENT)
+        ]
         return sorted(found, key=lambda a: a.id, reverse=True)
 
     def maker(self, artifact_id: int) -> Execution | None:
@@ -78,7 +85,7 @@ def ancestors(
     def step(frontier: Collection[int]) -> tuple[list[Edge], set[int]]:
         made = makers(store, frontier)
         read = [e for e in _edges(store, {e.execution_id for e in made}) if e.kind == "input"]
-        read = [e for e in read if through_baseline or e.key != BASELINE_KEY]
+        read = [e for e in read if through_baseline or e.key not in COMPARED_KEYS]
         return made + read, {e.artifact_id for e in read}
 
     return _walk(store, artifact_ids, step)
@@ -154,7 +161,7 @@ def _readers(
 ) -> list[Edge]:
     """Edges from these artifacts to executions that really ran on them."""
     read = [e for e in edges_of_artifacts(store, artifact_ids) if e.kind == "input"]
-    read = [e for e in read if through_baseline or e.key != BASELINE_KEY]
+    read = [e for e in read if through_baseline or e.key not in COMPARED_KEYS]
     states = store.states({e.execution_id for e in read})
     return [e for e in read if states.get(e.execution_id) != "cached"]
 

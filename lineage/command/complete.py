@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
@@ -79,5 +80,7 @@ def completion() -> None:
     eval "$(python -m lineage completion)"        in ~/.bashrc or ~/.zshrc
     lineage trace <TAB>
     """
-    python = shlex.quote(sys.executable)
+    # From any folder: the package is found by the project's root.
+    root = shlex.quote(str(Path(__file__).resolve().parents[2]))
+    python = f"PYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}} {shlex.quote(sys.executable)}"
     click.echo(_SCRIPT.format(python=python, variable=COMPLETE_VARIABLE), nl=False)

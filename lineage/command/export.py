@@ -11,12 +11,17 @@ from lineage.command.complete import RUNS
 from lineage.command.connect import Opened
 from lineage.command.group import cli, with_store
 from lineage.store import LineageError
+from lineage.whole_file import STANDARD_OUTPUT
 
 
 @cli.command()
 @with_store
 @click.argument("run", metavar="[RUN|latest]", default="latest", shell_complete=RUNS)
-@click.option("--out", type=click.Path(path_type=Path), help="A file: one event a line.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="A file: one event a line; - for a pipe.",
+)
 @click.option("--url", help="Send them to this OpenLineage endpoint, such as Marquez.")
 @click.option("--api-key-env", metavar="NAME", help="Environment variable with the endpoint's key.")
 @click.option("--namespace", default="tfx", show_default=True, help="Of the jobs.")
@@ -50,4 +55,4 @@ def export(
     else:
         assert url is not None
         send(events, url, os.environ[api_key_env] if api_key_env else None)
-    click.echo(f"{len(events)} events to {out or url}")
+    click.echo(f"{len(events)} events to {out or url}", err=out == STANDARD_OUTPUT)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 from lineage.command.connect import DEFAULT_PATTERN, Opened, open_database, open_sqlite
 from lineage.store import LineageError
@@ -31,7 +33,7 @@ _STORE_OPTIONS = (
     ),
     click.option(
         "--summaries",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
         help="Folder of RUN/run_summary.json, for metrics.  [default: runs/ beside the store]",
     ),
 )
@@ -50,7 +52,9 @@ class _Commands(click.Group):
             raise click.ClickException(str(error)) from error
         except OSError as error:  # a folder that may not be read, say
             where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from error
+            raise click.ClickException(
+                f"{where}{error.strerror or error}; check the path, and who may read it"
+            ) from error
 
 
 def _store_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,9 +125,14 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     \b
     python -m lineage list                     the newest runs
     python -m lineage show latest              the components of the last run
-    python -m lineage trace latest             the served model, down to its source files
+    python -m lineage trace stable             the model that serves, down to its source files
     python -m lineage impact latest            what was trained from the newest examples
-    python -m lineage trace 1795565929 --json  by version, for a program
+    python -m lineage diff                     the last run and the one before
+    python -m lineage served                   when each version served, and what it ranked
+    python -m lineage gc                       what nothing needs any more
+    python -m lineage report                   the last run as a page
+    python -m lineage serve                    all runs as a page
+    python -m lineage export --out -           the last run as OpenLineage events
     python -m lineage --store runs/ctr/metadata.sqlite list
     """
     ctx.obj = options
@@ -138,8 +147,28 @@ def show_on_screen(renderable: RenderableType) -> None:
     console().print(renderable)
 
 
+def show_table(drawn: Callable[[Collection[str]], Table], *, spare: Sequence[str]) -> None:
+    """Shows as many columns as fit.
+
+    Args:
+      drawn: the table, without these columns.
+      spare: what a narrow terminal does without, the first ones first.
+    """
+    screen, gone = console(), list[str]()
+    unlimited = screen.options.update(width=_PIPE_WIDTH)
+    for name in spare:
+        if screen.measure(drawn(gone), options=unlimited).maximum <= screen.width:
+            break
+        gone.append(name)
+    screen.print(drawn(gone))
+    if gone:
+        click.echo(f"(a wider terminal shows {', '.join(gone)})", err=True)
+
+
 def main() -> None:
     """The entry point: a screen that cannot show a character shows '?' for it."""
+    if sys.stdout is None:  # closed by who called
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -11,6 +11,7 @@ from lineage.command.connect import Opened
 from lineage.command.group import cli, with_store
 from lineage.records import Run
 from lineage.store import LineageError
+from lineage.whole_file import STANDARD_OUTPUT
 
 REPORT = "report.html"
 
@@ -20,8 +21,8 @@ REPORT = "report.html"
 @click.argument("run", metavar="[RUN|latest]", default="latest", shell_complete=RUNS)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
-    help=f"The file.  [default: {REPORT} in the run's folder, else here]",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help=f"The file; - for a pipe.  [default: {REPORT} in the run's folder, else here]",
 )
 def report(opened: Opened, /, run: str, out: Path | None) -> None:
     """Writes a run's report: one HTML file that needs no network.
@@ -45,7 +46,7 @@ def report(opened: Opened, /, run: str, out: Path | None) -> None:
         raise LineageError(
             f"cannot write {path}: {error.strerror or error}; choose another with --out"
         ) from error
-    click.echo(path)
+    click.echo(path, err=path == STANDARD_OUTPUT)
 
 
 def _beside(opened: Opened, run: Run) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import click
@@ -11,19 +12,19 @@ from lineage.as_json import to_json
 from lineage.command import render
 from lineage.command.complete import MODELS, RUNS, RUNS_AND_MODELS
 from lineage.command.connect import Opened
-from lineage.command.group import cli, console, show_on_screen, with_store
+from lineage.command.group import cli, console, show_on_screen, show_table, with_store
 from lineage.command.render_compare import comparison_tree
 from lineage.command.render_served import served_table, served_tree
 from lineage.command.render_trace import trace_tree
 from lineage.command.render_unused import garbage_tables
 from lineage.compare import compare
 from lineage.delete import delete_unused
-from lineage.impact import find_examples, impact
+from lineage.impact import impact_of
 from lineage.listing import run_lines
 from lineage.records import Artifact, Execution, Run
-from lineage.served import find_served, served
+from lineage.served import CANARY, STABLE, find_served, served
 from lineage.store import LineageError, LineageStore
-from lineage.trace import trace
+from lineage.trace import LOG, error_of, find_pushed, pushed_models, trace, version_of
 from lineage.unused import KEEP_RUNS, Garbage, unused
 from lineage.walk import edges_of_artifacts, makers
 
@@ -43,18 +44,19 @@ def list_runs(opened: Opened, /, limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(lines))
         return
-    show_on_screen(render.run_table(lines))
+    spare = ("pipeline", "components", "seconds", "started")
+    show_table(functools.partial(render.run_table, lines), spare=spare)
 
 
 @cli.command()
 @with_store
-@click.argument("identifier", metavar="ID", shell_complete=RUNS)
+@click.argument("identifier", metavar="[ID|latest]", default="latest", shell_complete=RUNS)
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
 def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
     """Shows a run, an execution or an artifact.
 
-    ID is run:NAME, execution:NUMBER or artifact:NUMBER; 'latest' is the last run; a number alone is
-    an artifact if there is one of that number, else an execution.
+    ID is run:NAME, execution:NUMBER, artifact:NUMBER or model:VERSION; 'latest' is the last run; a
+    number alone is an artifact if there is one of that number, else an execution or a run.
 
     \b
     python -m lineage show latest
@@ -67,7 +69,7 @@ def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
     if as_json:
         click.echo(to_json({"kind": type(found).__name__.lower(), **_fields(found)}))
         return
-    show_on_screen(_shown(opened.store, found))
+    show_on_screen(_shown(opened, found))
 
 
 @cli.command("trace")
@@ -80,39 +82,42 @@ def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
 def trace_model(opened: Opened, /, pushed_model: str, files: bool, as_json: bool) -> None:
     """Traces a served model down to the source files it was made from.
 
-    PUSHED_MODEL is a version, the folder it was pushed to, or artifact:NUMBER.
+    PUSHED_MODEL is a version, the folder it was pushed to, the run that pushed it, artifact:NUMBER,
+    or what answers now: stable or canary. 'latest' is the newest one.
 
     \b
     python -m lineage trace latest
+    python -m lineage trace stable
     python -m lineage trace 1795565929 --files
     python -m lineage trace latest --json | jq '.datasets[].accounts'
     """
-    found = trace(opened.store, pushed_model, opened.summaries)
+    found = trace(opened.store, named(opened.store, pushed_model), opened.summaries)
     if as_json:
         click.echo(to_json(found))
         return
     screen = console()
-    screen.print(
-        trace_tree(found, all_files=files, ticks=not screen.options.ascii_only), soft_wrap=False
-    )
+    serving = find_served(opened.store, f"artifact:{found.pushed.id}")
+    ticks = not screen.options.ascii_only
+    screen.print(trace_tree(found, serving, all_files=files, ticks=ticks), soft_wrap=False)
 
 
 @cli.command("impact")
 @with_store
 @click.argument("examples", metavar="[EXAMPLES|FILE|latest]", default="latest")
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
-def impact_of(opened: Opened, /, examples: str, as_json: bool) -> None:
+def show_impact(opened: Opened, /, examples: str, as_json: bool) -> None:
     """Shows what was trained from examples: models, evaluations, pushed versions, runs.
 
-    EXAMPLES is an artifact id; any other artifact's id works, too. FILE is a source file, by its
-    path or the end of it: every examples that were made from it are followed.
+    EXAMPLES is an artifact id; any other artifact's id works, too. FILE is a source file or folder,
+    by its path or the end of it: all examples that were made from it are followed.
 
     \b
     python -m lineage impact latest
     python -m lineage impact clicks/2024-03-01/05/part-00000.json.gz
     python -m lineage impact 3 --json | jq '.pushes[].version'
     """
-    found = impact(opened.store, *find_examples(opened.store, examples))
+    found = impact_of(opened.store, examples)
+    _say_what_it_is(opened.store, examples, found.artifact)
     if as_json:
         click.echo(to_json(found))
         return
@@ -131,7 +136,8 @@ def diff(
     """Shows what differs between two runs or two models: data, code, parameters, metrics.
 
     Each is a run's id or a pushed version; run:NAME and model:VERSION say which if a name could be
-    either. Without AFTER: the newest of its kind. Without both: the last run and the one before.
+    either. Without AFTER: the newest of its kind, or if BEFORE is that, the one before it and it.
+    Without both: the last run and the one before.
 
     \b
     python -m lineage diff
@@ -148,11 +154,15 @@ def diff(
 @cli.command("served")
 @with_store
 @click.argument("version", metavar="[VERSION|latest]", required=False, shell_complete=MODELS)
-@click.option("--json", "as_json", is_flag=True, help="For a program.")
-def when_served(opened: Opened, /, version: str | None, as_json: bool) -> None:
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest versions."
+)
+@click.option("--json", "as_json", is_flag=True, help="For a program; has every version.")
+def when_served(opened: Opened, /, version: str | None, limit: int, as_json: bool) -> None:
     """Shows when each pushed version served, for which label, and how many impressions it ranked.
 
-    With VERSION (or the folder it was pushed to, or artifact:NUMBER): that one, hour by hour.
+    With VERSION (or the folder it was pushed to, the run that pushed it, artifact:NUMBER, stable or
+    canary): that one, hour by hour.
 
     \b
     python -m lineage served
@@ -164,9 +174,14 @@ def when_served(opened: Opened, /, version: str | None, as_json: bool) -> None:
         if as_json:
             click.echo(to_json(found))
             return
-        show_on_screen(served_table(found))
+        if not found:
+            find_pushed(opened.store, "latest")  # says why there is none
+        spare = ("withdrawn", "since", "clicks", "hours", "folder", "pushed")
+        show_table(functools.partial(served_table, found[:limit]), spare=spare)
+        if len(found) > limit:
+            click.echo(f"{len(found) - limit:,} older versions; --limit shows more", err=True)
         return
-    one = find_served(opened.store, version)
+    one = find_served(opened.store, named(opened.store, version))
     if as_json:
         click.echo(to_json(one))
         return
@@ -215,6 +230,9 @@ def gc(
     python -m lineage gc --keep-runs 1 --all
     python -m lineage gc --delete
     """
+    if not delete and (yes or ended):
+        raise LineageError("--yes and --ended go with --delete, and without it nothing is deleted")
+    ended = tuple(opened.store.run(run).run_id for run in ended)
     found = unused(opened.store, keep_runs)
     if not as_json:
         show_on_screen(garbage_tables(found, everything=everything))
@@ -236,6 +254,8 @@ def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifa
     kind, _, rest = identifier.partition(":")
     if kind == "run" and rest:
         return store.run(rest), None
+    if kind == "model" and rest:
+        return find_pushed(store, identifier), None
     if kind in ("artifact", "execution") and rest:
         if not rest.isdecimal():
             raise LineageError(f"'{rest}' is no number; write e.g. {kind}:12")
@@ -246,9 +266,36 @@ def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifa
     number = int(identifier)
     artifact = store.artifacts([number]).get(number)
     if artifact is None:
-        return store.execution(number), None
+        is_run = not store.states([number]) and identifier in store.run_ids()
+        return store.run(identifier) if is_run else store.execution(number), None
     also = f"there is an execution {number}, too: python -m lineage show execution:{number}"
     return artifact, also if store.states([number]) else None
+
+
+def named(store: LineageStore, pushed: str) -> str:
+    """What answers now, as the artifact that it is; any other name as it is.
+
+    Raises:
+      LineageError: nothing answers for this label.
+    """
+    if pushed not in (STABLE, CANARY):
+        return pushed
+    for one in served(store):
+        if pushed in one.labels:
+            return f"artifact:{one.pushed.id}"
+    raise LineageError(f"nothing is {pushed} now; see: python -m lineage served")
+
+
+def _say_what_it_is(store: LineageStore, wanted: str, found: Artifact) -> None:
+    """A number is an artifact here; to `trace` it is a version."""
+    if wanted.isdecimal():
+        for model in pushed_models(store):
+            if version_of(model) == wanted and model.id != found.id:
+                click.echo(
+                    f"artifact {wanted}; the model of version {wanted} is artifact:{model.id}",
+                    err=True,
+                )
+                return
 
 
 def _fields(found: Run | Execution | Artifact | Garbage) -> dict[str, Any]:
@@ -258,9 +305,12 @@ def _fields(found: Run | Execution | Artifact | Garbage) -> dict[str, Any]:
     return fields
 
 
-def _shown(store: LineageStore, found: Run | Execution | Artifact) -> RenderableType:
+def _shown(opened: Opened, found: Run | Execution | Artifact) -> RenderableType:
+    store = opened.store
     if isinstance(found, Run):
-        return render.run_tree(found)
+        folder = opened.summaries / found.run_id if opened.summaries else None
+        log = folder / LOG if folder and (folder / LOG).is_file() else None
+        return render.run_tree(found, error_of(folder) if folder else None, log)
     if isinstance(found, Execution):
         sides = (found.inputs, found.outputs, found.resolved)
         ids = [i for side in sides for ids in side.values() for i in ids]

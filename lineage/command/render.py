@@ -6,7 +6,8 @@ never as markup, with control characters made visible.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -69,32 +70,45 @@ def table(*headings: str) -> Table:
             heading.lstrip(">!"),
             justify="right" if heading.startswith(">") else "left",
             overflow="fold",
-            no_wrap=heading.startswith("!"),
+            no_wrap=heading.startswith(("!", ">")),  # half a number says something else
         )
     return result
 
 
-def run_table(lines: list[RunLine]) -> Table:
-    result = table(
-        "!run", "pipeline", "started", ">span", "!state", "components", ">seconds", "!version"
-    )
-    for line in lines:
-        counts = ", ".join(f"{number} {name}" for name, number in line.components.items())
-        failed = f" ({', '.join(line.failed)})" if line.failed else ""
-        result.add_row(
-            plain(line.run_id),
-            plain(line.pipeline),
-            when(line.started),
-            plain("-" if line.span is None else line.span),
-            state(line.state),
-            plain(counts + failed),
-            f"{line.seconds:,.1f}",
-            plain(line.pushed_version or "-"),
-        )
+def filled(
+    headings: Sequence[str], rows: Iterable[Sequence[Text | str]], without: Collection[str]
+) -> Table:
+    """A table of rows, `without` these columns."""
+    kept = [n for n, heading in enumerate(headings) if heading.lstrip(">!") not in without]
+    result = table(*(headings[n] for n in kept))
+    for row in rows:
+        result.add_row(*(row[n] for n in kept))
     return result
 
 
-def run_tree(run: Run) -> Tree:
+def run_table(lines: list[RunLine], without: Collection[str] = ()) -> Table:
+    """Args: the runs; columns to leave out."""
+    headings = ("!run", "pipeline", "!started", ">span", "!state", "components", ">seconds")
+    return filled((*headings, "!version"), map(_run_row, lines), without)
+
+
+def _run_row(line: RunLine) -> list[Text | str]:
+    counts = ", ".join(f"{number} {name}" for name, number in line.components.items())
+    failed = f" ({', '.join(line.failed)})" if line.failed else ""
+    return [
+        plain(line.run_id),
+        plain(line.pipeline),
+        when(line.started),
+        plain("-" if line.span is None else line.span),
+        state(line.state),
+        plain(counts + failed),
+        f"{line.seconds:,.1f}",
+        plain(line.pushed_version or "-"),
+    ]
+
+
+def run_tree(run: Run, error: str | None = None, log: Path | None = None) -> Tree:
+    """Args: the run; why it failed, and its log, if these are known."""
     title = titled(f"run {run.run_id}", run.pipeline, when(run.started), state(run.state))
     tree = Tree(title.append(f"  {duration(run.seconds)}"))
     rows = table("!component", "!state", ">seconds", ">execution", "outputs")
@@ -107,6 +121,10 @@ def run_tree(run: Run) -> Tree:
             plain(_ids(execution.outputs or execution.resolved)),
         )
     tree.add(rows)
+    if error:
+        tree.add(labelled("error", plain(error, "bold red")))
+    if log:
+        tree.add(labelled("log", log))
     return tree
 
 
@@ -148,9 +166,7 @@ def artifact_tree(artifact: Artifact, maker: Execution | None, readers: list[Exe
 
 
 def impact_tree(found: Impact) -> Tree:
-    tree = Tree(artifact_title(found.artifact))
-    for other in found.artifacts[1:]:
-        tree.add(titled("and", artifact_title(other)))
+    tree = _asked(found)
     if not (found.models or found.evaluations or found.pushes):
         tree.add(plain("nothing was trained from it yet"))
     for made in found.models:
@@ -174,6 +190,17 @@ def impact_tree(found: Impact) -> Tree:
     runs = tree.add(plain(f"used by {len(found.runs)} run{'s' * (len(found.runs) != 1)}", "dim"))
     for run_id in found.runs:
         runs.add(plain(run_id))
+    return tree
+
+
+def _asked(found: Impact) -> Tree:
+    tree = Tree(artifact_title(found.artifact))
+    for other in found.artifacts[1:]:
+        tree.add(titled("and", artifact_title(other)))
+    if found.unknown:
+        which = ", ".join(map(str, found.unknown))
+        text = f"not known of Examples {which}: their manifests are gone from disk"
+        tree.add(plain(text, "yellow"))
     return tree
 
 

@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from lineage.command.render import labelled, plain, table, titled
+from lineage.command.render import filled, labelled, plain, table, titled
 from lineage.served import Period, ServedModel
 from lineage.text import when
 
+_REASON = 40  # characters of why a version was withdrawn, in the table
 _METRICS = ("auc", "log_loss", "normalized_entropy", "calibration")
 
 
-def served_table(models: list[ServedModel]) -> Table:
-    result = table(
-        "!version",
-        "pushed",
-        "answers for",
-        "since",
-        ">hours",
-        ">impressions",
-        ">clicks",
-        "withdrawn",
-    )
-    for model in models:
-        last = max(model.periods, key=lambda p: p.since, default=None)
-        result.add_row(
-            plain(model.version, "bold" if model.labels else ""),
-            when(model.pushed.created),
-            _labels(model),
-            plain(when(last.since) if last and model.labels else "-"),
-            str(len({hour.hour for hour in model.hours})),
-            f"{model.impressions:,}",
-            f"{model.clicks:,}",
-            plain(model.withdrawn or "-"),
-        )
-    return result
+def served_table(models: list[ServedModel], without: Collection[str] = ()) -> Table:
+    """Args: the versions; columns to leave out."""
+    if len({Path(model.destination).parent for model in models}) <= 1:
+        without = {*without, "folder"}
+    headings = ("!version", "!pushed", "!answers for", "!since", ">hours", ">impressions")
+    rest = (">clicks", "withdrawn", "folder")
+    return filled((*headings, *rest), map(_served_row, models), without)
+
+
+def _served_row(model: ServedModel) -> list[Text | str]:
+    last = max(model.periods, key=lambda p: p.since, default=None)
+    return [
+        plain(model.version, "bold" if model.labels else ""),
+        when(model.pushed.created),
+        serving_labels(model),
+        when(last.since) if last and model.labels else "-",
+        str(len({hour.hour for hour in model.hours})),
+        f"{model.impressions:,}",
+        f"{model.clicks:,}",
+        plain(_shortened(model.withdrawn or "-")),
+        plain(str(Path(model.destination).parent)),
+    ]
+
+
+def _shortened(reason: str) -> str:
+    """The whole of it is in the version's own tree."""
+    return reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
 
 
 def served_tree(model: ServedModel) -> Tree:
     tree = Tree(titled(f"PushedModel {model.pushed.id}", f"version {model.version}"))
     tree.add(labelled("served from", model.destination or "-"))
-    tree.add(labelled("answers for", _labels(model)))
+    tree.add(labelled("answers for", serving_labels(model)))
     if model.withdrawn is not None:
         tree.add(labelled("withdrawn", plain(model.withdrawn, "yellow")))
     periods = tree.add(plain("periods", "dim"))
@@ -75,7 +82,7 @@ def _hours(model: ServedModel) -> Table:
     return result
 
 
-def _labels(model: ServedModel) -> Text:
+def serving_labels(model: ServedModel) -> Text:
     if model.labels:
         return plain(", ".join(model.labels), "green")
     return plain("not any more" if model.periods else "never", "dim")

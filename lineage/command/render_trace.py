@@ -8,22 +8,30 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lineage.command.render import artifact_title, labelled, plain, titled
+from lineage.command.render_served import serving_labels
 from lineage.dataset import Accounts, Dataset, Source
 from lineage.records import Artifact
+from lineage.served import ServedModel
 from lineage.text import duration, size, when
 from lineage.trace import Trace
 
 _FILES_SHOWN = 3  # of a source, unless all are asked for
 
 
-def trace_tree(found: Trace, *, all_files: bool = False, ticks: bool = True) -> Tree:
+def trace_tree(
+    found: Trace, serving: ServedModel, *, all_files: bool = False, ticks: bool = True
+) -> Tree:
     """Args:
     found: what to show.
+    serving: when it served.
     all_files: every source file, instead of the first and the last of each source.
     ticks: whether the screen can show a tick.
     """
     tree = Tree(titled(f"PushedModel {found.pushed.id}", f"version {found.version}"))
     tree.add(labelled("served from", found.destination or "-"))
+    tree.add(labelled("answers for", serving_labels(serving)))
+    if serving.withdrawn is not None:
+        tree.add(labelled("withdrawn", plain(serving.withdrawn, "yellow")))
     _add_made_by(tree, found, found.pushed)
     _add_model(tree, found)
     _add_evaluation(tree, found)
@@ -63,6 +71,8 @@ def _add_model(tree: Tree, found: Trace) -> None:
         return
     model = tree.add(artifact_title(found.model))
     _add_made_by(model, found, found.model)
+    if found.base_model:
+        model.add(labelled("warm start from", artifact_title(found.base_model)))
     for artifact in (found.transform_graph, found.schema):
         if artifact:
             model.add(artifact_title(artifact))

@@ -167,7 +167,8 @@ async def _serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[st
             await site.start()
         except OSError as error:
             raise LineageError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
+                f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --host "
+                "or --port"
             ) from error
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{runner.addresses[0][1]}/")

@@ -17,11 +17,10 @@ from lineage.report.quarantine import Refused, read_refused
 from lineage.report.statistics import Anomaly, Drift, Feature, read_anomalies, read_statistics
 from lineage.report.training import Curve, read_curves
 from lineage.store import LineageStore
-from lineage.trace import SUMMARY, dataset_of
+from lineage.trace import LOG, SUMMARY, dataset_of
 from lineage.walk import Graph, ancestors, makers
 
 _T = TypeVar("_T")
-LOG = "run.log"
 Features = dict[str, dict[str, Feature]]  # split -> name -> feature
 
 
@@ -134,11 +133,9 @@ def gather(
 
 
 def _newest(run: Run, artifacts: dict[int, Artifact], type_name: str) -> Artifact | None:
-    """A type's name may have a package before it, as that of our own ones has."""
     ids = [i for e in run.components for made in e.outputs.values() for i in made]
     found = [artifacts[i] for i in ids if i in artifacts]
-    of_type = [a for a in found if a.type.rpartition(".")[2] == type_name]
-    return max(of_type, key=lambda a: a.id, default=None)
+    return max((a for a in found if a.type == type_name), key=lambda a: a.id, default=None)
 
 
 def _external_examples(run: Run, artifacts: dict[int, Artifact]) -> Artifact | None:

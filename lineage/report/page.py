@@ -208,14 +208,14 @@ def _component(name: str, execution: Execution) -> Node:
 
 
 def _artifact(artifact: Artifact, subtitle: str = "") -> Node:
-    title = f"{artifact.type.rpartition('.')[2]} {artifact.id}"
+    title = f"{artifact.type} {artifact.id}"
     return Node(f"earlier-{artifact.id}", title, subtitle or artifact.name, "artifact")
 
 
 def _origin(graph: Graph) -> Drawing:
     """Artifacts, by the executions between them."""
     nodes = [
-        Node(str(artifact.id), artifact.type.rpartition(".")[2], _made(graph, artifact), "artifact")
+        Node(str(artifact.id), artifact.type, _made(graph, artifact), "artifact")
         for artifact in sorted(graph.artifacts.values(), key=lambda a: a.id)
     ]
     read = [(e.execution_id, e.artifact_id) for e in graph.edges if e.kind == "input"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from lineage.report.facts import gather
 from lineage.report.page import render
 from lineage.store import LineageStore
+from lineage.whole_file import write_whole
 
 
 def write_report(
@@ -17,7 +18,7 @@ def write_report(
     path: Path,
     places: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes it under another name first: a reader never sees half of it.
+    """Whole, or not at all.
 
     Args:
       store: where to look.
@@ -30,11 +31,4 @@ def write_report(
       LineageError: there is no such run.
       OSError: the file cannot be written.
     """
-    page = render(gather(store, run_id, summaries, places))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(page, "utf-8")
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, render(gather(store, run_id, summaries, places)))

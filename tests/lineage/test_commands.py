@@ -11,6 +11,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from lineage.command import export, pages  # noqa: F401 - they join the group
 from lineage.command.questions import cli
 from lineage.compare import compare
 from lineage.store import LineageStore
@@ -354,3 +355,130 @@ def test_what_was_not_pushed_is_no_model_to_compare_with(tfx):
     tfx.full_run("c", "1003")
     store = LineageStore.sqlite(tfx.path)
     assert compare(store, None, "1003").before.name == "1001"
+
+
+def test_what_answers_now_has_a_name(tfx):
+    tfx.full_run("r1", "1001")
+    tfx.full_run("r2", "1002", release="canary_in_turn")
+    output = ask(tfx, "trace", "stable").output
+    assert "answers for  stable" in output
+    assert "version 100" in output
+    assert "nothing is canary now" in one_line(ask(tfx, "served", "canary", code=1))
+
+
+def test_every_name_is_taken_by_every_command(tfx):
+    made = tfx.full_run("2026001248", "1001")
+    assert "run 2026001248" in ask(tfx, "show", "2026001248").output
+    assert "run 2026001248" in ask(tfx, "show").output
+    assert "PushedModel" in ask(tfx, "show", "model:1001").output
+    assert "Model" in ask(tfx, "impact", f"artifact:{made['model']}").output
+    for command in ("trace", "served"):
+        for name in ("1001", "model:1001", "run:2026001248", f"artifact:{made['pushed_model']}"):
+            assert "version 1001" in ask(tfx, command, name).output
+
+
+def test_impact_of_a_number_says_if_it_is_a_version_too(tfx):
+    made = tfx.full_run("r", "1001")
+    tfx.full_run("s", str(made["examples"]))
+    said = ask(tfx, "impact", made["examples"])
+    assert f"the model of version {made['examples']} is artifact:" in said.output
+
+
+def test_diff_of_the_newest_is_with_the_one_before(tfx):
+    for run in ("1", "2"):
+        tfx.full_run(f"run{run}", f"100{run}")
+    assert ask(tfx, "diff", "latest").output.startswith("diff  run run1  run run2")
+    assert ask(tfx, "diff", "1002").output.startswith("diff  model 1001  model 1002")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--ended", "r"), "--yes and --ended go with --delete"),
+        (("--yes",), "--yes and --ended go with --delete"),
+        (("--delete", "--yes", "--ended", "nope"), "no run 'nope'"),
+    ],
+)
+def test_what_gc_cannot_follow_is_refused(tfx, arguments, message):
+    tfx.full_run("r", "1001")
+    assert message in one_line(ask(tfx, "gc", *arguments, code=1))
+
+
+def test_served_without_a_push_says_why(tfx):
+    tfx.examples("r")
+    assert "has no pushed model: none was blessed yet" in one_line(ask(tfx, "served", code=1))
+
+
+def test_served_lists_the_newest(tfx):
+    for number in range(4):
+        tfx.full_run(f"r{number}", f"100{number}")
+    output = ask(tfx, "served", "--limit", 3).output
+    assert "1000" not in output
+    assert "1 older versions; --limit shows more" in output
+    assert len(json.loads(ask(tfx, "served", "--limit", 3, "--json").output)) == 4
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_a_page_or_events_go_where_they_are_sent(tfx, tmp_path, command):
+    """A pipe, a link, a device; whose folder is not changed."""
+    tfx.full_run("r", "1001")
+    begins = "<!doctype html>" if command == "report" else '{"eventTime"'
+    assert ask(tfx, command, "--out", "-").output.startswith(begins)
+    target, link = tmp_path / "target", tmp_path / "link"
+    link.symlink_to(target)
+    ask(tfx, command, "--out", link)
+    assert link.is_symlink()
+    assert target.read_text().startswith(begins)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["head", "-c", "10", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        program = [sys.executable, "-m", "lineage", "--store", tfx.path, command, "--out", pipe]
+        subprocess.run(program, cwd=REPOSITORY, check=False, capture_output=True)
+        assert reader.communicate()[0] == begins[:10]
+    assert pipe.is_fifo()
+    with pytest.raises(AssertionError):
+        ask(tfx, command, "--out", "")
+
+
+def test_a_failed_run_says_why_and_where_its_log_is(tfx, tmp_path):
+    tfx.execute("r", "Trainer", state=mlmd.Execution.FAILED)
+    folder = tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
+    (folder / "run_summary.json").write_text(json.dumps({"error": "no rows for hour 7"}))
+    (folder / "run.log").touch()
+    output = ask(tfx, "--summaries", folder.parent, "show", "r").output
+    assert "error  no rows for hour 7" in output
+    assert f"log  {folder / 'run.log'}" in output
+
+
+def narrow(tfx, columns, *arguments):
+    """What a terminal of so many columns shows."""
+    command = [sys.executable, "-m", "lineage", "--store", str(tfx.path), *arguments]
+    code = f"import pty, sys; sys.exit(pty.spawn({command!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=os.environ | {"COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm", "LINES": "25"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_numbers(tfx):
+    tfx.full_run("20261127-185724", "1001")
+    wide, small = narrow(tfx, 160, "list"), narrow(tfx, 60, "list")
+    assert "components" in wide
+    assert "wider terminal" not in wide
+    lines = small.splitlines()
+    assert lines[1].split()[:2] == ["20261127-185724", "474793"]
+    assert lines[-1] == "(a wider terminal shows pipeline, components, seconds, started)"
+
+
+def test_a_closed_screen_is_no_trace(tfx):
+    tfx.full_run("r", "1001")
+    program = ["sh", "-c", f"{sys.executable} -m lineage --store {tfx.path} list >&-"]
+    done = subprocess.run(program, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

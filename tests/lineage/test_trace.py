@@ -5,7 +5,7 @@ import json
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from lineage.impact import find_examples, impact
+from lineage.impact import impact, impact_of
 from lineage.store import LineageError, LineageStore
 from lineage.trace import trace
 
@@ -227,10 +227,10 @@ def test_a_model_that_was_only_evaluated_on_the_data_was_not_trained_from_it(tfx
 def test_the_latest_examples_are_an_example_gens_not_transforms(tfx):
     made = tfx.full_run("r", "1001")
     store = LineageStore.sqlite(tfx.path)
-    assert find_examples(store, "latest") == [made["examples"]]
-    assert find_examples(store, "12") == [12]
+    assert impact_of(store, "latest").artifact.id == made["examples"]
+    assert impact_of(store, f"artifact:{made['model']}").artifact.id == made["model"]
     with pytest.raises(LineageError, match="'x' is no artifact id"):
-        find_examples(store, "x")
+        impact_of(store, "x")
 
 
 def test_a_bad_source_file_leads_to_all_that_was_made_from_it(tfx):
@@ -240,10 +240,64 @@ def test_a_bad_source_file_leads_to_all_that_was_made_from_it(tfx):
         tfx.manifest(made["examples"])
     tfx.manifest(third["examples"], sources=[])
     store = LineageStore.sqlite(tfx.path)
-    for wanted in ("a.json.gz", "00/a.json.gz", "/data/readings/2024-03-01/00/a.json.gz"):
-        assert sorted(find_examples(store, wanted)) == [first["examples"], second["examples"]]
-    found = impact(store, *find_examples(store, "01/a.json.gz"))
+    asked = [second["examples"], first["examples"]]
+    for wanted in ("a.json.gz", "./00/a.json.gz", "/data/readings/2024-03-01/00/a.json.gz", "00/"):
+        assert [a.id for a in impact_of(store, wanted).artifacts] == asked
+    found = impact_of(store, "01/a.json.gz")
+    assert found.unknown == ()
     assert [push.version for push in found.pushes] == ["1002", "1001"]
     assert [a.id for a in found.artifacts] == [second["examples"], first["examples"]]
     with pytest.raises(LineageError, match=r"no source file of the 3 Examples"):
-        find_examples(store, "json.gz")
+        impact_of(store, "json.gz")
+
+
+def test_examples_without_a_manifest_may_have_read_the_file_too(tfx):
+    first, second = (tfx.full_run(run, f"100{run}") for run in ("1", "2"))
+    tfx.manifest(first["examples"])
+    store = LineageStore.sqlite(tfx.path)
+    assert impact_of(store, "a.json.gz").unknown == (second["examples"],)
+    with pytest.raises(LineageError, match=r"of the 1 Examples .* \(1 more have lost their man"):
+        impact_of(store, "other.json.gz")
+
+
+def test_a_warm_start_is_named(tfx):
+    first = tfx.full_run("1", "1001")
+    made = tfx.model("2", tfx.examples("2"), base=first["model"])
+    tfx.push("2", made, "1002")
+    found = traced(tfx)
+    assert found.base_model is not None
+    assert found.base_model.id == first["model"]
+    assert traced(tfx, "1001").base_model is None
+
+
+def test_a_pushed_model_has_many_names(tfx):
+    first = tfx.full_run("r1", "1001")["pushed_model"]
+    tfx.full_run("r2", "1002")
+    names = ("1001", "model:1001", "r1", "run:r1", f"artifact:{first}", "/serving/1001/")
+    assert {traced(tfx, name).pushed.id for name in names} == {first}
+
+
+def test_a_version_in_two_folders_is_asked_for(tfx):
+    ids = [
+        tfx.push(run, tfx.model(run, tfx.examples(run)), "7", destination=f"/{run}/7")[
+            "pushed_model"
+        ]
+        for run in ("a", "b")
+    ]
+    with pytest.raises(LineageError, match=r"version 7 was pushed to 2 folders; say: artifact:"):
+        traced(tfx, "7")
+    assert [traced(tfx, name).pushed.id for name in ("/a/7", "b")] == ids
+
+
+def test_what_kubeflow_compares_with_was_not_made_from_the_candidate(tfx):
+    """Its Baseline reads the candidate, and gives the model that is served, or an absent one."""
+    made = tfx.full_run("r", "1001")
+    for properties in ({}, {"absent": 1}):
+        tfx.execute(
+            "r",
+            "Baseline",
+            inputs={"candidate": made["model"]},
+            outputs={"model": ("Model", properties)},
+        )
+    found = impact(LineageStore.sqlite(tfx.path), made["examples"])
+    assert [one.artifact.id for one in found.models] == [made["model"]]

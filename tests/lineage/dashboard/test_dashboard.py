@@ -162,4 +162,4 @@ def test_a_port_that_is_taken_is_one_line(site):
         )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "choose another --port" in done.stderr
+    assert "choose another --host or --port" in done.stderr
