@@ -102,7 +102,8 @@ def _add_evaluation(tree: Tree, found: Trace) -> None:
 
 def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> None:
     span = f"span {dataset.span}" if dataset.span is not None else ""
-    covers = f"(spans {dataset.spans})" if dataset.spans else ""
+    first, _, last = (dataset.spans or "").partition("-")
+    covers = f"(spans {dataset.spans})" if first != last else ""
     node = tree.add(artifact_title(dataset.examples).append(f"  {span} ").append(plain(covers)))
     node.add(labelled("made in run", dataset.run_id or "-"))
     if dataset.etl:
