@@ -167,7 +167,7 @@ def test_the_times_are_those_of_the_steps(write: Callable[..., Path], files: Non
             "Evaluator": "complete, 10.0 s",
             "Pusher": "complete, 5.0 s",
         }
-        assert "1970-01-01 00:16:40, 95.0 s" in page.locator("h1 + p").inner_text()
+        assert "1970-01-01 00:16:40 UTC, 95.0 s" in page.locator("h1 + p").inner_text()
         page.locator("#lineage a", has_text="PushedModel").click()
         assert "1970-01-01 00:18:15" in page.locator(".panel:target").inner_text()
         foot = page.locator("footer").inner_text()
@@ -195,7 +195,7 @@ def test_what_kubeflow_answered_from_its_cache_is_cached(
             "Evaluator": "cached",
             "Pusher": "complete",
         }
-        assert "01:16:40, 95.0 s" in page.locator("h1 + p").inner_text()
+        assert "01:16:40 UTC, 95.0 s" in page.locator("h1 + p").inner_text()
         assert "10 read = " in page.locator("#data").inner_text()
         assert {"Examples", "Schema", "Model", "PushedModel"} <= boxes(page, "lineage").keys()
     assert complaints == []
