@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lineage.as_json import to_json
 from lineage.command.complete import RUNS
 from lineage.command.connect import Opened
 from lineage.command.group import cli, with_store
@@ -24,7 +25,8 @@ REPORT = "report.html"
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help=f"The file; - for a pipe.  [default: {REPORT} in the run's folder, else here]",
 )
-def report(opened: Opened, /, run: str, out: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="What the page is made of, for a program.")
+def report(opened: Opened, /, run: str, out: Path | None, as_json: bool) -> None:
     """Writes a run's report: one HTML file that needs no network.
 
     Pipeline with state, times and logs; rows, quarantine, every feature against the run before;
@@ -34,8 +36,16 @@ def report(opened: Opened, /, run: str, out: Path | None) -> None:
     \b
     python -m lineage report
     python -m lineage report 20261127-180047 --out report.html
+    python -m lineage report --json | jq '.drift[] | select(.value > .threshold)'
     """
     found = opened.store.run(run)
+    if as_json:
+        if out is not None:
+            raise LineageError("give --out for the page, or --json for a program")
+        from lineage.report.facts import gather
+
+        click.echo(to_json(gather(opened.store, found.run_id, opened.summaries)))
+        return
     path = out or _beside(opened, found)
     # Here, not above: the other commands do without plotly and jinja2.
     from lineage.report.write import write_report

@@ -440,6 +440,17 @@ def test_a_page_or_events_go_where_they_are_sent(tfx, tmp_path, command):
         ask(tfx, command, "--out", "")
 
 
+def test_what_a_report_is_made_of_is_for_a_program_too(tfx):
+    made = tfx.full_run("r", "1001")
+    found = json.loads(ask(tfx, "report", "--json").output)
+    assert found["run"]["run_id"] == "r"
+    assert found["dataset"]["accounts"]["read"] == 306
+    assert found["artifacts"][str(made["model"])]["type"] == "Model"
+    assert {"features", "drift", "anomalies", "curves", "evaluation", "logs"} <= found.keys()
+    message = one_line(ask(tfx, "report", "--json", "--out", "x.html", code=1))
+    assert "give --out for the page, or --json for a program" in message
+
+
 def test_a_failed_run_says_why_and_where_its_log_is(tfx, tmp_path):
     tfx.execute("r", "Trainer", state=mlmd.Execution.FAILED)
     folder = tmp_path / "runs" / "r"
