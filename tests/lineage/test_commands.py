@@ -1,5 +1,6 @@
 """The command, as a person and as a program use it."""
 
+import functools
 import json
 import os
 import subprocess
@@ -10,8 +11,9 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2 as mlmd
+from rich.console import Console
 
-from lineage.command import export, pages  # noqa: F401 - they join the group
+from lineage.command import export, group, pages  # noqa: F401 - they join the group
 from lineage.command.questions import cli
 from lineage.compare import compare
 from lineage.store import LineageStore
@@ -462,30 +464,17 @@ def test_a_failed_run_says_why_and_where_its_log_is(tfx, tmp_path):
     assert f"log  {folder / 'run.log'}" in output
 
 
-def narrow(tfx, columns, *arguments):
-    """What a terminal of so many columns shows."""
-    command = [sys.executable, "-m", "lineage", "--store", str(tfx.path), *arguments]
-    code = f"import pty, sys; sys.exit(pty.spawn({command!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=REPOSITORY,
-        env=os.environ | {"COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm", "LINES": "25"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
-def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_numbers(tfx):
+def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_numbers(tfx, monkeypatch):
     tfx.full_run("20261127-185724", "1001")
-    wide, small = narrow(tfx, 160, "list"), narrow(tfx, 60, "list")
-    assert "components" in wide
-    assert "wider terminal" not in wide
-    lines = small.splitlines()
-    assert lines[1].split()[:2] == ["20261127-185724", "474793"]
-    assert lines[-1] == "(a wider terminal shows pipeline, components, seconds, started)"
+    shown = {}
+    for width in (160, 60):
+        monkeypatch.setattr(group, "console", functools.partial(Console, width=width))
+        shown[width] = ask(tfx, "list").output
+    assert "components" in shown[160]
+    assert "wider terminal" not in shown[160]
+    _, run, note = shown[60].splitlines()
+    assert run.split()[:2] == ["20261127-185724", "474793"]
+    assert note == "(a wider terminal shows pipeline, components, seconds, started)"
 
 
 def test_a_closed_screen_is_no_trace(tfx):
