@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -234,7 +234,7 @@ def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> 
         metrics, _ = metrics_of(summaries, end.components[:1], next(iter(evaluations), None))
         components = {e.component: e for e in end.components if e.component}
         side = Side("run", end.run_id, end.run_id)
-        return _Facts(side, components, tuple(_datasets(store, end, made)), metrics)
+        return _Facts(side, components, _datasets(store, end, made), metrics)
     found = trace(store, end.id, summaries)
     pusher = found.maker(found.pushed)
     return _Facts(
@@ -245,7 +245,7 @@ def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> 
     )
 
 
-def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> Iterator[Dataset]:
+def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> tuple[Dataset, ...]:
     """What the run's ExampleGen put out: it reads no artifact."""
     for execution in run.components:
         ids = [i for ids in execution.outputs.values() for i in ids]
@@ -253,8 +253,8 @@ def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> It
             if artifact.type == "Examples" and not execution.inputs:
                 [edge] = makers(store, [artifact.id])
                 maker = store.execution(edge.execution_id)
-                yield dataset_of(store, artifact, maker)
-                return
+                return (dataset_of(store, artifact, maker),)
+    return ()
 
 
 def _data_facts(datasets: Sequence[Dataset]) -> dict[str, Any]:

@@ -125,14 +125,18 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
     wanted = rest if kind in ("artifact", "model", "run") and rest else str(pushed)
     if wanted == "latest":
         return models[0]
-    named = _named(models, wanted) or _of_run(store, models, wanted)
-    by_id = [a for a in models if str(a.id) == wanted]
-    if isinstance(pushed, int) or kind == "artifact":
-        named = []
-    if kind in ("model", "run"):
-        by_id = []
-    if named or by_id:
-        return (named or by_id)[0]
+    if isinstance(pushed, int):
+        kind = "artifact"
+    found: list[Artifact] = []
+    # In this order: a text that could be several is the first of these.
+    if kind not in ("artifact", "run"):
+        found += _named(models, wanted)
+    if kind not in ("artifact", "model"):
+        found += _of_run(store, models, wanted)
+    if kind not in ("model", "run"):
+        found += [a for a in models if str(a.id) == wanted]
+    if found:
+        return found[0]
     newest = ", ".join(f"{version_of(a)} (artifact {a.id})" for a in models[:3])
     raise LineageError(
         f"no pushed model '{wanted}' in {store.name}; the newest versions are {newest}; "
@@ -270,16 +274,20 @@ def metrics_of(
 
 def error_of(folder: Path) -> str | None:
     """Why the run of this folder failed, by its summary."""
-    try:
-        found = json.loads((folder / SUMMARY).read_text("utf-8")).get("error")
-    except (OSError, ValueError, AttributeError):
-        return None
+    found = _summary(folder / SUMMARY).get("error")
     return found if isinstance(found, str) else None
 
 
 def _numbers(path: Path) -> dict[str, float]:
+    found = _summary(path).get("metrics")
+    named = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in named if isinstance(value, int | float)}
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """Nothing if there is none, or none that can be read: the answer stands without."""
     try:
-        found: Any = json.loads(path.read_text("utf-8")).get("metrics", {})
-        return {name: value for name, value in found.items() if isinstance(value, int | float)}
-    except (OSError, ValueError, AttributeError):
-        return {}  # no summary, or none that can be read: the trace stands without
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -287,6 +287,15 @@ def test_a_version_in_two_folders_is_asked_for(tfx):
     with pytest.raises(LineageError, match=r"version 7 was pushed to 2 folders; say: artifact:"):
         traced(tfx, "7")
     assert [traced(tfx, name).pushed.id for name in ("/a/7", "b")] == ids
+    assert [traced(tfx, f"artifact:{number}").pushed.id for number in ids] == ids
+
+
+def test_an_artifacts_number_may_be_a_version_of_two_folders(tfx):
+    made = tfx.full_run("r", "1001")["pushed_model"]
+    for run in ("a", "b"):
+        examples = tfx.model(run, tfx.examples(run))
+        tfx.push(run, examples, str(made), destination=f"/{run}/{made}")
+    assert traced(tfx, made).version == traced(tfx, f"artifact:{made}").version == "1001"
 
 
 def test_what_kubeflow_compares_with_was_not_made_from_the_candidate(tfx):
