@@ -154,13 +154,13 @@ def _write_store(
     path: Path, pipeline: str, run_id: str, graph: Graph, told: Mapping[str, StepAccount]
 ) -> None:
     record = Record(path, pipeline, run_id)
-    places = placed(graph, told)
-    by_time = sorted(places, key=lambda step: places[step].began)
+    steps = placed(graph, told)
+    by_time = sorted(steps, key=lambda step: steps[step].began)
     numbers = {step: record.begin(step, told[step].parameters) for step in by_time}
-    for step, place in places.items():
+    for step, place in steps.items():
         state: State = "cached" if place.cached else "complete"
         record.end(numbers[step], state, graph.get(step, {}), told[step].outputs)
-    times = {numbers[step]: place for step, place in places.items()}
+    times = {numbers[step]: place for step, place in steps.items()}
     del record  # and with it the connection: SQLite's file has one writer
     _set_times(path, times)
 

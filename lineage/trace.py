@@ -274,17 +274,17 @@ def metrics_of(
 
 def error_of(folder: Path) -> str | None:
     """Why the run of this folder failed, by its summary."""
-    found = _summary(folder / SUMMARY).get("error")
+    found = read_summary(folder / SUMMARY).get("error")
     return found if isinstance(found, str) else None
 
 
 def _numbers(path: Path) -> dict[str, float]:
-    found = _summary(path).get("metrics")
+    found = read_summary(path).get("metrics")
     named = found.items() if isinstance(found, dict) else ()
     return {name: value for name, value in named if isinstance(value, int | float)}
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def read_summary(path: Path) -> dict[str, Any]:
     """Nothing if there is none, or none that can be read: the answer stands without."""
     try:
         found = json.loads(path.read_text("utf-8"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from lineage.report.quarantine import Refused, read_refused
 from lineage.report.statistics import Anomaly, Drift, Feature, read_anomalies, read_statistics
 from lineage.report.training import Curve, read_curves
 from lineage.store import LineageStore
-from lineage.trace import LOG, SUMMARY, dataset_of
+from lineage.trace import LOG, SUMMARY, dataset_of, read_summary
 from lineage.walk import Graph, ancestors, makers
 
 _T = TypeVar("_T")
@@ -164,11 +163,8 @@ class _Files:
 
 def _summary(path: Path) -> dict[str, Any]:
     """What the page reads of it, and only of the kind that it should be: a hand may have edited."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict):
+    found = read_summary(path)
+    if not found:
         return {}
     kinds = {"error": str, "peak_mib": int}
     kept: dict[str, Any] = {
