@@ -7,6 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+# Types of the problems that pipeline/section.py finds; their messages say all that is known.
+UNKNOWN_KEY, REPLACED_KEY = "unknown_key", "replaced_key"
+
 
 class ComponentError(RuntimeError):
     """A failure that is explained in one line: what is wrong, and what to do next.
@@ -17,13 +20,22 @@ class ComponentError(RuntimeError):
 
 
 def first_problem(error: ValidationError) -> str:
-    """A pydantic error as one line: the dotted key, and what is wrong with it."""
-    problem: Mapping[str, Any] = error.errors()[0]
+    """Returns a pydantic error as one line: the dotted key, what is wrong, and what was received.
+
+    A key that is wrong itself comes before values that are wrong: they may be for another key.
+    """
+    problems: list[Mapping[str, Any]] = [*error.errors()]
+    wrong_keys = [problem for problem in problems if problem["type"] in (UNKNOWN_KEY, REPLACED_KEY)]
+    problem = (wrong_keys or problems)[0]
     key = ".".join(str(part) for part in problem["loc"])
+    if wrong_keys:
+        return f"{key}: {problem['msg']}"
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; remove it or mend its spelling"
+        return f"{key}: unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"{key}: this key is required"
-    given = str(problem.get("input"))
-    shown = f" (given: {given})" if len(given) < 60 else ""
+    received = problem.get("input")
+    # A section is not shown: what is wrong with it may be that it holds a secret.
+    is_short = not isinstance(received, Mapping) and len(str(received)) < 60
+    shown = f". Received: {received}" if is_short else ""
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"

@@ -24,6 +24,8 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from components.errors import ComponentError
+from components.failures import one_line
 from kubeflow.record import Output, Record, State
 from kubeflow.report_task import ACCOUNT_OF, PAGE, RUN_ID
 from kubeflow.step import SAYS, local_path
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         write_page(options.pipeline, run_id, graph, dict(accounts(given)), places(given), page)
     except Exception as error:
         traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}"
+        reason = one_line(error)
         print(f"{SAYS}no report: {reason}", file=sys.stderr)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(f"<!doctype html><p>No report: {html.escape(reason)}</p>\n", "utf-8")
@@ -102,7 +104,7 @@ def write_page(
       path: of the page.
 
     Raises:
-      ValueError: there is no account.
+      ComponentError: There is no account.
       OSError: the file cannot be written.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -138,7 +140,7 @@ def placed(graph: Graph, told: Mapping[str, StepAccount]) -> dict[str, Placed]:
     beginning; what had ended before did not run in this run.
     """
     if not told:
-        raise ValueError("no step has an account")
+        raise ComponentError("no step has an account; compile the pipeline again and run it")
     after = {step: {other for other, _ in graph.get(step, {}).values()} & {*told} for step in told}
     roots = [told[step].began for step in told if not graph.get(step)]
     start = min(roots, default=min(one.began for one in told.values()))

@@ -1,4 +1,4 @@
-"""Spark's errors, pages long, to the one line that says what to mend."""
+"""Turns Spark's errors, which are pages long, into the one line that says what to fix."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import re
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 
 from py4j.protocol import Py4JNetworkError
 from pydantic import ValidationError
 
 from components.errors import ComponentError, first_problem
+from components.failures import cause, cause_in
 from components.spark_example_gen.sources import AnySource, JdbcSource, KafkaSource
 
 # The variables that S3A's own client reads.
@@ -74,8 +74,6 @@ _DATABASE = re.compile(r"(?:SQL\w*|PSQL)Exception: ([^\n]+)")
 _JAVA_CAUSE = re.compile(
     r"^(?:Caused by: |: )(?:[\w$]+\.)*([\w$]+(?:Exception|Error)[^\n]*)", re.MULTILINE
 )
-# The last line of the traceback that a Python worker sends: the error itself.
-_PYTHON_TASK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n)+(\S[^\n]*)")
 _COLUMN = re.compile(
     r"UNRESOLVED_COLUMN[^`]*(?P<name>`(?:[^`]+`\.`)*[^`]+`)"
     r".*?(?:did you mean one of the following\? \[(?P<have>[^\]]*)\])",
@@ -90,13 +88,13 @@ def explain(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return f"etl.parameters: {first_problem(error)}"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.strerror}: {error.filename}; mend that and run again"
+        return f"{error.strerror}: {error.filename}; fix that and run again"
     if _lost_the_jvm(error):
         return (
             "Spark's JVM ended in the middle of the run: killed, or out of memory; run again, with "
             "more memory in the machine or less in spark.driver.memory"
         )
-    return _explain_text(str(error)) or f"{_first_line(error)}{_where(error)}"
+    return _explain_text(str(error)) or cause(error)
 
 
 def _explain_text(text: str) -> str | None:
@@ -118,23 +116,10 @@ def _explain_text(text: str) -> str | None:
         if re.search(pattern, text):
             file = re.search(r"(?:file:)?(/[^\s,'\"]+\.(?:gz|json|csv|parquet|orc))", text)
             return f"{hint} ({file.group(1)})" if file else hint
-    task, causes = _PYTHON_TASK.search(text), _JAVA_CAUSE.findall(text)
+    task, causes = cause_in(text), _JAVA_CAUSE.findall(text)
     if task:
-        return f"Python code in a Spark task failed: {task.group(1).strip()[:300]}"
+        return f"Python code in a Spark task failed: {task}"
     return f"Spark says: {causes[-1].strip()[:300]}" if causes else None
-
-
-def _first_line(error: Exception) -> str:
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first.strip()[:300]}"
-
-
-def _where(error: Exception) -> str:
-    """The line of the user's code that an exception comes from, if it is one of theirs."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames or "site-packages" in frames[-1].filename:
-        return ""
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
 def _lost_the_jvm(error: BaseException | None) -> bool:

@@ -20,6 +20,7 @@ from spark_tensorflow_distributor import MirroredStrategyRunner
 from components.spark_job.child import answer, say
 from components.spark_job.session import spark_session
 from components.spark_trainer import worker
+from components.tracebacks import place_in
 
 ATTEMPTS = 4  # as many as Spark gives a stage
 _GPUS = "spark.task.resource.gpu.amount"
@@ -90,7 +91,10 @@ def explain(error: Exception) -> str:
     found = _WORKER_ERROR.findall(text)
     if found:
         kind, message = found[-1]
-        return message if kind in ("TrainingError", "ComponentError") else f"{kind}: {message}"
+        if kind in ("TrainingError", "ComponentError"):  # whose text is for a person
+            return message
+        place = place_in(text)
+        return f"{kind}: {message} ({place})" if place else f"{kind}: {message}"
     return f"{type(error).__name__}: {text.strip().partition(chr(10))[0][:300]}"
 
 

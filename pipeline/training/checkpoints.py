@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from components.errors import ComponentError
+
 if TYPE_CHECKING:  # importing TFX takes seconds
     from tfx.components.trainer.fn_args_utils import FnArgs
 
 _EPOCH = "ckpt_saved_epoch/.ATTRIBUTES/VARIABLE_VALUE"  # of Keras's BackupAndRestore
 
 
-class TrainingError(ValueError):
+class TrainingError(ComponentError):
     """A training that gives no usable model; the text is one line with the next step."""
 
 

@@ -249,6 +249,9 @@ def test_a_page_that_cannot_be_made_says_why_and_the_run_is_no_worse(
 ) -> None:
     steps.clear()
     assert write().read_text() == (
-        "<!doctype html><p>No report: ValueError: no step has an account</p>\n"
+        "<!doctype html><p>No report: no step has an account; compile the pipeline again and run it"
+        "</p>\n"
     )
-    assert [*errors(capsys)] == ["no report: ValueError: no step has an account"]
+    assert [*errors(capsys)] == [
+        "no report: no step has an account; compile the pipeline again and run it"
+    ]

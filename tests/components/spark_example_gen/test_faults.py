@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -234,7 +235,12 @@ def test_a_task_that_outlives_its_failed_run_leaves_nothing_behind(
     """It comes to its first row when the staging folder is gone."""
     wanted = request(data, out, faults={"0": "late", "1": "fail"}, seconds=1.5)
     message = failure(run_here, spark=spark, wanted=wanted)
-    assert message == "Python code in a Spark task failed: RuntimeError: the first attempt fails"
+    fault = "tests/components/spark_example_gen/fault_etl.py"
+    assert re.fullmatch(
+        "Python code in a Spark task failed: RuntimeError: the first attempt fails "
+        rf"\({fault}, line \d+\)",
+        message,
+    )
     wait_until((out.parent / "fault-0-is-over").exists)
     time.sleep(1)
     assert nothing_is_visible(out)
