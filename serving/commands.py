@@ -105,9 +105,12 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
             answer = client.score(user, sent)
         except grpc.RpcError as error:
             details = error.details() if isinstance(error, grpc.Call) else str(error)
-            raise ComponentError(
-                f"{server}: {details}. Is it running? `python -m serving serve --config ...`"
-            ) from None
+            silent = not isinstance(error, grpc.Call) or error.code() in (
+                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+            )
+            hint = ". Is it running? `python -m serving serve --config ...`" if silent else ""
+            raise ComponentError(f"{server}: {details}{hint}") from None
     log = config.serving.request_log
     shown = [log.user, log.item] if log else []
     table = Table(*shown, "score", config.evaluator.label)

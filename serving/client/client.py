@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
@@ -51,6 +52,21 @@ class Scores:
     arm: str
     version: int
     scores: tuple[float, ...]
+
+
+def check_finite(scores: Sequence[float]) -> None:
+    """Refuses scores that have no order; this project's server never sends such, others may.
+
+    Raises:
+      ValueError: a score is NaN or infinite.
+    """
+    for candidate, score in enumerate(scores):
+        if not math.isfinite(score):
+            raise ValueError(
+                f"the score of candidate {candidate} must be a finite number. Received: {score}. "
+                "Look for a feature of the candidate that is not finite; if there is none, roll "
+                "back to an earlier version of the model."
+            )
 
 
 class RankingClient:
@@ -110,7 +126,9 @@ class RankingClient:
           context: for the log, such as positions or propensities.
 
         Raises:
-          grpc.RpcError: the server refused it, or did not answer in time.
+          grpc.RpcError: the server refused it, or did not answer in time. Its `details()` name a
+            feature that is not finite, its value and the candidate's index.
+          ValueError: a score is not finite.
         """
         arm = arm_of(user_id, self.canary_percent, self.model)
         identity = request_id or uuid.uuid4().hex
@@ -151,6 +169,7 @@ class RankingClient:
         )
         (scores,) = response.outputs.values()
         values = tuple(float(score) for score in np.ravel(tf.make_ndarray(scores)))
+        check_finite(values)
         return Scores(request_id, arm, response.model_spec.version.value, values)
 
 

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from serving.client.client import RankingClient, Scores
+from serving.client.client import RankingClient, Scores, check_finite
 
 # Positions (from 1) of the candidates -> serialized tf.Examples of their raw features.
 MakeExamples = Callable[[Sequence[str], Sequence[int]], list[bytes]]
@@ -47,10 +47,11 @@ def rank(
       chance: decides which.
 
     Raises:
-      ValueError: no candidates, or a share outside [0, 1].
+      ValueError: no candidates, a share outside [0, 1], or a score that is not finite.
     """
     if not scores or not 0 <= exploration <= 1:
         raise ValueError("a page needs candidates, and exploration is a share from 0 to 1")
+    check_finite(scores)
     count = len(scores)
     best = sorted(range(count), key=lambda candidate: (-scores[candidate], candidate))
     explored = chance.random() < exploration
@@ -118,6 +119,9 @@ class PageRanker:
           candidates: items that might be shown.
           examples: makes their examples.
           context: what else the impressions' events hold, such as session_id and device.
+
+        Raises:
+          grpc.RpcError, ValueError: there are no scores to rank by; see RankingClient.score.
         """
         first = self._client.score(user_id, examples(candidates, [1] * len(candidates)))
         ranked = rank(first.scores, self._page_size, self._exploration, self._chance)

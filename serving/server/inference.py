@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
 
 from serving.server.errors import Code, ServingError, invalid
 from serving.server.loaded_model import DEFAULT_SIGNATURE, LoadedModel
-from serving.server.tensors import to_array, to_proto
+from serving.server.tensors import check_finite, to_array, to_proto
 
 CLASSIFY, REGRESS = tf.saved_model.CLASSIFY_METHOD_NAME, tf.saved_model.REGRESS_METHOD_NAME
 
@@ -30,7 +30,12 @@ CLASSIFY, REGRESS = tf.saved_model.CLASSIFY_METHOD_NAME, tf.saved_model.REGRESS_
 def predict(
     model: LoadedModel, spec: model_pb2.ModelSpec, request: predict_pb2.PredictRequest
 ) -> predict_pb2.PredictResponse:
-    """All outputs, or those of output_filter; `spec` is what answers."""
+    """All outputs, or those of output_filter; `spec` is what answers.
+
+    Raises:
+      ServingError: the request does not fit the signature, the model refuses it, or what the model
+        answers is not finite.
+    """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = model.signatures.get(name)
     if signature is None:
@@ -47,6 +52,7 @@ def predict(
     outputs = _wanted_outputs(request.output_filter, signature)
     response = predict_pb2.PredictResponse(model_spec=_named(spec, name))
     for alias, array in zip(outputs, model.run(name, inputs, outputs), strict=True):
+        check_finite(alias, array)
         response.outputs[alias].CopyFrom(to_proto(array))
     return response
 
@@ -129,7 +135,16 @@ def _run_on_examples(
                     Code.FAILED_PRECONDITION,
                     f"output {alias} has shape {list(array.shape)} for {len(examples)} examples",
                 )
+            check_finite(alias, _as_sent(array))
     return found
+
+
+def _as_sent(array: np.ndarray) -> np.ndarray:
+    """The output as a Classification or a Regression holds it: their floats have 32 bits."""
+    if array.dtype != np.float64:
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def _serialized(given: input_pb2.Input) -> list[bytes]:

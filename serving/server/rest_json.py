@@ -1,7 +1,8 @@
 """JSON of TensorFlow Serving's REST API to requests, and responses to JSON.
 
 The format is that of https://www.tensorflow.org/tfx/serving/api_rest: rows ("instances") or columns
-("inputs"), {"b64": ...} for bytes, and outputs whose names end in _bytes as such.
+("inputs"), {"b64": ...} for bytes, and outputs whose names end in _bytes as such. A request may
+hold the literals NaN, Infinity and -Infinity; an answer never does.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def regress_answer(response: regression_pb2.RegressionResponse) -> dict[str, Any
 
 
 def dumps(answer: Mapping[str, Any]) -> str:
-    return json.dumps(answer, allow_nan=True)
+    """The text of an answer, which any parser of JSON can read: its numbers are finite."""
+    return json.dumps(answer, allow_nan=False)
 
 
 def _of_rows(rows: Any, infos: _Infos) -> dict[str, list[Any]]:
@@ -296,11 +298,7 @@ def _plain(array: np.ndarray, as_bytes: bool) -> Any:
 
 def _number(value: float) -> float:
     """A float of 32 bits with no more digits than it has."""
-    return (
-        float(np.format_float_positional(np.float32(value), unique=True))
-        if math.isfinite(value)
-        else value
-    )
+    return float(np.format_float_positional(np.float32(value), unique=True))
 
 
 def _shown(value: Any) -> str:

@@ -71,6 +71,30 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
     return proto
 
 
+def check_finite(alias: str, array: np.ndarray) -> None:
+    """Refuses an answer that is no number: JSON has none for it, and nothing can be ranked by it.
+
+    Args:
+      alias: The output's name, for messages.
+      array: The output, [rows, ...], of any type.
+
+    Raises:
+      ServingError: A value is NaN or infinite. It names the first such row.
+    """
+    if not tf.as_dtype(array.dtype).is_floating:
+        return
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    place = tuple(np.argwhere(~finite)[0].tolist())
+    example = f"example {place[0]}: " if place else ""
+    raise invalid(
+        f'{example}output "{alias}" must be a finite number. Received: {array[place]}. Look for a '
+        "value in the request that is not finite or far beyond those of the training; if there is "
+        "none, roll back to an earlier version of the model."
+    )
+
+
 def _values_sent(proto: tensor_pb2.TensorProto) -> int:
     """How many values are written out; bytes where they are sent as such."""
     if proto.tensor_content:

@@ -9,6 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from pipeline.training.finite import check_finite
+
 NAME = "scorer"
 SPEC = {
     "weight": tf.io.FixedLenFeature([], tf.float32),
@@ -56,6 +58,10 @@ class Scorer(tf.Module):
         classes = tf.repeat(tf.constant([["yes", "no"]]), tf.shape(score)[0], axis=0)
         return {"classes": classes, "scores": tf.concat([score, -score], axis=1)}
 
+    def guarded(self, weight: tf.Tensor) -> dict[str, tf.Tensor]:
+        check_finite({"weight": weight})
+        return {"score": self.factor * weight}
+
     def slow(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         big = tf.random.uniform([600, 600])
         for _ in tf.range(self.rounds):
@@ -77,6 +83,7 @@ def save_scorer(path: Path, factor: float, rounds: int = 400) -> Path:
         "tensors": concrete(model.from_tensors, numbers("weight"), text("kind")),
         "regress": concrete(model.regress, text("inputs")),
         "classify": concrete(model.classify, text("inputs")),
+        "guarded": concrete(model.guarded, numbers("weight")),
         "slow": concrete(model.slow, numbers("x")),
     }
     hidden = path.with_name(f".{path.name}")

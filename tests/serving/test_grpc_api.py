@@ -229,7 +229,7 @@ def test_metadata(server: Server) -> None:
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert answer.metadata["signature_def"].Unpack(signatures)
     assert sorted(signatures.signature_def) == [
-        "classify", "regress", "serving_default", "slow", "tensors",
+        "classify", "guarded", "regress", "serving_default", "slow", "tensors",
     ]  # fmt: skip
     assert signatures.signature_def["tensors"].inputs["weight"].dtype == tf.float32
     asked.metadata_field[:] = ["other"]

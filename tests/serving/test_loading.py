@@ -69,7 +69,7 @@ def test_rows_of_several_requests_are_computed_together_and_come_back_apart(
 
 def test_signatures_are_batched_where_rows_can_be_joined(model: LoadedModel) -> None:
     joined = {name for name, outputs in model._batched.items() if outputs is not None}
-    assert joined == {"serving_default", "tensors", "regress", "classify", "slow"}
+    assert joined == {"serving_default", "tensors", "regress", "classify", "guarded", "slow"}
 
 
 def test_a_batch_that_overflows_the_queue_is_refused(model: LoadedModel) -> None:
