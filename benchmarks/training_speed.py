@@ -19,7 +19,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from pipeline.ctr import features
 from pipeline.ctr.keras_model import build_model, compile_model, input_names
 from pipeline.ctr.model import dense_width, index_sizes
-from pipeline.ctr.parameters import ModelParameters
+from pipeline.ctr.parameters import TrainerParameters
 from pipeline.training import distribution
 from pipeline.training.examples import Examples
 from pipeline.training.rounds import Rounds
@@ -39,7 +39,7 @@ class _Pass(keras.callbacks.Callback):
 
 def run_fn(fn_args: FnArgs) -> None:
     """Two passes over the training data; `custom_config` has the application's `parameters`."""
-    parameters = ModelParameters(**fn_args.custom_config["parameters"])
+    parameters = TrainerParameters(**fn_args.custom_config["parameters"])
     worker = distribution.this_worker()
     strategy = distribution.strategy(worker)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)

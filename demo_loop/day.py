@@ -39,9 +39,8 @@ _BAD = (
     "trainer.warm_start=false",
     "trainer.parameters={model: logistic_regression, epochs: 1, batch_size: 256, "
     "learning_rate: 100, weight_averaging: 0, calibrate: false}",
-    "evaluator.min_auc=0",
-    "evaluator.calibration=[0, 1000]",
-    "evaluator.max_auc_loss=1",
+    "evaluator.thresholds.auc={min: 0, max_worse: 1}",
+    "evaluator.thresholds.calibration={min: 0, max: 1000}",
 )
 
 Say = Callable[[str], None]

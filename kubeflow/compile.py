@@ -125,6 +125,8 @@ def main(
         replace_file(output, text)
     except (ConfigError, ComponentError) as error:
         raise OneLineError(str(error)) from error
+    for warning in config.warnings:
+        click.echo(f"Warning: {warning}", err=True)
     click.echo(f"{output}: {len(tasks_of(spec))} steps, image {image or config.kubeflow.image}")
 
 

@@ -102,18 +102,19 @@ def _one_line(error: Exception) -> str:
             f"the image has no module {missing.name}; build it again from kubeflow/Containerfile, "
             "with that module in requirements/"
         )
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    return text if name == "ComponentError" else f"{name}: {text}"  # whose text is for a person
+    from components.failures import one_line
+
+    return one_line(error)
 
 
 def works_elsewhere(arguments: Sequence[str]) -> bool:
     """Whether Dataflow's workers read and write the artifacts, who see no folder of this container.
 
-    That is TFX's own Beam steps; ours are given the same options and do their work here.
+    That is TFX's own Beam steps, and the Evaluator, which is one of these; our others are given the
+    same options and do their work here.
     """
     executor = dict(itertools.pairwise(arguments)).get(EXECUTOR, "")
-    return DATAFLOW in arguments and executor.startswith("tfx.")
+    return DATAFLOW in arguments and executor.startswith(("tfx.", "components.evaluator."))
 
 
 def for_tfx(given: dict[str, Any], elsewhere: bool = False) -> dict[str, Any]:

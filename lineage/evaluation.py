@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import json
 import math
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,10 @@ from lineage.tfrecords import UNREADABLE, records
 
 _PROTOS = "tensorflow_model_analysis.proto.metrics_for_slice_pb2"
 _BASELINE = "baseline"
-_NAMES = {"binary_crossentropy": "log_loss"}  # what everybody calls it, and run_summary.json
+_VERDICT = "verdict.json"
+# Names of evaluations until 2026-11-28.
+_NAMES = {"binary_crossentropy": "log_loss", "expected_calibration_error": "ece"}
+_LOW, _HIGH = "/low", "/high"  # end the names of the bounds of a metric's interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Slice:
 
     Attributes:
       name: e.g. 'device=mobile'; '' for all rows.
-      metrics: of the candidate, by TFMA's names; but `log_loss`.
+      metrics: Metrics of the candidate by name.
       baseline: likewise, of the model it was compared with; empty if there was none.
     """
 
@@ -72,6 +76,32 @@ class Evaluation:
     @property
     def overall(self) -> Slice | None:
         return next((one for one in self.slices if not one.name), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the Evaluator says of a model.
+
+    Attributes:
+      blessed: None: nothing was judged.
+      reasons: Lines that say why a model is not blessed.
+      telling: Lines about features that almost tell the label.
+    """
+
+    blessed: bool | None = None
+    reasons: tuple[str, ...] = ()
+    telling: tuple[str, ...] = ()
+
+
+def read_verdict(uri: str) -> Verdict:
+    """Empty for an evaluation by another Evaluator than ours, or one that cannot be read."""
+    folder = local_path(uri)
+    try:
+        found = json.loads((folder / _VERDICT).read_text("utf-8")) if folder else {}
+        telling = tuple(str(one["text"]) for one in found.get("telling", []))
+        return Verdict(found.get("blessed"), tuple(map(str, found.get("reasons", []))), telling)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return Verdict()
 
 
 def read_evaluation(uri: str) -> Evaluation | None:
@@ -119,7 +149,20 @@ def _slice(proto: Any) -> Slice:
         if metric is not None and not pair.key.is_diff:
             side = baseline if pair.key.model_name == _BASELINE else metrics
             side[_NAMES.get(pair.key.name, pair.key.name)] = metric
-    return Slice(_slice_name(proto.slice_key), metrics, baseline)
+    return Slice(_slice_name(proto.slice_key), _with_bounds(metrics), _with_bounds(baseline))
+
+
+def _with_bounds(found: dict[str, Metric]) -> dict[str, Metric]:
+    """Metrics with their intervals, from metrics and bounds that have names of their own."""
+    result = {}
+    for name, metric in found.items():
+        if name.endswith((_LOW, _HIGH)):
+            continue
+        low, high = found.get(name + _LOW), found.get(name + _HIGH)
+        if low is not None and high is not None:
+            metric = Metric(metric.value, low.value, high.value)
+        result[name] = metric
+    return result
 
 
 def _slice_name(key: Any) -> str:

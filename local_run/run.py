@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.failures import one_line
 from local_run.loaded_process import load_ahead, loading
 from local_run.logs import captured
 from local_run.memory import ComponentMemory, peak_memory
@@ -42,6 +43,8 @@ def run(config: PipelineConfig, runner: str) -> int:
                 peak_memory() as peak,
             ):
                 screens.append(screen)
+                for warning in config.warnings:
+                    screen.warn(warning)
                 started = time.monotonic()
                 failure = _launch(config, runner, run_id, screen, peak)
                 screen.say("writing the summary")
@@ -74,7 +77,6 @@ def _launch(
 
         from local_run.beam_runner import check_beam_runner
         from local_run.beam_workers import beam_arguments
-        from local_run.failures import one_line
         from local_run.launches import Launch, observed
         from pipeline.pipeline import create_pipeline, local_locations
 
@@ -159,7 +161,6 @@ def _summarize(
 ) -> tuple[dict[str, Any] | None, str | None]:
     """(the summary, written to `path`; what kept it from being made, in one line)."""
     from lineage.store import LineageStore
-    from local_run.failures import one_line
     from local_run.summary import summarize, write_summary
 
     try:

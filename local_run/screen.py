@@ -77,6 +77,10 @@ class Screen:
                 table.add_row(launch.component, _state(launch.state), f"{seconds:.1f}")
         return Group(Text(self._title, style="bold"), table, Text(self._message, style="dim"))
 
+    def warn(self, text: str) -> None:
+        """Something that a person should know, and that stops nothing."""
+        self.console.print(f"[yellow]Warning:[/] {escape(text)}", soft_wrap=True)
+
     def error(self, text: str) -> None:
         self.console.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True)
 
@@ -119,6 +123,12 @@ def _interval(bounds: list[float] | None) -> str:
     return f"  (95 %: {bounds[0]:,.4f} to {bounds[1]:,.4f})" if bounds else ""
 
 
+def _refused(summary: dict[str, Any]) -> str:
+    """Each metric that missed its bound, a line each."""
+    reasons = summary["not_blessed_because"] or ["see the evaluation's thresholds"]
+    return "no: " + "\n".join(reasons)
+
+
 def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
     rows, metrics = summary["rows"], summary["metrics"]
     facts = {"run": f"{summary['run_id']} ({summary['state']})"}
@@ -132,7 +142,9 @@ def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
             if isinstance(value, float)
         )
     if summary["blessed"] is not None:
-        facts["blessed"] = "yes" if summary["blessed"] else "no: see the evaluation's thresholds"
+        facts["blessed"] = "yes" if summary["blessed"] else _refused(summary)
+    if summary["telling_features"]:
+        facts["check"] = "\n".join(summary["telling_features"])
     if canary := summary.get("canary"):
         refused = f"no: {canary['reason'] or 'see the log'}"
         facts["canary"] = "a server answers as trained" if canary["blessed"] else refused

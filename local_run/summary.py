@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lineage.evaluation import read_evaluation
+from lineage.evaluation import Verdict, read_evaluation, read_verdict
 from lineage.store import Artifact, LineageStore, Run
 from local_run.best_reachable import best_reachable
 from pipeline.config import PipelineConfig
 
-_METRICS = ("auc", "grouped_auc", "log_loss", "calibration", "expected_calibration_error")
+# These come first, the others in the order of their names.
+_FIRST = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece")
+_COUNTS = ("example_count",)  # the rows say so already
 _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
 _ROWS = "rows_"
 
@@ -39,6 +41,7 @@ def summarize(
     blessing = _output(store, run, "ModelBlessing")
     canary = _output(store, run, "InfraBlessing")
     pushed = _output(store, run, "PushedModel")
+    verdict = read_verdict(evaluation.uri) if evaluation else Verdict()
     return {
         "pipeline": config.name,
         "run_id": run_id,
@@ -56,6 +59,8 @@ def summarize(
         "rows": _rows(examples) if examples else {},
         **(_evaluated(config, examples, evaluation) if examples and evaluation else _NOT_EVALUATED),
         "blessed": bool(blessing.properties.get("blessed")) if blessing else None,
+        "not_blessed_because": [*verdict.reasons],
+        "telling_features": [*verdict.telling],
         "canary": _canary(canary) if canary else None,
         "pushed_model": pushed.properties.get("pushed_destination") if pushed else None,
     }
@@ -125,7 +130,10 @@ def overall_metrics(uri: str) -> tuple[dict[str, float], dict[str, list[float]]]
     """
     evaluation = read_evaluation(uri)
     overall = evaluation.overall if evaluation else None
-    found = {n: overall.metrics[n] for n in _METRICS if overall and n in overall.metrics}
+    known = overall.metrics if overall else {}
+    names = [name for name in _FIRST if name in known]
+    names += sorted(known.keys() - {*_FIRST, *_COUNTS})
+    found = {name: known[name] for name in names}
     metrics = {name: metric.value for name, metric in found.items()}
     intervals = {
         name: [metric.low, metric.high]

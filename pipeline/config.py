@@ -1,7 +1,8 @@
 """The typed form of a YAML config: read once, checked once, passed as objects from then on.
 
 Paths are relative to the folder a command is started in, the project's root. Unknown keys, wrong
-types and missing files are one-line errors that name the key.
+types, missing files, and names that neither the application nor the schema knows are one-line
+errors that name the key.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import yaml
 from pydantic import Field, ValidationError
 
 from components.errors import first_problem
+from pipeline.application import check_application
+from pipeline.evaluator_section import Evaluator
 from pipeline.kubeflow_section import Kubeflow
+from pipeline.names import check_names
+from pipeline.section import ConfigError, Section
 from pipeline.sections import (
     Embeddings,
     Etl,
-    Evaluator,
     Incremental,
     Metadata,
     SampleData,
-    Section,
     Serving,
     Source,
     Spans,
@@ -35,9 +38,7 @@ from pipeline.sections import (
 )
 from pipeline.streaming_sections import Streaming
 
-
-class ConfigError(ValueError):
-    """A config that cannot be used; the text is one line for a person."""
+EXTENDS = "extends"
 
 
 class PipelineConfig(Section):
@@ -75,6 +76,11 @@ class PipelineConfig(Section):
         description="default: one process in a container, one for each core on this machine",
     )
 
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """Returns the keys of a file, with the one that load_config takes out first."""
+        return [*super().known_keys(), EXTENDS]
+
     @property
     def run_folder(self) -> Path:
         return Path(self.run_root) / self.name
@@ -87,12 +93,20 @@ class PipelineConfig(Section):
     def serving_folder(self) -> Path:
         return Path(self.serving_root) / self.name
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know of a config that works, a line each."""
+        if self.split.judged == "test":
+            return []
+        return [
+            "there is no split 'test': the model is judged on split 'eval', which stopped its "
+            "training and calibrated it, and looks better than it is; add one, such as "
+            "split: {buckets: {train: 4, eval: 1, test: 1}}"
+        ]
+
     def part(self, dotted: str) -> str:
         """Dotted path of something within the application."""
         return f"{self.application}.{dotted}"
-
-
-EXTENDS = "extends"
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
@@ -113,8 +127,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
         config = PipelineConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{file}: {first_problem(error)}") from None
-    if not Path(config.schema_file).is_file():
-        raise ConfigError(f"{file}: schema: there is no file {config.schema_file}")
+    try:
+        check_application(config)
+        check_names(config)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error.__cause__
     return config
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from components.errors import first_problem
-from pipeline.sections import Section
+from pipeline.section import Section
 
 ALL = "default"  # of `steps`: what holds for each that says nothing else
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # of an object in Kubernetes
@@ -93,6 +93,12 @@ class SecretVariable(Section):
     steps: list[str] = Field(min_length=1, description="who sees it")
 
 
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Checks the settings that one step has of its own."""
+    Step.model_validate(given)
+    return given
+
+
 class Kubeflow(Section):
     """Where the compiled pipeline runs."""
 
@@ -105,7 +111,7 @@ class Kubeflow(Section):
     volumes: list[Volume] = Field([Volume(claim="pipeline", path="/mnt/pipeline")])
     secrets: list[SecretVariable] = Field(default_factory=list)
     spot_nodes: Nodes = Nodes()
-    steps: dict[str, dict[str, Any]] = Field(
+    steps: dict[str, Annotated[dict[str, Any], AfterValidator(_settings)]] = Field(
         default_factory=dict,
         description=f"id of a component -> its settings; `{ALL}` for those of all the others",
     )

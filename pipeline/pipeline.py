@@ -21,6 +21,7 @@ from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
 from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
+from components.evaluator.component import Evaluator
 from components.live_model.component import LiveModel
 from components.model_canary.component import ModelCanary
 from components.pusher.component import Pusher
@@ -32,7 +33,7 @@ from components.trainer.component import Trainer, Tuner
 from components.transform.component import Transform
 from pipeline.beam_arguments import ONE_PROCESS, with_runner
 from pipeline.config import ConfigError, PipelineConfig
-from pipeline.evaluation import extractors
+from pipeline.evaluation import extractors, tfma_metrics
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.sections import Incremental, Statistics
 
@@ -100,7 +101,7 @@ def create_pipeline(
 
     # The candidate must be good, and no worse than the model that was blessed before it.
     baseline = baseline_of(model, runner, locations)
-    evaluator = tfx_components.Evaluator(
+    evaluator = Evaluator(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
@@ -108,6 +109,8 @@ def create_pipeline(
         module_path=extractors.__name__,
         example_splits=[config.split.judged],
         schema=schema,
+        max_feature_auc=config.evaluator.max_feature_auc,
+        code_sha256=code_sha256(tfma_metrics.__name__),
     )
 
     # A real server has to answer with it what the training would have answered.

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
+    BeforeValidator,
     Field,
     PlainValidator,
     TypeAdapter,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -24,12 +22,7 @@ from components.spark_example_gen.sources import (
     SparkConfig,
 )
 from components.spark_example_gen.time_cut import TimeCut
-
-
-class Section(BaseModel):
-    """Unknown keys are errors; values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pipeline.section import Section, check_keys
 
 
 class SampleData(Section):
@@ -47,15 +40,8 @@ def _source(fields: Any) -> AnySource:
     if kind not in KINDS:
         raise ValueError(f"kind '{kind}' is none of {', '.join(KINDS)}")
     rest = {key: value for key, value in fields.items() if key != "kind"}
-    unknown = rest.keys() - {field.name for field in dataclasses.fields(KINDS[kind])}
-    if unknown:
-        raise ValueError(f"{min(unknown)}: unknown key for a source of kind {kind}")
-    try:
-        return TypeAdapter(KINDS[kind]).validate_python(rest)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = "".join(f"{part}: " for part in problem["loc"])
-        raise ValueError(key + problem["msg"].removeprefix("Value error, ")) from None
+    check_keys(rest, ["kind", *(field.name for field in dataclasses.fields(KINDS[kind]))])
+    return TypeAdapter(KINDS[kind]).validate_python(rest)
 
 
 # One of the classes of components.spark_example_gen.sources, which say what each key means.
@@ -122,7 +108,9 @@ class Split(Section):
 
 
 class Etl(Section):
-    """`function` defaults to build_examples in the application's etl.py."""
+    """`function` defaults to build_examples in the application's etl.py, whose `parameters` are
+    EtlParameters in its parameters.py.
+    """
 
     function: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -173,17 +161,29 @@ class Range(Section):
         return self
 
 
+def _search_space(given: Any) -> Any:
+    """Reads a mapping as a Range, so that its mistakes are not reported as those of a list."""
+    if isinstance(given, dict):
+        return Range.model_validate(given)
+    if not isinstance(given, list | Range):
+        raise ValueError("expected a list of choices, or {min, max, log}")
+    return given
+
+
+SearchSpace = Annotated[list[str | bool | int | float] | Range, BeforeValidator(_search_space)]
+
+
 class Tuner(Section):
     """A search by keras-tuner before the training; the best trial's values train the model."""
 
     trials: int = Field(10, ge=1)
-    parameters: dict[str, list[str | bool | int | float] | Range] = Field(
+    parameters: dict[str, SearchSpace] = Field(
         min_length=1, description="of trainer.parameters: name -> choices, or {min, max, log}"
     )
 
 
 class Trainer(Section):
-    """`parameters` are the application's own, checked by its model.py."""
+    """`parameters` are the application's own: TrainerParameters in its parameters.py."""
 
     parameters: dict[str, Any] = Field(default_factory=dict)
     warm_start: bool = Field(
@@ -213,23 +213,6 @@ class Statistics(Section):
     """
 
     sample_rate: float | None = Field(None, gt=0, le=1, description="share of the examples")
-
-
-class Evaluator(Section):
-    """What is measured, and what a model must reach to be blessed (on the whole eval split)."""
-
-    label: str
-    prediction: str
-    slices: list[list[str]] = Field(default_factory=list, description="raw features to slice by")
-    group: str | None = Field(
-        None, description="raw feature, such as user_id: adds the AUC within its groups"
-    )
-    confidence_intervals: bool = Field(False, description="95 %, for every metric")
-    min_auc: float = Field(0.5, ge=0, le=1)
-    calibration: tuple[float, float] = Field(
-        (0.8, 1.25), description="mean prediction / mean label"
-    )
-    max_auc_loss: float = Field(0.005, ge=0, description="against the latest blessed model")
 
 
 class RequestLog(Section):

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from components.spark_example_gen.sources import names_secret
-from pipeline.sections import Section
+from pipeline.section import Section
 
 
 class EventStream(Section):

@@ -11,10 +11,13 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from components.errors import ComponentError
-from components.spark_example_gen.connectors.found import Found
 from components.spark_example_gen.spans import HOUR_US
+
+if TYPE_CHECKING:  # it imports Spark, and a config is read without
+    from components.spark_example_gen.connectors.found import Found
 
 _NAMES = ("train", "eval", "test")
 _DURATION = re.compile(r"-(\d+)([dhm])")

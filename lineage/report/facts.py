@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from lineage.compare import run_before
 from lineage.dataset import Dataset
-from lineage.evaluation import Evaluation, read_evaluation
+from lineage.evaluation import Evaluation, Verdict, read_evaluation, read_verdict
 from lineage.records import Artifact, Execution, Run
 from lineage.report.log_sections import log_tails
 from lineage.report.quarantine import Refused, read_refused
@@ -42,6 +42,7 @@ class RunFacts:
       anomalies, drift: of ExampleValidator.
       curves: of the training.
       evaluation: of the model.
+      verdict: What the Evaluator says of the model.
       logs: component -> the end of its log.
       origin: what the pushed model (else the model) was made from; None without a model.
     """
@@ -61,6 +62,7 @@ class RunFacts:
     drift: list[Drift]
     curves: list[Curve]
     evaluation: Evaluation | None
+    verdict: Verdict
     logs: dict[str, str]
     origin: Graph | None
 
@@ -108,6 +110,7 @@ def gather(
     nothing: tuple[list[Anomaly], list[Drift]] = ([], [])
     found = _newest(run, artifacts, "ExampleAnomalies")
     anomalies, drift = files.read(found, read_anomalies, nothing)
+    evaluation = _newest(run, artifacts, "ModelEvaluation")
     model = _newest(run, artifacts, "PushedModel") or _newest(run, artifacts, "Model")
     folder = summaries / run.run_id if summaries else None
     return RunFacts(
@@ -125,7 +128,8 @@ def gather(
         anomalies=anomalies,
         drift=drift,
         curves=files.read(_newest(run, artifacts, "ModelRun"), read_curves, []),
-        evaluation=files.read(_newest(run, artifacts, "ModelEvaluation"), read_evaluation, None),
+        evaluation=files.read(evaluation, read_evaluation, None),
+        verdict=files.read(evaluation, read_verdict, Verdict()),
         logs=log_tails(folder / LOG) if folder else {},
         origin=ancestors(store, [model.id]) if model else None,
     )

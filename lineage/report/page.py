@@ -25,7 +25,7 @@ from lineage.walk import Graph
 
 _HERE = Path(__file__).parent
 _CURVES = ("loss", "auc")
-_ORDER = ("auc", "grouped_auc", "log_loss", "calibration", "expected_calibration_error")
+_ORDER = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece")
 _SLICED = ("auc", "log_loss", "calibration")
 
 

@@ -5,36 +5,20 @@ Small functions of DataFrames, composed at the bottom; read `build_examples` fir
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.spark_example_gen.rows import EtlContext, divide, dropped, quarantined
 from pipeline.click_log import CLICK_MS, first_of_each, with_first_click
 from pipeline.ctr import features
+from pipeline.ctr.etl_parameters import EtlParameters
 from pipeline.hourly_counts import COUNTS, RECENT
 from pipeline.recent_clicks import add_recent_clicks
 from pipeline.window_features import HOUR_MS, Smoothing, add_window_features, hour_of
 
 EARLIEST_MS = 631_152_000_000  # 1990-01-01: no log is older; clocks that say so are wrong
 OLDEST = 120  # years
-
-
-class EtlParameters(BaseModel):
-    """`etl.parameters` in the config."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    attribution_minutes: float = Field(
-        30, gt=0, description="a click later than this counts for nothing"
-    )
-    max_position: int = Field(100, ge=1)
-    bot_impressions: int = Field(
-        100, ge=2, description="a session with more of them within bot_seconds is no person"
-    )
-    bot_seconds: float = Field(60, gt=0)
-    smoothing_prior: float = Field(0.1, ge=0, le=1)
-    smoothing_strength: float = Field(20, gt=0)
+LARGEST_PRICE = 1e9  # beyond it lie infinity, and what a 32-bit float cannot hold
 
 
 def refusal(parameters: EtlParameters) -> Column:
@@ -110,7 +94,7 @@ def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
 
 def catalogue(items: DataFrame) -> DataFrame:
     """Items, with the price relative to the mean of their category; no price is impossible."""
-    possible = (F.col("price") >= 0) & ~F.isnan("price")
+    possible = F.col("price").between(0, LARGEST_PRICE)  # nor NaN, which Spark has above all
     items = items.withColumn("price", F.when(possible, F.col("price")))
     mean_price = F.avg("price").over(Window.partitionBy("category"))
     relative = F.when(mean_price > 0, F.col("price") / mean_price)

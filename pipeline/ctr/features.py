@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.ctr.etl_parameters import LABEL as LABEL
 from pipeline.recent_clicks import RecentClicks
 from pipeline.window_features import WindowFeature
-
-LABEL = "clicked"
 
 # Carried along: to join a prediction to its log line, and to keep a session within one split.
 KEYS = ("impression_id", "session_id", "timestamp_ms")

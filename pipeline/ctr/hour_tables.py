@@ -10,7 +10,8 @@ from pyspark.sql import functions as F  # noqa: N812
 from components.spark_example_gen.rows import EtlContext
 from pipeline.click_log import CLICK_MS
 from pipeline.ctr import features
-from pipeline.ctr.etl import EtlParameters, catalogue, genuine_impressions, with_users
+from pipeline.ctr.etl import catalogue, genuine_impressions, with_users
+from pipeline.ctr.etl_parameters import EtlParameters
 from pipeline.hourly_counts import COUNTS, RECENT, Declared, hourly_counts
 from pipeline.recent_clicks import clicks_of
 from pipeline.window_features import all_keys

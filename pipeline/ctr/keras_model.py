@@ -12,8 +12,7 @@ import tf_keras as keras
 from pipeline.ctr import features, preprocessing
 from pipeline.ctr.encoding import EmbeddingTables, PrecomputedEmbedding, embedding_width
 from pipeline.ctr.networks import NETWORKS, ON_CLICKS, Encoded, RecentClicks
-from pipeline.ctr.parameters import ModelParameters
-from pipeline.ctr.serving_signatures import PROBABILITY
+from pipeline.ctr.parameters import PREDICTION, TrainerParameters
 from pipeline.training.rounds import Rounds
 from pipeline.training.schedule import WarmUpCosineDecay
 from pipeline.training.tracing import Network, as_written
@@ -26,7 +25,7 @@ STEPS_AT_ONCE = 16  # in one call into TensorFlow: on two cores Python between s
 def build_model(
     sizes: Mapping[str, int],
     dense_width: int,
-    parameters: ModelParameters,
+    parameters: TrainerParameters,
     click_rate: float,
     precomputed: Mapping[str, np.ndarray] | None = None,
 ) -> keras.Model:
@@ -44,13 +43,13 @@ def build_model(
     log_odds = NETWORKS[parameters.model](encoded, parameters)
     bias = keras.initializers.Constant(math.log(click_rate / (1 - click_rate)))
     probability = layers.Dense(
-        1, activation="sigmoid", kernel_initializer="ones", bias_initializer=bias, name=PROBABILITY
+        1, activation="sigmoid", kernel_initializer="ones", bias_initializer=bias, name=PREDICTION
     )
     return Network(inputs, probability(log_odds))
 
 
-def compile_model(model: keras.Model, parameters: ModelParameters, rounds: Rounds) -> None:
-    """Optimizer, loss and metrics; within the scope of the strategy that `model` was made in."""
+def compile_model(model: keras.Model, parameters: TrainerParameters, rounds: Rounds) -> None:
+    """Optimizer and loss; within the scope of the strategy that `model` was made in."""
     warm_up = int(parameters.warm_up * rounds.steps * parameters.rounds_per_epoch)
     rate = WarmUpCosineDecay(parameters.peak_rate, warm_up, rounds.all_steps)
     steps = parameters.weight_averaging * rounds.steps
@@ -67,12 +66,11 @@ def compile_model(model: keras.Model, parameters: ModelParameters, rounds: Round
     model.compile(
         optimizer,
         loss=keras.losses.BinaryCrossentropy(),
-        metrics=[keras.metrics.AUC(name="auc", num_thresholds=1000)],
         steps_per_execution=min(STEPS_AT_ONCE, rounds.steps),
     )
 
 
-def input_names(sizes: Mapping[str, int], parameters: ModelParameters) -> list[str]:
+def input_names(sizes: Mapping[str, int], parameters: TrainerParameters) -> list[str]:
     """Transformed features that the network takes."""
     names = [preprocessing.DENSE_VECTOR, *sizes]
     if parameters.model in ON_CLICKS:
@@ -82,7 +80,7 @@ def input_names(sizes: Mapping[str, int], parameters: ModelParameters) -> list[s
 
 
 def _inputs(
-    sizes: Mapping[str, int], dense_width: int, parameters: ModelParameters
+    sizes: Mapping[str, int], dense_width: int, parameters: TrainerParameters
 ) -> dict[str, tf.Tensor]:
     inputs = {}
     for name in input_names(sizes, parameters):
@@ -100,7 +98,7 @@ def _inputs(
 def _encoded(
     inputs: dict[str, tf.Tensor],
     sizes: Mapping[str, int],
-    parameters: ModelParameters,
+    parameters: TrainerParameters,
     precomputed: Mapping[str, np.ndarray],
 ) -> Encoded:
     indices = {name: inputs[name] for name in sizes}

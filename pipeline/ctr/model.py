@@ -16,15 +16,15 @@ from components.spark_embeddings.embeddings import Embeddings
 from pipeline.ctr import features, preprocessing
 from pipeline.ctr.earlier_model import WarmStart
 from pipeline.ctr.keras_model import build_model, compile_model, input_names
-from pipeline.ctr.parameters import ModelParameters
-from pipeline.ctr.serving_signatures import PROBABILITY, ServedModel
+from pipeline.ctr.parameters import PREDICTION, TrainerParameters
+from pipeline.ctr.serving_signatures import ServedModel
 from pipeline.training import distribution
 from pipeline.training.calibration import calibrate
 from pipeline.training.checkpoints import RunFolder, TrainingError
 from pipeline.training.distribution import ALONE, Shard
 from pipeline.training.examples import Examples
 from pipeline.training.rounds import Rounds, fit
-from pipeline.training.search import Search, corners
+from pipeline.training.search import Search
 from pipeline.training.warm_start import save_memory
 
 
@@ -40,7 +40,7 @@ def run_fn(fn_args: FnArgs) -> list[float]:
     found = (fn_args.hyperparameters or {}).get("values", {})
     worker = distribution.this_worker()
     folder = RunFolder.of(fn_args, {"workers": worker.count})
-    parameters = ModelParameters(**{**given, **found})
+    parameters = TrainerParameters(**{**given, **found})
     model, losses = train(fn_args, parameters, folder, fn_args.model_run_dir)
     served = ServedModel(model, tft.TFTransformOutput(fn_args.transform_graph_path))
     if worker.is_chief:
@@ -54,24 +54,22 @@ def run_fn(fn_args: FnArgs) -> list[float]:
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     """TFX's Tuner: searches custom_config["search"] with custom_config["trials"] trainings."""
     given, space = fn_args.custom_config["parameters"], fn_args.custom_config["search"]
-    for values in corners(space):
-        ModelParameters(**{**given, **values})  # a wrong one is found before the first training
 
     def validation_loss(values: dict[str, Any], trial: str) -> float:
         folder = RunFolder(Path(fn_args.working_dir) / trial)
-        parameters = ModelParameters(**{**given, **values})
+        parameters = TrainerParameters(**{**given, **values})
         _, losses = train(fn_args, parameters, folder, str(folder.path / "logs"))
         folder.remove()
         return min(losses)
 
-    seed = ModelParameters(**given).seed
+    seed = TrainerParameters(**given).seed
     trials = fn_args.custom_config["trials"]
     tuner = Search(space, trials, seed, validation_loss, fn_args.working_dir)
     return TunerFnResult(tuner=tuner, fit_kwargs={})
 
 
 def train(
-    fn_args: FnArgs, parameters: ModelParameters, folder: RunFolder, log_folder: str
+    fn_args: FnArgs, parameters: TrainerParameters, folder: RunFolder, log_folder: str
 ) -> tuple[keras.Model, list[float]]:
     """Builds the network and trains it.
 
@@ -141,7 +139,7 @@ def train(
         everything = evaluation  # in memory already; of several workers each has but its share
         if worker.count > 1:
             everything = examples("eval", fn_args.eval_files, ALONE)
-        calibrate(model, model.get_layer(PROBABILITY), everything)
+        calibrate(model, model.get_layer(PREDICTION), everything)
     return model, losses
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from pipeline.ctr.layers import CrossLayer, FactorizationMachine, InterestAttention
-from pipeline.ctr.parameters import ModelParameters
+from pipeline.ctr.parameters import TrainerParameters
 
 layers = keras.layers
 
@@ -57,17 +57,17 @@ class Encoded:
     clicks: RecentClicks | None
 
 
-def logistic_regression(inputs: Encoded, sizes: ModelParameters) -> tf.Tensor:
+def logistic_regression(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
     linear = layers.Dense(1, use_bias=False, name="linear")(inputs.dense)
     return layers.Add()([linear, *inputs.weights()])
 
 
-def wide_deep(inputs: Encoded, sizes: ModelParameters) -> tf.Tensor:
+def wide_deep(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
     deep = _deep(_everything(inputs), sizes)
     return logistic_regression(inputs, sizes) + _log_odds(deep)
 
 
-def deepfm(inputs: Encoded, sizes: ModelParameters) -> tf.Tensor:
+def deepfm(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
     # Fields of different widths meet in a common one, as in mixed-dimension embeddings.
     common = [
         layers.Dense(sizes.factors, use_bias=False, name=f"factors_{name}")(field)
@@ -77,11 +77,11 @@ def deepfm(inputs: Encoded, sizes: ModelParameters) -> tf.Tensor:
     return wide_deep(inputs, sizes) + pairs
 
 
-def dcn(inputs: Encoded, sizes: ModelParameters) -> tf.Tensor:
+def dcn(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
     return _crossed_and_deep(_everything(inputs), sizes)
 
 
-def din(inputs: Encoded, sizes: ModelParameters) -> tf.Tensor:
+def din(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
     clicks = inputs.clicks
     assert clicks is not None
     attention = InterestAttention(sizes.attention_layers, name="interest")
@@ -90,7 +90,7 @@ def din(inputs: Encoded, sizes: ModelParameters) -> tf.Tensor:
     return _crossed_and_deep(start, sizes)
 
 
-NETWORKS: dict[str, Callable[[Encoded, ModelParameters], tf.Tensor]] = {
+NETWORKS: dict[str, Callable[[Encoded, TrainerParameters], tf.Tensor]] = {
     network.__name__: network for network in (logistic_regression, wide_deep, deepfm, dcn, din)
 }
 ON_CLICKS = (din.__name__,)  # those that look at the recent clicks
@@ -100,14 +100,14 @@ def _everything(inputs: Encoded) -> tf.Tensor:
     return layers.Concatenate()([inputs.dense, *inputs.fields.values()])
 
 
-def _deep(start: tf.Tensor, sizes: ModelParameters) -> tf.Tensor:
+def _deep(start: tf.Tensor, sizes: TrainerParameters) -> tf.Tensor:
     for number, units in enumerate(sizes.deep_layers):
         start = layers.Dense(units, activation="relu", name=f"deep_{number}")(start)
         start = layers.Dropout(sizes.dropout)(start)
     return start
 
 
-def _crossed_and_deep(start: tf.Tensor, sizes: ModelParameters) -> tf.Tensor:
+def _crossed_and_deep(start: tf.Tensor, sizes: TrainerParameters) -> tf.Tensor:
     crossed = start
     for number in range(sizes.cross_layers):
         crossed = CrossLayer(name=f"cross_{number}")([start, crossed])

@@ -1,26 +1,36 @@
-"""`trainer.parameters` of the CTR application: which network, and how it is trained."""
+"""What a config may say of the CTR application; `load_config` checks it against this module.
+
+It is cheap to import: no Spark, no TensorFlow.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, PositiveInt
+
+# In a module of its own: a change of how the model is trained does not run the ETL again.
+from pipeline.ctr.etl_parameters import LABEL as LABEL
+from pipeline.ctr.etl_parameters import EtlParameters as EtlParameters
+from pipeline.section import Section
+
+PREDICTION = "probability"  # the served model's output: `evaluator.prediction` names it
 
 # Adam moves every row it sees by about the learning rate, Adagrad by less and less.
 LEARNING_RATE = {"adagrad": 0.05, "adam": 0.001}
 
 
-class ModelParameters(BaseModel):
-    """What `trainer.parameters` may hold."""
+class TrainerParameters(Section):
+    """`trainer.parameters`: which network, and how it is trained."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
 
     model: Literal["logistic_regression", "wide_deep", "deepfm", "dcn", "din"] = Field(
         "dcn", description="see pipeline/ctr/networks.py"
     )
-    deep_layers: tuple[int, ...] = Field((256, 128), description="units of each")
+    deep_layers: tuple[PositiveInt, ...] = Field((256, 128), description="units of each")
     cross_layers: int = Field(2, ge=0, description="of dcn and din")
-    attention_layers: tuple[int, ...] = Field((32, 16), description="of din's attention")
+    attention_layers: tuple[PositiveInt, ...] = Field((32, 16), description="of din's attention")
     factors: int = Field(16, ge=1, description="of deepfm: the common width of its fields")
     dropout: float = Field(0.3, ge=0, lt=1)
     l2: float = Field(0.0, ge=0, description="weight of a batch's squared embeddings in the loss")

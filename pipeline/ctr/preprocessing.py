@@ -8,6 +8,10 @@ number of values a row. Outputs:
     recent_NAME_xf    int64   [batch, 10] the same indices, most recent click first; -1: no click
     recent_hours_xf   float32 [batch, 10] log(1 + hours since each click); 0 where there is none
     clicked           int64   [batch]     the label, unchanged
+
+Finite inputs give finite outputs, whatever they are: a served model refuses NaN and infinity
+(pipeline/training/finite.py), and answers the rest. What cannot be negative counts as 0 if it is,
+as in the ETL.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pipeline.ctr import features
 
 DENSE_VECTOR = "dense_xf"
 NO_CLICK = -1  # no tensor: at import there may be none before the workers have met
+_LARGEST = 1e9  # of a feature that is scaled without a logarithm: its variance has to fit a float32
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -27,6 +32,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     columns = {
         name: tf.squeeze(tensor, axis=1) for name, tensor in inputs.items() if name not in lists
     }
+    columns |= {name: tf.maximum(columns[name], 0) for name in features.LOG_DENSE}
     recency = {name: hours_since(lists, columns, *of) for name, of in features.RECENCY.items()}
     outputs = {features.LABEL: columns[features.LABEL], DENSE_VECTOR: _dense(columns | recency)}
     vocabularies = {}
@@ -103,15 +109,23 @@ def hours_since(
 
 def _dense(columns: dict[str, tf.Tensor]) -> tf.Tensor:
     """Scaled features side by side: one analyzer for all means and variances."""
-    plain = (*features.DENSE, *features.WINDOW_RATES)
-    heavy = (*features.LOG_DENSE, *features.WINDOW_COUNTS, *features.RECENCY)
-    vector = tf.stack(
-        [tf.cast(columns[name], tf.float32) for name in plain]
-        + [tf.math.log1p(tf.cast(columns[name], tf.float32)) for name in heavy],
+    plain = _side_by_side(columns, (*features.DENSE, *features.WINDOW_RATES))
+    heavy = _side_by_side(
+        columns, (*features.LOG_DENSE, *features.WINDOW_COUNTS, *features.RECENCY)
+    )
+    vector = tf.concat(
+        [
+            tf.clip_by_value(plain, -_LARGEST, _LARGEST),
+            tf.math.log1p(tf.maximum(heavy, 0.0)),
+        ],
         axis=1,
     )
     # Clipped: one absurd price must not saturate the cross layers.
     return tf.clip_by_value(tft.scale_to_z_score(vector, elementwise=True), -8.0, 8.0)
+
+
+def _side_by_side(columns: dict[str, tf.Tensor], names: tuple[str, ...]) -> tf.Tensor:
+    return tf.stack([tf.cast(columns[name], tf.float32) for name in names], axis=1)
 
 
 def _cross(columns: dict[str, tf.Tensor], names: tuple[str, ...], buckets: int) -> tf.Tensor:

@@ -9,14 +9,22 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from pipeline.ctr import features
+from pipeline.ctr.parameters import PREDICTION
+from pipeline.training.finite import check_finite
 from pipeline.training.tracing import as_written
 
-PROBABILITY = "probability"
 CLASSES = ("click", "no click")
+_REPLACE_THE_MODEL = (
+    "The fault is the model's if all features are finite: roll back to an earlier version."
+)
 
 
 class ServedModel(tf.Module):
-    """What is exported: preprocessing and model as one graph, from raw features to probability."""
+    """What is exported: preprocessing and model as one graph, from raw features to probability.
+
+    A feature or a probability that is not finite is tf.errors.InvalidArgumentError, by the graph
+    itself, so that every server and every batch job treats it alike; see check_finite.
+    """
 
     def __init__(self, model: keras.Model, transform: tft.TFTransformOutput):
         super().__init__()
@@ -51,10 +59,10 @@ class ServedModel(tf.Module):
         }
 
         def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"outputs": score(inputs)[PROBABILITY]}
+            return {"outputs": score(inputs)[PREDICTION]}
 
         def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            click = score(inputs)[PROBABILITY]
+            click = score(inputs)[PREDICTION]
             classes = tf.repeat(tf.constant([CLASSES]), tf.shape(click)[0], axis=0)
             return {"classes": classes, "scores": tf.concat([click, 1 - click], axis=1)}
 
@@ -85,7 +93,7 @@ class ServedModel(tf.Module):
         return self._predict(tf.io.parse_example(examples, self.raw_spec))
 
     def _transformed(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(self.transform_layer(tf.io.parse_example(examples, self.raw_spec)))
+        return self._preprocess(tf.io.parse_example(examples, self.raw_spec))
 
     def _from_tensors(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
         raw = {
@@ -97,11 +105,17 @@ class ServedModel(tf.Module):
         return self._predict(raw)
 
     def _predict(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self._score(**self.transform_layer(raw))
+        return self._score(**self._preprocess(raw))
+
+    def _preprocess(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        check_finite(raw)
+        return dict(self.transform_layer(raw))
 
     def _score(self, **transformed: tf.Tensor) -> dict[str, tf.Tensor]:
         wanted = {name: transformed[name] for name in self.transformed_spec}
-        return {PROBABILITY: self._call_model(wanted)}
+        found = {PREDICTION: self._call_model(wanted)}
+        check_finite(found, _REPLACE_THE_MODEL)
+        return found
 
 
 def _is_list(spec: object) -> bool:

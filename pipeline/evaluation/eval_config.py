@@ -7,76 +7,125 @@ import json
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from pipeline.evaluation import calibration_error, grouped_auc
-from pipeline.sections import Evaluator
-
-# TFMA's default of 10,000 thresholds costs minutes and changes the fifth digit.
-_THRESHOLDS = 1000
-# For the run's report; counted with AUC's histogram, so that it costs a few kilobytes and no time.
-_PLOTTED = 200
+from pipeline.evaluation import grouped_auc, tfma_metrics
+from pipeline.evaluation.metric_names import (
+    CLASSIFICATION,
+    EXAMPLES,
+    GROUPED_AUC,
+    HIGHER,
+    POSITIVES,
+    MetricName,
+    metric_name,
+)
+from pipeline.evaluator_section import Bound, Evaluator
 
 
 def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
-    """Metrics on every slice; thresholds on the whole, so that no tiny slice refuses a model."""
+    """Metrics on every slice; bounds on the slice that each names, or on all examples."""
     result = config_pb2.EvalConfig(
         model_specs=[
             config_pb2.ModelSpec(
                 signature_name="serving_default",
                 prediction_key=wanted.prediction,
                 label_key=wanted.label,
+                example_weight_key=wanted.weight or "",
                 model_type=tfma.constants.TF_GENERIC,
             )
         ],
-        slicing_specs=[
-            config_pb2.SlicingSpec(),
-            *[config_pb2.SlicingSpec(feature_keys=keys) for keys in wanted.slices],
-        ],
+        slicing_specs=[config_pb2.SlicingSpec(), *_slices(wanted)],
         metrics_specs=[config_pb2.MetricsSpec(metrics=_metrics(wanted))],
     )
+    if wanted.weight:  # set to false, TFMA computes nothing at all
+        result.metrics_specs[0].example_weights.weighted = True
     if wanted.group:
-        grouped = _metric("GroupedAUC", module=grouped_auc.__name__)
-        result.metrics_specs.add(query_key=wanted.group, metrics=[grouped])
-    if wanted.confidence_intervals:
-        # The jackknife over 20 random parts adds little; the bootstrap takes 20 times as long.
-        result.options.compute_confidence_intervals.value = True
-        result.options.confidence_intervals.method = (
-            config_pb2.ConfidenceIntervalOptions.ConfidenceIntervalMethod.JACKKNIFE
+        grouped = _metric(
+            "GroupedAUC",
+            grouped_auc.__name__,
+            _thresholds(wanted, metric_name(GROUPED_AUC)),
+            intervals=wanted.confidence_intervals,
         )
+        result.metrics_specs.add(query_key=wanted.group, metrics=[grouped])
     return result
 
 
-def _metrics(wanted: Evaluator) -> list[config_pb2.MetricConfig]:
-    low, high = wanted.calibration
-    auc = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": wanted.min_auc}),
-        change_threshold=config_pb2.GenericChangeThreshold(
-            absolute={"value": -wanted.max_auc_loss},
-            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
-        ),
-    )
-    calibration = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(
-            lower_bound={"value": low}, upper_bound={"value": high}
-        )
-    )
-    return [
-        _metric("AUC", threshold=auc, num_thresholds=_THRESHOLDS),
-        _metric("Calibration", threshold=calibration),
-        _metric("BinaryCrossentropy"),
-        _metric("ExpectedCalibrationError", module=calibration_error.__name__),
-        _metric("ExampleCount"),
-        _metric("CalibrationPlot", num_buckets=_PLOTTED),
+def _slices(wanted: Evaluator) -> list[config_pb2.SlicingSpec]:
+    """Those that are asked for, and those that a bound is about."""
+    asked = [config_pb2.SlicingSpec(feature_keys=keys) for keys in wanted.slices]
+    known = {frozenset(keys) for keys in wanted.slices}
+    judged = [
+        _slice(bound)
+        for name in wanted.judged
+        for bound in wanted.bounds(name)
+        if bound.slice and frozenset(bound.slice) not in known
     ]
+    return [*asked, *judged]
+
+
+def _slice(bound: Bound) -> config_pb2.SlicingSpec:
+    values = {feature: str(value) for feature, value in bound.slice.items()}
+    return config_pb2.SlicingSpec(feature_values=values)
+
+
+def _metrics(wanted: Evaluator) -> list[config_pb2.MetricConfig]:
+    ours = tfma_metrics.__name__
+    result = [
+        _metric(
+            "ExactMetric",
+            ours,
+            _thresholds(wanted, name),
+            name=str(name),
+            intervals=wanted.confidence_intervals,
+        )
+        for name in wanted.measured
+    ]
+    if wanted.task == CLASSIFICATION:
+        enough = config_pb2.MetricThreshold()
+        enough.value_threshold.lower_bound.value = wanted.min_positives
+        result += [
+            _metric("ScoreCount", ours, [(config_pb2.SlicingSpec(), enough)], name=POSITIVES),
+            _metric("ScoreCount", ours, name=EXAMPLES),
+            _metric("ScorePlot", ours),
+        ]
+    else:
+        result.append(_metric("ExampleCount"))
+    return result
+
+
+_Threshold = tuple[config_pb2.SlicingSpec, config_pb2.MetricThreshold]
+
+
+def _thresholds(wanted: Evaluator, name: MetricName) -> list[_Threshold]:
+    return [(_slice(bound), _threshold(bound, name)) for bound in wanted.bounds(name)]
+
+
+def _threshold(bound: Bound, name: MetricName) -> config_pb2.MetricThreshold:
+    result = config_pb2.MetricThreshold()
+    if bound.min is not None:
+        result.value_threshold.lower_bound.value = bound.min
+    if bound.max is not None:
+        result.value_threshold.upper_bound.value = bound.max
+    if bound.against_baseline:
+        change = result.change_threshold
+        higher = name.better == HIGHER
+        direction = config_pb2.MetricDirection
+        change.direction = direction.HIGHER_IS_BETTER if higher else direction.LOWER_IS_BETTER
+        sign = -1 if higher else 1
+        if bound.max_worse is not None:
+            change.absolute.value = sign * bound.max_worse
+        if bound.max_worse_percent is not None:
+            change.relative.value = sign * bound.max_worse_percent / 100
+    return result
 
 
 def _metric(
-    name: str,
+    class_name: str,
     module: str = "",
-    threshold: config_pb2.MetricThreshold | None = None,
-    **options: int,
+    thresholds: list[_Threshold] | None = None,
+    **options: str | bool,
 ) -> config_pb2.MetricConfig:
-    result = config_pb2.MetricConfig(class_name=name, module=module, config=json.dumps(options))
-    if threshold is not None:
-        overall = [config_pb2.SlicingSpec()]
-        result.per_slice_thresholds.add(slicing_specs=overall, threshold=threshold)
+    result = config_pb2.MetricConfig(
+        class_name=class_name, module=module, config=json.dumps(options)
+    )
+    for slicing, threshold in thresholds or []:
+        result.per_slice_thresholds.add(slicing_specs=[slicing], threshold=threshold)
     return result

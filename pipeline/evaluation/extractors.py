@@ -35,7 +35,11 @@ def custom_extractors(
 
 def features_read(eval_config: config_pb2.EvalConfig) -> frozenset[str]:
     """Features that slices and groups are made of."""
-    slices = {key for spec in eval_config.slicing_specs for key in spec.feature_keys}
+    slices = {
+        key
+        for spec in eval_config.slicing_specs
+        for key in (*spec.feature_keys, *spec.feature_values)
+    }
     groups = {spec.query_key for spec in eval_config.metrics_specs if spec.query_key}
     return frozenset(slices | groups)
 

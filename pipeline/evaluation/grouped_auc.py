@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -11,9 +10,9 @@ from scipy.stats import rankdata
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 
-from pipeline.evaluation.small_slices import allow_small_slices
+from pipeline.evaluation.metric_names import GROUPED_AUC, HIGH, LOW
 
-NAME = "grouped_auc"
+_FEWEST = 30  # groups that an interval is made of
 
 
 class GroupedAUC(metric_types.Metric):
@@ -25,19 +24,21 @@ class GroupedAUC(metric_types.Metric):
     the country of a user, and not by what differs within it.
 
     Args:
-      name: of the metric.
+      name: Name of the metric.
+      intervals: Whether NAME/low and NAME/high, the bounds of a 95 % interval, are computed too:
+        groups are resampled, in effect, since a user's examples are alike.
     """
 
-    def __init__(self, name: str = NAME):
-        super().__init__(_computations, name=name)
+    def __init__(self, name: str = GROUPED_AUC, intervals: bool = True):
+        super().__init__(_computations, name=name, intervals=intervals)
 
 
 metric_types.register_metric(GroupedAUC)
-allow_small_slices()
 
 
 def _computations(
     name: str,
+    intervals: bool,
     eval_config: config_pb2.EvalConfig | None = None,
     model_names: Iterable[str] = (),
     output_names: Iterable[str] = (),
@@ -45,15 +46,16 @@ def _computations(
 ) -> metric_types.MetricComputations:
     if not query_key:
         raise ValueError("GroupedAUC needs a query_key in its metrics spec: what makes a group")
-    keys = [
-        metric_types.MetricKey(name, model_name=model, output_name=output)
-        for model in (model_names or [""])
-        for output in (output_names or [""])
-    ]
-    return [
-        metric_types.MetricComputation([key], preprocessors=None, combiner=_Mean(key, eval_config))
-        for key in keys
-    ]
+    names = [name, name + LOW, name + HIGH] if intervals else [name]
+    computations = []
+    for model in model_names or [""]:
+        for output in output_names or [""]:
+            keys = [
+                metric_types.MetricKey(one, model_name=model, output_name=output) for one in names
+            ]
+            combiner = _Mean(keys, eval_config)
+            computations.append(metric_types.MetricComputation(keys, None, combiner))
+    return computations
 
 
 def auc(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -66,39 +68,40 @@ def auc(labels: np.ndarray, predictions: np.ndarray) -> float:
     return float((ranks[positive].sum() - events * (events + 1) / 2) / (events * others))
 
 
-@dataclasses.dataclass
-class _Sum:
-    auc: float = 0.0
-    examples: int = 0
-
-
 class _Mean(beam.CombineFn):
-    def __init__(self, key: metric_types.MetricKey, eval_config: config_pb2.EvalConfig | None):
-        self.key, self.eval_config = key, eval_config
+    """The accumulator sums over groups n, n * a, n^2, n^2 * a and n^2 * a^2, with n the examples
+    of a group and a its AUC; then the number of groups.
+    """
 
-    def create_accumulator(self) -> _Sum:
-        return _Sum()
+    def __init__(
+        self, keys: Sequence[metric_types.MetricKey], eval_config: config_pb2.EvalConfig | None
+    ):
+        self.keys, self.eval_config = keys, eval_config
 
-    def add_input(self, sums: _Sum, group: metric_types.StandardMetricInputs) -> _Sum:
+    def create_accumulator(self) -> np.ndarray:
+        return np.zeros(6)
+
+    def add_input(self, sums: np.ndarray, group: metric_types.StandardMetricInputs) -> np.ndarray:
         ((labels, predictions, _),) = metric_util.to_label_prediction_example_weight(
             group,
             eval_config=self.eval_config,
-            model_name=self.key.model_name,
-            output_name=self.key.output_name,
+            model_name=self.keys[0].model_name,
+            output_name=self.keys[0].output_name,
             flatten=False,
         )
-        found = auc(np.ravel(labels), np.ravel(predictions))
-        if not np.isnan(found):
-            sums.auc += found * np.size(labels)
-            sums.examples += np.size(labels)
-        return sums
+        found, n = auc(np.ravel(labels), np.ravel(predictions)), np.size(labels)
+        if np.isnan(found):
+            return sums
+        return sums + np.array([n, n * found, n**2, n**2 * found, (n * found) ** 2, 1])
 
-    def merge_accumulators(self, accumulators: Iterable[_Sum]) -> _Sum:
-        result = _Sum()
-        for sums in accumulators:
-            result.auc += sums.auc
-            result.examples += sums.examples
-        return result
+    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
+        return np.sum([*accumulators], axis=0)
 
-    def extract_output(self, sums: _Sum) -> dict[metric_types.MetricKey, float]:
-        return {self.key: sums.auc / sums.examples if sums.examples else float("nan")}
+    def extract_output(self, sums: np.ndarray) -> dict[metric_types.MetricKey, float]:
+        n, total, squares, cross, square_sum, groups = sums
+        mean = total / n if n else np.nan
+        half = np.nan
+        if groups >= _FEWEST:  # the variance of a ratio of sums over groups
+            half = 1.96 * np.sqrt(square_sum - 2 * mean * cross + mean**2 * squares) / n
+        found = (mean, max(mean - half, 0.0), min(mean + half, 1.0))
+        return dict(zip(self.keys, map(float, found), strict=False))

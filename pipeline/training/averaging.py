@@ -7,31 +7,24 @@ would overwrite the weights that train, and so slow the training down.
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
 
 import tf_keras as keras
 
 
-class ValidateAverages(keras.callbacks.Callback):
-    """Puts the optimizer's averages into the model from a validation's start to its epoch's end.
-
-    Comes after the callbacks that save the best weights, and before those that save what to go on
-    with. Without `use_ema` it does nothing.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._trained: list[Any] = []
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        if self.model.optimizer.use_ema:
-            averages = self.model.optimizer._model_variables_moving_average
-            weights = self.model.trainable_variables
-            self._trained = [weight.numpy() for weight in weights]
-            for weight, average in zip(weights, averages, strict=True):
-                weight.assign(average)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        for weight, trained in zip(self.model.trainable_variables, self._trained, strict=False):
-            weight.assign(trained)
-        self._trained = []
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Within it, the model has the averages that its optimizer keeps, if it keeps any."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    averages = model.optimizer._model_variables_moving_average
+    trained = [weight.numpy() for weight in model.trainable_variables]
+    for weight, average in zip(model.trainable_variables, averages, strict=True):
+        weight.assign(average)
+    try:
+        yield
+    finally:
+        for weight, before in zip(model.trainable_variables, trained, strict=True):
+            weight.assign(before)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.training.examples import Examples
-from pipeline.training.tracing import as_written
+from pipeline.training.validation import Scorer
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +43,6 @@ def calibrate(model: keras.Model, output: keras.layers.Dense, examples: Examples
 
 def _predicted(model: keras.Model, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Log-odds [rows, 1], labels [rows]."""
-    predict = tf.function(
-        as_written(lambda features: model(features, training=False)), reduce_retracing=True
-    )
-    found = [(predict(x).numpy(), y.numpy()) for x, y in examples.in_order(8192)]
-    probability = np.concatenate([p for p, _ in found]).astype(np.float64)
-    probability = np.clip(probability, 1e-7, 1 - 1e-7)
-    return np.log(probability / (1 - probability)), np.concatenate([y for _, y in found])[:, 0]
+    labels, scores = Scorer(model).scores(examples)
+    probability = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
+    return np.log(probability / (1 - probability))[:, np.newaxis], labels

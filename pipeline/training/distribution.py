@@ -49,6 +49,14 @@ def of_all_workers(values: Sequence[int], current: tf.distribute.Strategy) -> np
     return current.gather(local, axis=0).numpy()
 
 
+def all_rows(values: np.ndarray, current: tf.distribute.Strategy) -> np.ndarray:
+    """The rows of all workers, [rows of each, columns] to [all rows, columns]; each has to ask."""
+    if current.num_replicas_in_sync == 1:
+        return values
+    local = current.run(lambda: tf.constant(values))
+    return current.gather(local, axis=0).numpy()
+
+
 def wait_for_all(current: tf.distribute.Strategy) -> None:
     """Returns when every worker has come here."""
     of_all_workers([0], current)

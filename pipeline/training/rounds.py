@@ -11,10 +11,11 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras as keras
 
-from pipeline.training.averaging import ValidateAverages
+from pipeline.training.averaging import averaged_weights
 from pipeline.training.checkpoints import RunFolder, TrainingError
-from pipeline.training.distribution import Shard, of_all_workers, wait_for_all
+from pipeline.training.distribution import of_all_workers, wait_for_all
 from pipeline.training.examples import Examples, NoExamplesError
+from pipeline.training.validation import Scorer, validated
 
 _log = logging.getLogger(__name__)
 
@@ -46,13 +47,21 @@ class Rounds:
         return self.steps * self.most
 
 
-class _BestWeights(keras.callbacks.Callback):
-    """Early stopping that survives a restart: what it knows lies in the run's folder."""
+class _Validation(keras.callbacks.Callback):
+    """Validates each round, keeps the best weights, and ends the training when none gets better.
 
-    def __init__(self, rounds: Rounds, folder: RunFolder, worker: Shard):
+    It survives a restart: what it knows lies in the run's folder.
+    """
+
+    def __init__(self, examples: Examples, rounds: Rounds, folder: RunFolder):
         super().__init__()
-        self.rounds, self.folder, self.worker = rounds, folder, worker
+        self.examples, self.rounds, self.folder = examples, rounds, folder
+        self.worker = examples.shard
         self.losses = folder.losses()
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self.scorer = Scorer(model)
 
     @property
     def is_over(self) -> bool:
@@ -62,16 +71,19 @@ class _BestWeights(keras.callbacks.Callback):
         return since_best > self.rounds.patience or len(self.losses) >= self.rounds.most
 
     def on_epoch_end(self, epoch, logs=None):  # type: ignore[no-untyped-def]
-        loss = float(logs["val_loss"])
-        _log.info("round %d of %d: %s", epoch + 1, self.rounds.most, _described(logs))
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the validation loss is {loss} after round {epoch + 1}: lower "
-                "trainer.parameters.learning_rate, or look for absurd values in the features"
-            )
-        self.losses.append(loss)
-        if loss == min(self.losses):
-            self._save()
+        with averaged_weights(self.model):
+            # Keras writes the logs for TensorBoard after this callback.
+            logs.update(validated(self.scorer, self.examples, self.model.distribute_strategy))
+            loss = logs["val_loss"]
+            _log.info("round %d of %d: %s", epoch + 1, self.rounds.most, _described(logs))
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the validation loss is {loss} after round {epoch + 1}: lower "
+                    "trainer.parameters.learning_rate, or look for absurd values in the features"
+                )
+            self.losses.append(loss)
+            if loss == min(self.losses):
+                self._save()
         if self.worker.is_chief:
             self.folder.write_losses(self.losses)
         self.model.stop_training = self.is_over
@@ -121,14 +133,14 @@ def fit(
       log_folder: for TensorBoard.
 
     Returns:
-      The validation loss of each round.
+      The log loss on `evaluation` after each round.
 
     Raises:
       TrainingError: the loss is not finite, or the folder's checkpoint is not the model's.
     """
     worker = train.shard
     folder.check(model)
-    best = _BestWeights(rounds, folder, worker)
+    validation = _Validation(evaluation, rounds, folder)
     done = folder.rounds_done()
     if done:
         _log.info("going on after round %d of an earlier run", done)
@@ -137,24 +149,16 @@ def fit(
     def batches(_: tf.distribute.InputContext) -> tf.data.Dataset:
         return train.shuffled(share, shuffle_rows, seed + worker.index, done * rounds.steps)
 
-    def validation(_: tf.distribute.InputContext) -> tf.data.Dataset:
-        return evaluation.in_order(4 * share)
-
     current = model.distribute_strategy
-    if not best.is_over:
-        # Shares differ: a worker that is through with its own waits for the largest.
-        rows = of_all_workers(evaluation.counts[:1], current).max()
-        if not rows:
+    if not validation.is_over:
+        if not of_all_workers(evaluation.counts[:1], current).max():
             raise NoExamplesError(f"split eval has no examples: {evaluation.files} are empty")
         model.fit(
             current.distribute_datasets_from_function(batches),
-            validation_data=current.distribute_datasets_from_function(validation),
-            validation_steps=math.ceil(rows / (4 * share)),
             epochs=rounds.most,
             steps_per_epoch=rounds.steps,
             callbacks=[
-                best,
-                ValidateAverages(),
+                validation,
                 keras.callbacks.TensorBoard(log_folder, update_freq="epoch"),
                 keras.callbacks.BackupAndRestore(str(folder.backup), delete_checkpoint=False),
             ],
@@ -163,4 +167,4 @@ def fit(
     wait_for_all(current)  # the chief has written them
     model.load_weights(folder.best)
     wait_for_all(current)  # all have read them: the chief may remove them
-    return best.losses
+    return validation.losses

@@ -72,12 +72,3 @@ def hyperparameters(space: Mapping[str, Any]) -> keras_tuner.HyperParameters:
         kind = result.Int if whole else result.Float
         kind(name, low, high, sampling="log" if values.get("log") else "linear")
     return result
-
-
-def corners(space: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each value a parameter may get at its ends, one at a time: what to check before a search."""
-    return [
-        {name: value}
-        for name, values in space.items()
-        for value in (values if isinstance(values, list) else (values["min"], values["max"]))
-    ]

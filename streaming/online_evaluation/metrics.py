@@ -101,7 +101,7 @@ class _Bootstrap:
 
     def __init__(self, rows: pd.DataFrame, seed: int):
         self.labels = rows["clicked"].to_numpy(np.int64)
-        self._predictions = rows["probability"].to_numpy(np.float64).clip(1e-7, 1 - 1e-7)
+        self._predictions = rows["probability"].to_numpy(np.float64)
         self._users, self._whose = np.unique(rows["user_id"].to_numpy(str), return_inverse=True)
         self._chance = np.random.default_rng(seed)
 

@@ -4,9 +4,8 @@
 SMALL = (
     "--set=sample_data.options={impressions: 24000, hours: 12, seed: 5, items: 120}",
     "--set=spans.window=12",
-    "--set=evaluator.min_auc=0.55",
-    "--set=evaluator.calibration=[0.5, 2]",
-    "--set=evaluator.max_auc_loss=0.2",
+    "--set=evaluator.thresholds.auc={min: 0.55, max_worse: 0.2}",
+    "--set=evaluator.thresholds.calibration={min: 0.5, max: 2}",
 )
 # For little data the workers of a run do not pay, least of all with other tests beside it.
 ONE_PROCESS = "--set=beam_pipeline_args=[--direct_num_workers=1, --sdk_container_image=none]"

@@ -308,10 +308,10 @@ def test_an_edited_schema_is_seen(first, project) -> None:
         schema.read_text().replace('value: "tablet"', 'value: "tablet"\n  value: "toaster"')
     )
     # Stopped on purpose behind the gate: that is all this test is about.
-    stop = "--set=trainer.parameters.no_such_key=1"
+    stop = "--set=trainer.parameters.learning_rate=1.0e+30"
     failed = project.run("ctr", *SMALL, "--set=sample_data=null", stop, code=1)
     assert states(failed)["ImportSchemaGen"] == states(failed)["AnomalyGate"] == "complete"
-    assert "Trainer: no_such_key: unknown key" in failed["output"]
+    assert "Trainer: the validation loss is nan" in failed["output"]
 
 
 def test_a_missing_span_is_one_line_and_leaves_nothing_running(first, project) -> None:

@@ -17,7 +17,6 @@ pytestmark = [pytest.mark.e2e]
 RATES = [0.02, 0.1]
 OPTIONS = (
     ONE_PROCESS,
-    "--set=evaluator.confidence_intervals=true",
     "--set=split.buckets={train: 17, eval: 2, test: 1}",
     "--set=embeddings={token: item_id, group: user_id, order: timestamp_ms, where: clicked}",
     f"--set=tuner={{trials: 2, parameters: {{learning_rate: {RATES}}}}}",
@@ -45,7 +44,7 @@ def test_movielens_runs_and_learns(summary) -> None:
 
 def test_it_is_judged_on_a_split_of_its_own(summary) -> None:
     assert summary["rows"]["test"] < summary["rows"]["train"] / 10
-    for name in ("auc", "grouped_auc", "log_loss", "expected_calibration_error"):
+    for name in ("auc", "grouped_auc", "log_loss", "ece"):
         low, high = summary["intervals"][name]
         assert low < summary["metrics"][name] < high
     assert f"auc {summary['metrics']['auc']:.4f}  (95 %: " in summary["output"]

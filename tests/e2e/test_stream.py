@@ -41,8 +41,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
     places += [f"streaming.watched={root / 'log'}", f"run_root={root / 'runs'}"]
     places += [f"serving_root={root / 'served'}", "truth=null", "sample_data=null"]
     small = ["trainer.parameters={model: wide_deep, epochs: 1, batch_size: 256}"]
-    small += ["evaluator={label: clicked, prediction: probability, calibration: [0.2, 5]}"]
-    small += ["evaluator.max_auc_loss=0.5", "serving.canary=null", "incremental.window=1"]
+    small += ["evaluator={label: clicked, prediction: probability, min_positives: 5}"]
+    small += ["evaluator.thresholds.auc={min: 0.5, max_worse: 0.5}"]
+    small += ["evaluator.thresholds.calibration={min: 0.2, max: 5}"]
+    small += ["serving.canary=null", "incremental.window=1"]
     return CONFIG, [*places, *small]
 
 

@@ -14,9 +14,8 @@ OPTIONS = (
     "--set=sample_data.options={impressions: 24000, hours: 13, seed: 5, items: 120}",
     "--set=spans.window=6",
     "--set=split={feature: session_id, buckets: {train: 3, eval: 1}}",
-    "--set=evaluator.min_auc=0.5",
-    "--set=evaluator.calibration=[0.3, 3]",
-    "--set=evaluator.max_auc_loss=0.5",
+    "--set=evaluator.thresholds.auc={min: 0.5, max_worse: 0.5}",
+    "--set=evaluator.thresholds.calibration={min: 0.3, max: 3}",
     "--set=trainer.warm_start=true",
 )
 

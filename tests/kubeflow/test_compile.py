@@ -329,7 +329,7 @@ def test_the_command_starts_without_importing_tfx() -> None:
     ("arguments", "named"),
     [
         (["--set", "kubeflow.imaeg=x"], "kubeflow.imaeg: unknown key"),
-        (["--set", "application=pipeline.nothing"], "'pipeline.nothing.etl.build_examples'"),
+        (["--set", "application=pipeline.nothing"], "there is no package pipeline.nothing"),
         (["--image", "two words"], "'two words' is no container image"),
         (["--image", ""], "'' is no container image"),
         (["--config", "nowhere.yaml"], "there is no config nowhere.yaml"),
@@ -353,7 +353,7 @@ def test_the_name_of_a_secret_is_no_secret(tmp_path: Path) -> None:
 
 def test_a_schema_outside_the_project_is_refused(tmp_path: Path) -> None:
     schema = tmp_path / "schema.pbtxt"
-    schema.write_text("")
+    schema.write_text((ROOT / "schemas/ctr.pbtxt").read_text("utf-8"))
     line = refusal(invoke(tmp_path / "p.yaml", "--set", f"schema={schema}"))
     assert "outside the project" in line
 

@@ -48,7 +48,8 @@ def test_artifacts_are_read_where_the_launcher_puts_them(uri: str, path: str) ->
 @pytest.mark.parametrize(
     ("executor", "runner", "elsewhere"),
     [
-        ("tfx.components.evaluator.executor.Executor", "--runner=DataflowRunner", True),
+        ("tfx.components.transform.executor.Executor", "--runner=DataflowRunner", True),
+        ("components.evaluator.executor.EvaluatorExecutor", "--runner=DataflowRunner", True),
         ("tfx.components.evaluator.executor.Executor", "--runner=PortableRunner", False),
         ("components.spark_example_gen.executor.SparkExampleGenExecutor", step.DATAFLOW, False),
     ],
@@ -152,3 +153,21 @@ def test_an_image_without_a_dependency_says_which() -> None:
     assert done.returncode == 1
     assert "the image has no module tfx" in done.stderr
     assert "kubeflow/Containerfile" in done.stderr
+
+
+def test_a_step_that_fails_says_the_cause_that_a_worker_of_beam_sent() -> None:
+    failing = """
+from kubeflow import step
+
+def fail():
+    frame = '  File "/code/pipeline/ctr/etl.py", line 9, in parse'
+    raise RuntimeError(f"Traceback (most recent call last):\\n{frame}\\nValueError: no good: b\\n")
+
+step._run_tfx = fail
+"""
+    done = run("--json_serialized_invocation_args", json.dumps(given()), code=failing)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "kubeflow.step: ValueError: no good: b (/code/pipeline/ctr/etl.py, line 9); "
+        "the log has the whole trace"
+    )

@@ -1,4 +1,4 @@
-"""What a person is shown: errors in one line, no secrets in the log, truth beside metrics."""
+"""What a person is shown: mistakes in one line, no secrets in the log, truth beside metrics."""
 
 from __future__ import annotations
 
@@ -17,55 +17,18 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from pydantic import ValidationError
 
-from components.errors import ComponentError
 from components.spark_example_gen.shards import TFRecordShard
 from local_run.best_reachable import best_reachable
-from local_run.failures import one_line
 from local_run.launches import Launch
 from local_run.logs import captured
 from local_run.memory import peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
-from pipeline.ctr.etl import EtlParameters
 
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
-    try:
-        raise error from cause
-    except type(error) as caught:
-        return caught
-
-
-def validation_error() -> BaseException:
-    try:
-        EtlParameters(epoch=2)  # type: ignore[call-arg]
-    except ValidationError as caught:
-        return caught
-    raise AssertionError("nothing was raised")
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (ComponentError("rows do not add up"), "rows do not add up"),
-        (raised(RuntimeError("beam"), ComponentError("no Java")), "no Java"),
-        (RuntimeError("bad thing [while running 'Run[Trainer]']\nmore"), "RuntimeError: bad thing"),
-        (
-            OSError(28, "No space left on device", "/x/y"),
-            "No space left on device (/x/y); mend that and run again",
-        ),
-        (KeyError(), "KeyError: KeyError"),
-        (validation_error(), "epoch: unknown key; remove it or mend its spelling"),
-    ],
-)
-def test_an_exception_is_one_line(error: BaseException, line: str) -> None:
-    assert one_line(error) == line
 
 
 def test_the_log_gets_everything_but_secrets(tmp_path: Path, capfd) -> None:
@@ -116,6 +79,8 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
         "metrics": {"auc": 0.75, "log_loss": 0.3},
         "intervals": {"auc": [0.74, 0.76]},
         "blessed": False,
+        "not_blessed_because": ["auc is 0.7500, expected at least 0.8", "positives is 17, ..."],
+        "telling_features": ["feature 'copy' alone almost tells the label (AUC 1.0000)"],
         "canary": {"blessed": False, "reason": "too slow"},
         "pushed_model": None,
         "seconds": 10.0,
@@ -128,6 +93,8 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
         assert part in text
     assert "auc 0.7500  (95 %: 0.7400 to 0.7600)" in text
     assert re.search(r"Transform +complete +31\.0 +1,999 *\n", text)
+    assert re.search(r"blessed +no: auc is 0\.7500, expected at least 0\.8 *\n +positives", text)
+    assert re.search(r"check +feature 'copy' alone", text)
     assert re.search(r"canary +no: too slow", text)
     assert re.search(r"log_loss 0\.3000 *\n", text)
     assert re.search(r"report +runs/x/report\.html", text)

@@ -35,8 +35,8 @@ def test_one_key_can_be_set() -> None:
     [
         ("{}", "eval"),
         ("{buckets: {train: 8, eval: 1, test: 1}}", "test"),
-        ("{time: {column: at, at: -6h}}", "eval"),
-        ("{time: {column: at, at: [-6h, -3h]}}", "test"),
+        ("{time: {column: timestamp_ms, at: -6h}}", "eval"),
+        ("{time: {column: timestamp_ms, at: [-6h, -3h]}}", "test"),
     ],
 )
 def test_the_evaluator_judges_on_a_split_kept_apart(split: str, judged: str) -> None:
@@ -51,8 +51,8 @@ def test_the_evaluator_judges_on_a_split_kept_apart(split: str, judged: str) -> 
     ("override", "message"),
     [
         ("spanns.window=3", "spanns: unknown key"),
-        ("sources.clicks.fromat=csv", "sources.clicks: fromat: unknown key"),
-        ("spans.window=many", "spans.window: .*integer.*given: many"),
+        ("sources.clicks.fromat=csv", r"sources\.clicks\.fromat: unknown key"),
+        ("spans.window=many", "spans.window: .*integer.*Received: many"),
         ("spans.window=0", "spans.window: .*greater than or equal to 1"),
         ("sources={}", "sources: "),
         ("name=Not Good", "name: "),
@@ -122,7 +122,7 @@ def test_a_config_is_laid_over_the_one_that_it_extends(tmp_path: Path) -> None:
     assert config.truth is None
     assert config.trainer.parameters == {**base.trainer.parameters, "epochs": 5}
     assert config.evaluator.slices == []
-    assert config.evaluator.min_auc == base.evaluator.min_auc
+    assert config.evaluator.thresholds == base.evaluator.thresholds
     assert config.sources == base.sources
     assert later.trainer == config.trainer
     assert later.run_root == "/tmp/x"

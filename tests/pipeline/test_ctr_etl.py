@@ -165,6 +165,20 @@ def test_time_item_and_user_features(build) -> None:
     assert second["category_impressions_24h"] == second["user_category_impressions_7d"] == 1
 
 
+def test_a_price_that_is_not_possible_is_no_price(spark: SparkSession) -> None:
+    prices = {"fair": 10.0, "below": -5.0, "nan": float("nan"), "inf": float("inf"), "huge": 1e300}
+    items = spark.createDataFrame(
+        [(name, "books", "b", price, NOON) for name, price in prices.items()],
+        "item_id string, category string, brand string, price double, listed_ms long",
+    )
+    found = {row["item_id"]: row for row in etl.catalogue(items).collect()}
+    assert {name: row["price"] for name, row in found.items()} == {
+        **dict.fromkeys(prices, 0.0),
+        "fair": 10.0,
+    }
+    assert {row["price_to_category"] for row in found.values()} == {1.0}
+
+
 def test_an_unknown_parameter_is_an_error(build) -> None:
     with pytest.raises(ValidationError, match="atribution_minutes"):
         build([impression("a")], atribution_minutes=5)

@@ -12,7 +12,7 @@ import tf_keras as keras
 from pipeline.ctr import features, preprocessing
 from pipeline.ctr.earlier_model import WarmStart
 from pipeline.ctr.keras_model import build_model, compile_model
-from pipeline.ctr.parameters import ModelParameters
+from pipeline.ctr.parameters import TrainerParameters
 from pipeline.training.rounds import Rounds
 from pipeline.training.warm_start import accumulators, earlier_rows, save_memory
 
@@ -40,7 +40,7 @@ def sizes_of(tokens: dict[str, list[bytes]]) -> dict[str, int]:
 
 def new_model(tokens: dict[str, list[bytes]], seed: int, name: str = "wide_deep") -> keras.Model:
     keras.utils.set_random_seed(seed)
-    return build_model(sizes_of(tokens), DENSE, ModelParameters(model=name), 0.2)
+    return build_model(sizes_of(tokens), DENSE, TrainerParameters(model=name), 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def earlier(tmp_path_factory) -> tuple[keras.Model, str]:
 
 def learn(model: keras.Model) -> None:
     """Gives Adagrad something to remember: of each value another one."""
-    compile_model(model, ModelParameters(model="wide_deep"), Rounds(1, 1, 1))
+    compile_model(model, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1))
     for variable in accumulators(model).values():
         values = np.arange(variable.numpy().size, dtype=np.float32) + 1
         variable.assign(values.reshape(variable.shape))
@@ -127,7 +127,7 @@ def test_what_the_optimizer_remembers_follows_the_tokens(earlier) -> None:
     model = new_model(now, seed=2)
     start = WarmStart(model, path, now, sizes_of(now))
     start.give_weights()
-    compile_model(model, ModelParameters(model="wide_deep"), Rounds(1, 1, 1))
+    compile_model(model, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1))
     start.give_memory()
 
     def memory(of: keras.Model, index: int) -> np.ndarray:

@@ -65,6 +65,15 @@ def test_metrics_of_each_version() -> None:
     assert canary.values["log_loss"] > stable.values["log_loss"]
 
 
+def test_tiny_probabilities_are_told_apart() -> None:
+    """As those of a rare event: all of them below a millionth."""
+    rows = log(7, "stable", 4000, 1)
+    rows["probability"] *= 1e-8
+    (one,) = served(rows)
+    exact = roc_auc_score(rows["clicked"], rows["probability"])
+    assert one.values["auc"] == pytest.approx(exact)
+
+
 def test_intervals_hold_the_truth_in_most_hours() -> None:
     """Calibration of a model that says the truth is 1."""
     held = 0

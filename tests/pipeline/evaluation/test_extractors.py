@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.evaluation.extractors import _trimmed, custom_extractors, features_read
-from pipeline.sections import Evaluator
+from pipeline.evaluator_section import Evaluator
 
 pytestmark = pytest.mark.unit
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.training.checkpoints import TrainingError
-from pipeline.training.search import Search, corners, hyperparameters
+from pipeline.training.search import Search, hyperparameters
+from pipeline.training.search_space import corners
 
 pytestmark = pytest.mark.unit
 

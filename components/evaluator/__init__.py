@@ -1,0 +1,1 @@
+"""The standard Evaluator, which also says why a model is not blessed; see README.md."""

@@ -1,0 +1,122 @@
+"""Why a model is blessed or not: TFMA's validation as data, and as lines for a person."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tfx.utils import io_utils
+
+from components.evaluator.telling_features import Telling
+
+FILE = "verdict.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Missed:
+    """A bound that was not kept.
+
+    Attributes:
+      metric: Name of the metric; empty for a slice that no example is in.
+      slice: Such as 'device=phone'; empty for all examples.
+      value: Of the metric, or of its difference to the baseline; None: it has no value.
+      bound: What was expected, such as 'at least 0.6'.
+      text: All of it in a line.
+    """
+
+    metric: str
+    slice: str
+    value: float | None
+    bound: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Attributes:
+    blessed: None where no bound is set, and nothing was judged.
+    reasons: Lines that say why a model is not blessed.
+    missed: The bounds that were not kept.
+    telling: Features that almost tell the label.
+    """
+
+    blessed: bool | None
+    reasons: Sequence[str]
+    missed: Sequence[Missed]
+    telling: Sequence[Telling]
+
+
+def write_verdict(verdict: Verdict, uri: str) -> None:
+    """Writes FILE into the folder of an evaluation, which nobody reads before it is complete."""
+    text = json.dumps(dataclasses.asdict(verdict), indent=1)
+    io_utils.write_string_file(f"{uri.rstrip('/')}/{FILE}", text)
+
+
+def missed_bounds(validation: Any) -> list[Missed]:
+    """Reads a ValidationResult of TFMA."""
+    found = [
+        _missed(failure, _slice(one.slice_key))
+        for one in validation.metric_validations_per_slice
+        for failure in one.failures
+    ]
+    return found + [_no_examples(spec) for spec in validation.missing_slices]
+
+
+def _missed(failure: Any, where: str) -> Missed:
+    name = failure.metric_key.name
+    has_value = failure.metric_value.WhichOneof("type") == "double_value"
+    value = failure.metric_value.double_value.value if has_value else math.nan
+    threshold = failure.metric_threshold
+    if threshold.HasField("change_threshold"):
+        bound = _change(threshold.change_threshold)
+        side = "lower" if value < 0 else "higher"
+        said = f"{name} is {_number(abs(value))} {side} than the baseline's"
+    else:
+        bound = _limits(threshold.value_threshold)
+        said = f"{name} is {_number(value)}"
+    if math.isnan(value):
+        said = f"{name} has no value (are all labels equal?)"
+    place = f"{where}: " if where else ""
+    known = value if math.isfinite(value) else None
+    return Missed(name, where, known, bound, f"{place}{said}, expected {bound}")
+
+
+def _limits(threshold: Any) -> str:
+    said = []
+    if threshold.HasField("lower_bound"):
+        said.append(f"at least {threshold.lower_bound.value:,g}")
+    if threshold.HasField("upper_bound"):
+        said.append(f"at most {threshold.upper_bound.value:,g}")
+    return " and ".join(said)
+
+
+def _change(threshold: Any) -> str:
+    said = []
+    if threshold.HasField("absolute"):
+        said.append(f"{abs(threshold.absolute.value):g}")
+    if threshold.HasField("relative"):
+        said.append(f"{100 * abs(threshold.relative.value):g} % of it")
+    return f"to be worse by {' and '.join(said)} at most"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:.4f}"
+
+
+def _slice(key: Any) -> str:
+    parts = []
+    for single in key.single_slice_keys:
+        value = getattr(single, single.WhichOneof("kind") or "bytes_value")
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        parts.append(f"{single.column}={text}")
+    return ", ".join(parts)
+
+
+def _no_examples(spec: Any) -> Missed:
+    where = ", ".join(f"{name}={value}" for name, value in sorted(spec.feature_values.items()))
+    where = where or ", ".join(spec.feature_keys) or "all examples"
+    bound = "examples to judge"
+    return Missed("", where, None, bound, f"{where}: there are no examples, expected {bound}")

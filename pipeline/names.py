@@ -1,0 +1,116 @@
+"""Checks the names that a config takes from elsewhere: features of the schema, and the signature.
+
+A wrong one would otherwise be found when the step that needs it starts, minutes into a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from pipeline.application import declarations
+from pipeline.section import ConfigError, closest
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
+
+Named = Iterator[tuple[str, str | None]]  # key, and the feature that it names; None for none
+
+
+def check_names(config: PipelineConfig) -> None:
+    """Checks every feature that the config names, and the served model's output.
+
+    Not `allowed_anomalies`: a column that the schema does not have yet is such an anomaly. Where a
+    feature is read from the examples, whatever the schema says, it may be one of those.
+
+    Raises:
+      ConfigError: One line that names the key, what was received, and the name that may be meant.
+    """
+    features = schema_features(config.schema_file)
+    for key, name in _features_of_the_schema(config):
+        _check_feature(config, key, name, features)
+    for key, name in _features_of_the_examples(config):
+        _check_feature(config, key, name, [*features, *config.allowed_anomalies])
+    _check_declared(config, "evaluator.label", config.evaluator.label, "LABEL")
+    _check_declared(config, "evaluator.prediction", config.evaluator.prediction, "PREDICTION")
+
+
+def schema_features(path: str) -> list[str]:
+    """Returns the names of a schema's features, in its order.
+
+    Args:
+      path: File with a tensorflow_metadata Schema in protobuf's text format.
+
+    Raises:
+      ConfigError: The file cannot be read or parsed; with the line, where it is known.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+        schema = text_format.Parse(text, schema_pb2.Schema())
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"schema: there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"schema: cannot read {path}: {error}") from None
+    except text_format.ParseError as error:
+        line, problem = error.GetLine(), str(error).rpartition(" : ")[2]
+        where = path if line is None else f"{path}, line {line}"
+        raise ConfigError(f"schema: {where}: {problem}") from None
+    return [feature.name for feature in schema.feature]
+
+
+def _features_of_the_schema(config: PipelineConfig) -> Named:
+    """Yields what is read by the schema: by the Evaluator, the server, and the watch for drift."""
+    evaluator = config.evaluator
+    yield "evaluator.label", evaluator.label
+    yield "evaluator.weight", evaluator.weight
+    yield "evaluator.group", evaluator.group
+    for names in evaluator.slices:
+        for name in names:
+            yield "evaluator.slices", name
+    for metric, bounds in evaluator.thresholds.items():
+        for bound in bounds:
+            for name in bound.slice:
+                yield f"evaluator.thresholds.{metric}.slice", name
+    log = config.serving.request_log
+    if log is not None:
+        yield "serving.request_log.user", log.user
+        yield "serving.request_log.item", log.item
+    if config.streaming is not None:
+        for name in config.streaming.drift.leave_out:
+            yield "streaming.drift.leave_out", name
+
+
+def _features_of_the_examples(config: PipelineConfig) -> Named:
+    """Yields what is read from the examples themselves; every column of the ETL is in them."""
+    time = config.split.time
+    yield "split.feature", config.split.feature
+    yield "split.time.column", time.column if time else None
+    if config.embeddings is not None:
+        for key in ("token", "group", "order", "where"):
+            yield f"embeddings.{key}", getattr(config.embeddings, key)
+    if config.truth is not None:
+        yield "truth.key", config.truth.key
+
+
+def _check_feature(
+    config: PipelineConfig, key: str, name: str | None, known: Collection[str]
+) -> None:
+    if name is None or name in known:
+        return
+    close = closest(name, known)
+    advice = f"Did you mean '{close}'?" if close else "Name one of its features, or add this one."
+    raise ConfigError(f"{key}: '{name}' is no feature of {config.schema_file}. {advice}")
+
+
+def _check_declared(config: PipelineConfig, key: str, given: str, constant: str) -> None:
+    """Compares a name with the constant of the application's module `parameters`, if it has it."""
+    expected = getattr(declarations(config.application), constant, given)
+    if given != expected:
+        raise ConfigError(
+            f"{key}: {config.application} has '{expected}' ({constant} in its parameters.py). "
+            f"Received: '{given}'"
+        )

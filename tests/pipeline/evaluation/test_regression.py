@@ -1,0 +1,69 @@
+"""Metrics of a regression against scikit-learn's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from pipeline.evaluation.metric_names import metric_name
+from pipeline.evaluation.regression import ErrorSums
+
+pytestmark = pytest.mark.unit
+
+ORACLES = {
+    "mse": sk.mean_squared_error,
+    "mae": sk.mean_absolute_error,
+    "rmse": lambda *rows, **more: math.sqrt(sk.mean_squared_error(*rows, **more)),
+    "r2": sk.r2_score,
+}
+NUMBERS = st.floats(-1e4, 1e4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, st.floats(0.1, 10)), min_size=3, max_size=200))
+def test_every_metric_is_that_of_scikit_learn(rows: list[tuple[float, float, float]]) -> None:
+    labels, predictions, weights = np.array(rows).T
+    if np.ptp(labels) < 1e-3:
+        return
+    halves = [slice(None, 2), slice(2, None)]
+    sums = ErrorSums.merge(
+        ErrorSums.count(labels[part], predictions[part], weights[part]) for part in halves
+    )
+    assert sums.examples == len(rows)
+    for name, oracle in ORACLES.items():
+        expected = oracle(labels, predictions, sample_weight=weights)
+        assert sums.value(metric_name(name)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_an_interval_of_95_percent_holds_the_true_value_as_often(name: str) -> None:
+    chance = np.random.default_rng(3)
+
+    def sample(rows: int) -> ErrorSums:
+        labels = chance.normal(100, 20, rows)
+        return ErrorSums.count(labels, labels + chance.normal(1, 10, rows))
+
+    truth = sample(2_000_000).value(metric_name(name))
+    inside = 0
+    for _ in range(300):
+        low, high = sample(2_000).interval(metric_name(name))
+        inside += low <= truth <= high
+    assert 0.9 < inside / 300 < 0.99
+
+
+def test_what_has_no_meaning_is_not_a_number() -> None:
+    nothing = ErrorSums.count(*np.empty((2, 0)))
+    assert all(math.isnan(nothing.value(metric_name(name))) for name in ORACLES)
+    equal = ErrorSums.count(np.ones(5), np.zeros(5))
+    assert math.isnan(equal.value(metric_name("r2")))
+    assert math.isnan(equal.interval(metric_name("mse"))[0])  # five examples
+
+
+def test_a_prediction_that_is_not_a_number_is_an_error() -> None:
+    with pytest.raises(ValueError, match="1 of 2 predictions are not finite numbers"):
+        ErrorSums.count(np.array([1.0, 2.0]), np.array([1.0, math.nan]))

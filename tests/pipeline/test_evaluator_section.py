@@ -1,0 +1,136 @@
+"""The section `evaluator`: metrics and bounds by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from components.errors import first_problem
+from pipeline.evaluation.eval_config import eval_config
+from pipeline.evaluation.metric_names import metric_name
+from pipeline.evaluator_section import Evaluator
+
+pytestmark = pytest.mark.unit
+
+
+def section(**more: Any) -> Evaluator:
+    return Evaluator(label="clicked", prediction="probability", **more)
+
+
+def problem(**more: Any) -> str:
+    with pytest.raises(ValidationError) as raised:
+        section(**more)
+    return first_problem(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("auc", "auc"),
+        ({"precision_at": 100}, "precision_at_100"),
+        ({"recall_at": 0.01}, "recall_at_0.01"),
+        ("recall_at_500", "recall_at_500"),
+        ("precision", "precision"),
+        ({"precision": 0.5}, "precision"),
+        ({"recall": 0.3}, "recall_above_0.3"),
+        ("accuracy_above_0.2", "accuracy_above_0.2"),
+        ("r2", "r2"),
+    ],
+)
+def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> None:
+    assert str(metric_name(entry)) == name
+    assert metric_name(name) == metric_name(entry)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"metrics": ["acu"]}, "'acu' is no metric. Did you mean auc? Known metrics: auc, auc_pr"),
+        ({"metrics": ["precision_at"]}, "precision_at needs a number of examples"),
+        ({"metrics": [{"precision_at": "x"}]}, "precision_at: expected a number. Received: x"),
+        ({"metrics": [{"recall_at": 2.5}]}, "expected a whole number of examples, or a share"),
+        ({"metrics": [{"recall_at": 0}]}, "Received: 0"),
+        ({"metrics": [{"recall": 3}]}, "expected a score between 0 and 1. Received: 3"),
+        ({"metrics": [{"auc": 3}]}, "auc takes no number. Received: 3"),
+        ({"metrics": "auc"}, "expected a list of metrics"),
+        ({"metrics": [3]}, "expected a metric's name, or one key with a number. Received: 3"),
+        ({"metrics": ["auc", "rmse"]}, "classification or of regression. Received both"),
+        ({"metrics": ["grouped_auc"]}, "grouped_auc is there as soon as `group` names a feature"),
+        ({"thresholds": {"acu": {"min": 1}}}, "'acu' is no metric. Did you mean auc?"),
+        ({"thresholds": {"auc": {}}}, "give min, max, max_worse or max_worse_percent"),
+        ({"thresholds": {"auc": {"min": 1, "max": 0}}}, "min must not be above max"),
+        ({"thresholds": {"auc": {"mim": 1}}}, "mim"),
+        ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of regression"),
+        ({"thresholds": {"grouped_auc": {"min": 0.5}}}, "grouped_auc needs `group`"),
+        ({"thresholds": {"calibration": {"max_worse": 1}}}, "calibration is best at 1"),
+        ({"metrics": ["rmse"]}, "a regression needs at least one"),
+        (
+            {"metrics": ["r2"], "thresholds": {"r2": {"max_worse_percent": 1}}},
+            "r2 may be negative, of which a percentage means nothing",
+        ),
+        ({"min_auc": 0.7}, "thresholds: {auc: {min: 0.7}}"),
+        ({"max_auc_loss": 0.01}, "thresholds: {auc: {max_worse: 0.01}}"),
+        ({"calibration": [0.5, 2]}, "thresholds: {calibration: {min: LOW, max: HIGH}}"),
+    ],
+)
+def test_a_wrong_name_or_bound_is_one_line_that_says_what_is_right(more: Any, said: str) -> None:
+    assert said in problem(**more)
+
+
+def bounds(wanted: Evaluator) -> dict[str, tuple[float | None, float | None]]:
+    return {str(name): (b.min, b.max) for name in wanted.judged for b in wanted.bounds(name)}
+
+
+def test_a_metric_that_is_left_out_has_its_default_bounds() -> None:
+    both = {"auc": (0.5, None), "calibration": (0.8, 1.25)}
+    assert bounds(section()) == both
+    assert bounds(section(thresholds={"auc": {"min": 0.7}})) == {**both, "auc": (0.7, None)}
+    assert bounds(section(thresholds={"auc": None})) == {"calibration": (0.8, 1.25)}
+    assert bounds(section(metrics=["log_loss"])) == {}
+
+
+def test_a_metric_that_is_judged_is_measured() -> None:
+    wanted = section(metrics=["auc"], thresholds={"recall_at_0.01": {"min": 0.2}})
+    assert [str(name) for name in wanted.measured] == ["auc", "recall_at_0.01"]
+
+
+def test_bounds_of_slices_and_of_the_baseline_reach_tfma() -> None:
+    wanted = section(
+        weight="weight",
+        slices=[["device"]],
+        thresholds={
+            "auc": [{"min": 0.6, "max_worse": 0.01}, {"slice": {"device": "phone"}, "min": 0.5}],
+            "log_loss": {"slice": {"country": "de"}, "max_worse_percent": 2},
+        },
+        min_positives=7,
+    )
+    config = eval_config(wanted)
+    assert [(list(s.feature_keys), dict(s.feature_values)) for s in config.slicing_specs] == [
+        ([], {}),
+        (["device"], {}),
+        ([], {"country": "de"}),
+    ]
+    (spec,) = config.metrics_specs
+    assert config.model_specs[0].example_weight_key == "weight"
+    assert spec.example_weights.weighted
+    found = {}
+    for metric in spec.metrics:
+        name = metric.config.split('"name": "')[-1].split('"')[0]
+        for one in metric.per_slice_thresholds:
+            (where,) = one.slicing_specs
+            found[name, str(dict(where.feature_values))] = one.threshold
+    auc = found["auc", "{}"]
+    assert auc.value_threshold.lower_bound.value == 0.6
+    assert auc.change_threshold.absolute.value == -0.01
+    assert found["auc", "{'device': 'phone'}"].value_threshold.lower_bound.value == 0.5
+    log_loss = found["log_loss", "{'country': 'de'}"].change_threshold
+    assert log_loss.relative.value == pytest.approx(0.02)
+    assert (
+        log_loss.direction
+        == log_loss.DESCRIPTOR.fields_by_name["direction"]
+        .enum_type.values_by_name["LOWER_IS_BETTER"]
+        .number
+    )
+    assert found["positives", "{}"].value_threshold.lower_bound.value == 7
