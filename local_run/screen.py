@@ -119,6 +119,10 @@ def _state(state: str) -> Text:
     return Text(state, style=_STYLES.get(state, ""))
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() and abs(value) > 1 else f"{value:,.4f}"
+
+
 def _interval(bounds: list[float] | None) -> str:
     return f"  (95 %: {bounds[0]:,.4f} to {bounds[1]:,.4f})" if bounds else ""
 
@@ -137,7 +141,7 @@ def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
         facts["rows"] = f"{rows['read']:,} read = {counts}"
     if metrics:
         facts["metrics"] = "\n".join(
-            f"{name} {value:,.4f}{_interval(summary['intervals'].get(name))}"
+            f"{name} {_number(value)}{_interval(summary['intervals'].get(name))}"
             for name, value in metrics.items()
             if isinstance(value, float)
         )

@@ -76,7 +76,7 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
             {"id": "Trainer", "state": "cached", "seconds": 1.0, "peak_mib": None},
         ],
         "rows": {"read": 1234, "train": 1000, "eval": 200, "quarantined": 30, "dropped": 4},
-        "metrics": {"auc": 0.75, "log_loss": 0.3},
+        "metrics": {"auc": 0.75, "log_loss": 0.3, "positives": 1234.0},
         "intervals": {"auc": [0.74, 0.76]},
         "blessed": False,
         "not_blessed_because": ["auc is 0.7500, expected at least 0.8", "positives is 17, ..."],
@@ -96,6 +96,7 @@ def test_the_final_table_has_components_rows_and_metrics() -> None:
     assert re.search(r"blessed +no: auc is 0\.7500, expected at least 0\.8 *\n +positives", text)
     assert re.search(r"check +feature 'copy' alone", text)
     assert re.search(r"canary +no: too slow", text)
+    assert re.search(r"positives 1,234 *\n", text)
     assert re.search(r"log_loss 0\.3000 *\n", text)
     assert re.search(r"report +runs/x/report\.html", text)
 
