@@ -76,7 +76,7 @@ def _missed(failure: Any, where: str) -> Missed:
         said = f"{name} is {_number(abs(value))} {side} than the baseline's"
     else:
         bound = _limits(threshold.value_threshold)
-        said = f"{name} is {_number(value)}"
+        said = f"{name} {_number(value)}"
     if math.isnan(value):
         said = f"{name} has no value (are all labels equal?)"
     place = f"{where}: " if where else ""
