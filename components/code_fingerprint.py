@@ -14,14 +14,14 @@ from pathlib import Path
 from components.errors import ComponentError
 
 
-def code_sha256(dotted_path: str) -> str:
-    """Hashes the module that holds `dotted_path` and all of the project that it imports.
+def code_sha256(*dotted_paths: str) -> str:
+    """Hashes the modules that hold `dotted_paths` and all of the project that they import.
 
     The project is what lies under the folder that holds the module's top-level package: installed
     libraries are not part of the hash (the lock file pins those). Imports are read, not run.
 
     Args:
-      dotted_path: `package.module` or `package.module.function`.
+      dotted_paths: `package.module` or `package.module.function`, one or several.
 
     Returns:
       Hexadecimal SHA-256 over names and contents, independent of where the project lies.
@@ -30,7 +30,8 @@ def code_sha256(dotted_path: str) -> str:
       ComponentError: no module is found under that path, or it cannot be parsed.
     """
     digest = hashlib.sha256()
-    for name, file in sorted(module_closure(dotted_path).items()):
+    found = {name: f for path in dotted_paths for name, f in module_closure(path).items()}
+    for name, file in sorted(found.items()):
         digest.update(name.encode())
         digest.update(b"\0")
         digest.update(file.read_bytes())

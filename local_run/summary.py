@@ -14,7 +14,7 @@ from pipeline.config import PipelineConfig
 
 # These come first, the others in the order of their names.
 _FIRST = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece")
-_COUNTS = ("example_count",)  # the rows say so already
+_COUNTS = ("example_count", "negatives")  # the rows say so already
 _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
 _ROWS = "rows_"
 
@@ -58,12 +58,18 @@ def summarize(
         ],
         "rows": _rows(examples) if examples else {},
         **(_evaluated(config, examples, evaluation) if examples and evaluation else _NOT_EVALUATED),
-        "blessed": bool(blessing.properties.get("blessed")) if blessing else None,
+        "blessed": _blessed(blessing),
         "not_blessed_because": [*verdict.reasons],
         "telling_features": [*verdict.telling],
         "canary": _canary(canary) if canary else None,
         "pushed_model": pushed.properties.get("pushed_destination") if pushed else None,
     }
+
+
+def _blessed(blessing: Artifact | None) -> bool | None:
+    """None: nothing was judged."""
+    found = blessing.properties.get("blessed") if blessing else None
+    return None if found is None else bool(found)
 
 
 def _canary(blessing: Artifact) -> dict[str, Any]:
@@ -118,8 +124,9 @@ def _evaluated(config: PipelineConfig, examples: Artifact, evaluation: Artifact)
         split = Path(examples.uri) / f"Split-{config.split.judged}"
         best = best_reachable(split, truth, config.truth.key, config.evaluator.label)
         if best:
-            share = metrics["auc"] / best["best_reachable_auc"]
-            metrics |= {**best, "auc_of_best_reachable": share}
+            metrics |= best
+            if "auc" in metrics:
+                metrics["auc_of_best_reachable"] = metrics["auc"] / best["best_reachable_auc"]
     return {"metrics": metrics, "intervals": intervals}
 
 

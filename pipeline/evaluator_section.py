@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictInt, StrictStr, field_validator, model_validator
 
 from pipeline.evaluation.metric_names import (
+    CLASSIFICATION,
     GROUPED_AUC,
     NEITHER,
     REGRESSION,
@@ -22,7 +23,7 @@ _DEFAULT_METRICS = ("auc", "log_loss", "calibration", "ece")
 class Bound(Section):
     """What a metric must reach, on all examples or on one slice."""
 
-    slice: dict[str, str | int] = Field(
+    slice: dict[str, StrictStr | StrictInt] = Field(
         default_factory=dict, description="feature -> value; left out: all examples"
     )
     min: float | None = None
@@ -34,23 +35,38 @@ class Bound(Section):
         None, ge=0, description="likewise, as a percentage of the baseline's: 1"
     )
 
+    @field_validator("slice")
+    @classmethod
+    def _own_value(cls, values: dict[str, str | int]) -> dict[str, str | int]:
+        for name, value in values.items():
+            read = _as_tfma_reads(str(value))
+            if read != str(value):
+                raise ValueError(
+                    f"{name}: TFMA takes '{value}' for the number {read}, and would judge that "
+                    "slice as well; there can be no bound on this value"
+                )
+        return values
+
     @model_validator(mode="after")
     def _says_something(self) -> Bound:
-        given = (self.min, self.max, self.max_worse, self.max_worse_percent)
-        if all(one is None for one in given):
+        if not self.model_fields_set - {"slice"}:
             raise ValueError("give min, max, max_worse or max_worse_percent")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min must not be above max. Received: {self.min} and {self.max}")
         return self
 
     @property
+    def is_absolute(self) -> bool:
+        return self.min is not None or self.max is not None
+
+    @property
     def against_baseline(self) -> bool:
         return self.max_worse is not None or self.max_worse_percent is not None
 
 
-_DEFAULT_BOUNDS: Mapping[str, tuple[Bound, ...]] = {
-    "auc": (Bound(min=0.5, max_worse=0.005),),
-    "calibration": (Bound(min=0.8, max=1.25),),
+_DEFAULT_BOUNDS: Mapping[str, Mapping[str, float]] = {
+    "auc": {"min": 0.5, "max_worse": 0.005},
+    "calibration": {"min": 0.8, "max": 1.25},
 }
 
 
@@ -78,14 +94,18 @@ class Evaluator(Section):
     )
     thresholds: dict[str, tuple[Bound, ...]] = Field(
         default_factory=dict,
-        description="metric -> a bound, or a list of them; null: none. A metric that is left out "
-        "has its default: auc {min: 0.5, max_worse: 0.005}, calibration {min: 0.8, max: 1.25}",
+        description="metric -> a bound on all examples, or a list of bounds, some of them on a "
+        "slice; null: none. What is left out has its default: auc {min: 0.5, max_worse: 0.005}, "
+        "calibration {min: 0.8, max: 1.25}",
     )
     min_positives: int = Field(
         100,
         ge=1,
-        description="with fewer positive examples in the judged split no model is blessed "
-        "(Vergouwe et al. 2005: at least 100 events to validate a model)",
+        description="with fewer positive or fewer negative examples, of all or of a slice that has "
+        "a bound, no model is blessed (Vergouwe et al. 2005: at least 100 of each to validate one)",
+    )
+    min_examples: int = Field(
+        100, ge=1, description="of a regression: with fewer examples no model is blessed"
     )
     max_feature_auc: float | None = Field(
         None,
@@ -116,40 +136,62 @@ class Evaluator(Section):
     def _bounds(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             raise ValueError("expected metrics with their bounds, such as auc: {min: 0.6}")
-        listed = {}
+        listed: dict[str, tuple[Any, ...]] = {}
         for key, bounds in given.items():
-            bounds = () if bounds is None else bounds
             name = str(_name(key))
+            if name in listed:
+                raise ValueError(f"{name} is there twice, also as {key}")
+            if isinstance(bounds, dict) and "slice" in bounds:
+                # A mapping is merged with that of the file that this one extends.
+                raise ValueError(
+                    f"{name}: a bound on a slice belongs into a list, beside those on all "
+                    f"examples: [{{min: 0.6}}, {{slice: {{device: phone}}, min: 0.5}}]"
+                )
+            bounds = () if bounds is None else bounds
             listed[name] = tuple(bounds) if isinstance(bounds, list | tuple) else (bounds,)
         return listed
 
     @model_validator(mode="after")
     def _usable(self) -> Evaluator:
         for name in self.judged:
-            if name.task != self.task:
-                raise ValueError(
-                    f"thresholds: {name} is a metric of {name.task}, and `metrics` are of "
-                    f"{self.task}"
-                )
-            if name.kind == GROUPED_AUC and not self.group:
-                raise ValueError(f"thresholds: {GROUPED_AUC} needs `group`")
-            relative = any(bound.against_baseline for bound in self.bounds(name))
-            if relative and name.better == NEITHER:
-                raise ValueError(
-                    f"thresholds: {name} is best at 1, so neither higher nor lower is worse; use "
-                    "min and max"
-                )
-            if name.kind == "r2" and any(b.max_worse_percent for b in self.bounds(name)):
-                raise ValueError(
-                    "thresholds: r2 may be negative, of which a percentage means nothing; use "
-                    "max_worse"
-                )
-        if self.task == REGRESSION and not self.judged:
-            raise ValueError(
-                "thresholds: a regression needs at least one, such as rmse: {max: 10}; without "
-                "any, no model would be pushed"
-            )
+            for bound in self.bounds(name):
+                self._check_bound(name, bound)
+        if self.task == REGRESSION:
+            self._check_regression()
         return self
+
+    def _check_bound(self, name: MetricName, bound: Bound) -> None:
+        if name.task != self.task:
+            raise ValueError(
+                f"thresholds: {name} is a metric of {name.task}, and `metrics` are of {self.task}"
+            )
+        if name.kind == GROUPED_AUC and not self.group:
+            raise ValueError(f"thresholds: {GROUPED_AUC} needs `group`")
+        if name.kind == GROUPED_AUC and bound.slice:
+            raise ValueError(
+                f"thresholds: {GROUPED_AUC} has bounds on all examples only: a group is in each "
+                "slice with all of its examples"
+            )
+        if bound.against_baseline and name.better == NEITHER:
+            raise ValueError(
+                f"thresholds: {name} is best at 1, so neither higher nor lower is worse; use min "
+                "and max"
+            )
+        if bound.max_worse_percent is not None and name.kind == "r2":
+            raise ValueError(
+                "thresholds: r2 may be negative, of which a percentage means nothing; use max_worse"
+            )
+
+    def _check_regression(self) -> None:
+        if self.group:
+            raise ValueError("group: an AUC within groups is a metric of classification")
+        if "min_positives" in self.model_fields_set:
+            raise ValueError("min_positives: a regression has none; use min_examples")
+        if not any(bound.is_absolute for name in self.judged for bound in self.bounds(name)):
+            raise ValueError(
+                "thresholds: a regression needs at least one min or max, such as rmse: {max: 10}; "
+                "without any, nothing would judge the first model"
+            )
 
     @property
     def task(self) -> str:
@@ -166,14 +208,30 @@ class Evaluator(Section):
     @property
     def judged(self) -> tuple[MetricName, ...]:
         """The metrics that have bounds."""
-        default = [name for name in _DEFAULT_BOUNDS if name in self.metrics]
+        default = _DEFAULT_BOUNDS if self.task == CLASSIFICATION else ()
         names = map(metric_name, dict.fromkeys([*default, *self.thresholds]))
         return tuple(name for name in names if self.bounds(name))
 
     def bounds(self, name: MetricName) -> tuple[Bound, ...]:
-        """What that metric must reach."""
-        default = _DEFAULT_BOUNDS.get(str(name), ())
-        return self.thresholds.get(str(name), default)
+        """What that metric must reach: what is given, and the defaults of what is not."""
+        key = str(name)
+        given = self.thresholds.get(key, ())
+        if key in self.thresholds and not given:  # null
+            return ()
+        said = {field for bound in given if not bound.slice for field in bound.model_fields_set}
+        default = _DEFAULT_BOUNDS.get(key, {}) if self.task == CLASSIFICATION else {}
+        rest = {field: value for field, value in default.items() if field not in said}
+        return (*given, *([Bound(**rest)] if rest else []))
+
+
+def _as_tfma_reads(text: str) -> str:
+    """What TFMA makes of a slice's value: a number, where it looks like one."""
+    for kind in (int, float):
+        try:
+            return str(kind(text))
+        except ValueError:
+            continue
+    return text
 
 
 def _name(entry: Any) -> MetricName:

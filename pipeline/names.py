@@ -30,17 +30,19 @@ def check_names(config: PipelineConfig) -> None:
     Raises:
       ConfigError: One line that names the key, what was received, and the name that may be meant.
     """
-    features = schema_features(config.schema_file)
+    schema = read_schema(config.schema_file)
+    features = [feature.name for feature in schema.feature]
     for key, name in _features_of_the_schema(config):
         _check_feature(config, key, name, features)
+    _check_kinds(config, schema)
     for key, name in _features_of_the_examples(config):
         _check_feature(config, key, name, [*features, *config.allowed_anomalies])
     _check_declared(config, "evaluator.label", config.evaluator.label, "LABEL")
     _check_declared(config, "evaluator.prediction", config.evaluator.prediction, "PREDICTION")
 
 
-def schema_features(path: str) -> list[str]:
-    """Returns the names of a schema's features, in its order.
+def read_schema(path: str) -> schema_pb2.Schema:
+    """Reads a curated schema.
 
     Args:
       path: File with a tensorflow_metadata Schema in protobuf's text format.
@@ -59,7 +61,47 @@ def schema_features(path: str) -> list[str]:
         line, problem = error.GetLine(), str(error).rpartition(" : ")[2]
         where = path if line is None else f"{path}, line {line}"
         raise ConfigError(f"schema: {where}: {problem}") from None
-    return [feature.name for feature in schema.feature]
+    return schema
+
+
+def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
+    """Checks that a weight is a number, and that slices are made of what has few values."""
+    kinds = {feature.name: feature.type for feature in schema.feature}
+    evaluator = config.evaluator
+    if evaluator.weight and kinds[evaluator.weight] == schema_pb2.BYTES:
+        raise ConfigError(f"evaluator.weight: expected a number. '{evaluator.weight}' is a text")
+    slices = [("evaluator.slices", name) for names in evaluator.slices for name in names]
+    for metric, bounds in evaluator.thresholds.items():
+        key = f"evaluator.thresholds.{metric}.slice"
+        for bound in bounds:
+            slices += [(key, name) for name in bound.slice]
+            for name, value in bound.slice.items():
+                _check_value(config, key, name, value, _known_values(schema, name))
+    for key, name in slices:
+        if kinds[name] == schema_pb2.FLOAT:
+            raise ConfigError(
+                f"{key}: expected a text or a whole number. '{name}' is a float, of which each "
+                "value would be a slice"
+            )
+
+
+def _known_values(schema: schema_pb2.Schema, name: str) -> Collection[str]:
+    """Returns all values that a text may have; empty where the schema does not say."""
+    (feature,) = (one for one in schema.feature if one.name == name)
+    if feature.HasField("string_domain"):
+        return [*feature.string_domain.value]
+    domains = {domain.name: domain for domain in schema.string_domain}
+    return [*domains[feature.domain].value] if feature.domain in domains else []
+
+
+def _check_value(
+    config: PipelineConfig, key: str, name: str, value: str | int, known: Collection[str]
+) -> None:
+    if not known or str(value) in known:
+        return
+    close = closest(str(value), known)
+    advice = f"Did you mean '{close}'?" if close else f"Known values: {', '.join(known)}"
+    raise ConfigError(f"{key}: '{value}' is no value of '{name}' in {config.schema_file}. {advice}")
 
 
 def _features_of_the_schema(config: PipelineConfig) -> Named:

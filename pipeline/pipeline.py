@@ -33,7 +33,7 @@ from components.trainer.component import Trainer, Tuner
 from components.transform.component import Transform
 from pipeline.beam_arguments import ONE_PROCESS, with_runner
 from pipeline.config import ConfigError, PipelineConfig
-from pipeline.evaluation import extractors, tfma_metrics
+from pipeline.evaluation import extractors, grouped_auc, tfma_metrics
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.sections import Incremental, Statistics
 
@@ -110,7 +110,7 @@ def create_pipeline(
         example_splits=[config.split.judged],
         schema=schema,
         max_feature_auc=config.evaluator.max_feature_auc,
-        code_sha256=code_sha256(tfma_metrics.__name__),
+        code_sha256=code_sha256(tfma_metrics.__name__, grouped_auc.__name__, extractors.__name__),
     )
 
     # A real server has to answer with it what the training would have answered.

@@ -36,6 +36,8 @@ class EvaluatorExecutor(executor.Executor):
         blessing = next(iter(output_dict.get(keys.BLESSING_KEY, [])), None)
         limit = exec_properties.get(MAX_FEATURE_AUC)
         telling = _telling(input_dict, exec_properties)
+        if limit is not None and not telling:
+            _log.warning("no feature was held against the label: too few examples of one kind")
         too_telling = [one for one in telling if limit is not None and one.skill > limit]
         blessed = _is_blessed(blessing)
         if blessing is not None and blessed and too_telling:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tensorflow_model_analysis.proto import config_pb2
 from tfx.utils import io_utils
 
 from components.evaluator.telling_features import Telling
@@ -74,14 +75,22 @@ def _missed(failure: Any, where: str) -> Missed:
         bound = _change(threshold.change_threshold)
         side = "lower" if value < 0 else "higher"
         said = f"{name} is {_number(abs(value))} {side} than the baseline's"
+        if math.isnan(value):
+            said = f"{name} has no value here or at the baseline"
+        elif _is_no_decline(threshold.change_threshold, value):
+            bound = "a baseline of which a percentage can be taken, not 0; use max_worse"
     else:
         bound = _limits(threshold.value_threshold)
-        said = f"{name} {_number(value)}"
-    if math.isnan(value):
-        said = f"{name} has no value (are all labels equal?)"
+        said = f"{name} {_number(value)}" if not math.isnan(value) else f"{name} has no value"
     place = f"{where}: " if where else ""
     known = value if math.isfinite(value) else None
     return Missed(name, where, known, bound, f"{place}{said}, expected {bound}")
+
+
+def _is_no_decline(threshold: Any, value: float) -> bool:
+    """Whether a comparison failed though the model is no worse: the baseline's metric is 0."""
+    higher_is_better = threshold.direction == config_pb2.MetricDirection.HIGHER_IS_BETTER
+    return value >= 0 if higher_is_better else value <= 0
 
 
 def _limits(threshold: Any) -> str:
@@ -103,7 +112,7 @@ def _change(threshold: Any) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:.4f}"
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.6g}"
 
 
 def _slice(key: Any) -> str:

@@ -82,17 +82,20 @@ def recall_at(counts: ScoreCounts, number: float) -> np.ndarray:
 def _highest(counts: ScoreCounts, number: float) -> tuple[np.ndarray, np.ndarray]:
     """Weight of the highest scores, and of the positives among them; a tie counts by its mean.
 
+    Both are NaN where there is less than that: the best of 100 examples among 50 are just all.
+
     Args:
       counts: All examples.
-      number: Weight to take, at most all; below 1: the share of it.
+      number: Weight to take; below 1: the share of it.
     """
     weight = (counts.positive + counts.negative)[..., ::-1]
     total = _total(weight)
-    wanted = np.minimum(number if number >= 1 else number * total, total)[..., np.newaxis]
+    wanted = np.asarray(number if number >= 1 else number * total)
+    wanted = np.where(wanted <= total, wanted, math.nan)[..., np.newaxis]
     above = np.cumsum(weight, axis=-1) - weight
     part = np.clip(wanted - above, 0, weight)
     hits = _total(_ratio(part, weight, 0.0) * counts.positive[..., ::-1])
-    return wanted[..., 0], hits
+    return wanted[..., 0], np.where(np.isnan(wanted[..., 0]), math.nan, hits)
 
 
 def precision(counts: ScoreCounts, least: float) -> np.ndarray:

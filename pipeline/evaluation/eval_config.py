@@ -13,6 +13,7 @@ from pipeline.evaluation.metric_names import (
     EXAMPLES,
     GROUPED_AUC,
     HIGHER,
+    NEGATIVES,
     POSITIVES,
     MetricName,
     metric_name,
@@ -44,26 +45,31 @@ def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
             _thresholds(wanted, metric_name(GROUPED_AUC)),
             intervals=wanted.confidence_intervals,
         )
-        result.metrics_specs.add(query_key=wanted.group, metrics=[grouped])
+        spec = result.metrics_specs.add(query_key=wanted.group, metrics=[grouped])
+        if wanted.weight:  # else TFMA weights these as well, which they are not made for
+            spec.example_weights.unweighted = True
     return result
 
 
 def _slices(wanted: Evaluator) -> list[config_pb2.SlicingSpec]:
-    """Those that are asked for, and those that a bound is about."""
-    asked = [config_pb2.SlicingSpec(feature_keys=keys) for keys in wanted.slices]
-    known = {frozenset(keys) for keys in wanted.slices}
-    judged = [
-        _slice(bound)
-        for name in wanted.judged
-        for bound in wanted.bounds(name)
-        if bound.slice and frozenset(bound.slice) not in known
-    ]
-    return [*asked, *judged]
+    """Those that are asked for, and those that a bound is about.
+
+    By features alone: TFMA takes a value that looks like a number for one, also where the feature
+    is a text.
+    """
+    names = [*map(frozenset, wanted.slices), *(frozenset(one) for one in _judged_slices(wanted))]
+    unique = [names for names in dict.fromkeys(names) if names]
+    return [config_pb2.SlicingSpec(feature_keys=sorted(names)) for names in unique]
 
 
-def _slice(bound: Bound) -> config_pb2.SlicingSpec:
-    values = {feature: str(value) for feature, value in bound.slice.items()}
-    return config_pb2.SlicingSpec(feature_values=values)
+def _judged_slices(wanted: Evaluator) -> list[dict[str, str | int]]:
+    """The slices that bounds are about, each once; {} is all examples."""
+    slices = [{}, *(bound.slice for name in wanted.judged for bound in wanted.bounds(name))]
+    return [one for number, one in enumerate(slices) if one not in slices[:number]]
+
+
+def _slice(values: dict[str, str | int]) -> config_pb2.SlicingSpec:
+    return config_pb2.SlicingSpec(feature_values={name: str(v) for name, v in values.items()})
 
 
 def _metrics(wanted: Evaluator) -> list[config_pb2.MetricConfig]:
@@ -78,24 +84,30 @@ def _metrics(wanted: Evaluator) -> list[config_pb2.MetricConfig]:
         )
         for name in wanted.measured
     ]
-    if wanted.task == CLASSIFICATION:
-        enough = config_pb2.MetricThreshold()
-        enough.value_threshold.lower_bound.value = wanted.min_positives
-        result += [
-            _metric("ScoreCount", ours, [(config_pb2.SlicingSpec(), enough)], name=POSITIVES),
-            _metric("ScoreCount", ours, name=EXAMPLES),
-            _metric("ScorePlot", ours),
-        ]
-    else:
-        result.append(_metric("ExampleCount"))
-    return result
+    is_event = wanted.task == CLASSIFICATION
+    judged = {POSITIVES: wanted.min_positives, NEGATIVES: wanted.min_positives, EXAMPLES: None}
+    for name, least in (judged if is_event else {EXAMPLES: wanted.min_examples}).items():
+        enough = [] if least is None else _enough(wanted, least)
+        result.append(_metric("Count", ours, enough, name=name, task=wanted.task))
+    return [*result, *([_metric("ScorePlot", ours)] if is_event else [])]
 
 
 _Threshold = tuple[config_pb2.SlicingSpec, config_pb2.MetricThreshold]
 
 
+def _enough(wanted: Evaluator, least: int) -> list[_Threshold]:
+    """So many examples in each slice that a bound is about."""
+    threshold = config_pb2.MetricThreshold()
+    threshold.value_threshold.lower_bound.value = least
+    return [(_slice(one), threshold) for one in _judged_slices(wanted)]
+
+
 def _thresholds(wanted: Evaluator, name: MetricName) -> list[_Threshold]:
-    return [(_slice(bound), _threshold(bound, name)) for bound in wanted.bounds(name)]
+    return [
+        (_slice(bound.slice), _threshold(bound, name))
+        for bound in wanted.bounds(name)
+        if bound.is_absolute or bound.against_baseline
+    ]
 
 
 def _threshold(bound: Bound, name: MetricName) -> config_pb2.MetricThreshold:

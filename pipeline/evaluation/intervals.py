@@ -24,7 +24,7 @@ def resampled(counts: ScoreCounts, seed: int = 0) -> ScoreCounts | None:
     finer differences, and 200 replicates then take milliseconds, however large the data is.
     Examples are taken for independent: where those of one user are alike, intervals are too narrow.
     """
-    if min(counts.positives, counts.examples - counts.positives) < FEWEST:
+    if min(counts.positives, counts.negatives) < FEWEST:
         return None
     return counts.joined(_GROUPS).resampled(_REPLICATES, seed)
 

@@ -14,7 +14,7 @@ HIGHER, LOWER, NEITHER = "higher", "lower", "neither"  # which values are better
 CLASSIFICATION, REGRESSION = "classification", "regression"
 
 GROUPED_AUC = "grouped_auc"
-POSITIVES, EXAMPLES = "positives", "example_count"
+POSITIVES, NEGATIVES, EXAMPLES = "positives", "negatives", "example_count"
 # Beside the metric NAME there are NAME/low and NAME/high, the bounds of its 95 % interval.
 LOW, HIGH = "/low", "/high"
 
@@ -62,8 +62,9 @@ class MetricName:
 
     Attributes:
       kind: Key of KINDS.
-      number: For precision_at and recall_at a count of examples (1 or more) or a share of them
-        (below 1); for precision, recall and accuracy the lowest score that counts as positive.
+      number: For precision_at and recall_at a count of examples (1 or more; of weighted ones, their
+        weight) or a share of them (below 1); for precision, recall and accuracy the lowest score
+        that counts as positive.
     """
 
     kind: str
@@ -73,7 +74,8 @@ class MetricName:
         found = KINDS[self.kind]
         if self.number is None or self.number == found.default:
             return self.kind
-        return f"{self.kind}{found.joint}{self.number:g}"
+        whole = self.number.is_integer()
+        return f"{self.kind}{found.joint}{int(self.number) if whole else repr(self.number)}"
 
     @property
     def task(self) -> str:
@@ -103,6 +105,8 @@ def metric_name(entry: str | Mapping[str, float]) -> MetricName:
     if len(entry) != 1:
         raise ValueError(f"a metric is a name or one key with a number. Received: {dict(entry)}")
     ((kind, given),) = entry.items()
+    if not isinstance(kind, str):
+        raise ValueError(f"a metric's name is a text. Received: {kind}")
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise ValueError(f"{kind}: expected a number. Received: {given}")
     return _checked(kind, float(given))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from pipeline.evaluation.metric_names import MetricName
+from pipeline.evaluation.scores import check_weights
 
 _BLOCKS = 64
 _LEVEL = 1.96  # of a normal distribution: 95 %
@@ -23,7 +24,9 @@ class ErrorSums:
     """
 
     def __init__(self, sums: np.ndarray, examples: int):
-        # [blocks, 5]: weight, weighted label, its square, absolute and squared error
+        # [blocks, 5]: weight, mean label, summed squares of the labels' distances from that mean,
+        # summed absolute and squared errors. Squares of the labels themselves would leave nothing
+        # of large labels that hardly differ.
         self._sums, self.examples = sums, examples
 
     @classmethod
@@ -33,39 +36,45 @@ class ErrorSums:
         """Adds up examples, each array [rows].
 
         Raises:
-          ValueError: A label or a prediction is not a finite number.
+          ValueError: A label or a prediction is not a finite number, or a weight is negative.
         """
         for name, values in (("labels", labels), ("predictions", predictions)):
             if not np.isfinite(values).all():
                 wrong = int((~np.isfinite(values)).sum())
                 raise ValueError(f"{wrong:,} of {len(values):,} {name} are not finite numbers")
         weights = np.ones(len(labels)) if weights is None else weights
-        error = predictions - labels
-        terms = np.stack([np.ones_like(error), labels, labels**2, np.abs(error), error**2])
+        check_weights(weights)
         # Blocks get equally many examples, however few come at a time.
         first = zlib.crc32(np.ascontiguousarray(predictions).tobytes())
         block = (first + np.arange(len(labels))) % _BLOCKS
-        sums = [np.bincount(block, term * weights, minlength=_BLOCKS) for term in terms]
-        return cls(np.stack(sums, axis=1), len(labels))
+
+        def summed(terms: np.ndarray) -> np.ndarray:
+            return np.bincount(block, terms * weights, minlength=_BLOCKS)
+
+        shift = labels.mean() if len(labels) else 0.0
+        error, weight = predictions - labels, summed(np.ones(len(labels)))
+        mean = summed(labels - shift) / np.where(weight > 0, weight, 1) + shift
+        spread = summed((labels - mean[block]) ** 2)
+        sums = np.stack([weight, mean, spread, summed(np.abs(error)), summed(error**2)], axis=1)
+        return cls(sums, int((weights > 0).sum()))
 
     @classmethod
     def merge(cls, parts: Iterable[ErrorSums]) -> ErrorSums:
         """The sums of all parts."""
         parts = [*parts]
-        return cls(
-            np.sum([part._sums for part in parts], axis=0), sum(part.examples for part in parts)
-        )
+        stacked = np.stack([part._sums for part in parts])
+        return cls(_together(stacked), sum(part.examples for part in parts))
 
     def value(self, name: MetricName) -> float:
         """The metric of that name; NaN without examples, and r2 of equal labels."""
-        return _metric(name.kind, self._sums.sum(axis=0))
+        return _metric(name.kind, _together(self._sums))
 
     def interval(self, name: MetricName) -> tuple[float, float]:
         """Bounds of the metric's 95 % interval; NaN with fewer examples than 10 a block."""
         if self.examples < 10 * _BLOCKS:
             return math.nan, math.nan
-        everything = self._sums.sum(axis=0)
-        without = np.array([_metric(name.kind, everything - block) for block in self._sums])
+        others = [np.delete(self._sums, block, axis=0) for block in range(_BLOCKS)]
+        without = np.array([_metric(name.kind, _together(some)) for some in others])
         variance = (_BLOCKS - 1) / _BLOCKS * np.square(without - without.mean()).sum()
         half = _LEVEL * math.sqrt(variance)
         value = self.value(name)
@@ -74,8 +83,23 @@ class ErrorSums:
         return max(value - half, least), min(value + half, most)
 
 
+def _together(sums: np.ndarray) -> np.ndarray:
+    """Adds up along the first axis, [parts, ..., 5] to [..., 5].
+
+    Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances" (1979).
+    """
+    weight, mean, spread, absolute, squared = np.moveaxis(sums, -1, 0)
+    total = weight.sum(axis=0)
+    # From one of the means on, so that large ones lose no digits.
+    shift = mean[0]
+    both = (weight * (mean - shift)).sum(axis=0) / np.where(total > 0, total, 1) + shift
+    spread = (spread + weight * (mean - both) ** 2).sum(axis=0)
+    return np.stack([total, both, spread, absolute.sum(axis=0), squared.sum(axis=0)], axis=-1)
+
+
 def _metric(kind: str, sums: np.ndarray) -> float:
-    weight, label, square, absolute, squared = (float(one) for one in sums)
+    weight, _, spread, absolute, squared = (float(one) for one in sums)
     if not weight:
         return math.nan
     if kind == "mae":
@@ -84,5 +108,4 @@ def _metric(kind: str, sums: np.ndarray) -> float:
         return squared / weight
     if kind == "rmse":
         return math.sqrt(squared / weight)
-    spread = square - label**2 / weight
     return 1 - squared / spread if spread > 0 else math.nan

@@ -23,7 +23,7 @@ class ScoreCounts:
       negative: Likewise of the others.
       positive_squares: Summed squares of these weights, float64 [n].
       negative_squares: Likewise of the others.
-      examples: Number of examples, whatever their weights.
+      examples: Number of examples that have a weight above 0, whatever it is.
       positives: Number of those with the event.
     """
 
@@ -35,6 +35,10 @@ class ScoreCounts:
     examples: int
     positives: int
 
+    @property
+    def negatives(self) -> int:
+        return self.examples - self.positives
+
     @classmethod
     def count(
         cls, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
@@ -42,7 +46,8 @@ class ScoreCounts:
         """Counts examples, each array [rows].
 
         Raises:
-          ValueError: A label is neither 0 nor 1, a score is not finite, or a weight is negative.
+          ValueError: A label is neither 0 nor 1, a score is not between 0 and 1, or a weight is
+            negative.
         """
         labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
         weights = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
@@ -60,8 +65,8 @@ class ScoreCounts:
             summed(~events, weights),
             summed(events, squares),
             summed(~events, squares),
-            len(labels),
-            int(events.sum()),
+            int((weights > 0).sum()),
+            int((events & (weights > 0)).sum()),
         )
 
     @classmethod
@@ -142,6 +147,13 @@ def _share(weights: np.ndarray) -> np.ndarray:
     return weights / total if total else np.zeros_like(weights)
 
 
+def check_weights(weights: np.ndarray) -> None:
+    """Raises ValueError for a weight that is negative or not finite."""
+    right = np.isfinite(weights) & (weights >= 0)
+    if not right.all():
+        raise ValueError(f"a weight must be 0 or more. Received: {weights[~right][0]}")
+
+
 def _check(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> None:
     if not np.isin(labels, (0, 1)).all():
         wrong = labels[~np.isin(labels, (0, 1))][0]
@@ -150,11 +162,15 @@ def _check(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> None:
             "metrics of regression in evaluator.metrics: mse, mae, rmse, r2"
         )
     if not np.isfinite(scores).all():
-        wrong = int((~np.isfinite(scores)).sum())
+        number = int((~np.isfinite(scores)).sum())
         raise ValueError(
-            f"{wrong:,} of {len(scores):,} scores are not finite numbers; look for values in the "
+            f"{number:,} of {len(scores):,} scores are not finite numbers; look for values in the "
             "examples that the model cannot take"
         )
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        wrong = weights[~(np.isfinite(weights) & (weights >= 0))][0]
-        raise ValueError(f"a weight must be 0 or more. Received: {wrong}")
+    outside = (scores < 0) | (scores > 1)
+    if outside.any():
+        raise ValueError(
+            f"a score must be a probability, between 0 and 1. Received: {scores[outside][0]:g}; "
+            "does evaluator.prediction name log-odds?"
+        )
+    check_weights(weights)

@@ -15,8 +15,10 @@ from pipeline.evaluation import classification
 from pipeline.evaluation.intervals import interval, resampled
 from pipeline.evaluation.metric_names import (
     CLASSIFICATION,
+    EXAMPLES,
     HIGH,
     LOW,
+    NEGATIVES,
     POSITIVES,
     metric_name,
 )
@@ -65,15 +67,16 @@ class ExactMetric(metric_types.Metric):
         )
 
 
-class ScoreCount(metric_types.Metric):
-    """The number of examples, or of those with the event, whatever their weights.
+class Count(metric_types.Metric):
+    """The number of examples with a weight above 0, of all or of one label.
 
     Args:
-      name: EXAMPLES or POSITIVES.
+      name: EXAMPLES, POSITIVES or NEGATIVES.
+      task: CLASSIFICATION or REGRESSION, of which other metrics are computed.
     """
 
-    def __init__(self, name: str):
-        super().__init__(metric_util.merge_per_key_computations(_count), name=name)
+    def __init__(self, name: str, task: str = CLASSIFICATION):
+        super().__init__(metric_util.merge_per_key_computations(_count), name=name, task=task)
 
 
 class ScorePlot(metric_types.Metric):
@@ -86,7 +89,7 @@ class ScorePlot(metric_types.Metric):
         super().__init__(metric_util.merge_per_key_computations(_plot), name=name)
 
 
-for _class in (ExactMetric, ScoreCount, ScorePlot):
+for _class in (ExactMetric, Count, ScorePlot):
     metric_types.register_metric(_class)
 
 
@@ -119,27 +122,29 @@ def _metric(
             bounds = sums.interval(wanted) if intervals else ()
             return dict(zip(keys, (sums.value(wanted), *bounds), strict=True))
 
-        needed = [
-            metric_types.MetricComputation([errors], None, _Gather(model, _ERRORS, ErrorSums))
-        ]
+        needed = [*_gathered_errors(model)]
     return [*needed, metric_types.DerivedMetricComputation(keys, result)]
 
 
 def _count(
     name: str,
+    task: str,
     eval_config: config_pb2.EvalConfig | None = None,
     model_name: str = "",
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
     model = _Model(eval_config, model_name, output_name, example_weighted)
-    key, scores = model.key(name), model.key(_SCORES)
+    of_scores = task == CLASSIFICATION
+    key, gathered = model.key(name), model.key(_SCORES if of_scores else _ERRORS)
+    needed = _gathered_scores(model) if of_scores else _gathered_errors(model)
 
     def result(metrics: dict[Any, Any]) -> dict[Any, float]:
-        counts = metrics[scores]
-        return {key: float(counts.positives if name == POSITIVES else counts.examples)}
+        counts = metrics[gathered]
+        numbers = {EXAMPLES: "examples", POSITIVES: "positives", NEGATIVES: "negatives"}
+        return {key: float(getattr(counts, numbers[name]))}
 
-    return [*_gathered_scores(model), metric_types.DerivedMetricComputation([key], result)]
+    return [*needed, metric_types.DerivedMetricComputation([key], result)]
 
 
 def _plot(
@@ -179,6 +184,11 @@ def _buckets(counts: ScoreCounts) -> metrics_for_slice_pb2.CalibrationHistogramB
 def _gathered_scores(model: _Model) -> metric_types.MetricComputations:
     key = model.key(_SCORES)
     return [metric_types.MetricComputation([key], None, _Gather(model, _SCORES, ScoreCounts))]
+
+
+def _gathered_errors(model: _Model) -> metric_types.MetricComputations:
+    key = model.key(_ERRORS)
+    return [metric_types.MetricComputation([key], None, _Gather(model, _ERRORS, ErrorSums))]
 
 
 def _resampled_scores(model: _Model) -> metric_types.DerivedMetricComputation:
@@ -257,10 +267,10 @@ class _Gather(beam.CombineFn):
             model_name=self._model.model_name,
             output_name=self._model.output_name,
             example_weighted=self._model.example_weighted,
-            flatten=True,
+            flatten=False,  # it would make several examples of one with several scores
         )
         for label, score, weight in found:
-            if label.size != 1 or score.size != 1:
+            if label.size != 1 or score.size != 1 or weight.size != 1:
                 raise ValueError(
                     "expected one label and one score for each example (evaluator.label and "
                     f"evaluator.prediction). Received: {label.size} and {score.size}"

@@ -90,7 +90,7 @@ def _ending(record: HourRecord) -> str:
         return f"{name}: failed after {record.seconds:.0f} s: {record.error}"
     rows, metrics = record.summary.get("rows", {}), record.summary.get("metrics", {})
     parts = [f"{rows.get('read', 0):,} rows"]
-    if "auc" in metrics:
-        parts.append(f"AUC {metrics['auc']:.4f}, log loss {metrics['log_loss']:.4f}")
+    shown = {"AUC": metrics.get("auc"), "log loss": metrics.get("log_loss")}
+    parts += [f"{label} {value:.4f}" for label, value in shown.items() if value is not None]
     parts.append(release_text(record.summary))
     return f"{name}: {', '.join(parts)} ({record.seconds:.0f} s)"

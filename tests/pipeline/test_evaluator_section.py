@@ -37,6 +37,9 @@ def problem(**more: Any) -> str:
         ({"recall": 0.3}, "recall_above_0.3"),
         ("accuracy_above_0.2", "accuracy_above_0.2"),
         ("r2", "r2"),
+        ({"recall_at": 1234567}, "recall_at_1234567"),
+        ({"precision": 0.12345678}, "precision_above_0.12345678"),
+        ({"recall_at": 1e-5}, "recall_at_1e-05"),
     ],
 )
 def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> None:
@@ -60,12 +63,43 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ({"metrics": ["grouped_auc"]}, "grouped_auc is there as soon as `group` names a feature"),
         ({"thresholds": {"acu": {"min": 1}}}, "'acu' is no metric. Did you mean auc?"),
         ({"thresholds": {"auc": {}}}, "give min, max, max_worse or max_worse_percent"),
+        ({"thresholds": {"auc": [{"slice": {"a": "b"}}]}}, "give min, max, max_worse"),
+        (
+            {"thresholds": {"auc": {"slice": {"a": "b"}, "min": 1}}},
+            "auc: a bound on a slice belongs into a list",
+        ),
+        ({"thresholds": {"auc": [{"slice": {"a": False}, "min": 1}]}}, "slice.a"),
+        (
+            {"thresholds": {"auc": [{"slice": {"a": "007"}, "min": 1}]}},
+            "a: TFMA takes '007' for the number 7",
+        ),
+        (
+            {"thresholds": {"precision": {"min": 0.9}, "precision_above_0.5": {"min": 0.1}}},
+            "precision is there twice, also as precision_above_0.5",
+        ),
+        (
+            {"group": "u", "thresholds": {"grouped_auc": [{"slice": {"a": "b"}, "min": 1}]}},
+            "grouped_auc has bounds on all examples only",
+        ),
+        ({"metrics": [{100: 0.3}]}, "a metric's name is a text. Received: 100"),
         ({"thresholds": {"auc": {"min": 1, "max": 0}}}, "min must not be above max"),
         ({"thresholds": {"auc": {"mim": 1}}}, "mim"),
         ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of regression"),
         ({"thresholds": {"grouped_auc": {"min": 0.5}}}, "grouped_auc needs `group`"),
         ({"thresholds": {"calibration": {"max_worse": 1}}}, "calibration is best at 1"),
-        ({"metrics": ["rmse"]}, "a regression needs at least one"),
+        ({"metrics": ["rmse"]}, "a regression needs at least one min or max"),
+        (
+            {"metrics": ["rmse"], "thresholds": {"rmse": {"max_worse": 1}}},
+            "nothing would judge the first model",
+        ),
+        (
+            {"metrics": ["mae"], "thresholds": {"mae": {"max": 1}}, "group": "user"},
+            "group: an AUC within groups is a metric of classification",
+        ),
+        (
+            {"metrics": ["mae"], "thresholds": {"mae": {"max": 1}}, "min_positives": 5},
+            "min_positives: a regression has none; use min_examples",
+        ),
         (
             {"metrics": ["r2"], "thresholds": {"r2": {"max_worse_percent": 1}}},
             "r2 may be negative, of which a percentage means nothing",
@@ -79,21 +113,36 @@ def test_a_wrong_name_or_bound_is_one_line_that_says_what_is_right(more: Any, sa
     assert said in problem(**more)
 
 
-def bounds(wanted: Evaluator) -> dict[str, tuple[float | None, float | None]]:
-    return {str(name): (b.min, b.max) for name in wanted.judged for b in wanted.bounds(name)}
+def bounds(wanted: Evaluator) -> dict[str, dict[str, float]]:
+    """Metric -> all that holds for all examples."""
+    found: dict[str, dict[str, float]] = {}
+    for name in wanted.judged:
+        for bound in wanted.bounds(name):
+            if not bound.slice:
+                found.setdefault(str(name), {}).update(bound.model_dump(exclude_none=True))
+    return {name: {k: v for k, v in one.items() if k != "slice"} for name, one in found.items()}
 
 
-def test_a_metric_that_is_left_out_has_its_default_bounds() -> None:
-    both = {"auc": (0.5, None), "calibration": (0.8, 1.25)}
-    assert bounds(section()) == both
-    assert bounds(section(thresholds={"auc": {"min": 0.7}})) == {**both, "auc": (0.7, None)}
-    assert bounds(section(thresholds={"auc": None})) == {"calibration": (0.8, 1.25)}
-    assert bounds(section(metrics=["log_loss"])) == {}
+AUC, CALIBRATION = {"min": 0.5, "max_worse": 0.005}, {"min": 0.8, "max": 1.25}
+
+
+def test_what_is_left_out_of_the_bounds_has_its_default() -> None:
+    assert bounds(section()) == {"auc": AUC, "calibration": CALIBRATION}
+    assert bounds(section(metrics=["auc_pr"])) == {"auc": AUC, "calibration": CALIBRATION}
+    higher = section(thresholds={"auc": {"min": 0.7}})
+    assert bounds(higher)["auc"] == {"min": 0.7, "max_worse": 0.005}
+    lone = section(thresholds={"auc": {"max_worse": None}})
+    assert bounds(lone)["auc"] == {"min": 0.5}
+    phones = section(thresholds={"auc": [{"slice": {"device": "phone"}, "min": 0.6}]})
+    assert bounds(phones)["auc"] == AUC
+    assert bounds(section(thresholds={"auc": None})) == {"calibration": CALIBRATION}
+    rmse = section(metrics=["rmse"], thresholds={"rmse": {"max": 3}})
+    assert bounds(rmse) == {"rmse": {"max": 3}}
 
 
 def test_a_metric_that_is_judged_is_measured() -> None:
     wanted = section(metrics=["auc"], thresholds={"recall_at_0.01": {"min": 0.2}})
-    assert [str(name) for name in wanted.measured] == ["auc", "recall_at_0.01"]
+    assert [str(name) for name in wanted.measured] == ["auc", "calibration", "recall_at_0.01"]
 
 
 def test_bounds_of_slices_and_of_the_baseline_reach_tfma() -> None:
@@ -102,16 +151,13 @@ def test_bounds_of_slices_and_of_the_baseline_reach_tfma() -> None:
         slices=[["device"]],
         thresholds={
             "auc": [{"min": 0.6, "max_worse": 0.01}, {"slice": {"device": "phone"}, "min": 0.5}],
-            "log_loss": {"slice": {"country": "de"}, "max_worse_percent": 2},
+            "log_loss": [{"slice": {"country": "de"}, "max_worse_percent": 2}],
         },
         min_positives=7,
     )
     config = eval_config(wanted)
-    assert [(list(s.feature_keys), dict(s.feature_values)) for s in config.slicing_specs] == [
-        ([], {}),
-        (["device"], {}),
-        ([], {"country": "de"}),
-    ]
+    slices = [[*one.feature_keys] for one in config.slicing_specs]
+    assert slices == [[], ["device"], ["country"]]
     (spec,) = config.metrics_specs
     assert config.model_specs[0].example_weight_key == "weight"
     assert spec.example_weights.weighted
@@ -133,4 +179,6 @@ def test_bounds_of_slices_and_of_the_baseline_reach_tfma() -> None:
         .enum_type.values_by_name["LOWER_IS_BETTER"]
         .number
     )
-    assert found["positives", "{}"].value_threshold.lower_bound.value == 7
+    for where in ("{}", "{'device': 'phone'}", "{'country': 'de'}"):
+        for label in ("positives", "negatives"):
+            assert found[label, where].value_threshold.lower_bound.value == 7

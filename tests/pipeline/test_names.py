@@ -89,7 +89,7 @@ FEATURES = [
     ("evaluator.weight=prise", "evaluator.weight", "prise", "price"),
     ("evaluator.group=userid", "evaluator.group", "userid", "user_id"),
     ("evaluator.slices=[[device], [devise]]", "evaluator.slices", "devise", "device"),
-    ("evaluator.thresholds={auc: {slice: {devise: mobile}, min: 0.5}}",
+    ("evaluator.thresholds={auc: [{slice: {devise: mobile}, min: 0.5}]}",
      "evaluator.thresholds.auc.slice", "devise", "device"),
     ("split.feature=sesion_id", "split.feature", "sesion_id", "session_id"),
     ("split.time={column: timestamp, at: -6h}", "split.time.column", "timestamp", "timestamp_ms"),
@@ -111,6 +111,29 @@ def test_a_name_that_is_no_feature_is_named_with_the_closest(
     assert error_of(override) == (
         f"{key}: '{wrong}' is no feature of {SCHEMA}. Did you mean '{right}'?"
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "evaluator.weight=device",
+            "evaluator.weight: expected a number. 'device' is a text",
+        ),
+        (
+            "evaluator.slices=[[price]]",
+            "evaluator.slices: expected a text or a whole number. 'price' is a float, of which "
+            "each value would be a slice",
+        ),
+        (
+            "evaluator.thresholds={auc: [{slice: {device: mobil}, min: 0.5}]}",
+            "evaluator.thresholds.auc.slice: 'mobil' is no value of 'device' in schemas/ctr.pbtxt. "
+            "Did you mean 'mobile'?",
+        ),
+    ],
+)
+def test_a_feature_of_the_wrong_kind_is_one_line(override: str, line: str) -> None:
+    assert error_of(override) == line
 
 
 def test_a_feature_left_out_of_drift_has_to_be_one() -> None:

@@ -174,8 +174,9 @@ def test_each_bound_that_is_missed_is_named_with_its_value(
         thresholds={
             "auc": [{"min": 0.999}, {"max_worse": 0.0001}],
             "log_loss": {"max_worse_percent": 1},
-            "recall_at_0.01": {"slice": {"device": "phone"}, "min": 0.9},
-            "precision_above_0.1": {"slice": {"device": "fridge"}, "min": 0.1},
+            "recall_at_0.01": [{"slice": {"device": "phone"}, "min": 0.9}],
+            "precision_above_0.1": [{"slice": {"device": "fridge"}, "min": 0.1}],
+            "calibration": None,
         },
         min_positives=10_000,
     )
@@ -183,8 +184,8 @@ def test_each_bound_that_is_missed_is_named_with_its_value(
     better = metrics.roc_auc_score(columns["clicked"], columns["score"])
     assert blessing["blessed"] == 0
     reasons = "\n".join(read_verdict(str(folder)).reasons)
-    assert f"auc {auc:.4f}, expected at least 0.999" in reasons
-    worse = f"auc is {better - auc:.4f} lower than the baseline's"
+    assert f"auc {auc:.6g}, expected at least 0.999" in reasons
+    worse = f"auc is {better - auc:.6g} lower than the baseline's"
     assert f"{worse}, expected to be worse by 0.0001 at most" in reasons
     assert "higher than the baseline's, expected to be worse by 1 % of it at most" in reasons
     assert f"positives {positives}, expected at least 10,000" in reasons
@@ -193,8 +194,9 @@ def test_each_bound_that_is_missed_is_named_with_its_value(
     assert blessing["reason"] == reasons.replace("\n", "; ")
     written = json.loads((folder / "verdict.json").read_text())
     assert {(one["metric"], one["slice"]) for one in written["missed"]} == {
-        ("auc", ""), ("log_loss", ""), ("positives", ""),
+        ("auc", ""), ("log_loss", ""), ("positives", ""), ("negatives", ""),
         ("recall_at_0.01", "device=phone"), ("", "device=fridge"),
+        ("positives", "device=phone"), ("negatives", "device=phone"),
     }  # fmt: skip
 
 

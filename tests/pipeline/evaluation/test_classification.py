@@ -89,9 +89,11 @@ def test_weights_count_an_example_several_times(
     )
     once = ScoreCounts.count(labels, scores, weights)
     repeated = ScoreCounts.count(np.repeat(labels, weights), np.repeat(scores, weights))
-    for name in ("auc", "auc_pr", "log_loss", "calibration", "precision_at_5", "recall_at_0.3"):
+    for name in ("auc", "auc_pr", "log_loss", "calibration", "precision_at_2", "recall_at_0.3"):
         wanted = metric_name(name)
         assert value(wanted, once) == pytest.approx(value(wanted, repeated))
+    nothing = ScoreCounts.count(labels, scores, np.zeros(len(rows)))
+    assert (nothing.examples, nothing.positives) == (0, 0)
 
 
 @settings(max_examples=100, deadline=None)
@@ -132,7 +134,7 @@ def test_precision_and_recall_of_the_highest_scores() -> None:
     found = {
         name: measured(name, labels, scores)
         for name in ("precision_at_1", "precision_at_3", "recall_at_3", "precision_at_2",
-                     "recall_at_0.5", "precision_at_100", "recall_at_100")
+                     "recall_at_0.5", "recall_at_6",)
     }  # fmt: skip
     assert found == pytest.approx(
         {
@@ -141,10 +143,11 @@ def test_precision_and_recall_of_the_highest_scores() -> None:
             "recall_at_3": 2 / 3,
             "precision_at_2": 1 / 2,  # one of the two equal scores, which both are positive
             "recall_at_0.5": 2 / 3,
-            "precision_at_100": 1 / 2,  # no more than there are
-            "recall_at_100": 1,
+            "recall_at_6": 1,
         }
     )
+    assert math.isnan(measured("recall_at_7", labels, scores))  # all of them are no choice
+    assert math.isnan(measured("precision_at_7", labels, scores))
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -162,6 +165,12 @@ def test_what_has_no_meaning_is_not_a_number(label: int) -> None:
     [
         ([0, 1], [0.5, math.nan], None, "1 of 2 scores are not finite numbers"),
         ([0, 1], [0.5, math.inf], None, "1 of 2 scores are not finite numbers"),
+        (
+            [0, 1],
+            [0.5, -2.2],
+            None,
+            "a score must be a probability, between 0 and 1. Received: -2.2",
+        ),
         ([0, 2], [0.5, 0.5], None, "a label must be 0 or 1. Received: 2"),
         ([0, 0.5], [0.5, 0.5], None, "a label must be 0 or 1. Received: 0.5"),
         ([0, math.nan], [0.5, 0.5], None, "a label must be 0 or 1. Received: nan"),
@@ -189,15 +198,15 @@ def test_an_interval_of_95_percent_holds_the_true_value_as_often(name: str) -> N
 
     wanted, rows = metric_name(name), 4_000
     whole = metric_name({wanted.kind: 200 / rows}) if name.endswith("at_200") else wanted
-    truth = value(whole, sample(4_000_000))
+    truth = value(whole, sample(1_000_000))
     inside = 0
-    for seed in range(200):
+    for seed in range(120):
         counts = sample(rows)
         low, high = interval(wanted, float(value(wanted, counts)), resampled(counts, seed))
         inside += int(low <= truth <= high)
     # ECE is larger on few examples than on many: its interval is around what was measured.
-    assert inside / 200 > (0.5 if name == "ece" else 0.9)
-    assert inside / 200 <= 0.995 or name == "ece"
+    assert inside / 120 > (0.5 if name == "ece" else 0.88)
+    assert inside / 120 <= 0.995 or name == "ece"
 
 
 def test_too_few_positives_have_no_interval() -> None:

@@ -13,11 +13,12 @@ from distributions import DISTRIBUTIONS, drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
-from tensorflow_model_analysis.metrics import metric_specs
+from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
 from components.evaluator.verdict import missed_bounds
 from lineage.evaluation import Evaluation, read_evaluation
 from local_run.summary import overall_metrics
+from pipeline.evaluation import tfma_metrics
 from pipeline.evaluation.eval_config import eval_config
 from pipeline.evaluation.grouped_auc import auc
 from pipeline.evaluator_section import Evaluator
@@ -116,6 +117,8 @@ def test_what_the_evaluator_measures(tmp_path: Path) -> None:
         "positives": label.sum(),
     }
     assert metrics == pytest.approx(expected, rel=1e-6)
+    assert evaluation.overall is not None
+    assert evaluation.overall.metrics["negatives"].value == 2000 - label.sum()
     assert intervals.keys() == expected.keys() - {"positives"}
     for name, (low, high) in intervals.items():
         assert low < metrics[name] < high
@@ -150,20 +153,57 @@ def test_bounds_hold_where_they_are_set(tmp_path: Path) -> None:
         "calibration": {"max": 2},
         "precision_at_100": {"min": 0.1},
         "recall_above_0.3": {"min": 0.999},
-        "ece": {"slice": {"device": "fridge"}, "max": 0.5},
+        "ece": [{"slice": {"device": "fridge"}, "max": 0.5}],
     }
-    wanted = section(thresholds=bounds, min_positives=1_000)
+    wanted = section(thresholds=bounds, min_positives=400)
     _, validation = evaluated(rows(2000), wanted, tmp_path)
     assert failures(validation) == {
-        ("known=1", "auc"), ("", "recall_above_0.3"), ("", "positives"), ("device=fridge", "")
-    }  # fmt: skip
+        ("known=1", "auc"),
+        ("known=1", "positives"),
+        ("", "recall_above_0.3"),
+        ("device=fridge", ""),
+    }
+
+
+def test_a_slice_of_texts_that_look_like_numbers_is_found(tmp_path: Path) -> None:
+    """As bytes, which is what TFX has."""
+    frame = rows(300).assign(shop=[b"12", b"3.5", b"7"] * 100)
+    bounds = {"log_loss": [{"slice": {"shop": "12"}, "max": 0}, {"slice": {"shop": "7"}, "max": 9}]}
+    wanted = section(thresholds={**bounds, "calibration": None}, min_positives=5)
+    _, validation = evaluated(frame, wanted, tmp_path)
+    assert failures(validation) == {("shop=12", "log_loss")}
+
+
+def test_weights_and_groups_go_together(tmp_path: Path) -> None:
+    frame = rows(600)
+    wanted = section(
+        weight="weight", group="user_id", thresholds={"grouped_auc": {"min": 1.0}}, min_positives=5
+    )
+    found, validation = evaluated(frame, wanted, tmp_path)
+    assert found.overall is not None
+    assert found.overall.metrics["grouped_auc"].value < 1
+    assert ("", "grouped_auc") in failures(validation)
+
+
+def test_a_model_with_two_outputs_is_an_error() -> None:
+    """TFMA would make two examples of each, and score another problem."""
+    gather = tfma_metrics._Gather(
+        tfma_metrics._Model(None, "", "", False), "_scores", tfma_metrics.ScoreCounts
+    )
+    example = metric_types.StandardMetricInputs(
+        label=np.array([1]), prediction=np.array([0.2, 0.8]), example_weight=np.array([1.0])
+    )
+    gathered = gather.add_input(gather.create_accumulator(), example)
+    with pytest.raises(ValueError, match="expected one label and one score"):
+        gather.compact(gathered)
 
 
 def test_a_regression_is_measured(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     label = random.normal(50, 10, 1500)
     frame = pd.DataFrame({"clicked": label, "probability": label + random.normal(0, 5, 1500)})
-    wanted = section(metrics=["rmse", "mae", "r2"], thresholds={"rmse": {"max": 1}})
+    bounds = {"rmse": {"max": 1}}
+    wanted = section(metrics=["rmse", "mae", "r2"], thresholds=bounds, min_examples=2000)
     found, validation = evaluated(frame, wanted, tmp_path)
     assert found.overall is not None
     values = found.overall.metrics
@@ -173,7 +213,8 @@ def test_a_regression_is_measured(tmp_path: Path) -> None:
     assert high is not None
     assert low < values["rmse"].value < high
     assert values["r2"].value == pytest.approx(sk.r2_score(label, frame["probability"]))
-    assert not validation.validation_ok
+    assert values["example_count"].value == 1500
+    assert failures(validation) == {("", "rmse"), ("", "example_count")}
 
 
 def test_a_score_that_is_not_a_number_is_an_error(tmp_path: Path) -> None:
