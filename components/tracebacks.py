@@ -44,7 +44,7 @@ class Raised:
     Attributes:
       name: Class, without its module; empty where the text says it all.
       text: The message, which may have many lines.
-      place: Innermost line of our own or an application's code, as "pipeline/ctr/etl.py, line 12";
+      place: Innermost line of our own or an application's code, as "shop/etl.py, line 12";
         empty where the stack has none.
       explained: Whether it is a ComponentError, whose text is for a person.
       direct: Whether it was raised `from` the next one of the chain.

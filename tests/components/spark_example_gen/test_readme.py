@@ -45,7 +45,7 @@ def project(tmp_path: Path, spark: SparkSession, mariadb_service: Mariadb) -> Pa
     folder = tmp_path / "components"
     for name in ("spark_example_gen", "spark_job"):
         shutil.copytree(COMPONENTS / name, folder / name)
-    for name in ("__init__.py", "errors.py", "code_fingerprint.py"):
+    for name in ("__init__.py", "errors.py", "failures.py", "tracebacks.py", "code_fingerprint.py"):
         shutil.copy(COMPONENTS / name, folder / name)
     (tmp_path / "jars").symlink_to(COMPONENTS.parent / "jars")
 
