@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics as sk
+
+from pipeline.evaluation.classification import auc, calibration, log_loss
+from pipeline.evaluation.scores import ScoreCounts
 
 CTR, AUC, LOG_LOSS, CALIBRATION = "ctr", "auc", "log_loss", "calibration"
 # Log loss over that of saying the mean CTR each time (He et al. 2014): comparable between versions
 # and hours of different CTR, and above 1 a model knows less than its mean.
 NORMALIZED_ENTROPY = "normalized_entropy"
 _REPLICATES = 200
+_AT_ONCE = 20  # replicates, which take some 100 numbers for each row
 _LEVEL = 0.95
 
-Weighted = Callable[[np.ndarray, np.ndarray, np.ndarray], float]  # labels, predictions, weights
+Metric = Callable[[ScoreCounts], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,28 +96,40 @@ def _of(arm: str, version: int, rows: pd.DataFrame, seed: int) -> Served:
     values = {name: sample.value(metric) for name, metric in _METRICS.items()}
     replicates = sample.replicates(_METRICS)
     intervals = {name: _interval(some) for name, some in replicates.items()}
-    return Served(arm, version, len(rows), int(sample.labels.sum()), values, intervals)
+    return Served(arm, version, len(rows), sample.clicks, values, intervals)
 
 
 class _Bootstrap:
     """Poisson bootstrap (Chamandy et al. 2012) of a version's rows: each user counts so often."""
 
     def __init__(self, rows: pd.DataFrame, seed: int):
-        self.labels = rows["clicked"].to_numpy(np.int64)
-        self._predictions = rows["probability"].to_numpy(np.float64)
-        self._users, self._whose = np.unique(rows["user_id"].to_numpy(str), return_inverse=True)
+        labels = rows["clicked"].to_numpy(np.int64)
+        self.clicks = int(labels.sum())
+        # In the order of the scores, so that those of equal score are added up at once.
+        predictions = rows["probability"].to_numpy(np.float64)
+        order = np.argsort(predictions, kind="stable")
+        self._counts = ScoreCounts.count(labels, predictions)
+        self._clicked = labels[order]
+        self._starts = np.searchsorted(predictions[order], self._counts.score)
+        self._users, whose = np.unique(rows["user_id"].to_numpy(str), return_inverse=True)
+        self._whose = whose[order]
         self._chance = np.random.default_rng(seed)
 
-    def value(self, metric: Weighted) -> float:
-        return metric(self.labels, self._predictions, np.ones(len(self.labels)))
+    def value(self, metric: Metric) -> float:
+        return float(metric(self._counts))
 
-    def replicates(self, metrics: Mapping[str, Weighted]) -> dict[str, np.ndarray]:
-        found: dict[str, list[float]] = {name: [] for name in metrics}
-        for _ in range(_REPLICATES):
-            weights = self._chance.poisson(1.0, len(self._users))[self._whose]
+    def replicates(self, metrics: Mapping[str, Metric]) -> dict[str, np.ndarray]:
+        found: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
+        for _ in range(0, _REPLICATES, _AT_ONCE):
+            times = self._chance.poisson(1.0, (_AT_ONCE, len(self._users)))[:, self._whose]
+            counts = dataclasses.replace(
+                self._counts,
+                positive=np.add.reduceat(times * self._clicked, self._starts, axis=1),
+                negative=np.add.reduceat(times * (1 - self._clicked), self._starts, axis=1),
+            )
             for name, metric in metrics.items():
-                found[name].append(metric(self.labels, self._predictions, weights))
-        return {name: np.array(some) for name, some in found.items()}
+                found[name].append(metric(counts))
+        return {name: np.concatenate(some) for name, some in found.items()}
 
 
 def _interval(replicates: np.ndarray) -> tuple[float, float]:
@@ -124,40 +139,24 @@ def _interval(replicates: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _ctr(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> float:
-    return float(np.average(labels, weights=weights)) if weights.any() else np.nan
+def _ctr(counts: ScoreCounts) -> np.ndarray:
+    clicks, others = counts.positive.sum(axis=-1), counts.negative.sum(axis=-1)
+    with np.errstate(invalid="ignore"):  # no user was drawn: NaN
+        return np.asarray(clicks / (clicks + others))
 
 
-def _auc(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> float:
-    if not 0 < (labels * weights).sum() < weights.sum():
-        return np.nan
-    return float(sk.roc_auc_score(labels, predictions, sample_weight=weights))
+def _normalized_entropy(counts: ScoreCounts) -> np.ndarray:
+    """NaN where all clicked, or nobody did."""
+    mean = _ctr(counts)
+    mean = np.where((mean > 0) & (mean < 1), mean, np.nan)
+    constant = -(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))
+    return np.asarray(log_loss(counts) / constant)
 
 
-def _log_loss(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> float:
-    if not weights.any():
-        return np.nan
-    return float(sk.log_loss(labels, predictions, sample_weight=weights, labels=[0, 1]))
-
-
-def _calibration(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> float:
-    """Mean prediction over mean label, as TFMA's Calibration."""
-    clicks = (labels * weights).sum()
-    return float((predictions * weights).sum() / clicks) if clicks else np.nan
-
-
-def _normalized_entropy(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> float:
-    mean = _ctr(labels, predictions, weights)
-    if not 0 < mean < 1:
-        return np.nan
-    constant = _log_loss(labels, np.full(len(labels), mean), weights)
-    return _log_loss(labels, predictions, weights) / constant
-
-
-_METRICS: Mapping[str, Weighted] = {
+_METRICS: Mapping[str, Metric] = {
     CTR: _ctr,
-    AUC: _auc,
-    LOG_LOSS: _log_loss,
-    CALIBRATION: _calibration,
+    AUC: auc,
+    LOG_LOSS: log_loss,
+    CALIBRATION: calibration,
     NORMALIZED_ENTROPY: _normalized_entropy,
 }
