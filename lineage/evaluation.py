@@ -80,7 +80,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the Evaluator says of a model.
+    """The Evaluator's word on a model.
 
     Attributes:
       blessed: None: nothing was judged.

@@ -95,7 +95,7 @@ class PipelineConfig(Section):
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know of a config that works, a line each."""
+        """Lines about a config that works, and not as well as it could."""
         if self.split.judged == "test":
             return []
         return [

@@ -56,7 +56,7 @@ class EvaluatorExecutor(executor.Executor):
 
 
 def _is_blessed(blessing: types.Artifact | None) -> bool | None:
-    """What the standard executor marked; None where no bound is set, and it judged nothing."""
+    """Reads what the standard executor marked; None where it judged nothing, for lack of a bound."""
     marked = constants.ARTIFACT_PROPERTY_BLESSED_KEY
     if blessing is None or not blessing.has_custom_property(marked):
         return None
@@ -79,7 +79,7 @@ def _telling(input_dict: _Artifacts, exec_properties: dict[str, Any]) -> list[Te
 
 
 def _take_back(blessing: types.Artifact) -> None:
-    """As the standard executor marks a model that is not blessed."""
+    """Marks a model as the standard executor marks one that is not blessed."""
     fileio.remove(os.path.join(blessing.uri, constants.BLESSED_FILE_NAME))  # noqa: PTH118 - a URI
     refused = os.path.join(blessing.uri, constants.NOT_BLESSED_FILE_NAME)  # noqa: PTH118
     io_utils.write_string_file(refused, "")

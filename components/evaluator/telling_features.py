@@ -27,7 +27,7 @@ Columns = list[np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Telling:
-    """What a feature says of the label.
+    """The skill of a feature alone.
 
     Attributes:
       feature: Raw feature.
@@ -143,7 +143,7 @@ def _sample(folders: Sequence[str], kinds: dict[str, int], label: str) -> dict[s
 
 
 def _batches(folders: Sequence[str], kinds: dict[str, int]) -> Iterator[dict[str, Columns]]:
-    """As many rows of each file, _LOOKED_AT together."""
+    """Yields equally many rows of each file, _LOOKED_AT together."""
     files = sorted(f for folder in folders for f in tf.io.gfile.glob(f"{folder}/*.gz"))
     spec = {name: tf.io.VarLenFeature(_TYPES[kind]) for name, kind in kinds.items()}
     for file in files:
