@@ -56,7 +56,7 @@ class EvaluatorExecutor(executor.Executor):
 
 
 def _is_blessed(blessing: types.Artifact | None) -> bool | None:
-    """Reads what the standard executor marked; None where it judged nothing, for lack of a bound."""
+    """Reads what the standard executor marked; None where it judged nothing."""
     marked = constants.ARTIFACT_PROPERTY_BLESSED_KEY
     if blessing is None or not blessing.has_custom_property(marked):
         return None
