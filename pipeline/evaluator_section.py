@@ -21,7 +21,7 @@ _DEFAULT_METRICS = ("auc", "log_loss", "calibration", "ece")
 
 
 class Bound(Section):
-    """What a metric must reach, on all examples or on one slice."""
+    """The limits of a metric, on all examples or on one slice."""
 
     slice: dict[str, StrictStr | StrictInt] = Field(
         default_factory=dict, description="feature -> value; left out: all examples"
@@ -71,7 +71,7 @@ _DEFAULT_BOUNDS: Mapping[str, Mapping[str, float]] = {
 
 
 class Evaluator(Section):
-    """What is measured on the judged split, and what a model must reach to be blessed."""
+    """The metrics of the judged split, and their limits for a model to be blessed."""
 
     REPLACED: ClassVar[dict[str, str]] = {
         "min_auc": "thresholds: {{auc: {{min: {value}}}}}",
@@ -200,7 +200,7 @@ class Evaluator(Section):
 
     @property
     def measured(self) -> tuple[MetricName, ...]:
-        """What is computed: the metrics that are named, and those that are judged."""
+        """The metrics that are computed: those that are named, and those that are judged."""
         named = [metric_name(name) for name in self.metrics]
         others = [name for name in self.judged if name.kind != GROUPED_AUC]
         return tuple(dict.fromkeys([*named, *others]))
@@ -213,7 +213,7 @@ class Evaluator(Section):
         return tuple(name for name in names if self.bounds(name))
 
     def bounds(self, name: MetricName) -> tuple[Bound, ...]:
-        """What that metric must reach: what is given, and the defaults of what is not."""
+        """Limits of a metric: those that are given, and the defaults of the others."""
         key = str(name)
         given = self.thresholds.get(key, ())
         if key in self.thresholds and not given:  # null
@@ -225,7 +225,7 @@ class Evaluator(Section):
 
 
 def _as_tfma_reads(text: str) -> str:
-    """What TFMA makes of a slice's value: a number, where it looks like one."""
+    """Returns a slice's value as TFMA reads it: a number, where it looks like one."""
     for kind in (int, float):
         try:
             return str(kind(text))

@@ -1,4 +1,4 @@
-"""What a config may say of the CTR application's ETL, and the label that the ETL makes."""
+"""The parameters that a config may give the CTR application's ETL, and the label it makes."""
 
 from __future__ import annotations
 

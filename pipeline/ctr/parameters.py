@@ -1,4 +1,4 @@
-"""What a config may say of the CTR application; `load_config` checks it against this module.
+"""The parameters that a config may give the CTR application; `load_config` checks them.
 
 It is cheap to import: no Spark, no TensorFlow.
 """

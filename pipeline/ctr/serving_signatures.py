@@ -1,4 +1,4 @@
-"""What is exported: preprocessing and model as one graph, from raw features to probability."""
+"""The exported graph: preprocessing and model in one, from raw features to probability."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REPLACE_THE_MODEL = (
 
 
 class ServedModel(tf.Module):
-    """What is exported: preprocessing and model as one graph, from raw features to probability.
+    """The exported graph: preprocessing and model in one, from raw features to probability.
 
     A feature or a probability that is not finite is tf.errors.InvalidArgumentError, by the graph
     itself, so that every server and every batch job treats it alike; see check_finite.

@@ -52,10 +52,10 @@ def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
 
 
 def _slices(wanted: Evaluator) -> list[config_pb2.SlicingSpec]:
-    """Those that are asked for, and those that a bound is about.
+    """Lists the slices that are asked for, and those that a bound is about.
 
-    By features alone: TFMA takes a value that looks like a number for one, also where the feature
-    is a text.
+    They are named by features alone: TFMA takes a value that looks like a number for one, also
+    where the feature is a text.
     """
     names = [*map(frozenset, wanted.slices), *(frozenset(one) for one in _judged_slices(wanted))]
     unique = [names for names in dict.fromkeys(names) if names]
@@ -63,7 +63,7 @@ def _slices(wanted: Evaluator) -> list[config_pb2.SlicingSpec]:
 
 
 def _judged_slices(wanted: Evaluator) -> list[dict[str, str | int]]:
-    """The slices that bounds are about, each once; {} is all examples."""
+    """Lists the slices that bounds are about, each once; {} is all examples."""
     slices = [{}, *(bound.slice for name in wanted.judged for bound in wanted.bounds(name))]
     return [one for number, one in enumerate(slices) if one not in slices[:number]]
 
@@ -96,7 +96,7 @@ _Threshold = tuple[config_pb2.SlicingSpec, config_pb2.MetricThreshold]
 
 
 def _enough(wanted: Evaluator, least: int) -> list[_Threshold]:
-    """So many examples in each slice that a bound is about."""
+    """Demands so many examples in each slice that a bound is about."""
     threshold = config_pb2.MetricThreshold()
     threshold.value_threshold.lower_bound.value = least
     return [(_slice(one), threshold) for one in _judged_slices(wanted)]

@@ -1,4 +1,4 @@
-"""What a model is worth on a split: exact log loss and AUC, over all workers.
+"""Validates a model on a split: exact log loss and AUC, over all workers.
 
 Keras' own AUC counts scores in groups that are equally wide, and is wrong by several hundredths
 where an event is rare; its validation loss has the penalties of regularization in it.

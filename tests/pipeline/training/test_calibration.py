@@ -16,13 +16,6 @@ from pipeline.training.examples import Examples
 pytestmark = pytest.mark.unit
 
 
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Examples:
-    folder = tmp_path_factory.mktemp("examples")
-    write_examples(folder, "eval", 4000, files=2)
-    return Examples.of("eval", [str(folder / EVAL)], SPEC, "clicked")
-
-
 @pytest.fixture
 def model(evaluation: Examples) -> keras.Model:
     """It ranks well, and its probabilities are far too low and too close together."""

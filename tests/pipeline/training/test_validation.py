@@ -17,13 +17,6 @@ from pipeline.training.validation import Scorer, validated
 pytestmark = pytest.mark.unit
 
 
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Examples:
-    folder = tmp_path_factory.mktemp("examples")
-    write_examples(folder, "eval", 4000, files=2)
-    return Examples.of("eval", [str(folder / EVAL)], SPEC, "clicked")
-
-
 @pytest.mark.parametrize("shift", [0.0, -9.0, 9.0])
 def test_loss_and_auc_are_those_of_scikit_learn(evaluation: Examples, shift: float) -> None:
     """Also where all scores are below 0.001, or above 0.999."""
