@@ -16,7 +16,7 @@ OPTIONS = (
     "--set=split={feature: session_id, buckets: {train: 3, eval: 1}}",
     "--set=evaluator.thresholds.auc={min: 0.5, max_worse: 0.5}",
     "--set=evaluator.thresholds.calibration={min: 0.3, max: 3}",
-    "--set=evaluator.min_positives=50",  # six hours of this log have some hundred clicks to judge by
+    "--set=evaluator.min_positives=50",  # six hours have some hundred clicks to judge by
     "--set=trainer.warm_start=true",
 )
 
