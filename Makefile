@@ -41,7 +41,7 @@ test: setup  ## every test but the slow ones (PYTEST_ARGS="-m unit" for some)
 	@$(VENV)/python requirements/jars.py
 	$(VENV)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-slow: setup  ## the soak and kill-storm tests
+test-slow: setup  ## soak tests, kill storms, more whole runs, containers
 	@tests/install_packages.sh
 	@$(VENV)/python requirements/jars.py
 	$(VENV)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -32,6 +32,7 @@ setup(
     package_data={
         "": ["*.yaml", "*.pbtxt", "*.j2", "*.css", "*.js"],
         "pipeline": ["configs/*.yaml"],
+        "kubeflow": ["manifests/base/serving/probe.sh"],
     },
     install_requires=[
         "tfx>=1.16,<1.22",

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.example_gen_data import write_data
+from benchmarks.example_gen_wide import SHAPES
 from benchmarks.measure import Run, alternate, median, run_candidate, write_result
 
 MODULE = "benchmarks.example_gen_candidates"
@@ -21,6 +22,11 @@ console = Console(stderr=True)
 
 @click.command()
 @click.option("--quick", is_flag=True, help="100,000 rows, one run of each; no large run, no ETL.")
+@click.option(
+    "--wide",
+    is_flag=True,
+    help="Instead: many columns, many files, large values; beside plain Spark.",
+)
 @click.option("--rows", default=1_000_000, show_default=True, help="For all candidates.")
 @click.option("--large-rows", default=10_000_000, show_default=True, help="For ours and the floor.")
 @click.option("--repeats", default=3, show_default=True)
@@ -29,6 +35,7 @@ console = Console(stderr=True)
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for the result.")
 def main(
     quick: bool,
+    wide: bool,
     rows: int,
     large_rows: int,
     repeats: int,
@@ -43,6 +50,8 @@ def main(
     """
     if quick:
         rows, repeats = min(rows, 100_000), 1
+    if wide:
+        return finish("example_gen_wide", *wide_shapes(quick, workers, scratch), out)
     with tempfile.TemporaryDirectory() as temporary:
         folder = scratch or Path(temporary)
         write_data(folder / "warm", WARM_ROWS)
@@ -60,7 +69,37 @@ def main(
         for suffix, group in (("", runs), (f"_{large_rows}", large))
         for name, them in group.items()
     }
-    write_result("example_gen", seconds, figures, ratios, out)
+    return finish("example_gen", seconds, figures, ratios, out)
+
+
+def wide_shapes(
+    quick: bool, workers: int, scratch: Path | None
+) -> tuple[dict[str, list[float]], dict[str, Any], dict[str, float]]:
+    """Returns (seconds of ours, figures, ours over plain Spark) of each shape of
+    example_gen_wide.py.
+    """
+    seconds, figures, ratios = {}, {}, {}
+    for name, (_, many, few) in SHAPES.items():
+        rows = few if quick else many
+        arguments = {"shape": name, "rows": rows, "workers": workers}
+        place = str(scratch) if scratch else None
+        run = run_candidate("benchmarks.example_gen_wide", {**arguments, "scratch": place})
+        console.print(f"{name}, {rows:,} rows: {run.answer}")
+        figures[name] = {"rows": rows, **{k: round(v, 2) for k, v in run.answer.items()}}
+        seconds[name] = [round(run.answer["ours_s"], 2)]
+        ratios[f"{name}_vs_spark"] = run.answer["ours_s"] / run.answer["spark_s"]
+    return seconds, figures, ratios
+
+
+def finish(
+    name: str,
+    seconds: dict[str, Any],
+    figures: dict[str, Any],
+    ratios: dict[str, float],
+    out: Path | None,
+) -> None:
+    """Writes the result under its name, and shows it."""
+    write_result(name, seconds, figures, ratios, out)
     show(figures, ratios)
 
 
@@ -127,7 +166,8 @@ def show(figures: dict[str, Any], ratios: dict[str, float]) -> None:
     table.add_column("what")
     table.add_column("figure", justify="right")
     for name, value in {**figures, **ratios}.items():
-        table.add_row(name, f"{value:,.2f}" if isinstance(value, float) else f"{value:,}")
+        number = isinstance(value, (int, float))
+        table.add_row(name, f"{value:,.6g}" if number else str(value))
     Console().print(table)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.example_gen_floor import write_examples
+from components.spark_example_gen.sources import FileSource, sources_to_json
 
 
 def csv_example_gen(data: Path, out: Path, workers: int) -> dict[str, float]:
@@ -50,7 +51,7 @@ def spark_example_gen_csv(data: Path, out: Path, workers: int) -> dict[str, floa
 
 def _ours(data: Path, kind: str, workers: int) -> Any:
     from benchmarks.example_gen_data import SPARK_TYPES
-    from components.spark_example_gen import FileSource, SparkConfig, SparkExampleGen
+    from components.spark_example_gen import SparkConfig, SparkExampleGen
 
     columns = SPARK_TYPES if kind == "csv" else {}
     return SparkExampleGen(
@@ -124,12 +125,16 @@ def _in_session(
 
 
 def _job(spark: Any, data: Path, out: Path) -> None:
+    run_job(spark, FileSource("parquet", "parquet/*.parquet"), data, out)
+
+
+def run_job(spark: Any, source: FileSource, data: Path, out: Path) -> None:
+    """Runs SparkExampleGen's job on a session: one source, no ETL, one split of three for eval."""
     from components.spark_example_gen import job
-    from components.spark_example_gen.sources import FileSource, sources_to_json
     from components.spark_example_gen.staging import staging_folder
 
-    sources = sources_to_json({"rows": FileSource("parquet", "parquet/*.parquet")})
     settings = {"master": spark.sparkContext.master, "conf": {}, "jars": []}
+    sources = sources_to_json({"rows": source})
     request = job.JobRequest(
         inputs=job.InputRequest(str(data), sources, 1, None, {}, None, settings),
         etl="benchmarks.example_gen_candidates.as_they_are",

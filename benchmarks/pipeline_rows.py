@@ -31,9 +31,9 @@ def make_rows(folder: Path, impressions: int, csv: bool = True) -> Path:
         prepared = prepare(folder, "ctr", [f"spans.window={HOURS}"], last="SparkExampleGen")
         partial = folder / "partial-csv"
         partial.mkdir(exist_ok=True)
-        shards = zip(*(sorted(prepared.raw(s).iterdir()) for s in ("train", "eval")), strict=True)
-        for number, both in enumerate(shards):
-            _write_csv(both, partial / f"rows-{number:04d}.csv")
+        splits = (sorted(prepared.raw(split).iterdir()) for split in ("train", "eval", "test"))
+        for number, shards in enumerate(zip(*splits, strict=True)):
+            _write_csv(shards, partial / f"rows-{number:04d}.csv")
         partial.rename(folder / "csv")
     return folder
 

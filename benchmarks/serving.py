@@ -27,10 +27,20 @@ from rich.console import Console
 from benchmarks import prepared_data
 from benchmarks.measure import ROOT, run_candidate, write_result
 from benchmarks.prepared_data import Prepared
+from benchmarks.serving_figures import (
+    CANDIDATES,
+    COLD,
+    COLD_SECONDS,
+    COLD_TENSORS,
+    Runs,
+    figures_of,
+    held,
+    holds,
+    ratios_of,
+)
 
 IMPRESSIONS = 200_000
-CANDIDATES = 100
-RATE, LIMIT_MS = 100.0, 45.0
+RATE = 100.0
 RATES = (200.0, 300.0, 350.0, 400.0, 450.0, 500.0, 600.0)
 NAME = "ctr"
 console = Console(stderr=True)
@@ -42,28 +52,52 @@ class Plan:
 
     seconds: float = 60.0
     runs: int = 5
-    needed: int = 4
     memory_seconds: float = 600.0
+    cold_runs: int = 5
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="20 seconds each, two runs, two minutes of memory.")
 @click.option("--scratch", type=click.Path(path_type=Path), help="For data; default: temporary.")
 @click.option("--server-flag", "flags", multiple=True, help="For `python -m serving serve`.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    help="A checkout of another commit, whose server is measured in turns with this one.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for the result.")
-def main(quick: bool, scratch: Path | None, flags: Sequence[str], out: Path | None) -> None:
+def main(
+    quick: bool, scratch: Path | None, flags: Sequence[str], against: Path | None, out: Path | None
+) -> None:
     """Latency at 100 requests/s, the highest rate within 45 ms, a reload under load, memory."""
-    plan = Plan(20.0, 2, 2, 120.0) if quick else Plan()
+    plan = Plan(20.0, 2, 120.0, 2) if quick else Plan()
     with tempfile.TemporaryDirectory() as temporary:
         prepared, model = served_model(scratch or Path(temporary))
-        with running_server(model, temporary, flags) as server:
-            runs, figures = measure(server, prepared, plan)
-    ratios = {
-        "p99_with_reload": figures["reload"]["ratio"],
-        "p99_of_tensors": round(figures["p99_ms_with_tensors"] / figures["p99_ms_at_100_per_s"], 2),
-    }
-    result = write_result("serving", runs, figures, ratios, out)
-    Console().print_json(json.dumps(result["figures"]))
+        candidates = [Candidate("ours", ROOT, with_every_signature(prepared, model, temporary))]
+        if against is not None:  # its warm-up file is what there was: examples alone
+            candidates.append(Candidate("against", against, model))
+        runs = measure(candidates, requests_of(prepared), plan, temporary, flags)
+    figures = figures_of(runs["ours"])
+    others = runs.get("against")
+    if others is not None:
+        figures["against"] = {"runs": others, "figures": figures_of(others)}
+    result = write_result("serving", runs["ours"], figures, ratios_of(figures), out)
+    Console().print_json(json.dumps({key: result[key] for key in ("figures", "ratios")}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A server to be measured.
+
+    Attributes:
+      name: For messages.
+      checkout: Folder of the code.
+      model: Folder of the version.
+    """
+
+    name: str
+    checkout: Path
+    model: Path
 
 
 def served_model(scratch: Path) -> tuple[Prepared, Path]:
@@ -75,13 +109,38 @@ def served_model(scratch: Path) -> tuple[Prepared, Path]:
     return prepared, model
 
 
+def with_every_signature(prepared: Prepared, model: Path, scratch: str) -> Path:
+    """The model, with the warm-up requests that ModelCanary adds for the other signatures."""
+    from components.model_canary.requests import (
+        request_of,
+        requests_of_other_signatures,
+        write_warm_up,
+    )
+    from components.model_canary.sampling import sample_examples
+    from components.pusher.versions_folder import WARM_UP
+
+    copied = Path(scratch) / "with-every-signature"
+    shutil.copytree(model, copied)
+    examples = sample_examples(prepared.raw("eval"), 10 * CANDIDATES)
+    groups = [examples[n : n + CANDIDATES] for n in range(0, len(examples), CANDIDATES)]
+    requests = [request_of(NAME, group) for group in groups]
+    others = requests_of_other_signatures(NAME, model, groups[0])
+    write_warm_up(copied / WARM_UP, [*requests, *others])
+    return copied
+
+
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A running one, with version 1 of the model."""
+    """A running one, with version 1 of the model.
+
+    Attributes:
+      start_s: Seconds from its start until it listens, its model loaded and warmed up.
+    """
 
     process: psutil.Process
     address: str
     base: Path
+    start_s: float
 
     @property
     def mib(self) -> float:
@@ -89,60 +148,81 @@ class Server:
 
 
 def measure(
-    server: Server, prepared: Prepared, plan: Plan
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(every run, figures)."""
-    examples, tensors = requests_of(prepared)
-    runs: dict[str, Any] = {}
+    candidates: Sequence[Candidate],
+    requests: tuple[list[bytes], list[bytes]],
+    plan: Plan,
+    scratch: str,
+    flags: Sequence[str],
+) -> dict[str, Runs]:
+    """Candidate -> load -> what came of it, run by run; the candidates take turns.
 
-    def load(title: str, requests: list[bytes], rate: float, seed: int) -> dict[str, Any]:
-        found = _load(server, requests, rate, plan.seconds, seed)
-        console.print(f"{title}: {found}")
-        return found
+    Args:
+      candidates: The first one's memory is watched.
+      requests: Of raw examples, and of feature tensors.
+      plan: How much of it.
+      scratch: Folder for the servers.
+      flags: For the servers.
+    """
+    examples, tensors = requests
+    runs: dict[str, Runs] = {candidate.name: {} for candidate in candidates}
 
-    load("warming up", examples, RATE, 0)
-    runs["100/s"] = [load(f"run {n}", examples, RATE, n) for n in range(1, plan.runs + 1)]
-    load("warming up, tensors", tensors, RATE, 0)  # the model's own warm-up sends examples
-    runs["100/s, tensors"] = [load("tensors", tensors, RATE, 1)]
-    highest = RATE if _held(runs["100/s"]) >= plan.needed else 0.0
-    if highest:
-        highest = _highest(lambda rate, n: load(f"{rate:g}/s", examples, rate, n), plan, runs)
-    runs["reload"] = [_reload(server, examples, plan)]
-    runs["memory"] = [_memory(server, examples, plan)]
-    median = sorted(runs["100/s"], key=lambda run: run["p99_ms"])[len(runs["100/s"]) // 2]
-    figures = {
-        "candidates": CANDIDATES,
-        "p50_ms_at_100_per_s": median["p50_ms"],
-        "p99_ms_at_100_per_s": median["p99_ms"],
-        "errors": sum(run["errors"] for found in runs.values() for run in found if "errors" in run),
-        "runs_within_45_ms": f"{_held(runs['100/s'])} of {plan.runs}",
-        "highest_rate_within_45_ms": highest,
-        "p99_ms_with_tensors": runs["100/s, tensors"][0]["p99_ms"],
-        "reload": runs["reload"][0],
-        "memory": runs["memory"][0],
-    }
-    return runs, figures
+    def turns(load: str, step: Callable[[Candidate, int], dict[str, Any]], times: int = 1) -> None:
+        for number in range(1, times + 1):
+            for candidate in candidates:
+                found = step(candidate, number)
+                runs[candidate.name].setdefault(load, []).append(found)
+                console.print(f"{candidate.name}, {load}, {number} of {times}: {found}")
+
+    def cold(sent: list[bytes]) -> Callable[[Candidate, int], dict[str, Any]]:
+        def step(candidate: Candidate, number: int) -> dict[str, Any]:
+            with running_server(candidate.model, scratch, flags, candidate.checkout) as server:
+                found = _load(server, sent, RATE, COLD_SECONDS, number)
+            return {**found, "start_s": round(server.start_s, 2)}
+
+        return step
+
+    with contextlib.ExitStack() as running:
+        servers = {
+            one.name: running.enter_context(running_server(one.model, scratch, flags, one.checkout))
+            for one in candidates
+        }
+
+        def steady(
+            sent: list[bytes], rate: float = RATE
+        ) -> Callable[[Candidate, int], dict[str, Any]]:
+            return lambda one, n: _load(servers[one.name], sent, rate, plan.seconds, n)
+
+        for sent in (examples, tensors):
+            for server in servers.values():
+                _load(server, sent, RATE, plan.seconds, 0)  # the load generator warms up too
+        turns("100/s", steady(examples), plan.runs)
+        turns("100/s, tensors", steady(tensors))
+        for name, server in servers.items():
+            _climb(server, examples, plan, runs[name])
+        turns("reload", lambda one, _: _reload(servers[one.name], examples, plan))
+        first = candidates[0].name
+        runs[first]["memory"] = [_memory(servers[first], examples, plan)]
+    turns(COLD, cold(examples), plan.cold_runs)
+    turns(COLD_TENSORS, cold(tensors), plan.cold_runs)
+    return runs
 
 
-def _highest(
-    load: Callable[[float, int], dict[str, Any]], plan: Plan, runs: dict[str, Any]
-) -> float:
-    """The highest rate that holds: up, with one run a rate, until it does not; then down again,
-    with all runs of a rate, until it does."""
-    climbed = [RATE]
+def _climb(server: Server, requests: list[bytes], plan: Plan, runs: Runs) -> None:
+    """Finds the highest rate that holds: up, with one run a rate, until it does not; then down
+    again, with all runs of a rate, until it does."""
+    if not holds(runs["100/s"]):
+        return
+    climbed = []
     for rate in RATES:
-        if not _held([load(rate, 1)]):
+        if not held([_load(server, requests, rate, plan.seconds, 1)]):
             break
         climbed.append(rate)
-    for rate in reversed(climbed[1:]):
-        runs[f"{rate:g}/s"] = [load(rate, n) for n in range(1, plan.runs + 1)]
-        if _held(runs[f"{rate:g}/s"]) >= plan.needed:
-            return rate
-    return RATE
-
-
-def _held(runs: Sequence[dict[str, Any]]) -> int:
-    return sum(run["p99_ms"] <= LIMIT_MS and run["errors"] == 0 for run in runs)
+    for rate in reversed(climbed):
+        found = [_load(server, requests, rate, plan.seconds, n) for n in range(1, plan.runs + 1)]
+        runs[f"{rate:g}/s"] = found
+        console.print(f"{rate:g}/s: {found}")
+        if holds(found):
+            return
 
 
 def _load(
@@ -247,30 +327,36 @@ def requests_of(prepared: Prepared) -> tuple[list[bytes], list[bytes]]:
 
 
 @contextlib.contextmanager
-def running_server(model: Path, scratch: str, flags: Sequence[str]) -> Iterator[Server]:
-    """The project's server on a model, in a process of its own."""
-    base, ports = Path(scratch) / NAME, Path(scratch) / "ports.json"
+def running_server(
+    model: Path, scratch: str, flags: Sequence[str], checkout: Path = ROOT
+) -> Iterator[Server]:
+    """The server of a checkout on a model, in a process of its own."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    base, ports = folder / NAME, folder / "ports.json"
     base.mkdir()
     (base / "1").symlink_to(model.resolve())
     command = [sys.executable, "-m", "serving", "serve", "--model-name", NAME]
     command += ["--model-base-path", str(base), "--port", "0", "--rest-api-port", "0"]
     command += ["--port-file", str(ports), "--log-level", "warning", *flags]
-    with subprocess.Popen(command, cwd=ROOT) as process:
+    started = time.perf_counter()
+    with subprocess.Popen(command, cwd=checkout) as process:
         try:
             while not ports.exists():
                 if process.poll() is not None:
                     raise RuntimeError("the server did not start")
-                time.sleep(0.1)
+                time.sleep(0.01)
+            start_s = time.perf_counter() - started
             address = f"127.0.0.1:{json.loads(ports.read_text('utf-8'))['grpc']}"
-            yield Server(psutil.Process(process.pid), address, base)
+            yield Server(psutil.Process(process.pid), address, base, start_s)
         finally:
             process.terminate()
 
 
 def train(prepared: Prepared) -> None:
     """In a process of its own: the model, with warm-up requests as the canary makes them."""
-    from components.model_canary.requests import WARM_UP, request_of, write_warm_up
+    from components.model_canary.requests import request_of, write_warm_up
     from components.model_canary.sampling import sample_examples
+    from components.pusher.versions_folder import WARM_UP
     from pipeline.ctr.model import run_fn
 
     with tempfile.TemporaryDirectory(dir=prepared.folder) as out:

@@ -33,6 +33,8 @@ controller.quorum.voters=1@{host}:{controller}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
 log.dirs={data}
+# Samples have times of years ago; a broker would delete them some minutes after they came.
+log.retention.ms=-1
 num.partitions=1
 auto.create.topics.enable=true
 offsets.topic.num.partitions=1

@@ -13,7 +13,7 @@ import click
 import yaml
 
 from components.errors import ComponentError
-from kubeflow.platform_spec import platform_spec
+from kubeflow.platform_spec import platform_spec, spot_warnings
 from kubeflow.spec import compile_pipeline, quiet, tasks_of
 from kubeflow.step import ENVIRONMENT
 from pipeline.config import ConfigError, load_config
@@ -125,7 +125,7 @@ def main(
         replace_file(output, text)
     except (ConfigError, ComponentError) as error:
         raise OneLineError(str(error)) from error
-    for warning in config.warnings:
+    for warning in (*config.warnings, *spot_warnings(config)):
         click.echo(f"Warning: {warning}", err=True)
     click.echo(f"{output}: {len(tasks_of(spec))} steps, image {image or config.kubeflow.image}")
 

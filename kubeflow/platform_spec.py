@@ -29,6 +29,22 @@ def platform_spec(config: PipelineConfig, spec: Spec) -> dict[str, Any]:
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
 
 
+def spot_warnings(config: PipelineConfig) -> list[str]:
+    """A line for each step that is to bear the end of its node.
+
+    A retry has a number and a delay in KFP's formats, and no policy; Argo's own, OnFailure, leaves
+    out pods that are deleted (argocompiler/container.go of KFP 2.17).
+    """
+    where = config.kubeflow
+    spot = [name for name in where.steps if where.step(name).spot]
+    return [
+        f"kubeflow.steps.{name}: on spot nodes Kubeflow tries a command that failed again, but "
+        "not one whose pod is deleted with its node: then the run fails, and `Retry` on its page "
+        "goes on with that step"
+        for name in spot
+    ]
+
+
 def _executor(config: PipelineConfig, name: str) -> dict[str, Any]:
     where, settings = config.kubeflow, config.kubeflow.step(name)
     secrets = [

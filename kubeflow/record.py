@@ -16,10 +16,9 @@ _KINDS = {"integer": mlmd.INT, "number": mlmd.DOUBLE, "double": mlmd.DOUBLE, "st
 _INT64 = 1 << 63
 _CUSTOM = "custom:"  # how TFX marks one with the name of a declared one
 Output = tuple[str, str]  # a step, and the key of what it gives
-State = Literal["complete", "cached", "failed"]
+State = Literal["complete", "failed"]
 _STATES: dict[State, Any] = {
     "complete": mlmd.Execution.COMPLETE,
-    "cached": mlmd.Execution.CACHED,
     "failed": mlmd.Execution.FAILED,
 }
 
@@ -89,6 +88,10 @@ class Record:
             artifact.id = number
         step = self._steps[execution_id]
         self._artifacts |= {(step, key): artifact for key, artifact in given.items()}
+
+    def number(self, output: Output) -> int:
+        """The id of the artifact that a step gave."""
+        return int(self._artifacts[output].id)
 
     def _context(self, kind: str, name: str) -> mlmd.Context:
         found = self._store.get_context_by_type_and_name(kind, name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import graphlib
 import html
 import json
@@ -26,7 +25,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.errors import ComponentError
 from components.failures import one_line
-from kubeflow.record import Output, Record, State
+from kubeflow.record import Output, Record
 from kubeflow.report_task import ACCOUNT_OF, PAGE, RUN_ID
 from kubeflow.step import SAYS, local_path
 from kubeflow.step_account import Json, StepAccount
@@ -64,10 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def accounts(given: Json) -> Iterator[tuple[str, StepAccount]]:
-    """By step, of those whose account can be read.
-
-    A step that ran years ago can be in Kubeflow's cache, with the account of its time.
-    """
+    """By step, of those whose account can be read."""
     for name, text in given["inputs"]["parameterValues"].items():
         if name.startswith(ACCOUNT_OF):
             step = name.removeprefix(ACCOUNT_OF)
@@ -122,52 +118,33 @@ def write_page(
         write_report(store, run_id, folder, path, found)
 
 
-@dataclasses.dataclass(frozen=True)
-class Placed:
-    """A step in this run, in seconds since the epoch; `cached` if Kubeflow answered from its cache,
-    with the account of an earlier run.
-    """
+def in_order(graph: Graph, told: Mapping[str, StepAccount]) -> list[str]:
+    """The steps in the order of the data.
 
-    began: float
-    ended: float
-    cached: bool
-
-
-def placed(graph: Graph, told: Mapping[str, StepAccount]) -> dict[str, Placed]:
-    """The steps, in the order of the data.
-
-    What takes nothing is never cached (spec.py), so the first of these to begin is the run's
-    beginning; what had ended before did not run in this run.
+    Raises:
+      ComponentError: There is none.
     """
     if not told:
         raise ComponentError("no step has an account; compile the pipeline again and run it")
     after = {step: {other for other, _ in graph.get(step, {}).values()} & {*told} for step in told}
-    roots = [told[step].began for step in told if not graph.get(step)]
-    start = min(roots, default=min(one.began for one in told.values()))
-    found: dict[str, Placed] = {}
-    for step in graphlib.TopologicalSorter(after).static_order():
-        one, ready = told[step], max((found[other].ended for other in after[step]), default=start)
-        cached = one.ended < start
-        found[step] = Placed(ready, ready, True) if cached else Placed(one.began, one.ended, False)
-    return found
+    return [*graphlib.TopologicalSorter(after).static_order()]
 
 
 def _write_store(
     path: Path, pipeline: str, run_id: str, graph: Graph, told: Mapping[str, StepAccount]
 ) -> None:
     record = Record(path, pipeline, run_id)
-    steps = placed(graph, told)
-    by_time = sorted(steps, key=lambda step: steps[step].began)
+    steps = in_order(graph, told)
+    by_time = sorted(steps, key=lambda step: told[step].began)
     numbers = {step: record.begin(step, told[step].parameters) for step in by_time}
-    for step, place in steps.items():
-        state: State = "cached" if place.cached else "complete"
-        record.end(numbers[step], state, graph.get(step, {}), told[step].outputs)
-    times = {numbers[step]: place for step, place in steps.items()}
+    for step in steps:
+        record.end(numbers[step], "complete", graph.get(step, {}), told[step].outputs)
+    times = {numbers[step]: told[step] for step in steps}
     del record  # and with it the connection: SQLite's file has one writer
     _set_times(path, times)
 
 
-def _set_times(path: Path, times: Mapping[int, Placed]) -> None:
+def _set_times(path: Path, times: Mapping[int, StepAccount]) -> None:
     """The store takes its own clock; this one is filled when all is over."""
     rows = [(round(p.began * 1000), round(p.ended * 1000), n) for n, p in times.items()]
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:

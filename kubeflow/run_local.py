@@ -52,7 +52,7 @@ def main(
         pipeline = read_pipeline(spec)
         arguments = pipeline.arguments(pairs("--param", given))
         place = (folder or Path("runs") / f"{pipeline.name}-kubeflow").absolute()
-        runner = _engine(engine, place, pairs("--claim", claims))
+        runner = _engine(engine, pipeline, place, pairs("--claim", claims))
         runner.check(pipeline.steps)
     except ComponentError as error:
         raise click.ClickException(str(error)) from None
@@ -86,14 +86,14 @@ def _run(pipeline: Pipeline, arguments: dict[str, object], engine: Engine, place
     return done
 
 
-def _engine(name: str, place: Path, claims: dict[str, str]) -> Engine:
+def _engine(name: str, pipeline: Pipeline, place: Path, claims: dict[str, str]) -> Engine:
     if name == "process":
         return Process(Path.cwd())
     folders = {claim: Path(folder) for claim, folder in claims.items()}
     for claim, folder in folders.items():
         if not folder.is_dir():
             raise ComponentError(f"--claim {claim}: there is no folder {folder}")
-    return Podman(place, folders)
+    return Podman(place, f"{pipeline.root}/{pipeline.name}", folders)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from kubeflow.report_task import add_report
 from pipeline.config import ConfigError, PipelineConfig
 
 DATA_ROOT, SERVING_ROOT = "data_root", "serving_root"  # parameters of the pipeline
-# Steps that look at, or change, what lies outside the artifacts, though they take some.
-_OUTSIDE = ("Baseline", "Pusher")
+_NOT_SEEN = "a step's artifacts lie in its own container, which workers elsewhere do not see"
+_RUNNERS_ELSEWHERE = ("SparkRunner", "FlinkRunner", "PortableRunner")  # of Beam
 _REPORT_STEP = "kubeflow.report_step"  # by name: a compiler needs none of what it imports
 
 Spec = dict[str, Any]
@@ -45,6 +45,7 @@ def compile_pipeline(config: PipelineConfig, image: str | None = None) -> Spec:
     image = config.kubeflow.image if image is None else image
     if not image or any(character.isspace() for character in image):
         raise ConfigError(f"kubeflow.image: '{image}' is no container image")
+    _check_workers(config)
     spec = _compiled_by_tfx(config, image)
     spec["defaultPipelineRoot"] = config.kubeflow.pipeline_root
     _add_parameters(spec, config)
@@ -174,20 +175,45 @@ def _check_names(config: PipelineConfig, names: set[str]) -> None:
                 )
 
 
+def _check_workers(config: PipelineConfig) -> None:
+    """A step's artifacts lie in its own container: workers elsewhere neither see nor write them."""
+    masters = {"spark.master": config.spark.master}
+    if config.trainer.workers > 1:
+        masters["trainer.spark.master"] = config.trainer.spark.master
+    for key, master in masters.items():
+        if not master.startswith("local"):
+            raise ConfigError(
+                f"{key}: {master} does not work on Kubeflow: {_NOT_SEEN}. Use local[*], and give "
+                "the step cores and memory by kubeflow.steps"
+            )
+    beam = config.beam_pipeline_args or []
+    runners = [argument.partition("=")[2] for argument in beam if argument.startswith("--runner=")]
+    if step.DATAFLOW in beam and not config.kubeflow.pipeline_root.startswith("gs://"):
+        raise ConfigError(
+            "beam_pipeline_args: Dataflow reads and writes artifacts by their URIs: give "
+            f"kubeflow.pipeline_root a bucket of gs://, not {config.kubeflow.pipeline_root}"
+        )
+    for runner in runners:
+        if runner in _RUNNERS_ELSEWHERE and "--environment_type=LOOPBACK" not in beam:
+            raise ConfigError(
+                f"beam_pipeline_args: --runner={runner} does not work on Kubeflow: {_NOT_SEEN}. "
+                "Leave it out, or take Dataflow"
+            )
+
+
 def _give_settings(
     config: PipelineConfig, name: str, task: dict[str, Any], container: dict[str, Any]
 ) -> None:
-    """The command, caching, retries and resources of one step."""
+    """The command, retries and resources of one step."""
     settings = config.kubeflow.step(name)
     module = _REPORT_STEP if name == REPORT else step.__name__
     container["command"] = ["python", "-m", module]
     # TFX's ExampleGen driver: it knows neither hours nor windows, open-source Kubeflow never runs
     # it, and SparkExampleGen's executor decides span and fingerprint where no driver did.
     container.pop("lifecycle", None)
-    # Files that are not part of Kubeflow's cache key: a cached answer would be an old one.
-    outside = name in _OUTSIDE or not task.get("inputs", {}).get("artifacts")
-    if outside or not settings.cache:
-        task.pop("cachingOptions", None)
+    # Kubeflow's key has the numbers of a step's inputs in ML Metadata, which are new in each run
+    # behind SparkExampleGen; and that one looks at files, of which the key knows nothing.
+    task.pop("cachingOptions", None)
     if settings.retries:
         task["retryPolicy"] = {
             "maxRetryCount": settings.retries,

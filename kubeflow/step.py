@@ -14,10 +14,11 @@ import runpy
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kubeflow.delivery import FILES, check_delivered, listing
 from kubeflow.step_account import ACCOUNT, account_of
 
 # Before TensorFlow is imported: no banner, and one Keras (docs/decisions.md).
@@ -26,6 +27,7 @@ SAYS = "kubeflow.step: "  # begins the line that says why a step failed
 
 ENTRYPOINT = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 INVOCATION = "--json_serialized_invocation_args"
+INPUTS_SPEC = "--json_serialized_inputs_spec_args"  # the step's own, with the types of its inputs
 EXECUTOR, DATAFLOW = "--executor_class_path", "--runner=DataflowRunner"
 ABSENT = "absent"  # in the metadata of an artifact: a step had to write one and had none to give
 
@@ -34,7 +36,12 @@ NEWEST = -1  # as `span`: the newest one that is there
 RANGE_CONFIG = "range_config"  # what TFX calls both together
 
 # Where Kubeflow's launcher puts what it downloads, and finds what it uploads.
-_LOCAL = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/", "oci://": "/oci/"}
+_LOCAL = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+_IMAGES = "oci://"  # an image that holds an artifact, mounted under a name without slashes
+# An output of Kubeflow's own: since 2.5.0 its driver adds the step's log; its launcher writes it.
+LOGS = "executor-logs"
+# In the metadata of an input, by Kubeflow: no property that a step gave.
+_ADDED = ("display_name", "store_session_info", FILES)
 _PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 
 
@@ -45,10 +52,13 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     began = time.time()
     place = list(arguments).index(INVOCATION) + 1
-    given = json.loads(arguments[place])
-    names = dict(_names(given))
     try:
-        invocation = for_tfx(given, works_elsewhere(arguments))
+        given = executor_input(arguments[place])
+        names = dict(_names(given))
+        elsewhere = works_elsewhere(arguments)
+        if not elsewhere:
+            _check_inputs(given)
+        invocation = for_tfx(given, input_types(arguments), elsewhere)
         sys.argv = [ENTRYPOINT, *arguments[:place], json.dumps(invocation), *arguments[place + 1 :]]
         peak_mib = _run_tfx()
     except SystemExit as ended:
@@ -59,7 +69,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     _make_folders(invocation)
     output = Path(invocation["outputs"]["outputFile"])
-    said = for_kubeflow(json.loads(output.read_text("utf-8")), names)
+    said = json.loads(output.read_text("utf-8"))
+    _list_files(said)
+    said = for_kubeflow(said, names)
     if ACCOUNT in given["outputs"].get("parameters", {}):
         used = invocation["inputs"]["parameterValues"]
         account = account_of(given, said, used, began, time.time(), peak_mib, ABSENT)
@@ -95,6 +107,34 @@ def _make_folders(invocation: dict[str, Any]) -> None:
                 folder.mkdir(parents=True)
 
 
+def _check_inputs(given: dict[str, Any]) -> None:
+    for key, entry in given.get("inputs", {}).get("artifacts", {}).items():
+        for artifact in entry["artifacts"]:
+            sent = artifact.get("metadata", {}).get(FILES)
+            if sent is not None:
+                check_delivered(key, Path(local_path(artifact["uri"])), sent)
+
+
+def _list_files(output: dict[str, Any]) -> None:
+    """Says of each output in this container what files it has."""
+    for entry in output.get("artifacts", {}).values():
+        for artifact in entry.get("artifacts", []):
+            path = Path(artifact["uri"])
+            if "://" not in artifact["uri"] and path.exists():
+                artifact.setdefault("metadata", {})[FILES] = listing(path)
+
+
+def _json(option: str, text: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{option} is no JSON: {error}. Kubeflow puts parameters of the pipeline into it as "
+            "they are: none may have a quotation mark or a backslash"
+        ) from None
+    return found
+
+
 def _one_line(error: Exception) -> str:
     missing = error.__cause__ or error  # runpy puts one of its own around it
     if isinstance(error, ImportError) and isinstance(missing, ModuleNotFoundError):
@@ -117,19 +157,44 @@ def works_elsewhere(arguments: Sequence[str]) -> bool:
     return DATAFLOW in arguments and executor.startswith(("tfx.", "components.evaluator."))
 
 
-def for_tfx(given: dict[str, Any], elsewhere: bool = False) -> dict[str, Any]:
+def executor_input(text: str) -> dict[str, Any]:
+    """What Kubeflow gives a step, without the output that is Kubeflow's own.
+
+    Raises:
+      ValueError: it is no JSON.
+    """
+    given = _json(INVOCATION, text)
+    given["outputs"].get("artifacts", {}).pop(LOGS, None)
+    return given
+
+
+def input_types(arguments: Sequence[str]) -> dict[str, Any]:
+    """Input -> its ArtifactTypeSchema, as the step was compiled: Kubeflow gives inputs without."""
+    spec = _json(INPUTS_SPEC, dict(itertools.pairwise(arguments)).get(INPUTS_SPEC, "{}"))
+    return {key: one["artifactType"] for key, one in spec.get("artifacts", {}).items()}
+
+
+def for_tfx(
+    given: dict[str, Any], types: Mapping[str, Any], elsewhere: bool = False
+) -> dict[str, Any]:
     """An ExecutorInput as TFX understands it.
 
     Args:
       given: ExecutorInput of KFP, as JSON.
+      types: Input -> ArtifactTypeSchema.
       elsewhere: artifacts are reached by their URIs, not in this container.
     """
     invocation: dict[str, Any] = json.loads(json.dumps(given))
     inputs = invocation.setdefault("inputs", {})
     # What this module says itself; TFX refuses a parameter that no artifact of its own gives.
-    invocation.get("outputs", {}).get("parameters", {}).pop(ACCOUNT, None)
+    invocation["outputs"].get("parameters", {}).pop(ACCOUNT, None)
     found = inputs.get("artifacts", {})
     inputs["artifacts"] = {key: one for key, one in found.items() if not _is_absent(one)}
+    for key, entry in inputs["artifacts"].items():
+        for artifact in entry["artifacts"]:
+            artifact["type"] = types.get(key, artifact.get("type", {}))
+            for name in _ADDED:
+                artifact.get("metadata", {}).pop(name, None)
     for artifact in _artifacts(invocation):
         artifact["uri"] = artifact["uri"] if elsewhere else local_path(artifact["uri"])
         artifact["name"] = artifact["uri"]  # which TFX takes for an id: two models have two
@@ -154,6 +219,10 @@ def for_kubeflow(output: dict[str, Any], names: dict[str, tuple[str, str]]) -> d
         for artifact in entry.get("artifacts", []):
             if artifact["uri"] in names:
                 artifact["name"], artifact["uri"] = names[artifact["uri"]]
+            metadata = artifact.get("metadata", {})
+            for key, value in metadata.items():  # a blessing names the models that it compared
+                if isinstance(value, str) and value in names:
+                    metadata[key] = names[value][0 if key.endswith("_id") else 1]
     return output
 
 
@@ -171,6 +240,8 @@ def local_path(uri: str) -> str:
     for scheme, folder in _LOCAL.items():
         if uri.startswith(scheme):
             return folder + uri.removeprefix(scheme)
+    if uri.startswith(_IMAGES):
+        return f"/oci/{uri.removeprefix(_IMAGES).replace('/', '_')}/models"
     return uri
 
 

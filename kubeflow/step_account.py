@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kubeflow.delivery import FILES
+
 Json = dict[str, Any]
 ACCOUNT = "account"  # the parameter
 # The last step has the accounts of all in one argument of its command, and Argo has that argument
@@ -22,7 +24,8 @@ ACCOUNT = "account"  # the parameter
 _MOST = 2_500  # characters
 _CUTS = ((2_000, 2_000), (300, 2_000), (0, 2_000), (0, 300), (0, 0))
 _TITLE = re.compile(r"^title: (\S+)$", re.MULTILINE)  # in a type's schema, which is YAML
-_LAUNCHERS_OWN = "store_session_info"  # in an artifact's metadata: how the launcher logs in
+# In an artifact's metadata: how the launcher logs in, and what only the next step needs.
+_NOT_TOLD = ("store_session_info", FILES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +119,7 @@ def _outputs(executor_input: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _known(artifact: Json) -> Json:
-    metadata = {k: v for k, v in artifact["metadata"].items() if k != _LAUNCHERS_OWN}
+    metadata = {k: v for k, v in artifact["metadata"].items() if k not in _NOT_TOLD}
     kind = artifact.get("type", {})
     title = _TITLE.search(kind.get("instanceSchema", ""))
     kind = {"schemaTitle": title.group(1)} if title else kind

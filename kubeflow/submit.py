@@ -80,6 +80,9 @@ def main(
 class Cluster:
     """Kubeflow Pipelines, by its API.
 
+    Each run is told the pipeline's root: Kubeflow does not read it from the pipeline (`driver`'s
+    root_dag.go), and would put artifacts into its own default bucket.
+
     Args:
       host: its address.
       namespace: of runs; None where there are no profiles.
@@ -110,6 +113,7 @@ class Cluster:
                 run_name=f"{pipeline.name} {dt.datetime.now(dt.timezone.utc):%Y-%m-%d %H:%M:%S}",
                 experiment_id=self._experiment,
                 namespace=self._namespace,
+                pipeline_root=pipeline.root or None,
                 service_account=self._account,
             )
         return str(started.run_id), f"{self._host.rstrip('/')}/#/runs/details/{started.run_id}"
@@ -127,6 +131,7 @@ class Cluster:
                 no_catchup=True,  # the newest span is read with its window: none is left out
                 params=arguments,
                 pipeline_package_path=str(spec),
+                pipeline_root=pipeline.root or None,
                 service_account=self._account,
             )
             for old in before:

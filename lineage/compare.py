@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lineage.dataset import Dataset, Source
+from lineage.compare_files import FileChange, changed_files, files_problem
+from lineage.dataset import Dataset
 from lineage.records import Artifact, Execution, Run
 from lineage.store import LineageError, LineageStore
 from lineage.trace import (
@@ -57,15 +58,6 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True)
-class FileChange:
-    """A source file that only one side has read, or that has other bytes."""
-
-    source: str
-    path: str
-    change: Literal["added", "removed", "changed"]
-
-
-@dataclasses.dataclass(frozen=True)
 class Comparison:
     """What differs; everything that is the same on both sides is left out.
 
@@ -73,10 +65,14 @@ class Comparison:
       before, after: the two sides.
       same: they are one and the same model, or all their components put out the same artifacts.
       data: spans, rows, fingerprint.
-      files: source files, by the manifests; None if one of these is gone.
+      files: source files, by the manifests; None if one of these cannot be read, or none was
+        ever written.
       code: hashes and dotted paths, by component.
       parameters: of the components.
       metrics: of the evaluations: all of them, also those that are equal.
+      not_recorded: which of 'data', 'code' and 'parameters' neither side records: there, no
+        difference does not mean the same.
+      files_problem: why `files` is None.
     """
 
     before: Side
@@ -87,6 +83,8 @@ class Comparison:
     code: tuple[Change, ...]
     parameters: tuple[Change, ...]
     metrics: tuple[Change, ...]
+    not_recorded: tuple[str, ...] = ()
+    files_problem: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +99,16 @@ class _Facts:
     @property
     def outputs(self) -> dict[str, dict[str, tuple[int, ...]]]:
         return {name: execution.outputs for name, execution in self.components.items()}
+
+    @property
+    def recorded(self) -> set[str]:
+        """Returns which of 'data', 'code' and 'parameters' the store records."""
+        facts = _data_facts(self.datasets).values()
+        known = {"data"} if any(fact is not None for fact in facts) else set()
+        for execution in self.components.values():
+            names = flattened(_known(execution.properties))
+            known |= {"code" if _is_code(f" {name}") else "parameters" for name in names}
+        return known
 
 
 def compare(
@@ -126,12 +134,16 @@ def compare(
     facts = [_facts(store, end, summaries) for end in ends]
     ours, theirs = facts
     changes = list(_changes(ours.components, theirs.components))
+    recorded = ours.recorded | theirs.recorded
+    problem = files_problem(ours.datasets, theirs.datasets)
     return Comparison(
         before=ours.side,
         after=theirs.side,
-        same=ours.outputs == theirs.outputs,
+        same=ours.outputs == theirs.outputs and any(ours.outputs.values()),
         data=tuple(_different(_data_facts(ours.datasets), _data_facts(theirs.datasets))),
-        files=_files(ours.datasets, theirs.datasets),
+        files=None if problem else changed_files(ours.datasets, theirs.datasets),
+        files_problem=problem,
+        not_recorded=tuple(n for n in ("data", "code", "parameters") if n not in recorded),
         code=tuple(change for change in changes if _is_code(change.name)),
         parameters=tuple(change for change in changes if not _is_code(change.name)),
         metrics=tuple(
@@ -251,9 +263,8 @@ def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> tu
         ids = [i for ids in execution.outputs.values() for i in ids]
         for artifact in (made[i] for i in ids if i in made):
             if artifact.type == "Examples" and not execution.inputs:
-                [edge] = makers(store, [artifact.id])
-                maker = store.execution(edge.execution_id)
-                return (dataset_of(store, artifact, maker),)
+                made_by = store.executions(e.execution_id for e in makers(store, [artifact.id]))
+                return (dataset_of(store, artifact, next(iter(made_by.values()), None)),)
     return ()
 
 
@@ -278,31 +289,6 @@ def _data_facts(datasets: Sequence[Dataset]) -> dict[str, Any]:
     for source, reasons in dataset.quarantined_reasons.items():
         facts |= {f"quarantined {source} {reason}": rows for reason, rows in reasons.items()}
     return facts
-
-
-def _files(before: Sequence[Dataset], after: Sequence[Dataset]) -> tuple[FileChange, ...] | None:
-    if not before or not after or any(d.manifest_problem for d in (*before, *after)):
-        return None
-    ours, theirs = (
-        _checksums(source for dataset in datasets for source in dataset.sources)
-        for datasets in (before, after)
-    )
-    found = [FileChange(*file, "removed") for file in ours.keys() - theirs.keys()]
-    found += [FileChange(*file, "added") for file in theirs.keys() - ours.keys()]
-    found += [
-        FileChange(*file, "changed")
-        for file in ours.keys() & theirs.keys()
-        if ours[file] != theirs[file]
-    ]
-    return tuple(sorted(found, key=lambda f: (f.source, f.path)))
-
-
-def _checksums(sources: Iterable[Source]) -> dict[tuple[str, str], tuple[int, str]]:
-    return {
-        (source.name, file.path): (file.bytes, file.checksum)
-        for source in sources
-        for file in source.files
-    }
 
 
 def _changes(before: Mapping[str, Execution], after: Mapping[str, Execution]) -> Iterable[Change]:

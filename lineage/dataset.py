@@ -3,6 +3,9 @@
 SparkExampleGen keeps the counts as properties of its Examples artifact, and everything down to the
 checksum of each source file in `manifest.json` at the artifact's URI. The properties are always
 there; the manifest goes when the artifact's folder is cleaned up.
+
+Any other ExampleGen (CsvExampleGen, an Importer) counts no rows and writes no manifest. Nothing of
+that is lost: it was never recorded. `is_ours` decides which of the two wrote an artifact.
 """
 
 from __future__ import annotations
@@ -16,6 +19,10 @@ from typing import Any
 from lineage.records import Artifact, Execution
 
 MANIFEST = "manifest.json"
+# SparkExampleGen describes its Examples with the rows that were read, and these; TFX has none.
+_MARKS = frozenset({"rows_quarantined", "etl_code_sha256"})
+GONE = "gone from disk"  # a manifest that SparkExampleGen wrote
+_NO_MANIFEST = "not recorded: only SparkExampleGen writes one"
 _ROWS = "rows_"
 _NO_SPLITS = ("read", "quarantined", "dropped")
 
@@ -84,12 +91,13 @@ class Dataset:
       input_fingerprint: of the files that were read.
       etl: dotted path of the ETL function.
       etl_code_sha256: of the ETL's source code.
-      accounts: None if no rows were counted (an ExampleGen other than SparkExampleGen).
+      is_ours: whether SparkExampleGen made it; other ExampleGens record neither rows nor sources.
+      accounts: None if no rows were counted, as by an ExampleGen other than SparkExampleGen.
       quarantined_reasons: source -> reason -> rows.
       dropped_reasons: reason -> rows.
       quarantine: the artifact with the refused rows.
       statistics: ExampleStatistics of these examples, newest first.
-      manifest: its path or URI.
+      manifest: its path or URI; '' if none was ever written.
       manifest_problem: why it could not be read; None if it could.
       input_base: folder that the source files are relative to.
       sources: the primary one first.
@@ -111,6 +119,21 @@ class Dataset:
     manifest_problem: str | None
     input_base: str | None
     sources: tuple[Source, ...]
+    is_ours: bool = True
+
+    @property
+    def lost_manifest(self) -> bool:
+        """Whether SparkExampleGen wrote a manifest that cannot be read here now."""
+        return self.is_ours and self.manifest_problem is not None
+
+
+def is_ours(examples: Artifact) -> bool:
+    """Whether SparkExampleGen made these examples, by what the store says of them.
+
+    Only of such examples can a manifest or a count be missing: no other component writes them.
+    """
+    counted = isinstance(examples.properties.get("rows_read"), int)
+    return counted and not _MARKS.isdisjoint(examples.properties)
 
 
 def read_dataset(
@@ -120,8 +143,8 @@ def read_dataset(
     statistics: tuple[Artifact, ...] = (),
 ) -> Dataset:
     """Puts together what the store and the manifest, if it is still there, know of examples."""
-    properties = examples.properties
     parameters = maker.properties if maker else {}
+    properties = examples.properties if is_ours(examples) else {}
     location, manifest, problem = _read_manifest(examples)
     try:
         accounts, sources = _accounts(properties, parameters, manifest), _sources(manifest)
@@ -131,9 +154,9 @@ def read_dataset(
     return Dataset(
         examples=examples,
         run_id=maker.run_id if maker else "",
-        span=properties.get("span"),
+        span=_whole_number(examples.properties.get("span")),
         spans=properties.get("spans"),
-        input_fingerprint=properties.get("input_fingerprint"),
+        input_fingerprint=examples.properties.get("input_fingerprint"),
         etl=properties.get("etl"),
         etl_code_sha256=properties.get("etl_code_sha256"),
         accounts=accounts,
@@ -144,15 +167,35 @@ def read_dataset(
         manifest=location,
         manifest_problem=problem,
         input_base=manifest.get("input_base") or parameters.get("input_base"),
-        sources=sources or _declared_sources(parameters),
+        sources=sources or (_declared_sources(parameters) if properties else ()),
+        is_ours=is_ours(examples),
     )
 
 
 def local_path(uri: str) -> Path | None:
-    """The path of a URI on a mounted file system; None for any other."""
-    if uri.startswith("file://"):
-        return Path(uri[len("file://") :])
-    return None if "://" in uri else Path(uri)
+    """The path of a URI on a mounted file system; None for any other, and for none at all.
+
+    A relative one is relative to the folder that its pipeline ran in, which may be another.
+    """
+    path = uri.removeprefix("file://")
+    return None if not path or "://" in path or "\0" in path else Path(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; one that may not be looked into is not there for us."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def files_below(uri: str, pattern: str) -> list[Path]:
+    """The files of an artifact that match, sorted; none if they cannot be looked for here."""
+    folder = local_path(uri)
+    try:
+        return sorted(folder.glob(pattern)) if folder else []
+    except OSError:
+        return []
 
 
 def kept_manifest(folder: Path) -> Path:
@@ -162,18 +205,20 @@ def kept_manifest(folder: Path) -> Path:
 
 def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]:
     """Location, content ({} if unreadable), and what is wrong with it."""
+    if not is_ours(examples):
+        return "", {}, _NO_MANIFEST
     name = examples.properties.get("manifest", MANIFEST)
     location = f"{examples.uri.rstrip('/')}/{name}"
     path = local_path(location)
     if path is None:
         return location, {}, "not on this machine"
-    if not path.exists() and kept_manifest(path.parent).exists():
-        path = kept_manifest(path.parent)
-        location = str(path)
     try:
+        if not path.exists() and kept_manifest(path.parent).exists():
+            path = kept_manifest(path.parent)
+            location = str(path)
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        return location, {}, "gone from disk"
+        return location, {}, GONE
     except OSError as error:
         return location, {}, f"cannot be read: {error.strerror}"
     except ValueError:
@@ -283,6 +328,13 @@ def _declared_sources(parameters: Mapping[str, Any]) -> tuple[Source, ...]:
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return ()  # another ExampleGen's parameter of that name
+
+
+def _whole_number(value: Any) -> int | None:
+    """TFX before 0.27 kept a span as text."""
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) else None
 
 
 def _object(text: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from lineage.dataset import MANIFEST, kept_manifest, local_path
 from lineage.records import Artifact
 from lineage.store import LineageError, LineageStore
-from lineage.unused import Garbage, Stored, recent_runs, still_runs, unused
+from lineage.unused import Garbage, Stored, own_artifacts, recent_runs, still_runs, unused
 
 _LOCK = ".lock"  # local_run holds it while a pipeline runs
 _PAUSE = dt.timedelta(minutes=10)  # the longest between two steps of a run
@@ -50,7 +50,7 @@ def delete_unused(
         _refuse_if_running(store, ended, locked=config.HasField("sqlite"))
         garbage = unused(store, keep_runs)
         _mark(config, [one.artifact.id for one in garbage.unused], _MARKED)
-        done = [artifact.id for artifact in store.all_artifacts() if _was_removed(artifact)]
+        done = [a.id for a in own_artifacts(store, store.all_artifacts()) if _was_removed(a)]
         try:
             for one in garbage.unused:
                 _remove(one.path)
@@ -123,7 +123,8 @@ def _mark(
 def _was_removed(artifact: Artifact) -> bool:
     """By a call that was killed before it could say so."""
     path = local_path(artifact.uri)
-    return artifact.state == "marked_for_deletion" and path is not None and not path.exists()
+    marked = artifact.state == "marked_for_deletion"
+    return marked and path is not None and path.is_absolute() and not path.exists()
 
 
 def _remove(folder: Path) -> None:
@@ -139,6 +140,6 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
     except OSError as error:
         raise LineageError(
-            f"cannot delete {folder}: {error.strerror or error}; mend it, then delete again: "
+            f"cannot delete {folder}: {error.strerror or error}; fix it, then delete again: "
             "what was deleted before stays so"
         ) from error

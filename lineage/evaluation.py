@@ -12,12 +12,11 @@ import importlib.util
 import json
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lineage.dataset import local_path
+from lineage.dataset import files_below, local_path
 from lineage.tfrecords import UNREADABLE, records
 
 _PROTOS = "tensorflow_model_analysis.proto.metrics_for_slice_pb2"
@@ -106,23 +105,18 @@ def read_verdict(uri: str) -> Verdict:
 
 def read_evaluation(uri: str) -> Evaluation | None:
     """None if it is not on this machine, or cannot be read."""
-    folder = local_path(uri)
-    if folder is None or not folder.is_dir():
+    files = files_below(uri, "metrics*")
+    if not files:
         return None
     protos = _protos()
     try:
-        metrics = [protos.MetricsForSlice.FromString(r) for r in _records(folder, "metrics")]
-        plots = [protos.PlotsForSlice.FromString(r) for r in _records(folder, "plots")]
+        metrics = [protos.MetricsForSlice.FromString(r) for p in files for r in records(p)]
+        drawn = files_below(uri, "plots*")
+        plots = [protos.PlotsForSlice.FromString(r) for p in drawn for r in records(p)]
     except UNREADABLE:
         return None
     slices = sorted((_slice(proto) for proto in metrics), key=lambda one: one.name)
     return Evaluation(tuple(slices), _calibration(plots)) if slices else None
-
-
-def _records(folder: Path, name: str) -> Iterator[bytes]:
-    """The records of `name-00000-of-00002.tfrecord` and its like."""
-    for path in sorted(folder.glob(f"{name}*")):
-        yield from records(path)
 
 
 @functools.cache

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
-from lineage.dataset import Dataset, read_dataset
+from lineage.dataset import GONE, Dataset, read_dataset
 from lineage.records import Artifact, Execution
 from lineage.served import ServedModel, served
 from lineage.store import LineageError, LineageStore
-from lineage.trace import destination_of, version_of
-from lineage.walk import Graph, descendants, edges_of_artifacts
+from lineage.trace import destination_of, version_of, was_made, was_pushed
+from lineage.walk import Graph, derived, descendants, edges_of_artifacts
+
+# What an ExampleGen writes of its input. An Importer does not, nor does Transform.
+_FINGERPRINT = "input_fingerprint"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Impact:
       evaluations: that read it, or a model trained from it.
       pushes: of those models.
       runs: ids of all runs that used it, also from the cache.
-      unknown: ids of Examples whose manifest is gone: they may have read the file, too.
+      unknown: ids of Examples whose manifest cannot be read: they may have read the file, too.
+      unrecorded: ids of Examples whose ExampleGen records no source files: likewise.
     """
 
     artifact: Artifact
@@ -77,6 +81,7 @@ class Impact:
     pushes: tuple[Push, ...]
     runs: tuple[str, ...]
     unknown: tuple[int, ...] = ()
+    unrecorded: tuple[int, ...] = ()
 
 
 def impact(store: LineageStore, *artifact_ids: int) -> Impact:
@@ -87,7 +92,7 @@ def impact(store: LineageStore, *artifact_ids: int) -> Impact:
     """
     asked = sorted((store.artifact(i) for i in artifact_ids), key=lambda a: a.id, reverse=True)
     graph = descendants(store, artifact_ids)
-    pushed = [a for a in graph.of_type("PushedModel") if a.properties.get("pushed") != 0]
+    pushed = [a for a in graph.of_type("PushedModel") if was_pushed(a)]
     serving = {one.destination: one for one in served(store)} if pushed else {}
     return Impact(
         artifact=asked[0],
@@ -113,24 +118,50 @@ def impact_of(store: LineageStore, wanted: str) -> Impact:
     number = wanted.removeprefix("artifact:")
     if number.isdecimal():
         return impact(store, int(number))
-    examples = store.artifacts_of_type("Examples")
-    # ExampleGens write a fingerprint of their input, Transform does not.
-    examples = [a for a in examples if "input_fingerprint" in a.properties] or examples
+    examples = [a for a in store.artifacts_of_type("Examples") if was_made(a)]
+    of_example_gens = (a.id for a in examples if _FINGERPRINT in a.properties)
+    if wanted == "latest" and (newest := next(of_example_gens, None)) is not None:
+        return impact(store, newest)
+    examples = _generated(store, examples)
     if not examples:
         raise LineageError(
-            f"{store.name} has no Examples yet; see what happened: python -m lineage list"
+            f"no Examples are recorded in {store.name}; give another artifact's id, or see what "
+            "there is: python -m lineage list"
         )
     if wanted == "latest":
         return impact(store, examples[0].id)
     datasets = [read_dataset(artifact, None) for artifact in examples]
-    unknown = tuple(d.examples.id for d in datasets if d.manifest_problem)
+    unknown = tuple(d.examples.id for d in datasets if d.lost_manifest)
+    unrecorded = tuple(d.examples.id for d in datasets if not d.is_ours)
     found = [d.examples.id for d in datasets if _reads(d, wanted)]
     if found:
-        return dataclasses.replace(impact(store, *found), unknown=unknown)
-    not_looked = f" ({len(unknown)} more have lost their manifest)" if unknown else ""
-    raise LineageError(
-        f"'{wanted}' is no artifact id, and no source file of the {len(examples) - len(unknown)} "
-        f"Examples in {store.name} whose manifest is at hand{not_looked}; see ids with: python -m "
+        known = impact(store, *found)
+        return dataclasses.replace(known, unknown=unknown, unrecorded=unrecorded)
+    raise LineageError(_no_such_file(store, wanted, datasets))
+
+
+def _generated(store: LineageStore, examples: list[Artifact]) -> list[Artifact]:
+    """Returns the examples that came from outside, without those that Transform made."""
+    unclear = [a.id for a in examples if _FINGERPRINT not in a.properties]
+    from_others = derived(store, unclear, {a.id for a in examples})
+    return [a for a in examples if a.id not in from_others]
+
+
+def _no_such_file(store: LineageStore, wanted: str, datasets: list[Dataset]) -> str:
+    """The message for a file that no manifest names."""
+    at_hand = sum(d.is_ours and not d.manifest_problem for d in datasets)
+    lost = sum(d.manifest_problem == GONE for d in datasets)
+    unrecorded = sum(not d.is_ours for d in datasets)
+    unreadable = len(datasets) - at_hand - lost - unrecorded
+    others = [
+        f"{lost} more have lost their manifest" if lost else "",
+        f"the manifest of {unreadable} more cannot be read here" if unreadable else "",
+        f"the source files of {unrecorded} more are not recorded" if unrecorded else "",
+    ]
+    more = ", ".join(filter(None, others))
+    return (
+        f"'{wanted}' is no artifact id, and no source file of the {at_hand} Examples in "
+        f"{store.name} whose manifest is at hand{more and f' ({more})'}; see ids with: python -m "
         "lineage show latest, and files with: python -m lineage trace latest --files"
     )
 

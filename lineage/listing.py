@@ -8,7 +8,7 @@ from collections import Counter
 
 from lineage.records import Artifact, Run, State
 from lineage.store import LineageStore
-from lineage.trace import version_of
+from lineage.trace import version_of, was_pushed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,8 @@ class RunLine:
       components: how many components ended in which state.
       failed: the components that failed.
       span: of the examples it made or took from the cache; None if it had none.
-      pushed_version: of the model it pushed, or would have pushed again; None if none.
+      pushed_version: version of the model that the run pushed, or would have pushed again; None
+        if there is none, or if its Pusher recorded no version.
     """
 
     run_id: str
@@ -55,7 +56,7 @@ def _line(run: Run, outputs: list[Artifact]) -> RunLine:
     states = Counter(execution.state for execution in run.components)
     # Transform's Examples have no span; StatisticsGen's artifacts have one that is always 0.
     spans = [a.properties["span"] for a in outputs if a.type == "Examples" and _has_span(a)]
-    pushed = [a for a in outputs if a.type == "PushedModel" and a.properties.get("pushed") != 0]
+    pushed = [a for a in outputs if a.type == "PushedModel" and was_pushed(a)]
     return RunLine(
         run_id=run.run_id,
         pipeline=run.pipeline,
@@ -63,9 +64,9 @@ def _line(run: Run, outputs: list[Artifact]) -> RunLine:
         state=run.state,
         seconds=run.seconds,
         components=dict(sorted(states.items())),
-        failed=tuple(e.component for e in run.components if e.state == "failed"),
+        failed=tuple(e.title for e in run.components if e.state == "failed"),
         span=max(spans, default=None),
-        pushed_version=version_of(pushed[-1]) if pushed else None,
+        pushed_version=(version_of(pushed[-1]) or None) if pushed else None,
     )
 
 

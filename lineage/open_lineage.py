@@ -70,6 +70,7 @@ _ENDS = {
 # By how the same place is called everywhere: Spark's own connector says s3a.
 _SCHEMES = {"s3a": "s3", "s3n": "s3"}
 _OBJECT_STORES = ("s3", "gs", "minio", "oci")  # whose keys begin without a slash
+_NO_NAME = "not-recorded"  # of a pipeline, in a store that does not say
 _EXECUTION = re.compile(r"/\d+$")
 _LONGEST, _LONGEST_REASON = 2_000, 200  # characters: of a parameter, of an error
 
@@ -99,7 +100,7 @@ class _Events:
 
     def __iter__(self) -> Iterator[RunEvent]:
         run = self._facts.run
-        job = self._job(run.pipeline, "PIPELINE")
+        job = self._job(run.pipeline or _NO_NAME, "PIPELINE")
         end = _ENDS.get(run.state)
         yield self._event(RunState.START, run.started, self._run(self._own), job)
         for execution in run.components:
@@ -113,9 +114,9 @@ class _Events:
         return found
 
     def _of(self, execution: Execution) -> Iterator[RunEvent]:
-        pipeline = self._facts.run.pipeline
-        job = self._job(f"{pipeline}.{execution.component}", "COMPONENT")
-        own = _id(pipeline, self._facts.run.run_id, str(execution.id))
+        pipeline = self._facts.run.pipeline or _NO_NAME
+        job = self._job(f"{pipeline}.{execution.title.strip('()')}", "COMPONENT")
+        own = _id(self._facts.run.pipeline, self._facts.run.run_id, str(execution.id))
         end = _ENDS.get(execution.state)
         if end is None and self._facts.run.state in ("failed", "canceled"):
             end = RunState.ABORT  # its process died without a word
@@ -173,12 +174,18 @@ class _Events:
         known = self._facts.artifacts
         return [known[i] for ids in by_key.values() for i in ids if i in known]
 
+    def _name(self, artifact: Artifact) -> tuple[str, str]:
+        """Its place, or without one its id in the store: two of them are not the same data set."""
+        if artifact.uri:
+            return output_name(artifact.uri)
+        return self._namespace, f"{self._facts.run.pipeline}/artifact/{artifact.id}"
+
     def _input(self, artifact: Artifact) -> InputDataset:
-        namespace, name = output_name(artifact.uri)
+        namespace, name = self._name(artifact)
         return InputDataset(namespace=namespace, name=name, facets=self._facets(artifact))
 
     def _output(self, artifact: Artifact) -> OutputDataset:
-        namespace, name = output_name(artifact.uri)
+        namespace, name = self._name(artifact)
         facets: dict[str, Any] = {}
         dataset = self._facts.dataset
         if dataset and dataset.examples.id == artifact.id and dataset.accounts:

@@ -16,12 +16,12 @@ from typing import Any, Literal
 from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2
 
-State = Literal["complete", "cached", "failed", "running", "canceled"]
+State = Literal["complete", "cached", "failed", "running", "canceled", "unknown"]
 
 _EXECUTION = metadata_store_pb2.Execution
 _EVENT = metadata_store_pb2.Event
 _STATES: dict[int, State] = {
-    _EXECUTION.UNKNOWN: "running",
+    _EXECUTION.UNKNOWN: "unknown",
     _EXECUTION.NEW: "running",
     _EXECUTION.RUNNING: "running",
     _EXECUTION.COMPLETE: "complete",
@@ -34,6 +34,7 @@ _STATES: dict[int, State] = {
 INPUT_EVENTS = frozenset({_EVENT.INPUT, _EVENT.DECLARED_INPUT})
 OUTPUT_EVENTS = frozenset({_EVENT.OUTPUT, _EVENT.DECLARED_OUTPUT})
 RESOLVED_EVENTS = frozenset({_EVENT.INTERNAL_OUTPUT})
+_OWN_TYPES = "components."  # begins the names of this project's own artifact types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Execution:
       component: node id in the pipeline, e.g. 'Trainer'; '' where the store has none.
       pipeline: its name; '' where the store has none.
       type: Python path of the component's class.
-      state: how it ended; 'running' also when its process died without a word.
+      state: how it ended; 'running' also when its process died without a word, 'unknown' when the
+        store does not record it.
       started: UTC.
       seconds: from its creation to its last change in the store.
       properties: its parameters (execution properties).
@@ -67,6 +69,11 @@ class Execution:
     resolved: dict[str, tuple[int, ...]]
     run_id: str
     pipeline: str = ""
+
+    @property
+    def title(self) -> str:
+        """The component; in brackets its class, if the store has no component."""
+        return self.component or f"({self.type.rpartition('.')[2]})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +100,15 @@ class Run:
 
     @property
     def state(self) -> State:
-        """Of the last try of each component: failed if one failed, running if one still runs."""
+        """Returns how the run ended, by the last try of each component.
+
+        It is failed if one failed, and running if one still runs; unknown if no component is
+        recorded, or not how one of them ended.
+        """
         states = {e.state for e in {e.component or e.id: e for e in self.components}.values()}
-        order: tuple[State, ...] = ("failed", "canceled", "running")
-        return next((state for state in order if state in states), "complete")
+        order: tuple[State, ...] = ("failed", "canceled", "running", "unknown")
+        otherwise: State = "complete" if states else "unknown"
+        return next((state for state in order if state in states), otherwise)
 
     @property
     def touched(self) -> set[int]:
@@ -112,8 +124,10 @@ class Run:
     @property
     def seconds(self) -> float:
         """From the start of the run to the last change of any component."""
+        starts = [e.started.timestamp() for e in self.components]
+        began = self.started.timestamp() or min(starts, default=0.0)  # a store may have no time
         ends = [e.started.timestamp() + e.seconds for e in self.components]
-        return max(ends, default=self.started.timestamp()) - self.started.timestamp()
+        return max(ends, default=began) - began
 
 
 def execution_record(
@@ -142,13 +156,13 @@ def execution_record(
 
 
 def state_of(proto: metadata_store_pb2.Execution) -> State:
-    return _STATES.get(proto.last_known_state, "running")
+    return _STATES.get(proto.last_known_state, "unknown")
 
 
 def artifact_record(proto: metadata_store_pb2.Artifact) -> Artifact:
     return Artifact(
         id=proto.id,
-        type=proto.type.rpartition(".")[2],  # our own have a package before it
+        type=proto.type.removeprefix(_OWN_TYPES),
         uri=proto.uri,
         name=proto.name or _text(proto.custom_properties, "name"),
         state=metadata_store_pb2.Artifact.State.Name(proto.state).lower(),

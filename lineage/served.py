@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from collections.abc import Iterable, Mapping
 
 from lineage.records import Artifact, Execution
@@ -59,6 +60,8 @@ class ServedModel:
       destination: folder it was pushed to.
       periods: when it answered for which label, oldest first.
       withdrawn: why it was taken back; None if it was not.
+      labels_recorded: whether its Pusher records labels; TFX's own does not, and then nobody knows
+        when a version answered.
       hours: its traffic, oldest first; empty if none was recorded.
     """
 
@@ -68,6 +71,7 @@ class ServedModel:
     periods: tuple[Period, ...]
     withdrawn: str | None
     hours: tuple[Hour, ...]
+    labels_recorded: bool = True
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -84,7 +88,7 @@ class ServedModel:
 
 
 def served(store: LineageStore) -> list[ServedModel]:
-    """Every pushed version, newest first.
+    """Every pushed version, newest first; not a push whose version is not recorded.
 
     Raises:
       LineageError: the store cannot be read.
@@ -101,9 +105,10 @@ def served(store: LineageStore) -> list[ServedModel]:
     found = []
     for place, pushed in places.items():
         own = [e for e in switches if _is_about(e, place, pushed, alone=len(places) == 1)]
-        periods, withdrawn = _periods(pushed, own), _withdrawn(own)
+        recorded = bool(own) or any("release" in a.properties for a in pushed.values())
+        periods, withdrawn = _periods(pushed, own) if recorded else {}, _withdrawn(own)
         for version, artifact in pushed.items():
-            recorded = hours.get(artifact.id, ())
+            traffic = hours.get(artifact.id, ())
             found.append(
                 ServedModel(
                     pushed=artifact,
@@ -111,7 +116,8 @@ def served(store: LineageStore) -> list[ServedModel]:
                     destination=destination_of(artifact),
                     periods=tuple(periods.get(version, ())),
                     withdrawn=withdrawn.get(version),
-                    hours=tuple(sorted(recorded, key=lambda h: (h.hour, h.arm))),
+                    hours=tuple(sorted(traffic, key=lambda h: (h.hour, h.arm))),
+                    labels_recorded=recorded,
                 )
             )
     return sorted(found, key=lambda one: one.pushed.id, reverse=True)
@@ -138,7 +144,16 @@ def find_served(store: LineageStore, wanted: str) -> ServedModel:
     """
     wanted_one = find_pushed(store, wanted)
     same = (_place(wanted_one), version_of(wanted_one))
-    return next(one for one in served(store) if (_place(one.pushed), one.version) == same)
+    known = (one for one in served(store) if (_place(one.pushed), one.version) == same)
+    return next(known, None) or ServedModel(
+        pushed=wanted_one,
+        version=version_of(wanted_one),
+        destination=destination_of(wanted_one),
+        periods=(),
+        withdrawn=None,
+        hours=(),
+        labels_recorded=False,
+    )
 
 
 def _periods(
@@ -204,11 +219,16 @@ def _hours(store: LineageStore) -> dict[int, list[Hour]]:
         if execution is None or last[execution.pipeline, hour] != execution.id:
             continue
         version, arm = str(properties.pop("version", "")), str(properties.pop("arm", ""))
-        impressions = int(properties.pop("impressions", 0))
-        clicks = int(properties.pop("clicks", 0))
+        impressions = _count(properties.pop("impressions", 0))
+        clicks = _count(properties.pop("clicks", 0))
         numbers = {n: v for n, v in properties.items() if isinstance(v, float)}
         ids = [i for ids in execution.inputs.values() for i in ids if i in read]
         model = next((i for i in ids if version_of(read[i]) == version), None)
         if model is not None:
             found.setdefault(model, []).append(Hour(hour, arm, impressions, clicks, numbers))
     return found
+
+
+def _count(value: object) -> int:
+    """Zero for what is no number: another writer's artifact."""
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0

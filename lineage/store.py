@@ -10,8 +10,6 @@ Works with ML Metadata 1.16 and 1.21: the latter has no `filter_query`, so nothi
 from __future__ import annotations
 
 import bisect
-import contextlib
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
+from lineage.opening import LineageError, check_sqlite, explained, store_name
 from lineage.records import (
     Artifact,
     Execution,
@@ -32,17 +31,12 @@ from lineage.records import (
 
 __all__ = ["Artifact", "Execution", "LineageError", "LineageStore", "Run"]
 
-_LOCK_SECONDS = 3  # how long to wait for a writer of a SQLite file
 _NEWEST = 100  # executions of a node that one call brings
 _FEW = 50  # so many single calls are quicker than reading all executions of all nodes
 
 
-class LineageError(Exception):
-    """One line for a person: what is wrong, and the next step."""
-
-
 class NoRunsError(LineageError):
-    """A store without any run."""
+    """A store that records nothing: no run, no execution and no artifact."""
 
 
 class LineageStore:
@@ -54,15 +48,15 @@ class LineageStore:
           name: for error messages, e.g. the file.
 
         Raises:
-          LineageError: the store has no run.
+          NoRunsError: the store records nothing.
         """
         self._store = store
         self.name = name
         self._nodes: dict[int, tuple[str, str]] = {}  # execution id -> (pipeline, component)
-        if not self._run_contexts():
+        if not self._run_contexts() and not self._records_anything():
             raise NoRunsError(
-                f"{name} has no pipeline run yet; run the pipeline first: "
-                "python local_runner.py --config pipeline/configs/ctr.yaml"
+                f"{name} has no pipeline run yet, and no execution or artifact; run the pipeline "
+                "first: python local_runner.py --config pipeline/configs/ctr.yaml"
             )
 
     @classmethod
@@ -72,10 +66,10 @@ class LineageStore:
         Not for the process that writes the store: use `from_connection_config` there.
 
         Raises:
-          LineageError: the file is missing, no SQLite file, locked, or has no run.
+          LineageError: the file is missing, no SQLite file, locked, or records nothing.
         """
         path = Path(path)
-        _check_sqlite(path)
+        check_sqlite(path)
         config = metadata_store_pb2.ConnectionConfig()
         config.sqlite.filename_uri = str(path)
         config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
@@ -89,13 +83,13 @@ class LineageStore:
         """Opens any store ML Metadata can connect to.
 
         Raises:
-          LineageError: no connection, or no run.
+          LineageError: no connection, or nothing is recorded.
         """
-        return cls._open(config, _name(config))
+        return cls._open(config, store_name(config))
 
     @classmethod
     def _open(cls, config: Any, name: str) -> LineageStore:
-        with _explained(name):
+        with explained(name):
             store = metadata_store.MetadataStore(config)
         return cls(store, name)
 
@@ -107,6 +101,8 @@ class LineageStore:
         """Args: the run's id, 'run:ID', or 'latest'. Raises LineageError if there is none."""
         run_id = run_id.removeprefix("run:")
         contexts = self._run_contexts()
+        if not contexts:
+            raise LineageError(self._no_run())
         found = contexts[:1] if run_id == "latest" else [c for c in contexts if c.name == run_id]
         if not found:
             newest = ", ".join(c.name for c in contexts[:3])
@@ -188,6 +184,19 @@ class LineageStore:
                 "see the ids with: python -m lineage show latest"
             )
         return found[identifier]
+
+    def _records_anything(self) -> bool:
+        one = metadata_store.ListOptions(limit=1)
+        return any(self._ask(f"get_{kind}", one) for kind in ("artifacts", "executions"))
+
+    def _no_run(self) -> str:
+        counts = [len(self._ask(f"get_{kind}")) for kind in ("executions", "artifacts")]
+        kinds = ", ".join(sorted({c.type for c in self._ask("get_contexts")})) or "none"
+        return (
+            f"no pipeline run is recorded in {self.name}: expected contexts of type pipeline_run, "
+            f"found {kinds}; its {counts[0]} executions and {counts[1]} artifacts can be seen one "
+            "by one: python -m lineage show artifact:NUMBER, or execution:NUMBER"
+        )
 
     def _run_contexts(self) -> list[metadata_store_pb2.Context]:
         """Runs, newest first."""
@@ -278,8 +287,11 @@ class LineageStore:
                 self._nodes[member.id] = name
 
     def _ask(self, method: str, *arguments: Any) -> Any:
-        with _explained(self.name):
-            return getattr(self._store, method)(*arguments)
+        with explained(self.name):
+            try:
+                return getattr(self._store, method)(*arguments)
+            except errors.NotFoundError:  # said of an execution without a context, for one
+                return []
 
 
 def _known_numbers(ids: Iterable[int]) -> list[int]:
@@ -292,61 +304,3 @@ def _split_node(name: str, pipelines: Iterable[str]) -> tuple[str, str]:
     owners = [pipeline for pipeline in pipelines if name.startswith(f"{pipeline}.")]
     pipeline = max(owners, key=len, default=name.rpartition(".")[0])
     return pipeline, name[len(pipeline) :].lstrip(".")
-
-
-def _name(config: Any) -> str:
-    if isinstance(config, metadata_store_pb2.MetadataStoreClientConfig):
-        return f"{config.host}:{config.port}"
-    kind = config.WhichOneof("config")
-    if kind == "sqlite":
-        return config.sqlite.filename_uri
-    if kind == "mysql":
-        return f"mysql://{config.mysql.host}:{config.mysql.port}/{config.mysql.database}"
-    if kind == "postgresql":
-        found = config.postgresql
-        return f"postgresql://{found.host}:{found.port}/{found.dbname}"
-    return "the metadata store"
-
-
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """ML Metadata's errors (RuntimeError on connecting, StatusError later) as one line."""
-    try:
-        yield
-    except (RuntimeError, errors.StatusError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if "locked" in reason:
-            raise LineageError(_locked(name)) from error
-        advice = "check that it is reachable and whole"
-        if "mysql_real_connect" in reason:  # it gives no reason of its own
-            reason, advice = "the server refused the connection", "check user and password"
-        raise LineageError(f"cannot read the metadata store {name}: {reason}; {advice}") from error
-
-
-def _locked(name: str) -> str:
-    return f"{name} is locked by another process; wait until it has written, then try again"
-
-
-def _check_sqlite(path: Path) -> None:
-    """What ML Metadata would explain badly, or only after half a minute, is found here."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise LineageError(f"{path} {what}; give the store's file, e.g. runs/ctr/metadata.sqlite")
-    with contextlib.suppress(OSError):
-        if path.stat().st_size == 0:
-            raise LineageError(f"{path} is empty; run the pipeline first, or give another store")
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    try:
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS)) as file:
-            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
-            raise LineageError(_locked(str(path))) from error
-        raise LineageError(
-            f"cannot read {path}: {error}; give the store's file, e.g. runs/ctr/metadata.sqlite"
-        ) from error
-    if "MLMDEnv" not in tables:
-        raise LineageError(
-            f"{path} is a SQLite file but no ML Metadata store; give the store's file, "
-            "e.g. runs/ctr/metadata.sqlite"
-        )

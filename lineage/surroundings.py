@@ -40,6 +40,11 @@ class Surroundings:
                 readers = self._readers.setdefault(edge.artifact_id, [])
                 readers.append(executions[edge.execution_id])
 
+    def pipeline(self, artifact_id: int) -> str:
+        """The pipeline that made an artifact; '' if the store does not record it."""
+        maker = self.maker.get(artifact_id)
+        return maker.pipeline if maker else ""
+
     def of(self, artifact_ids: Collection[int]) -> set[int]:
         """The models that these are about, and what a server or a later run reads with them.
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
+NOT_RECORDED = "not recorded"
+
 
 def when(time: dt.datetime) -> str:
-    """In the reader's own time zone."""
+    """In the reader's own time zone; the epoch is what a store has that records no time."""
+    if not time.timestamp():
+        return NOT_RECORDED
     return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -17,14 +17,22 @@ from lineage.walk import Graph, ancestors, products
 SUMMARY, LOG = "run_summary.json", "run.log"  # in a run's folder
 BASE_MODEL = "base_model"  # Trainer's key of what a warm start begins with
 _NO_METRIC = "example_count"  # TFMA counts beside its metrics
+_NEVER_MADE = frozenset({"pending", "abandoned"})  # states of outputs of a component that failed
 
 
 @dataclasses.dataclass(frozen=True)
 class Blessing:
-    """Evaluator's verdict. `baseline_model_id` is None when there was nothing to compare with."""
+    """Evaluator's verdict.
+
+    Attributes:
+      artifact: the ModelBlessing.
+      blessed: None if the store does not record it.
+      current_model_id: Id of the model that was judged.
+      baseline_model_id: None when there was nothing to compare with.
+    """
 
     artifact: Artifact
-    blessed: bool
+    blessed: bool | None
     current_model_id: int | None
     baseline_model_id: int | None
 
@@ -35,14 +43,14 @@ class Trace:
 
     Attributes:
       pushed: the PushedModel artifact.
-      version: the version it was pushed as.
-      destination: the folder it was pushed to, which the model server watches.
-      model: what Trainer made; None if the store has lost it. So also the next three.
+      version: the version it was pushed as; '' if its Pusher recorded none.
+      destination: the folder it was pushed to, which the model server watches; '' likewise.
+      model: what Trainer made; None if the store does not record it. So also the next three.
       base_model: what a warm start began with; None without one.
       transform_graph: the preprocessing inside the model.
       schema: the schema that Trainer knew.
       evaluation: the ModelEvaluation behind the blessing.
-      blessing: None if the pipeline pushes without one.
+      blessing: None if the pipeline pushes without one, or none is recorded.
       metrics: of the evaluation, by name; empty if neither a summary of that run was found nor
         the evaluation itself.
       metrics_from: path of what they were read from.
@@ -117,10 +125,7 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
     """
     models = pushed_models(store)
     if not models:
-        raise LineageError(
-            f"{store.name} has no pushed model: none was blessed yet; "
-            "see why with: python -m lineage show latest"
-        )
+        raise LineageError(_no_pushed_model(store))
     kind, _, rest = str(pushed).partition(":")
     wanted = rest if kind in ("artifact", "model", "run") and rest else str(pushed)
     if wanted == "latest":
@@ -137,10 +142,22 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
         found += [a for a in models if str(a.id) == wanted]
     if found:
         return found[0]
-    newest = ", ".join(f"{version_of(a)} (artifact {a.id})" for a in models[:3])
+    newest = ", ".join(f"{version_of(a) or 'unknown'} (artifact {a.id})" for a in models[:3])
     raise LineageError(
         f"no pushed model '{wanted}' in {store.name}; the newest versions are {newest}; "
         "list them with: python -m lineage served"
+    )
+
+
+def _no_pushed_model(store: LineageStore) -> str:
+    """The message for a store without one; its Pusher may just as well not be recorded."""
+    blessed = any(a.properties.get("blessed") for a in store.artifacts_of_type("ModelBlessing"))
+    why = [] if blessed else ["none was blessed yet"]
+    tried = any(map(was_made, store.artifacts_of_type("PushedModel")))
+    why.append("its Pushers pushed none" if tried else "no push is recorded")
+    return (
+        f"{store.name} has no pushed model: {', and '.join(why)}; "
+        "see why with: python -m lineage show latest"
     )
 
 
@@ -174,12 +191,21 @@ def _of_run(store: LineageStore, models: list[Artifact], wanted: str) -> list[Ar
 
 def pushed_models(store: LineageStore) -> list[Artifact]:
     """Newest first; not what a Pusher left that did not push."""
-    found = store.artifacts_of_type("PushedModel")
-    return [a for a in found if a.properties.get("pushed") != 0 and destination_of(a)]
+    return [a for a in store.artifacts_of_type("PushedModel") if was_pushed(a)]
+
+
+def was_pushed(artifact: Artifact) -> bool:
+    """Whether a PushedModel was pushed; a Pusher other than TFX's need not say where."""
+    return artifact.properties.get("pushed") != 0 and was_made(artifact)
+
+
+def was_made(artifact: Artifact) -> bool:
+    """Whether an output came to be; that of a component that failed is recorded, too."""
+    return artifact.state not in _NEVER_MADE
 
 
 def version_of(pushed: Artifact) -> str:
-    """The version a model was pushed as; '' if it was not."""
+    """The version a model was pushed as; '' if it was not, or if that is not recorded."""
     return str(pushed.properties.get("pushed_version") or Path(destination_of(pushed)).name)
 
 
@@ -212,7 +238,7 @@ def _blessing(artifact: Artifact | None) -> Blessing | None:
     properties = artifact.properties
     return Blessing(
         artifact=artifact,
-        blessed=bool(properties.get("blessed")),
+        blessed=bool(properties["blessed"]) if "blessed" in properties else None,
         current_model_id=properties.get("current_model_id"),
         baseline_model_id=properties.get("baseline_model_id"),
     )

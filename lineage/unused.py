@@ -10,7 +10,12 @@ Of each pipeline are kept
   its model, transform graph, schema, evaluation and blessing;
 - blessed models that are not older than the oldest of these: after a rollback a run begins with
   one of them, and is compared with it;
-- what lies anywhere but where TFX puts a component's output: it may belong to somebody else.
+- what lies anywhere but where TFX puts a component's output: it may belong to somebody else;
+- outputs of a type that this project does not know: nobody here can say who reads them;
+- a folder that an artifact which is kept names, too, as an Importer's does.
+
+Pipelines without SparkExampleGen are not looked at. What they keep, serve and read again follows
+rules that nobody has told us.
 
 Examples of a served model are not kept for it: lineage remembers their spans, rows and checksums.
 """
@@ -23,7 +28,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lineage.dataset import local_path
+from lineage.dataset import is_folder, is_ours, local_path
 from lineage.records import Artifact, Execution, Run
 from lineage.store import LineageError, LineageStore
 from lineage.surroundings import Surroundings
@@ -32,7 +37,31 @@ from lineage.walk import products
 
 KEEP_RUNS = 3
 _LONGEST_RUN = dt.timedelta(days=2)
-_GONE = frozenset({"deleted", "abandoned", "reference"})
+_REMOVED = frozenset({"deleted", "abandoned"})
+_GONE = _REMOVED | {"reference"}
+# Outputs whose readers are known: TFX's own components and this project's.
+_KNOWN_TYPES = frozenset(
+    {
+        "ExampleAnomalies",
+        "Examples",
+        "ExampleStatistics",
+        "HyperParameters",
+        "InfraBlessing",
+        "Model",
+        "ModelBlessing",
+        "ModelEvaluation",
+        "ModelRun",
+        "OnlineMetrics",
+        "PushedModel",
+        "QuarantinedRecords",
+        "Schema",
+        "TokenEmbeddings",
+        "TransformCache",
+        "TransformGraph",
+        "TunerResults",
+    }
+)
+_MAY_RUN = frozenset({"running", "unknown"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +92,7 @@ class Garbage:
     Attributes:
       unused, kept: artifacts with a folder here.
       elsewhere: artifacts whose folder is not on this machine, or not where TFX puts outputs.
+      foreign: artifacts of other pipelines than this project's, or of none.
       keep_runs: so many of the newest runs keep what they touched.
     """
 
@@ -70,6 +100,7 @@ class Garbage:
     kept: tuple[Stored, ...]
     elsewhere: int
     keep_runs: int
+    foreign: int = 0
 
     @property
     def bytes(self) -> int:
@@ -91,26 +122,87 @@ def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> Garbage:
     artifacts = [a for a in everything if a.state not in _GONE]
     around = Surroundings(store, everything)
     reasons = _Reasons(store, artifacts, around, keep_runs).found
+    ours = [a for a in _of_own_pipelines(everything, around) if a.state not in _GONE]
     found: list[Stored] = []
-    for artifact in artifacts:
+    for artifact in ours:
         maker = around.maker.get(artifact.id)
         path = _own_folder(artifact, around.key[artifact.id], maker) if maker else None
         if path is not None and maker is not None:
             reason = reasons.get(artifact.id, "")
             size = _size(path)
             found.append(Stored(artifact, maker.component, maker.run_id, path, size, reason))
+    found = _without_shared(found, everything)
     return Garbage(
         unused=tuple(one for one in found if not one.reason),
         kept=tuple(one for one in found if one.reason),
-        elsewhere=len(artifacts) - len(found),
+        elsewhere=len(ours) - len(found),
         keep_runs=keep_runs,
+        foreign=len(artifacts) - len(ours),
     )
+
+
+def own_artifacts(store: LineageStore, everything: list[Artifact]) -> list[Artifact]:
+    """Those that pipelines of this project made; nobody else's may be deleted or marked.
+
+    Args:
+      store: where to look.
+      everything: all artifacts that it has.
+    """
+    return _of_own_pipelines(everything, Surroundings(store, everything))
+
+
+def _of_own_pipelines(everything: list[Artifact], around: Surroundings) -> list[Artifact]:
+    """A pipeline is ours if SparkExampleGen made examples in it, deleted ones or not."""
+    made = (a for a in everything if a.type == "Examples" and is_ours(a))
+    own = {around.pipeline(artifact.id) for artifact in made} - {""}
+    return [a for a in everything if around.pipeline(a.id) in own]
+
+
+def _without_shared(found: list[Stored], artifacts: Iterable[Artifact]) -> list[Stored]:
+    """The same, but a folder is kept if an artifact that stays names it, or one in or above it."""
+    unused = {one.artifact.id for one in found if not one.reason}
+    if not unused:
+        return found
+    named = _Named(a for a in artifacts if a.id not in unused and a.state not in _REMOVED)
+    result = []
+    for one in found:
+        other = None if one.reason else named.by(one.path)
+        shared = f"artifact {other} names this folder, too"
+        result.append(one if other is None else dataclasses.replace(one, reason=shared))
+    return result
+
+
+class _Named:
+    """Folders that artifacts name, and those above them; path -> the artifact's id."""
+
+    def __init__(self, artifacts: Iterable[Artifact]) -> None:
+        self._folders: dict[str, int] = {}
+        self._above: dict[str, int] = {}
+        self._relative: dict[str, int] = {}  # to a folder that nobody knows
+        for artifact in artifacts:
+            path = local_path(artifact.uri)
+            if path is not None and path.is_absolute():
+                folder = Path(os.path.realpath(path))
+                self._folders[str(folder)] = artifact.id
+                self._above |= dict.fromkeys(map(str, folder.parents), artifact.id)
+            elif path is not None:
+                self._relative[f"/{os.path.normpath(path)}/"] = artifact.id
+
+    def by(self, folder: Path) -> int | None:
+        """The artifact that names this folder, or one in or above it."""
+        real = Path(os.path.realpath(folder))
+        if str(real) in self._above:
+            return self._above[str(real)]
+        for path in (str(real), *map(str, real.parents)):
+            if path in self._folders:
+                return self._folders[path]
+        return next((i for end, i in self._relative.items() if end in f"{real}/"), None)
 
 
 def still_runs(run: Run) -> bool:
     """Whether a component of it runs; what began days ago and has no end died without a word."""
     since = dt.datetime.now(dt.timezone.utc) - _LONGEST_RUN
-    return run.started >= since and any(e.state == "running" for e in run.components)
+    return run.started >= since and any(e.state in _MAY_RUN for e in run.components)
 
 
 def recent_runs(store: LineageStore) -> Iterator[Run]:
@@ -139,6 +231,7 @@ class _Reasons:
         self._blessed(oldest)
         self._runs(max(keep_runs, 1))
         self._windows()
+        self._unknown()
 
     def _keep(self, artifact_ids: Iterable[int], reason: str) -> None:
         for artifact_id in artifact_ids:
@@ -146,8 +239,7 @@ class _Reasons:
 
     def _pipeline(self, artifact_id: int) -> str:
         there = artifact_id in self._artifacts  # what is gone says nothing of what is the newest
-        maker = self._around.maker.get(artifact_id) if there else None
-        return maker.pipeline if maker else ""
+        return self._around.pipeline(artifact_id) if there else ""
 
     def _served(self) -> dict[str, int]:
         """Pipeline -> the oldest artifact that its versions keep."""
@@ -205,6 +297,11 @@ class _Reasons:
         beside = [a.id for a in made.values() if a.type == "ExampleStatistics"]
         self._keep(beside, "its span is in the window")
 
+    def _unknown(self) -> None:
+        for artifact in self._artifacts.values():
+            if artifact.type not in _KNOWN_TYPES:
+                self._keep([artifact.id], f"who reads outputs of type {artifact.type} is not known")
+
 
 def _is_generated(artifact: Artifact) -> bool:
     """Examples of an ExampleGen: Transform's have no fingerprint."""
@@ -216,17 +313,23 @@ def _is_generated(artifact: Artifact) -> bool:
 def _is_there(pushed: Artifact) -> bool:
     """Or may be: on another machine, or on a file system that is not mounted here now."""
     path = local_path(destination_of(pushed))
-    if path is None or path.is_dir():
+    try:
+        if path is None or not path.is_absolute() or path.is_dir():
+            return True
+        return not path.parent.is_dir() or not any(path.parent.iterdir())
+    except OSError:  # it may not be looked into
         return True
-    return not path.parent.is_dir() or not any(path.parent.iterdir())
 
 
 def _own_folder(artifact: Artifact, key: str, maker: Execution) -> Path | None:
-    """ROOT/COMPONENT/KEY/EXECUTION, as TFX names it, if it is still there."""
+    """ROOT/COMPONENT/KEY/EXECUTION, as TFX names it, if it is still there.
+
+    Not a relative one: below the current folder there may be another pipeline's.
+    """
     path = local_path(artifact.uri)
     if path is None or path.parts[-3:] != (maker.component, key, str(maker.id)):
         return None
-    return path if path.is_dir() and not path.is_symlink() else None
+    return path if path.is_absolute() and is_folder(path) and not path.is_symlink() else None
 
 
 def _size(folder: Path) -> int:

@@ -138,6 +138,16 @@ def makers(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
     ]
 
 
+def derived(
+    store: LineageStore, artifact_ids: Collection[int], sources: Collection[int]
+) -> set[int]:
+    """Those of the artifacts whose maker read one of the sources."""
+    made = makers(store, artifact_ids)
+    read = _edges(store, {edge.execution_id for edge in made})
+    readers = {e.execution_id for e in read if e.kind == "input" and e.artifact_id in sources}
+    return {edge.artifact_id for edge in made if edge.execution_id in readers}
+
+
 def edges_of_artifacts(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
     """Who read and who put out these artifacts, cached executions and all."""
     return _as_edges(store.events_of_artifacts(artifact_ids))
@@ -180,8 +190,8 @@ def _walk(
         edges.update(dict.fromkeys(found))
         frontier = reached - seen
         seen |= frontier
-    return Graph(
-        artifacts=store.artifacts(seen),
-        executions=store.executions({e.execution_id for e in edges}),
-        edges=tuple(edges),
-    )
+    artifacts = store.artifacts(seen)
+    executions = store.executions({e.execution_id for e in edges})
+    # An incomplete store has events of what it does not have.
+    there = [e for e in edges if e.artifact_id in artifacts and e.execution_id in executions]
+    return Graph(artifacts, executions, tuple(there))

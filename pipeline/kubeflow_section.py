@@ -46,7 +46,6 @@ class Step(Section):
     memory_limit_gb: float | None = Field(None, gt=0, description="beyond which it is killed")
     gpus: int = Field(0, ge=0)
     gpu_resource: str = Field("nvidia.com/gpu", description="name that the device plugin gives")
-    cache: bool = Field(True, description="answer from the cache of Kubeflow, where inputs allow")
     retries: int = Field(0, ge=0, le=20)
     backoff_seconds: int = Field(60, ge=0, description="before the first retry; then twice as long")
     spot: bool = Field(False, description="may run on `spot_nodes`; needs retries")

@@ -126,6 +126,7 @@ def create_pipeline(
         base_directory=locations.serving_folder,
         release=config.serving.release,
         keep_versions=config.serving.keep_versions,
+        followers=config.serving.followers(),
     )
     return Pipeline(
         pipeline_name=config.name,

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from components.pusher.rollout import Followers
 from components.spark_example_gen.sources import (
     KINDS,
     AnySource,
@@ -261,7 +262,35 @@ class Serving(Section):
         10, ge=0, le=100, description="share of the users who get the canary, where there is one"
     )
     keep_versions: int = Field(5, ge=1, description="so many stay, and those that are live")
+    servers: list[str] = Field(
+        [],
+        description="host:port of gRPC of the model servers that read models.config; a label moves "
+        "to a version only when all of them have loaded it. A name stands for all its addresses: a "
+        "headless Service of Kubernetes names each pod",
+    )
+    follow_seconds: float = Field(
+        2.5,
+        gt=0,
+        description="within so many seconds each model server has read a new models.config; more "
+        "where they poll less often than once a second, or a network file system shows it late",
+    )
+    load_seconds: float = Field(
+        120, gt=0, description="a server that has not loaded a version by then stops the release"
+    )
     request_log: RequestLog | None = None
+
+    @field_validator("servers")
+    @classmethod
+    def _have_ports(cls, servers: list[str]) -> list[str]:
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ValueError(f"expected host:port, such as localhost:8500. Received: {server}")
+        return servers
+
+    def followers(self) -> Followers:
+        """Returns whom a release waits for."""
+        return Followers(tuple(self.servers), self.follow_seconds, self.load_seconds)
 
 
 class Metadata(Section):

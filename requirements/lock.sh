@@ -12,7 +12,7 @@ compile() {
         --python-version "$2" "${@:3}" ${FILES:-$1.in} -o "$1.txt"
 }
 
-FILES="tfx-1.16.in tools.in" compile tfx-1.16 3.10 --upgrade
+FILES="tfx-1.16.in tools.in" compile tfx-1.16 3.10 --upgrade --override overrides.in
 FILES="tfx-1.21.in tools.in" compile tfx-1.21 3.11 --universal --upgrade
 FILES=tfx-1.21.in compile image 3.11 --universal --upgrade --constraints tfx-1.21.txt
 compile java 3.10 --universal --upgrade

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import ValidationError
@@ -17,10 +18,15 @@ from rich.table import Table
 from components.errors import ComponentError, first_problem
 from pipeline.command_line import console, stop_event, with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
-from serving.option_flags import server_flags
+from serving.option_flags import ServeCommand, server_flags
+
+if TYPE_CHECKING:
+    from components.pusher.rollout import Rollout
+    from serving.release.switch import Switch
 
 # What the commands do is imported where they do it: --help does not wait for TensorFlow.
 _ADDRESS = "127.0.0.1:8500"
+_POLL_SECONDS = 0.5  # a promotion or a rollback is to be followed within a second
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +38,7 @@ def main() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # what will be removed some day
 
 
-@main.command()
+@main.command(cls=ServeCommand)
 @click.option("--config", "path", help="Serves what this pipeline pushes.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
 @server_flags
@@ -41,6 +47,7 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
 
     Name what to serve by --config, by --model-name and --model-base-path, or by
     --model-config-file. New versions are loaded as they appear; SIGTERM and Ctrl-C drain it.
+    Flags may be spelled as TensorFlow Serving's are: --model_name=ctr, --enable_batching=false.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     try:
@@ -72,6 +79,7 @@ def _of_config(config: PipelineConfig) -> dict[str, Any]:
     options: dict[str, Any] = {
         "model_name": config.name,
         "model_base_path": config.serving_folder,
+        "poll_seconds": _POLL_SECONDS,
     }
     if log is not None:
         options |= {
@@ -147,44 +155,61 @@ def versions(config: PipelineConfig) -> None:
             console().print(f"{line.version} was withdrawn: {line.withdrawn}")
 
 
-@main.command()
-@click.option(
-    "--server", "servers", multiple=True, default=[_ADDRESS], show_default=True,
-    help="To wait for; may be given several times.",
+_following = click.option(
+    "--server", "servers", multiple=True, metavar="HOST:PORT",
+    help=f"To wait for; may be given several times. Default: serving.servers, or {_ADDRESS}.",
 )  # fmt: skip
+
+
+@main.command()
+@_following
 @with_config
 def promote(config: PipelineConfig, servers: tuple[str, ...]) -> None:
-    """Makes the canary the stable version."""
+    """Makes the canary the stable version.
+
+    Nothing changes where a server could not load the canary.
+    """
     from serving.release.switch import promote
 
-    _switch(config, lambda: promote(config.serving_folder), servers)
+    _switch(config, lambda rollout: promote(config.serving_folder, rollout=rollout), servers)
 
 
 @main.command()
 @click.option("--to", type=int, help="Version to be stable; default: the one before.")
 @click.option("--reason", default="rolled back by hand", show_default=True)
-@click.option(
-    "--server", "servers", multiple=True, default=[_ADDRESS], show_default=True,
-    help="To wait for; may be given several times.",
-)  # fmt: skip
+@_following
 @with_config
 def rollback(config: PipelineConfig, to: int | None, reason: str, servers: tuple[str, ...]) -> None:
     """Undoes what became live last: the canary if there is one, else the stable version.
 
-    The version that was stable before is still loaded, so it takes over at once.
+    The version that was stable before is still loaded, so it takes over at once. A version that
+    is named by --to is loaded first.
     """
     from serving.release.switch import rollback
 
-    _switch(config, lambda: rollback(config.serving_folder, to, reason), servers)
+    _switch(
+        config,
+        lambda rollout: rollback(config.serving_folder, to, reason, rollout=rollout),
+        servers,
+    )
 
 
-def _switch(config: PipelineConfig, change: Callable[[], Any], servers: tuple[str, ...]) -> None:
+def _switch(
+    config: PipelineConfig, change: Callable[[Rollout], Switch], named: tuple[str, ...]
+) -> None:
+    from components.pusher.rollout import Rollout
+
+    followers = config.serving.followers()
+    servers = named or followers.servers
+    followers = dataclasses.replace(
+        followers, servers=servers or (_ADDRESS,), expected=bool(servers)
+    )
     started = time.monotonic()
-    switch = change()  # servers that poll see it from here on, before the imports below
-    from serving.release.follow import wait_until_followed
+    switch = change(Rollout(followers, say=console().print))
+    from serving.release.follow import followed
     from serving.release.record import record_in
 
-    problems = wait_until_followed(config.name, switch.after, servers)
+    problems = followed(config.name, switch.after, followers.servers)
     seconds = time.monotonic() - started
     before, after = switch.before.labels, switch.after.labels
     for label in sorted({*before, *after}):
@@ -192,8 +217,7 @@ def _switch(config: PipelineConfig, change: Callable[[], Any], servers: tuple[st
         console().print(f"{label:<9} {was} -> {now}" if was != now else f"{label:<9} {now}")
     for version, reason in switch.withdrawn.items():
         console().print(f"withdrawn {version}: {reason}")
-    for server in servers:
-        problem = problems.get(server)
+    for server, problem in problems.items():
         console().print(
             f"{server}: {problem}" if problem else f"{server} follows, within {seconds:.2f} s"
         )

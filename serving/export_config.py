@@ -10,6 +10,7 @@ from components.errors import ComponentError
 from components.pusher.release import FILE, models_config, read_release
 
 BATCHING, MONITORING, COMMAND = "batching.config", "monitoring.config", "tensorflow-serving.sh"
+PROBE = "probe.sh"
 
 _BATCHING = """\
 # Requests that wait are computed together; the first waits at most this long for company.
@@ -25,17 +26,31 @@ prometheus_config { enable: true, path: "/monitoring/prometheus/metrics" }
 _COMMAND = """\
 #!/bin/sh
 # TensorFlow Serving on what the pipeline pushes; needs tensorflow_model_server or its image.
-# Labels of versions that are not loaded yet are allowed, since at the start none is. The file of
-# models is looked at every second: a promotion or rollback that writes it needs no restart.
+# Labels of versions that are not loaded yet are allowed, since at the start none is. A version that
+# does not load is tried three times within seconds: by default it is six times within five minutes,
+# and only then does the server say why.
+{about_models}
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 exec tensorflow_model_server \\
     --port=8500 --rest_api_port=8501 \\
-    --model_config_file="{models}" --model_config_file_poll_wait_seconds=1 \\
+    --model_config_file="{models}" --model_config_file_poll_wait_seconds={poll_seconds} \\
     --allow_version_labels_for_unavailable_models=true \\
+    --max_num_load_retries=2 --load_retry_interval_micros=1000000 \\
     --enable_batching=true --batching_parameters_file="$here/{batching}" \\
     --monitoring_config_file="$here/{monitoring}" "$@"
 """
+_LIVE = """\
+# The file of models is the one that the pipeline writes, looked at every second: a push, promotion
+# or rollback needs no restart."""
+_COPY = """\
+# The file of models is a copy, since the versions have another path here than where the pipeline
+# runs. A push, promotion or rollback does not reach it: export again, and restart. It is not looked
+# at meanwhile: a server that runs refuses a new version and a label that moves to it at once.
+# Mounted at the path that it has for the pipeline, the folder needs no --base-path, and the server
+# follows."""
+# Kustomize takes no file from outside of its folder, so the script lies there.
+_PROBE = Path(__file__).parents[1] / "kubeflow/manifests/base/serving" / PROBE
 
 
 def export_config(
@@ -53,8 +68,8 @@ def export_config(
     Args:
       base: folder of the versions.
       out: where the files go.
-      base_path: of the versions as TensorFlow Serving sees it, in a container say; models.config
-        is copied then, and a promotion or rollback needs another export.
+      base_path: of the versions as TensorFlow Serving sees it, in a container say. models.config
+        is copied then, and is not looked at again: a release needs another export and a restart.
       rows, wait_us, batches, threads: of batching.
 
     Returns:
@@ -67,14 +82,21 @@ def export_config(
     if release is None:
         raise ComponentError(f"{base} has no {FILE}: nothing was pushed there yet")
     batching = _BATCHING.format(rows=rows, wait_us=wait_us, batches=batches, threads=threads)
-    content = {BATCHING: batching, MONITORING: _MONITORING}
-    models = str((base / FILE).resolve())
+    content = {BATCHING: batching, MONITORING: _MONITORING, PROBE: _PROBE.read_text("utf-8")}
+    models, about, poll_seconds = str((base / FILE).resolve()), _LIVE, 1
     if base_path is not None:
-        models = f"$here/{FILE}"
+        models, about, poll_seconds = f"$here/{FILE}", _COPY, 0
         content[FILE] = text_format.MessageToString(models_config(base.name, base_path, release))
-    content[COMMAND] = _COMMAND.format(models=models, batching=BATCHING, monitoring=MONITORING)
+    content[COMMAND] = _COMMAND.format(
+        models=models,
+        about_models=about,
+        poll_seconds=poll_seconds,
+        batching=BATCHING,
+        monitoring=MONITORING,
+    )
     out.mkdir(parents=True, exist_ok=True)
     for name, text in content.items():
         (out / name).write_text(text, "utf-8")
-    (out / COMMAND).chmod(0o755)
+    for name in (COMMAND, PROBE):
+        (out / name).chmod(0o755)
     return [out / name for name in content]

@@ -3,48 +3,94 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from streaming.hour_events import late_read
 from streaming.layout import CLICKS, IMPRESSIONS, LANDED, LATE, REFUSED, STREAMS, Layout
+
+PLACES = ("spans", "duplicates", "open", "late", "refused")  # where an event that was read may be
+_LONGEST_GAP = 48  # hours without events that are shown between two with some
+_Rows = Counter[tuple[str, str, int | None]]
 
 
 def accounts(layout: Layout) -> dict[str, Any]:
-    """Hours with what became of their events, oldest first.
+    """Returns the hours with what became of their events, oldest first.
 
     Returns:
-      `hours`: each with hour, state (closed, open, empty), impressions, clicked, clicks (rows of
-      the spans, or landed so far), duplicates (None while open) and late; `read`: stream -> events;
-      `refused`: reason -> events; `watermark_ms`; `batches`.
+      `hours`: each with hour, state (closed, open, late only, empty), impressions, clicked, clicks
+      (rows of the spans, or landed so far), duplicates (None while open) and late; `read`:
+      stream -> events; `places`: stream -> place of PLACES -> events; `refused`: reason -> events;
+      `watermark_ms`; `batches`.
     """
     manifests, closed = layout.manifests(), layout.closed_hours()
-    rows: Counter[tuple[str, str, int | None]] = Counter()
-    refused: Counter[str] = Counter()
+    rows, refused = _Rows(), Counter[str]()
     for manifest in manifests:
         for entry in manifest["rows"]:
             rows[entry["outcome"], entry["stream"], entry["hour"]] += entry["rows"]
             if entry["outcome"] == REFUSED:
                 refused[entry["reason"]] += entry["rows"]
+    unfit = sum(m[stream].get("unfit", 0) for m in closed.values() for stream in STREAMS)
+    if unfit:
+        refused["unfit_at_close"] = unfit
     known = {hour for _, _, hour in rows if hour is not None} | closed.keys()
-    hours = range(min(known), max(known) + 1) if known else range(0)
     return {
-        "hours": [_hour(hour, rows, closed) for hour in hours],
+        "hours": [_hour(hour, rows, closed, manifests) for hour in _with_gaps(known)],
         "read": {
             stream: sum(n for (_, of, _), n in rows.items() if of == stream) for stream in STREAMS
         },
+        "places": {stream: _places(stream, rows, closed, manifests) for stream in STREAMS},
         "refused": dict(refused),
         "watermark_ms": layout.watermark_ms(),
         "batches": len(manifests),
     }
 
 
+def _with_gaps(known: Iterable[int]) -> Iterator[int]:
+    """Yields hours in order, and the empty ones between them unless they are very many."""
+    before: int | None = None
+    for hour in sorted(known):
+        if before is not None and hour - before <= _LONGEST_GAP:
+            yield from range(before + 1, hour)
+        yield hour
+        before = hour
+
+
+def _places(
+    stream: str,
+    rows: _Rows,
+    closed: Mapping[int, Mapping[str, Any]],
+    manifests: list[dict[str, Any]],
+) -> dict[str, int]:
+    def total(outcome: str, but: Collection[int | None] = ()) -> int:
+        return sum(
+            count
+            for (kind, name, hour), count in rows.items()
+            if kind == outcome and name == stream and hour not in but
+        )
+
+    in_spans = [marker[stream] for marker in closed.values()]
+    replayed = [late_read(manifests, m)[stream] for m in closed.values() if m.get("late_batches")]
+    return {
+        "spans": sum(one["rows"] for one in in_spans),
+        "duplicates": sum(one["duplicates"] for one in in_spans),
+        "open": total(LANDED, {*closed}),
+        "late": total(LATE) - sum(replayed),
+        "refused": total(REFUSED) + sum(one.get("unfit", 0) for one in in_spans),
+    }
+
+
 def _hour(
-    hour: int, rows: Counter[tuple[str, str, int | None]], closed: dict[int, dict[str, Any]]
+    hour: int,
+    rows: _Rows,
+    closed: Mapping[int, dict[str, Any]],
+    manifests: list[dict[str, Any]],
 ) -> dict[str, Any]:
     marker = closed.get(hour)
     landed = {stream: rows[LANDED, stream, hour] for stream in STREAMS}
     late = sum(rows[LATE, stream, hour] for stream in STREAMS)
     if marker is None:
-        state = "open" if any(landed.values()) else "empty"
+        state = "open" if any(landed.values()) else "late only" if late else "empty"
         return {
             "hour": hour,
             "state": state,
@@ -53,11 +99,12 @@ def _hour(
             "duplicates": None,
             "late": late,
         }
+    replayed = sum(late_read(manifests, marker).values()) if marker.get("late_batches") else 0
     return {
         "hour": hour,
         "state": "closed" if marker["version"] == 1 else f"closed, v{marker['version']}",
         **{stream: marker[stream]["rows"] for stream in STREAMS},
         "clicked": marker[IMPRESSIONS]["clicked"],
         "duplicates": sum(marker[stream]["duplicates"] for stream in (IMPRESSIONS, CLICKS)),
-        "late": late - marker.get("late_rows", 0),  # what a replay has read is in its version
+        "late": late - replayed,  # what a replay has read is in its version
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.spark_example_gen.staging import fsync_folder
+from streaming.layout import numbered
 
 _FIRST_COMMIT = 'v1\n{"nextBatchWatermarkMs":0}'
 
@@ -43,4 +44,4 @@ def settle(checkpoint: Path, landed: int) -> None:
 
 
 def _numbers(folder: Path) -> list[int]:
-    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
+    return sorted(int(path.name) for path in numbered(folder) if path.name.isdecimal())

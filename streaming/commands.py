@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ from components.errors import ComponentError
 from pipeline.command_line import console, stop_event, with_config, with_config_options
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.streaming_sections import Streaming
+from streaming.accounts import PLACES
 from streaming.layout import (
     CLICKS,
     IMPRESSIONS,
@@ -44,8 +46,11 @@ def main() -> None:
 
 
 def _settings(config: PipelineConfig) -> Streaming:
+    from streaming.column_names import check_columns
+
     if config.streaming is None:
         raise ConfigError(f"{config.name} has no section `streaming`; see streaming/README.md")
+    check_columns(config.streaming)
     return config.streaming
 
 
@@ -100,6 +105,8 @@ def _say(what: str, content: dict[str, Any]) -> None:
             f"closed {hour_name(content['hour'])}: {shown['rows']:,} impressions, "
             f"{shown['clicked']:,} clicked, {repeated:,} duplicates ({content['seconds']:.1f} s)"
         )
+    elif what == "file":
+        console().print(escape(f"{content['path']}: {content['reason']}"))
     elif what == "online":
         console().print(
             f"the online table could not be made, the one before stays: {content['reason']}"
@@ -252,37 +259,68 @@ def retry(config: PipelineConfig, hour: str | None) -> None:
 @click.option("--html", "as_html", is_flag=True, help="Writes a page, FOLDER/status.html.")
 @click.option("--hours", default=24, show_default=True, help="The newest so many.")
 def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> None:
-    """The hours: closed, open, what came late or was refused, and what their runs came to."""
-    from streaming.operation.overview import overview, run_text, write_page
-    from streaming.operation.spans_done import complete_spans
+    """The hours: closed, open, what came late or was refused, and what their runs came to.
 
-    folder = _settings(config).folder
-    found = overview(folder, complete_spans(config))
+    Then whether all events that were read are somewhere, by the files on disk: if not, it says
+    where, and the exit code is 1.
+    """
+    from streaming.operation.overview import overview, write_page
+    from streaming.operation.spans_done import complete_spans
+    from streaming.verify import verify
+
+    settings = _settings(config)
+    verified = verify(settings)
+    found = overview(settings.folder, complete_spans(config))
+    found |= dataclasses.asdict(verified)
     if as_json:
         click.echo(json.dumps(found, indent=1))
-        return
-    if as_html:
-        console().print(f"see {write_page(folder, found, config.name)}", soft_wrap=True)
-        return
-    watermark = found["watermark_ms"]
-    if watermark is None:
+    elif as_html:
+        page = write_page(settings.folder, found, config.name)
+        console().print(f"see {page}", soft_wrap=True)
+    else:
+        _show(found, settings.folder, hours)
+    if verified.problems:
+        raise SystemExit(1)
+
+
+def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
+    """Prints an overview."""
+    from streaming.operation.overview import run_text
+
+    if not found["batches"]:
         console().print(f"nothing was read yet into {folder}: python -m streaming ingest")
-        return
-    table = Table("hour", "state", "impressions", "clicked", "clicks", "duplicates", "late", "run")
-    for column in table.columns[2:-1]:
-        column.justify = "right"
-    for row in found["hours"][-hours:]:
-        numbers = [row[k] for k in (IMPRESSIONS, "clicked", CLICKS, "duplicates", "late")]
-        shown = ["" if n is None else f"{n:,}" for n in numbers]
-        table.add_row(row["name"], row["state"], *shown, escape(run_text(row)))
-    console().print(table)
-    still_open = sum(row["state"] == "open" for row in found["hours"])
-    done = f"{found['batches']:,} batches, {still_open} hours open"
-    console().print(f"complete up to {_minute(watermark)}; {done}")
+    if found["hours"]:
+        table = Table(
+            "hour", "state", "impressions", "clicked", "clicks", "duplicates", "late", "run"
+        )
+        for column in table.columns[2:-1]:
+            column.justify = "right"
+        for row in found["hours"][-hours:]:
+            numbers = [row[k] for k in (IMPRESSIONS, "clicked", CLICKS, "duplicates", "late")]
+            shown = ["" if n is None else f"{n:,}" for n in numbers]
+            table.add_row(row["name"], row["state"], *shown, escape(run_text(row)))
+        console().print(table)
+    if found["batches"]:
+        still_open = sum(row["state"] == "open" for row in found["hours"])
+        done = f"{found['batches']:,} batches, {still_open} hours open"
+        watermark = found["watermark_ms"]
+        upto = (
+            "no hour is complete" if watermark is None else f"complete up to {_minute(watermark)}"
+        )
+        console().print(f"{upto}; {done}")
+    if found["files_waiting"]:
+        console().print(f"{found['files_waiting']:,} files wait to be read")
     if found["refused"]:
         reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["refused"].items())
         console().print(f"refused: {reasons}; {Layout(folder).batches}/*/outcome=refused")
+    for stream, of in found["places"].items():
+        parts = " + ".join(f"{of[place]:,} {place}" for place in PLACES)
+        console().print(f"{stream}: {of['read']:,} read = {parts}", soft_wrap=True)
     if found["needs_person"]:
         console().print(
             "runs have failed in a row, and wait for a person: python -m streaming retry"
         )
+    if found["problems"]:
+        console().print("this does not add up:")
+        for problem in found["problems"]:
+            console().print(escape(problem), soft_wrap=True)

@@ -50,6 +50,16 @@ class Layout:
         """Says that nothing before a time will come any more, whatever was read."""
         return self.folder / "landing" / "finished.json"
 
+    @property
+    def links(self) -> Path:
+        """Links to the files of a batch whose names Spark cannot take."""
+        return self.folder / "landing" / "links"
+
+    @property
+    def broken_files(self) -> Path:
+        """Says which files of the watched folder could not be read to their end."""
+        return self.folder / "landing" / "broken_files.json"
+
     def batch(self, number: int) -> Path:
         return self.batches / str(number)
 
@@ -62,6 +72,16 @@ class Layout:
         when = hour_start(hour)
         return self.folder / "spans" / table / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
 
+    @property
+    def unfit_folder(self) -> Path:
+        """Events that landed with types which do not fit those declared at their hour's close."""
+        return self.folder / "landing" / "unfit"
+
+    def unfit(self, stream: str, hour: int, version: int) -> Path:
+        """Returns the folder of the events that a version of a span leaves out as unfit."""
+        when = hour_start(hour)
+        return self.unfit_folder / stream / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
+
     def newest(self, table: str, hours: Iterable[int]) -> list[Path]:
         """Of closed hours the version that counts, where it has rows."""
         closed = self.closed_hours()
@@ -69,9 +89,19 @@ class Layout:
         return [span for span in spans if span.exists()]
 
     def beyond(self, hour: int, version: int) -> list[Path]:
-        """Of an hour the folders of versions that have no marker: a replay was killed."""
+        """Returns an hour's folders of versions without a marker: their process was killed.
+
+        Args:
+          hour: Number since 1970.
+          version: Newest version that has a marker; 0 if none has.
+        """
         when = hour_start(hour)
-        folders = self.folder.glob(f"spans/*/{when:%Y-%m-%d}/{when:%H}/v[0-9]*")
+        below = f"*/{when:%Y-%m-%d}/{when:%H}/v[0-9]*"
+        folders = [
+            folder
+            for parent in ("spans", self.unfit_folder.relative_to(self.folder))
+            for folder in self.folder.glob(f"{parent}/{below}")
+        ]
         return [folder for folder in folders if int(folder.name[1:]) > version]
 
     def marker(self, hour: int, version: int = 1) -> Path:
@@ -81,7 +111,7 @@ class Layout:
 
     def manifests(self) -> list[dict[str, Any]]:
         """Of all batches, in order."""
-        numbers = sorted(int(p.stem) for p in self.batches.glob("*.json"))
+        numbers = sorted(int(p.stem) for p in numbered(self.batches) if p.suffix == ".json")
         return [read_json(self.manifest(number)) for number in numbers]
 
     def watermark_ms(self) -> int | None:
@@ -96,8 +126,12 @@ class Layout:
 
     def closed_hours(self) -> dict[int, dict[str, Any]]:
         """Hour -> the marker of its newest version, oldest first."""
-        markers = [read_json(path) for path in self.markers.glob("[0-9]*.json")]
+        markers = [read_json(path) for path in numbered(self.markers)]
         return {m["hour"]: m for m in sorted(markers, key=lambda m: (m["hour"], m["version"]))}
+
+    def first_marker(self, marker: dict[str, Any]) -> dict[str, Any]:
+        """Returns the marker of version 1 of an hour, given that of any."""
+        return marker if marker["version"] == 1 else read_json(self.marker(marker["hour"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +152,18 @@ class HourFiles:
 
     def read(self) -> dict[int, dict[str, Any]]:
         """Hour -> its file, oldest first."""
-        contents = (read_json(path) for path in sorted(self.folder.glob("[0-9]*.json")))
+        files = (path for path in numbered(self.folder) if path.suffix == ".json")
+        contents = (read_json(path) for path in files)
         return {content["hour"]: content for content in contents}
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Returns what lies in a folder under a name that begins with a digit, by name.
+
+    A folder that is not there is empty. One that cannot be read is an error: to `glob` it would be
+    empty too, and what it holds would count as never done.
+    """
+    return sorted(p for p in folder.iterdir() if p.name[0].isdecimal()) if folder.exists() else []
 
 
 def changed_ns(*folders: Path) -> list[int]:

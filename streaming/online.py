@@ -19,7 +19,7 @@ from pipeline.online_files import SEPARATOR, Tiles, write_closed, write_open, wr
 from pipeline.streaming_sections import Streaming
 from pipeline.window_features import CLICKS, FEATURE, HOUR_MS, IMPRESSIONS, hour_of
 from streaming.layout import Layout
-from streaming.tables import HourTables
+from streaming.tables import HourTables, read_parquet
 
 _KEY, _REST, _HOUR, _SPAN, _CLICKS = "key", "rest", "hour", "span", "clicks"
 
@@ -51,7 +51,7 @@ def update_table(
 
     def of_closed(hour: int) -> Tiles:
         spans = {name: layout.span(name, hour, wanted[hour]) for name in (COUNTS, RECENT)}
-        frames = {name: spark.read.parquet(str(span)) for name, span in spans.items()}
+        frames = {name: read_parquet(spark, span) for name, span in spans.items()}
         return _tiles({hour: frames}, declared, staged)
 
     try:
@@ -68,14 +68,17 @@ def update_table(
 def _wanted(
     layout: Layout, declared: Declared, settings: Streaming, as_of_ms: int
 ) -> dict[int, int]:
-    """Closed hours with rows that a window may reach -> version."""
+    """Returns closed hours with tables that a window may reach -> version.
+
+    An hour that was closed before `hour_tables` was set has none.
+    """
     longest = max(h for feature in declared.windows for h in feature.windows.values())
     reach = max(longest, declared.recent.hours) + len(settings.click_hours(0))
     first = as_of_ms // HOUR_MS - reach
     return {
         hour: marker["version"]
         for hour, marker in layout.closed_hours().items()
-        if hour >= first and marker["impressions"]["rows"]
+        if hour >= first and layout.span(COUNTS, hour, marker["version"]).exists()
     }
 
 
@@ -87,7 +90,8 @@ def _rows(frame: DataFrame, folder: Path) -> Iterator[tuple[Any, ...]]:
       frame: of the rows; one at a time.
       folder: for the files; what is there is removed.
     """
-    frame.write.mode("overwrite").parquet(str(folder))
+    shutil.rmtree(folder, ignore_errors=True)  # Spark's overwrite takes a path for a pattern
+    frame.write.parquet(str(folder))
     for path in sorted(folder.glob("part-*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(10_000):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)

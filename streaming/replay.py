@@ -1,38 +1,42 @@
-"""A closed hour again, with what came late: the next version of its spans.
+"""An hour again, with what came late: the next version of its spans.
 
 The versions before stay as they are; readers take the newest one (`v{VERSION}` in the path).
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable
-from functools import reduce
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from components.errors import ComponentError
 from pipeline.streaming_sections import Streaming
 from streaming.closing import Publisher, joined
-from streaming.layout import (
-    CLICKS,
-    LANDED,
-    LATE,
-    STREAMS,
-    Layout,
-    hour_name,
-    read_json,
+from streaming.column_names import check_columns
+from streaming.hour_events import (
+    came_late,
+    in_time,
+    landed_of,
+    late_read,
+    late_rows,
 )
+from streaming.landed_columns import Events, read_events
+from streaming.layout import CLICKS, LATE, STREAMS, Layout, hour_name
 from streaming.tables import HourTables
 
 
-def late_batches(layout: Layout, settings: Streaming, hour: int) -> list[int]:
-    """Batches with something that came late for an hour: events of its own, or clicks behind it."""
+def late_batches(
+    manifests: Iterable[Mapping[str, Any]], settings: Streaming, hour: int
+) -> list[int]:
+    """Returns the batches with something that came late for an hour.
+
+    These are events of the hour itself, or clicks in the attribution window behind it.
+    """
     near = settings.click_hours(hour)
     return [
         manifest["batch"]
-        for manifest in layout.manifests()
+        for manifest in manifests
         if any(
             entry["outcome"] == LATE
             and (entry["hour"] == hour or (entry["stream"] == CLICKS and entry["hour"] in near))
@@ -47,62 +51,66 @@ def replay(
     settings: Streaming,
     tables: HourTables | None = None,
 ) -> dict[str, Any]:
-    """Makes the next version of a closed hour, and returns its marker.
+    """Makes the next version of an hour, and returns its marker.
+
+    An hour that has only late events has no version yet: its first one is made of them.
 
     Args:
-      spark: the session.
-      hour: since 1970.
-      settings: of the config.
-      tables: of the application.
+      spark: The session.
+      hour: Number since 1970.
+      settings: Section `streaming` of the config.
+      tables: Tables of the application.
 
     Raises:
-      ComponentError: the hour is not closed, or nothing came late for it since its last version.
+      ComponentError: the hour is open, or nothing came late for it since its last version.
     """
+    check_columns(settings)
     layout = Layout(settings.folder)
-    before = layout.closed_hours().get(hour)
-    if before is None:
-        raise ComponentError(f"{hour_name(hour)} is not closed: nothing can be late for it")
-    late = late_batches(layout, settings, hour)
-    if late == before.get("late_batches", []):
+    manifests, closed = layout.manifests(), layout.closed_hours()
+    landed = landed_of(manifests)
+    before, late = closed.get(hour), late_batches(manifests, settings, hour)
+    if before is None and any(landed.rows(stream, hour) for stream in STREAMS):
+        raise ComponentError(
+            f"{hour_name(hour)} is not closed: its events have not come late. It is closed once "
+            "the watermark has passed it, or by: python -m streaming ingest --finish"
+        )
+    if before is None and not any(late_rows(manifests, hour).values()):
+        raise ComponentError(f"nothing has come of {hour_name(hour)}: it is not closed, and empty")
+    done = set((before or {}).get("late_batches", ()))
+    if before is not None and done.issuperset(late):
         raise ComponentError(f"nothing came late for {hour_name(hour)} since it was closed")
-    for folder in layout.beyond(hour, before["version"]):
-        shutil.rmtree(folder)  # of a replay that was killed: more may have come since
 
-    def known(stream: str, hours: Iterable[int]) -> DataFrame | None:
-        return _known(spark, layout, stream, hours)
+    new = [manifest for manifest in manifests if manifest["batch"] not in done]
 
-    frames = joined(hour, known, settings)
-    first = read_json(layout.marker(hour))
-    late_rows = {stream: _late_rows(layout, stream, hour) for stream in STREAMS}
-    read = {stream: first[stream]["landed"] + late_rows[stream] for stream in STREAMS}
+    def known(stream: str, wanted: Iterable[int]) -> Events:
+        hours = [*wanted]
+        others = [other for other in hours if other != hour]
+        folders = in_time(layout, landed, closed, stream, hours)
+        folders += came_late(layout, manifests, stream, others)
+        folders += came_late(layout, new, stream, [hour])  # the others are in the span
+        return read_events(spark, folders, settings, stream)
+
+    came = late_rows(manifests, hour)
+    read = {s: _in_time_rows(layout, manifests, before, s) + came[s] for s in STREAMS}
     facts = {
         "watermark_ms": layout.watermark_ms(),
-        "late_batches": late,
-        "late_rows": sum(late_rows.values()),
+        "late_batches": sorted({*late, *done}),
+        "late_rows": sum(came.values()),
     }
+    version = before["version"] + 1 if before else 1
+    unfit = {stream: before[stream].get("unfit", 0) for stream in STREAMS} if before else None
     publisher = Publisher(spark, settings, layout, tables)
-    return publisher.publish(hour, before["version"] + 1, frames, read, facts)
+    return publisher.publish(hour, version, joined(hour, known, settings), read, facts, unfit)
 
 
-def _late_rows(layout: Layout, stream: str, hour: int) -> int:
-    return sum(
-        entry["rows"]
-        for manifest in layout.manifests()
-        for entry in manifest["rows"]
-        if (entry["outcome"], entry["stream"], entry["hour"]) == (LATE, stream, hour)
-    )
-
-
-def _known(
-    spark: SparkSession, layout: Layout, stream: str, hours: Iterable[int]
-) -> DataFrame | None:
-    """Every event of these hours: of their spans, or as they have landed, and what came late."""
-    frames, batches = [], [manifest["batch"] for manifest in layout.manifests()]
-    for hour in hours:
-        spans = layout.newest(stream, [hour])
-        outcomes = (LATE,) if spans else (LATE, LANDED)
-        folders = [layout.landed(n, stream, hour, o) for n in batches for o in outcomes]
-        frames += [spark.read.parquet(str(path)) for path in (*spans, *folders) if path.exists()]
-    if not frames:
-        return None
-    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+def _in_time_rows(
+    layout: Layout,
+    manifests: Sequence[Mapping[str, Any]],
+    marker: dict[str, Any] | None,
+    stream: str,
+) -> int:
+    """Returns the number of events that the first version of an hour was made of, late ones not."""
+    if marker is None:
+        return 0
+    first = layout.first_marker(marker)
+    return int(first[stream]["landed"]) - late_read(manifests, first)[stream]

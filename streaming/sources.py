@@ -1,60 +1,76 @@
-"""Kafka topics, or folders that files appear in, as streaming DataFrames of lines."""
+"""Kafka topics as streaming DataFrames of lines, and files as batches of lines."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.types import _parse_datatype_string
 
+from components.errors import ComponentError
+from components.spark_example_gen.column_names import LINE, quoted
+from components.spark_example_gen.connectors.hadoop import for_spark
 from components.spark_example_gen.connectors.kafka import Topic, reader_options
-from components.spark_example_gen.rows import LINE
+from components.spark_example_gen.connectors.lines import read_lines
+from components.spark_example_gen.job_errors import explain
 from components.spark_example_gen.sources import KafkaSource
-from pipeline.streaming_sections import EventStream, Streaming
-from streaming.layout import CLICKS, STREAMS
-
-PARTITION, OFFSET = "_partition", "_offset"  # where a line lies
-
-
-def declared(settings: Streaming, stream: str) -> EventStream:
-    """The config's section of a stream."""
-    return settings.clicks if stream == CLICKS else settings.impressions
+from pipeline.streaming_sections import Streaming
+from streaming.column_names import OFFSET, PARTITION, check_columns, declared
+from streaming.file_rounds import watched_folder
+from streaming.layout import STREAMS
 
 
 def check(spark: SparkSession, settings: Streaming) -> None:
-    """Whether there is something to read from.
+    """Checks that there is something to read from, and that the columns can be read.
 
     Raises:
-      ComponentError: no broker, no topic, no folder.
+      ComponentError: no broker, no topic, no folder; a column whose name or type is none.
     """
+    check_columns(settings)
     for stream in STREAMS:
+        for column, kind in declared(settings, stream).columns.items():
+            try:
+                _parse_datatype_string(f"{quoted(column)} {kind}")
+            except PySparkException as error:
+                raise ComponentError(
+                    f"streaming.{stream}.columns: expected a Spark SQL type, such as bigint or "
+                    f"string. Received: {column}: {kind} ({explain(error)[:200]})"
+                ) from error
         if settings.kafka is not None:
             with Topic.open(spark, stream, _kafka_source(settings, stream)):
                 pass
         else:
-            _watched(settings, stream).mkdir(parents=True, exist_ok=True)
+            watched_folder(settings, stream).mkdir(parents=True, exist_ok=True)
 
 
-def lines(spark: SparkSession, settings: Streaming, stream: str) -> DataFrame:
-    """LINE, PARTITION (text) and OFFSET (of Kafka; null for files), unbounded."""
-    if settings.kafka is None:
-        reader = spark.readStream.option("maxFilesPerTrigger", settings.max_files_per_batch)
-        folder = str(_watched(settings, stream).resolve())
-        read = reader.option("recursiveFileLookup", "true").text(folder)
-        columns = (F.lit(None).cast("int"), F.lit(None).cast("bigint"))
-    else:
-        source = _kafka_source(settings, stream)
-        options = {
-            "maxOffsetsPerTrigger": str(settings.max_events_per_batch),
-            **reader_options(stream, source),
-            "startingOffsets": "earliest",
-        }
-        read = spark.readStream.format("kafka").options(**options).load()
-        columns = (F.col("partition"), F.col("offset"))
-    partition, offset = columns
+def kafka_lines(spark: SparkSession, settings: Streaming, stream: str) -> DataFrame:
+    """Returns LINE, PARTITION and OFFSET of a topic, unbounded."""
+    options = {
+        "maxOffsetsPerTrigger": str(settings.max_events_per_batch),
+        **reader_options(stream, _kafka_source(settings, stream)),
+        "startingOffsets": "earliest",
+    }
+    read = spark.readStream.format("kafka").options(**options).load()
     line = F.coalesce(F.col("value").cast("string"), F.lit(""))  # a record may have no value
-    found = read.select(line.alias(LINE), partition.alias(PARTITION), offset.alias(OFFSET))
-    return found.where(F.trim(F.col(LINE)) != "") if settings.kafka is None else found
+    partition, offset = F.col("partition").alias(PARTITION), F.col("offset").alias(OFFSET)
+    return read.select(line.alias(LINE), partition, offset)
+
+
+def file_lines(spark: SparkSession, paths: Iterable[Path]) -> DataFrame:
+    """Returns LINE of files, blank ones left out; PARTITION and OFFSET are null.
+
+    Args:
+      spark: The session.
+      paths: Absolute paths, which are names and not patterns.
+    """
+    lines = read_lines(spark.read, [for_spark(str(path)) for path in paths])
+    nowhere = F.lit(None)
+    return lines.select(
+        LINE, nowhere.cast("int").alias(PARTITION), nowhere.cast("bigint").alias(OFFSET)
+    )
 
 
 def _kafka_source(settings: Streaming, stream: str) -> KafkaSource:
@@ -63,12 +79,7 @@ def _kafka_source(settings: Streaming, stream: str) -> KafkaSource:
     return KafkaSource(
         settings.kafka.bootstrap_servers,
         events.topic or stream,
-        events.columns,
+        {"value": "string"},  # of a record; what is in it is parsed here
         options=settings.kafka.options,
         options_env=settings.kafka.options_env,
     )
-
-
-def _watched(settings: Streaming, stream: str) -> Path:
-    assert settings.watched is not None
-    return settings.watched / stream

@@ -13,6 +13,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from components.spark_example_gen.connectors.found import Place
+from components.spark_example_gen.connectors.hadoop import for_spark
 from components.spark_example_gen.inputs import find_inputs
 from components.spark_example_gen.reading import read_source
 from components.spark_example_gen.rows import EtlContext
@@ -90,6 +91,11 @@ class HourTables:
         }
         facts = {name: one.facts for name, one in found.items()}
         return Others(frames, json.dumps(facts, sort_keys=True))
+
+
+def read_parquet(spark: SparkSession, *folders: Path) -> DataFrame:
+    """Returns the rows of folders that have one schema; their paths are names, not patterns."""
+    return spark.read.parquet(*[for_spark(str(folder)) for folder in folders])
 
 
 def write_table(frame: DataFrame, target: Path, rows: int, *order: str) -> None:

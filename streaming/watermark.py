@@ -30,6 +30,15 @@ def advanced(
     return min(candidates, default=watermark_ms)
 
 
+def newest_of(*newest_ms: Mapping[str, int]) -> dict[str, int]:
+    """Returns partition -> newest event time, of several batches."""
+    found: dict[str, int] = {}
+    for one in newest_ms:
+        for partition, time in one.items():
+            found[partition] = max(time, found.get(partition, time))
+    return found
+
+
 def first_open_hour(watermark_ms: int | None, attribution_ms: int) -> int | None:
     """The oldest hour (since 1970) for which something may still come; None: any hour may.
 

@@ -48,7 +48,13 @@ def spark() -> Iterator[object]:
 
     os.environ.update(spark_environment())
     os.environ.update(S3(port=0).environment())  # the JVM reads the keys when it starts
-    conf = {"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "1g"}
+    conf = {
+        "spark.sql.shuffle.partitions": "2",
+        "spark.driver.memory": "1g",
+        # Compiling code for each query takes longer than these few rows; whole runs compile it.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    }
     jars = (str(ROOT / "jars" / "spark" / "*.jar"),)
     with spark_session({"master": "local[2]", "conf": conf, "jars": jars}) as session:
         session.sparkContext.setLogLevel("ERROR")

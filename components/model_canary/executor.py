@@ -27,10 +27,15 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
-from components.model_canary.requests import WARM_UP, request_of, write_warm_up
+from components.model_canary.requests import (
+    request_of,
+    requests_of_other_signatures,
+    write_warm_up,
+)
 from components.model_canary.sampling import sample_examples
 from components.model_canary.server_process import NAME, server_process
 from components.model_canary.training_graph import TrainingGraph
+from components.pusher.versions_folder import WARM_UP
 
 _log = logging.getLogger(__name__)
 REPORT = "report.json"
@@ -77,16 +82,13 @@ class ModelCanaryExecutor(base_executor.BaseExecutor):
         folder = Path(blessing.uri)
         folder.mkdir(parents=True, exist_ok=True)
         examples = sample_examples(Path(split), settings.requests * settings.candidates)
-        requests = [
-            request_of(NAME, examples[start : start + settings.candidates])
-            for start in range(0, len(examples), settings.candidates)
-        ]
+        requests = _requests(examples, settings)
         report: dict[str, Any] = {}
         reason = None
         try:
             with concurrent.futures.ThreadPoolExecutor(1) as meanwhile:  # the server takes seconds
                 expected = meanwhile.submit(_expected, Path(graph), exported, settings, examples)
-                scores = _ask(exported, requests, settings, report, expected)
+                scores, others = _ask(exported, examples, settings, report, expected)
             _compare(expected.result(), scores, settings, report)
         except RefusedError as error:
             reason = str(error)
@@ -94,17 +96,21 @@ class ModelCanaryExecutor(base_executor.BaseExecutor):
         (folder / REPORT).write_text(json.dumps(report, indent=1), "utf-8")
         _mark(blessing, reason)
         if reason is None:
-            write_warm_up(folder / WARM_UP, requests[:_WARM_UP_REQUESTS])
+            write_warm_up(folder / WARM_UP, [*requests[:_WARM_UP_REQUESTS], *others])
 
 
 def _ask(
     exported: Path,
-    requests: Sequence[predict_pb2.PredictRequest],
+    examples: Sequence[bytes],
     settings: Settings,
     report: dict[str, Any],
     other: concurrent.futures.Future[np.ndarray],
-) -> np.ndarray:
-    """All scores, in order; latencies go to the report, taken when `other` leaves us the cores."""
+) -> tuple[np.ndarray, list[predict_pb2.PredictRequest]]:
+    """Returns all scores, in order, and the requests to other signatures that are answered.
+
+    Latencies go to the report, taken when `other` leaves us the cores.
+    """
+    requests = _requests(examples, settings)
     scores, milliseconds = [], []
     try:
         with (
@@ -127,6 +133,8 @@ def _ask(
                     raise RefusedError(f"serving_default has outputs {sorted(response.outputs)}")
                 (output,) = response.outputs.values()
                 scores.append(tf.make_ndarray(output).reshape(-1))
+            asked = requests_of_other_signatures(NAME, exported, examples[: settings.candidates])
+            answered = [request for request in asked if _is_answered(stub, request)]
     except ComponentError as error:
         raise RefusedError(str(error)) from None
     del scores[0], milliseconds[0]
@@ -141,7 +149,27 @@ def _ask(
             f"the 99th percentile of the latency is {report['ms']['99']:.0f} ms, more than the "
             f"{settings.max_ms:g} ms that are allowed"
         )
-    return found
+    return found, answered
+
+
+def _requests(examples: Sequence[bytes], settings: Settings) -> list[predict_pb2.PredictRequest]:
+    """Requests to `serving_default`, of `candidates` examples each."""
+    size = settings.candidates
+    return [request_of(NAME, examples[n : n + size]) for n in range(0, len(examples), size)]
+
+
+def _is_answered(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub, request: predict_pb2.PredictRequest
+) -> bool:
+    """Whether a request may warm a version up: one that fails would keep it from being loaded."""
+    try:
+        stub.Predict(request, timeout=_SECONDS)
+    except grpc.RpcError as error:
+        details = error.details() if isinstance(error, grpc.Call) else str(error)
+        name = request.model_spec.signature_name
+        _log.warning("signature %s will not be warmed up with examples: %s", name, details)
+        return False
+    return True
 
 
 def _refusal(channel: grpc.Channel, error: grpc.RpcError) -> str:

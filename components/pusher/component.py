@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 from tfx import components as tfx_components
@@ -10,6 +11,7 @@ from tfx.dsl.components.base import executor_spec
 from tfx.proto import pusher_pb2
 
 from components.pusher.executor import PusherExecutor
+from components.pusher.rollout import Followers
 
 
 class Pusher(tfx_components.Pusher):
@@ -26,6 +28,7 @@ class Pusher(tfx_components.Pusher):
         infra_blessing: types.BaseChannel | None = None,
         release: Literal["immediate", "canary", "canary_in_turn"] = "immediate",
         keep_versions: int = 5,
+        followers: Followers | None = None,
     ):
         """Constructs a Pusher.
 
@@ -38,12 +41,18 @@ class Pusher(tfx_components.Pusher):
           release: whether a pushed version is for all at once, or the canary first; in turn: there
             is no push while another canary is being judged.
           keep_versions: so many stay, and those that are live.
+          followers: the model servers that have to load a version before a label moves to it, and
+            how long they may take; default: those that look each second, none by name.
 
         Raises:
           ValueError: keep_versions is below 1.
         """
         if keep_versions < 1:
             raise ValueError(f"keep_versions is 1 or more, not {keep_versions}")
+        settings: dict[str, object] = {"release": release, "keep_versions": keep_versions}
+        # Only where it was set: TFX's cache takes another configuration for another execution.
+        if followers is not None and followers != Followers():
+            settings["followers"] = dataclasses.asdict(followers)
         super().__init__(
             model=model,
             model_blessing=model_blessing,
@@ -51,5 +60,5 @@ class Pusher(tfx_components.Pusher):
             push_destination=pusher_pb2.PushDestination(
                 filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=base_directory)
             ),
-            custom_config={"release": release, "keep_versions": keep_versions},
+            custom_config=settings,
         )

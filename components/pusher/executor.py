@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from tfx.types import standard_component_specs as keys
 from tfx.utils import io_utils, proto_utils
 
 from components.pusher.load_test import load_test
-from components.pusher.release import Release, read_release, write_release
+from components.pusher.probe import write_probe
+from components.pusher.release import Release, read_release
+from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import EXTRA, VersionsFolder
 
 IMMEDIATE, CANARY, IN_TURN = "immediate", "canary", "canary_in_turn"
@@ -26,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class PusherExecutor(executor.Executor):
-    """See README.md; `custom_config` has `release` and `keep_versions`."""
+    """See README.md; `custom_config` has `release`, `keep_versions` and maybe `followers`."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -50,13 +54,14 @@ class PusherExecutor(executor.Executor):
                 _log.info("not pushed: another canary is being judged")
                 self._MarkNotPushed(pushed)
                 return
-            version = self._publish(folder, model, _warm_up(input_dict))
-            if (why := folder.withdrawn(version)) is not None:
-                _log.warning("version %d is this model, and was withdrawn: %s", version, why)
-                self._MarkNotPushed(pushed)
-                return
-            release = released(before, version, settings["release"])
-            write_release(folder.base, release)
+            with self._published(folder, model, _warm_up(input_dict)) as version:
+                if (why := folder.withdrawn(version)) is not None:
+                    _log.warning("version %d is this model, and was withdrawn: %s", version, why)
+                    self._MarkNotPushed(pushed)
+                    return
+                wanted = released(before, version, settings["release"])
+                rollout = Rollout(followers_of(settings), say=_log.warning)
+                release = rollout.release(folder.base, before, wanted)
             for old in folder.retire(settings["keep_versions"], {*release.labels.values()}):
                 _log.info("version %d is removed: not live, and not among the newest", old)
         io_utils.copy_dir(str(model), pushed.uri)
@@ -66,21 +71,44 @@ class PusherExecutor(executor.Executor):
         label = next(label for label, number in release.labels.items() if number == version)
         pushed.set_string_custom_property("release", label)
 
-    def _publish(self, folder: VersionsFolder, model: Path, extra: Path | None) -> int:
-        """The version that is this model."""
+    @contextlib.contextmanager
+    def _published(self, folder: VersionsFolder, model: Path, extra: Path | None) -> Iterator[int]:
+        """The version that is this model; it goes again if the block does not release it.
+
+        A version that no server could load must not stay: a rollback could choose it.
+        """
         version = folder.find(model)
         if version is not None:
             _log.info("version %d is this model already", version)
-            return version
+            yield version
+            return
         version = max([self._execution(), *(newest + 1 for newest in folder.versions()[-1:])])
-        folder.publish(model, version, extra, load_test)
-        return version
+        folder.publish(model, version, extra, _check)
+        try:
+            yield version
+        except Exception:
+            live = read_release(folder.base)
+            if live is None or version not in live.labels.values():
+                folder.remove(version)
+            raise
 
     def _execution(self) -> int:
         """Number of this execution; on Kubeflow it ends the name of the task's folder."""
         unique = self._context._unique_id if self._context else None
         found = re.search(r"\d+$", str(unique or ""))
         return int(found.group()) if found else 1
+
+
+def followers_of(settings: dict[str, Any]) -> Followers:
+    """Returns whom a release waits for, by the Pusher's `custom_config`."""
+    given = dict(settings.get("followers", {}))
+    given["servers"] = tuple(given.get("servers", ()))
+    return Followers(**given)
+
+
+def _check(incoming: Path) -> None:
+    load_test(incoming)
+    write_probe(incoming)
 
 
 def released(before: Release | None, version: int, release: str) -> Release:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -71,23 +72,39 @@ def read_release(base: Path) -> Release | None:
 
 
 def models_config(
-    name: str, base_path: str, release: Release
+    name: str, base_path: str, release: Release, also: Iterable[int] = ()
 ) -> model_server_config_pb2.ModelServerConfig:
-    """TF Serving's config of a release; `base_path` as the server sees it."""
+    """Returns TF Serving's config of a release.
+
+    Args:
+      name: The model's name.
+      base_path: The folder of the versions, as the server sees it.
+      release: The labels, and the versions that have one.
+      also: Versions to load beside those; they get no label.
+    """
     result = model_server_config_pb2.ModelServerConfig()
     config = result.model_config_list.config.add(
         name=name, base_path=base_path, model_platform="tensorflow"
     )
-    versions = sorted(set(release.labels.values()))
+    versions = sorted({*release.labels.values(), *also})
     config.model_version_policy.specific.versions.extend(versions)
     for label, version in release.labels.items():
         config.version_labels[label] = version
     return result
 
 
-def write_release(base: Path, release: Release) -> None:
-    """Replaces models.config, whole or not at all; the model has the folder's name."""
-    config = models_config(base.name, str(base.resolve()), release)
+def write_release(base: Path, release: Release, also: Iterable[int] = ()) -> None:
+    """Replaces models.config, whole or not at all; the model has the folder's name.
+
+    A server that runs may refuse what is written here: rollout.py changes a release in steps that
+    it accepts.
+
+    Args:
+      base: The folder of the versions.
+      release: What is live.
+      also: Versions to load beside those that have a label.
+    """
+    config = models_config(base.name, str(base.resolve()), release, also)
     partial = base / f".{FILE}-partial"
     with partial.open("w", encoding="utf-8") as file:
         file.write(text_format.MessageToString(config))

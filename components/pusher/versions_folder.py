@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,8 +15,11 @@ from components.spark_example_gen.staging import fsync_folder, fsync_tree
 
 _WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
 EXTRA = "assets.extra"  # beside the model: warm-up requests
+WARM_UP = Path(EXTRA) / "tf_serving_warmup_requests"  # where TensorFlow Serving looks
 _NOT_THE_MODEL = (EXTRA, _WITHDRAWN, f".{_WITHDRAWN}")
 _INCOMING, _REMOVED = ".incoming-", ".removed-"
+
+_log = logging.getLogger(__name__)
 
 
 class VersionsFolder:
@@ -33,9 +37,16 @@ class VersionsFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """For one process at a time; removes what killed ones left."""
+        """Holds the folder for one process at a time; removes what killed ones left.
+
+        A release holds it until servers have loaded the new version, so one that waits says so.
+        """
         with (self.base / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _log.warning("waiting for another push, promotion or rollback of %s", self.base)
+                fcntl.flock(lock, fcntl.LOCK_EX)
             for path in self.base.iterdir():
                 if path.name.startswith((_INCOMING, _REMOVED)):
                     shutil.rmtree(path)
@@ -92,10 +103,14 @@ class VersionsFolder:
         """Removes all but the newest `keep` versions and those that are live; within `locked`."""
         old = [version for version in self.versions()[:-keep] if version not in live]
         for version in old:
-            removed = self.base / f"{_REMOVED}{version}"
-            self.path(version).rename(removed)  # at once, for a server that looks meanwhile
-            shutil.rmtree(removed)
+            self.remove(version)
         return old
+
+    def remove(self, version: int) -> None:
+        """Removes a version, at once for a server that looks meanwhile; within `locked`."""
+        removed = self.base / f"{_REMOVED}{version}"
+        self.path(version).rename(removed)
+        shutil.rmtree(removed)
 
 
 def versions_in(base: Path) -> list[int]:

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
 from components.spark_embeddings.embeddings import FEATURE
+from components.spark_example_gen.connectors.hadoop import for_spark
 from components.spark_example_gen.connectors.tfrecords import read_tfrecords
 from components.spark_example_gen.job_errors import explain
 from components.spark_example_gen.sources import FileSource
@@ -58,8 +59,8 @@ def read(spark: SparkSession, files: list[str], wanted: dict[str, Any]) -> DataF
     columns = {wanted["token"]: "string", wanted["group"]: "string", wanted["order"]: "bigint"}
     if wanted["where"]:
         columns[wanted["where"]] = "bigint"
-    uris = [Path(file).as_uri() for file in files]
-    examples = read_tfrecords(spark, "examples", FileSource("tfrecord", "*", columns), uris)
+    paths = [for_spark(f"file://{Path(file).resolve()}") for file in files]
+    examples = read_tfrecords(spark.read, "examples", FileSource("tfrecord", "*", columns), paths)
     if wanted["where"]:
         examples = examples.where(F.col(wanted["where"]) == 1)
     return examples.select(

@@ -127,7 +127,11 @@ def features_of(column: pa.Array) -> pa.BinaryArray:
 
 
 def _map_entry(name: bytes, column: pa.Array) -> ByteColumn:
-    feature = bc.constant(wire.delimited(b"\x0a", name)) + bc.delimited(b"\x12", _feature(column))
+    try:
+        content = _feature(column)
+    except ComponentError as error:
+        raise ComponentError(f"column '{name.decode()}': {error}") from None
+    feature = bc.constant(wire.delimited(b"\x0a", name)) + bc.delimited(b"\x12", content)
     return bc.delimited(b"\x0a", feature)
 
 
@@ -136,7 +140,9 @@ def _feature(column: pa.Array) -> ByteColumn:
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         values = to_feature_values(column.flatten())
         if values.null_count:
-            raise ComponentError("an array holds a null element; filter nulls in the ETL")
+            raise ComponentError(
+                "an array holds a null, which no feature can hold; filter nulls in the ETL"
+            )
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
         bounds = np.append(0, np.cumsum(lengths, dtype=np.int64))
         content = _many(values, bounds) if len(values) else bc.constant(b"")

@@ -18,13 +18,14 @@ from pyspark.sql import DataFrame, SparkSession
 
 from components.errors import ComponentError
 from components.spark_example_gen import publish
+from components.spark_example_gen.column_names import RESERVED
 from components.spark_example_gen.connectors import files
 from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.encoding import check_types
 from components.spark_example_gen.inputs import Inputs, find_inputs
 from components.spark_example_gen.job_errors import Redaction, explain
 from components.spark_example_gen.reading import SourceRows, read_source
-from components.spark_example_gen.rows import LINE, RESERVED, EtlContext, with_reserved_columns
+from components.spark_example_gen.rows import EtlContext, with_reserved_columns
 from components.spark_example_gen.shards import REFUSED, REPORT_SCHEMA, shard_writer
 from components.spark_example_gen.sources import AnySource, FileSource, sources_from_json
 from components.spark_example_gen.spans import SpanRange
@@ -121,7 +122,10 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
     attempts = staging / publish.ATTEMPTS
     for name in (*splits.names, REFUSED):
         (attempts / name).mkdir(parents=True)
-    written = result.mapInArrow(shard_writer(str(attempts), splits, primary), REPORT_SCHEMA)
+    writer = shard_writer(str(attempts), splits, primary, result.columns)
+    # By position: mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
+    numbered = result.toDF(*[f"c{number}" for number in range(len(result.columns))])
+    written = numbered.mapInArrow(writer, REPORT_SCHEMA)
     report = publish.TaskReport.from_rows(written.collect(), splits.names)
 
     for name, source in sources.items():
@@ -172,7 +176,7 @@ def _apply_etl(
     build = _import(request.etl)
     context = EtlContext(request.etl_parameters, inputs.spans)
     frames = {name: source.rows for name, source in sources.items()}
-    rows = with_reserved_columns(build(spark, frames, context).drop(LINE))
+    rows = with_reserved_columns(build(spark, frames, context))
     for source in sources.values():
         if source.refused is not None:
             rows = rows.unionByName(source.refused, allowMissingColumns=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 
@@ -12,19 +13,22 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
+from components.spark_example_gen.column_names import (
+    OUTCOME,
+    REASON,
+    RECORD,
+    SOURCE,
+    ddl,
+    quoted,
+    reserved_in,
+    same_but_for_case,
+)
 from components.spark_example_gen.connectors import BY_KIND
 from components.spark_example_gen.connectors.files import cut_short
 from components.spark_example_gen.connectors.found import Found, missing_column
 from components.spark_example_gen.connectors.queries import contents_checksum
-from components.spark_example_gen.rows import (
-    OUTCOME,
-    QUARANTINED,
-    REASON,
-    RECORD,
-    SOURCE,
-    quoted,
-)
-from components.spark_example_gen.sources import AnySource, FileSource, QuerySource
+from components.spark_example_gen.rows import QUARANTINED
+from components.spark_example_gen.sources import AnySource, FileSource, KafkaSource, QuerySource
 
 # What else a declared type may be read from: any other cast would change values unseen.
 _WIDENS = {
@@ -34,6 +38,8 @@ _WIDENS = {
     "float": {"tinyint", "smallint"},
     "double": {"tinyint", "smallint", "int", "float"},
 }
+_FIRST_ROWS = 1_000
+_TRIED_COLUMNS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,45 +72,50 @@ def read_source(
     """
     source = dataclasses.replace(source, columns=spark_types(spark, name, source.columns))
     result = BY_KIND[source.kind].read(spark, name, source, found, base)
-    frame = result.frame.persist(StorageLevel.DISK_ONLY) if result.keep else result.frame
-    if result.is_text:
-        try:
-            return _divide_text(name, source, frame, primary)
-        except (PySparkException, Py4JJavaError) as error:
-            damaged = cut_short(source, found, base) if isinstance(source, FileSource) else None
-            if damaged is not None:
-                raise ComponentError(f"{damaged} is cut short or damaged; replace it") from error
-            raise
+    rows = result.frame.persist(StorageLevel.DISK_ONLY) if result.keep else result.frame
+    frame = rows if is_text(source) else _declared_columns(name, source, rows, result.judged)
+    try:
+        read, readable, filled = _counts(frame, source, result.judged)
+    except (PySparkException, Py4JJavaError) as error:
+        damaged = cut_short(source, found, base) if isinstance(source, FileSource) else None
+        if damaged is not None:
+            raise ComponentError(f"{damaged} is cut short or damaged; replace it") from error
+        raise
     checksum = None
     if isinstance(source, QuerySource) and source.fingerprint == "contents":
-        checksum = contents_checksum(frame)
-    frame = _declared_columns(name, source, frame)
-    read, values = _counts(frame, source)
+        checksum = contents_checksum(rows)
+    if read and not readable:
+        raise _nothing_readable(
+            name, source, read, columns_that_fail(spark, name, source, found, base)
+        )
     if read or not (isinstance(source, FileSource) and source.spans_before):
-        _check_columns(name, source, read, read, values)
-    return SourceRows(frame, None, read, checksum)
+        _check_columns(name, source, read, filled)
+    if not result.judged:
+        return SourceRows(frame, None, read, checksum)
+    return SourceRows(*_divided(name, frame, primary, read - readable), read, checksum)
 
 
-def _divide_text(name: str, source: AnySource, frame: DataFrame, primary: bool) -> SourceRows:
+def is_text(source: AnySource) -> bool:
+    """Returns whether rows are made from text, as the types that `columns` declares."""
+    return isinstance(source, KafkaSource) or (
+        isinstance(source, FileSource) and source.format in ("json", "csv")
+    )
+
+
+def _divided(
+    name: str, frame: DataFrame, primary: bool, bad: int
+) -> tuple[DataFrame, DataFrame | None]:
+    """Returns the rows that could be read, and the others as rows for the quarantine, if any."""
     readable = F.col(REASON).isNull()
-    counts = frame.select(
-        F.count(F.lit(1)),
-        F.count(REASON),
-        *[F.count(F.when(readable, F.col(quoted(c)))) for c in source.columns],
-    ).first()
-    assert counts is not None
-    read, bad, *values = counts
-    _check_columns(name, source, read, read - bad, values)
     rows = frame.where(readable).drop(REASON, RECORD)
     if not bad:
-        return SourceRows(rows, None, read)
-    refused = frame.where(~readable).select(
+        return rows, None
+    return rows, frame.where(~readable).select(
         F.lit(QUARANTINED).alias(OUTCOME),
         REASON,
         F.lit(None if primary else name).cast("string").alias(SOURCE),
         RECORD,
     )
-    return SourceRows(rows, refused, read)
 
 
 def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> dict[str, str]:
@@ -113,53 +124,101 @@ def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> d
     Raises:
       ComponentError: naming a column whose type Spark does not know.
     """
-    types = {}
+    if not columns:
+        return {}
+    with contextlib.suppress(ParseException):
+        types = dict(spark.createDataFrame([], ddl(columns)).dtypes)
+        if list(types) == list(columns):  # "int, b int" is a type to nobody but the parser
+            return types
     for column, kind in columns.items():
         try:
-            ((_, types[column]),) = spark.createDataFrame([], f"{quoted(column)} {kind}").dtypes
-        except ParseException as error:
+            known = len(spark.createDataFrame([], ddl({column: kind})).dtypes) == 1
+        except ParseException:
+            known = False
+        if not known:
             raise ComponentError(
                 f"source '{name}': the type of column '{column}', {kind}, is none that Spark knows"
-            ) from error
-    return types
+            )
+    raise AssertionError(f"each of {columns} is a column, and all of them are not")
 
 
-def _declared_columns(name: str, source: AnySource, frame: DataFrame) -> DataFrame:
+def _declared_columns(name: str, source: AnySource, frame: DataFrame, judged: bool) -> DataFrame:
+    """Returns the columns that are declared, as they are declared; all if none is."""
     types = dict(frame.dtypes)
+    ours = (REASON, RECORD) if judged else ()
+    theirs = [column for column in frame.columns if column not in ours]
+    problem = same_but_for_case(theirs) or reserved_in(source.columns or theirs)
+    if problem:
+        raise ComponentError(f"source '{name}': {problem}")
+    if not source.columns:
+        return frame
+    chosen = []
     for column, wanted in source.columns.items():
         if column not in types:
-            raise missing_column(name, column, frame.columns)
-        if types[column] != wanted:
-            if types[column] not in _WIDENS.get(wanted, ()):
-                raise ComponentError(
-                    f"source '{name}': column '{column}' is {types[column]} in the data, but "
-                    f"`columns` says {wanted}, which may not hold its values; declare it as it is, "
-                    "and cast it in the ETL"
-                )
-            frame = frame.withColumn(column, F.col(quoted(column)).cast(wanted))
-    return frame.select(*[F.col(quoted(c)) for c in source.columns]) if source.columns else frame
+            raise missing_column(name, column, theirs)
+        if types[column] != wanted and types[column] not in _WIDENS.get(wanted, ()):
+            raise ComponentError(
+                f"source '{name}': column '{column}' is {types[column]} in the data, but "
+                f"`columns` says {wanted}, which may not hold its values; declare it as it is, "
+                "and cast it in the ETL"
+            )
+        value = F.col(quoted(column))
+        chosen.append(value if types[column] == wanted else value.cast(wanted).alias(column))
+    folders = source.folder_columns if isinstance(source, FileSource) else ()
+    return frame.select(*chosen, *[F.col(quoted(column)) for column in (*folders, *ours)])
 
 
-def _counts(frame: DataFrame, source: AnySource) -> tuple[int, list[int]]:
-    """(rows, rows with a value for each declared column)."""
-    counts = frame.select(F.count(F.lit(1)), *[F.count(quoted(c)) for c in source.columns]).first()
+def _counts(frame: DataFrame, source: AnySource, judged: bool) -> tuple[int, int, set[str]]:
+    """Returns numbers of rows and of readable rows, and the declared columns that have a value."""
+    bad = F.count(REASON) if judged else F.lit(0)
+    counts = frame.select(F.count(F.lit(1)), bad).first()
     assert counts is not None
-    read, *values = counts
-    return read, values
+    read, refused = counts
+    readable = frame.where(F.col(REASON).isNull()) if judged else frame
+    filled: set[str] = set()
+    # Some rows show of nearly all columns that they have a value; the others are looked at whole.
+    for rows in (readable.limit(_FIRST_ROWS), readable):
+        unseen = [column for column in source.columns if column not in filled]
+        if unseen:
+            seen = rows.selectExpr(*[f"count({quoted(column)})" for column in unseen]).first()
+            assert seen is not None
+            filled |= {column for column, count in zip(unseen, seen, strict=True) if count}
+    return read, read - refused, filled
 
 
-def _check_columns(
-    name: str, source: AnySource, read: int, readable: int, values: list[int]
-) -> None:
-    """`values`: how many rows have a value, for each declared column."""
+def columns_that_fail(
+    spark: SparkSession, name: str, source: AnySource, found: Found, base: str
+) -> list[str]:
+    """Returns the declared columns of which no value fits, among the first rows of text.
+
+    Each is read alone, up to a number: this is for a message about a run that fails anyway.
+    """
+    failing = []
+    for column, kind in list(source.columns.items())[:_TRIED_COLUMNS] if is_text(source) else ():
+        alone = dataclasses.replace(source, columns={column: kind})
+        rows = BY_KIND[source.kind].read(spark, name, alone, found, base).frame.limit(_FIRST_ROWS)
+        if not rows.where(F.col(REASON).isNull()).take(1):
+            failing.append(f"'{column}' ({kind})")
+    return failing
+
+
+def _nothing_readable(
+    name: str, source: AnySource, read: int, failing: list[str]
+) -> ComponentError:
+    form = getattr(source, "format", "what `columns` says")
+    if failing and len(failing) < len(source.columns):
+        why = f"no value of {', '.join(failing)} fits its type; correct `columns`"
+    else:
+        why = "are format and columns right?"
+    return ComponentError(
+        f"source '{name}': none of its {read:,} rows is readable as {form}; {why}"
+    )
+
+
+def _check_columns(name: str, source: AnySource, read: int, filled: set[str]) -> None:
+    """Raises ComponentError for a source without rows, or a declared column without values."""
     if read == 0:
         raise ComponentError(f"source '{name}' is empty: it holds no row")
-    if readable == 0:
-        raise ComponentError(
-            f"source '{name}': none of its {read:,} lines is readable as "
-            f"{getattr(source, 'format', 'json')}; is the format right?"
-        )
-    filled = [column for column, count in zip(source.columns, values, strict=True) if count]
     for column in source.columns:
         if column not in filled and column not in source.may_be_null:
-            raise missing_column(name, column, filled)
+            raise missing_column(name, column, sorted(filled))

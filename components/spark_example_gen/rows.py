@@ -11,21 +11,25 @@ component can prove that every row it read is accounted for.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark programmer knows
 
-OUTCOME = "_outcome"  # null: an example; else one of the two below
-REASON = "_reason"  # a reason code, snake_case
-SOURCE = "_source"  # null: the primary source
-RECORD = "_record"  # the row as it was read, for repair and replay
-RESERVED = (OUTCOME, REASON, SOURCE, RECORD)
-
-# In the frames of JSON files and of Kafka: the text a row was parsed from. An ETL that carries it
-# along gets it into the quarantine as it is; it never becomes a feature.
-LINE = "_line"
+from components.errors import ComponentError
+from components.spark_example_gen.column_names import (
+    LINE,
+    OUTCOME,
+    REASON,
+    RECORD,
+    RESERVED,
+    SOURCE,
+    quoted,
+    reserved_in,
+    same_but_for_case,
+)
 
 QUARANTINED = "quarantined"
 DROPPED = "dropped"
@@ -79,11 +83,6 @@ def quarantined(refused: DataFrame, source: str | None = None) -> DataFrame:
     )
 
 
-def quoted(column: str) -> str:
-    """A name as Spark's SQL takes it."""
-    return f"`{column.replace('`', '``')}`"
-
-
 def dropped(rows: DataFrame, reason: str) -> DataFrame:
     """Rows of the primary source left out on purpose (duplicates): counted, not kept."""
     nothing = F.lit(None).cast("string")
@@ -96,8 +95,20 @@ def dropped(rows: DataFrame, reason: str) -> DataFrame:
 
 
 def with_reserved_columns(rows: DataFrame) -> DataFrame:
-    """Adds the reserved columns that an ETL did not return, as nulls."""
-    for name in RESERVED:
-        if name not in rows.columns:
-            rows = rows.withColumn(name, F.lit(None).cast("string"))
-    return rows
+    """Adds the reserved columns that an ETL did not return, as nulls, and takes LINE away.
+
+    Raises:
+      ComponentError: two columns have one name or differ only in upper and lower case, or a name
+        is a reserved one in other letters (`_Source`).
+    """
+    columns = [name for name in rows.columns if name != LINE]
+    others = [name for name in columns if name not in RESERVED]
+    seen = Counter(columns)
+    twice = [name for name in columns if seen[name] > 1]
+    if twice:
+        raise ComponentError(f"two columns are named '{twice[0]}'; rename one in the ETL")
+    problem = reserved_in(others) or same_but_for_case(others)
+    if problem:
+        raise ComponentError(f"the ETL's result: {problem}")
+    absent = [name for name in RESERVED if name not in columns]
+    return rows.drop(LINE).withColumns({name: F.lit(None).cast("string") for name in absent})

@@ -9,8 +9,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,9 @@ import pyarrow.compute as pc
 from pyspark import TaskContext
 
 from components.errors import ComponentError
+from components.spark_example_gen.column_names import OUTCOME, REASON, RECORD, RESERVED, SOURCE
 from components.spark_example_gen.encoding import ExampleEncoder
-from components.spark_example_gen.rows import (
-    DROPPED,
-    OUTCOME,
-    QUARANTINED,
-    REASON,
-    RECORD,
-    RESERVED,
-    SOURCE,
-)
+from components.spark_example_gen.rows import DROPPED, QUARANTINED
 from components.spark_example_gen.splits import Splits
 from components.spark_example_gen.tfrecord import TFRecordShard
 
@@ -42,7 +36,7 @@ REFUSED = "_refused"  # the folder beside those of the splits, which may have an
 
 
 def shard_writer(
-    staging: str, splits: Splits, primary: str
+    staging: str, splits: Splits, primary: str, columns: Sequence[str]
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for `DataFrame.mapInArrow`.
 
@@ -50,16 +44,23 @@ def shard_writer(
       staging: folder on storage that every worker and the driver share.
       splits: how rows are assigned.
       primary: name of the primary source, for rows that do not name theirs.
+      columns: Names of the columns, which the batches have by position only.
     """
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         task = TaskContext.get()
         assert task is not None
         attempt = f"{task.partitionId():05d}-{task.taskAttemptId()}"
+        if not Path(staging).is_dir():
+            raise ComponentError(
+                f"Spark's worker on {socket.gethostname()} does not see {staging}: the folder of "
+                "the pipeline's artifacts has to be mounted on all of Spark's hosts, under the "
+                "same path; or run Spark in this process: local[*]"
+            )
         writer = _TaskWriter(Path(staging), attempt, splits, primary)
         try:
             for batch in batches:
-                writer.add(batch)
+                writer.add(pa.RecordBatch.from_arrays(batch.columns, names=list(columns)))
             yield writer.finish()
         finally:
             writer.close()

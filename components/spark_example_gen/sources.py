@@ -8,9 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+from components.spark_example_gen.column_names import (
+    KAFKA_COLUMNS,
+    reserved_in,
+    same_but_for_case,
+)
+from components.spark_example_gen.source_options import (
+    check_file_options,
+    check_jdbc_options,
+    check_kafka_options,
+    check_spark_settings,
+)
 from components.spark_example_gen.spans import SpanPattern
 
 FILE_FORMATS = ("json", "csv", "parquet", "orc", "avro", "tfrecord")
@@ -81,6 +92,8 @@ class FileSource(Source):
         tf.train.Examples, gzipped or not).
       path: glob relative to `input_base`, or a URI such as `s3a://bucket/logs/*.json`; may hold
         {SPAN}, {VERSION}, {YYYY}, {MM}, {DD}, {HH}.
+      folder_columns: columns that are in the names of folders, as Hive writes them: ['country'] for
+        `country=DE/*.parquet`. Each becomes a column of strings.
       spans_before: in place of the window, so many spans before it: what was kept of the past.
         Those that are there: a log begins somewhere. Not for the primary source; needs `columns`.
     """
@@ -90,9 +103,15 @@ class FileSource(Source):
     path: str
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     spans_before: int = dataclasses.field(default=0, kw_only=True)
+    folder_columns: Sequence[str] = dataclasses.field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_names([*self.columns, *self.folder_columns])
+        if self.folder_columns and self.format == "tfrecord":
+            raise ValueError("tfrecord has no folder_columns; add the column in the ETL")
+        if both := set(self.columns) & set(self.folder_columns):
+            raise ValueError(f"column '{min(both)}' is in `columns` and in `folder_columns`")
         if self.format not in FILE_FORMATS:
             raise ValueError(f"format '{self.format}' is none of {', '.join(FILE_FORMATS)}")
         if self.format in UNTYPED_FORMATS and not self.columns:
@@ -103,8 +122,7 @@ class FileSource(Source):
             )
         if re.match(r"[^:]+://[^/]*:[^/]*@", self.path):
             raise ValueError("no keys in the path; S3A reads them from the environment")
-        if self.format == "json" and {"multiLine", "encoding"} & set(self.options):
-            raise ValueError("json is read as UTF-8 with one object a line; convert the files")
+        check_file_options(self.format, self.options)
         if self.spans_before < 0:
             raise ValueError("spans_before is a number of spans, 0 or more")
         if self.spans_before and (self.spans_after or not self.columns or not self.has_spans):
@@ -159,11 +177,14 @@ class QuerySource(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_names(self.columns)
         if bool(self.table) == bool(self.query):
             raise ValueError("give either `table` or `query`")
         _check_span(self.span)
         if self.span_type not in SPAN_TYPES:
             raise ValueError(f"span_type '{self.span_type}' is none of {', '.join(SPAN_TYPES)}")
+        if self.span == "hour" and self.span_type == "date":
+            raise ValueError("a date says no hour: span 'hour' needs a span_type with a time")
         bound = ":span_begin" in self.query and ":span_end" in self.query
         if self.span and self.table and not self.span_column:
             raise ValueError("a table with spans needs `span_column`")
@@ -204,6 +225,7 @@ class JdbcSource(QuerySource):
             raise ValueError("url starts with jdbc:, such as jdbc:mysql://host:3306/shop")
         if _SECRET_IN_URL.search(self.url):
             raise ValueError("no password in the url: name its environment variable: password_env")
+        check_jdbc_options(self.options)
         if self.partitions < 1:
             raise ValueError("partitions is 1 or more")
         if self.partitions > 1 and not self.partition_column:
@@ -258,6 +280,8 @@ class KafkaSource(Source):
         super().__post_init__()
         if not self.columns:
             raise ValueError("a Kafka source needs `columns`: name -> Spark SQL type")
+        check_kafka_options(self.options)
+        _check_names(self.columns, KAFKA_COLUMNS)
         _check_span(self.span)
         if self.start != "earliest" and isinstance(self.start, str):
             raise ValueError("start is 'earliest', or partition -> offset")
@@ -272,6 +296,13 @@ class KafkaSource(Source):
 
     def secrets(self) -> dict[str, str]:
         return dict(self.options_env)
+
+
+def _check_names(columns: Collection[str], also_reserved: Sequence[str] = ()) -> None:
+    if taken := reserved_in(columns, also_reserved):
+        raise ValueError(taken)
+    if twice := same_but_for_case(columns):
+        raise ValueError(f"`columns`: {twice}")
 
 
 def _check_span(span: str) -> None:
@@ -300,6 +331,7 @@ class SparkConfig:
     jars: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_spark_settings(self.conf)
         for key in self.conf:
             if _SECRET_OPTION.search(key) and not _NO_SECRET.search(key):
                 raise ValueError(

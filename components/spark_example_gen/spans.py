@@ -77,24 +77,39 @@ class SpanPattern:
     def hourly(self) -> bool:
         return "HH" in self.tokens
 
-    @property
-    def glob(self) -> str:
-        """A glob that matches every span."""
-        return _TOKEN.sub("[0-9]*", self.pattern)
+    def segments(self) -> list[Callable[[str], bool]]:
+        """Returns a test of names for each folder of the pattern, and for its files.
+
+        Tokens match any number of digits: `find` says what is wrong with a date of other lengths.
+        """
+        tests = []
+        for segment in self.pattern.split("/"):
+            parts = (_glob_to_regex(part) for part in _TOKEN.sub("\0", segment).split("\0"))
+            tests.append(_full_match(r"\d+".join(parts)))
+        return tests
+
+    def wildcard_folders(self, path: str) -> list[str]:
+        """Returns the folders of a path that a `*` or `?` of the pattern stands for."""
+        pairs = zip(self.pattern.split("/")[:-1], path.split("/")[:-1], strict=True)
+        return [name for segment, name in pairs if set("*?") & set(_TOKEN.sub("", segment))]
 
     def find(self, paths: Iterable[str]) -> dict[int, dict[int | None, list[str]]]:
-        """Those of `paths` (relative, as `glob` found them) that match, by span and version.
+        """Returns `paths` (relative, as `segments` matched them) by span and version.
 
         Raises:
-          ComponentError: a name with an impossible date, or one span written in two ways.
+          ComponentError: a date that is impossible or written with other digits than the pattern
+            says, or one span written in two ways.
         """
         expression = re.compile(self._expression())
         found: dict[int, dict[int | None, list[str]]] = {}
         written: dict[tuple[int, int | None], tuple[dict[str, str], str]] = {}
         for path in sorted(paths):
             match = expression.fullmatch(path)
-            if match is None or _hidden(path):
-                continue
+            if match is None:
+                raise ComponentError(
+                    f"'{path}' does not fit {self.pattern}: YYYY is four digits, MM, DD and HH are "
+                    "two, and a token that stands twice has one value; rename or remove it"
+                )
             span, version = self._number(match.groupdict(), path)
             as_written = match.groupdict()
             first, other = written.setdefault((span, version), (as_written, path))
@@ -214,8 +229,20 @@ def present_spans(
     describe: Callable[[int], str],
     spans_after: int = 0,
     missing: str = "error",
+    complete_to: Callable[[], int | None] = lambda: None,
 ) -> list[int]:
     """The wanted spans that are there, oldest first; `wanted.last` is a number here.
+
+    Args:
+      found: The spans that are there.
+      wanted: The spans asked for.
+      source: Name of the source, for errors.
+      describe: Writes a span for a person.
+      spans_after: Number of spans behind the window that are read too.
+      missing: 'error', or 'allow' for spans that stay empty: those that something newer follows.
+        One that has not yet arrived is an error all the same.
+      complete_to: The last span into which nothing more will come, if the source can tell: rows of
+        a later time are there. Only asked where it matters.
 
     Raises:
       ComponentError: one of them is missing, and that is not allowed. The last never may be.
@@ -230,6 +257,13 @@ def present_spans(
     late = [span for span in after if span not in found]
     if late and missing == "error":
         raise ComponentError(_missing_message(source, describe, late, found))
+    newest = max(found, default=None)
+    open_ones = [span for span in (*holes, *late) if newest is None or span > newest]
+    if open_ones:
+        complete = complete_to()
+        open_ones = [span for span in open_ones if complete is None or span > complete]
+    if open_ones:
+        raise ComponentError(_not_arrived_message(source, describe, open_ones, newest))
     return [span for span in (*window, *after) if span in found]
 
 
@@ -263,9 +297,26 @@ def _missing_message(
     )
 
 
-def _hidden(relative: str) -> bool:
-    """Spark skips names that begin with '_' or '.'; so do we, or counts would not agree."""
-    return any(part.startswith(("_", ".")) for part in relative.split("/"))
+def _not_arrived_message(
+    source: str, describe: Callable[[int], str], spans: list[int], newest: int | None
+) -> str:
+    more = f" and {len(spans) - 1} more" if len(spans) > 1 else ""
+    there = "nothing is there" if newest is None else f"the newest there is {describe(newest)}"
+    return (
+        f"source '{source}': {describe(spans[0])}{more} may not have arrived yet: {there}. "
+        "missing_spans: allow accepts only spans that something newer follows; wait, choose an "
+        "earlier --span, or write an empty file for a span that stays empty"
+    )
+
+
+def is_hidden(name: str) -> bool:
+    """Returns whether Spark skips a file or folder; so do we, or counts would not agree."""
+    return name.startswith(("_", "."))
+
+
+def _full_match(expression: str) -> Callable[[str], bool]:
+    compiled = re.compile(expression)
+    return lambda name: compiled.fullmatch(name) is not None
 
 
 def _glob_to_regex(text: str) -> str:

@@ -117,6 +117,10 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.sql.legacy.timeParserPolicy": "CORRECTED",  # nor should 2024-02-30
         "spark.sql.legacy.codingErrorAction": "true",  # Spark 4: nor bytes that are no UTF-8
         "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+        # MySQL's CHAR, ENUM and SET come with the length of the type, which Spark would fill.
+        "spark.sql.readSideCharPadding": "false",
+        # A folder's `country=01` is text: Spark would make the number 1 of it.
+        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
         # Checksums of contents from the file systems that keep them, for the fingerprint.
         "spark.hadoop.fs.s3a.etag.checksum.enabled": "true",
         "spark.hadoop.dfs.checksum.combine.mode": "COMPOSITE_CRC",
@@ -136,5 +140,9 @@ def _defaults(master: str) -> dict[str, str]:
             # Else little data is written by one task, in one shard that no reader can share out.
             "spark.sql.adaptive.coalescePartitions.minPartitionNum": tasks,
             "spark.sql.files.minPartitionNum": tasks,
+            # Thousands of small files: a task lists and reads many of them, for opening one costs
+            # little here. Spark's own numbers are those of a cluster and its file system.
+            "spark.sql.sources.parallelPartitionDiscovery.parallelism": tasks,
+            "spark.sql.files.openCostInBytes": "65536",
         }
     return conf

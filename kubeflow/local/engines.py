@@ -14,7 +14,7 @@ from typing import Protocol
 
 from components.errors import ComponentError
 from kubeflow.local.steps import Step
-from kubeflow.step import ENVIRONMENT
+from kubeflow.step import ENVIRONMENT, local_path
 
 _GB = 10**9
 IMAGE_USER = 1000  # of the Containerfile
@@ -26,8 +26,28 @@ class Engine(Protocol):
     def check(self, steps: Sequence[Step]) -> None:
         """Raises a ComponentError if one of the steps cannot be run; before any is."""
 
-    def run(self, step: Step, command: Sequence[str], log: Path) -> int:
-        """The exit status; what the command says goes to `log`."""
+    def uri(self, path: Path) -> str:
+        """What a step is told of an artifact that lies at `path` on this machine."""
+
+    def run(self, task: Task, command: Sequence[str]) -> int:
+        """The exit status; what the command says goes to the task's log."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A step that is run.
+
+    Attributes:
+      step: of the pipeline.
+      folder: of its outputs, on this machine.
+      log: file, on this machine.
+      inputs: where the artifacts that it takes lie on this machine.
+    """
+
+    step: Step
+    folder: Path
+    log: Path
+    inputs: Sequence[Path]
 
 
 def _variables(steps: Sequence[Step]) -> None:
@@ -44,6 +64,8 @@ def _variables(steps: Sequence[Step]) -> None:
 class Process:
     """A process, in the project's own environment; `python` is this Python.
 
+    It sees no bucket, so artifacts have paths of this machine where Kubeflow gives URIs.
+
     Args:
       folder: that it runs in, the project's root.
     """
@@ -53,9 +75,12 @@ class Process:
     def check(self, steps: Sequence[Step]) -> None:
         _variables(steps)
 
-    def run(self, step: Step, command: Sequence[str], log: Path) -> int:
+    def uri(self, path: Path) -> str:
+        return str(path)
+
+    def run(self, task: Task, command: Sequence[str]) -> int:
         program = sys.executable if command[0] in ("python", "python3") else command[0]
-        with log.open("w", encoding="utf-8") as output:
+        with task.log.open("w", encoding="utf-8") as output:
             return _wait(
                 subprocess.Popen(
                     [program, *command[1:]],
@@ -71,13 +96,21 @@ class Process:
 class Podman:
     """A container of the step's own image, which is removed when it ends.
 
+    Artifacts have URIs in the pipeline's bucket. A step finds its inputs where Kubeflow's launcher
+    would have copied them, cannot change them, and sees nothing of other steps.
+
     Args:
-      folder: of the artifacts; mounted under the same path.
+      folder: of the artifacts; takes the place of `root`.
+      root: URI, of the pipeline's artifacts.
       claims: name of a PersistentVolumeClaim -> the folder that takes its place.
     """
 
     folder: Path
+    root: str
     claims: Mapping[str, Path]
+
+    def uri(self, path: Path) -> str:
+        return f"{self.root}/{path.relative_to(self.folder).as_posix()}"
 
     def check(self, steps: Sequence[Step]) -> None:
         if shutil.which("podman") is None:
@@ -97,16 +130,22 @@ class Podman:
                     f"podman has no image {image}; build it as kubeflow/README.md says"
                 )
 
-    def run(self, step: Step, command: Sequence[str], log: Path) -> int:
-        mounts = {str(self.folder): str(self.folder)}
-        mounts |= {str(self.claims[c].resolve()): path for c, path in step.mounts.items()}
+    def run(self, task: Task, command: Sequence[str]) -> int:
+        step = task.step
+        mounts = {self.claims[c].resolve(): path for c, path in step.mounts.items()}
+        mounts[task.folder] = local_path(self.uri(task.folder))
+        # A bucket has no empty folders, so such an input is not there at all.
+        there = [
+            one for one in task.inputs if any(file.is_file() for file in (one, *one.rglob("*")))
+        ]
+        mounts |= {one: f"{local_path(self.uri(one))}:ro" for one in there}
         options = [f"--volume={source}:{path}" for source, path in mounts.items()]
         options.append(_user())
         options += [f"--env={name}" for name in step.variables]  # podman looks up the value
         if step.memory_gb:
             # The same for memory and swap together: a step is not to go on in swap.
             options += [f"--memory{swap}={int(step.memory_gb * _GB)}" for swap in ("", "-swap")]
-        with log.open("w", encoding="utf-8") as output:
+        with task.log.open("w", encoding="utf-8") as output:
             return _wait(
                 subprocess.Popen(
                     ["podman", "run", "--rm", "--network=none", *options, step.image, *command],

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubeflow.local.engines import Engine
+from kubeflow.local.engines import Engine, Task
 from kubeflow.local.steps import Json, Pipeline, Step
-from kubeflow.record import Record
-from kubeflow.step import SAYS
+from kubeflow.record import Output, Record
+from kubeflow.step import LOGS, SAYS, local_path
 from kubeflow.step_account import merged
 
-_OUTPUT = "executor_output.json"
+_OUTPUT = "output_metadata.json"
+_LOG_TYPE = {"schemaTitle": "system.Artifact"}
+_SESSION = json.dumps({"Provider": "minio", "Params": {"fromEnv": "false"}})  # no account is here
 _KILLED = (137, -9)
 _RUN_ID = "{{$.pipeline_job_uuid}}"  # Kubeflow's placeholder, as a whole constant
 
@@ -76,47 +79,73 @@ class _Walk:
     def __init__(self, arguments: Mapping[str, Any], engine: Engine, folder: Path, record: Record):
         self._arguments, self._engine = arguments, engine
         self._folder, self._record = folder, record
-        self._artifacts: dict[str, dict[str, Json]] = {}  # step -> key -> RuntimeArtifact
+        self._given: dict[Output, Json] = {}  # RuntimeArtifact, as an input
+        self._places: dict[Output, Path] = {}  # on this machine
         self._results: dict[str, Json] = {}  # step -> parameter -> value
 
     def run(self, step: Step) -> Ended:
         parameters = self._parameters(step)
-        inputs = {key: self._artifacts[one.step][one.key] for key, one in step.inputs.items()}
         # What other steps said is in their own records.
         own = {key: value for key, value in parameters.items() if key not in step.results}
         number = self._record.begin(step.name, own)
-        place = self._folder / f"{step.name}-{number}"  # TFX takes the number for the execution's
-        place.mkdir(parents=True)
+        folder = self._folder / step.name / str(uuid.uuid4())
+        folder.mkdir(parents=True)
         outputs = {
-            key: {"name": key, "uri": str(place / key), "type": kind, "metadata": {}}
-            for key, kind in step.outputs.items()
-        }
-        invocation = {
-            "inputs": {"parameterValues": parameters, "artifacts": _lists(inputs)},
-            "outputs": {
-                "artifacts": _lists(outputs),
-                "parameters": {key: {"outputFile": str(place / key)} for key in step.gives},
-                "outputFile": str(place / _OUTPUT),
-            },
+            key: {"name": key, "uri": self._engine.uri(folder / key), "type": kind}
+            for key, kind in {**step.outputs, LOGS: _LOG_TYPE}.items()
         }
         taken = {key: (one.step, one.key) for key, one in step.inputs.items()}
-        log = place / "log.txt"
+        inputs = {key: self._given[output] for key, output in taken.items()}
+        # Under podman the container has its outputs in the same place as the launcher's.
+        inside = Path(local_path(self._engine.uri(folder)))
+        invocation = {
+            "inputs": _filled(parameterValues=parameters, artifacts=_lists(inputs)),
+            "outputs": _filled(
+                artifacts=_lists(outputs),
+                parameters={key: {"outputFile": str(inside / key)} for key in step.gives},
+                outputFile=str(inside / _OUTPUT),
+            ),
+        }
+        task = Task(
+            step, folder, folder / LOGS, [self._places[output] for output in taken.values()]
+        )
         began = time.monotonic()
         try:
-            status = self._engine.run(step, _command(step.command, invocation), log)
+            status = self._engine.run(task, command_line(step.command, invocation))
         except BaseException:  # Ctrl-C, say
             self._record.end(number, "failed", taken, {})
             raise
-        reason = _reason(step, status, log)
+        reason = _reason(step, status, task.log)
         seconds = time.monotonic() - began
+        made: dict[str, Json] = {}
         if reason is None:
-            said = _said(place / _OUTPUT)
-            outputs = {key: merged(one, said, key) for key, one in outputs.items()}
-            self._artifacts[step.name] = outputs
-            self._results[step.name] = _results(step, said, place)
+            said = _said(folder / _OUTPUT)
+            made = {key: merged(outputs[key], said, key) for key in step.outputs}
+            self._results[step.name] = _results(step, said, folder)
             reason = _not_given(step, self._results[step.name])
-        self._record.end(number, "complete" if reason is None else "failed", taken, outputs)
-        return Ended(step.name, seconds, reason, log, outputs)
+        here = {key: self._on_this_machine(one, folder / key) for key, one in made.items()}
+        self._record.end(number, "complete" if reason is None else "failed", taken, here)
+        if reason is None:
+            for key, one in made.items():
+                self._places[step.name, key] = Path(here[key]["uri"])
+                self._given[step.name, key] = self._as_input(step.name, key, one)
+        return Ended(step.name, seconds, reason, task.log, here)
+
+    def _on_this_machine(self, artifact: Json, path: Path) -> Json:
+        ours = artifact["uri"] == self._engine.uri(path)
+        return {**artifact, "uri": str(path)} if ours else artifact
+
+    def _as_input(self, step: str, key: str, artifact: Json) -> Json:
+        """An output as Kubeflow gives it to the next step: named by its number in ML Metadata,
+        without its type, and with what Kubeflow adds (its driver's own: tests/kubeflow/driver).
+        """
+        added = {"display_name": key, "store_session_info": _SESSION}
+        return {
+            "name": str(self._record.number((step, key))),
+            "type": {"instanceSchema": ""},
+            "uri": artifact["uri"],
+            "metadata": {**artifact["metadata"], **added},
+        }
 
     def _parameters(self, step: Step) -> Json:
         constants = {k: self._folder.name if v == _RUN_ID else v for k, v in step.constants.items()}
@@ -127,9 +156,32 @@ class _Walk:
         }
 
 
-def _command(command: Sequence[str], invocation: Json) -> list[str]:
-    text = json.dumps(invocation)
-    return [text if word == "{{$}}" else word for word in command]
+def command_line(command: Sequence[str], invocation: Json) -> list[str]:
+    """The command with all placeholders filled in as Kubeflow's launcher does it: in the program's
+    arguments, and as plain text, also within the JSON of the ExecutorInput.
+    """
+    program, *words = command
+    texts = {
+        f"{{{{$.inputs.parameters['{name}']}}}}": _as_text(value)
+        for name, value in invocation["inputs"].get("parameterValues", {}).items()
+    }
+    filled = [word.replace("{{$}}", json.dumps(invocation)) for word in words]
+    for placeholder, text in texts.items():
+        filled = [word.replace(placeholder, text) for word in filled]
+    return [program, *filled]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _filled(**fields: Any) -> Json:
+    """Protobuf writes no field that is empty."""
+    return {key: value for key, value in fields.items() if value}
 
 
 def _lists(artifacts: Mapping[str, Json]) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import graphlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,12 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """All steps in order, and the parameters with their defaults."""
+    """All steps in order, and the parameters with their defaults; `root` is the URI below which
+    artifacts lie.
+    """
 
     name: str
+    root: str
     steps: tuple[Step, ...]
     parameters: Mapping[str, Any]
     kinds: Mapping[str, str]
@@ -91,6 +95,13 @@ class Pipeline:
         for name in self.kinds:
             if name not in values:
                 raise ComponentError(f"--param {name} is required: it has no default")
+        for name, value in values.items():
+            # Kubeflow's launcher puts it into JSON as it is.
+            if isinstance(value, str) and json.dumps(value, ensure_ascii=False) != f'"{value}"':
+                raise ComponentError(
+                    f"--param {name}: no quotation mark, backslash or control character may be in "
+                    "it: Kubeflow puts it into JSON as it is"
+                )
         return values
 
 
@@ -149,6 +160,7 @@ class _Reader:
                     raise self._error(step.name, f"{key}: the pipeline has no parameter {name}")
         return Pipeline(
             self._spec.get("pipelineInfo", {}).get("name", self._path.stem),
+            self._spec.get("defaultPipelineRoot", "").rstrip("/"),
             tuple(steps[name] for name in self._order(steps)),
             {name: one["defaultValue"] for name, one in taken.items() if "defaultValue" in one},
             {name: one.get("parameterType", "STRING") for name, one in taken.items()},

@@ -44,6 +44,8 @@ def list_runs(opened: Opened, /, limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(lines))
         return
+    if not lines:
+        opened.store.run("latest")  # says what is recorded instead
     spare = ("pipeline", "components", "seconds", "started")
     show_table(functools.partial(render.run_table, lines), spare=spare)
 
@@ -175,7 +177,11 @@ def when_served(opened: Opened, /, version: str | None, limit: int, as_json: boo
             click.echo(to_json(found))
             return
         if not found:
-            find_pushed(opened.store, "latest")  # says why there is none
+            newest = find_pushed(opened.store, "latest")  # says why there is none
+            raise LineageError(
+                f"no version is recorded in {opened.store.name}; see its newest PushedModel with: "
+                f"python -m lineage trace artifact:{newest.id}"
+            )
         spare = ("withdrawn", "since", "clicks", "hours", "folder", "pushed")
         show_table(functools.partial(served_table, found[:limit]), spare=spare)
         if len(found) > limit:
@@ -280,9 +286,15 @@ def named(store: LineageStore, pushed: str) -> str:
     """
     if pushed not in (STABLE, CANARY):
         return pushed
-    for one in served(store):
+    models = served(store)
+    for one in models:
         if pushed in one.labels:
             return f"artifact:{one.pushed.id}"
+    if models and not any(one.labels_recorded for one in models):
+        raise LineageError(
+            f"what is {pushed} is not recorded in {store.name}: its Pushers keep no labels; give a "
+            "version instead: python -m lineage served"
+        )
     raise LineageError(f"nothing is {pushed} now; see: python -m lineage served")
 
 

@@ -17,7 +17,7 @@ from rich.tree import Tree
 from lineage.impact import Impact, Push
 from lineage.listing import RunLine
 from lineage.records import Artifact, Execution, Run
-from lineage.text import duration, when
+from lineage.text import NOT_RECORDED, duration, when
 
 STATE_STYLES = {
     "complete": "green",
@@ -59,7 +59,11 @@ def _row(text: Text, values: tuple[Any, ...]) -> Text:
 
 
 def artifact_title(artifact: Artifact) -> Text:
-    return titled(f"{artifact.type} {artifact.id}", artifact.uri)
+    return titled(f"{artifact.type} {artifact.id}", artifact.uri or f"uri {NOT_RECORDED}")
+
+
+def version_title(version: str) -> str:
+    return f"version {version or NOT_RECORDED}"
 
 
 def table(*headings: str) -> Table:
@@ -97,11 +101,11 @@ def _run_row(line: RunLine) -> list[Text | str]:
     failed = f" ({', '.join(line.failed)})" if line.failed else ""
     return [
         plain(line.run_id),
-        plain(line.pipeline),
+        plain(line.pipeline or "-"),
         when(line.started),
         plain("-" if line.span is None else line.span),
         state(line.state),
-        plain(counts + failed),
+        plain((counts or NOT_RECORDED) + failed),
         f"{line.seconds:,.1f}",
         plain(line.pushed_version or "-"),
     ]
@@ -114,7 +118,7 @@ def run_tree(run: Run, error: str | None = None, log: Path | None = None) -> Tre
     rows = table("!component", "!state", ">seconds", ">execution", "outputs")
     for execution in run.components:
         rows.add_row(
-            plain(execution.component),
+            plain(execution.title),
             state(execution.state),
             f"{execution.seconds:,.1f}",
             str(execution.id),
@@ -130,7 +134,7 @@ def run_tree(run: Run, error: str | None = None, log: Path | None = None) -> Tre
 
 def execution_tree(execution: Execution, artifacts: Mapping[int, Artifact]) -> Tree:
     """Args: the execution, and the artifacts it read or made."""
-    title = titled(f"execution {execution.id}", execution.component, state(execution.state))
+    title = titled(f"execution {execution.id}", execution.title, state(execution.state))
     tree = Tree(title.append(f"  {duration(execution.seconds)}"))
     tree.add(labelled("type", execution.type))
     tree.add(labelled("run", execution.run_id or "-"))
@@ -140,6 +144,8 @@ def execution_tree(execution: Execution, artifacts: Mapping[int, Artifact]) -> T
         "outputs": execution.outputs,
         "picked": execution.resolved,
     }
+    if not any(sides.values()):
+        tree.add(labelled("inputs and outputs", NOT_RECORDED))
     for name, by_key in sides.items():
         if by_key:
             branch = tree.add(plain(name, "dim"))
@@ -153,10 +159,9 @@ def execution_tree(execution: Execution, artifacts: Mapping[int, Artifact]) -> T
 def artifact_tree(artifact: Artifact, maker: Execution | None, readers: list[Execution]) -> Tree:
     """Args: the artifact, what made it, and what read it."""
     tree = Tree(titled(f"artifact {artifact.id}", artifact.type, artifact.name))
-    tree.add(labelled("uri", artifact.uri))
+    tree.add(labelled("uri", artifact.uri or NOT_RECORDED))
     tree.add(labelled("created", when(artifact.created), f"({artifact.state})"))
-    if maker:
-        tree.add(labelled("made by", _execution(maker)))
+    tree.add(labelled("made by", _execution(maker) if maker else NOT_RECORDED))
     if readers:
         branch = tree.add(plain("read by", "dim"))
         for reader in readers:
@@ -171,11 +176,11 @@ def impact_tree(found: Impact) -> Tree:
         tree.add(plain("nothing was trained from it yet"))
     for made in found.models:
         model = tree.add(artifact_title(made.artifact))
-        model.add(labelled("made by", made.component, f"in run {made.run_id}"))
+        model.add(labelled("made by", made.component or NOT_RECORDED, _in_run(made.run_id)))
         for evaluation in found.evaluations:
             if evaluation.model_id == made.artifact.id:
                 title = artifact_title(evaluation.artifact)
-                model.add(title.append_text(plain(f"  in run {evaluation.run_id}")))
+                model.add(title.append_text(plain(f"  {_in_run(evaluation.run_id)}")))
         for push in found.pushes:
             if push.model_id == made.artifact.id:
                 model.add(_pushed(push))
@@ -199,13 +204,22 @@ def _asked(found: Impact) -> Tree:
         tree.add(titled("and", artifact_title(other)))
     if found.unknown:
         which = ", ".join(map(str, found.unknown))
-        text = f"not known of Examples {which}: their manifests are gone from disk"
+        text = f"not known of Examples {which}: their manifests cannot be read here"
+        tree.add(plain(text, "yellow"))
+    if found.unrecorded:
+        which = ", ".join(map(str, found.unrecorded))
+        text = f"not recorded for Examples {which}: SparkExampleGen did not make them"
         tree.add(plain(text, "yellow"))
     return tree
 
 
+def _in_run(run_id: str) -> str:
+    return f"in run {run_id or '-'}"
+
+
 def _pushed(push: Push) -> Text:
-    text = titled(f"pushed as version {push.version}", push.destination, f"in run {push.run_id}")
+    title = f"pushed as {version_title(push.version)}"
+    text = titled(title, push.destination, _in_run(push.run_id))
     if push.impressions:
         text.append(f"  {push.impressions:,} impressions")
     if push.labels:
@@ -214,7 +228,7 @@ def _pushed(push: Push) -> Text:
 
 
 def _execution(execution: Execution) -> Text:
-    name = f"{execution.component} (execution {execution.id})"
+    name = f"{execution.title} (execution {execution.id})"
     return (
         plain(name)
         .append("  ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,7 +10,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lineage.command.render import plain, table, titled
-from lineage.compare import Change, Comparison, FileChange
+from lineage.compare import Change, Comparison
+from lineage.text import NOT_RECORDED
 
 _FILES_SHOWN = 5
 _SHORT = 16  # characters of a hash: two never share so many by chance
@@ -23,23 +24,19 @@ def comparison_tree(found: Comparison, *, all_files: bool = False) -> Tree:
     tree = Tree(titled("diff", *(f"{side.kind} {side.name}" for side in ends)))
     if found.same:
         tree.add(plain("the same artifacts: everything came from the cache", "green"))
-    _add(tree, "data", found.data, _changes(found.data))
-    _add_files(tree, found.files, all_files)
-    _add(tree, "code", found.code, _changes(found.code))
-    _add(tree, "parameters", found.parameters, _changes(found.parameters))
-    _add(tree, "metrics", found.metrics, _metrics(found.metrics), "there are none on either side")
+    otherwise = dict.fromkeys(found.not_recorded, NOT_RECORDED)
+    _add(tree, "data", found.data, otherwise)
+    _add_files(tree, found, all_files)
+    _add(tree, "code", found.code, otherwise)
+    _add(tree, "parameters", found.parameters, otherwise)
+    metrics = tree.add(plain("metrics", "bold"))
+    metrics.add(_metrics(found.metrics) if found.metrics else plain("none are known", "dim"))
     return tree
 
 
-def _add(
-    tree: Tree,
-    title: str,
-    changes: Iterable[Change],
-    rows: Table,
-    otherwise: str = "the same",
-) -> None:
+def _add(tree: Tree, title: str, changes: Sequence[Change], otherwise: Mapping[str, str]) -> None:
     branch = tree.add(plain(title, "bold"))
-    branch.add(rows if changes else plain(otherwise, "dim"))
+    branch.add(_changes(changes) if changes else plain(otherwise.get(title, "the same"), "dim"))
 
 
 def _changes(changes: Iterable[Change]) -> Table:
@@ -72,10 +69,11 @@ def _number(value: Any) -> Text:
     return plain("-", "dim") if value is None else plain(f"{value:.4f}")
 
 
-def _add_files(tree: Tree, files: tuple[FileChange, ...] | None, all_files: bool) -> None:
+def _add_files(tree: Tree, found: Comparison, all_files: bool) -> None:
     branch = tree.add(plain("source files", "bold"))
+    files = found.files
     if files is None:
-        branch.add(plain("unknown: a manifest is gone, or was never written", "yellow"))
+        branch.add(plain(found.files_problem, "yellow"))
     elif not files:
         branch.add(plain("the same", "dim"))
     shown = (files or ()) if all_files else (files or ())[:_FILES_SHOWN]

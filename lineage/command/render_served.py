@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from lineage.command.render import filled, labelled, plain, table, titled
+from lineage.command.render import filled, labelled, plain, table, titled, version_title
 from lineage.served import Period, ServedModel
-from lineage.text import when
+from lineage.text import NOT_RECORDED, when
 
 _REASON = 40  # characters of why a version was withdrawn, in the table
 _METRICS = ("auc", "log_loss", "normalized_entropy", "calibration")
@@ -19,7 +18,7 @@ _METRICS = ("auc", "log_loss", "normalized_entropy", "calibration")
 
 def served_table(models: list[ServedModel], without: Collection[str] = ()) -> Table:
     """Args: the versions; columns to leave out."""
-    if len({Path(model.destination).parent for model in models}) <= 1:
+    if len({_folder(model) for model in models}) <= 1:
         without = {*without, "folder"}
     headings = ("!version", "!pushed", "!answers for", "!since", ">hours", ">impressions")
     rest = (">clicks", "withdrawn", "folder")
@@ -37,7 +36,7 @@ def _served_row(model: ServedModel) -> list[Text | str]:
         f"{model.impressions:,}",
         f"{model.clicks:,}",
         plain(_shortened(model.withdrawn or "-")),
-        plain(str(Path(model.destination).parent)),
+        plain(_folder(model)),
     ]
 
 
@@ -47,12 +46,14 @@ def _shortened(reason: str) -> str:
 
 
 def served_tree(model: ServedModel) -> Tree:
-    tree = Tree(titled(f"PushedModel {model.pushed.id}", f"version {model.version}"))
-    tree.add(labelled("served from", model.destination or "-"))
+    tree = Tree(titled(f"PushedModel {model.pushed.id}", version_title(model.version)))
+    tree.add(labelled("served from", model.destination or NOT_RECORDED))
     tree.add(labelled("answers for", serving_labels(model)))
     if model.withdrawn is not None:
         tree.add(labelled("withdrawn", plain(model.withdrawn, "yellow")))
     periods = tree.add(plain("periods", "dim"))
+    if not model.labels_recorded:
+        periods.add(plain("not recorded: this Pusher keeps no labels", "dim"))
     for period in model.periods:
         periods.add(_period(period))
     if not model.hours:
@@ -85,7 +86,14 @@ def _hours(model: ServedModel) -> Table:
 def serving_labels(model: ServedModel) -> Text:
     if model.labels:
         return plain(", ".join(model.labels), "green")
+    if not model.labels_recorded:
+        return plain(NOT_RECORDED, "dim")
     return plain("not any more" if model.periods else "never", "dim")
+
+
+def _folder(model: ServedModel) -> str:
+    """The folder of all versions; a path or a URI."""
+    return model.destination.rstrip("/").rpartition("/")[0]
 
 
 def _period(period: Period) -> Text:

@@ -7,14 +7,25 @@ from collections.abc import Iterable
 from rich.text import Text
 from rich.tree import Tree
 
-from lineage.command.render import artifact_title, labelled, plain, titled
+from lineage.command.render import (
+    artifact_title,
+    labelled,
+    plain,
+    titled,
+    version_title,
+)
 from lineage.command.render_served import serving_labels
 from lineage.dataset import Accounts, Dataset, Source
 from lineage.records import Artifact
 from lineage.served import ServedModel
-from lineage.text import duration, size, when
+from lineage.text import NOT_RECORDED, duration, size, when
 from lineage.trace import Trace
 
+_VERDICTS = {
+    True: plain("blessed", "green"),
+    False: plain("not blessed", "bold red"),
+    None: plain(f"verdict {NOT_RECORDED}", "yellow"),
+}
 _FILES_SHOWN = 3  # of a source, unless all are asked for
 
 
@@ -27,8 +38,8 @@ def trace_tree(
     all_files: every source file, instead of the first and the last of each source.
     ticks: whether the screen can show a tick.
     """
-    tree = Tree(titled(f"PushedModel {found.pushed.id}", f"version {found.version}"))
-    tree.add(labelled("served from", found.destination or "-"))
+    tree = Tree(titled(f"PushedModel {found.pushed.id}", version_title(found.version)))
+    tree.add(labelled("served from", found.destination or NOT_RECORDED))
     tree.add(labelled("answers for", serving_labels(serving)))
     if serving.withdrawn is not None:
         tree.add(labelled("withdrawn", plain(serving.withdrawn, "yellow")))
@@ -38,7 +49,7 @@ def trace_tree(
     for dataset in found.datasets:
         _add_dataset(tree, dataset, all_files, ticks)
     if not found.datasets:
-        tree.add(plain("the store has lost the examples it was made from", "yellow"))
+        tree.add(plain("the examples it was made from are not recorded", "yellow"))
     return tree
 
 
@@ -60,14 +71,16 @@ def accounts_line(accounts: Accounts, ticks: bool = True) -> Text:
 
 def _add_made_by(node: Tree, found: Trace, artifact: Artifact) -> None:
     maker = found.maker(artifact)
-    if maker:
-        spent = f"{when(maker.started)}, {duration(maker.seconds)}"
-        node.add(labelled("made by", maker.component, f"in run {maker.run_id or '-'}", spent))
+    if maker is None:
+        node.add(labelled("made by", NOT_RECORDED))
+        return
+    spent = f"{when(maker.started)}, {duration(maker.seconds)}"
+    node.add(labelled("made by", maker.title, f"in run {maker.run_id or '-'}", spent))
 
 
 def _add_model(tree: Tree, found: Trace) -> None:
     if found.model is None:
-        tree.add(plain("the store has lost the model it was made from", "yellow"))
+        tree.add(plain("the model it was made from is not recorded", "yellow"))
         return
     model = tree.add(artifact_title(found.model))
     _add_made_by(model, found, found.model)
@@ -81,11 +94,15 @@ def _add_model(tree: Tree, found: Trace) -> None:
 def _add_evaluation(tree: Tree, found: Trace) -> None:
     blessing = found.blessing
     if blessing is None:
-        tree.add(plain("pushed without a blessing", "yellow"))
+        pusher = found.maker(found.pushed)
+        known = pusher is not None and bool(pusher.inputs)
+        tree.add(plain("pushed without a blessing" if known else "blessing not recorded", "yellow"))
         return
-    verdict = plain("blessed", "green") if blessing.blessed else plain("not blessed", "bold red")
+    verdict = _VERDICTS[blessing.blessed].copy()
     baseline = blessing.baseline_model_id
     against = f"compared with model {baseline}" if baseline else "no model to compare with"
+    if blessing.blessed is None:
+        against = ""
     node = tree.add(titled(f"ModelBlessing {blessing.artifact.id}", verdict, against))
     if found.evaluation:
         node.add(artifact_title(found.evaluation))
@@ -95,7 +112,9 @@ def _add_evaluation(tree: Tree, found: Trace) -> None:
         node.add(
             labelled(
                 "metrics",
-                "unknown: neither a run_summary.json nor the evaluation is on this machine",
+                "unknown: neither a run_summary.json nor the evaluation is on this machine"
+                if found.evaluation
+                else "not recorded: there is no ModelEvaluation beside the blessing",
             )
         )
 
@@ -105,7 +124,7 @@ def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> 
     first, _, last = (dataset.spans or "").partition("-")
     covers = f"(spans {dataset.spans})" if first != last else ""
     node = tree.add(artifact_title(dataset.examples).append(f"  {span} ").append(plain(covers)))
-    node.add(labelled("made in run", dataset.run_id or "-"))
+    node.add(labelled("made in run", dataset.run_id or NOT_RECORDED))
     if dataset.etl:
         node.add(labelled("ETL", dataset.etl, f"code {dataset.etl_code_sha256}"))
     if dataset.input_fingerprint:
@@ -114,7 +133,7 @@ def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> 
         rows = node.add(labelled("rows", accounts_line(dataset.accounts, ticks)))
         _add_reasons(rows, dataset)
     else:
-        node.add(labelled("rows", "not counted by this ExampleGen"))
+        node.add(labelled("rows", "not counted by this ExampleGen"))  # only SparkExampleGen does
     for statistics in dataset.statistics:
         node.add(artifact_title(statistics))
     _add_manifest(node, dataset)
@@ -124,7 +143,8 @@ def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> 
         for source in dataset.sources:
             _add_source(sources, source, all_files)
     else:
-        node.add(labelled("sources", "not recorded by this ExampleGen"))
+        below = f"  below {dataset.input_base}" if dataset.input_base else ""
+        node.add(labelled("sources", f"files not recorded by this ExampleGen{below}"))
 
 
 def _add_reasons(node: Tree, dataset: Dataset) -> None:
@@ -138,9 +158,8 @@ def _add_reasons(node: Tree, dataset: Dataset) -> None:
 
 
 def _add_manifest(node: Tree, dataset: Dataset) -> None:
-    manifest = labelled("manifest", dataset.manifest)
-    if dataset.manifest_problem:
-        manifest.append_text(plain(f"  {dataset.manifest_problem}", "yellow"))
+    style = "yellow" if dataset.lost_manifest else ""
+    manifest = labelled("manifest", dataset.manifest, plain(dataset.manifest_problem or "", style))
     branch = node.add(manifest)
     for line in dataset.accounts.differs if dataset.accounts else ():
         branch.add(plain(f"differs: {line}", "bold red"))

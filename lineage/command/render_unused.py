@@ -16,9 +16,10 @@ from lineage.unused import Garbage, Stored
 def garbage_tables(found: Garbage, *, everything: bool = False) -> RenderableType:
     """Args: what was found; whether to list every artifact, or only sums by component."""
     parts: list[RenderableType] = []
-    if everything:
+    if everything and (found.unused or found.kept):
         parts += [_artifacts(sorted([*found.unused, *found.kept], key=lambda o: o.artifact.id)), ""]
-    parts += [_sums(found), ""]
+    if found.unused or found.kept:
+        parts += [_sums(found), ""]
     if found.unused:
         parts.append(
             plain(
@@ -31,8 +32,16 @@ def garbage_tables(found: Garbage, *, everything: bool = False) -> RenderableTyp
     if found.elsewhere:
         parts.append(
             plain(
-                f"{found.elsewhere:,} artifacts are not looked at: their folder is gone, not on "
-                "this machine, or not where TFX puts outputs",
+                f"{found.elsewhere:,} artifacts are not looked at: their folder is not on this "
+                "machine, not recorded, or not where TFX puts outputs",
+                "dim",
+            )
+        )
+    if found.foreign:
+        parts.append(
+            plain(
+                f"{found.foreign:,} artifacts are not looked at: SparkExampleGen is not in their "
+                "pipeline, so what still needs them is not known",
                 "dim",
             )
         )

@@ -13,7 +13,14 @@ from lineage.evaluation import Evaluation, Verdict, read_evaluation, read_verdic
 from lineage.records import Artifact, Execution, Run
 from lineage.report.log_sections import log_tails
 from lineage.report.quarantine import Refused, read_refused
-from lineage.report.statistics import Anomaly, Drift, Feature, read_anomalies, read_statistics
+from lineage.report.statistics import (
+    Anomaly,
+    Drift,
+    Feature,
+    has_anomalies,
+    read_anomalies,
+    read_statistics,
+)
 from lineage.report.training import Curve, read_curves
 from lineage.store import LineageStore
 from lineage.trace import LOG, SUMMARY, dataset_of, read_summary
@@ -40,6 +47,7 @@ class RunFacts:
       earlier_run: the run before, that it is compared with; None if there was none.
       earlier: features of that run's examples.
       anomalies, drift: of ExampleValidator.
+      validated: whether its files were read; without them nobody knows of an anomaly.
       curves: of the training.
       evaluation: of the model.
       verdict: What the Evaluator says of the model.
@@ -60,6 +68,7 @@ class RunFacts:
     earlier: Features
     anomalies: list[Anomaly]
     drift: list[Drift]
+    validated: bool
     curves: list[Curve]
     evaluation: Evaluation | None
     verdict: Verdict
@@ -127,6 +136,7 @@ def gather(
         earlier=_features_of(store, earlier) if earlier else {},
         anomalies=anomalies,
         drift=drift,
+        validated=files.read(found, has_anomalies, False),
         curves=files.read(_newest(run, artifacts, "ModelRun"), read_curves, []),
         evaluation=files.read(evaluation, read_evaluation, None),
         verdict=files.read(evaluation, read_verdict, Verdict()),

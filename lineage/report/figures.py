@@ -18,7 +18,7 @@ _POINTS = 20  # of the calibration plot
 _VALUES = 10  # of a text feature
 _HEIGHT, _ROW = 340, 18  # pixels of a figure, and of each slice in it
 _LONGEST = 24  # characters of a name on an axis
-_STATES = ("complete", "cached", "failed", "running", "canceled")
+_STATES = ("complete", "cached", "failed", "running", "canceled", "unknown")
 
 
 def timings(run: Run, peaks: Mapping[str, int | None]) -> go.Figure:
@@ -33,14 +33,14 @@ def timings(run: Run, peaks: Mapping[str, int | None]) -> go.Figure:
             ]
             figure.add_bar(
                 name=state,
-                y=[_text(e.component) for e in chosen],
+                y=[_text(e.title) for e in chosen],
                 x=[e.seconds for e in chosen],
                 base=starts,
                 orientation="h",
                 customdata=memory,
                 hovertemplate="%{y}: %{x:.1f} s%{customdata}<extra></extra>",
             )
-    names = list(dict.fromkeys(e.component for e in run.components))
+    names = list(dict.fromkeys(e.title for e in run.components))
     figure.update_layout(barmode="overlay", xaxis_title="seconds since the run began")
     figure.update_yaxes(**_ticks(names[::-1]))
     return figure

@@ -7,7 +7,7 @@
     ? ["#7aa7ff", "#e3a950", "#9aa5b5", "#55c58a", "#ff7b7b"]
     : ["#1f5fd1", "#c2700b", "#8691a1", "#1a7f4b", "#c22f2f"];
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const states = { complete: "--good", cached: "--cached", failed: "--bad", running: "--warn", canceled: "--soft" };
+  const states = { complete: "--good", cached: "--cached", failed: "--bad", running: "--warn", canceled: "--soft", unknown: "--soft" };
 
   function draw(plot) {
     const { data, layout } = structuredClone(figures[plot.dataset.figure]);

@@ -184,7 +184,7 @@ def _pipeline(facts: RunFacts) -> Drawing:
     # What a resolver picked came through it, unless a component of this run made it.
     picked = {i: name for name, e in last.items() for i in _ids(e.resolved)}
     put_out = picked | {i: name for name, e in last.items() for i in _ids(e.outputs)}
-    nodes = [_component(name, execution) for name, execution in last.items()]
+    nodes = [_component(execution) for execution in last.values()]
     key_of = {name: str(execution.id) for name, execution in last.items()}
     edges, outside = [], {}
     for name, execution in last.items():
@@ -198,10 +198,10 @@ def _pipeline(facts: RunFacts) -> Drawing:
     return drawn([*outside.values(), *nodes], edges)
 
 
-def _component(name: str, execution: Execution) -> Node:
+def _component(execution: Execution) -> Node:
     return Node(
         str(execution.id),
-        name,
+        execution.title,
         f"{execution.state}, {duration(execution.seconds)}",
         execution.state,
     )
@@ -231,7 +231,7 @@ def _origin(graph: Graph) -> Drawing:
 
 def _made(graph: Graph, artifact: Artifact) -> str:
     maker = graph.maker(artifact.id)
-    return f"{artifact.id}, by {maker.component}" if maker else str(artifact.id)
+    return f"{artifact.id}, by {maker.title}" if maker else str(artifact.id)
 
 
 def _ids(by_key: dict[str, tuple[int, ...]]) -> Iterable[int]:

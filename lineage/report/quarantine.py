@@ -7,7 +7,7 @@ import gzip
 import json
 import zlib
 
-from lineage.dataset import local_path
+from lineage.dataset import files_below
 
 _A_REASON = 2
 _LONGEST = 400  # characters of a record
@@ -25,10 +25,9 @@ class Refused:
 
 def read_refused(uri: str) -> list[Refused]:
     """Some of each reason; none if they are not on this machine."""
-    folder = local_path(uri)
     found: dict[tuple[str, str], list[Refused]] = {}
     lines = 0
-    for path in sorted(folder.glob("records/*.json.gz")) if folder else ():
+    for path in files_below(uri, "records/*.json.gz"):
         try:
             with gzip.open(path, "rt", encoding="utf-8", errors="replace") as file:
                 for line in file:

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from lineage.dataset import local_path
+from lineage.dataset import files_below
 
 _STATISTICS, _ANOMALIES = "FeatureStats.pb", "SchemaDiff.pb"
 _TOP_VALUES = 15
@@ -125,11 +125,13 @@ def read_anomalies(uri: str) -> tuple[list[Anomaly], list[Drift]]:
     return anomalies, drift
 
 
+def has_anomalies(uri: str) -> bool:
+    """Whether ExampleValidator's files are on this machine."""
+    return bool(_splits(uri, _ANOMALIES))
+
+
 def _splits(uri: str, name: str) -> list[tuple[str, Path]]:
-    folder = local_path(uri)
-    if folder is None:
-        return []
-    paths = sorted(folder.glob(f"Split-*/{name}"))
+    paths = files_below(uri, f"Split-*/{name}")
     found = [(path.parent.name.removeprefix("Split-"), path) for path in paths]
     return sorted(found, key=lambda pair: (pair[0] != "train", pair[0]))
 
@@ -137,15 +139,15 @@ def _splits(uri: str, name: str) -> list[tuple[str, Path]]:
 def _feature(proto: Any, examples: float) -> Feature:
     name = proto.name or ".".join(proto.path.step)
     numeric = proto.HasField("num_stats")
-    stats = proto.num_stats if numeric else proto.string_stats
+    stats = getattr(proto, proto.WhichOneof("stats") or "string_stats")
     common = stats.common_stats
     present = common.num_non_missing
     examples = present + common.num_missing if present or common.num_missing else examples
-    if not numeric:
-        top = tuple((value.value, value.frequency) for value in stats.top_values[:_TOP_VALUES])
-        return Feature(
-            name, "text", examples, common.num_missing, unique=stats.unique or None, top=top
-        )
+    if not numeric:  # bytes and structs have no values to show
+        values = getattr(stats, "top_values", ())[:_TOP_VALUES]
+        top = tuple((value.value, value.frequency) for value in values)
+        unique = getattr(stats, "unique", None) or None
+        return Feature(name, "text", examples, common.num_missing, unique=unique, top=top)
     return Feature(
         name,
         "number",

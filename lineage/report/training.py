@@ -7,7 +7,7 @@ import dataclasses
 from tensorboard.compat.proto import event_pb2
 from tensorboard.util import tensor_util
 
-from lineage.dataset import local_path
+from lineage.dataset import files_below
 from lineage.tfrecords import UNREADABLE, records
 
 _EPOCH = "epoch_"
@@ -30,11 +30,8 @@ class Curve:
 
 def read_curves(uri: str) -> list[Curve]:
     """Of a ModelRun artifact; none if it is not on this machine, or cannot be read."""
-    folder = local_path(uri)
     found: dict[tuple[str, str], dict[int, float]] = {}
-    if folder is None:
-        return []
-    for path in sorted(folder.glob("*/events.out.tfevents.*")):
+    for path in files_below(uri, "*/events.out.tfevents.*"):
         try:
             for record in records(path):
                 event = event_pb2.Event.FromString(record)

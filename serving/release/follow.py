@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-import grpc
-from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
-
-from components.pusher.release import Release
+from components.pusher.model_servers import Silent, addresses_of, labelled_by, versions_of
+from components.pusher.release import CANARY, STABLE, Release
 
 _SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
 
 
 def wait_until_followed(name: str, release: Release, servers: Iterable[str]) -> dict[str, str]:
-    """They read models.config by themselves, within a second; nothing is sent to them.
+    """Returns what is wrong with the servers that do not follow; see `followed`.
 
     Args:
       name: of the model.
@@ -25,27 +23,59 @@ def wait_until_followed(name: str, release: Release, servers: Iterable[str]) -> 
     Returns:
       Server -> what it says instead.
     """
-    return {
-        server: problem
-        for server in servers
-        if (problem := _problem(server, name, release)) is not None
-    }
+    found = followed(name, release, servers)
+    return {server: problem for server, problem in found.items() if problem is not None}
 
 
-def _problem(server: str, name: str, release: Release) -> str | None:
-    until, problem = time.monotonic() + _SECONDS, ""
-    with grpc.insecure_channel(server) as channel:
-        stub = model_service_pb2_grpc.ModelServiceStub(channel)
-        while time.monotonic() < until:
-            asked = get_model_status_pb2.GetModelStatusRequest()
-            asked.model_spec.name, asked.model_spec.version_label = name, "stable"
-            try:
-                (found,) = stub.GetModelStatus(asked, timeout=_SECONDS).model_version_status
-            except grpc.RpcError as error:
-                details = error.details() if isinstance(error, grpc.Call) else None
-                return str(details or error)
-            if found.version == release.stable:
-                return None
-            problem = f"it still serves version {found.version} as stable"
-            time.sleep(_LOOK_AGAIN_SECONDS)
-    return problem
+def followed(name: str, release: Release, servers: Iterable[str]) -> dict[str, str | None]:
+    """Asks servers, for a few seconds, which versions answer under the labels of a release.
+
+    They read models.config by themselves, within a second; nothing is sent to them.
+
+    Args:
+      name: of the model.
+      release: what is live.
+      servers: addresses, host:port; each address of a name is asked.
+
+    Returns:
+      Server -> what it says instead; None where it serves the release.
+    """
+    wanted = {STABLE: release.stable}
+    if release.canary is not None:
+        wanted[CANARY] = release.canary
+    found: dict[str, str | None] = {}
+    asked, until = addresses_of(servers), time.monotonic() + _SECONDS
+    while True:
+        answers = {label: labelled_by(asked, name, label) for label in wanted}
+        found |= {
+            server: _problem(wanted, {label: answers[label][server] for label in wanted})
+            for server in asked
+        }
+        # A server that is not there is not waited for.
+        asked = [s for s in asked if found[s] is not None and not _is_away(answers[STABLE][s])]
+        if not asked or time.monotonic() >= until:
+            break
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    for server, states in versions_of(asked, name).items():
+        if not isinstance(states, Silent):
+            said = [
+                f"version {version} is {states[version].state} there: {states[version].error}"
+                for version in wanted.values()
+                if version in states and states[version].error
+            ]
+            found[server] = "; ".join([str(found[server]), *said])
+    return found
+
+
+def _problem(wanted: dict[str, int], answers: dict[str, int | Silent]) -> str | None:
+    for label, version in wanted.items():
+        answer = answers[label]
+        if isinstance(answer, Silent):
+            return answer.reason
+        if answer != version:
+            return f"it still serves version {answer} as {label}"
+    return None
+
+
+def _is_away(answer: int | Silent) -> bool:
+    return isinstance(answer, Silent) and answer.is_away

@@ -1,13 +1,15 @@
-"""Promotes the canary, or goes back, by what models.config says."""
+"""Promotes the canary, or goes back: what models.config says, in steps that servers accept."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from components.errors import ComponentError
-from components.pusher.release import Release, read_release, write_release
+from components.pusher.release import Release, read_release
+from components.pusher.rollout import Rollout
 from components.pusher.versions_folder import VersionsFolder
 
 
@@ -27,15 +29,17 @@ class Switch:
     withdrawn: dict[int, str]
 
 
-def promote(base: Path, expected: Release | None = None) -> Switch:
+def promote(base: Path, expected: Release | None = None, rollout: Rollout | None = None) -> Switch:
     """Makes the canary stable.
 
     Args:
       base: folder of the versions.
       expected: what has to be live; None: whatever is.
+      rollout: makes the change; default: one that knows no server by name.
 
     Raises:
-      ComponentError: there is no canary, or something else is live.
+      ComponentError: there is no canary, something else is live, or a server could not load the
+        canary; what is live is as it was then.
     """
 
     def change(folder: VersionsFolder, before: Release) -> Switch:
@@ -46,20 +50,30 @@ def promote(base: Path, expected: Release | None = None) -> Switch:
             )
         return Switch("Promotion", before, before.with_stable(before.canary), {})
 
-    return _switch(base, change, expected)
+    return _switch(base, change, expected, rollout or Rollout(), urgent=False)
 
 
-def rollback(base: Path, to: int | None, reason: str, expected: Release | None = None) -> Switch:
+def rollback(
+    base: Path,
+    to: int | None,
+    reason: str,
+    expected: Release | None = None,
+    rollout: Rollout | None = None,
+) -> Switch:
     """Undoes what became live last: the canary where there is one, else the stable version.
+
+    A version that is live as `previous` takes over at once. Another one is loaded before.
 
     Args:
       base: folder of the versions.
       to: the version to be stable instead; what is newer is withdrawn.
       reason: kept beside a version that is withdrawn.
       expected: what has to be live; None: whatever is.
+      rollout: makes the change; default: one that knows no server by name.
 
     Raises:
-      ComponentError: there is nothing to go back to, no such version, or something else is live.
+      ComponentError: there is nothing to go back to, no such version, something else is live, or
+        a server cannot load the version; what is live is as it was then.
     """
 
     def change(folder: VersionsFolder, before: Release) -> Switch:
@@ -77,13 +91,16 @@ def rollback(base: Path, to: int | None, reason: str, expected: Release | None =
         live = [v for v in before.labels.values() if v > target]
         return Switch("Rollback", before, after, dict.fromkeys(live, reason))
 
-    return _switch(base, change, expected)
+    return _switch(base, change, expected, rollout or Rollout(), urgent=True)
 
 
 def _switch(
     base: Path,
     change: Callable[[VersionsFolder, Release], Switch],
     expected: Release | None,
+    rollout: Rollout,
+    *,
+    urgent: bool,
 ) -> Switch:
     if not base.is_dir():
         raise ComponentError(f"nothing was pushed to {base} yet; run the pipeline first")
@@ -98,8 +115,28 @@ def _switch(
                 f"{expected.labels}): nothing was done; look again"
             )
         switch = change(folder, before)
-        folder.reinstate(switch.after.stable)
-        for version, reason in switch.withdrawn.items():
-            folder.withdraw(version, reason)
-        write_release(base, switch.after)
-    return switch
+        with _marked(folder, switch):
+            after = rollout.release(base, before, switch.after, urgent=urgent)
+    return dataclasses.replace(switch, after=after)
+
+
+@contextlib.contextmanager
+def _marked(folder: VersionsFolder, switch: Switch) -> Iterator[None]:
+    """Marks what is withdrawn, before it stops being live: a kill in between must not lose that.
+
+    The marks are as they were if the block fails and nothing was released.
+    """
+    stable = switch.after.stable
+    withdrawn = folder.withdrawn(stable)
+    folder.reinstate(stable)
+    for version, reason in switch.withdrawn.items():
+        folder.withdraw(version, reason)
+    try:
+        yield
+    except BaseException:
+        if read_release(folder.base) == switch.before:
+            for version in switch.withdrawn:
+                folder.reinstate(version)
+            if withdrawn is not None:
+                folder.withdraw(stable, withdrawn)
+        raise

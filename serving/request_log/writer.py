@@ -202,7 +202,8 @@ def line_of(
         "context": _context(call.context),
     }
     outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
-    line["scores"] = next(iter(outputs.values())).reshape(-1).tolist() if outputs else []
+    numbers = [array for array in outputs.values() if array.dtype != object]  # the rest is texts
+    line["scores"] = numbers[0].reshape(-1).tolist() if numbers else []
     serialized = _serialized_examples(request)
     examples = _parsed(serialized)
     if serialized is None or examples is None:
@@ -221,7 +222,10 @@ def _serialized_examples(request: predict_pb2.PredictRequest) -> list[bytes] | N
     (proto,) = request.inputs.values()
     if proto.dtype != tf.string.as_datatype_enum or len(proto.tensor_shape.dim) != 1:
         return None
-    return list(tf.make_ndarray(proto))
+    try:
+        return list(tf.make_ndarray(proto))
+    except ValueError:  # more values than its shape has, which TensorFlow Serving takes as well
+        return None
 
 
 def _parsed(serialized: list[bytes] | None) -> list[tf.train.Example] | None:

@@ -130,16 +130,22 @@ class Catalog:
                 _close(version)
 
     def status(self, spec: model_pb2.ModelSpec) -> list[Version]:
-        """All versions that are or were wanted, newest first, or the one that `spec` names."""
+        """All versions that are or were wanted, newest first, or the one that `spec` numbers.
+
+        A label in `spec` is ignored, as by TensorFlow Serving (get_model_status_impl.cc).
+
+        Raises:
+          ServingError: there is no such model or version.
+        """
         with self._lock:
             model = self._models.get(spec.name)
             if model is None:
                 raise ServingError(
                     Code.NOT_FOUND, f"Could not find any versions of model {spec.name}"
                 )
-            number = self._number(spec, model)
-            if number is None:
+            if not spec.HasField("version"):
                 return [model.versions[n] for n in sorted(model.versions, reverse=True)]
+            number = spec.version.value
             if number not in model.versions:
                 raise ServingError(
                     Code.NOT_FOUND, f"Could not find version {number} of model {spec.name}"
@@ -170,28 +176,24 @@ class Catalog:
         self.want([])
         self.reconcile()
 
-    def _number(self, spec: model_pb2.ModelSpec, model: _Model) -> int | None:
+    def _find(self, spec: model_pb2.ModelSpec) -> Version:
+        """Looks a version up, with the checks of ServerCore::ServableRequestFromModelSpec."""
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        model = self._models.get(spec.name, _Model())
         choice = spec.WhichOneof("version_choice")
+        number: int | None
         if choice == "version":
-            return spec.version.value
-        if choice == "version_label":
+            number = spec.version.value
+        elif choice == "version_label":
             if spec.version_label not in model.labels:
                 raise invalid(f"Unrecognized servable version label: {spec.version_label}")
-            return model.labels[spec.version_label]
-        return None
-
-    def _find(self, spec: model_pb2.ModelSpec) -> Version:
-        if not spec.name:
-            raise invalid("ModelSpec has no model name specified.")
-        model = self._models.get(spec.name)
-        number = None if model is None else self._number(spec, model)
-        if model is not None and number is None:
+            number = model.labels[spec.version_label]
+        else:
             number = max(model.available(), default=None)
-        version = None if model is None or number is None else model.versions.get(number)
+        version = None if number is None else model.versions.get(number)
         if version is None or version.state != State.AVAILABLE:
-            asked = f"Latest({spec.name})"
-            if spec.WhichOneof("version_choice"):
-                asked = f"Specific({spec.name}, {spec.version.value or number})"
+            asked = f"Specific({spec.name}, {number})" if choice else f"Latest({spec.name})"
             raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {asked}")
         return version
 
@@ -212,14 +214,13 @@ class Catalog:
                 for number in dict.fromkeys([*labelled, *wanted.versions]):
                     version = versions.get(number)
                     missing = version is None or version.state != State.AVAILABLE
-                    path = wanted.base_path / str(number)
-                    due = version is None or _is_due(version, path)
+                    due = version is None or _is_due(version, wanted.path(number))
                     if missing and due and (wanted.name, number) not in tried:
                         return wanted, number
         return None
 
     def _load_version(self, wanted: WantedModel, number: int) -> None:
-        path = wanted.base_path / str(number)
+        path = wanted.path(number)
         with self._lock:
             model = self._models[wanted.name]
             version = model.versions.get(number)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from google.protobuf.message import Message
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -26,6 +28,8 @@ from serving.server.metrics import Metrics
 
 _Response = TypeVar("_Response", bound=Message)
 _SIGNATURES = "signature_def"
+# Methods whose time in TensorFlow is TensorFlow Serving's runtime_latency -> its name for them.
+_APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Core:
     def predict(
         self, request: predict_pb2.PredictRequest, call: Call
     ) -> predict_pb2.PredictResponse:
-        response = self._run("predict", request.model_spec, call, inference.predict, request)
+        response = self._run("predict", _spec_of(request), call, inference.predict, request)
         if self.log is not None:
             self.log.add(call, request, response)
         return response
@@ -83,49 +87,57 @@ class Core:
     def classify(
         self, request: classification_pb2.ClassificationRequest, call: Call
     ) -> classification_pb2.ClassificationResponse:
-        return self._run("classify", request.model_spec, call, inference.classify, request)
+        return self._run("classify", _spec_of(request), call, inference.classify, request)
 
     def regress(
         self, request: regression_pb2.RegressionRequest, call: Call
     ) -> regression_pb2.RegressionResponse:
-        return self._run("regress", request.model_spec, call, inference.regress, request)
+        return self._run("regress", _spec_of(request), call, inference.regress, request)
 
     def multi_inference(
         self, request: inference_pb2.MultiInferenceRequest, call: Call
     ) -> inference_pb2.MultiInferenceResponse:
-        if not request.tasks:
-            raise invalid("Inference request must have at least one task.")
-        spec = request.tasks[0].model_spec
-        return self._run("multi_inference", spec, call, inference.multi_inference, request)
+        spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+        response = self._run("multi_inference", spec, call, inference.multi_inference, request)
+        listed = request.input.example_list_with_context
+        if request.input.WhichOneof("kind") == "example_list":
+            listed = request.input.example_list
+        self.metrics.serving.add_examples(self.known(spec.name), len(listed.examples))
+        return response
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The signatures of a version."""
-        if not request.HasField("model_spec"):
-            raise invalid("Missing ModelSpec")
+        asked = _spec_of(request)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != _SIGNATURES:
                 raise invalid(f"Metadata field {field} is not supported")
-        with self.catalog.use(request.model_spec) as (spec, model):
+        with self.catalog.use(asked) as (spec, model):
             response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=spec)
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=model.signatures)
         response.metadata[_SIGNATURES].Pack(signatures)
         return response
+
+    def known(self, name: str) -> str:
+        """Returns the name if there is such a model, else "".
+
+        A client chooses the name: those that are made up must not become time series.
+        """
+        return name if name in self.catalog.names() else ""
 
     def _run(
         self,
         method: str,
         asked: model_pb2.ModelSpec,
         call: Call,
-        compute: Callable[[LoadedModel, model_pb2.ModelSpec, Any], _Response],
+        compute: Callable[[inference.Model, model_pb2.ModelSpec, Any], _Response],
         request: Message,
     ) -> _Response:
         started, code = time.monotonic(), "OK"
-        # A client chooses the name: unknown ones must not become time series.
-        name = asked.name if asked.name in self.catalog.names() else ""
+        name = self.known(asked.name)
         if not self._places.acquire(blocking=False):
             self.metrics.requests.labels(name, method, Code.RESOURCE_EXHAUSTED.name).inc()
             raise ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
@@ -133,7 +145,10 @@ class Core:
         try:
             call.check()
             with self.catalog.use(asked) as (spec, model):
-                response = compute(model, spec, request)
+                timed = _TimedModel(model)
+                response = compute(timed, spec, request)
+            if method in _APIS:
+                self.metrics.serving.add_run(name, _APIS[method], timed.seconds)
             call.check()
             return response
         except ServingError as error:
@@ -147,3 +162,34 @@ class Core:
             self.metrics.in_flight.dec()
             self.metrics.requests.labels(name, method, code).inc()
             self.metrics.seconds.labels(name, method).observe(time.monotonic() - started)
+
+
+class _TimedModel:
+    """A model that adds up how long TensorFlow takes, `seconds`, for one request."""
+
+    def __init__(self, model: LoadedModel):
+        self._model, self.seconds = model, 0.0
+
+    @property
+    def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
+        return self._model.signatures
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> list[np.ndarray]:
+        started = time.monotonic()
+        found = self._model.run(signature, inputs, outputs)
+        self.seconds += time.monotonic() - started
+        return found
+
+
+def _spec_of(request: Any) -> model_pb2.ModelSpec:
+    """Returns what a request asks for.
+
+    Raises:
+      ServingError: It does not say.
+    """
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    spec: model_pb2.ModelSpec = request.model_spec
+    return spec

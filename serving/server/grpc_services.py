@@ -30,19 +30,35 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._core = core
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(context, lambda: self._core.predict(request, _call(context)))
+        return self._counted("Predict", self._core.predict, request, context)
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(context, lambda: self._core.classify(request, _call(context)))
+        return self._counted("Classify", self._core.classify, request, context)
 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(context, lambda: self._core.regress(request, _call(context)))
+        return self._counted("Regress", self._core.regress, request, context)
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(context, lambda: self._core.multi_inference(request, _call(context)))
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(context, lambda: self._core.metadata(request))
+
+    def _counted(
+        self,
+        api: str,
+        compute: Callable[[Any, Call], _Answer],
+        request: Any,
+        context: grpc.ServicerContext,
+    ) -> _Answer:
+        """Answers, and counts what TensorFlow Serving's prediction_service_impl.cc counts."""
+
+        def answer() -> _Answer:
+            name = self._core.known(request.model_spec.name)
+            with self._core.metrics.serving.request(name, api, "GRPC"):
+                return compute(request, _call(context))
+
+        return _answer(context, answer)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -110,7 +126,11 @@ def _reading(handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandl
 def model_status(
     live: Live, request: get_model_status_pb2.GetModelStatusRequest
 ) -> get_model_status_pb2.GetModelStatusResponse:
-    """The state of every version that is or was wanted, with its error."""
+    """The state of every version that is or was wanted, with its error; of one, if it is numbered.
+
+    Raises:
+      ServingError: There is no such model or version, or the request names none.
+    """
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     response = get_model_status_pb2.GetModelStatusResponse()

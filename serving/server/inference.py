@@ -1,15 +1,18 @@
 """Predict, Classify, Regress and MultiInference on a loaded model; as TensorFlow Serving does.
 
 Method names, checks and texts are those of tensorflow_serving/servables/tensorflow (predict_util,
-classifier, regressor, multi_inference).
+classifier, regressor, multi_inference). The method name of a signature is not looked at: in
+TensorFlow Serving that check is off (enable_signature_method_name_check).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -21,14 +24,25 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server.errors import Code, ServingError, invalid
-from serving.server.loaded_model import DEFAULT_SIGNATURE, LoadedModel
-from serving.server.tensors import check_finite, to_array, to_proto
+from serving.server.loaded_model import DEFAULT_SIGNATURE
+from serving.server.tensors import check_finite, output_array, to_array, to_proto
 
 CLASSIFY, REGRESS = tf.saved_model.CLASSIFY_METHOD_NAME, tf.saved_model.REGRESS_METHOD_NAME
 
 
+class Model(Protocol):
+    """A version that computes: a LoadedModel, or what measures one."""
+
+    @property
+    def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]: ...
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> list[np.ndarray]: ...
+
+
 def predict(
-    model: LoadedModel, spec: model_pb2.ModelSpec, request: predict_pb2.PredictRequest
+    model: Model, spec: model_pb2.ModelSpec, request: predict_pb2.PredictRequest
 ) -> predict_pb2.PredictResponse:
     """All outputs, or those of output_filter; `spec` is what answers.
 
@@ -41,24 +55,21 @@ def predict(
     if signature is None:
         raise ServingError(
             Code.FAILED_PRECONDITION,
-            f'Serving signature key "{name}" not found; the model has: '
+            f'Serving signature key "{name}" not found. The model has: '
             f"{', '.join(sorted(model.signatures))}.",
         )
-    _check_inputs(request.inputs, signature)
-    inputs = {
-        alias: to_array(alias, request.inputs[alias], info)
-        for alias, info in signature.inputs.items()
-    }
+    given = _inputs(request.inputs, signature)
+    inputs = {alias: to_array(alias, given[alias], signature.inputs[alias]) for alias in given}
     outputs = _wanted_outputs(request.output_filter, signature)
     response = predict_pb2.PredictResponse(model_spec=_named(spec, name))
-    for alias, array in zip(outputs, model.run(name, inputs, outputs), strict=True):
+    for alias, array in _run(model, name, inputs, outputs).items():
         check_finite(alias, array)
         response.outputs[alias].CopyFrom(to_proto(array))
     return response
 
 
 def classify(
-    model: LoadedModel, spec: model_pb2.ModelSpec, request: classification_pb2.ClassificationRequest
+    model: Model, spec: model_pb2.ModelSpec, request: classification_pb2.ClassificationRequest
 ) -> classification_pb2.ClassificationResponse:
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     found = _run_on_examples(model, [(name, CLASSIFY)], request.input)
@@ -68,7 +79,7 @@ def classify(
 
 
 def regress(
-    model: LoadedModel, spec: model_pb2.ModelSpec, request: regression_pb2.RegressionRequest
+    model: Model, spec: model_pb2.ModelSpec, request: regression_pb2.RegressionRequest
 ) -> regression_pb2.RegressionResponse:
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     found = _run_on_examples(model, [(name, REGRESS)], request.input)
@@ -78,22 +89,27 @@ def regress(
 
 
 def multi_inference(
-    model: LoadedModel, spec: model_pb2.ModelSpec, request: inference_pb2.MultiInferenceRequest
+    model: Model, spec: model_pb2.ModelSpec, request: inference_pb2.MultiInferenceRequest
 ) -> inference_pb2.MultiInferenceResponse:
     """Several signatures of one model on the same examples."""
-    if len({task.model_spec.name for task in request.tasks}) > 1:
-        raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
-    tasks = [
-        (task.model_spec.signature_name or DEFAULT_SIGNATURE, task.method_name)
-        for task in request.tasks
-    ]
-    seen: set[str] = set()
-    for name, method in tasks:
-        if method not in (CLASSIFY, REGRESS):
-            raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {method}")
-        if name in seen:
+    tasks: list[tuple[str, str]] = []
+    for task in request.tasks:
+        if not task.model_spec.name:
+            raise invalid("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != request.tasks[0].model_spec.name:
+            raise invalid(
+                "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            )
+        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        if name in (seen for seen, _ in tasks):
             raise invalid(f"Duplicate evaluation of signature: {name}")
-        seen.add(name)
+        if name not in model.signatures:
+            raise invalid(f"Requested signature not found in model graph: {name}")
+        if task.method_name not in (CLASSIFY, REGRESS):
+            raise ServingError(
+                Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
+            )
+        tasks.append((name, task.method_name))
     found = _run_on_examples(model, tasks, request.input)
     response = inference_pb2.MultiInferenceResponse()
     for name, method in tasks:
@@ -105,46 +121,101 @@ def multi_inference(
     return response
 
 
+def _run(
+    model: Model, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Returns output -> its values, in order.
+
+    Raises:
+      ServingError: The model refuses the inputs.
+    """
+    try:
+        found = model.run(signature, inputs, outputs)
+    except (ValueError, TypeError) as error:  # TensorFlow's Python makes no tensor of them
+        raise invalid(f"the inputs do not fit the signature {signature}: {error}") from None
+    return {alias: output_array(array) for alias, array in zip(outputs, found, strict=True)}
+
+
 def _run_on_examples(
-    model: LoadedModel, tasks: Sequence[tuple[str, str]], given: input_pb2.Input
+    model: Model, tasks: Sequence[tuple[str, str]], given: input_pb2.Input
 ) -> dict[str, dict[str, np.ndarray]]:
     """Signature -> its outputs, of signatures that take serialized tf.Examples as "inputs"."""
     for name, method in tasks:
-        signature = model.signatures.get(name)
-        if signature is None:
+        if name not in model.signatures:
             raise invalid(f"No signature was found with the name: {name}")
-        if signature.method_name != method:
-            kind = "classification" if method == CLASSIFY else "regression"
-            raise invalid(
-                f"Expected {kind} signature method_name to be {method}. "
-                f"Was: {signature.method_name}"
-            )
-        if [*signature.inputs] != ["inputs"]:
-            raise ServingError(
-                Code.FAILED_PRECONDITION, f'signature {name} has no single input named "inputs"'
-            )
+        _check_signature(model.signatures[name], method)
     examples = np.array(_serialized(given), dtype=object)
     found = {}
-    for name, _ in tasks:
+    for name, method in tasks:
         outputs = sorted(model.signatures[name].outputs)
-        arrays = model.run(name, {"inputs": examples}, outputs)
-        found[name] = dict(zip(outputs, arrays, strict=True))
+        found[name] = _run(model, name, {"inputs": examples}, outputs)
         for alias, array in found[name].items():
-            if array.ndim == 0 or array.shape[0] != len(examples):
-                raise ServingError(
-                    Code.FAILED_PRECONDITION,
-                    f"output {alias} has shape {list(array.shape)} for {len(examples)} examples",
-                )
-            check_finite(alias, _as_sent(array))
+            if method == CLASSIFY:
+                _check_classes(alias, array, len(examples))
+            else:
+                _check_values(array, len(examples))
+            check_finite(alias, array)
     return found
 
 
-def _as_sent(array: np.ndarray) -> np.ndarray:
-    """The output as a Classification or a Regression holds it: their floats have 32 bits."""
-    if array.dtype != np.float64:
-        return array
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)
+def _check_signature(signature: meta_graph_pb2.SignatureDef, method: str) -> None:
+    """Whether inputs and outputs are those of the method (PreProcessClassification, -Regression).
+
+    Raises:
+      ServingError: They are not.
+    """
+    kind = "classification" if method == CLASSIFY else "regression"
+    outputs = set(signature.outputs)
+    if len(signature.inputs) != 1:
+        raise invalid("Expected one input Tensor.")
+    if method == REGRESS and len(outputs) != 1:
+        raise invalid("Expected one output Tensor.")
+    if method == CLASSIFY and len(outputs) not in (1, 2):
+        raise invalid(f"Expected one or two output Tensors, found {len(outputs)}")
+    if [*signature.inputs] != ["inputs"]:
+        raise invalid(
+            f"No {kind} inputs found in SignatureDef: the one that it has is called "
+            f'"{min(signature.inputs)}", not "inputs".'
+        )
+    if method == REGRESS and outputs != {"outputs"}:
+        raise invalid(
+            f'No regression outputs found in SignatureDef: it has "{min(outputs)}", not "outputs".'
+        )
+    if method == CLASSIFY and not outputs & {"classes", "scores"}:
+        raise invalid(
+            'Expected classification signature outputs to contain at least one of "classes" or '
+            f'"scores". The signature has: {", ".join(sorted(outputs))}.'
+        )
+
+
+def _check_classes(alias: str, array: np.ndarray, examples: int) -> None:
+    """Whether an output of a classification can be sent (PostProcessClassificationResult)."""
+    if alias not in ("classes", "scores"):
+        return
+    if array.ndim != 2:
+        raise invalid(
+            f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}"
+        )
+    wanted, name = (object, "DT_STRING") if alias == "classes" else (np.float32, "DT_FLOAT")
+    if array.dtype != wanted:
+        raise invalid(f"Expected {alias} Tensor of {name}. Got: {array.dtype}")
+    if array.shape[0] != examples:
+        raise invalid(f"Expected {alias} output batch size of {examples}. Got: {array.shape[0]}")
+
+
+def _check_values(array: np.ndarray, examples: int) -> None:
+    """Whether the output of a regression can be sent (PostProcessRegressionResult)."""
+    if array.ndim != 1 and (array.ndim != 2 or array.shape[1] != 1):
+        raise invalid(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{list(array.shape)}"
+        )
+    if array.shape[0] != examples:
+        raise invalid(
+            f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}"
+        )
+    if array.dtype != np.float32:
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {array.dtype}")
 
 
 def _serialized(given: input_pb2.Input) -> list[bytes]:
@@ -166,17 +237,11 @@ def _serialized(given: input_pb2.Input) -> list[bytes]:
 
 def _classes(outputs: Mapping[str, np.ndarray]) -> classification_pb2.ClassificationResult:
     labels, scores = outputs.get("classes"), outputs.get("scores")
-    if labels is None and scores is None:
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
-            'Expected classification signature outputs to contain at least one of "classes" or '
-            '"scores".',
+    if labels is not None and scores is not None and labels.shape != scores.shape:
+        raise invalid(
+            "Tensors class and score should match in dim_size(1). Got "
+            f"{labels.shape[1]} vs. {scores.shape[1]}"
         )
-    for array in (labels, scores):
-        if array is not None and array.ndim != 2:
-            raise invalid(
-                f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}"
-            )
     result = classification_pb2.ClassificationResult()
     rows, width = (labels if labels is not None else scores).shape  # type: ignore[union-attr]
     for row in range(rows):
@@ -191,36 +256,36 @@ def _classes(outputs: Mapping[str, np.ndarray]) -> classification_pb2.Classifica
 
 
 def _values(outputs: Mapping[str, np.ndarray]) -> regression_pb2.RegressionResult:
-    values = outputs.get("outputs")
-    if values is None:
-        raise ServingError(
-            Code.FAILED_PRECONDITION, 'No regression outputs found: expected "outputs".'
-        )
-    if values.ndim > 2 or (values.ndim == 2 and values.shape[1] != 1):
-        raise invalid(
-            f"Expected Tensor shape either [batch_size] or [batch_size, 1] but got "
-            f"{list(values.shape)}"
-        )
     result = regression_pb2.RegressionResult()
-    for value in values.reshape(-1).tolist():
+    for value in outputs["outputs"].reshape(-1).tolist():
         result.regressions.add(value=value)
     return result
 
 
-def _check_inputs(given: Mapping[str, object], signature: meta_graph_pb2.SignatureDef) -> None:
+def _inputs(
+    given: Mapping[str, tensor_pb2.TensorProto], signature: meta_graph_pb2.SignatureDef
+) -> dict[str, tensor_pb2.TensorProto]:
+    """Returns the tensor of each input: what was sent, else the signature's own default.
+
+    Raises:
+      ServingError: One is missing, or there is one too many.
+    """
+    defaults = signature.defaults
     sent, wanted = set(given), set(signature.inputs)
-    if len(sent) == len(wanted) and sent != wanted:
-        raise invalid(
-            f"input tensor alias not found in signature: {min(sent - wanted)}. Inputs expected to "
-            f"be in the set {{{','.join(sorted(wanted))}}}."
-        )
-    if sent != wanted:
+    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
         raise invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} "
             f"len({{{','.join(sorted(sent))}}}) != len({{{','.join(sorted(wanted))}}}). Sent "
             f"extra: {{{','.join(sorted(sent - wanted))}}}. Missing but required: "
             f"{{{','.join(sorted(wanted - sent))}}}."
         )
+    missing = wanted - sent - set(defaults)
+    if sent - wanted or missing:
+        raise invalid(
+            f"input tensor alias not found in signature: {min(sent - wanted or missing)}. Inputs "
+            f"expected to be in the set {{{','.join(sorted(wanted))}}}."
+        )
+    return {alias: given[alias] if alias in sent else defaults[alias] for alias in sorted(wanted)}
 
 
 def _wanted_outputs(chosen: Sequence[str], signature: meta_graph_pb2.SignatureDef) -> list[str]:
@@ -232,7 +297,10 @@ def _wanted_outputs(chosen: Sequence[str], signature: meta_graph_pb2.SignatureDe
                 f"the set {{{','.join(every)}}}."
             )
     if len(set(chosen)) < len(chosen):
-        raise invalid("duplicate output tensor alias")
+        raise invalid(
+            "duplicate output tensor alias: "
+            f"{next(alias for alias in chosen if list(chosen).count(alias) > 1)}"
+        )
     return [*chosen] or every
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 
 from tensorflow_serving.config import model_server_config_pb2
@@ -13,6 +15,8 @@ from serving.server.errors import Code, ServingError
 from serving.server.wanted import wanted_models
 
 _log = logging.getLogger(__name__)
+_RETRY_LOOK_SECONDS = 1.0  # between two looks for a version that is to be tried again
+_ONCE = math.inf
 
 
 class Live:
@@ -21,17 +25,21 @@ class Live:
     Args:
       catalog: what to keep.
       read: the config as it is written down now; raises ServingError if it cannot be read.
-      poll_seconds: between two looks.
+      folder_seconds: Between two looks at the folders of versions; 0 to look once, at the start.
+      config_seconds: Between two looks at the config; 0 to look once, at the start.
     """
 
     def __init__(
         self,
         catalog: Catalog,
         read: Callable[[], model_server_config_pb2.ModelServerConfig],
-        poll_seconds: float,
+        folder_seconds: float,
+        config_seconds: float,
     ):
         self.catalog = catalog
-        self._read, self._poll_seconds = read, poll_seconds
+        self._read = read
+        self._folder_seconds = folder_seconds or _ONCE
+        self._config_seconds = config_seconds or _ONCE
         self._written: model_server_config_pb2.ModelServerConfig | None = None  # when last read
         self._current: model_server_config_pb2.ModelServerConfig | None = None  # or sent since
         self._changing = threading.Lock()  # of those two
@@ -43,8 +51,13 @@ class Live:
         ]
 
     def start(self) -> None:
-        """Loads what there is, and returns; then goes on watching."""
-        self.look()
+        """Loads what there is, and returns; then goes on watching.
+
+        Raises:
+          ServingError: The config cannot be read, or asks for what cannot be served. TensorFlow
+            Serving ends then, too (server.cc, Server::BuildAndStart).
+        """
+        self._log_once(self._look(read=True))
         self.catalog.reconcile()
         for thread in self._threads:
             thread.start()
@@ -53,22 +66,20 @@ class Live:
         self._stopping.set()
         self._looked.set()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
 
-    def look(self) -> None:
-        """One look at config and folders; what is wrong with them is logged, once."""
+    def look(self, read: bool = True) -> None:
+        """Looks at config and folders once; what is wrong with them is logged, once.
+
+        Args:
+          read: Whether to read the config again, too.
+        """
         try:
-            with self._changing:
-                written = self._read()
-                if written != self._written:  # the file is newer than what a client sent
-                    self._written = self._current = written
-                assert self._current is not None
-                self.catalog.want(wanted_models(self._current))
-            self._problem = ""
+            problem = self._look(read)
         except ServingError as error:
-            if error.message != self._problem:
-                _log.error("%s; going on with what is loaded", error.message)
-            self._problem = error.message
+            problem = error.message
+        self._log_once(problem)
 
     def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
         """Serves a client's config until the one that is written down changes.
@@ -78,7 +89,7 @@ class Live:
         """
         wanted = wanted_models(config)
         for model in wanted:
-            if not any((model.base_path / str(number)).is_dir() for number in model.versions):
+            if not any(model.path(number).is_dir() for number in model.versions):
                 raise ServingError(
                     Code.FAILED_PRECONDITION,
                     f"there is no version of {model.name} below {model.base_path}",
@@ -93,17 +104,47 @@ class Live:
                     self._current = before
             raise
 
+    def _look(self, read: bool) -> str:
+        """Returns what is wrong and can be lived with, or ""."""
+        problem = ""
+        with self._changing:
+            written = self._read() if read else self._written
+            if written is not None and written.WhichOneof("config") is None:
+                # TensorFlow Serving takes no action, either (ServerCore::ReloadConfig).
+                problem = "the config is empty"
+            elif written != self._written:  # the file is newer than what a client sent
+                self._written = self._current = written
+            if self._current is not None:
+                self.catalog.want(wanted_models(self._current))
+        return problem
+
+    def _log_once(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            _log.error("%s; going on with what is loaded", problem)
+        self._problem = problem
+
     def _watch(self) -> None:
-        while not self._stopping.wait(self._poll_seconds):
+        now = time.monotonic()
+        folders_due, config_due = now + self._folder_seconds, now + self._config_seconds
+        while True:
+            due = min(folders_due, config_due)
+            if self._stopping.wait(None if due == _ONCE else max(0.0, due - time.monotonic())):
+                return
+            now = time.monotonic()
+            read = now >= config_due
             try:
-                self.look()
+                self.look(read)
             except Exception:  # whatever it is, the server goes on
                 _log.exception("looking for new versions failed")
             self._looked.set()
+            if read:
+                config_due = now + self._config_seconds
+            if now >= folders_due:
+                folders_due = now + self._folder_seconds
 
     def _load(self) -> None:
         while not self._stopping.is_set():
-            self._looked.wait()
+            self._looked.wait(_RETRY_LOOK_SECONDS)  # also where folders are looked at once
             self._looked.clear()
             if self._stopping.is_set():
                 return

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
-from serving.server.errors import of_tensorflow
+from components.model_canary.side_effects import signatures_that_write
+from serving.server.errors import ServingError, invalid, of_tensorflow
 
+_log = logging.getLogger(__name__)
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 _CALLS = ("StatefulPartitionedCall", "PartitionedCall")  # how a signature calls its function
+_FUNCTION_TAG = re.compile(r"\{\{function_node [^}]*\}\}\s*")  # session.run takes them out itself
+_UNSUPPORTED = (
+    "Unsupported object type"  # an element of a string tensor that is neither str nor bytes
+)
+_NICER, _NICEST = 10, 19  # a tenth of the share of others, where they want the core too
+_Call = Callable[..., Sequence[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +50,42 @@ class Batching:
     max_batches: int = 64
 
 
+@dataclasses.dataclass(frozen=True)
+class _Input:
+    """An input as the signature has it.
+
+    Attributes:
+      alias: Its name.
+      type_name: TensorFlow's name of its type.
+      dtype: numpy's type; None for text.
+      sizes: Of its dimensions, None for any; None for any shape.
+    """
+
+    alias: str
+    type_name: str
+    dtype: np.dtype | None
+    sizes: tuple[int | None, ...] | None
+
+
 class LoadedModel:
     """A SavedModel in a session of its own.
+
+    A request that is alone in the model is computed as it is. One that meets others goes through
+    TensorFlow's batch scheduler, which joins what waits and refuses what its queue cannot hold.
 
     Args:
       path: folder of the version.
       name: unique in the process; names its queue.
       batching: None to compute each request alone.
+      give_way: Whether other versions are serving: it takes longer to be ready then, so that their
+        requests keep the cores.
+
+    Attributes:
+      signatures: Name -> signature.
+      writing: Names of the signatures that change variables, tables or files.
     """
 
-    def __init__(self, path: Path, name: str, batching: Batching | None):
+    def __init__(self, path: Path, name: str, batching: Batching | None, give_way: bool = False):
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:
@@ -66,62 +108,206 @@ class LoadedModel:
                     for key, outputs in self._alone.items()
                     if batching is not None
                 }
+            self.writing = signatures_that_write(loaded.graph_def, self.signatures)
+            self._inputs = {key: _inputs(one) for key, one in self.signatures.items()}
+            with ThreadPoolExecutor(1, "compile", _give_way if give_way else None) as compiling:
+                self._calls = compiling.submit(self._compiled).result()
         except BaseException:
             self._session.close()
             raise
-        # Made once: a call for each subset of outputs that a client thinks of would never be freed.
-        self._calls = {
-            (batched, key): self._callable(key, outputs)
+        self._forced: bool | None = None  # through the scheduler or not; None: as requests come
+        self._running = 0
+        self._lock = threading.Lock()  # of the number of running requests
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> list[np.ndarray]:
+        """The outputs, in order; for any number of threads.
+
+        Args:
+          signature: its name, one of `signatures`.
+          inputs: all of the signature's, by alias, of its types: nothing is cast. Whether a shape
+            will do is for the graph to say, as in TensorFlow Serving.
+          outputs: aliases of what to compute.
+
+        Raises:
+          ServingError: an input is of another type, TensorFlow refused the inputs, or the queue is
+            full.
+        """
+        wanted = self._inputs[signature]
+        rows = [_checked(one, inputs[one.alias]) for one in wanted]
+        # Of an empty request the scheduler returns no shape. Rows of another shape than the
+        # signature's may mix with those of others: two columns and two rows are a table of 2 x 2.
+        joinable = (True, signature) in self._calls and all(
+            _fits(one, array) and len(array) for one, array in zip(wanted, rows, strict=True)
+        )
+        with self._counted() as is_alone:
+            found = self._compute(joinable and not is_alone, signature, rows)
+        by_alias = dict(zip(sorted(self._alone[signature]), found, strict=True))
+        return [by_alias[alias] for alias in outputs]
+
+    @contextlib.contextmanager
+    def warming_up(self, batched: bool) -> Iterator[None]:
+        """While it lasts, it is not the number of requests that says how they are computed.
+
+        Either way compiles for itself, when it is first gone. So both are gone before users come.
+
+        Args:
+          batched: Through the scheduler where that can be; else each request alone.
+        """
+        self._forced = batched
+        try:
+            yield
+        finally:
+            self._forced = None
+
+    def close(self) -> None:
+        """Frees the model. No request may be running."""
+        self._calls.clear()  # a call that outlives its session is not released
+        self._session.close()
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[bool]:
+        """Counts a request while it is computed or waits; yields whether there is no other."""
+        with self._lock:
+            self._running += 1
+            is_alone = self._running == 1
+        try:
+            yield is_alone if self._forced is None else not self._forced
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _compute(
+        self, batched: bool, signature: str, rows: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        """All outputs, in the order of their aliases."""
+        try:
+            return self._calls[batched, signature](*rows)
+        except tf.errors.InvalidArgumentError as error:
+            if not batched:
+                raise _refusal(error) from None
+        except tf.errors.OpError as error:
+            raise _refusal(error) from None
+        # Somebody's rows are wrong, and all in the batch were refused.
+        return self._compute(False, signature, rows)
+
+    def _compiled(self) -> dict[tuple[bool, str], _Call]:
+        """Whether through the scheduler, signature -> what computes all of its outputs.
+
+        Made once: a call for each subset of outputs that a client thinks of would never be freed.
+        """
+        return {
+            (batched, key): self._call(key, outputs)
             for batched, group in ((False, self._alone), (True, self._batched))
             for key, outputs in group.items()
             if outputs is not None
         }
 
-    def run(
-        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
-    ) -> list[np.ndarray]:
-        """The outputs, in order.
-
-        Args:
-          signature: its name, one of `signatures`.
-          inputs: all of the signature's, by alias.
-          outputs: aliases of what to compute.
-
-        Raises:
-          ServingError: TensorFlow refused the inputs, or the queue is full.
-        """
-        rows = [inputs[alias] for alias in sorted(self.signatures[signature].inputs)]
-        # The scheduler answers nothing with nothing: without its shape.
-        batched = (True, signature) in self._calls and all(len(array) for array in rows)
-        try:
-            found = self._calls[batched, signature](*rows)
-        except tf.errors.InvalidArgumentError as error:
-            if not batched:
-                raise of_tensorflow(error) from None
-            found = self._alone_after_all(signature, rows)
-        except tf.errors.OpError as error:
-            raise of_tensorflow(error) from None
-        by_alias = dict(zip(sorted(self._alone[signature]), found, strict=True))
-        return [by_alias[alias] for alias in outputs]
-
-    def close(self) -> None:
-        self._session.close()
-
-    def _alone_after_all(self, signature: str, rows: list[np.ndarray]) -> list[np.ndarray]:
-        """Somebody's rows are wrong, and all in the batch were refused."""
-        try:
-            return self._calls[False, signature](*rows)
-        except tf.errors.OpError as error:
-            raise of_tensorflow(error) from None
-
-    def _callable(
-        self, signature: str, outputs: Mapping[str, tf.Tensor]
-    ) -> Callable[..., list[np.ndarray]]:
+    def _call(self, signature: str, outputs: Mapping[str, tf.Tensor]) -> _Call:
         """From inputs to outputs, both in the order of their aliases."""
         inputs = self.signatures[signature].inputs
         feeds = [self._session.graph.get_tensor_by_name(inputs[a].name) for a in sorted(inputs)]
-        fetches = [outputs[alias] for alias in sorted(outputs)]
-        return cast("Callable[..., list[np.ndarray]]", self._session.make_callable(fetches, feeds))
+        return _session_call(self._session, feeds, [outputs[alias] for alias in sorted(outputs)])
+
+
+def _give_way() -> None:
+    """Lowers this thread's priority, for good: who is not root cannot raise it again.
+
+    Compiling takes a core for seconds, in which the requests to other versions would wait. Python's
+    lock is free meanwhile. Threads that this one starts inherit the priority, so it computes
+    nothing: TensorFlow starts its threads with the session, and the scheduler's with a first batch.
+    """
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+        with contextlib.suppress(OSError):
+            thread = threading.get_native_id()
+            now = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(now + _NICER, _NICEST))
+
+
+def _session_call(
+    session: tf.compat.v1.Session, feeds: Sequence[tf.Tensor], fetches: Sequence[tf.Tensor]
+) -> _Call:
+    """A function of arrays that are fed to arrays that are fetched.
+
+    `make_callable` with feeds is `session.run`: it looks at every feed in Python, which takes as
+    long as the network where there are fifty of them. TensorFlow's callables look at nothing, which
+    is why `_checked` does.
+    """
+    names = [tensor.name for tensor in feeds]
+    fetched = [tensor.name for tensor in fetches]
+    # A tensor that is fed twice, or both fed and fetched, is known to session.run only.
+    is_plain = len(set(names)) == len(names) and not set(names) & set(fetched)
+    if is_plain and _has_callables():
+        options = config_pb2.CallableOptions(feed=names, fetch=fetched)
+        return cast(_Call, session._make_callable_from_options(options))
+    return cast(_Call, session.make_callable([*fetches], [*feeds]))
+
+
+@functools.cache
+def _has_callables() -> bool:
+    """Whether this TensorFlow's private `_make_callable_from_options` does what it did so far."""
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        text, number = tf.compat.v1.placeholder(tf.string), tf.compat.v1.placeholder(tf.float32)
+        fetches = [number + 1, tf.strings.join([text, "b"])]
+        options = config_pb2.CallableOptions(
+            feed=[text.name, number.name], fetch=[tensor.name for tensor in fetches]
+        )
+        given = np.array([b"a"], object), np.array([1.0, 2.0], np.float32)
+        try:
+            call = session._make_callable_from_options(options)
+            numbers, texts = call(*given)
+            as_before = numbers.tolist() == [2.0, 3.0] and texts.tolist() == [b"ab"]
+            del call
+        except Exception as error:  # whatever another TensorFlow makes of it
+            _log.warning("session.run is used, which is slower: %s", error)
+            return False
+    if not as_before:
+        _log.warning("session.run is used, which is slower: a callable answers otherwise")
+    return bool(as_before)
+
+
+def _inputs(signature: meta_graph_pb2.SignatureDef) -> list[_Input]:
+    """In the order of their aliases."""
+    found = []
+    for alias, info in sorted(signature.inputs.items()):
+        shape = info.tensor_shape
+        sizes = tuple(None if one.size == -1 else one.size for one in shape.dim)
+        dtype = tf.as_dtype(info.dtype)
+        numbers = None if dtype == tf.string else np.dtype(dtype.as_numpy_dtype)
+        found.append(_Input(alias, dtype.name, numbers, None if shape.unknown_rank else sizes))
+    return found
+
+
+def _checked(wanted: _Input, given: np.ndarray) -> np.ndarray:
+    """An array that may be fed. A callable would take bytes in another order for other numbers."""
+    array = np.asarray(given)
+    fits = array.dtype.kind in "OSU" if wanted.dtype is None else array.dtype == wanted.dtype
+    if not fits:
+        raise invalid(
+            f'input "{wanted.alias}" is an array of {array.dtype.str}, but the signature expects '
+            f"{wanted.type_name}"
+        )
+    return array
+
+
+def _fits(wanted: _Input, array: np.ndarray) -> bool:
+    """Whether an array has the shape that the signature expects, which TensorFlow does not ask."""
+    sizes = wanted.sizes
+    return (
+        sizes is not None
+        and len(sizes) == array.ndim
+        and all(size in (None, found) for size, found in zip(sizes, array.shape, strict=True))
+    )
+
+
+def _refusal(error: tf.errors.OpError) -> ServingError:
+    """The error of a callable, with the words that session.run has for it."""
+    if isinstance(error, tf.errors.InternalError) and _UNSUPPORTED in error.message:
+        return invalid(f"a string tensor holds neither str nor bytes: {error.message}")
+    found = of_tensorflow(error)
+    return ServingError(found.code, _FUNCTION_TAG.sub("", found.message))
 
 
 def _batched(

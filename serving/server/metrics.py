@@ -7,14 +7,21 @@ from collections.abc import Callable
 import prometheus_client
 from prometheus_client.core import GaugeMetricFamily
 
+from serving.server.serving_metrics import ServingMetrics
+
 PATH = "/monitoring/prometheus/metrics"
 _SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.045, 0.07, 0.1, 0.2, 0.5, 1, 2.5, 5)
 
 
 class Metrics:
-    """Counters and times of one server."""
+    """Counters and times of one server.
+
+    Attributes:
+      serving: The same under TensorFlow Serving's names.
+    """
 
     def __init__(self) -> None:
+        self.serving = ServingMetrics()
         self.registry = prometheus_client.CollectorRegistry()
         self.requests = prometheus_client.Counter(
             "serving_requests", "Requests by outcome", ["model", "method", "code"],
@@ -50,4 +57,4 @@ class Metrics:
         self.registry.register(Versions())  # type: ignore[arg-type]
 
     def text(self) -> bytes:
-        return prometheus_client.generate_latest(self.registry)
+        return prometheus_client.generate_latest(self.registry) + self.serving.text().encode()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from serving.server.base_path import local_path
+
+_LocalPath = Annotated[Path | None, BeforeValidator(lambda v: v if v is None else local_path(v))]
 
 
 class ServerOptions(BaseModel):
@@ -16,19 +20,38 @@ class ServerOptions(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(8500, ge=0, le=65535, description="of gRPC; 0 picks a free one")
     rest_api_port: int = Field(8501, ge=0, le=65535, description="0 picks a free one")
+    rest_api_timeout_in_ms: int = Field(
+        30_000, description="deadline of a REST request that names none; 0 for none"
+    )
+    rest_api_enable_cors_support: bool = Field(
+        False, description="lets pages of any site read REST answers"
+    )
     port_file: Path | None = Field(None, description="JSON with the ports, once they answer")
 
-    model_name: str | None = None
-    model_base_path: Path | None = Field(None, description="folder of the versions of model_name")
-    model_config_file: Path | None = Field(None, description="instead: TensorFlow Serving's file")
-    poll_seconds: float = Field(0.5, gt=0, description="between two looks at files and folders")
+    model_name: str = "default"
+    model_base_path: _LocalPath = Field(None, description="folder of the versions of model_name")
+    model_config_file: _LocalPath = Field(
+        None,
+        description="TensorFlow Serving's file; model_name and model_base_path are ignored then",
+    )
+    model_config_file_poll_wait_seconds: int = Field(
+        0, ge=0, description="between two looks at model_config_file; 0 to look once, at the start"
+    )
+    file_system_poll_wait_seconds: int = Field(
+        1, ge=0, description="between two looks at the folders of versions; 0 to look once"
+    )
+    poll_seconds: float | None = Field(
+        None, gt=0, description="where neither is given: between two looks at files and folders"
+    )
 
     batching: bool = True
     max_batch_rows: int = Field(1024, ge=1, description="candidates computed together")
     batch_threads: int = Field(2, ge=1, description="batches computed at the same time")
     batch_wait_us: int = Field(0, ge=0, description="how long a batch waits for company")
     queue: int = Field(64, ge=1, description="requests that are computed or wait; more are refused")
-    max_request_bytes: int = Field(16 << 20, ge=1024)
+    max_request_bytes: int = Field(
+        256 << 20, ge=1024, le=(1 << 31) - 1, description="of one request; larger ones are refused"
+    )
     grace_seconds: float = Field(10.0, ge=0, description="for running requests, when it is stopped")
 
     token_env: str | None = Field(None, description="variable that holds the bearer token")
@@ -43,9 +66,29 @@ class ServerOptions(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> ServerOptions:
-        named = self.model_name is not None and self.model_base_path is not None
-        if named == (self.model_config_file is not None):
+        if self.model_base_path is None and self.model_config_file is None:
             raise ValueError("give model_name and model_base_path, or model_config_file")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together")
         return self
+
+    @property
+    def folder_seconds(self) -> float:
+        """Between two looks at the folders of versions; 0 to look once."""
+        return self._seconds("file_system_poll_wait_seconds")
+
+    @property
+    def config_seconds(self) -> float:
+        """Between two looks at the config; 0 to look once.
+
+        A models.config in the folder of the versions is looked at whenever that folder is.
+        """
+        if self.model_config_file is None:
+            return self.folder_seconds
+        return self._seconds("model_config_file_poll_wait_seconds")
+
+    def _seconds(self, name: str) -> float:
+        """What is given by TensorFlow Serving's flag, else by poll_seconds, else the default."""
+        if name in self.model_fields_set or self.poll_seconds is None:
+            return float(getattr(self, name))
+        return self.poll_seconds

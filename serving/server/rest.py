@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import inspect
 import json
 import logging
+import math
+import re
 import ssl
 import threading
 import time
@@ -15,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -24,20 +27,35 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import metrics, rest_json
+from serving.server import json_text, metrics, rest_json
 from serving.server.core import Call, Core
 from serving.server.errors import QUEUE_FULL, Code, ServingError, invalid
 from serving.server.grpc_services import CONTEXT, REQUEST_ID, model_status
 from serving.server.live import Live
 from serving.server.loaded_model import DEFAULT_SIGNATURE
+from serving.server.rest_paths import Asked, is_api, parse_target, target_of
 from serving.server.security import is_allowed
 
 _log = logging.getLogger(__name__)
-_MODEL = r"/v1/models/{name:[^/:]+}"
-_VERSIONS = ("", r"/versions/{version:\d{1,20}}", r"/labels/{label:[^/:]+}")
 TIMEOUT = "x-request-timeout-ms"
 _BODY_SECONDS = 30.0
+_HEALTH = "/health"
+_ORIGIN = re.compile("https?://")
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+_JSON = "application/json"
+# The option's name before protobuf 5, and since.
+_OPTIONS = inspect.signature(json_format.MessageToDict).parameters
+_EVERY_FIELD: dict[str, Any] = {
+    name: True
+    for name in ("including_default_value_fields", "always_print_fields_with_no_presence")
+    if name in _OPTIONS
+}
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Compute = Callable[[dict[str, Any], model_pb2.ModelSpec, Call], dict[str, Any]]
 
 
 class RestServer:
@@ -48,6 +66,8 @@ class RestServer:
       live: what is loaded.
       host, port: 0 picks a free one.
       most_bytes: of a request's body.
+      timeout_seconds: For a request that names no deadline of its own.
+      cors: Whether answers allow a page of any site to read them.
       workers: requests at the same time.
       token: that must be sent; None for none.
       tls: None for none.
@@ -62,12 +82,20 @@ class RestServer:
         host: str,
         port: int,
         most_bytes: int,
+        timeout_seconds: float,
+        cors: bool,
         workers: int,
         token: str | None,
         tls: ssl.SSLContext | None,
         grace_seconds: float,
     ):
         self._core, self._live, self._token = core, live, token
+        self._timeout_seconds, self._cors = timeout_seconds, cors
+        self._computations: dict[str, _Compute] = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+        }
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="rest")
         self._free = workers  # places for requests whose body is read or that are computed
         self._loop = asyncio.new_event_loop()
@@ -76,7 +104,8 @@ class RestServer:
         application = web.Application(
             client_max_size=most_bytes, middlewares=[self._guarded], logger=_log
         )
-        self._add_routes(application)
+        # One route: which paths there are is for TensorFlow Serving's expressions to say.
+        application.router.add_route("*", "/{path:.*}", self._dispatched)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=grace_seconds)
         self.port: int = self._run(self._listen(host, port, tls))
 
@@ -97,41 +126,65 @@ class RestServer:
         found: int = self._runner.addresses[0][1]
         return found
 
-    def _add_routes(self, application: web.Application) -> None:
-        methods = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
-        for version in _VERSIONS:
-            for name, compute in methods.items():
-                handler = functools.partial(self._post, compute)
-                application.router.add_post(f"{_MODEL}{version}:{name}", handler)
-            application.router.add_get(f"{_MODEL}{version}", self._status)
-            application.router.add_get(f"{_MODEL}{version}/metadata", self._metadata)
-        application.router.add_get(metrics.PATH, self._metrics)
-        application.router.add_get("/health", self._health)
-
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Errors as JSON, whatever they are; and the token."""
+        """Errors as JSON, whatever they are; the token; and what a browser wants to see."""
+        answer = await self._checked(request, handler)
+        if self._cors and is_api(target_of(request.raw_path)):
+            answer.headers.update(_CORS)
+        return answer
+
+    async def _checked(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
             given = request.headers.get("authorization")
-            if request.path != "/health" and not is_allowed(self._token, given):
+            if request.path != _HEALTH and not is_allowed(self._token, given):
                 raise ServingError(Code.UNAUTHENTICATED, "a bearer token is wanted")
             return await handler(request)
         except ServingError as error:
             return _error(error.message, error.http_status)
-        except web.HTTPNotFound:
-            return _error(f"Malformed request: {request.method} {request.path}", 404)
         except web.HTTPException as error:
             return _error(error.reason or "", error.status)
         except Exception as error:
             _log.exception("a request failed")
             return _error(f"{type(error).__name__}: the log of the server has more", 500)
 
+    async def _dispatched(self, request: web.Request) -> web.StreamResponse:
+        """As RestApiRequestDispatcher of TensorFlow Serving's model_servers/http_server.cc."""
+        target = target_of(request.raw_path)
+        path = target.partition("?")[0]
+        if path == _HEALTH:
+            return await self._health()
+        if path == metrics.PATH:
+            if target != path:
+                raise invalid(f"Unexpected path: {target}. Should be {path}")
+            return web.Response(body=self._core.metrics.text(), content_type="text/plain")
+        if not is_api(target):
+            return _error(f"Malformed request: {request.method} {target}", 404)
+        if request.method == "OPTIONS":
+            if not _ORIGIN.search(request.headers.get("origin", "")):
+                raise invalid("Origin header is missing in CORS preflight")
+            return web.Response()
+        return await self._answered(request, target)
+
+    async def _answered(self, request: web.Request, target: str) -> web.Response:
+        """A request of the API, counted by its outcome."""
+        counted = self._core.metrics.serving.request
+        try:
+            asked = parse_target(request.method, target)
+        except ServingError:
+            with counted("", "", "REST"):
+                raise
+        with counted(self._core.known(asked.spec.name), asked.method, "REST"):
+            if asked.method:
+                return await self._post(self._computations[asked.method], asked.spec, request)
+            if not asked.spec.name:
+                raise invalid("Missing model name in request.")
+            return self._metadata(asked) if asked.metadata else self._status(asked)
+
     async def _post(
-        self,
-        compute: Callable[[dict[str, Any], model_pb2.ModelSpec, Call], dict[str, Any]],
-        request: web.Request,
+        self, compute: _Compute, spec: model_pb2.ModelSpec, request: web.Request
     ) -> web.Response:
-        call, spec = _call(request), _spec(request)
+        call = _call(request, self._timeout_seconds)
         if self._free <= 0:
             raise ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
         self._free -= 1
@@ -140,21 +193,19 @@ class RestServer:
             text = await self._computed(compute, body, spec, call)
         except asyncio.TimeoutError:
             raise ServingError(Code.DEADLINE_EXCEEDED, "the body did not come in time") from None
+        except web.HTTPRequestEntityTooLarge as error:
+            raise ServingError(Code.RESOURCE_EXHAUSTED, error.reason, error.status) from None
         finally:
             self._free += 1
-        return web.Response(text=text, content_type="application/json")
+        return web.Response(body=text.encode(), content_type=_JSON)
 
     async def _computed(
-        self,
-        compute: Callable[[dict[str, Any], model_pb2.ModelSpec, Call], dict[str, Any]],
-        body: bytes,
-        spec: model_pb2.ModelSpec,
-        call: Call,
+        self, compute: _Compute, body: bytes, spec: model_pb2.ModelSpec, call: Call
     ) -> str:
         def answer() -> str:
-            document = rest_json.parse(body)
+            document = json_text.parse(body)
             spec.signature_name = document.get("signature_name", "")
-            return rest_json.dumps(compute(document, spec, call))
+            return json_text.dumps(compute(document, spec, call))
 
         return await self._loop.run_in_executor(self._pool, answer)
 
@@ -165,8 +216,9 @@ class RestServer:
         name = spec.signature_name or DEFAULT_SIGNATURE
         with self._core.catalog.use(spec) as (_, model):
             if name not in model.signatures:
-                raise ServingError(
-                    Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
+                raise invalid(
+                    f'Serving signature name: "{name}" not found in signature def. The model has: '
+                    f"{', '.join(sorted(model.signatures))}."
                 )
             infos = dict(model.signatures[name].inputs)
         by_row = rest_json.fill_predict(document, infos, request)
@@ -186,76 +238,55 @@ class RestServer:
         rest_json.fill_examples(document, request.input)
         return rest_json.regress_answer(self._core.regress(request, call))
 
-    async def _status(self, request: web.Request) -> web.Response:
-        asked = get_model_status_pb2.GetModelStatusRequest(model_spec=_spec(request))
-        return _message(model_status(self._live, asked))
+    def _status(self, asked: Asked) -> web.Response:
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=asked.spec)
+        return _document(_every_field(model_status(self._live, request)))
 
-    async def _metadata(self, request: web.Request) -> web.Response:
-        asked = get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=_spec(request), metadata_field=["signature_def"]
+    def _metadata(self, asked: Asked) -> web.Response:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=asked.spec, metadata_field=["signature_def"]
         )
-        answer = self._core.metadata(asked)
+        answer = self._core.metadata(request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         answer.metadata["signature_def"].Unpack(signatures)
-        as_json = functools.partial(json_format.MessageToDict, preserving_proto_field_name=True)
-        document = {
-            "model_spec": as_json(answer.model_spec),
-            "metadata": {"signature_def": as_json(signatures)},
-        }
-        return web.json_response(document)
+        return _document(
+            {
+                "model_spec": _every_field(answer.model_spec),
+                "metadata": {"signature_def": _every_field(signatures)},
+            }
+        )
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._core.metrics.text(), content_type="text/plain")
-
-    async def _health(self, _: web.Request) -> web.Response:
+    async def _health(self) -> web.Response:
         """For a probe: 200 once every model has a version that answers."""
         ready = self._live.catalog.is_ready()
-        return web.json_response({"ready": ready}, status=200 if ready else 503)
+        return _document({"ready": ready}, 200 if ready else 503)
 
 
-def _spec(request: web.Request) -> model_pb2.ModelSpec:
-    matched = request.match_info
-    spec = model_pb2.ModelSpec(name=matched["name"])
-    if "version" in matched:
-        number = int(matched["version"])
-        if number >= 1 << 63:
-            raise invalid(f"Failed to convert version: {matched['version']} to numeric.")
-        spec.version.value = number
-    elif "label" in matched:
-        spec.version_label = matched["label"]
-    return spec
-
-
-def _call(request: web.Request) -> Call:
-    deadline = None
+def _call(request: web.Request, timeout_seconds: float) -> Call:
+    seconds = timeout_seconds
     if TIMEOUT in request.headers:
         try:
-            deadline = time.monotonic() + float(request.headers[TIMEOUT]) / 1000
+            seconds = float(request.headers[TIMEOUT]) / 1000
         except ValueError:
-            raise invalid(f"{TIMEOUT} is a number of milliseconds") from None
+            seconds = math.nan
+        if math.isnan(seconds):
+            raise invalid(f"{TIMEOUT} is a number of milliseconds")
     headers = request.headers
+    deadline = time.monotonic() + seconds
     return Call(deadline, headers.get(REQUEST_ID, ""), headers.get(CONTEXT, ""))
 
 
-def _message(message: get_model_status_pb2.GetModelStatusResponse) -> web.Response:
-    """As TensorFlow Serving prints it: every field, and error codes by name."""
-    document = {
-        "model_version_status": [
-            {
-                "version": str(version.version),
-                "state": get_model_status_pb2.ModelVersionStatus.State.Name(version.state),
-                "status": {
-                    "error_code": "UNKNOWN" if version.status.error_code else "OK",
-                    "error_message": version.status.error_message,
-                },
-            }
-            for version in message.model_version_status
-        ]
-    }
-    return web.json_response(document)
+def _every_field(message: Message) -> dict[str, Any]:
+    """A message as TensorFlow Serving prints it: also fields that hold their default."""
+    found: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, **_EVERY_FIELD
+    )
+    return found
+
+
+def _document(content: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(body=json.dumps(content).encode(), status=status, content_type=_JSON)
 
 
 def _error(message: str, status: int) -> web.Response:
-    return web.Response(
-        text=json.dumps({"error": message}), status=status, content_type="application/json"
-    )
+    return _document({"error": message}, status)

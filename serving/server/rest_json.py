@@ -1,16 +1,13 @@
 """JSON of TensorFlow Serving's REST API to requests, and responses to JSON.
 
 The format is that of https://www.tensorflow.org/tfx/serving/api_rest: rows ("instances") or columns
-("inputs"), {"b64": ...} for bytes, and outputs whose names end in _bytes as such. A request may
-hold the literals NaN, Infinity and -Infinity; an answer never does.
+("inputs"), {"b64": ...} for bytes, and outputs whose names end in _bytes as such. Rules and texts
+are those of TensorFlow Serving's util/json_tensor.cc. A request may hold the literals NaN, Infinity
+and -Infinity; an answer never does.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,31 +22,14 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server.errors import invalid
+from serving.server.json_text import is_base64, is_text, of_base64, plain, shown, to_bytes, type_of
 from serving.server.tensors import to_proto
 
-_SHOWN = 100  # characters of a value in a message
-_MOST_DIMENSIONS = 8
+_MOST_DIMENSIONS = 32  # of a numpy array
+_INT32 = np.iinfo(np.int32)
+_NARROW = (tf.int8, tf.uint8, tf.int16)  # read as int32 and then cut to size, as in C++
+_TYPE_NAMES = {tf.float32: "float", tf.float64: "double", tf.float16: "half"}  # TensorFlow's own
 _Infos = Mapping[str, meta_graph_pb2.TensorInfo]
-
-
-def parse(body: bytes) -> dict[str, Any]:
-    """The object of a request.
-
-    Raises:
-      ServingError: it is none.
-    """
-    if not body:
-        raise invalid("JSON Parse error: The document is empty")
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"JSON Parse error: {error}") from None
-    if not isinstance(found, dict):
-        raise invalid(f"JSON Value: {_shown(found)} Is not object")
-    name = found.get("signature_name", "")
-    if not isinstance(name, str) or not _is_text(name):
-        raise invalid("'signature_name' key must be a string value.")
-    return found
 
 
 def fill_predict(document: Mapping[str, Any], infos: _Infos, request: Any) -> bool:
@@ -66,6 +46,9 @@ def fill_predict(document: Mapping[str, Any], infos: _Infos, request: Any) -> bo
     Raises:
       ServingError: it is not in the format, or does not fit the signature.
     """
+    if not infos:
+        name = document.get("signature_name") or "DEFAULT"
+        raise invalid(f"Failed to get input map for signature: {name}")
     by_row = "instances" in document
     if by_row == ("inputs" in document):
         if by_row:
@@ -79,22 +62,46 @@ def fill_predict(document: Mapping[str, Any], infos: _Infos, request: Any) -> bo
 
 
 def predict_answer(response: predict_pb2.PredictResponse, by_row: bool) -> dict[str, Any]:
-    """{"predictions": ...} by row, {"outputs": ...} by column."""
+    """{"predictions": ...} by row, {"outputs": ...} by column.
+
+    Raises:
+      ServingError: There are no outputs; or, by row, they differ in their number of rows or are
+        scalars.
+    """
+    if not response.outputs:
+        raise invalid("Cannot convert empty tensor map to JSON")
+    if by_row:
+        _check_rows(response)
     outputs = {
-        name: _plain(tf.make_ndarray(proto), name.endswith("_bytes"))
+        name: plain(tf.make_ndarray(proto), name.endswith("_bytes"))
         for name, proto in sorted(response.outputs.items())
     }
-    if not by_row:
-        return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()), [])}
     columns = list(outputs.values())
-    if any(not isinstance(column, list) or len(column) != len(columns[0]) for column in columns):
-        raise invalid("the outputs differ in their number of rows; ask with 'inputs' instead")
+    if not by_row:
+        return {"outputs": outputs if len(columns) > 1 else columns[0]}
     if len(columns) == 1:
         return {"predictions": columns[0]}
     names = list(outputs)
     return {
         "predictions": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     }
+
+
+def _check_rows(response: predict_pb2.PredictResponse) -> None:
+    rows: int | None = None
+    for name, proto in sorted(response.outputs.items()):
+        if not proto.tensor_shape.dim:
+            raise invalid(
+                f"Tensor name: {name} has no shape information: it is a scalar. Ask with 'inputs' "
+                "instead of 'instances'."
+            )
+        found = proto.tensor_shape.dim[0].size
+        if rows not in (None, found):
+            raise invalid(
+                f"Tensor name: {name} has inconsistent batch size: {found} expecting: {rows}. Ask "
+                "with 'inputs' instead of 'instances'."
+            )
+        rows = found
 
 
 def fill_examples(document: Mapping[str, Any], given: input_pb2.Input) -> None:
@@ -118,21 +125,19 @@ def fill_examples(document: Mapping[str, Any], given: input_pb2.Input) -> None:
 
 
 def classify_answer(response: classification_pb2.ClassificationResponse) -> dict[str, Any]:
-    return {
-        "results": [
-            [[found.label, _number(found.score)] for found in one.classes]
-            for one in response.result.classifications
-        ]
-    }
+    """{"results": ...}, for each example a list of [label, score]."""
+    results = []
+    for one in response.result.classifications:
+        scores = plain(np.array([found.score for found in one.classes], np.float32), False)
+        labels = [found.label for found in one.classes]
+        results.append([list(pair) for pair in zip(labels, scores, strict=True)])
+    return {"results": results}
 
 
 def regress_answer(response: regression_pb2.RegressionResponse) -> dict[str, Any]:
-    return {"results": [_number(one.value) for one in response.result.regressions]}
-
-
-def dumps(answer: Mapping[str, Any]) -> str:
-    """The text of an answer, which any parser of JSON can read: its numbers are finite."""
-    return json.dumps(answer, allow_nan=False)
+    """{"results": ...}, for each example a number."""
+    values = np.array([one.value for one in response.result.regressions], np.float32)
+    return {"results": plain(values, False)}
 
 
 def _of_rows(rows: Any, infos: _Infos) -> dict[str, list[Any]]:
@@ -140,27 +145,27 @@ def _of_rows(rows: Any, infos: _Infos) -> dict[str, list[Any]]:
         raise invalid("Expecting 'instances' to be a list/array")
     if not rows:
         raise invalid("No values in 'instances' array")
-    if not (isinstance(rows[0], dict) and not _is_base64(rows[0])):
+    if not (isinstance(rows[0], dict) and not is_base64(rows[0])):
         if len(infos) > 1:
             raise invalid(
                 "instances is a plain list, but expecting list of objects as multiple input "
                 f"tensors are required: {', '.join(sorted(infos))}"
             )
-        if any(isinstance(row, dict) and not _is_base64(row) for row in rows):
+        if any(isinstance(row, dict) and not is_base64(row) for row in rows):
             raise invalid("Expecting value/list but got object in the list of 'instances'")
         return dict.fromkeys(infos, rows)
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or set(row) != set(infos):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: "
-                f"{_shown(row)} keys must be equal to: {','.join(sorted(infos))}"
+                f"{shown(row)} keys must be equal to: {','.join(sorted(infos))}"
             )
     return {name: [row[name] for row in rows] for name in infos}
 
 
 def _columns(document: Mapping[str, Any], infos: _Infos) -> dict[str, Any]:
     given = document["inputs"]
-    if not isinstance(given, dict) or _is_base64(given):
+    if not isinstance(given, dict) or is_base64(given):
         if len(infos) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
@@ -185,14 +190,17 @@ def _array(name: str, values: Any, kind: int) -> np.ndarray:
     _flatten(name, values, shape, 0, flat)
     wanted = tf.as_dtype(kind)
     converted = [_value(name, value, wanted) for value in flat]
-    dtype = object if wanted == tf.string else wanted.as_numpy_dtype
-    return np.array(converted, dtype=dtype).reshape(shape)
+    if wanted == tf.string:
+        return np.array(converted, dtype=object).reshape(shape)
+    with np.errstate(over="ignore"):  # a number beyond a float is infinite, as in C++
+        wide = np.array(converted, dtype=np.int32 if wanted in _NARROW else wanted.as_numpy_dtype)
+    return wide.astype(wanted.as_numpy_dtype, copy=False).reshape(shape)
 
 
 def _flatten(name: str, values: Any, shape: list[int], level: int, flat: list[Any]) -> None:
     if not isinstance(values, list):
         if level != len(shape):
-            raise invalid(f'input "{name}": {_shown(values)} found at incorrect level {level}')
+            raise invalid(f'input "{name}": {shown(values)} found at incorrect level {level}')
         flat.append(values)
         return
     if level >= len(shape):
@@ -207,37 +215,32 @@ def _flatten(name: str, values: Any, shape: list[int], level: int, flat: list[An
 
 
 def _value(name: str, value: Any, wanted: tf.DType) -> Any:
+    """A JSON value, if it is of the type that is wanted."""
     if wanted == tf.string:
         if isinstance(value, str):
-            return value.encode("utf-8", "surrogatepass")
-        if _is_base64(value):
-            return _decoded(value)
-    elif wanted == tf.bool:
-        if isinstance(value, bool):
+            return to_bytes(value)
+        if is_base64(value):
+            return of_base64(value)
+    elif isinstance(value, bool):
+        if wanted == tf.bool:
             return value
     elif wanted.is_integer:
-        if isinstance(value, int) and not isinstance(value, bool):
-            if int(wanted.min) <= value <= int(wanted.max):
-                return value
-            raise invalid(f'input "{name}": {_shown(value)} is too large for {wanted.name}')
-    elif wanted.is_floating and isinstance(value, (int, float)) and not isinstance(value, bool):
-        # Python compares an int of any size with its own floats, but numpy 2 does not.
-        if abs(value) <= float(wanted.max) or (
-            isinstance(value, float) and not math.isfinite(value)
-        ):
+        limits = _INT32 if wanted in _NARROW else wanted
+        if isinstance(value, int) and int(limits.min) <= value <= int(limits.max):
             return value
-        raise invalid(f'input "{name}": {_shown(value)} is too large for {wanted.name}')
+    elif wanted.is_floating and isinstance(value, (int, float)):
+        return float(value)
     raise invalid(
-        f'input "{name}": JSON Value: {_shown(value)} Type: {type(value).__name__} is not of '
-        f"expected type: {wanted.name}"
+        f'input "{name}": JSON Value: {shown(value)} Type: {type_of(value)} is not of expected '
+        f"type: {_TYPE_NAMES.get(wanted, wanted.name)}"
     )
 
 
 def _fill_example(given: Any, example: tf.train.Example) -> None:
     if not isinstance(given, dict):
-        raise invalid(f"Example must be JSON object but got {_shown(given)}")
+        raise invalid(f"Example must be JSON object but got JSON {type_of(given)}")
     for name, content in given.items():
-        if not _is_text(name):
+        if not is_text(name):
             raise invalid("a feature's name is no valid text")
         feature = example.features.feature[name]
         for value in content if isinstance(content, list) else [content]:
@@ -249,61 +252,18 @@ def _add_value(name: str, value: Any, feature: tf.train.Feature) -> None:
     converted: Any
     if isinstance(value, (bool, int)):
         kind, converted = "int64_list", int(value)
+        if converted >= 1 << 63:
+            raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     elif isinstance(value, float):
-        kind, converted = "float_list", value
+        with np.errstate(over="ignore"):
+            kind, converted = "float_list", float(np.float32(value))
     elif isinstance(value, str):
-        kind, converted = "bytes_list", value.encode("utf-8", "surrogatepass")
-    elif _is_base64(value):
-        kind, converted = "bytes_list", _decoded(value)
+        kind, converted = "bytes_list", to_bytes(value)
+    elif is_base64(value):
+        kind, converted = "bytes_list", of_base64(value)
     else:
-        raise invalid(f"Feature: {name} has element with unexpected JSON type: {_shown(value)}")
+        raise invalid(f"Feature: {name} has element with unexpected JSON type: {type_of(value)}")
     if feature.WhichOneof("kind") not in (None, kind):
-        raise invalid(f"Unexpected element type in feature: {name} expecting type: {kind}")
-    try:
-        getattr(feature, kind).value.append(converted)
-    except ValueError:
-        raise invalid(f"Feature: {name} has a number out of range: {_shown(value)}") from None
-
-
-def _is_text(value: str) -> bool:
-    """Whether it can be written as UTF-8: half of a surrogate pair cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _is_base64(value: Any) -> bool:
-    return isinstance(value, dict) and [*value] == ["b64"] and isinstance(value["b64"], str)
-
-
-def _decoded(value: Mapping[str, str]) -> bytes:
-    try:
-        return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("Unable to base64 decode") from None
-
-
-def _plain(array: np.ndarray, as_bytes: bool) -> Any:
-    """Nested lists of what JSON has."""
-    if array.dtype != object:
-        return array.tolist()
-
-    def text(value: bytes) -> Any:
-        if as_bytes:
-            return {"b64": base64.b64encode(value).decode("ascii")}
-        return value.decode("utf-8", "replace")
-
-    flat = np.empty(array.size, dtype=object)
-    flat[:] = [text(value) for value in array.reshape(-1)]
-    return flat.reshape(array.shape).tolist()
-
-
-def _number(value: float) -> float:
-    """A float of 32 bits with no more digits than it has."""
-    return float(np.format_float_positional(np.float32(value), unique=True))
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        text = repr(type(value))
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        expected = feature.WhichOneof("kind").removesuffix("_list")
+        raise invalid(f"Unexpected element type in feature: {name} expecting type: {expected}")
+    getattr(feature, kind).value.append(converted)

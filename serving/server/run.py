@@ -7,6 +7,7 @@ import gc
 import importlib
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -24,6 +25,7 @@ from serving.request_log.writer import RequestLog
 from serving.server import security
 from serving.server.catalog import Catalog
 from serving.server.core import Core
+from serving.server.errors import ServingError
 from serving.server.grpc_services import ModelService, PredictionService, ReadableRequests
 from serving.server.live import Live
 from serving.server.loaded_model import Batching, LoadedModel
@@ -35,7 +37,10 @@ from serving.server.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
+# The last two are TensorFlow Serving's (server.cc, SetServingStatus).
+_HEALTH_NAMES = ("", _PREDICTION, _MODEL, "PredictionService", "ModelService")
 _DESCRIPTIONS = ("prediction_service_pb2", "model_service_pb2")
+_HEALTH_SECONDS = 0.5  # between two looks at whether the server is ready
 _REFUSING_THREADS = 16  # beyond those that the queue can hold: they say no, and answer probes
 _SWITCH_SECONDS = 0.0005  # how long a thread that loads a model may keep the others from Python
 
@@ -48,7 +53,8 @@ class ModelServer:
     """A running server; `stop()` drains it.
 
     Raises:
-      OptionsError: a port is taken, or a secret or certificate is missing.
+      OptionsError: a port is taken, a secret or certificate is missing, or the config cannot be
+        read.
     """
 
     def __init__(self, options: ServerOptions):
@@ -56,11 +62,15 @@ class ModelServer:
         token = _token(options)
         self.log = _request_log(options)
         self.metrics = Metrics()
-        self.catalog = Catalog(lambda path, name: _load(path, name, options))
-        self.live = Live(self.catalog, lambda: _config(options), options.poll_seconds)
+        self.catalog = Catalog(
+            lambda path, name: _load(path, name, options, give_way=self.catalog.is_ready())
+        )
+        self.live = Live(
+            self.catalog, lambda: _config(options), options.folder_seconds, options.config_seconds
+        )
         core = Core(self.catalog, self.metrics, options.queue, self.log)
         self._add_gauges()
-        self.live.start()
+        self._start_serving()
         self._health = health.HealthServicer()
         self._grpc = self._grpc_server(core, token)
         self.port = self._bind()
@@ -81,6 +91,12 @@ class ModelServer:
             stopped = self._grpc.stop(self.options.grace_seconds)
             steps.callback(stopped.wait)
             self._rest.stop()
+
+    def _start_serving(self) -> None:
+        try:
+            self.live.start()
+        except ServingError as error:
+            raise OptionsError(f"cannot start: {error.message}") from None
 
     def _grpc_server(self, core: Core, token: str | None) -> grpc.Server:
         options = self.options
@@ -136,6 +152,8 @@ class ModelServer:
                 host=options.host,
                 port=options.rest_api_port,
                 most_bytes=options.max_request_bytes,
+                timeout_seconds=_seconds(options.rest_api_timeout_in_ms),
+                cors=options.rest_api_enable_cors_support,
                 workers=options.queue + _REFUSING_THREADS,
                 token=token,
                 tls=tls,
@@ -155,9 +173,9 @@ class ModelServer:
         def watch() -> None:
             while True:
                 ready = self.catalog.is_ready()
-                for name in ("", _PREDICTION, _MODEL):
+                for name in _HEALTH_NAMES:
                     self._health.set(name, kinds.SERVING if ready else kinds.NOT_SERVING)
-                if self._stopping.wait(self.options.poll_seconds):
+                if self._stopping.wait(_HEALTH_SECONDS):
                     return
 
         threading.Thread(target=watch, name="health", daemon=True).start()
@@ -211,11 +229,11 @@ def _describe_services() -> None:
             importlib.import_module(f"tensorflow_serving.apis.{name}")
 
 
-def _load(path: Path, name: str, options: ServerOptions) -> LoadedModel:
+def _load(path: Path, name: str, options: ServerOptions, give_way: bool) -> LoadedModel:
     batching = Batching(
         options.max_batch_rows, options.batch_threads, options.batch_wait_us, options.queue
     )
-    model = LoadedModel(path, name, batching if options.batching else None)
+    model = LoadedModel(path, name, batching if options.batching else None, give_way)
     try:
         warm_up(model, path)
     except BaseException:
@@ -227,9 +245,13 @@ def _load(path: Path, name: str, options: ServerOptions) -> LoadedModel:
 def _config(options: ServerOptions) -> model_server_config_pb2.ModelServerConfig:
     if options.model_config_file is not None:
         return read_config(options.model_config_file)
-    assert options.model_name is not None
     assert options.model_base_path is not None
     return config_of_folder(options.model_name, options.model_base_path)
+
+
+def _seconds(milliseconds: int) -> float:
+    """A time limit; 0 or less is none, as in TensorFlow Serving."""
+    return milliseconds / 1000 if milliseconds > 0 else math.inf
 
 
 def _token(options: ServerOptions) -> str | None:

@@ -1,4 +1,9 @@
-"""TensorProto and numpy, both ways, for requests that nobody has checked."""
+"""TensorProto and numpy, both ways, for requests that nobody has checked.
+
+A TensorProto means here what it means to TensorFlow's C++ (tensorflow/core/framework/tensor.cc,
+Tensor::FromProto), which is how TensorFlow Serving reads it: of too many values the first count, of
+too few the last one is repeated, and none at all are zeros. `tf.make_ndarray` refuses the first.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +11,46 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
+from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.errors import invalid
 
-MOST_ELEMENTS = 16 << 20  # a shape is quickly written and dearly allocated
-MOST_REPEATED = 65_536  # elements of a tensor whose last value stands for all that follow
+# A shape is quickly written and dearly allocated: bytes that repeated values may come to.
+MOST_REPEATED_BYTES = 64 << 20
+_STRING_BYTES = 32  # of a string beside its content
 _FIELDS = {
     tf.float32: "float_val",
     tf.float64: "double_val",
+    tf.int8: "int_val",
+    tf.int16: "int_val",
     tf.int32: "int_val",
+    tf.uint8: "int_val",
+    tf.uint16: "int_val",
     tf.int64: "int64_val",
+    tf.uint32: "uint32_val",
+    tf.uint64: "uint64_val",
     tf.bool: "bool_val",
     tf.string: "string_val",
 }
+_WIDER = {"int_val": np.int32}  # what a field holds, where the tensor's type is narrower
 
 
 def to_array(
     alias: str, proto: tensor_pb2.TensorProto, info: meta_graph_pb2.TensorInfo
 ) -> np.ndarray:
-    """The tensor of a request.
+    """The tensor of a request; whether its shape fits is for the model's graph to say.
 
     Args:
       alias: its name, for messages.
       proto: what was sent.
       info: what the signature wants.
 
+    Returns:
+      The values, of the signature's type and of the shape that was sent.
+
     Raises:
-      ServingError: type, shape or content do not fit.
+      ServingError: the type is another one, or shape and content do not fit together.
     """
     if proto.dtype != info.dtype:
         raise invalid(
@@ -44,17 +60,10 @@ def to_array(
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise invalid(f'input "{alias}" has an incomplete shape')
-    if math.prod(shape) > MOST_ELEMENTS:
-        raise invalid(f'input "{alias}" has shape {shape}: more than {MOST_ELEMENTS:,} elements')
-    if math.prod(shape) > max(MOST_REPEATED, _values_sent(proto)):
-        raise invalid(
-            f'input "{alias}" has shape {shape}, but {_values_sent(proto):,} values; the last one '
-            f"is repeated for up to {MOST_REPEATED:,} elements only"
-        )
-    _check_shape(alias, shape, info.tensor_shape)
+    _check_size(alias, proto, shape)
     try:
-        return tf.make_ndarray(proto)
-    except (ValueError, TypeError, OverflowError) as error:
+        return _values(proto, math.prod(shape)).reshape(shape)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise invalid(f'tensor parsing error of input "{alias}": {error}') from None
 
 
@@ -69,6 +78,15 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
         proto.tensor_shape.dim.add(size=size)
     getattr(proto, field).extend(array.ravel().tolist())
     return proto
+
+
+def output_array(computed: object) -> np.ndarray:
+    """An output as an array: of a scalar a session returns the bytes or the number itself."""
+    if isinstance(computed, np.ndarray):
+        return computed
+    # numpy's own type of bytes loses the zeros at their end.
+    kind = object if isinstance(computed, (bytes, str)) else None
+    return np.asarray(computed, dtype=kind)
 
 
 def check_finite(alias: str, array: np.ndarray) -> None:
@@ -95,26 +113,78 @@ def check_finite(alias: str, array: np.ndarray) -> None:
     )
 
 
-def _values_sent(proto: tensor_pb2.TensorProto) -> int:
-    """How many values are written out; bytes where they are sent as such."""
+def _values(proto: tensor_pb2.TensorProto, count: int) -> np.ndarray:
+    """Returns `count` values, flat."""
+    kind = tf.as_dtype(proto.dtype)
+    if kind not in _FIELDS:
+        found: np.ndarray = tf.make_ndarray(proto)
+        return found
+    if count == 0:
+        return np.zeros(0, kind.as_numpy_dtype)
     if proto.tensor_content:
-        return len(proto.tensor_content)
-    names = {"dtype", "tensor_shape", "version_number", "tensor_content"}
-    sent = (value for field, value in proto.ListFields() if field.name not in names)
-    return max((len(value) for value in sent), default=0)
+        return _of_content(proto.tensor_content, kind, count)
+    field = _FIELDS[kind]
+    sent = getattr(proto, field)[:count]
+    if kind == tf.string:
+        last = sent[-1] if sent else b""
+        return np.array([*sent, *[last] * (count - len(sent))], dtype=object)
+    values = np.full(count, sent[-1] if sent else 0, _WIDER.get(field, kind.as_numpy_dtype))
+    values[: len(sent)] = sent
+    return values.astype(kind.as_numpy_dtype, copy=False)  # a narrower type wraps, as in C++
 
 
-def _check_shape(alias: str, shape: list[int], wanted: tensor_shape_pb2.TensorShapeProto) -> None:
-    if wanted.unknown_rank:
-        return
-    sizes = [dimension.size for dimension in wanted.dim]
-    fits = len(shape) == len(sizes) and all(
-        size in (-1, given) for given, size in zip(shape, sizes, strict=True)
-    )
-    if not fits:
-        shown = [None if size == -1 else size for size in sizes]
+def _of_content(content: bytes, kind: tf.DType, count: int) -> np.ndarray:
+    """Returns the values of tensor_content, of which there must be exactly `count`.
+
+    Raises:
+      ValueError: There are more or fewer.
+    """
+    if kind == tf.string:
+        return _strings(content, count)
+    values = np.frombuffer(content, kind.as_numpy_dtype)
+    if len(values) != count:
+        raise ValueError(f"it has {len(values):,} values in tensor_content, its shape {count:,}")
+    return values.copy()
+
+
+def _strings(content: bytes, count: int) -> np.ndarray:
+    """Returns strings written as TensorFlow does: all lengths, as varints, then all contents."""
+    sizes, place = [], 0
+    for _ in range(count):
+        size = shift = 0
+        while True:
+            if place >= len(content) or shift > 28:
+                raise ValueError("tensor_content has no length for each string")
+            byte = content[place]
+            place, size, shift = place + 1, size | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                break
+        sizes.append(size)
+    if place + sum(sizes) != len(content):
+        raise ValueError("the lengths of the strings do not add up to tensor_content")
+    values = np.empty(count, dtype=object)
+    for number, size in enumerate(sizes):
+        values[number] = content[place : place + size]
+        place += size
+    return values
+
+
+def _check_size(alias: str, proto: tensor_pb2.TensorProto, shape: list[int]) -> None:
+    """Refuses shapes that are much larger than what was sent."""
+    if proto.tensor_content:
+        sent, each = len(proto.tensor_content), 1
+    else:
+        names = {"dtype", "tensor_shape", "version_number", "tensor_content"}
+        fields = [value for field, value in proto.ListFields() if field.name not in names]
+        sent = max((len(value) for value in fields), default=0)
+        each = _STRING_BYTES + (len(proto.string_val[-1]) if proto.string_val else 0)
+        if tf.as_dtype(proto.dtype) != tf.string:
+            each = tf.as_dtype(proto.dtype).size or 1
+    count = math.prod(shape)
+    if (count - sent) * each > MOST_REPEATED_BYTES:
         raise invalid(
-            f'input "{alias}" has shape {shape}, but the signature expects {shown} (None: any size)'
+            f'input "{alias}" has shape {shape}: {count:,} elements, but {sent:,} values; the last '
+            f"one is repeated to at most {MOST_REPEATED_BYTES:,} bytes. Send the values themselves."
         )
 
 

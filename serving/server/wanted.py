@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from components.pusher.release import FILE
-from components.pusher.versions_folder import versions_in
+from serving.server.base_path import local_path, version_folders
 from serving.server.errors import invalid
 
 
@@ -22,19 +22,26 @@ class WantedModel:
       base_path: folder of its versions.
       versions: that shall be served, ascending; those that are missing on disk among them.
       labels: label -> version.
+      folders: version -> name of its folder, for the versions on disk.
     """
 
     name: str
     base_path: Path
     versions: tuple[int, ...]
     labels: dict[str, int]
+    folders: dict[int, str] = dataclasses.field(default_factory=dict, compare=False)
+
+    def path(self, version: int) -> Path:
+        """Returns the folder of a version, whether it is there or not."""
+        return self.base_path / self.folders.get(version, str(version))
 
 
 def wanted_models(config: model_server_config_pb2.ModelServerConfig) -> list[WantedModel]:
     """What a config asks for.
 
     Raises:
-      ServingError: it has no list of models, or a model without name or folder, or one twice.
+      ServingError: it has no list of models, or a model without name or folder, or one twice, or a
+        base path that is a URI or cannot be listed.
     """
     if config.WhichOneof("config") != "model_config_list":
         raise invalid("the config has no model_config_list")
@@ -77,8 +84,14 @@ def _wanted(model: model_server_config_pb2.ModelConfig) -> WantedModel:
         raise invalid("a model of the config has no name or no base_path")
     if model.model_platform not in ("", "tensorflow"):
         raise invalid(f"{model.name}: model_platform is {model.model_platform}, not tensorflow")
-    base, labels = Path(model.base_path), dict(model.version_labels)
-    on_disk = versions_in(base)
+    try:
+        base = local_path(model.base_path)
+        folders = version_folders(base)
+    except ValueError as error:
+        raise invalid(f"base_path of model {model.name}: {error}") from None
+    except OSError as error:
+        raise invalid(f"cannot list the versions of model {model.name}: {error}") from None
+    labels, on_disk = dict(model.version_labels), [*folders]
     policy = model.model_version_policy
     kind = policy.WhichOneof("policy_choice") or "latest"
     if kind == "all":
@@ -88,4 +101,4 @@ def _wanted(model: model_server_config_pb2.ModelConfig) -> WantedModel:
     else:
         newest = policy.latest.num_versions or 1
         versions = sorted({*on_disk[-newest:], *(v for v in labels.values() if v in on_disk)})
-    return WantedModel(model.name, base, tuple(versions), labels)
+    return WantedModel(model.name, base, tuple(versions), labels, folders)

@@ -8,6 +8,7 @@ from typing import Any
 
 from components.errors import ComponentError
 from components.pusher.release import Release, read_release
+from components.pusher.rollout import Rollout
 from pipeline.config import PipelineConfig
 from serving.release.record import record_in
 from serving.release.switch import Switch, promote, rollback
@@ -48,8 +49,8 @@ class Actor:
           hour: the last one that it is based on.
 
         Raises:
-          ComponentError: what is live has changed since the decision, or ML Metadata is away; then
-            `settle` records what was done.
+          ComponentError: what is live has changed since the decision, a model server cannot load
+            the version, or ML Metadata is away; in the last case `settle` records what was done.
         """
         if decision.what == WAIT:
             return None
@@ -57,11 +58,12 @@ class Actor:
         assert judged is not None
         said = {"what": decision.what, "reason": decision.reason, "hour": hour}
         write_whole(self._intent, {**said, "before": dataclasses.asdict(judged)})
+        rollout = Rollout(self._config.serving.followers())
         try:
             if decision.what == PROMOTE:
-                switch = promote(base, judged)
+                switch = promote(base, judged, rollout)
             else:
-                switch = rollback(base, decision.to, decision.reason, judged)
+                switch = rollback(base, decision.to, decision.reason, judged, rollout)
         except ComponentError:
             self._intent.unlink()
             raise

@@ -46,7 +46,7 @@ class Project:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
             check=False,
         )
         assert done.returncode == code, f"{arguments}:\n{done.stdout}\n{done.stderr}"

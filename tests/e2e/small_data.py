@@ -6,6 +6,10 @@ SMALL = (
     "--set=spans.window=12",
     "--set=evaluator.thresholds.auc={min: 0.55, max_worse: 0.2}",
     "--set=evaluator.thresholds.calibration={min: 0.5, max: 2}",
+    # Compiling code for each query takes Spark longer than these few rows; MovieLens compiles it.
+    "--set=spark.conf={spark.sql.codegen.wholeStage: 'false',"
+    " spark.sql.codegen.factoryMode: NO_CODEGEN,"
+    " spark.driver.defaultJavaOptions: '-XX:TieredStopAtLevel=1'}",
 )
 # For little data the workers of a run do not pay, least of all with other tests beside it.
 ONE_PROCESS = "--set=beam_pipeline_args=[--direct_num_workers=1, --sdk_container_image=none]"

@@ -16,7 +16,8 @@ from two_hosts import two_hosts
 
 from dev_services.beam import beam_on_spark
 
-pytestmark = pytest.mark.e2e
+# It starts a cluster and a job server: four minutes, of which `make test` has no more to give.
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 CONFIG = "pipeline/configs/ctr.yaml"
 SPLITS = ("train", "eval")

@@ -12,7 +12,7 @@ import tensorflow as tf
 from losses import validation_losses
 from small_data import ONE_PROCESS
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 RATES = [0.02, 0.1]
 OPTIONS = (

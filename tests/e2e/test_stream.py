@@ -124,7 +124,7 @@ def test_status_tells_what_was_done_and_why_something_failed(
     given: tuple[str, list[str]], config: PipelineConfig, hours: list[int]
 ) -> None:
     shown = CliRunner().invoke(main, ["status", *flags(given), "--json"])
-    assert shown.exit_code == 0, shown.output
+    assert shown.exit_code == 1, shown.output  # the damaged span is a problem
     rows = {row["hour"]: row for row in json.loads(shown.output)["hours"]}
     assert rows[hours[1]]["run"]["state"] == FAILED
     assert "parquet" in rows[hours[1]]["run"]["error"].lower()
@@ -132,7 +132,7 @@ def test_status_tells_what_was_done_and_why_something_failed(
     text = CliRunner().invoke(main, ["status", *flags(given)], env={"COLUMNS": "250"}).output
     assert "failed: SparkExampleGen" in text
     page = CliRunner().invoke(main, ["status", *flags(given), "--html"])
-    assert page.exit_code == 0, page.output
+    assert page.exit_code == 1, page.output
     assert config.streaming is not None
     written = (config.streaming.folder / "status.html").read_text()
     assert "failed: SparkExampleGen" in written

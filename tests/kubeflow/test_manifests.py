@@ -130,10 +130,66 @@ def test_the_model_servers_files_are_those_of_export_config(tmp_path: Path) -> N
     base.mkdir()
     write_release(base, Release(1))
     export_config(base, tmp_path / "out")
-    for name in ("batching.config", "monitoring.config"):
+    for name in ("batching.config", "monitoring.config", "probe.sh"):
         assert (MANIFESTS / "base" / "serving" / name).read_text() == (
             tmp_path / "out" / name
         ).read_text()
+
+
+def test_a_server_runs_with_the_exported_flags(
+    rendered: dict[str, Objects], tmp_path: Path
+) -> None:
+    base = tmp_path / "ctr"
+    base.mkdir()
+    write_release(base, Release(1))
+    export_config(base, tmp_path)
+    command = (tmp_path / "tensorflow-serving.sh").read_text()
+    (container,) = pods(rendered["base"])["model-server"]["containers"]
+    for flag in container["args"]:
+        name, _, value = flag.partition("=")
+        assert (flag if not value.startswith("/") else f"{name}=") in command
+    assert f'--model_config_file="{base}/models.config"' in command
+    export_config(base, tmp_path, base_path="/models/ctr")
+    copied = (tmp_path / "tensorflow-serving.sh").read_text()
+    assert '--model_config_file="$here/models.config" --model_config_file_poll_wait_seconds=0' in (
+        copied
+    )
+
+
+def test_a_pod_is_ready_when_it_predicts_and_killed_only_when_it_is_gone(
+    rendered: dict[str, Objects],
+) -> None:
+    """tests/serving/test_probe.py runs the command."""
+    for objects in rendered.values():
+        pod = pods(objects)["model-server"]
+        (container,) = pod["containers"]
+        (config,) = (one for one in pod["volumes"] if "configMap" in one)
+        files = objects["ConfigMap", config["configMap"]["name"]]["data"]
+        for name in ("startupProbe", "readinessProbe"):
+            shell, script, model, folder = container[name]["exec"]["command"]
+            mounted, _, file = script.rpartition("/")
+            assert (shell, mounted) == ("bash", "/etc/model-server")
+            assert "dev/tcp" in files[file]
+            assert f"--model_config_file={folder}/models.config" in container["args"]
+            assert folder.endswith(f"/{model}")
+        assert container["livenessProbe"]["tcpSocket"]
+
+
+def test_the_pusher_can_ask_each_pod(rendered: dict[str, Objects]) -> None:
+    step = {"pipelines.kubeflow.org/v2_component": "true"}
+    for objects in rendered.values():
+        service = objects["Service", "model-server-pods"]["spec"]
+        assert service["clusterIP"] == "None"
+        assert service["publishNotReadyAddresses"] is True
+        labels = objects["Deployment", "model-server"]["spec"]["template"]["metadata"]["labels"]
+        assert service["selector"].items() <= labels.items()
+        port = [{"protocol": "TCP", "port": 8500}]
+        inwards = objects["NetworkPolicy", "model-server"]["spec"]["ingress"]
+        assert {"from": [{"podSelector": {"matchLabels": step}}], "ports": port} in inwards
+        outwards = objects["NetworkPolicy", "steps"]["spec"]
+        assert outwards["podSelector"]["matchLabels"] == step
+        servers = {"podSelector": {"matchLabels": service["selector"]}}
+        assert {"to": [servers], "ports": port} in outwards["egress"]
 
 
 def test_rights_are_the_least(rendered: dict[str, Objects]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubeflow.platform_spec import platform_spec
+from kubeflow.platform_spec import platform_spec, spot_warnings
 from kubeflow.spec import compile_pipeline, container_of, tasks_of
 from pipeline.config import ConfigError, load_config
 
@@ -54,12 +54,12 @@ def test_each_step_asks_for_what_it_needs(compiled: Compile) -> None:
     }
 
 
-def test_retries_caching_and_spot_nodes(compiled: Compile) -> None:
+def test_retries_and_spot_nodes(compiled: Compile) -> None:
     spec, nodes = compiled("""
         spot_nodes: {selector: {pool: spot}, tolerations: [{key: spot, effect: NoSchedule}]}
         steps:
           Transform: {spot: true, retries: 3, backoff_seconds: 30}
-          Evaluator: {cache: false, node_selector: {disk: fast}}
+          Evaluator: {node_selector: {disk: fast}}
           Trainer: {tolerations: [{key: gpu, operator: Equal, value: a100}]}
     """)
     tasks = tasks_of(spec)
@@ -69,7 +69,6 @@ def test_retries_caching_and_spot_nodes(compiled: Compile) -> None:
         "backoffFactor": 2,
     }
     assert "retryPolicy" not in tasks["Trainer"]
-    assert "cachingOptions" not in tasks["Evaluator"]
     assert nodes["Transform_executor"]["nodeSelector"] == {"labels": {"pool": "spot"}}
     assert nodes["Transform_executor"]["tolerations"] == [
         {"key": "spot", "operator": "Exists", "effect": "NoSchedule"}
@@ -79,6 +78,38 @@ def test_retries_caching_and_spot_nodes(compiled: Compile) -> None:
         {"key": "gpu", "operator": "Equal", "value": "a100"}
     ]
     assert "tolerations" not in nodes["Pusher_executor"]
+
+
+def test_spot_nodes_are_told_what_kubeflow_does_not_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    steps = "kubeflow.steps={Transform: {spot: true, retries: 3}, Trainer: {retries: 1}}"
+    (line,) = spot_warnings(load_config("pipeline/configs/ctr.yaml", [steps]))
+    assert line.startswith("kubeflow.steps.Transform: on spot nodes Kubeflow tries a command ")
+    assert "not one whose pod is deleted with its node" in line
+    assert spot_warnings(load_config("pipeline/configs/ctr.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["spark.master=k8s://https://kubernetes.default.svc"], "spark.master: k8s://https://kub"),
+        (["spark.master=yarn"], "spark.master: yarn does not work on Kubeflow"),
+        (
+            ["trainer.workers=2", "trainer.spark={master: 'spark://host:7077'}"],
+            "trainer.spark.master: spark://host:7077 does not work on Kubeflow",
+        ),
+        (["beam_pipeline_args=[--runner=SparkRunner]"], "--runner=SparkRunner does not work on"),
+        (["beam_pipeline_args=[--runner=DataflowRunner]"], "a bucket of gs://, not minio://"),
+    ],
+)
+def test_workers_that_see_no_artifact_are_refused(
+    monkeypatch: pytest.MonkeyPatch, overrides: list[str], named: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError) as raised:
+        compile_pipeline(load_config("pipeline/configs/ctr.yaml", overrides))
+    assert named in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_volumes_for_all_and_secrets_for_those_that_are_named(compiled: Compile) -> None:

@@ -35,11 +35,13 @@ def given(
         ("minio://bucket/v2/a", "/minio/bucket/v2/a"),
         ("s3://bucket/a", "/s3/bucket/a"),
         ("gs://bucket/a", "/gcs/bucket/a"),
+        # launcher_v2.go of 2.17, LocalPathForURI
+        ("oci://registry.example/my/model:1", "/oci/registry.example_my_model:1/models"),
         ("/mnt/pipeline/a", "/mnt/pipeline/a"),
     ],
 )
 def test_artifacts_are_read_where_the_launcher_puts_them(uri: str, path: str) -> None:
-    found = step.for_tfx(given(outputs={"b": artifact(uri)}, a=artifact(uri)))
+    found = step.for_tfx(given(outputs={"b": artifact(uri)}, a=artifact(uri)), {})
     for side, key in (("inputs", "a"), ("outputs", "b")):
         (one,) = found[side]["artifacts"][key]["artifacts"]
         assert one["uri"] == path
@@ -58,35 +60,36 @@ def test_dataflow_is_given_the_uris_by_the_steps_it_works_for(
     executor: str, runner: str, elsewhere: bool
 ) -> None:
     assert step.works_elsewhere([step.EXECUTOR, executor, runner]) is elsewhere
-    found = step.for_tfx(given(outputs={"b": artifact("gs://b/2")}, a=artifact("gs://b/1")), True)
+    found = step.for_tfx(
+        given(outputs={"b": artifact("gs://b/2")}, a=artifact("gs://b/1")), {}, True
+    )
     (one,) = found["inputs"]["artifacts"]["a"]["artifacts"]
     (other,) = found["outputs"]["artifacts"]["b"]["artifacts"]
     assert (one["uri"], other["uri"]) == ("gs://b/1", "gs://b/2")
 
 
 def test_two_models_of_the_same_name_have_two_ids() -> None:
-    found = step.for_tfx(given(model=artifact("s3://b/1"), baseline_model=artifact("s3://b/2")))
+    found = step.for_tfx(given(model=artifact("s3://b/1"), baseline_model=artifact("s3://b/2")), {})
     names = {one["artifacts"][0]["name"] for one in found["inputs"]["artifacts"].values()}
     assert len(names) == 2
 
 
 def test_what_a_step_had_not_to_give_is_no_input() -> None:
-    found = step.for_tfx(
-        given(model=artifact("s3://b/1"), baseline_model=artifact("x", absent=1.0))
-    )
+    absent = artifact("x", absent=1.0)
+    found = step.for_tfx(given(model=artifact("s3://b/1"), baseline_model=absent), {})
     assert set(found["inputs"]["artifacts"]) == {"model"}
 
 
 def test_what_goes_in_is_left_as_it_is() -> None:
     before = given({"span": 3, "window": 2}, model=artifact("s3://b/1"))
     copy = json.loads(json.dumps(before))
-    step.for_tfx(before)
+    step.for_tfx(before, {})
     assert before == copy
 
 
 def test_parameters_of_the_pipeline_are_put_into_texts() -> None:
     destination = json.dumps({"base": "{{$.inputs.parameters['serving_root']}}/ctr"})
-    found = step.for_tfx(given({"push_destination": destination, "serving_root": "/models"}))
+    found = step.for_tfx(given({"push_destination": destination, "serving_root": "/models"}), {})
     assert json.loads(found["inputs"]["parameterValues"]["push_destination"]) == {
         "base": "/models/ctr"
     }
@@ -101,7 +104,7 @@ def test_parameters_of_the_pipeline_are_put_into_texts() -> None:
     ],
 )
 def test_span_and_window_are_a_range_of_tfx(span: Any, window: Any, expected: Any) -> None:
-    values = step.for_tfx(given({"span": span, "window": window}))["inputs"]["parameterValues"]
+    values = step.for_tfx(given({"span": span, "window": window}), {})["inputs"]["parameterValues"]
     assert json.loads(values.pop("range_config")) == expected
     assert values == {}
 
@@ -117,13 +120,26 @@ def test_an_output_without_a_file_has_its_folder(tmp_path: Path) -> None:
 def test_what_a_step_says_of_itself_is_no_parameter_of_tfx() -> None:
     invocation = given()
     invocation["outputs"]["parameters"] = {"account": {"outputFile": "/tmp/account"}}
-    assert step.for_tfx(invocation)["outputs"]["parameters"] == {}
+    assert step.for_tfx(invocation, {})["outputs"]["parameters"] == {}
 
 
 def test_kubeflow_gets_its_own_names_and_places_back() -> None:
     said = {"artifacts": {"model": artifact("/s3/b/1", "/s3/b/1", blessed=1)}}
     found = step.for_kubeflow(said, {"/s3/b/1": ("model", "s3://b/1")})
     assert found == {"artifacts": {"model": artifact("s3://b/1", "model", blessed=1)}}
+
+
+def test_what_a_blessing_says_of_models_has_kubeflows_names_and_places() -> None:
+    said = {
+        "artifacts": {
+            "blessing": artifact(
+                "/s3/b/2", "/s3/b/2", current_model="/s3/b/1", current_model_id="/s3/b/1"
+            )
+        }
+    }
+    names = {"/s3/b/1": ("18", "s3://b/1"), "/s3/b/2": ("blessing", "s3://b/2")}
+    (found,) = step.for_kubeflow(said, names)["artifacts"]["blessing"]["artifacts"]
+    assert found["metadata"] == {"current_model": "s3://b/1", "current_model_id": "18"}
 
 
 def test_a_place_that_an_executor_chose_stays() -> None:
@@ -145,6 +161,14 @@ def test_without_what_kubeflow_says_it_is_one_line() -> None:
     assert done.stderr == (
         "kubeflow.step: --json_serialized_invocation_args is missing; Kubeflow gives it\n"
     )
+
+
+def test_json_that_a_parameter_broke_is_one_line() -> None:
+    text = json.dumps(given({"base": "BASE"})).replace("BASE", 'a "quoted" name')
+    done = run("--json_serialized_invocation_args", text)
+    assert done.returncode == 1
+    assert "no JSON" in done.stderr.splitlines()[-1]
+    assert "none may have a quotation mark or a backslash" in done.stderr.splitlines()[-1]
 
 
 def test_an_image_without_a_dependency_says_which() -> None:

@@ -106,6 +106,7 @@ def test_a_run_has_its_parameters_account_and_both_documents(api: Api) -> None:
     assert body["experiment_id"] == "exp-1"
     assert body["service_account"] == "pipeline-runner"
     assert body["runtime_config"]["parameters"]["span"] == 20260101
+    assert body["runtime_config"]["pipeline_root"] == "minio://mlpipeline/v2/artifacts"
     sent = body["pipeline_spec"]
     assert sent["pipeline_spec"]["pipelineInfo"]["name"] == "ctr"
     assert "deploymentSpec" in sent["platform_spec"]["platforms"]["kubernetes"]
@@ -122,6 +123,7 @@ def test_a_schedule_takes_the_place_of_the_one_before(api: Api) -> None:
     (left,) = api.scheduled.values()
     assert left["trigger"]["cron_schedule"]["cron"] == "0 10 * * * *"
     assert left["runtime_config"]["parameters"]["window"] == 2
+    assert left["runtime_config"]["pipeline_root"] == "minio://mlpipeline/v2/artifacts"
     assert left["max_concurrency"] == "1" or left["max_concurrency"] == 1
     assert left["no_catchup"] is True
 
@@ -139,6 +141,8 @@ def test_waiting_says_how_it_ended(api: Api) -> None:
     [
         (["--param=spam=1"], "spam"),
         (["--param=span=today"], "span"),
+        (['--param=data_root=/mnt/"new" data'], "--param data_root: no quotation mark"),
+        (["--param=data_root=C:\\data"], "no quotation mark, backslash or control character"),
         (["--every=5 * * * *"], "has 5 fields; it takes six, seconds first"),
     ],
 )

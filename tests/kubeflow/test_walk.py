@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from kubeflow.local.engines import Process
-from kubeflow.local.run import Ended, run_pipeline
+from kubeflow.local.run import Ended, command_line, run_pipeline
 from kubeflow.local.steps import read_pipeline
 from kubeflow.record import Record
 from lineage.store import LineageStore
@@ -33,6 +34,40 @@ def executor(code: str) -> dict[str, Any]:
     return {"container": {"image": "none", "command": command}}
 
 
+def walked(
+    folder: Path, first: str, gives: dict[str, Any], second: str, takes: dict[str, Any]
+) -> tuple[list[Ended], LineageStore]:
+    """Walks two steps.
+
+    Args:
+      folder: For the file, the run and ML Metadata.
+      first, second: Their code.
+      gives: outputDefinitions of the first.
+      takes: inputs of the second.
+    """
+    tasks: dict[str, Any] = {
+        "First": {"componentRef": {"name": "First"}},
+        "Second": {"componentRef": {"name": "Second"}, "inputs": takes},
+    }
+    spec = {
+        "schemaVersion": "2.1.0",
+        "pipelineInfo": {"name": "two"},
+        "components": {
+            "First": {"executorLabel": "first", "outputDefinitions": gives},
+            "Second": {"executorLabel": "second"},
+        },
+        "deploymentSpec": {"executors": {"first": executor(first), "second": executor(second)}},
+        "root": {"dag": {"tasks": tasks}},
+    }
+    file, store = folder / "two.yaml", folder / "metadata.sqlite"
+    file.write_text(yaml.safe_dump(spec))
+    ended: list[Ended] = []
+    record = Record(store, "two", "run-1")
+    run_pipeline(read_pipeline(file), {}, Process(ROOT), folder / "run-1", record, ended.append)
+    del record
+    return ended, LineageStore.sqlite(store)
+
+
 @pytest.fixture
 def walk(tmp_path: Path) -> Any:
     """Walks two steps: the first gives `count` by `code`, the second says what it got."""
@@ -40,39 +75,8 @@ def walk(tmp_path: Path) -> Any:
     def walk(code: str) -> tuple[list[Ended], LineageStore]:
         given = {"taskOutputParameter": {"producerTask": "First", "outputParameterKey": "count"}}
         run = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
-        spec = {
-            "schemaVersion": "2.1.0",
-            "pipelineInfo": {"name": "two"},
-            "components": {
-                "First": {
-                    "executorLabel": "first",
-                    "outputDefinitions": {"parameters": {"count": {"parameterType": "STRING"}}},
-                },
-                "Second": {"executorLabel": "second"},
-            },
-            "deploymentSpec": {"executors": {"first": executor(code), "second": executor(TAKE)}},
-            "root": {
-                "dag": {
-                    "tasks": {
-                        "First": {"componentRef": {"name": "First"}},
-                        "Second": {
-                            "componentRef": {"name": "Second"},
-                            "inputs": {"parameters": {"count": given, "run": run}},
-                        },
-                    }
-                }
-            },
-        }
-        file = tmp_path / "two.yaml"
-        file.write_text(yaml.safe_dump(spec))
-        ended: list[Ended] = []
-        store = tmp_path / "metadata.sqlite"
-        record = Record(store, "two", "run-1")
-        run_pipeline(
-            read_pipeline(file), {}, Process(ROOT), tmp_path / "run-1", record, ended.append
-        )
-        del record
-        return ended, LineageStore.sqlite(store)
+        gives = {"parameters": {"count": {"parameterType": "STRING"}}}
+        return walked(tmp_path, code, gives, TAKE, {"parameters": {"count": given, "run": run}})
 
     return walk
 
@@ -94,3 +98,50 @@ def test_a_parameter_that_was_not_given_is_one_line(walk: Any) -> None:
         "compiled by? Build it again"
     )
     assert store.run("run-1").state == "failed"
+
+
+def test_a_step_is_told_what_kubeflow_tells_it(tmp_path: Path) -> None:
+    """As the driver's own inputs are: driver/*.json."""
+    give = GIVE + (
+        "(one,) = given['artifacts']['model']['artifacts']; "
+        "said = {'uri': one['uri'], 'metadata': {'rows': 7}}; "
+        "said = {'artifacts': {'model': {'artifacts': [said]}}}; "
+        "open(given['outputFile'], 'w').write(json.dumps(said))"
+    )
+    model = {"artifactType": {"instanceSchema": "title: tfx.Model\ntype: object\n"}}
+    source = {"taskOutputArtifact": {"producerTask": "First", "outputArtifactKey": "model"}}
+    show = "import sys; print(sys.argv[1])"
+    takes = {"artifacts": {"candidate": source}}
+    ended, _ = walked(tmp_path, give, {"artifacts": {"model": model}}, show, takes)
+    assert [one.reason for one in ended] == [None, None]
+    told = json.loads(ended[1].log.read_text())
+    (candidate,) = told["inputs"]["artifacts"]["candidate"]["artifacts"]
+    assert candidate["name"] == "1"
+    assert candidate["type"] == {"instanceSchema": ""}
+    assert candidate["metadata"].keys() == {"rows", "display_name", "store_session_info"}
+    assert candidate["metadata"]["display_name"] == "model"
+    (logs,) = told["outputs"]["artifacts"]["executor-logs"]["artifacts"]
+    assert logs == {
+        "name": "executor-logs",
+        "type": {"schemaTitle": "system.Artifact"},
+        "uri": str(ended[1].log),
+    }
+    assert told["inputs"].keys() == {"artifacts"}  # protobuf leaves out what is empty
+    assert told["outputs"].keys() == {"artifacts", "outputFile"}
+
+
+def test_placeholders_are_filled_in_as_by_the_launcher() -> None:
+    """launcher_v2.go of 2.17, compileCmdAndArgs: as plain text, in the JSON too."""
+    base = "{{$.inputs.parameters['root']}}/ctr"
+    invocation = {
+        "inputs": {"parameterValues": {"base": base, "root": "/m", "span": -1.0, "rate": 0.25}}
+    }
+    words = ["python", "{{$}}", "--span={{$.inputs.parameters['span']}}", "{{$}}"]
+    program, told, span, again = command_line(words, invocation)
+    assert (program, span, again) == ("python", "--span=-1", told)
+    assert json.loads(told)["inputs"]["parameterValues"] == {
+        "base": "/m/ctr", "root": "/m", "span": -1.0, "rate": 0.25,
+    }  # fmt: skip
+    invocation["inputs"]["parameterValues"]["root"] = 'the "new" one'
+    with pytest.raises(ValueError, match="delimiter"):
+        json.loads(command_line(words, invocation)[1])

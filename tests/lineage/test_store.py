@@ -188,7 +188,7 @@ def test_a_store_without_a_run(tfx):
 
 
 def test_a_locked_file_is_an_error_within_seconds(tfx, monkeypatch):
-    monkeypatch.setattr("lineage.store._LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("lineage.opening._LOCK_SECONDS", 0.2)
     tfx.examples("r")
     hold = (
         "import sqlite3, sys; file = sqlite3.connect(sys.argv[1], isolation_level=None);"

@@ -128,9 +128,10 @@ def test_examples_of_another_example_gen_have_no_accounts(tfx):
     tfx.push("r", tfx.model("r", made["examples"]), "1001")
     [dataset] = traced(tfx).datasets
     assert dataset.accounts is None
+    assert not dataset.is_ours
     assert (dataset.manifest, dataset.manifest_problem) == (
-        "gs://bucket/examples/manifest.json",
-        "not on this machine",
+        "",
+        "not recorded: only SparkExampleGen writes one",
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.pusher.rollout import Followers
 from pipeline.config import ConfigError, load_config
 from pipeline.pipeline import create_pipeline, local_locations
 
@@ -63,6 +64,10 @@ def test_the_evaluator_judges_on_a_split_kept_apart(split: str, judged: str) -> 
         ("window", "--set takes key=value"),
         ("spans.window.of=3", "'window' is a value, not a section"),
         ("spans={", "no valid YAML"),
+        (
+            "serving.servers=[localhost]",
+            "serving.servers: .*expected host:port.*Received: localhost",
+        ),
         ("sources.items.columns={}", "sources.items: a csv source needs `columns`"),
     ],
 )
@@ -107,6 +112,13 @@ def test_the_canary_may_be_left_out_or_be_the_standard_infra_validator() -> None
     assert ids()["ModelCanary"] == "ModelCanary"
     assert "ModelCanary" not in ids("serving.canary=null")
     assert ids("serving.canary.infra_validator={}")["ModelCanary"] == "InfraValidator"
+
+
+def test_a_release_waits_for_the_servers_that_are_named() -> None:
+    assert load_config(CTR, []).serving.followers() == Followers()
+    named = ["serving.servers=[model-server-pods:8500]", "serving.follow_seconds=60"]
+    found = load_config(CTR, named).serving.followers()
+    assert found == Followers(("model-server-pods:8500",), follow_seconds=60)
 
 
 def test_a_config_is_laid_over_the_one_that_it_extends(tmp_path: Path) -> None:

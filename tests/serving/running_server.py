@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf import text_format
 from scorer import NAME, example, request
 from tensorflow_serving.apis import (
     get_model_status_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
+from tensorflow_serving.config import model_server_config_pb2
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +79,7 @@ class Server:
         return self.process.wait(timeout=60)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 150.0) -> Any:
     """The condition's value once it is true."""
     until = time.monotonic() + seconds
     while not (found := condition()):
@@ -110,3 +114,25 @@ def running(folder: Path, *flags: str, **environment: str) -> Iterator[Server]:
 
 def flags_of(base: Path) -> list[str]:
     return ["--model-name", NAME, "--model-base-path", str(base)]
+
+
+def push(base: Path, scorers: dict[int, Path], number: int, of: int | None = None) -> None:
+    """Appears at once, as by the Pusher."""
+    hidden = base / f".incoming-{number}"
+    shutil.copytree(scorers[of or number], hidden)
+    hidden.rename(base / str(number))
+
+
+def config_text(base: Path, policy: str, **labels: int) -> str:
+    named = " ".join(
+        f'version_labels {{ key: "{label}" value: {number} }}' for label, number in labels.items()
+    )
+    return (
+        f'model_config_list {{ config {{ name: "{NAME}" base_path: "{base}" '
+        f"model_version_policy {{ {policy} }} {named} }} }}"
+    )
+
+
+def reload_request(text: str) -> model_management_pb2.ReloadConfigRequest:
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    return model_management_pb2.ReloadConfigRequest(config=config)

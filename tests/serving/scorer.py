@@ -63,13 +63,15 @@ class Scorer(tf.Module):
         return {"score": self.factor * weight}
 
     def slow(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        # The server warms up with zeros, which cost nothing.
+        rounds = self.rounds * tf.cast(tf.reduce_any(x != 0.0), tf.int32)
         big = tf.random.uniform([600, 600])
-        for _ in tf.range(self.rounds):
+        for _ in tf.range(rounds):
             big = tf.linalg.l2_normalize(big @ big)
         return {"y": x + 0.0 * tf.reduce_sum(big)}
 
 
-def save_scorer(path: Path, factor: float, rounds: int = 400) -> Path:
+def save_scorer(path: Path, factor: float, rounds: int = 150) -> Path:
     """A version with signatures of every kind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     vocabulary = path.parent / f".vocabulary-{path.name}"

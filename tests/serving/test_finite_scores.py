@@ -19,7 +19,7 @@ from serving.client.client import RankingClient
 from serving.client.ranking import PageRanker, rank
 from serving.request_log.reader import read_predictions
 from serving.server.errors import Code, ServingError
-from serving.server.rest_json import dumps
+from serving.server.json_text import dumps
 from serving.server.tensors import check_finite
 
 pytestmark = pytest.mark.component
@@ -83,11 +83,12 @@ def test_a_graph_that_checks_its_features_scores_no_examples(server: Server) -> 
     assert tf.make_ndarray(answer.outputs["score"]).shape == (0,)
 
 
-def test_a_number_beyond_float64_counts_as_infinity(server: Server) -> None:
+def test_a_number_beyond_float64_is_no_json(server: Server) -> None:
+    """json_tensor.cc, ParseJson: RapidJSON's kParseErrorNumberTooBig."""
     body = '{"signature_name": "guarded", "instances": [1e999]}'
     status, answer = server.curl(f"{MODEL}:predict", body=body)
     assert status == 400
-    assert "weight must be a finite number. Received: inf" in answer["error"]
+    assert "Number too big to be stored in double" in answer["error"]
 
 
 def test_the_index_is_that_of_the_callers_own_request(server: Server) -> None:

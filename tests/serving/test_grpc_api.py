@@ -15,6 +15,7 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
+    predict_pb2,
     regression_pb2,
 )
 
@@ -74,7 +75,12 @@ def test_no_rows(server: Server) -> None:
             Code.INVALID_ARGUMENT,
             "Unrecognized servable version label: beta",
         ),
-        (request(example(), name=""), Code.INVALID_ARGUMENT, "no model name"),
+        (request(example(), name=""), Code.INVALID_ARGUMENT, "ModelSpec has no name specified."),
+        (
+            request(example(), name="other", label="stable"),
+            Code.INVALID_ARGUMENT,  # the label is looked up first: server_core.cc
+            "Unrecognized servable version label: stable",
+        ),
         (
             tensors("missing", x=[1.0]),
             Code.FAILED_PRECONDITION,
@@ -100,11 +106,6 @@ def test_no_rows(server: Server) -> None:
             tensors(weight=[b"1.0"], kind=[b"x"]),
             Code.INVALID_ARGUMENT,
             'input "weight" is string, but the signature expects float32',
-        ),
-        (
-            tensors(weight=[[1.0]], kind=[b"x"]),
-            Code.INVALID_ARGUMENT,
-            'input "weight" has shape [1, 1], but the signature expects [None]',
         ),
         (
             tensors(weight=[1.0, 2.0], kind=[b"x", b"x", b"x"]),
@@ -142,7 +143,7 @@ def test_unknown_outputs_and_repeated_ones(server: Server) -> None:
     assert code == Code.INVALID_ARGUMENT
     assert "expected to be in the set {kind_bytes,score}" in text
     asked.output_filter[:] = ["score", "score"]
-    assert refused(server.prediction.Predict, asked)[1] == "duplicate output tensor alias"
+    assert refused(server.prediction.Predict, asked)[1] == "duplicate output tensor alias: score"
 
 
 def test_a_shape_that_is_too_large_to_be_true(server: Server) -> None:
@@ -161,7 +162,7 @@ def test_a_shape_that_repeats_its_last_value_too_often(server: Server) -> None:
     asked.inputs["weight"].float_val[:] = [1.0, 2.0]
     answer = server.prediction.Predict(asked, timeout=20)
     assert [*answer.outputs["score"].float_val] == [2.0, 4.0, 4.0]
-    asked.inputs["kind"].tensor_shape.dim[0].size = 1 << 20
+    asked.inputs["kind"].tensor_shape.dim[0].size = 1 << 22
     code, text = refused(server.prediction.Predict, asked)
     assert code == Code.INVALID_ARGUMENT
     assert "repeated" in text
@@ -210,16 +211,40 @@ def test_several_signatures_at_once(server: Server) -> None:
     assert (code, text) == (Code.INVALID_ARGUMENT, "Duplicate evaluation of signature: regress")
 
 
-def test_a_method_that_the_signature_is_not_for(server: Server) -> None:
+def test_a_signature_that_the_method_cannot_take(server: Server) -> None:
+    """regressor.cc, PreProcessRegression; util.cc, InputToSerializedExampleTensor."""
     asked = regression_pb2.RegressionRequest()
     asked.model_spec.name = NAME
     asked.input.example_list.examples.add().MergeFromString(example())
     code, text = refused(server.prediction.Regress, asked)
     assert code == Code.INVALID_ARGUMENT
-    assert "Was: tensorflow/serving/predict" in text
+    assert "No regression inputs found in SignatureDef" in text
+    asked.model_spec.signature_name = "missing"
+    assert refused(server.prediction.Regress, asked) == (
+        Code.INVALID_ARGUMENT,
+        "No signature was found with the name: missing",
+    )
     asked.model_spec.signature_name = "regress"
     asked.input.Clear()
     assert refused(server.prediction.Regress, asked) == (Code.INVALID_ARGUMENT, "Input is empty.")
+
+
+def test_a_request_without_a_model(server: Server) -> None:
+    """predict_impl.cc, classification_service.cc, get_model_metadata_impl.cc: Missing ModelSpec."""
+    metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    for call, asked in (
+        (server.prediction.Predict, predict_pb2.PredictRequest()),
+        (server.prediction.Classify, classification_pb2.ClassificationRequest()),
+        (server.prediction.Regress, regression_pb2.RegressionRequest()),
+        (server.prediction.GetModelMetadata, metadata),
+        (server.model.GetModelStatus, get_model_status_pb2.GetModelStatusRequest()),
+    ):
+        assert refused(call, asked) == (Code.INVALID_ARGUMENT, "Missing ModelSpec")
+    # multi_inference_helper.cc, GetModelSpecFromRequest: an empty one is taken.
+    assert refused(server.prediction.MultiInference, inference_pb2.MultiInferenceRequest()) == (
+        Code.INVALID_ARGUMENT,
+        "ModelSpec has no name specified.",
+    )
 
 
 def test_metadata(server: Server) -> None:
@@ -243,6 +268,15 @@ def test_status(server: Server) -> None:
     code, text = refused(server.model.GetModelStatus, asked)
     assert code == Code.NOT_FOUND
     assert text == f"Could not find version 7 of model {NAME}"
+
+
+@pytest.mark.parametrize("label", ["stable", "no such label"])
+def test_status_by_a_label_lists_all_versions(server: Server, label: str) -> None:
+    """get_model_status_impl.cc, GetModelStatusWithModelSpec, looks at version only."""
+    asked = get_model_status_pb2.GetModelStatusRequest()
+    asked.model_spec.name, asked.model_spec.version_label = NAME, label
+    found = server.model.GetModelStatus(asked, timeout=20).model_version_status
+    assert [one.version for one in found] == [2, 1]
 
 
 def test_a_request_that_is_no_message(server: Server) -> None:

@@ -58,6 +58,17 @@ def test_a_probe_is_answered_while_the_queue_is_full(small: Server) -> None:
         call.code()
 
 
+def test_a_probe_may_name_a_service_as_tensorflow_serving_does(small: Server) -> None:
+    """server.cc, BuildAndStart: SetServingStatus."""
+    health = health_pb2_grpc.HealthStub(small.channel)
+    for name in ("", "PredictionService", "ModelService", "tensorflow.serving.PredictionService"):
+        wait_for(
+            lambda name=name: (
+                health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status == 1
+            )
+        )
+
+
 def test_a_deadline_that_has_passed(small: Server) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         small.prediction.Predict(tensors("slow", x=[1.0]), timeout=0.05)
@@ -95,7 +106,7 @@ def test_reflection_names_the_services(small: Server) -> None:
 def test_a_server_that_is_stopped_finishes_what_it_has(
     base: Path, tmp_path: Path, number: int
 ) -> None:
-    with running(tmp_path, *flags_of(base)) as server:
+    with running(tmp_path, *flags_of(base), "--grace-seconds", "60") as server:
         calls = [server.prediction.Predict.future(tensors("slow", x=[1.0]), timeout=60)
                  for _ in range(4)]  # fmt: skip
         rest: list[tuple[int, object]] = []
@@ -109,7 +120,7 @@ def test_a_server_that_is_stopped_finishes_what_it_has(
         assert [call.code() for call in calls] == [Code.OK] * 4
         asking.join()
         assert rest[0][0] == 200
-        assert server.process.wait(timeout=30) == 0
+        assert server.process.wait(timeout=60) == 0
         with pytest.raises(grpc.RpcError):
             server.score()
 

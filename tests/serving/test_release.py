@@ -17,11 +17,13 @@ from running_server import ROOT, flags_of, running, wait_for
 from scorer import NAME
 
 from components.errors import ComponentError
-from components.pusher.release import Release, read_release, write_release
+from components.pusher.release import FILE, Release, read_release, write_release
+from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 from lineage.listing import run_lines
 from lineage.store import LineageStore
 from serving.release.ab_split import arm_of
+from serving.release.follow import followed
 from serving.release.record import record
 from serving.release.switch import promote, rollback
 
@@ -65,12 +67,13 @@ def test_going_back_from_a_canary_leaves_the_stable_version(base: Path) -> None:
 @pytest.mark.unit
 def test_going_back_step_by_step(base: Path) -> None:
     write_release(base, Release(stable=3, previous=2))
-    assert rollback(base, None, "a").after == Release(stable=2, previous=1)
-    assert rollback(base, None, "b").after == Release(stable=1)
+    rollout = Rollout(Followers(follow_seconds=0))
+    assert rollback(base, None, "a", rollout=rollout).after == Release(stable=2, previous=1)
+    assert rollback(base, None, "b", rollout=rollout).after == Release(stable=1)
     with pytest.raises(ComponentError, match="no version to go back to"):
         rollback(base, None, "c")
     # A person may name any version, also one that was withdrawn.
-    assert rollback(base, 3, "d").after == Release(stable=3, previous=1)
+    assert rollback(base, 3, "d", rollout=rollout).after == Release(stable=3, previous=1)
     assert VersionsFolder(base).withdrawn(3) is None
 
 
@@ -112,7 +115,8 @@ def test_lineage_shows_a_rollback(base: Path, connection: mlmd.ConnectionConfig)
     ways = [(model, mlmd.Event.INPUT), (artifact, mlmd.Event.OUTPUT)]
     store.put_events([mlmd.Event(execution_id=push, artifact_id=a, type=way) for a, way in ways])
     write_release(base, Release(stable=3, previous=2))
-    execution = record(store, "ctr", rollback(base, None, "log loss is up"))
+    rollout = Rollout(Followers(follow_seconds=0))
+    execution = record(store, "ctr", rollback(base, None, "log loss is up", rollout=rollout))
     lineage = LineageStore.from_connection_config(connection)
     found = lineage.execution(execution)
     assert found.component == "Rollback"
@@ -145,6 +149,31 @@ def test_lineage_shows_that_a_canary_went(base: Path, connection: mlmd.Connectio
     execution = record(store, "ctr", promote(base))
     found = LineageStore.from_connection_config(connection).execution(execution)
     assert found.inputs == {"before": (pushed[2],), "after": (pushed[3],)}
+
+
+@pytest.mark.component
+def test_a_real_server_has_loaded_a_version_before_a_label_moves_to_it(
+    scorers, tmp_path: Path
+) -> None:
+    base = tmp_path / NAME
+    for number in (1, 2):
+        shutil.copytree(scorers[number], base / str(number))
+    (base / "3").mkdir()
+    (base / "3" / "saved_model.pb").write_bytes(b"damaged")
+    write_release(base, Release(1))
+    with running(tmp_path, *flags_of(base)) as server:
+        rollout = Rollout(Followers((f"127.0.0.1:{server.grpc_port}",), follow_seconds=1))
+        before, text = Release(1), (base / FILE).read_text()
+        with pytest.raises(ComponentError, match=r"nothing was released: .*cannot load version 3"):
+            rollout.release(base, before, Release(1, canary=3))
+        assert (base / FILE).read_text() == text
+        wanted = Release(2, previous=1)
+        assert rollout.release(base, before, wanted) == wanted
+        assert server.states()[2] == "AVAILABLE"
+        assert followed(NAME, wanted, [f"127.0.0.1:{server.grpc_port}"]) == {
+            f"127.0.0.1:{server.grpc_port}": None
+        }
+        assert server.version(label="stable") == 2
 
 
 CONFIG = """

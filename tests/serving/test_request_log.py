@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 from running_server import flags_of, running, wait_for
 from scorer import NAME, example, request, tensors
 from tensorflow_serving.apis import predict_pb2
@@ -95,6 +96,21 @@ def test_a_feature_whose_name_is_no_text_is_logged_as_it_came(tmp_path: Path) ->
     log.close()
     (line,) = lines_of(tmp_path)
     assert base64.b64decode(line["inputs"]) == asked.SerializeToString()
+    assert log.dropped == 0
+
+
+@pytest.mark.unit
+def test_texts_beside_the_scores_and_values_beyond_a_shape_are_logged(tmp_path: Path) -> None:
+    log = a_log(tmp_path)
+    asked = request(example(1.0, **SENT))
+    (proto,) = asked.inputs.values()
+    proto.string_val.append(b"one too many")  # TensorFlow Serving takes it, and so does ours
+    answer = answer_to(asked, [0.25])
+    answer.outputs["aname"].CopyFrom(tf.make_tensor_proto(["first by name"]))
+    log.add(Call(), asked, answer)
+    log.close()
+    (line,) = lines_of(tmp_path)
+    assert line["scores"] == [0.25]
     assert log.dropped == 0
 
 
@@ -215,6 +231,7 @@ def test_a_killed_server_loses_at_most_the_last_second(scorers, tmp_path: Path) 
                 request(example(**SENT)), timeout=20, metadata=[("x-request-id", identity)]
             )
             answered.append((identity, time.monotonic()))
+            time.sleep(0.02)  # what waits because the log cannot keep up may be older
         killed = time.monotonic()
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()

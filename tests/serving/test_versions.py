@@ -10,35 +10,19 @@ from pathlib import Path
 
 import grpc
 import pytest
-from google.protobuf import text_format
-from running_server import Server, flags_of, running, wait_for
+from running_server import (
+    Server,
+    config_text,
+    flags_of,
+    push,
+    reload_request,
+    running,
+    wait_for,
+)
 from scorer import NAME, example, request
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
-from tensorflow_serving.config import model_server_config_pb2
 
 pytestmark = pytest.mark.component
-
-
-def push(base: Path, scorers: dict[int, Path], number: int, of: int | None = None) -> None:
-    """Appears at once, as by the Pusher."""
-    hidden = base / f".incoming-{number}"
-    shutil.copytree(scorers[of or number], hidden)
-    hidden.rename(base / str(number))
-
-
-def config_text(base: Path, policy: str, **labels: int) -> str:
-    named = " ".join(
-        f'version_labels {{ key: "{label}" value: {number} }}' for label, number in labels.items()
-    )
-    return (
-        f'model_config_list {{ config {{ name: "{NAME}" base_path: "{base}" '
-        f"model_version_policy {{ {policy} }} {named} }} }}"
-    )
-
-
-def reload_request(text: str) -> model_management_pb2.ReloadConfigRequest:
-    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    return model_management_pb2.ReloadConfigRequest(config=config)
 
 
 class Asking:

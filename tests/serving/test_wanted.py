@@ -57,6 +57,42 @@ def test_a_folder_follows_the_pusher_and_else_has_its_newest_version(base: Path)
     assert found.labels == {"stable": 2, "previous": 1, "canary": 10}
 
 
+def test_a_folder_with_leading_zeros_is_its_number(base: Path) -> None:
+    """file_system_storage_path_source.cc, ParseVersionNumber; ..._test.cc, ParseTimestampedVersion.
+
+    Of two folders with one number the plain one is served: IndexChildrenByVersion lets the last by
+    name win, and AspireSpecificVersionsFastPath looks for the plain name first.
+    """
+    for name in ("00042", "042", "0010", "+7", "99999999999999999999", "1_0", "1.5", "٤"):
+        (base / name).mkdir()
+    (base / "50").write_text("a file is no version")
+    found = wanted(base, "model_version_policy { all {} }")
+    assert found.versions == (1, 2, 7, 10, 42)
+    assert [found.path(n).name for n in found.versions] == ["1", "2", "+7", "10", "042"]
+    assert wanted(base, "").versions == (42,)
+    specific = wanted(base, "model_version_policy { specific { versions: 42 versions: 8 } }")
+    assert [specific.path(n).name for n in specific.versions] == ["8", "042"]
+
+
+@pytest.mark.parametrize("uri", ["gs://b/m", "s3://b", "hdfs://n:1/m", "GS:/b", "file://host/m"])
+def test_a_uri_is_never_a_local_folder(tmp_path: Path, monkeypatch, uri: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(uri, "1").mkdir(parents=True)
+    text = f'model_config_list {{ config {{ name: "ctr" base_path: "{uri}" }} }}'
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    with pytest.raises(
+        ServingError, match="base_path of model ctr: a path must be on this machine"
+    ):
+        wanted_models(config)
+
+
+def test_a_file_uri_is_the_folder_that_it_names(base: Path) -> None:
+    text = f'model_config_list {{ config {{ name: "ctr" base_path: "file://{base}" }} }}'
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    (found,) = wanted_models(config)
+    assert (found.base_path, found.versions) == (base, (10,))
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

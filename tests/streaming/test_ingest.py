@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import event_log as log
 import pandas as pd
@@ -15,24 +15,13 @@ from click.testing import CliRunner
 from event_log import FIRST_HOUR, HOUR_MS, click, impression, put, settings, side_output, spans
 
 from components.errors import ComponentError
-from pipeline.streaming_sections import Streaming
 from streaming.accounts import accounts
 from streaming.commands import main
-from streaming.ingest import ingest
-from streaming.layout import LATE, REFUSED, STREAMS, Layout
+from streaming.ingest import Ingest
+from streaming.layout import LATE, REFUSED, STREAMS, Layout, write_whole
 from streaming.replay import replay
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def run(spark):
-    def run(streaming: Streaming, *, finish: bool = False) -> list[tuple[str, dict[str, Any]]]:
-        told: list[tuple[str, dict[str, Any]]] = []
-        ingest(spark, streaming, lambda *what: told.append(what), once=True, finish=finish)
-        return told
-
-    return run
 
 
 def hours(layout: Layout) -> list[int]:
@@ -201,13 +190,20 @@ def test_one_ingest_at_a_time(run, tmp_path: Path) -> None:
         run(streaming)
 
 
-def test_a_lost_checkpoint_is_an_error_not_a_second_copy(run, tmp_path: Path) -> None:
-    streaming = settings(tmp_path / "out")
-    layout = Layout(tmp_path / "out")
-    put(streaming, "impressions", impression("a", 1), name="1")
-    run(streaming)
-    shutil.rmtree(layout.checkpoint)
+def test_a_lost_checkpoint_of_kafka_is_an_error_not_a_second_copy(spark, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out", kafka={"bootstrap_servers": "127.0.0.1:1"})
+    layout = Layout(streaming.folder)
+    write_whole(layout.manifest(0), {"batch": 0, "offsets": {"clicks-0": [0, 9]}, "rows": []})
     with pytest.raises(ComponentError, match="checkpoint is gone"):
+        Ingest(spark, streaming, lambda *what: None, threading.Event())
+
+
+def test_a_folder_of_kafka_is_not_one_of_files(run, tmp_path: Path) -> None:
+    """Batches of one and the other would be skipped, for their numbers are taken."""
+    streaming = settings(tmp_path / "out")
+    layout = Layout(streaming.folder)
+    write_whole(layout.manifest(0), {"batch": 0, "offsets": {"clicks-0": [0, 9]}, "rows": []})
+    with pytest.raises(ComponentError, match=r"batches from streaming\.kafka"):
         run(streaming)
 
 
@@ -222,6 +218,25 @@ def test_a_lost_manifest_is_an_error(run, tmp_path: Path) -> None:
     put(streaming, "impressions", impression("b", 1), name="3")
     with pytest.raises(ComponentError, match="not of the same stream"):
         run(streaming)
+
+
+def test_a_batch_that_is_not_the_next_one_is_an_error(spark, tmp_path: Path) -> None:
+    """As of a checkpoint that is older than the manifests: its records would be left out."""
+    streaming = settings(tmp_path / "out")
+    running = Ingest(spark, streaming, lambda *what: None, threading.Event())
+    for number in (-1, 1):
+        with pytest.raises(ComponentError, match="the checkpoint is an old copy"):
+            running.land(spark.range(0), number)
+
+
+def test_markers_that_cannot_be_listed_are_not_none(tmp_path: Path) -> None:
+    """Else closed hours would be open again."""
+    layout = Layout(tmp_path)
+    assert layout.closed_hours() == {}
+    layout.markers.parent.mkdir()
+    layout.markers.write_text("no folder")
+    with pytest.raises(NotADirectoryError):
+        layout.closed_hours()
 
 
 def test_status_says_what_became_of_the_hours(run, tmp_path: Path) -> None:
@@ -283,4 +298,4 @@ def test_what_came_late_is_replayed_as_a_new_version(spark, run, tmp_path: Path)
     )
     assert replay(spark, FIRST_HOUR, streaming)["impressions"]["rows"] == 4
     with pytest.raises(ComponentError, match="is not closed"):
-        replay(spark, FIRST_HOUR + 5, streaming)
+        replay(spark, FIRST_HOUR + 5, streaming)  # open

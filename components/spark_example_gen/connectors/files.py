@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from components.errors import ComponentError
+from components.spark_example_gen.column_names import ddl, quoted
+from components.spark_example_gen.connectors import codecs
 from components.spark_example_gen.connectors.csv_lines import read_csv
 from components.spark_example_gen.connectors.file_schemas import check_same_columns
 from components.spark_example_gen.connectors.found import Found, Place, Read
-from components.spark_example_gen.connectors.hadoop import HadoopFiles, require_folder
+from components.spark_example_gen.connectors.hadoop import HadoopFiles, for_spark, require_folder
 from components.spark_example_gen.connectors.json_lines import parse_json
 from components.spark_example_gen.connectors.lines import read_lines
+from components.spark_example_gen.connectors.local_files import LocalFiles, opened
 from components.spark_example_gen.connectors.tfrecords import read_tfrecords
-from components.spark_example_gen.rows import quoted
 from components.spark_example_gen.sources import FileSource
 from components.spark_example_gen.spans import SpanPattern, SpanRange, resolve, resolve_before
 
-_PATTERN_CHARACTERS = "*?[]{}\\,"
+_TEXT = ("json", "csv")
+# Columns of Spark's readers of text and of whole files.
+_OF_TEXT = ("value", "path", "content", "length", "modificationTime")
 
 
 def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Found:
     """The files of the wanted spans, with sizes and checksums.
 
     Raises:
-      ComponentError: no such folder, and what `spans.resolve` raises.
+      ComponentError: no such folder, a name that cannot be read, and what `spans.resolve` raises.
     """
     base, relative = source.place(place.base)
     pattern = SpanPattern(relative)
@@ -39,7 +42,7 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Foun
         require_folder(files, name, base)
     elif not files.exists():
         raise ComponentError(f"source '{name}': the folder {base} does not exist")
-    paths = files.list(pattern.glob)
+    paths = files.matching(pattern)
     if source.spans_before:
         chosen = resolve_before(pattern, paths, wanted, source.spans_before)
     else:
@@ -52,12 +55,8 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Foun
             spans_after=source.spans_after,
             missing=source.missing_spans,
         )
-    for path in chosen.paths():
-        if set(path) & set(_PATTERN_CHARACTERS):
-            raise ComponentError(
-                f"source '{name}': the name of {path} holds one of {_PATTERN_CHARACTERS}, which "
-                "Spark takes for a pattern or a list; rename it"
-            )
+    _check_names(name, source, chosen.paths(), local=isinstance(files, LocalFiles))
+    _check_folder_columns(name, source, pattern, chosen.paths())
     facts: dict[str, Any] = {"files": [files.describe(path) for path in chosen.paths()]}
     if "://" in source.path:
         facts["base"] = base
@@ -68,6 +67,44 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Foun
         facts=facts,
         has_spans=pattern.has_spans,
     )
+
+
+def _check_names(name: str, source: FileSource, paths: list[str], local: bool) -> None:
+    for path in paths:
+        if not path.isprintable() or (local and ":" in path):
+            raise ComponentError(
+                f"source '{name}': the name of {path!r} holds a colon or a control character, "
+                "which Hadoop's file systems cannot read; rename it"
+            )
+    if source.format in _TEXT:
+        codecs.check_names(name, paths, local)
+
+
+def _check_folder_columns(
+    name: str, source: FileSource, pattern: SpanPattern, paths: list[str]
+) -> None:
+    """Checks that columns in the names of folders, as Hive writes them, are asked for.
+
+    Raises:
+      ComponentError: a folder such as `country=DE`, which a wildcard of the path stands for, is no
+        column in `folder_columns`; or one of those is in the name of no folder.
+    """
+    wanted = set(source.folder_columns)
+    for path in paths:
+        folders = [name for name in path.split("/")[:-1] if "=" in name]
+        for folder in pattern.wildcard_folders(path):
+            column, between, _ = folder.partition("=")
+            if between and column not in wanted:
+                raise ComponentError(
+                    f"source '{name}': the folder {folder} of {path} holds the column '{column}', "
+                    f"which is not in the files; name it in folder_columns: ['{column}']"
+                )
+        absent = wanted - {folder.partition("=")[0] for folder in folders}
+        if absent:
+            raise ComponentError(
+                f"source '{name}': no folder of {path} is named {min(absent)}=..., but "
+                f"folder_columns names {', '.join(source.folder_columns)}"
+            )
 
 
 def check_unchanged(
@@ -92,45 +129,18 @@ def check_unchanged(
 
 
 def cut_short(source: FileSource, found: Found, base: str) -> Path | None:
-    """The first gzipped file, of local ones, that cannot be read to its end: Spark names none."""
+    """The first file, of local ones, that cannot be read to its end: Spark names none."""
     if not source.is_local(base):
         return None
     for file in found.facts["files"]:
         path = Path(source.place(base)[0]) / file["path"]
         try:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as content:
+            with opened(path) as content:
                 while content.read(1 << 20):
                     pass
         except (OSError, EOFError, zlib.error):
             return path
     return None
-
-
-class LocalFiles:
-    """One folder of this machine, or mounted on it; needs no JVM."""
-
-    def __init__(self, base: str):
-        self._base = Path(base)
-
-    def exists(self) -> bool:
-        return self._base.is_dir()
-
-    def list(self, glob: str) -> list[str]:
-        """Relative paths of the files that match."""
-        paths = self._base.glob(glob)
-        return [path.relative_to(self._base).as_posix() for path in paths if path.is_file()]
-
-    def describe(self, path: str) -> dict[str, Any]:
-        """Size, and CRC32C of the contents: a touched file is the same file."""
-        checksum = google_crc32c.Checksum()
-        try:
-            with (self._base / path).open("rb") as file:
-                for _ in checksum.consume(file, 1 << 20):
-                    pass
-                size = file.tell()
-        except OSError as error:
-            raise ComponentError(f"cannot read {self._base / path}: {error.strerror}") from error
-        return {"path": path, "bytes": size, "checksum": f"crc32c:{checksum.digest().hex()}"}
 
 
 def read(spark: SparkSession, name: str, source: FileSource, found: Found, base: str) -> Read:
@@ -139,19 +149,44 @@ def read(spark: SparkSession, name: str, source: FileSource, found: Found, base:
     Raises:
       ComponentError: files of one source with different columns, or damaged ones.
     """
-    files = HadoopFiles(spark, source.place(base)[0])
+    folder = source.place(base)[0]
+    files = HadoopFiles(spark, folder)
     paths = [file["path"] for file in found.facts["files"]]
-    uris = [files.uri(path) for path in paths]
-    if not uris:  # of spans_before; every other source has files
-        types = ", ".join(f"{quoted(column)} {kind}" for column, kind in source.columns.items())
-        return Read(spark.createDataFrame([], types), keep=False)
-    if source.format == "json":
-        lines = read_lines(spark, uris)
-        return Read(parse_json(lines, source.columns, source.options), is_text=True)
-    if source.format == "csv":
-        return Read(read_csv(spark, name, source, files, paths), is_text=True)
+    spark_paths = {path: for_spark(files.uri(path)) for path in paths}
+    if not paths:  # of spans_before; every other source has files
+        return Read(spark.createDataFrame([], ddl(source.columns)), keep=False)
+    reader = spark.read
+    if source.folder_columns:
+        _check_not_in_files(name, _OF_TEXT, paths)
+        reader = reader.option("basePath", files.uri())
+    if source.format in _TEXT:
+        quick = LocalFiles(folder) if source.is_local(base) else files
+        codecs.check_contents(name, paths, quick)
+        for path in (path for path in paths if path.endswith(".bz2")):
+            codecs.check_whole_bz2(name, Path(folder) / path)
+        if source.format == "csv":
+            return Read(read_csv(reader, name, source, quick, spark_paths), judged=True)
+        lines = read_lines(reader, list(spark_paths.values()), source.folder_columns)
+        return Read(parse_json(lines, source.columns, source.options), judged=True)
     if source.format == "tfrecord":
-        return Read(read_tfrecords(spark, name, source, uris))
-    columns = set(source.columns) or None
-    check_same_columns(spark, name, source.format, uris, columns)
-    return Read(spark.read.format(source.format).options(**source.options).load(uris), keep=False)
+        return Read(read_tfrecords(reader, name, source, list(spark_paths.values())))
+    uris = [files.uri(path) for path in paths]
+    columns = check_same_columns(spark, name, source.format, uris, source.columns)
+    _check_not_in_files(name, columns if source.folder_columns else (), paths)
+    frame = reader.options(**source.options).format(source.format).load(list(spark_paths.values()))
+    if source.folder_columns:
+        frame = frame.select(*[quoted(column) for column in (*columns, *source.folder_columns)])
+    return Read(frame, keep=False)
+
+
+def _check_not_in_files(name: str, columns: Collection[str], paths: list[str]) -> None:
+    """Raises ComponentError for a column that is both in the files and in a folder's name: Spark
+    would take the folder's.
+    """
+    for folder in {folder for path in paths for folder in path.split("/")[:-1]}:
+        column, between, _ = folder.partition("=")
+        if between and column.lower() in {name.lower() for name in columns}:
+            raise ComponentError(
+                f"source '{name}': the column '{column}' is in the files and in the name of the "
+                f"folder {folder}; leave it out of folder_columns, or rename the folders"
+            )

@@ -62,19 +62,18 @@ class Read:
     """A connector's rows.
 
     Attributes:
-      frame: the columns; of text also those of lines.py.
-      is_text: whether `frame` has REASON and RECORD.
-      keep: whether the rows must be kept because a second reading could give
-        others.
+      frame: the columns; if judged, also those of lines.py.
+      judged: whether `frame` has REASON and RECORD: it was made from text that may not fit.
+      keep: whether the rows must be kept because a second reading could give others.
     """
 
     frame: DataFrame
-    is_text: bool = False
+    judged: bool = False
     keep: bool = True
 
 
 def missing_column(name: str, column: str, present: list[str]) -> ComponentError:
     return ComponentError(
         f"source '{name}' has no column '{column}' (or nothing in it); it has: "
-        f"{', '.join(sorted(present))}. Mend the data or `columns` in the config"
+        f"{', '.join(sorted(present))}. Repair the data or `columns` in the config"
     )

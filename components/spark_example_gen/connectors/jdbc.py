@@ -7,6 +7,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FractionalType
 
+from components.spark_example_gen.connectors.database_rows import database_rows
 from components.spark_example_gen.connectors.found import Found, Place, Read
 from components.spark_example_gen.connectors.queries import find_query, statement
 from components.spark_example_gen.connectors.secrets import secret_values
@@ -25,7 +26,14 @@ def find(name: str, source: JdbcSource, wanted: SpanRange, place: Place) -> Foun
     """The spans that have rows, and the checksum of the contents; see queries.py."""
     spark = place.session()
     options = connection(name, source)
-    return find_query(name, source, wanted, place, lambda query: _ask(spark, options, query))
+    return find_query(
+        name,
+        source,
+        wanted,
+        place,
+        lambda query: _ask(spark, options, query),
+        lambda query: database_rows(spark, name, options, query),
+    )
 
 
 def read(spark: SparkSession, name: str, source: JdbcSource, found: Found, base: str) -> Read:
@@ -36,10 +44,8 @@ def read(spark: SparkSession, name: str, source: JdbcSource, found: Found, base:
     """
     options = connection(name, source)
     query = statement(source, found.facts)
-    if source.partitions > 1:
-        options |= _parts(spark, options, source, query)
-    reader = spark.read.format("jdbc").options(**options)
-    return Read(reader.option("dbtable", f"({query}) source_rows").load())
+    parts = _parts(spark, options, source, query) if source.partitions > 1 else {}
+    return Read(database_rows(spark, name, options, query, parts), judged=True)
 
 
 def connection(name: str, source: JdbcSource) -> dict[str, str]:
@@ -58,6 +64,7 @@ def connection(name: str, source: JdbcSource) -> dict[str, str]:
         if "permitMysqlScheme" not in url:
             url += ("&" if "?" in url else "?") + "permitMysqlScheme"
         defaults["tinyInt1isBit"] = "false"  # else a number from 0 to 127 becomes a boolean
+        defaults["yearIsDateType"] = "false"  # else a year becomes its first of January
         # Times of the type TIMESTAMP come in the session's zone; ours is UTC, everywhere.
         variables = (source.options.get("sessionVariables"), "time_zone='+00:00'")
         ours["sessionVariables"] = ",".join(filter(None, variables))

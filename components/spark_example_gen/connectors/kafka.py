@@ -15,10 +15,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
+from components.spark_example_gen.column_names import LINE
 from components.spark_example_gen.connectors.found import Found, Place, Read
 from components.spark_example_gen.connectors.json_lines import parse_json
 from components.spark_example_gen.connectors.secrets import secret_values
-from components.spark_example_gen.rows import LINE
 from components.spark_example_gen.sources import KafkaSource
 from components.spark_example_gen.spans import (
     HOUR_US,
@@ -29,6 +29,7 @@ from components.spark_example_gen.spans import (
 )
 
 _PATIENCE_MS = 20_000
+_ISOLATION = "kafka.isolation.level"
 
 
 def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Found:
@@ -77,13 +78,13 @@ def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base
         F.col("offset").alias("kafka_offset"),
         F.col("timestamp").alias("kafka_timestamp"),
     )
-    return Read(parse_json(lines, source.columns, {}), is_text=True)
+    return Read(parse_json(lines, source.columns, {}), judged=True)
 
 
 def reader_options(name: str, source: KafkaSource) -> dict[str, str]:
     """For Spark's reader, of a batch or a stream; secrets are among them."""
     return {
-        "kafka.isolation.level": "read_committed",  # what a transaction took back is no record
+        _ISOLATION: "read_committed",  # what a transaction took back is no record
         **source.options,
         **secret_values(name, source),
         "kafka.bootstrap.servers": source.bootstrap_servers,
@@ -117,6 +118,7 @@ def _window(
         lambda span: describe_period(span, hourly),
         source.spans_after,
         source.missing_spans,
+        lambda: newest_complete_span(topic.newest_us(), period, name),
     )
     offsets = {partition: (edges[0][partition], edges[-1][partition]) for partition in edges[0]}
     return Found(tuple(present), None, hourly, {}), offsets
@@ -154,8 +156,12 @@ def _check_offsets(
 class Topic:
     """One topic, seen by Kafka's AdminClient."""
 
-    def __init__(self, jvm: Any, admin: Any, name: str):
+    def __init__(self, jvm: Any, admin: Any, name: str, isolation: str):
         self._jvm, self._admin, self._name = jvm, admin, name
+        level = jvm.org.apache.kafka.common.IsolationLevel.valueOf(isolation.upper())
+        # What the reader will see: without it the end lies behind records of open transactions,
+        # which a reader of committed records would wait for.
+        self._options = jvm.org.apache.kafka.clients.admin.ListOffsetsOptions(level)
         names = jvm.java.util.Collections.singletonList(name)
         described = self._wait(admin.describeTopics(names).allTopicNames()).get(name)
         self.id = str(described.topicId().toString())
@@ -171,15 +177,14 @@ class Topic:
         settings = jvm.java.util.Properties()
         settings.setProperty("default.api.timeout.ms", str(_PATIENCE_MS))
         settings.setProperty("request.timeout.ms", str(_PATIENCE_MS // 2))
-        options = {**source.options, **secret_values(name, source)}
+        options = reader_options(name, source)
         for key, value in options.items():
-            if key.startswith("kafka."):
+            if key.startswith("kafka.") and key != _ISOLATION:
                 settings.setProperty(key.removeprefix("kafka."), value)
-        settings.setProperty("bootstrap.servers", source.bootstrap_servers)
         admin = None
         try:
             admin = _admin_client(jvm).create(settings)
-            yield cls(jvm, admin, source.topic)
+            yield cls(jvm, admin, source.topic, options[_ISOLATION])
         except Py4JJavaError as error:
             raise ComponentError(f"source '{name}': {_reason(error, source)}") from error
         finally:
@@ -212,7 +217,7 @@ class Topic:
         keys = {partition: partition_of(self._name, partition) for partition in self.partitions}
         for key in keys.values():
             asked.put(key, spec)
-        answer = self._wait(self._admin.listOffsets(asked).all())
+        answer = self._wait(self._admin.listOffsets(asked, self._options).all())
         return {partition: answer.get(key) for partition, key in keys.items()}
 
     def _wait(self, future: Any) -> Any:

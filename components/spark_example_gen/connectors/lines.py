@@ -6,21 +6,40 @@ A connector for text returns the declared columns, LINE (where a line is a whole
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from collections.abc import Iterable
+
+from pyspark.sql import Column, DataFrame, DataFrameReader
 from pyspark.sql import functions as F  # noqa: N812
 
-from components.spark_example_gen.rows import LINE, REASON, RECORD
+from components.spark_example_gen.column_names import LINE, REASON, RECORD, quoted
 
 UNPARSEABLE = "unparseable"  # does not fit the columns
 TRAILING_TEXT = "trailing_text"  # something behind the JSON object
 NOT_UTF8 = "not_utf8"
-CORRUPT = "_corrupt_record"  # Spark's column for the text of a row that it could not parse
+# Of frames in between. A source's column cannot be named like that: names are in its own struct.
+PARSED, RAW = "_parsed", "_raw"
+# Spark's column for the text of a row that it could not parse, beside those of the source: a text
+# that nobody chooses for a name.
+CORRUPT = "the record, if Spark could not parse it"
 
 
-def read_lines(spark: SparkSession, uris: list[str]) -> DataFrame:
-    """Every line of the files that is not blank, as LINE."""
-    lines = spark.read.text(uris).select(F.col("value").alias(LINE))
+def read_lines(
+    reader: DataFrameReader, paths: list[str], folder_columns: Iterable[str] = ()
+) -> DataFrame:
+    """Returns every line of the files that is not blank, as LINE.
+
+    Args:
+      reader: Its option basePath adds the columns that are in the names of folders.
+      paths: Paths, as Spark takes them.
+      folder_columns: Those of them that are wanted, as strings.
+    """
+    lines = reader.text(paths).select(F.col("value").alias(LINE), *strings(folder_columns))
     return lines.where(F.trim(F.col(LINE)) != "")
+
+
+def strings(columns: Iterable[str]) -> list[Column]:
+    """Returns columns as strings, each under its name."""
+    return [F.col(quoted(column)).cast("string").alias(column) for column in columns]
 
 
 def judged(

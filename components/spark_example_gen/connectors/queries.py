@@ -14,8 +14,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
+from components.spark_example_gen.column_names import quoted
 from components.spark_example_gen.connectors.found import Found, Place
-from components.spark_example_gen.rows import WHOLE_VALUES, quoted
+from components.spark_example_gen.rows import WHOLE_VALUES
 from components.spark_example_gen.sources import QuerySource
 from components.spark_example_gen.spans import (
     HOUR_US,
@@ -30,8 +31,18 @@ _UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _EPOCH = dt.datetime(1970, 1, 1)
 
 
-def find_query(name: str, source: QuerySource, wanted: SpanRange, place: Place, ask: Ask) -> Found:
+def find_query(
+    name: str, source: QuerySource, wanted: SpanRange, place: Place, ask: Ask, rows_of: Ask
+) -> Found:
     """The spans of a query that have rows, and what stands for its contents.
+
+    Args:
+      name: Name of the source.
+      source: The source.
+      wanted: The spans asked for.
+      place: Where to look.
+      ask: Runs a query about the source.
+      rows_of: Runs the query for the source's rows, as they will be read.
 
     Raises:
       ComponentError: no rows in a span that must have some, or no way to tell the newest span.
@@ -53,10 +64,11 @@ def find_query(name: str, source: QuerySource, wanted: SpanRange, place: Place, 
             lambda span: describe_period(span, hourly),
             source.spans_after,
             source.missing_spans,
+            lambda: _complete_to(name, source, period, ask),
         )
         window = {"begin_us": first * period, "end_us": behind * period}
         found = Found(tuple(spans), None, hourly, window)
-    checksum = _checksum(source, found, place.decided.get(name, {}), place.checksums, ask)
+    checksum = _checksum(source, found, place.decided.get(name, {}), place.checksums, ask, rows_of)
     return found.with_facts(checksum=checksum) if checksum else found
 
 
@@ -106,7 +118,7 @@ def contents_checksum(frame: DataFrame) -> str:
 
 
 def _checksum(
-    source: QuerySource, found: Found, decided: dict[str, Any], now: bool, ask: Ask
+    source: QuerySource, found: Found, decided: dict[str, Any], now: bool, ask: Ask, rows_of: Ask
 ) -> str | None:
     if source.fingerprint == "never":
         return decided.get("checksum") or f"run:{uuid.uuid4()}"
@@ -116,7 +128,7 @@ def _checksum(
         )
         answer = [[str(value) for value in row] for row in ask(query).collect()]
         return f"answer:{json.dumps(answer)}"
-    return contents_checksum(ask(statement(source, found.facts))) if now else None
+    return contents_checksum(rows_of(statement(source, found.facts))) if now else None
 
 
 def _newest_us(name: str, source: QuerySource, ask: Ask) -> int | None:
@@ -136,6 +148,14 @@ def _newest_us(name: str, source: QuerySource, ask: Ask) -> int | None:
         newest = F.unix_micros(column.cast("timestamp"))
     answer = frame.select(newest).first()
     return None if answer is None else answer[0]
+
+
+def _complete_to(name: str, source: QuerySource, period: int, ask: Ask) -> int | None:
+    """The last span that something newer follows; None where nothing is or that cannot be seen."""
+    if not source.table and not source.newest:
+        return None
+    newest = _newest_us(name, source, ask)
+    return None if newest is None else newest_complete_span(newest, period, name)
 
 
 def _rows_by_span(source: QuerySource, spans: range, period: int, ask: Ask) -> dict[int, int]:

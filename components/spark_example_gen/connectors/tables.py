@@ -12,7 +12,8 @@ from components.spark_example_gen.spans import SpanRange
 
 def find(name: str, source: TableSource, wanted: SpanRange, place: Place) -> Found:
     """The spans that have rows, and the checksum of the contents; see queries.py."""
-    return find_query(name, source, wanted, place, place.session().sql)
+    sql = place.session().sql
+    return find_query(name, source, wanted, place, sql, sql)
 
 
 def read(spark: SparkSession, name: str, source: TableSource, found: Found, base: str) -> Read:

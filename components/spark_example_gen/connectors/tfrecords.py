@@ -1,6 +1,6 @@
 """TFRecord files of tf.train.Examples as a source: what a pipeline before ours has written.
 
-Spark reads whole files (`binaryFiles` works on every file system of Spark's, without a jar of our
+Spark reads whole files (`binaryFile` works on every file system of Spark's, without a jar of our
 own), so a worker holds one file in memory: shards of some hundred megabytes, as TFX writes them.
 """
 
@@ -13,10 +13,12 @@ from typing import Any
 
 import google_crc32c
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, DataFrameReader
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
+    BooleanType,
     DataType,
     DoubleType,
     FloatType,
@@ -26,19 +28,25 @@ from pyspark.sql.types import (
 )
 
 from components.errors import ComponentError
-from components.spark_example_gen.rows import quoted
+from components.spark_example_gen.connectors.json_lines import declared
 from components.spark_example_gen.sources import FileSource
 
 _INTEGERS = ("bigint", "int", "smallint", "tinyint", "boolean")
 _READABLE = (*_INTEGERS, "float", "double", "string", "binary")
 _GZIP = b"\x1f\x8b"
-_RECORD = StructType([StructField("record", BinaryType())])
+_RECORD = StructType([StructField("record", BinaryType()), StructField("file", StringType())])
 
 
 def read_tfrecords(
-    spark: SparkSession, name: str, source: FileSource, uris: list[str]
+    reader: DataFrameReader, name: str, source: FileSource, paths: list[str]
 ) -> DataFrame:
     """The declared columns of every record.
+
+    Args:
+      reader: Of the session.
+      name: Name of the source.
+      source: The source.
+      paths: Paths, as Spark takes them.
 
     Raises (but for the first one in Spark's workers):
       ComponentError: a column of a type that no feature is read as.
@@ -46,13 +54,17 @@ def read_tfrecords(
         several values where the column is no array.
     """
     check_types(name, source.columns)
-    files = spark.sparkContext.binaryFiles(",".join(uris), minPartitions=len(uris))
-    records = files.flatMap(lambda file: ((record,) for record in read_records(*file)))
-    # Through a text: StructType.fromDDL is not in both Sparks.
-    columns = ", ".join(f"{quoted(column)} {kind}" for column, kind in source.columns.items())
-    schema = spark.createDataFrame([], columns).schema
-    frame = spark.createDataFrame(records, _RECORD)
-    return frame.mapInArrow(decoder(schema), schema)
+    files = reader.format("binaryFile").load(paths).select("path", "content")
+    records = files.rdd.flatMap(
+        lambda file: ((record, file[0]) for record in read_records(file[0], bytes(file[1])))
+    )
+    schema = declared(files, source.columns)
+    frame = files.sparkSession.createDataFrame(records, _RECORD)
+    # By number: mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
+    numbered = StructType(
+        [StructField(f"c{number}", field.dataType) for number, field in enumerate(schema.fields)]
+    )
+    return frame.mapInArrow(decoder(schema), numbered).toDF(*schema.names)
 
 
 def read_records(path: str, content: bytes) -> Iterator[bytes]:
@@ -96,17 +108,34 @@ def decoder(
         wanted = schema_pb2.Schema(feature=features).SerializeToString()
         coder = ExamplesToRecordBatchDecoder(wanted)
         for batch in batches:
+            records, files = (column.to_pylist() for column in batch.columns)
             try:
-                lists = coder.DecodeBatch(batch.column(0).to_pylist())
-            except Exception as error:
-                first = str(error).splitlines()[0]
-                raise ComponentError(
-                    f"a record is no tf.train.Example of `columns`: {first}"
-                ) from error
-            columns = [_column(lists, field.name, field.dataType) for field in schema.fields]
-            yield pa.RecordBatch.from_arrays(columns, names=schema.names)
+                columns = _decoded(coder, records, schema)
+            except ComponentError:
+                for record, file in zip(records, files, strict=True):
+                    _decode_one(coder, record, file, schema)
+                raise
+            names = [f"c{number}" for number in range(len(columns))]
+            yield pa.RecordBatch.from_arrays(columns, names=names)
 
     return decode
+
+
+def _decoded(coder: Any, records: list[bytes], schema: StructType) -> list[pa.Array]:
+    try:
+        lists = coder.DecodeBatch(records)
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ComponentError(f"a record is no tf.train.Example of `columns`: {first}") from None
+    return [_column(lists, field.name, field.dataType) for field in schema.fields]
+
+
+def _decode_one(coder: Any, record: bytes, file: str, schema: StructType) -> None:
+    """Raises ComponentError that names the file, if the record cannot be decoded."""
+    try:
+        _decoded(coder, [record], schema)
+    except ComponentError as error:
+        raise ComponentError(f"{file}: {error}") from None
 
 
 def check_types(name: str, columns: Mapping[str, str]) -> None:
@@ -136,12 +165,29 @@ def _column(lists: pa.RecordBatch, name: str, kind: DataType) -> pa.Array:
     wanted = to_arrow_type(kind)
     column = lists.column(lists.schema.get_field_index(name))
     if isinstance(kind, ArrayType):
-        return column.cast(wanted)
+        return _cast(column, name, wanted, kind.elementType)
     lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     if (lengths > 1).any():
         raise ComponentError(
             f"feature '{name}' has several values in a record; declare it as array<...>"
         )
-    values = column.flatten().cast(wanted)
+    values = _cast(column.flatten(), name, wanted, kind)
     take = pa.array([i if n else None for i, n in zip(lengths.cumsum() - 1, lengths, strict=True)])
     return values.take(take.cast(pa.int64()))
+
+
+def _cast(values: pa.Array, name: str, wanted: pa.DataType, element: DataType) -> pa.Array:
+    """Raises ComponentError for a value that the type does not hold."""
+    flat = values.flatten() if pa.types.is_list(values.type) else values
+    try:
+        if isinstance(element, BooleanType) and not _are_booleans(flat):
+            raise pa.ArrowInvalid("a value is neither 0 nor 1")
+        return values.cast(wanted)
+    except pa.ArrowInvalid as error:
+        raise ComponentError(
+            f"feature '{name}' does not fit {element.simpleString()}: {error}"
+        ) from None
+
+
+def _are_booleans(numbers: pa.Array) -> bool:
+    return pc.all(pc.is_in(numbers.drop_null(), pa.array([0, 1]))).as_py() is not False

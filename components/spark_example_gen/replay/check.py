@@ -14,11 +14,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from components.errors import ComponentError
+from components.spark_example_gen.column_names import LINE, REASON
 from components.spark_example_gen.connectors.json_lines import parse_json
 from components.spark_example_gen.job_errors import explain
 from components.spark_example_gen.replay.repaired_rows import Repairs
 from components.spark_example_gen.replay.replayable import ReplaySource
-from components.spark_example_gen.rows import LINE, REASON
 from components.spark_example_gen.sources import FileSource
 from components.spark_job.session import spark_environment, spark_session
 

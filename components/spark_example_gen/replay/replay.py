@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.progress import track
 
 from components.errors import ComponentError
-from components.spark_example_gen.connectors.files import LocalFiles
+from components.spark_example_gen.column_names import LINE
+from components.spark_example_gen.connectors.local_files import LocalFiles
 from components.spark_example_gen.replay.finished_run import FinishedRun, Refused
 from components.spark_example_gen.replay.next_version import (
     MARKER,
@@ -36,7 +37,6 @@ from components.spark_example_gen.replay.next_version import (
 from components.spark_example_gen.replay.repaired_rows import Repair, Repairs, read_rows, write_rows
 from components.spark_example_gen.replay.replayable import ReplaySource, source_of
 from components.spark_example_gen.replay.text_lines import is_row, lines_of
-from components.spark_example_gen.rows import LINE
 from components.spark_example_gen.staging import remove_abandoned
 
 Item = TypeVar("Item")
@@ -225,7 +225,7 @@ def _next_version(
 def _check_newest(source: ReplaySource, versions: list[NextVersion]) -> None:
     """What lies there now is what the run read, or what an earlier call made of it."""
     pattern = source.pattern
-    there = pattern.find(LocalFiles(str(source.base)).list(pattern.glob))
+    there = pattern.find(LocalFiles(str(source.base)).matching(pattern))
     for version in versions:
         old, span = version.old, pattern.describe(version.old.span)
         if set(there[old.span][old.number]) != set(old.files):

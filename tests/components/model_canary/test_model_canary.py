@@ -12,14 +12,14 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 
 from components.errors import ComponentError
 from components.model_canary.component import ModelCanary
 from components.model_canary.executor import REPORT, ModelCanaryExecutor
-from components.model_canary.requests import WARM_UP
+from components.pusher.versions_folder import WARM_UP
 
 pytestmark = pytest.mark.component
 
@@ -77,10 +77,24 @@ class Served(tf.Module):
     def score(self, x_xf: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"score": tf.sigmoid(x_xf)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def features(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"score": tf.sigmoid(self.layer({"x": x})["x_xf"])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def refusing(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=tf.size(x) < 0, data=[x])]):
+            return {"score": tf.identity(x)}
+
 
 def model(folder: Path, graph: Path, shift: float = 0.0, wrong: float = 1.0) -> Path:
     served = Served(graph, shift, wrong)
-    signatures = {"serving_default": served.serve, "score_transformed": served.score}
+    signatures = {
+        "serving_default": served.serve,
+        "score_transformed": served.score,
+        "features": served.features,
+        "refusing": served.refusing,
+    }
     tf.saved_model.save(served, str(folder / "Format-Serving"), signatures=signatures)
     return folder
 
@@ -117,6 +131,11 @@ def _channel(artifact: Artifact) -> Any:
     return channel_utils.as_channel([artifact])
 
 
+def warm_up_requests(folder: Path) -> list[predict_pb2.PredictRequest]:
+    logs = tf.data.TFRecordDataset(str(folder / WARM_UP)).as_numpy_iterator()
+    return [prediction_log_pb2.PredictionLog.FromString(one).predict_log.request for one in logs]
+
+
 def refusal(blessing: Artifact) -> str:
     assert blessing.get_int_custom_property("blessed") == 0
     assert (Path(blessing.uri) / "INFRA_NOT_BLESSED").exists()
@@ -132,11 +151,10 @@ def test_a_good_candidate_is_blessed(transform_graph, examples, tmp_path: Path) 
     assert report["blessed"]
     assert (report["requests"], report["examples"]) == (3, 30)
     assert report["ms"]["50"] <= report["ms"]["99"]
-    logs = tf.data.TFRecordDataset(str(tmp_path / "out" / WARM_UP)).as_numpy_iterator()
-    requests = [
-        prediction_log_pb2.PredictionLog.FromString(one).predict_log.request for one in logs
-    ]
+    *requests, of_features = warm_up_requests(tmp_path / "out")
     assert [len(one.inputs["examples"].string_val) for one in requests] == [10, 10, 10]
+    assert of_features.model_spec.signature_name == "features"
+    assert tf.make_ndarray(of_features.inputs["x"]).tolist() == [float(n) for n in range(10)]
 
 
 def test_preprocessing_that_is_not_the_trainings(transform_graph, examples, tmp_path) -> None:

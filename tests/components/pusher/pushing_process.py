@@ -10,7 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-from components.pusher.release import Release, read_release, write_release
+from components.pusher.release import Release, read_release
+from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfile", "shutil.copystat")
@@ -39,7 +40,7 @@ def push(model: Path, base: Path, version: int) -> None:
             folder.publish(model, version, None, lambda _: None)
         before = read_release(base)
         now = before.with_stable(found or version) if before else Release(found or version)
-        write_release(base, now)
+        Rollout(Followers(follow_seconds=0)).release(base, before, now)
         folder.retire(1, {*now.labels.values()})
 
 

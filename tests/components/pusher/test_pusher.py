@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from pathlib import Path
@@ -11,15 +12,22 @@ import pytest
 import tensorflow as tf
 from tfx.dsl.components.base import base_executor
 from tfx.proto import pusher_pb2
-from tfx.types import Artifact, standard_artifacts
+from tfx.types import Artifact, Channel, standard_artifacts
 from tfx.utils import proto_utils
 
 from components.errors import ComponentError
-from components.pusher.executor import PusherExecutor
+from components.model_canary.requests import request_of, write_warm_up
+from components.pusher import model_servers
+from components.pusher.component import Pusher
+from components.pusher.executor import PusherExecutor, followers_of
+from components.pusher.model_servers import VersionState
 from components.pusher.release import FILE, Release, read_release, write_release
+from components.pusher.rollout import Followers
 from components.pusher.versions_folder import VersionsFolder
 
 pytestmark = pytest.mark.component
+
+NOBODY = Followers(follow_seconds=0)
 
 
 def save_model(path: Path, factor: float) -> Path:
@@ -47,6 +55,7 @@ class Pushing:
     release: str = "immediate"
     keep_versions: int = 5
     execution: int = 7
+    followers: Followers = NOBODY
 
     @property
     def base(self) -> Path:
@@ -66,7 +75,11 @@ class Pushing:
         pushed.uri = str(self.root / "pushed" / str(self.execution))
         destination = pusher_pb2.PushDestination()
         destination.filesystem.base_directory = str(self.base)
-        config = {"release": self.release, "keep_versions": self.keep_versions}
+        config = {
+            "release": self.release,
+            "keep_versions": self.keep_versions,
+            "followers": dataclasses.asdict(self.followers),
+        }
         inputs: dict[str, list[Artifact]] = {"model": [model], "model_blessing": [blessing]}
         if extra:
             infra = standard_artifacts.InfraBlessing()
@@ -170,14 +183,86 @@ def test_a_withdrawn_version_does_not_come_back_by_a_push(pushing: Pushing) -> N
     assert read_release(pushing.base) == before
 
 
-def test_warm_up_requests_come_along_and_are_not_part_of_the_model(pushing: Pushing) -> None:
+def warm_up_of(pushing: Pushing, *examples: bytes) -> Path:
     extra = pushing.root / "canary"
-    (extra / "assets.extra").mkdir(parents=True)
-    (extra / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"requests")
+    request = request_of("ctr", examples)
+    write_warm_up(extra / "assets.extra" / "tf_serving_warmup_requests", [request])
+    return extra
+
+
+def test_warm_up_requests_come_along_and_are_not_part_of_the_model(pushing: Pushing) -> None:
+    extra = warm_up_of(pushing, b"requests")
     pushed = properties(pushing.push(1.0, extra=extra))
-    folder = Path(pushed["pushed_destination"])
-    assert (folder / "assets.extra" / "tf_serving_warmup_requests").read_bytes() == b"requests"
+    made, published = (
+        (folder / "assets.extra" / "tf_serving_warmup_requests").read_bytes()
+        for folder in (extra, Path(pushed["pushed_destination"]))
+    )
+    assert published == made
     assert properties(pushing.push(1.0))["pushed_version"] == pushed["pushed_version"]
+
+
+def test_a_probe_asks_what_the_version_was_warmed_up_with(pushing: Pushing) -> None:
+    extra = warm_up_of(pushing, b"first", b"second")
+    version = Path(properties(pushing.push(1.0, extra=extra))["pushed_destination"])
+    body = json.loads((version / "assets.extra" / "probe.json").read_text())
+    assert body == {"instances": [{"b64": base64.b64encode(b"first").decode()}]}
+    other = Path(properties(pushing.push(2.0))["pushed_destination"])
+    assert not (other / "assets.extra").exists()
+
+
+class AServer:
+    """Says that a version did not load, or that it did."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: str = ""):
+        self.error, self.asked = error, 0
+        monkeypatch.setattr(model_servers, "versions_of", self._states)
+
+    def _states(self, servers: list[str], model: str) -> dict[str, dict[int, VersionState]]:
+        self.asked += 1
+        state = VersionState("END", self.error) if self.error else VersionState("AVAILABLE")
+        loading = {17: VersionState("LOADING")}  # at first
+        return {servers[0]: loading if self.asked == 1 else dict.fromkeys((17, 27), state)}
+
+
+def test_a_version_that_no_server_can_load_is_neither_live_nor_kept(
+    pushing: Pushing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushing.followers = Followers(("127.0.0.1:1",), follow_seconds=0.5)
+    pushing.push(1.0)
+    server = AServer(monkeypatch, "no such op: Quux")
+    text = (pushing.base / FILE).read_text()
+    with pytest.raises(ComponentError, match=r"127\.0\.0\.1:1 cannot load version 17: no such op"):
+        pushing.push(2.0)
+    assert VersionsFolder(pushing.base).versions() == [7]
+    assert (pushing.base / FILE).read_text() == text
+    server.error = ""
+    pushing.execution = 27
+    assert properties(pushing.push(2.0))["pushed_version"] == "27"
+    assert read_release(pushing.base) == Release(27, previous=7)
+
+
+def test_the_same_model_stays_if_it_cannot_be_loaded_again(
+    pushing: Pushing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushing.push(1.0)
+    pushing.push(2.0)
+    write_release(pushing.base, Release(7))
+    pushing.followers = Followers(("127.0.0.1:1",), follow_seconds=0.5)
+    AServer(monkeypatch, "out of memory")
+    with pytest.raises(ComponentError, match="out of memory"):
+        pushing.push(2.0)
+    assert VersionsFolder(pushing.base).versions() == [7, 17]
+    assert read_release(pushing.base) == Release(7)
+
+
+def test_the_component_hands_on_whom_to_wait_for() -> None:
+    model = Channel(standard_artifacts.Model)
+    wanted = Followers(("pods:8500",), follow_seconds=10, load_seconds=600)
+    for given in (wanted, Followers(), None):
+        pusher = Pusher(model=model, base_directory="/served/ctr", followers=given)
+        settings = json.loads(pusher.exec_properties["custom_config"])
+        assert followers_of(settings) == (given or Followers())
+        assert ("followers" in settings) == (given == wanted)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no model"])

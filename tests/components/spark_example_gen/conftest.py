@@ -11,11 +11,16 @@ import job_runs
 import pytest
 import replay_runs
 from pyspark.sql import SparkSession
-from readings import READINGS
+from readings import READINGS, Read
 
 from components.spark_example_gen import __main__ as command
 from components.spark_example_gen import job
-from components.spark_example_gen.sources import SparkConfig, sources_to_json
+from components.spark_example_gen.column_names import quoted
+from components.spark_example_gen.connectors.files import find
+from components.spark_example_gen.connectors.found import Place
+from components.spark_example_gen.reading import read_source
+from components.spark_example_gen.sources import FileSource, SparkConfig, sources_to_json
+from components.spark_example_gen.spans import SpanRange
 from components.spark_example_gen.staging import staging_folder
 
 
@@ -51,6 +56,29 @@ def run(spark: SparkSession, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             return job.run_in(spark, staging, request)
 
     return run_job
+
+
+@pytest.fixture
+def read(spark: SparkSession, tmp_path: Path) -> Read:
+    """Writes one file and reads it: (rows, (reason, record) of what was refused)."""
+
+    def read_file(name: str, content: str | bytes, **fields: Any):  # type: ignore[no-untyped-def]
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        source = FileSource(path=name, **fields)
+        found = find("s", source, SpanRange(), Place(str(tmp_path)))
+        rows = read_source(spark, "s", source, found, str(tmp_path), True)
+        columns = [quoted(column) for column in source.columns]
+        readable = sorted(map(tuple, rows.rows.select(*columns).collect()), key=_nulls_first)
+        refused = rows.refused.select("_reason", "_record").collect() if rows.refused else []
+        assert rows.read == len(readable) + len(refused)
+        return readable, sorted(tuple(row) for row in refused)
+
+    return read_file
+
+
+def _nulls_first(row: tuple[Any, ...]) -> list[tuple[bool, Any]]:
+    return [(value is not None, value if value is not None else 0) for value in row]
 
 
 # A job that is disturbed, and one that is not: test_faults*.py

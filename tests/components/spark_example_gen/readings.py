@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import tensorflow as tf
 
 from components.spark_example_gen.job_errors import explain
 from components.spark_example_gen.sources import FileSource
+
+# Writes one file and reads it: (rows, (reason, record) of what was refused).
+Read = Callable[..., tuple[list[tuple[Any, ...]], list[tuple[str, str]]]]
 
 COLUMNS = {"reading": "bigint", "sensor": "string", "value": "double"}
 READINGS = FileSource("json", "readings/*.json.gz", COLUMNS)
@@ -35,6 +39,12 @@ def read_split(base: Path, split: str) -> list[tf.train.Example]:
     files = sorted(str(p) for p in (base / "out" / "examples" / f"Split-{split}").iterdir())
     records = tf.data.TFRecordDataset(files, compression_type="GZIP")
     return [tf.train.Example.FromString(r) for r in records.as_numpy_iterator()]
+
+
+def published(base: Path) -> list[int]:
+    """The numbers of all readings that were published, in order."""
+    examples = [*read_split(base, "train"), *read_split(base, "eval")]
+    return sorted(e.features.feature["reading"].int64_list.value[0] for e in examples)
 
 
 def failure(run, **changes: Any) -> str:

@@ -88,3 +88,26 @@ def tells_its_zone(spark: Any, sources: dict[str, DataFrame], context: EtlContex
     python = F.udf(lambda: time.tzname[0])()
     rows = sources["readings"].withColumn("jvm", F.lit(jvm)).withColumn("python", python)
     return rows.withColumn("option", F.lit(spark._jvm.java.lang.System.getProperty("our.own")))
+
+
+def makes_a_dot(spark: Any, sources: dict[str, DataFrame], context: EtlContext) -> DataFrame:
+    return sources["readings"].withColumnRenamed("sensor", "user.id")
+
+
+def makes_the_same_but_for_case(
+    spark: Any, sources: dict[str, DataFrame], context: EtlContext
+) -> DataFrame:
+    rows = sources["readings"]
+    return rows.select("reading", F.col("reading").alias("Reading"))
+
+
+def makes_a_reserved_name(
+    spark: Any, sources: dict[str, DataFrame], context: EtlContext
+) -> DataFrame:
+    return sources["readings"].select("reading", F.lit("x").alias("_SOURCE"))
+
+
+def makes_one_name_twice(
+    spark: Any, sources: dict[str, DataFrame], context: EtlContext
+) -> DataFrame:
+    return sources["readings"].select("reading", F.lit(1).alias("reading"))

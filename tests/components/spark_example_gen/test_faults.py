@@ -34,6 +34,7 @@ from job_runs import (
 )
 from pyspark.sql import SparkSession
 from readings import failure
+from two_hosts import two_hosts
 
 from components.spark_example_gen import publish, shards
 from components.spark_example_gen.staging import staging_folder
@@ -272,3 +273,21 @@ def test_after_a_full_disk_is_enlarged_the_rerun_is_right(
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     run_here(spark, wanted)
     assert published_rows(small_disk) == undisturbed
+
+
+# Workers elsewhere
+
+
+def test_workers_that_do_not_see_the_artifacts_are_named(data: Path, tmp_path: Path) -> None:
+    """As on Kubernetes from a step of Kubeflow: executors are pods with another root folder."""
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    with two_hosts(tmp_path / "cluster", hidden=artifacts) as cluster:
+        wanted = request(data, artifacts / "out", cluster.url)
+        with started(wanted, tmp_path) as run:
+            answer = run.wait()
+    assert answer
+    assert "Spark's worker on " in answer["error"]
+    assert "mounted on all of Spark's hosts, under the same path" in answer["error"]
+    assert nothing_is_visible(artifacts / "out")
+    assert left_over(artifacts / "out") == []

@@ -123,7 +123,7 @@ def test_an_empty_source(run, tmp_path: Path) -> None:
 
 def test_the_wrong_format(run, tmp_path: Path) -> None:
     write_readings(tmp_path, ["a,b,c", "1,2,3"])
-    assert "none of its 2 lines is readable as json" in failure(run)
+    assert "none of its 2 rows is readable as json" in failure(run)
 
 
 def test_an_etl_that_loses_rows_is_stopped(run, tmp_path: Path) -> None:

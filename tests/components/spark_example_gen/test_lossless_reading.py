@@ -5,13 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from readings import COLUMNS, READINGS, failure, read_split, reading, write_readings
+from readings import (
+    COLUMNS,
+    READINGS,
+    Read,
+    failure,
+    read_split,
+    reading,
+    write_readings,
+)
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors.files import check_unchanged, find
@@ -24,35 +30,20 @@ from components.spark_example_gen.spans import SpanRange
 
 pytestmark = pytest.mark.component
 
-Read = Callable[..., tuple[list[tuple[Any, ...]], list[tuple[str, str]]]]
-
-
-@pytest.fixture
-def read(spark: SparkSession, tmp_path: Path) -> Read:
-    """Writes one file and reads it: (rows, (reason, record) of what was refused)."""
-
-    def read_file(name: str, content: str | bytes, **fields: Any):  # type: ignore[no-untyped-def]
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        source = FileSource(path=name, **fields)
-        found = find("s", source, SpanRange(), Place(str(tmp_path)))
-        rows = read_source(spark, "s", source, found, str(tmp_path), True)
-        columns = list(source.columns)
-        readable = sorted(tuple(row) for row in rows.rows.select(*columns).collect())
-        refused = rows.refused.select("_reason", "_record").collect() if rows.refused else []
-        assert rows.read == len(readable) + len(refused)
-        return readable, sorted(tuple(row) for row in refused)
-
-    return read_file
-
-
 A = {"format": "json", "columns": {"a": "bigint"}}
 CSV = {"format": "csv", "columns": {"id": "bigint", "t": "string"}}
 
 
 @pytest.mark.parametrize(
     "line",
-    ['{"a":1}{"a":2}', '{"a":1} {"a":2}', '{"a":1} garbage', '{"a":1},{"a":2}', '{"a":1}}'],
+    [
+        '{"a":1}{"a":2}',
+        '{"a":1} {"a":2}',
+        '{"a":1} garbage',
+        '{"a":1},{"a":2}',
+        '{"a":1}}',
+        '{"a":1},{"a":2}]',
+    ],
 )
 def test_text_behind_an_object(read: Read, line: str) -> None:
     rows, refused = read("a.json", f'{{"a":7}}\n{line}\n', **A)
@@ -103,9 +94,26 @@ def test_line_breaks_in_quotes_if_the_source_says_so(read: Read) -> None:
     assert refused == [("unparseable", "4")]
 
 
-@pytest.mark.parametrize("row", ["1", "1,2,3", "x,y", '"1'])
+@pytest.mark.parametrize(
+    "row", ["1", "1,2,3", "x,y", '"1', '"x"y,1', '"say \\"hi\\"",1', "," * 30_000]
+)
 def test_rows_that_do_not_fit_the_header(read: Read, row: str) -> None:
     assert read("a.csv", f"t,id\na,7\n{row}\n", **CSV) == ([(7, "a")], [("unparseable", row)])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "form"),
+    [
+        ("a.csv", "id,t,p\n1,a,1.5\n2,b,2.5\n", "csv"),
+        ("a.json", '{"id":1,"t":"a","p":1.5}', "json"),
+    ],
+)
+def test_a_column_of_which_nothing_fits_is_named(
+    read: Read, name: str, text: str, form: str
+) -> None:
+    columns = {"id": "int", "t": "string", "p": "bigint"}
+    with pytest.raises(ComponentError, match=r"readable as \w+; no value of 'p' \(bigint\) fits"):
+        read(name, text, format=form, columns=columns)
 
 
 def test_blank_lines_and_order_before_the_header(read: Read) -> None:
@@ -116,11 +124,6 @@ def test_blank_lines_and_order_before_the_header(read: Read) -> None:
 def test_separators(read: Read, separator: str, between: str) -> None:
     text = f"id{between}t\n1{between}a,b\n"
     assert read("a.csv", text, **CSV, options={"sep": separator}) == ([(1, "a,b")], [])
-
-
-def test_what_becomes_of_a_bad_row_is_not_the_options_to_say(read: Read) -> None:
-    _, refused = read("a.csv", "id,t\nx,a\n1,b\n", **CSV, options={"mode": "DROPMALFORMED"})
-    assert refused == [("unparseable", "x,a")]
 
 
 def test_two_columns_of_one_name(read: Read) -> None:
@@ -148,15 +151,10 @@ def test_types_by_their_other_names(spark, tmp_path: Path) -> None:
     source = FileSource("parquet", "p/*.parquet", {"a": "LONG", "b": "decimal(2, 1)"})
     found = find("s", source, SpanRange(), Place(str(tmp_path)))
     assert read_source(spark, "s", source, found, str(tmp_path), True).read == 1
-    source = FileSource("json", "p/*.parquet", {"a": "number"})
-    with pytest.raises(ComponentError, match="'a', number, is none that Spark knows"):
-        read_source(spark, "s", source, found, str(tmp_path), True)
-
-
-def test_names_that_spark_takes_for_patterns(tmp_path: Path) -> None:
-    (tmp_path / "p[1].json").write_text('{"a": 1}\n')
-    with pytest.raises(ComponentError, match=r"name of p\[1\].json .* rename it"):
-        find("s", FileSource("json", "*.json", {"a": "int"}), SpanRange(), Place(str(tmp_path)))
+    for kind in ("number", "int, c int"):
+        source = FileSource("json", "p/*.parquet", {"b": "int", "a": kind})
+        with pytest.raises(ComponentError, match=f"'a', {kind}, is none that Spark knows"):
+            read_source(spark, "s", source, found, str(tmp_path), True)
 
 
 @pytest.mark.parametrize("pattern", ["l/**/*.json", "l/[0-9].json", "l/{a,b}.json"])

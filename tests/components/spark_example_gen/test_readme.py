@@ -87,7 +87,7 @@ def test_the_readme_is_enough(project: Path, mariadb_service: Mariadb) -> None:
         env={**environment, "SHOP_DB_PASSWORD": mariadb_service.password},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -93,7 +93,7 @@ def test_lines_are_those_that_a_run_reads_and_refuses(spark: SparkSession, tmp_p
     for number in range(40):
         name = f"{number:02d}.json" + chance.choice(["", ".gz", ".bz2"])
         write_lines(tmp_path / name, [b"".join(chance.choices(parts, k=200))], end="")
-    lines = read_lines(spark, [str(tmp_path)]).withColumn("file", F.input_file_name())
+    lines = read_lines(spark.read, [str(tmp_path)]).withColumn("file", F.input_file_name())
     refused = parse_json(lines, {"reading": "bigint"}, {})
     by_spark: dict[str, Counter[str]] = {}
     for row in refused.select(RECORD, "file").collect():

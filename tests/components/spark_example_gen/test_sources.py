@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 from pyspark.sql import SparkSession
-from readings import COLUMNS, failure, read_split, reading
+from readings import COLUMNS, failure, published, read_split, reading
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors.found import Place
@@ -28,7 +28,6 @@ from components.spark_example_gen.sources import (
 from components.spark_example_gen.spans import SpanRange
 from components.spark_example_gen.time_cut import TimeCut
 from dev_services.hdfs import Hdfs
-from dev_services.kafka import Kafka
 from dev_services.mariadb import Mariadb
 from dev_services.postgresql import Postgresql
 from dev_services.s3 import S3
@@ -37,11 +36,6 @@ pytestmark = pytest.mark.integration
 
 FIRST_HOUR = 474_792  # 2024-03-01T00
 HOUR_MS = 3_600_000
-
-
-def published(base: Path) -> list[int]:
-    examples = [*read_split(base, "train"), *read_split(base, "eval")]
-    return sorted(e.features.feature["reading"].int64_list.value[0] for e in examples)
 
 
 def fingerprint(spark: SparkSession, source: Any, base: str = "", **wanted: Any) -> str:
@@ -101,7 +95,35 @@ def test_a_tfrecord_file_cut_short_is_named(run, tmp_path: Path) -> None:
 def test_a_feature_with_several_values_is_no_scalar(run, tmp_path: Path) -> None:
     write_tfrecords(tmp_path / "a.tfrecord")
     source = FileSource("tfrecord", "*.tfrecord", {**COLUMNS, "tags": "string"})
-    assert "declare it as array" in failure(run, sources={"readings": source})
+    message = failure(run, sources={"readings": source})
+    assert re.search(
+        r"a\.tfrecord: feature 'tags' has several values .* declare it as array", message
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"reading": "tinyint"}, "'reading' does not fit tinyint: .*300"),
+        ({"reading": "boolean"}, "'reading' does not fit boolean: a value is neither 0 nor 1"),
+        ({"word": "string"}, "'word' does not fit string"),
+        ({"reading": "float"}, "no tf.train.Example of `columns`"),
+    ],
+)
+def test_a_feature_that_does_not_fit_names_feature_and_file(
+    run, tmp_path: Path, columns: dict[str, str], message: str
+) -> None:
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        for number in (1, 300):
+            feature = {
+                "reading": tf.train.Feature(int64_list=tf.train.Int64List(value=[number])),
+                "word": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"\xff\xfe"])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+    source = FileSource("tfrecord", "*.tfrecord", columns)
+    found = failure(run, sources={"readings": source}, etl="sensor_etl.as_they_are")
+    assert re.search(rf"a\.tfrecord: .*{message}", found), found
 
 
 @pytest.mark.parametrize("kind", ["parquet", "orc", "avro"])
@@ -343,123 +365,7 @@ def test_a_database_that_does_not_answer(run, database) -> None:
     assert "a service does not answer" in message
 
 
-# Kafka
-
-
-@pytest.fixture
-def topic(spark: SparkSession, kafka_service: Kafka, request: pytest.FixtureRequest) -> str:
-    """Hours 0 and 1 of a day, 20 readings in each, and one of hour 2."""
-    name = request.node.name.replace("[", "-").replace("]", "")
-    rows = [
-        (json.dumps(reading(100 * hour + n)), FIRST_HOUR * HOUR_MS + hour * HOUR_MS + n * 60_000)
-        for hour, count in ((0, 20), (1, 20), (2, 1))
-        for n in range(count)
-    ]
-    produce(spark, kafka_service, name, rows)
-    return name
-
-
-def producer_settings(spark: SparkSession, service: Kafka, transaction: str = "") -> Any:
-    jvm: Any = spark._jvm
-    settings = jvm.java.util.Properties()
-    settings.setProperty("bootstrap.servers", service.bootstrap_servers)
-    for side in ("key", "value"):
-        serializer = "org.apache.kafka.common.serialization.StringSerializer"
-        settings.setProperty(f"{side}.serializer", serializer)
-    if transaction:
-        settings.setProperty("transactional.id", transaction)
-    return settings
-
-
-def produce(spark: SparkSession, service: Kafka, topic: str, rows: list[tuple[str, int]]) -> None:
-    """Value and timestamp (milliseconds); by Kafka's own client, for Spark's sink sets no time."""
-    jvm: Any = spark._jvm
-    clients = jvm.org.apache.kafka.clients.producer
-    producer = clients.KafkaProducer(producer_settings(spark, service))
-    for value, time_ms in rows:
-        producer.send(clients.ProducerRecord(topic, 0, time_ms, None, value))
-    producer.close()
-
-
-def kafka(service: Kafka, topic: str, **fields: Any) -> dict[str, KafkaSource]:
-    return {"readings": KafkaSource(service.bootstrap_servers, topic, COLUMNS, **fields)}
-
-
 ETL = "sensor_etl.without_time"
-
-
-def test_a_topic_from_end_to_end(run, spark, tmp_path: Path, kafka_service, topic: str) -> None:
-    produce(spark, kafka_service, topic, [("not json", FIRST_HOUR * HOUR_MS)])
-    manifest = run(sources=kafka(kafka_service, topic), etl=ETL)
-    assert published(tmp_path) == [*range(20), *range(100, 120), 200]
-    assert manifest["quarantined"] == {"readings": {"unparseable": 1}}
-    assert manifest["sources"][0]["offsets"] == {"0": [0, 42]}
-
-
-def test_a_window_of_a_topic(run, tmp_path: Path, kafka_service, topic: str) -> None:
-    manifest = run(sources=kafka(kafka_service, topic, span="hour"), etl=ETL)
-    assert manifest["spans"] == [FIRST_HOUR + 1]  # hour 2 may not be over
-    assert manifest["sources"][0]["offsets"] == {"0": [20, 40]}
-    assert published(tmp_path) == list(range(100, 120))
-
-
-def test_a_window_with_a_hole(run, kafka_service, topic: str) -> None:
-    sources = kafka(kafka_service, topic, span="hour")
-    message = failure(run, sources=sources, etl=ETL, length=3, last=FIRST_HOUR + 1)
-    assert "missing span 474791 (2024-02-29T23)" in message
-
-
-def test_given_offsets(run, tmp_path: Path, kafka_service, topic: str) -> None:
-    run(sources=kafka(kafka_service, topic, start={"0": 5}, end={"0": 35}), etl=ETL)
-    assert published(tmp_path) == [*range(5, 20), *range(100, 115)]
-
-
-@pytest.mark.parametrize("offsets", [{"end": {"0": 99}}, {"start": {"0": 50}}])
-def test_offsets_out_of_range(run, kafka_service, topic: str, offsets) -> None:
-    message = failure(run, sources=kafka(kafka_service, topic, **offsets), etl=ETL)
-    assert "out of range: there is 0 to 41" in message
-
-
-def test_a_partition_that_is_not_there(run, kafka_service, topic: str) -> None:
-    sources = kafka(kafka_service, topic, start={"7": 0}, end={"7": 1})
-    assert "has no partition 7" in failure(run, sources=sources, etl=ETL)
-
-
-def test_what_was_decided_is_read_though_more_has_come(
-    run, spark, tmp_path: Path, kafka_service, topic: str
-) -> None:
-    sources = kafka(kafka_service, topic)
-    decided = find_inputs(sources, SpanRange(), Place("", spark))
-    produce(spark, kafka_service, topic, [(json.dumps(reading(300)), FIRST_HOUR * HOUR_MS)])
-    manifest = run(sources=sources, etl=ETL, decided=decided.facts())
-    assert 300 not in published(tmp_path)
-    assert manifest["input_fingerprint"] == decided.fingerprint()
-
-
-def test_what_a_transaction_took_back_is_no_record(
-    run, spark, tmp_path: Path, kafka_service, topic: str
-) -> None:
-    jvm: Any = spark._jvm
-    clients = jvm.org.apache.kafka.clients.producer
-    producer = clients.KafkaProducer(producer_settings(spark, kafka_service, "tests"))
-    producer.initTransactions()
-    for end in (producer.abortTransaction, producer.commitTransaction):
-        producer.beginTransaction()
-        for number in (300, 301):
-            value = json.dumps(reading(number))
-            producer.send(clients.ProducerRecord(topic, 0, FIRST_HOUR * HOUR_MS, None, value))
-        end()
-    producer.close()
-    run(sources=kafka(kafka_service, topic), etl=ETL)
-    assert published(tmp_path) == [*range(20), *range(100, 120), 200, 300, 301]
-
-
-def test_no_topic_and_no_broker(run, spark, kafka_service) -> None:
-    admin = {"kafka.allow.auto.create.topics": "false"}
-    sources = kafka(kafka_service, "nowhere", options=admin)
-    assert "there is no topic nowhere" in failure(run, sources=sources, etl=ETL)
-    sources = {"readings": KafkaSource("127.0.0.1:1", "t", COLUMNS)}
-    assert "no Kafka broker answers at 127.0.0.1:1" in failure(run, sources=sources, etl=ETL)
 
 
 # Spark's own tables
@@ -559,7 +465,10 @@ def test_mistakes_are_found_before_anything_runs() -> None:
         (lambda: TableSource("t", span="week", span_column="at"), "none of day, hour"),
         (lambda: KafkaSource("h:1", "t", {}), "needs `columns`"),
         (lambda: KafkaSource("h:1", "t", {"a": "int"}, span="day", start={"0": 1}), "leave out"),
-        (lambda: FileSource("json", "a", {"a": "int"}, options={"multiLine": "true"}), "UTF-8"),
+        (
+            lambda: FileSource("json", "a", {"a": "int"}, options={"multiLine": "true"}),
+            "not allowed",
+        ),
         (lambda: TimeCut("t", "noon"), "'noon' is no moment"),
         (lambda: TimeCut("t", "-6h", unit="ns"), "none of s, ms, us"),
         (lambda: TimeCut("t", []), "0 cuts in time make 1 splits"),

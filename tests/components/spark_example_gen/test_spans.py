@@ -9,8 +9,8 @@ import pytest
 
 from components.errors import ComponentError
 from components.spark_example_gen.connectors import files
-from components.spark_example_gen.connectors.files import LocalFiles
 from components.spark_example_gen.connectors.found import Place
+from components.spark_example_gen.connectors.local_files import LocalFiles
 from components.spark_example_gen.driver import resolve_inputs
 from components.spark_example_gen.sources import FileSource, sources_to_json
 from components.spark_example_gen.spans import SpanPattern, SpanRange, resolve
@@ -36,7 +36,7 @@ def touch(base: Path, path: str) -> None:
 
 def find(base: Path, pattern: str, length: int = 1, last: int | None = None, **options):
     spans = SpanPattern(pattern)
-    paths = LocalFiles(str(base)).list(spans.glob)
+    paths = LocalFiles(str(base)).matching(spans)
     return resolve(spans, paths, SpanRange(length, last), source="logs", base="x", **options)
 
 
@@ -82,8 +82,16 @@ def test_spans_after_the_window_are_read_and_must_be_there(hours: Path) -> None:
     ]
     with pytest.raises(ComponentError, match="2024-03-01T05"):
         find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=1)
-    found = find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=1, missing="allow")
-    assert list(found.files) == [FIRST_HOUR + 4]
+
+
+def test_a_quiet_span_may_be_missing_but_not_one_that_has_yet_to_arrive(hours: Path) -> None:
+    quiet = find(hours, HOURLY, 1, FIRST_HOUR + 2, spans_after=2, missing="allow")
+    assert list(quiet.files) == [FIRST_HOUR + 2, FIRST_HOUR + 4]
+    with pytest.raises(ComponentError, match=r"474797 \(2024-03-01T05\) and 1 more may not have"):
+        find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=2, missing="allow")
+    touch(hours, "logs/2024-03-01/06/part-0.json")
+    arrived = find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=2, missing="allow")
+    assert list(arrived.files) == [FIRST_HOUR + 4, FIRST_HOUR + 6]
 
 
 def test_the_newest_version_of_a_span_counts(tmp_path: Path) -> None:

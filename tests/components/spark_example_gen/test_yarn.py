@@ -66,6 +66,7 @@ def job_in(queue: str, base: str, out: Path, executors: int = 1) -> RunningJob:
     return RunningJob(dataclasses.replace(wanted, inputs=inputs), out / "job")
 
 
+@pytest.mark.slow
 def test_the_queue_is_the_limit_and_others_keep_their_share(
     cluster: Yarn, readings: str, tmp_path: Path
 ) -> None:

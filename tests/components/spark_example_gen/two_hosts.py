@@ -15,14 +15,26 @@ from job_runs import wait_until
 from components.spark_job.parent import child_environment
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
+REGISTERED = "Successfully registered with master"
+START_SECONDS = 240  # for a JVM on a machine that does something else
 MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
 
 
 class Cluster:
-    """A master, and a worker with two cores on each host."""
+    """A master, and a worker with two cores on each host.
 
-    def __init__(self, folder: Path):
+    Args:
+      folder: Of logs and of what the workers write.
+      hidden: A folder that workers find empty, as on hosts that do not mount it; None for none.
+        Needs root.
+    """
+
+    def __init__(self, folder: Path, hidden: Path | None = None):
         self._folder = folder
+        self._elsewhere: list[str] = []
+        if hidden is not None:
+            mounted = 'mount -t tmpfs none "$0" && exec "$@"'
+            self._elsewhere = [*_own_mounts(), "sh", "-c", mounted, str(hidden)]
         with socket.create_server((HOSTS[0], 0)) as free:
             port = free.getsockname()[1]
         self.url = f"spark://{HOSTS[0]}:{port}"
@@ -30,7 +42,7 @@ class Cluster:
         self._started = [
             self._start("master", MASTER, "--host", HOSTS[0], "--port", f"{port}", *at_any)
         ]
-        wait_until(lambda: answers(HOSTS[0], port))
+        wait_until(lambda: answers(HOSTS[0], port), START_SECONDS)
         for host in HOSTS:
             room = ["--cores", "2", "--memory", "1g", "--work-dir", str(folder / host)]
             self._started.append(
@@ -38,13 +50,14 @@ class Cluster:
             )
         for host in HOSTS:
             log = folder / f"{host}.log"
-            wait_until(lambda log=log: "Successfully registered with master" in log.read_text())
+            wait_until(lambda log=log: REGISTERED in log.read_text(), START_SECONDS)
 
     def _start(self, name: str, service: str, *arguments: str) -> psutil.Popen:
         spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
         with (self._folder / f"{name}.log").open("w") as log:
+            command = [str(spark_class), service, *arguments]
             return psutil.Popen(
-                [str(spark_class), service, *arguments],
+                [*self._elsewhere, *command] if service == WORKER else command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**child_environment(), "SPARK_DAEMON_MEMORY": "256m"},
@@ -66,6 +79,15 @@ class Cluster:
         psutil.wait_procs(processes, timeout=15)
 
 
+def _own_mounts() -> list[str]:
+    """Runs a command whose mounts nobody else sees; in a chroot they cannot be made private first,
+    and there they are.
+    """
+    unshare = ["unshare", "--mount"]
+    works = subprocess.run([*unshare, "true"], stderr=subprocess.DEVNULL, check=False)
+    return unshare if works.returncode == 0 else [*unshare, "--propagation", "unchanged"]
+
+
 def answers(host: str, port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
@@ -73,9 +95,10 @@ def answers(host: str, port: int) -> bool:
 
 
 @contextlib.contextmanager
-def two_hosts(folder: Path) -> Iterator[Cluster]:
+def two_hosts(folder: Path, hidden: Path | None = None) -> Iterator[Cluster]:
+    """Starts them, and ends them; as Cluster."""
     folder.mkdir(parents=True)
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, hidden)
     try:
         yield cluster
     finally:

@@ -41,7 +41,8 @@ def test_it_is_right_on_the_whole_and_ranks_as_before(
     calibrate(model, model.layers[-1], evaluation)
     after, _ = predicted(model, evaluation)
     assert after.mean() == pytest.approx(clicked.mean(), rel=1e-3)
-    assert (np.diff(after[np.argsort(before)]) >= 0).all()
+    rounding = 4 * np.finfo(np.float32).eps  # of a batch's product, on some CPUs
+    assert (np.diff(after[np.argsort(before)]) >= -rounding).all()
     high = after > np.quantile(after, 0.8)
     assert after[high].mean() == pytest.approx(clicked[high].mean(), rel=0.05)
 

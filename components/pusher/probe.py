@@ -1,0 +1,51 @@
+"""A version's own question for a probe: the body of a REST prediction, beside its warm-up.
+
+Nobody but the model knows which examples it can answer. Its warm-up requests are some that
+it has answered, so the first row of the first one with examples is what a probe may ask.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from components.pusher.versions_folder import EXTRA, WARM_UP
+
+PROBE = Path(EXTRA) / "probe.json"
+
+
+def write_probe(version: Path) -> None:
+    """Writes `assets.extra/probe.json` of a version that has warm-up requests.
+
+    Args:
+      version: Folder of the version. Without warm-up requests, or with others than serialized
+        examples, nothing is written, and a probe asks only whether the version is loaded.
+    """
+    if not (version / WARM_UP).exists():
+        return
+    for record in tf.data.TFRecordDataset(str(version / WARM_UP)).as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        body = _body(log.predict_log.request)
+        if body is not None:
+            (version / PROBE).write_text(json.dumps(body), "utf-8")
+            return
+
+
+def _body(request: predict_pb2.PredictRequest) -> dict[str, object] | None:
+    """TensorFlow Serving's REST form of the request's first row; None for tensors of numbers."""
+    if len(request.inputs) != 1:
+        return None
+    (tensor,) = request.inputs.values()
+    if tensor.dtype != tf.string.as_datatype_enum or len(tensor.tensor_shape.dim) != 1:
+        return None
+    rows = tf.make_ndarray(tensor)
+    if not len(rows):
+        return None
+    body: dict[str, object] = {"instances": [{"b64": base64.b64encode(rows[0]).decode()}]}
+    if request.model_spec.signature_name:
+        body = {"signature_name": request.model_spec.signature_name, **body}
+    return body

@@ -1,0 +1,223 @@
+"""Changes what is live in steps that TensorFlow Serving accepts while it runs.
+
+TensorFlow Serving applies the labels of a new models.config *before* it loads the file's versions
+(ServerCore::ReloadConfig). A label that is in use moves only to a version that is loaded; one label
+that cannot move refuses the whole file, with its versions, at every look. So a change is written as
+
+1. load: the labels as they are, with the new versions beside those that are live;
+2. move: the new labels, once servers have loaded what these need;
+3. where `previous` is a version that was not loaded (after a rollback): its label, last.
+
+A step that would change nothing is left out: the first push, the promotion of a canary, and a
+rollback to `previous` move their label at once. Whoever is killed between two steps leaves a file
+that servers follow; the next command goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import ComponentError
+from components.pusher.release import Release, write_release
+
+if TYPE_CHECKING:
+    from components.pusher.model_servers import Silent, States
+
+    Ask = Callable[[Iterable[str], str], Mapping[str, States | Silent]]
+
+_LOOK_AGAIN_SECONDS = 0.2
+_OLD_FAILURE_SECONDS = 5.0  # so long an error may be that of an earlier attempt
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Followers:
+    """The model servers that read models.config, and how long they may take.
+
+    Attributes:
+      servers: Addresses, host:port; a name stands for all its addresses. Servers that are not
+        named follow as well, but nobody waits until they have loaded a version.
+      follow_seconds: Within so many seconds each server has read a new file. The default fits one
+        that looks at the file and at the folder once a second each, as the exported command says.
+      load_seconds: A named server that has not loaded a version by then stops the release.
+      expected: Whether the named servers should be running: one that does not answer is waited for
+        then, since it may be about to start with the file as it was.
+    """
+
+    servers: tuple[str, ...] = ()
+    follow_seconds: float = 2.5
+    load_seconds: float = 120.0
+    expected: bool = True
+
+
+class Rollout:
+    """Makes releases; each within `VersionsFolder.locked`.
+
+    Args:
+      followers: Whom to wait for.
+      say: Is told, in a line, what takes time and what is not as it should be.
+      ask: Stands in for `model_servers.versions_of`, in tests.
+      sleep, clock: Stand in for `time`, in tests.
+    """
+
+    def __init__(
+        self,
+        followers: Followers | None = None,
+        *,
+        say: Callable[[str], None] = _log.info,
+        ask: Ask | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._followers = followers or Followers()
+        self._say, self._ask, self._sleep, self._clock = say, ask, sleep, clock
+
+    def release(
+        self, base: Path, before: Release | None, after: Release, *, urgent: bool = False
+    ) -> Release:
+        """Makes `after` what is live.
+
+        Args:
+          base: The folder of the versions.
+          before: What models.config says; None before the first push.
+          after: What it shall say.
+          urgent: A label moves to a version that is live without asking servers first. Asking
+            takes seconds, since TensorFlow is imported for it.
+
+        Returns:
+          What is live now: `after`, without `previous` where that version does not load.
+
+        Raises:
+          ComponentError: A server cannot load a version, or takes too long; models.config is as it
+            was then.
+        """
+        if before is None or before == after:
+            write_release(base, after)
+            return after
+        live = set(before.labels.values())
+        moving = {version for version in (after.stable, after.canary) if version is not None}
+        if new := moving - live:
+            write_release(base, before, also=after.labels.values())
+            try:
+                self._wait_until_loaded(base, new)
+            except BaseException as error:
+                write_release(base, before)
+                if isinstance(error, ComponentError):
+                    raise ComponentError(f"nothing was released: {error}") from None
+                raise
+        elif not urgent:
+            self._check_loaded(base, moving - {before.stable})
+        if after.previous is None or after.previous in live:
+            write_release(base, after)
+            return after
+        return self._release_with_previous(base, after)
+
+    def _release_with_previous(self, base: Path, after: Release) -> Release:
+        """Moves the labels that users ask for, and `previous` once its version is loaded."""
+        assert after.previous is not None
+        moved = dataclasses.replace(after, previous=None)
+        write_release(base, moved, also=[after.previous])
+        self._say(
+            f"stable is version {after.stable} from now on; "
+            f"version {after.previous} is being loaded to be the previous one"
+        )
+        try:
+            self._wait_until_loaded(base, {after.previous})
+        except ComponentError as error:
+            self._say(f"there is no previous version: {error}")
+            write_release(base, moved)
+            return moved
+        write_release(base, after)
+        return after
+
+    def _wait_until_loaded(self, base: Path, versions: Collection[int]) -> None:
+        """Returns when every named server has the versions, and others have had time to look."""
+        started, known = self._clock(), _Known(versions)
+        while True:
+            answers = self._answers(base)
+            elapsed = self._clock() - started
+            known.look(answers, elapsed)
+            waiting, silent = known.waiting, known.silent if self._followers.expected else {}
+            if elapsed >= self._followers.follow_seconds:
+                if not waiting and not silent:
+                    break
+                if elapsed >= self._followers.load_seconds:
+                    if waiting:
+                        raise ComponentError(_too_slow(waiting, elapsed, base))
+                    break
+            self._sleep(_LOOK_AGAIN_SECONDS)
+        for server, reason in known.silent.items():
+            self._say(f"{server} is not waited for: {reason}")
+
+    def _check_loaded(self, base: Path, versions: Collection[int]) -> None:
+        """Raises ComponentError where a label would move to a version that does not load."""
+        if not versions:
+            return
+        try:
+            _Known(versions).look(self._answers(base), _OLD_FAILURE_SECONDS)
+        except ComponentError as error:
+            raise ComponentError(f"nothing was released: {error}") from None
+
+    def _answers(self, base: Path) -> Mapping[str, States | Silent]:
+        if not self._followers.servers:
+            return {}
+        if self._ask is None:
+            # Imports TensorFlow, which takes seconds.
+            from components.pusher.model_servers import addresses_of, versions_of
+
+            self._ask = lambda servers, model: versions_of(addresses_of(servers), model)
+        return self._ask(self._followers.servers, base.name)
+
+
+class _Known:
+    """What servers have said of some versions since their models.config named them.
+
+    Attributes:
+      waiting: Server -> what it has not loaded yet.
+      silent: Server -> why it does not answer.
+    """
+
+    def __init__(self, versions: Collection[int]):
+        self._versions = sorted(versions)
+        self._not_failed: set[tuple[str, int]] = set()
+        self.waiting: dict[str, str] = {}
+        self.silent: dict[str, str] = {}
+
+    def look(self, answers: Mapping[str, States | Silent], elapsed: float) -> None:
+        """Takes in a round of answers.
+
+        Raises:
+          ComponentError: A version did not load. An error that is there from the start is that of
+            an earlier attempt until the server has had time to try again: both servers keep it.
+        """
+        self.waiting, self.silent = {}, {}
+        for server, answer in answers.items():
+            if not isinstance(answer, Mapping):
+                self.silent[server] = answer.reason
+                continue
+            for version in self._versions:
+                found = answer.get(version)
+                state, error = (found.state, found.error) if found else ("not known", "")
+                if state == "AVAILABLE":
+                    continue
+                if state == "END" and error:
+                    is_new = (server, version) in self._not_failed
+                    if is_new or elapsed >= _OLD_FAILURE_SECONDS:
+                        raise ComponentError(f"{server} cannot load version {version}: {error}")
+                else:
+                    self._not_failed.add((server, version))
+                self.waiting[server] = f"version {version}: {state}"
+
+
+def _too_slow(waiting: Mapping[str, str], seconds: float, base: Path) -> str:
+    said = "; ".join(f"{server} says {state}" for server, state in waiting.items())
+    return (
+        f"not loaded after {seconds:.0f} s: {said}. Does that server read "
+        f"{base / 'models.config'}? `serving.load_seconds` gives it more time"
+    )

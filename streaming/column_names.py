@@ -1,0 +1,98 @@
+"""Names that the columns of a stream may have, and the names that they have in the landing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from components.errors import ComponentError
+from components.spark_example_gen.column_names import LINE, RESERVED
+from components.spark_example_gen.connectors.lines import CORRUPT
+from pipeline.click_log import CLICK_MS
+from pipeline.streaming_sections import EventStream, Streaming
+from streaming.layout import CLICKS, IMPRESSIONS, STREAMS
+
+PARTITION, OFFSET = "_partition", "_offset"  # where a line lies in Kafka
+TIME = "_time_ms"
+BEFORE = "_before"  # what was said about an event that is read again
+STREAM, OUTCOME, HOUR = "stream", "outcome", "hour"  # the folders of a batch
+# Where the columns of an event and of ours are in one frame, Spark could not tell them apart.
+_OURS = (PARTITION, OFFSET, TIME, BEFORE, "_parsed", "_number")
+RESERVED_NAMES = (*RESERVED, LINE, CORRUPT, *_OURS)
+_FOLDERS = (STREAM, OUTCOME, HOUR)
+_SYNTAX = ".`*"
+
+
+def check_columns(settings: Streaming) -> None:
+    """Checks the declared columns of both streams, before anything is read.
+
+    Raises:
+      ComponentError: a column has a name that ingest uses itself or that Spark takes for syntax,
+        or two differ only in case; `clicks.of` is no column.
+    """
+    for stream in STREAMS:
+        events = declared(settings, stream)
+        reserved = (*RESERVED_NAMES, *((CLICK_MS,) if stream == IMPRESSIONS else ()))
+        section, seen = f"streaming.{stream}.columns", dict[str, str]()
+        for column in events.columns:
+            if not column.strip() or any(sign in column for sign in _SYNTAX):
+                raise ComponentError(
+                    f"{section}: expected names without dots, backticks and asterisks, which "
+                    f"Spark reads as syntax. Received: '{column}'. Rename the field where the "
+                    "events are made, or leave the column out"
+                )
+            if column.lower() in reserved:
+                raise ComponentError(
+                    f"{section}: '{column}' is a name that ingest uses itself; reserved are "
+                    f"{', '.join(reserved)}, in any case. Rename the field where the events are "
+                    "made, or leave the column out"
+                )
+            other = seen.setdefault(column.lower(), column)
+            if other != column:
+                raise ComponentError(
+                    f"{section}: expected names that differ in more than case, which Spark "
+                    f"ignores. Received: '{other}' and '{column}'. Leave one of them out"
+                )
+    if settings.clicks.of not in settings.clicks.columns:
+        raise ComponentError(
+            f"streaming.clicks.of: expected one of the columns {', '.join(settings.clicks.columns)}"
+            f". Received: '{settings.clicks.of}'"
+        )
+
+
+def declared(settings: Streaming, stream: str) -> EventStream:
+    """Returns the config's section of a stream."""
+    return settings.clicks if stream == CLICKS else settings.impressions
+
+
+def landed_names(settings: Streaming, stream: str) -> dict[str, str]:
+    """Returns column -> its name in the landing, where both streams share one table.
+
+    A name is the column's own, unless it is also one of the folders (`hour`), or the other stream
+    has such a column with another type: then it is `_STREAM_COLUMN`.
+    """
+    (other,) = (declared(settings, name).columns for name in STREAMS if name != stream)
+    others = {column.lower(): kind for column, kind in other.items()}
+    own = declared(settings, stream).columns
+    return {
+        column: qualified(stream, column)
+        if column.lower() in _FOLDERS or others.get(column.lower(), kind) != kind
+        else column
+        for column, kind in own.items()
+    }
+
+
+def qualified(stream: str, column: str) -> str:
+    """Returns the name in the landing of a column that is not alone with its name."""
+    return f"_{stream}_{column}"
+
+
+def found_in(landed: Mapping[str, object], stream: str, column: str) -> str | None:
+    """Returns the name that a column has in a landed table or a span, None if it is not there.
+
+    Args:
+      landed: Columns of the table by name, in lower case.
+      stream: Stream of the column.
+      column: Name of the column in the config.
+    """
+    names = (qualified(stream, column).lower(), column.lower())
+    return next((name for name in names if name in landed), None)

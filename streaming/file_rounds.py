@@ -1,0 +1,182 @@
+"""Which files of the watched folder a batch reads.
+
+What is there at one listing is a round, read in batches. The watermark moves at its end: until then
+the files that are not read yet may hold any hour, in whatever order they come.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pipeline.streaming_sections import Streaming
+from streaming.layout import STREAMS, read_json, write_whole
+from streaming.watched_files import (
+    CHANGED,
+    WatchedFile,
+    has_changed,
+    list_files,
+    reading_order,
+    record,
+    why_broken,
+)
+
+Read = dict[str, dict[str, dict[str, Any]]]  # stream -> path -> what its manifest keeps
+
+
+@dataclasses.dataclass(frozen=True)
+class FileBatch:
+    """Files that are read together.
+
+    Attributes:
+      files: Stream -> path relative to its watched folder -> the file as it was listed.
+      ends_round: Whether these are the last ones of the listing.
+    """
+
+    files: dict[str, dict[str, WatchedFile]]
+    ends_round: bool
+
+
+def watched_folder(settings: Streaming, stream: str) -> Path:
+    """Returns the folder that a stream's files appear in."""
+    assert settings.watched is not None
+    return settings.watched / stream
+
+
+def files_of(manifest: Mapping[str, Any]) -> Read:
+    """Returns the files that a batch has read."""
+    return {stream: dict(files) for stream, files in manifest.get("files", {}).items()}
+
+
+class FileRounds:
+    """The files that are read, and those that are to be read.
+
+    Args:
+      settings: Section `streaming` of a config that names `watched`.
+      broken_files: Path of the file that keeps which files could not be read to their end.
+      report: Told of each file that is left out or has changed, once: (stream, path, reason).
+    """
+
+    def __init__(
+        self,
+        settings: Streaming,
+        broken_files: Path,
+        report: Callable[[str, str, str], None],
+    ):
+        self._settings, self._report, self._broken_files = settings, report, broken_files
+        self._read: Read = {stream: {} for stream in STREAMS}
+        self._waiting: dict[str, dict[str, WatchedFile]] = {}
+        self._broken = {
+            stream: {
+                path: then
+                for path, then in files.items()
+                if why_broken(watched_folder(settings, stream) / path) is not None
+            }
+            for stream, files in read_broken(broken_files).items()
+        }  # a disk that was away may be back
+        self._told: set[tuple[str, str, str]] = set()
+        self._same: dict[tuple[str, str], WatchedFile] = {}  # touched, with the same contents
+
+    def note(self, files: Read) -> None:
+        """Notes what a batch has read."""
+        for stream, of_it in files.items():
+            self._read[stream] |= of_it
+
+    def begin(self) -> bool:
+        """Lists the folders, and returns whether there is something new to read."""
+        for stream in STREAMS:
+            folder = watched_folder(self._settings, stream)
+            listing = list_files(folder)
+            read, broken = self._read[stream], self._broken[stream]
+            new = {
+                path: file
+                for path, file in listing.files.items()
+                if path not in read and not is_still(file, broken.get(path))
+            }
+            self._waiting[stream] = {path: new[path] for path in sorted(new, key=reading_order)}
+            known = {p: f for p, f in listing.files.items() if self._same.get((stream, p)) != f}
+            changed = changed_files(folder, known, read)
+            unread = listing.files.keys() - read.keys() - new.keys()
+            still = {path: broken[path]["reason"] for path in sorted(unread)}
+            for path, reason in {**listing.left_out, **changed, **still}.items():
+                self._tell(stream, path, reason)
+            self._same |= {(stream, p): f for p, f in known.items() if p not in changed}
+        return any(self._waiting.values())
+
+    def next_batch(self) -> FileBatch | None:
+        """Returns the next files of the round; None at its end."""
+        files: dict[str, dict[str, WatchedFile]] = {}
+        for stream, waiting in self._waiting.items():
+            files[stream] = dict(islice(waiting.items(), self._settings.max_files_per_batch))
+        if not any(files.values()):
+            return None
+        left = sum(map(len, self._waiting.values())) - sum(map(len, files.values()))
+        return FileBatch(files, ends_round=left == 0)
+
+    def finished(self, batch: FileBatch) -> Read:
+        """Returns what the manifest keeps of a batch's files, which have been read."""
+        found: Read = {}
+        for stream, files in batch.files.items():
+            folder = watched_folder(self._settings, stream)
+            found[stream] = {path: record(folder / path, file) for path, file in files.items()}
+        return found
+
+    def done(self, batch: FileBatch) -> None:
+        """Takes a batch's files out of the round."""
+        for stream, files in batch.files.items():
+            for path in files:
+                del self._waiting[stream][path]
+
+    def leave_out_broken(self, batch: FileBatch, suffix: str = "") -> bool:
+        """Leaves out the files of a batch that cannot be read, until they are other ones.
+
+        Args:
+          batch: The files.
+          suffix: How the names end that are looked into; '': all of them.
+
+        Returns:
+          Whether there was such a file.
+        """
+        found = False
+        for stream, files in batch.files.items():
+            for path, file in files.items():
+                if not path.endswith(suffix):
+                    continue
+                reason = why_broken(watched_folder(self._settings, stream) / path)
+                if reason is not None:
+                    found = True
+                    self._broken[stream][path] = {**dataclasses.asdict(file), "reason": reason}
+                    del self._waiting[stream][path]
+                    self._tell(stream, path, reason)
+        write_whole(self._broken_files, self._broken)
+        return found
+
+    def _tell(self, stream: str, path: str, reason: str) -> None:
+        if (stream, path, reason) not in self._told:
+            self._told.add((stream, path, reason))
+            self._report(stream, path, reason)
+
+
+def read_broken(path: Path) -> Read:
+    """Returns the files that could not be read to their end, each with the reason."""
+    known = read_json(path) if path.exists() else {}
+    return {stream: dict(known.get(stream, {})) for stream in STREAMS}
+
+
+def is_still(file: WatchedFile, then: Mapping[str, Any] | None) -> bool:
+    """Returns whether a file is as it was when it could not be read to its end."""
+    return then is not None and (file.size, file.mtime_ns) == (then["size"], then["mtime_ns"])
+
+
+def changed_files(
+    folder: Path, files: Mapping[str, WatchedFile], read: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """Returns path -> that it has changed, of the files that were read and are other ones now."""
+    return {
+        path: CHANGED
+        for path, then in read.items()
+        if path in files and has_changed(folder / path, files[path], then)
+    }

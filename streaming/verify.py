@@ -1,0 +1,212 @@
+"""Whether every event that was read is where the manifests and markers say, by the files on disk.
+
+events read = rows of spans + duplicates + rows of open hours + late + refused
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.streaming_sections import Streaming
+from streaming.accounts import PLACES, accounts
+from streaming.file_rounds import (
+    Read,
+    changed_files,
+    files_of,
+    is_still,
+    read_broken,
+    watched_folder,
+)
+from streaming.hour_events import late_read, late_rows
+from streaming.layout import (
+    LANDED,
+    STREAMS,
+    Layout,
+    changed_ns,
+    hour_name,
+)
+from streaming.watched_files import CHANGED, list_files
+
+_TRIES, _PAUSE_S = 5, 1.0
+_NEXT = {
+    CHANGED: "what came later is not read: put the whole contents under a new name and remove "
+    "this file (write files elsewhere, then rename them into the folder)"
+}
+_OTHERWISE = "it is read once that is put right"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What `status` found.
+
+    Attributes:
+      places: Stream -> place of an event -> events; `read` among them.
+      problems: One line each: what was expected, what was found, what to do.
+      files_waiting: Files of the watched folder that are to be read.
+    """
+
+    places: dict[str, dict[str, int]]
+    problems: list[str]
+    files_waiting: int = 0
+
+
+def verify(settings: Streaming) -> Verification:
+    """Adds up what became of all events, and compares it with the files.
+
+    An ingest may be running: what does not add up is looked at again when something has changed
+    meanwhile.
+
+    Args:
+      settings: Section `streaming` of a config.
+    """
+    layout = Layout(settings.folder)
+    for attempt in range(_TRIES):
+        before = _stamp(layout)
+        found = _verify(layout, settings)
+        if not found.problems or (_stamp(layout) == before and attempt):
+            break
+        time.sleep(_PAUSE_S if attempt else _PAUSE_S / 10)
+    return found
+
+
+def _stamp(layout: Layout) -> list[int]:
+    return changed_ns(layout.batches, layout.markers)
+
+
+def _verify(layout: Layout, settings: Streaming) -> Verification:
+    manifests, closed = layout.manifests(), layout.closed_hours()
+    counted = accounts(layout)
+    places = {s: {"read": counted["read"][s], **counted["places"][s]} for s in STREAMS}
+    problems = [
+        *_sums(places),
+        *_batches(layout, manifests, closed),
+        *_hours(layout, manifests, closed),
+    ]
+    waiting = 0
+    if settings.watched is not None:
+        waiting, of_files = _files(layout, manifests, settings)
+        problems += of_files
+    return Verification(places, problems, waiting)
+
+
+def _sums(places: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    for stream, of in places.items():
+        total = sum(of[place] for place in PLACES)
+        if total != of["read"]:
+            parts = " + ".join(f"{of[place]:,} {place}" for place in PLACES)
+            yield (
+                f"{stream}: {of['read']:,} events were read, but {parts} = {total:,}: "
+                f"{abs(of['read'] - total):,} {'are missing' if total < of['read'] else 'too many'}"
+            )
+
+
+def _batches(
+    layout: Layout, manifests: Sequence[Mapping[str, Any]], closed: Mapping[int, Any]
+) -> Iterator[str]:
+    """Yields what is wrong with batches: a gap, or folders that do not hold what was counted."""
+    numbers = [manifest["batch"] for manifest in manifests]
+    gone = sorted(set(range(max(numbers, default=-1) + 1)) - set(numbers))
+    if gone:
+        yield (
+            f"{layout.batches}: manifests of batches {', '.join(map(str, gone[:9]))} are gone "
+            f"({len(gone):,}); restore them, their events are counted nowhere"
+        )
+    for manifest in manifests:
+        folder = layout.batch(manifest["batch"])
+        counted: dict[Path, int] = {}
+        for entry in manifest["rows"]:
+            if entry["outcome"] == LANDED and entry["hour"] in closed:
+                continue  # its span holds it
+            hour = -1 if entry["hour"] is None else entry["hour"]
+            path = layout.landed(manifest["batch"], entry["stream"], hour, entry["outcome"])
+            counted[path] = counted.get(path, 0) + entry["rows"]
+        for path, rows in counted.items():
+            if (there := _rows(path)) != rows:
+                yield (
+                    f"{path.relative_to(layout.folder)}: {folder.name}.json counts {rows:,} "
+                    f"events, its files hold {there:,}; restore them"
+                )
+
+
+def _hours(
+    layout: Layout, manifests: Sequence[Mapping[str, Any]], closed: Mapping[int, dict[str, Any]]
+) -> Iterator[str]:
+    """Yields what is wrong with closed hours: landed, not in a span; or a span that has changed."""
+    landed: dict[tuple[str, int], int] = {}
+    for manifest in manifests:
+        for entry in manifest["rows"]:
+            if entry["outcome"] == LANDED:
+                key = entry["stream"], entry["hour"]
+                landed[key] = landed.get(key, 0) + entry["rows"]
+    for hour, marker in closed.items():
+        first = layout.first_marker(marker)
+        came, replayed = late_rows(manifests, hour), late_read(manifests, first)
+        for stream in STREAMS:
+            name, one = f"{hour_name(hour)}, {stream}", marker[stream]
+            expected = landed.get((stream, hour), 0)
+            in_first = first[stream]["landed"] - replayed[stream]
+            if in_first != expected:
+                yield (
+                    f"{name}: {expected:,} events landed, but its first version was made of "
+                    f"{in_first:,}; look into {layout.batches}/*/outcome=landed"
+                )
+            total = one["rows"] + one["duplicates"] + one.get("unfit", 0)
+            if total != one["landed"] or one["duplicates"] < 0:
+                yield (
+                    f"{name}: its marker says {one['landed']:,} events, but {one['rows']:,} rows + "
+                    f"{one['duplicates']:,} duplicates + {one.get('unfit', 0):,} unfit = {total:,}"
+                )
+            span = layout.span(stream, hour, marker["version"])
+            if (there := _rows(span)) != one["rows"]:
+                yield (
+                    f"{span.relative_to(layout.folder)}: its marker counts {one['rows']:,} rows, "
+                    f"its files hold {there:,}; restore them"
+                )
+        if marker.get("late_rows", 0) > sum(came.values()):
+            yield (
+                f"{hour_name(hour)}: version {marker['version']} was made of "
+                f"{marker['late_rows']:,} late events, but {sum(came.values()):,} are known"
+            )
+
+
+def _rows(folder: Path) -> int:
+    """Returns the rows of the Parquet files in a folder, by their footers."""
+    rows = 0
+    for path in folder.glob("*.parquet"):
+        try:
+            rows += pq.read_metadata(path).num_rows
+        except (OSError, pa.ArrowException):
+            continue  # it holds nothing that can be read
+    return rows
+
+
+def _files(
+    layout: Layout, manifests: Sequence[Mapping[str, Any]], settings: Streaming
+) -> tuple[int, list[str]]:
+    """Returns how many watched files wait, and what is wrong with the others."""
+    read: Read = {stream: {} for stream in STREAMS}
+    for manifest in manifests:
+        for stream, of_batch in files_of(manifest).items():
+            read[stream] |= of_batch
+    broken, waiting, problems = read_broken(layout.broken_files), 0, []
+    for stream in STREAMS:
+        folder = watched_folder(settings, stream)
+        listing = list_files(folder)
+        wrong = {**listing.left_out, **changed_files(folder, listing.files, read[stream])}
+        for path in listing.files.keys() - read[stream].keys():
+            if is_still(listing.files[path], broken[stream].get(path)):
+                wrong[path] = broken[stream][path]["reason"]
+            else:
+                waiting += 1
+        problems += [
+            f"{folder / path}: {reason}; {_NEXT.get(reason, _OTHERWISE)}"
+            for path, reason in sorted(wrong.items())
+        ]
+    return waiting, problems
