@@ -20,7 +20,7 @@ from tfx.utils import io_utils, proto_utils
 
 from components.pusher.load_test import load_test
 from components.pusher.probe import write_probe
-from components.pusher.release import Release, read_release
+from components.pusher.release import Release, read_release, versions_named
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import EXTRA, VersionsFolder
 
@@ -75,7 +75,9 @@ class PusherExecutor(executor.Executor):
     def _published(self, folder: VersionsFolder, model: Path, extra: Path | None) -> Iterator[int]:
         """The version that is this model; it goes again if the block does not release it.
 
-        A version that no server could load must not stay: a rollback could choose it.
+        A version that no server could load must not stay: a rollback could choose it. One that
+        models.config names stays all the same (the disk may be too full to mend the file): without
+        its folder TensorFlow Serving would refuse the file for ever.
         """
         version = folder.find(model)
         if version is not None:
@@ -87,8 +89,7 @@ class PusherExecutor(executor.Executor):
         try:
             yield version
         except Exception:
-            live = read_release(folder.base)
-            if live is None or version not in live.labels.values():
+            if version not in versions_named(folder.base):
                 folder.remove(version)
             raise
 

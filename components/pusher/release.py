@@ -54,6 +54,21 @@ def read_release(base: Path) -> Release | None:
     Raises:
       ComponentError: it cannot be read, or it names no stable version.
     """
+    found = _read(base)
+    return None if found is None else found[0]
+
+
+def versions_named(base: Path) -> set[int]:
+    """The versions that servers are to load by models.config, with a label or without.
+
+    Raises:
+      ComponentError: as of `read_release`.
+    """
+    found = _read(base)
+    return set() if found is None else found[1]
+
+
+def _read(base: Path) -> tuple[Release, set[int]] | None:
     path = base / FILE
     try:
         text = path.read_text("utf-8")
@@ -63,12 +78,13 @@ def read_release(base: Path) -> Release | None:
         parsed = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
         (config,) = parsed.model_config_list.config
         labels = dict(config.version_labels)
-        return Release(labels[STABLE], labels.get(PREVIOUS), labels.get(CANARY))
+        release = Release(labels[STABLE], labels.get(PREVIOUS), labels.get(CANARY))
     except (text_format.ParseError, ValueError, KeyError) as error:
         raise ComponentError(
             f"{path} is not as the Pusher writes it ({str(error) or type(error).__name__}); it has "
             f"to name one model and its label '{STABLE}'. Mend it, or remove it to begin anew"
         ) from None
+    return release, {*config.model_version_policy.specific.versions, *labels.values()}
 
 
 def models_config(

@@ -102,27 +102,27 @@ class Rollout:
             return after
         live = set(before.labels.values())
         moving = {version for version in (after.stable, after.canary) if version is not None}
+        is_previous_live = after.previous is None or after.previous in live
+        moved = after if is_previous_live else dataclasses.replace(after, previous=None)
         if new := moving - live:
-            write_release(base, before, also=after.labels.values())
             try:
+                write_release(base, before, also=after.labels.values())
                 self._wait_until_loaded(base, new)
+                write_release(base, moved, also=after.labels.values())
             except BaseException as error:
                 write_release(base, before)
                 if isinstance(error, ComponentError):
                     raise ComponentError(f"nothing was released: {error}") from None
                 raise
-        elif not urgent:
-            self._check_loaded(base, moving - {before.stable})
-        if after.previous is None or after.previous in live:
-            write_release(base, after)
-            return after
-        return self._release_with_previous(base, after)
+        else:
+            if not urgent:
+                self._check_loaded(base, moving - {before.stable})
+            write_release(base, moved, also=after.labels.values())
+        return after if is_previous_live else self._with_previous(base, moved, after)
 
-    def _release_with_previous(self, base: Path, after: Release) -> Release:
-        """Moves the labels that users ask for, and `previous` once its version is loaded."""
+    def _with_previous(self, base: Path, moved: Release, after: Release) -> Release:
+        """The label `previous`, once its version is loaded; users' labels have moved."""
         assert after.previous is not None
-        moved = dataclasses.replace(after, previous=None)
-        write_release(base, moved, also=[after.previous])
         self._say(
             f"stable is version {after.stable} from now on; "
             f"version {after.previous} is being loaded to be the previous one"

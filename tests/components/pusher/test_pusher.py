@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,17 @@ from tfx.utils import proto_utils
 
 from components.errors import ComponentError
 from components.model_canary.requests import request_of, write_warm_up
-from components.pusher import model_servers
+from components.pusher import model_servers, rollout
 from components.pusher.component import Pusher
 from components.pusher.executor import PusherExecutor, followers_of
 from components.pusher.model_servers import VersionState
-from components.pusher.release import FILE, Release, read_release, write_release
+from components.pusher.release import (
+    FILE,
+    Release,
+    read_release,
+    versions_named,
+    write_release,
+)
 from components.pusher.rollout import Followers
 from components.pusher.versions_folder import VersionsFolder
 
@@ -253,6 +260,37 @@ def test_the_same_model_stays_if_it_cannot_be_loaded_again(
         pushing.push(2.0)
     assert VersionsFolder(pushing.base).versions() == [7, 17]
     assert read_release(pushing.base) == Release(7)
+
+
+@pytest.mark.parametrize("is_full_for_ever", [False, True])
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_disk_that_fills_between_the_steps_leaves_no_file_that_names_a_removed_version(
+    pushing: Pushing, monkeypatch: pytest.MonkeyPatch, last: int, is_full_for_ever: bool
+) -> None:
+    pushing.push(1.0)
+    text, written = (pushing.base / FILE).read_text(), 0
+
+    def write_until_full(*arguments: Any, **options: Any) -> None:
+        nonlocal written
+        written += 1
+        if written == last or (is_full_for_ever and written > last):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_release(*arguments, **options)
+
+    monkeypatch.setattr(rollout, "write_release", write_until_full)
+    with pytest.raises(OSError, match="No space left"):
+        pushing.push(2.0)
+    assert read_release(pushing.base) == Release(7)
+    assert versions_named(pushing.base) <= set(VersionsFolder(pushing.base).versions())
+    if not is_full_for_ever:
+        assert (pushing.base / FILE).read_text() == text
+        assert VersionsFolder(pushing.base).versions() == [7]
+    monkeypatch.undo()
+    pushing.push(2.0)
+    now = read_release(pushing.base)
+    assert now is not None
+    assert now.previous == 7
+    assert now.stable in VersionsFolder(pushing.base).versions()
 
 
 def test_the_component_hands_on_whom_to_wait_for() -> None:
