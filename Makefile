@@ -5,7 +5,7 @@ VENV := .venv/bin
 CONFIG ?= pipeline/configs/ctr.yaml
 # Files of tests that run at a time; 0: none in a process of its own, for a debugger.
 TEST_WORKERS ?= 2
-SOURCES := $(wildcard components pipeline local_run lineage kubeflow streaming demo_loop serving sample_data \
+SOURCES := $(wildcard base components pipeline local_run lineage kubeflow streaming demo_loop serving sample_data \
 	benchmarks dev_services local_runner.py tests)
 
 # TensorFlow's start-up chatter hides what the run itself says.

@@ -9,6 +9,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGES = (
+    "base",
     "components",
     "pipeline",
     "local_run",

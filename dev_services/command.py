@@ -13,7 +13,9 @@ from typing import Protocol
 
 import click
 from rich.console import Console
+from rich.text import Text
 
+from base.console import Failure, PlainConsole
 from dev_services.hdfs import hdfs
 from dev_services.kafka import kafka
 from dev_services.mariadb import mariadb
@@ -47,13 +49,13 @@ def main(names: tuple[str, ...]) -> None:
     for name in names:
         if name not in SERVICES:
             raise click.BadParameter(f"no service {name}; there are {', '.join(SERVICES)}")
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have `... &` ignore it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds the stack, as Ctrl-C does
     try:
         serve(names or tuple(SERVICES), console)
     except ServiceError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(error) from None
     except KeyboardInterrupt:
         click.echo("\nstopped")
 
@@ -68,7 +70,11 @@ def serve(names: tuple[str, ...], console: Console) -> None:
             with console.status(f"starting {name}"):
                 service = stack.enter_context(SERVICES[name](folder / name))
             seconds = f"({time.monotonic() - started:.1f} s)"
-            console.print(f"[bold]{name:<11}[/] {service.connection()}  [dim]{seconds}[/]")
+            console.print(
+                Text.assemble(
+                    (f"{name:<11}", "bold"), f" {service.connection()}  ", (seconds, "dim")
+                )
+            )
         # Not by rich: a Ctrl-C within its print leaves the line in its buffer, to be printed again.
         click.echo(f"logs and data are in {folder}; Ctrl-C stops everything and removes them")
         while True:

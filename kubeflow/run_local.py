@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from base.console import Failure
 from components.errors import ComponentError
 from kubeflow.local.engines import Engine, Podman, Process
 from kubeflow.local.steps import Pipeline, read_pipeline
@@ -55,7 +56,7 @@ def main(
         runner = _engine(engine, pipeline, place, pairs("--claim", claims))
         runner.check(pipeline.steps)
     except ComponentError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(error) from None
     if not _run(pipeline, arguments, runner, place):
         raise SystemExit(1)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from base.console import Failure
 from components.errors import ComponentError
 from kubeflow.local.steps import Pipeline, read_pipeline
 from kubeflow.parameters import pairs
@@ -74,7 +75,7 @@ def main(
         if wait and not cluster.succeeds(run_id, timeout):
             raise SystemExit(1)
     except ComponentError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(error) from None
 
 
 class Cluster:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from base.foreign_json import parse
 from lineage.compare_files import FileChange, changed_files, files_problem
 from lineage.dataset import Dataset
 from lineage.records import Artifact, Execution, Run
@@ -337,7 +337,7 @@ def _has_name(item: Any) -> bool:
 def _parsed(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(value)
+            return parse(value, finite=False)
         except ValueError:
             return value
     return value

@@ -11,11 +11,11 @@ that is lost: it was never recorded. `is_ours` decides which of the two wrote an
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from base.foreign_json import parse
 from lineage.records import Artifact, Execution
 
 MANIFEST = "manifest.json"
@@ -216,7 +216,7 @@ def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]
         if not path.exists() and kept_manifest(path.parent).exists():
             path = kept_manifest(path.parent)
             location = str(path)
-        content = json.loads(path.read_text("utf-8"))
+        content = parse(path.read_text("utf-8"), finite=False)
     except FileNotFoundError:
         return location, {}, GONE
     except OSError as error:
@@ -323,7 +323,7 @@ def _declared_sources(parameters: Mapping[str, Any]) -> tuple[Source, ...]:
                 (),
                 source.get("kind", "file"),
             )
-            for source in json.loads(parameters.get("sources", "[]"))
+            for source in parse(parameters.get("sources", "[]"), finite=False)
             for name in (source["name"],)
         )
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -339,7 +339,7 @@ def _whole_number(value: Any) -> int | None:
 
 def _object(text: Any) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = parse(text, finite=False)
     except (TypeError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-import json
 import math
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from base.foreign_json import parse
 from lineage.dataset import files_below, local_path
 from lineage.tfrecords import UNREADABLE, records
 
@@ -96,7 +96,7 @@ def read_verdict(uri: str) -> Verdict:
     """Empty for an evaluation by another Evaluator than ours, or one that cannot be read."""
     folder = local_path(uri)
     try:
-        found = json.loads((folder / _VERDICT).read_text("utf-8")) if folder else {}
+        found = parse((folder / _VERDICT).read_text("utf-8"), finite=False) if folder else {}
         telling = tuple(str(one["text"]) for one in found.get("telling", []))
         return Verdict(found.get("blessed"), tuple(map(str, found.get("reasons", []))), telling)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2
+
+from base.foreign_json import parse
 
 State = Literal["complete", "cached", "failed", "running", "canceled", "unknown"]
 
@@ -222,6 +223,6 @@ def _plain(value: metadata_store_pb2.Value) -> Any:
 
 def _parsed(text: Any) -> Any:
     try:
-        return json.loads(text)
+        return parse(text, finite=False)
     except (TypeError, ValueError):
         return text

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from base.foreign_json import parse
 from lineage.dataset import Dataset, read_dataset
 from lineage.evaluation import read_evaluation
 from lineage.records import Artifact, Execution
@@ -313,7 +313,7 @@ def _numbers(path: Path) -> dict[str, float]:
 def read_summary(path: Path) -> dict[str, Any]:
     """Nothing if there is none, or none that can be read: the answer stands without."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = parse(path.read_text("utf-8"), finite=False)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

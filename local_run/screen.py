@@ -8,10 +8,10 @@ from typing import Any, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from base.console import PlainConsole
 from local_run.launches import Launch
 
 _STYLES = {"running": "cyan", "complete": "green", "cached": "blue", "failed": "bold red"}
@@ -23,7 +23,7 @@ class Screen:
     def __init__(self, terminal: TextIO, title: str):
         # Without a terminal rich assumes 80 columns and breaks the summary's lines.
         width = None if terminal.isatty() else 120
-        self.console = Console(file=terminal, highlight=False, width=width)
+        self.console = PlainConsole(file=terminal, width=width)
         self._title = title
         self._launches: dict[str, Launch] = {}
         self._started: dict[str, float] = {}
@@ -59,13 +59,13 @@ class Screen:
                 self._started[launch.component] = time.monotonic()
         if self._live is None:
             seconds = "" if launch.state == "running" else f" {launch.seconds:.1f} s"
-            self.console.print(f"{launch.component}: {launch.state}{seconds}", markup=False)
+            self.console.print(f"{launch.component}: {launch.state}{seconds}")
 
     def say(self, message: str) -> None:
         """A component tells what it is doing."""
         self._message = message
         if self._live is None:
-            self.console.print(f"  {message}", markup=False)
+            self.console.print(f"  {message}")
 
     def _table(self) -> Group:
         table = _component_table()
@@ -79,10 +79,10 @@ class Screen:
 
     def warn(self, text: str) -> None:
         """Something that a person should know, and that stops nothing."""
-        self.console.print(f"[yellow]Warning:[/] {escape(text)}", soft_wrap=True)
+        self.console.print(Text.assemble(("Warning:", "yellow"), " ", text), soft_wrap=True)
 
     def error(self, text: str) -> None:
-        self.console.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True)
+        self.console.print(Text.assemble(("Error:", "bold red"), " ", text), soft_wrap=True)
 
 
 def show_summary(

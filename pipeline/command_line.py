@@ -11,18 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-from rich.console import Console
 
+from base.console import Failure, PlainConsole
 from components.errors import ComponentError
 from pipeline.config import ConfigError, load_config
 
 _WIDE = 200
 
 
-def console() -> Console:
+def console() -> PlainConsole:
     """For what a command says. Into a file or a pipe lines are not broken at 80 columns."""
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", _WIDE))
-    return Console(highlight=False, width=width)
+    return PlainConsole(width=width)
 
 
 def stop_event() -> threading.Event:
@@ -71,6 +71,6 @@ def with_config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function((path, overrides), **arguments)
         except (ConfigError, ComponentError) as error:
-            raise click.ClickException(str(error)) from None
+            raise Failure(error) from None
 
     return wrapped

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from base.secrets import find_secret
 from components.errors import first_problem
 from pipeline.application import check_application
 from pipeline.evaluator_section import Evaluator
@@ -39,6 +40,7 @@ from pipeline.sections import (
 from pipeline.streaming_sections import Streaming
 
 EXTENDS = "extends"
+_NO_SECRETS = ("embeddings.token",)  # a column's name
 
 
 class PipelineConfig(Section):
@@ -127,6 +129,12 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
         config = PipelineConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{file}: {first_problem(error)}") from None
+    if (found := find_secret(content, _NO_SECRETS)) is not None:
+        key, what = found
+        raise ConfigError(
+            f"{file}: {key}: {what}. A config is stored and logged: put the secret into an "
+            "environment variable, and its name here (password_env, options_env, ...)"
+        )
     try:
         check_application(config)
         check_names(config)

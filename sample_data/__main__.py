@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,12 +18,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from base.console import PlainConsole
 from sample_data.click_log import ClickLogConfig, ConfigError, generate_click_log
 from sample_data.dirt import Dirt
 from sample_data.movielens import DownloadError, load_movielens
 from sample_data.output_folder import OutputError
 
-_console = Console(stderr=True, soft_wrap=True, highlight=False)
+_console = PlainConsole(stderr=True, soft_wrap=True)
 _OUT = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The folder to write to."
 )
@@ -34,7 +34,7 @@ _OVERWRITE = click.option(
 
 
 def _fail(error: Exception, code: int) -> None:
-    _console.print(f"sample_data: {error}", style="red", markup=False)
+    _console.print(f"sample_data: {error}", style="red")
     sys.exit(code)
 
 
@@ -108,7 +108,7 @@ def clicks(out: Path, dirt: str, overwrite: bool, **options: Any) -> None:
     except OutputError as error:
         _fail(error, 1)
     if not summary.written:
-        _console.print(f"{out} holds this click log already: nothing to do", markup=False)
+        _console.print(f"{out} holds this click log already: nothing to do")
         return
     counts, best = summary.counts, summary.best_reachable
     auc = "none" if best["auc"] is None else f"{best['auc']:.4f}"
@@ -135,7 +135,7 @@ def movielens(out: Path, overwrite: bool) -> None:
     except (DownloadError, OutputError) as error:
         _fail(error, 1)
     if counts is None:
-        _console.print(f"{out} holds MovieLens 100k already: nothing to do", markup=False)
+        _console.print(f"{out} holds MovieLens 100k already: nothing to do")
         return
     _console.print(
         f"{out}: {counts['impressions']:,} ratings by {counts['users']:,} users of "

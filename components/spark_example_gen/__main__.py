@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from base.console import Failure, PlainConsole
 from components.errors import ComponentError
 from components.spark_example_gen.job_errors import explain
 from components.spark_example_gen.replay import replay as replaying
@@ -36,7 +37,7 @@ class _Commands(click.Group):
         except (ComponentError, OSError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # nobody reads on: the end, without a word
-            raise click.ClickException(explain(error)) from error
+            raise Failure(explain(error)) from error
 
 
 @click.group(
@@ -256,7 +257,7 @@ def _rows(number: int) -> str:
 
 def _console() -> Console:
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(width=width, markup=False, highlight=False, emoji=False)
+    return PlainConsole(width=width)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ No secret is ever in here: a password is read, where it is used, from the enviro
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+from base.secrets import names_secret, secret_in
 from components.spark_example_gen.column_names import (
     KAFKA_COLUMNS,
     reserved_in,
@@ -27,24 +27,6 @@ from components.spark_example_gen.spans import SpanPattern
 FILE_FORMATS = ("json", "csv", "parquet", "orc", "avro", "tfrecord")
 UNTYPED_FORMATS = ("json", "csv", "tfrecord")  # their columns' types are nowhere to be found
 SPAN_TYPES = ("timestamp", "date", "s", "ms", "us")  # how a span's begin and end are written
-_CONFIDENTIAL = (
-    r"passw|passphrase|\bpwd|secret|token|credential|jaas|"
-    r"(?:access|account|private|keystore|encryption|api)[._-]?key"
-)
-_SECRET_OPTION = re.compile(_CONFIDENTIAL, re.IGNORECASE)
-# user:password@host, scott/tiger@host, or a parameter that is named like a secret
-_SECRET_IN_URL = re.compile(
-    rf"//[^/@]*:[^/@]*@|:[^/:@]+/[^/:@]+@|[?&;][^=&;]*(?:{_CONFIDENTIAL})[^=&;]*=", re.IGNORECASE
-)
-# Keys that say where secrets are.
-_NO_SECRET = re.compile(
-    r"\.credentials?\.provider(\.path)?$|^spark\.kubernetes\..*\.(secrets|secretKeyRef)\."
-)
-
-
-def names_secret(option: str) -> bool:
-    """Whether an option of that name holds a secret."""
-    return bool(_SECRET_OPTION.search(option))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +57,8 @@ class Source:
             raise ValueError("missing_spans is 'error' or 'allow'")
         if self.spans_after < 0:
             raise ValueError("spans_after is a number of spans, 0 or more")
-        for option in self.options:
-            if _SECRET_OPTION.search(option):
+        for option, value in self.options.items():
+            if names_secret(option) or secret_in(option, value):
                 raise ValueError(
                     f"option '{option}' holds a secret: put its value into an environment variable "
                     "and name that (options_env, password_env)"
@@ -120,7 +102,7 @@ class FileSource(Source):
             raise ValueError(
                 f"path '{self.path}' must be relative to input_base, without '..', or a URI"
             )
-        if re.match(r"[^:]+://[^/]*:[^/]*@", self.path):
+        if secret_in("path", self.path):
             raise ValueError("no keys in the path; S3A reads them from the environment")
         check_file_options(self.format, self.options)
         if self.spans_before < 0:
@@ -223,7 +205,7 @@ class JdbcSource(QuerySource):
         super().__post_init__()
         if not self.url.startswith("jdbc:"):
             raise ValueError("url starts with jdbc:, such as jdbc:mysql://host:3306/shop")
-        if _SECRET_IN_URL.search(self.url):
+        if secret_in("url", self.url):
             raise ValueError("no password in the url: name its environment variable: password_env")
         check_jdbc_options(self.options)
         if self.partitions < 1:
@@ -332,8 +314,8 @@ class SparkConfig:
 
     def __post_init__(self) -> None:
         check_spark_settings(self.conf)
-        for key in self.conf:
-            if _SECRET_OPTION.search(key) and not _NO_SECRET.search(key):
+        for key, value in self.conf.items():
+            if names_secret(key) or secret_in(key, value):
                 raise ValueError(
                     f"{key}: no secret in the configuration, which is stored. S3A reads "
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the environment; others "

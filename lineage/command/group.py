@@ -14,6 +14,7 @@ import click
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from base.console import Failure, PlainConsole
 from lineage.command.connect import DEFAULT_PATTERN, Opened, open_database, open_sqlite
 from lineage.store import LineageError
 
@@ -49,10 +50,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except LineageError as error:
-            raise click.ClickException(str(error)) from error
+            raise Failure(error) from error
         except OSError as error:  # a folder that may not be read, say
             where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(
+            raise Failure(
                 f"{where}{error.strerror or error}; check the path, and who may read it"
             ) from error
 
@@ -140,7 +141,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 
 def console() -> Console:
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(width=width, markup=False, highlight=False, emoji=False)
+    return PlainConsole(width=width)
 
 
 def show_on_screen(renderable: RenderableType) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from base.foreign_json import parse
 from lineage.as_json import to_json
 from lineage.listing import RunLine, run_lines
 from lineage.served import served
@@ -100,7 +100,7 @@ def _shown(line: RunLine, summaries: Path | None) -> ShownRun:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = parse(path.read_text("utf-8"), finite=False)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

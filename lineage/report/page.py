@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 import plotly.offline
 
+from base.foreign_json import parse
 from lineage.records import Artifact, Execution
 from lineage.report import figures
 from lineage.report.facts import RunFacts
@@ -99,7 +100,7 @@ def _value(value: Any) -> str:
     """A parameter, JSON in a text made readable."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
-            value = json.loads(value)
+            value = parse(value, finite=False)
         except ValueError:
             return str(value)
     return value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)

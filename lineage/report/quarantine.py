@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import json
 import zlib
 
+from base.foreign_json import parse
 from lineage.dataset import files_below
 
 _A_REASON = 2
@@ -31,20 +31,23 @@ def read_refused(uri: str) -> list[Refused]:
         try:
             with gzip.open(path, "rt", encoding="utf-8", errors="replace") as file:
                 for line in file:
-                    refused = _refused(line)
+                    lines += 1
+                    if lines > _MOST_LINES:
+                        break
+                    try:
+                        refused = _refused(line)
+                    except (ValueError, KeyError, TypeError):
+                        continue  # not as SparkExampleGen writes it
                     kept = found.setdefault((refused.source, refused.reason), [])
                     if len(kept) < _A_REASON:
                         kept.append(refused)
-                    lines += 1
-                    if lines >= _MOST_LINES:
-                        break
-        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
-            continue  # not as SparkExampleGen writes it
+        except (OSError, EOFError, zlib.error):
+            continue  # damaged from here on
     return [refused for key in sorted(found) for refused in found[key]]
 
 
 def _refused(line: str) -> Refused:
-    content = json.loads(line)
+    content = parse(line, finite=False)
     record = str(content["record"])
     shown = record if len(record) <= _LONGEST else record[:_LONGEST] + "…"
     return Refused(str(content["source"]), str(content["reason"]), shown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from streaming.layout import hour_name, hour_start
@@ -21,18 +20,18 @@ def show(console: Console, found: Round) -> None:
         again = (
             f"once it is mended: python -m streaming replay --hour {hour_start(hour):%Y-%m-%dT%H}"
         )
-        console.print(escape(f"{hour_name(hour)} is left out: {problem}; {again}"), soft_wrap=True)
+        console.print(f"{hour_name(hour)} is left out: {problem}; {again}", soft_wrap=True)
     for hour, distances in found.drift.items():
         drifted = [one for one in distances if one.drifted]
         names = ", ".join(f"{d.feature} ({d.against}) {d.value:.3f}" for d in drifted[:_MOST])
         more = f" and {len(drifted) - _MOST} more" if len(drifted) > _MOST else ""
         said = f"drift of {names}{more}" if drifted else "no feature has drifted"
-        console.print(escape(f"{hour_name(hour)}: {said}"))
-    console.print(escape(f"{found.decision.what}: {found.decision.reason}"))
+        console.print(f"{hour_name(hour)}: {said}")
+    console.print(f"{found.decision.what}: {found.decision.reason}")
     for done in (found.settled, found.done):
         if done is not None:
             shown = f"python -m lineage show execution:{done.execution}"
-            console.print(f"{done.switch.kind}: done, and recorded: {shown}")
+            console.print(f"{done.kind}: done, and recorded: {shown}")
     console.print(f"see {found.page}", soft_wrap=True)
 
 
@@ -42,7 +41,7 @@ def _metrics(hours: dict[int, list[Served]]) -> Table:
         for one in served:
             names = (CTR, AUC, LOG_LOSS, CALIBRATION)
             figures = [f"{one.impressions:,}", *(_with_interval(one, name) for name in names)]
-            table.add_row(hour_name(hour), escape(one.arm), str(one.version), *figures)
+            table.add_row(hour_name(hour), (one.arm), str(one.version), *figures)
     return table
 
 

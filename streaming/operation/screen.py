@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 from streaming.layout import hour_name
 from streaming.operation.operate import Operation
@@ -51,7 +51,7 @@ class OperationScreen:
     def report(self, what: str, content: Any) -> None:
         """See operate.Report."""
         if what == "line":
-            self._status.update(escape(str(content)))
+            self._status.update(Text(str(content)))
             return
         if what == "run":
             self._console.print(_beginning(content))
@@ -59,7 +59,7 @@ class OperationScreen:
             self._status.start()
         else:
             self._status.stop()
-            self._console.print(escape(self._text(what, content)))
+            self._console.print(self._text(what, content))
         with contextlib.suppress(OSError):  # a page is worth no run
             done = self._operation.finished if self._operation else set()
             found = overview(self._folder, done, self._most_failures)

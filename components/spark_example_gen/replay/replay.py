@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import track
 
+from base.console import PlainConsole
 from components.errors import ComponentError
 from components.spark_example_gen.column_names import LINE
 from components.spark_example_gen.connectors.local_files import LocalFiles
@@ -262,5 +262,5 @@ def apply(replay: Replay) -> None:
 
 
 def _progress(items: Sequence[Item], what: str) -> Iterator[Item]:
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     yield from track(items, what, console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,48 @@
+"""The one way to print: text is text, wherever it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+# Control characters but for tab and line feed; those that turn the direction of text; halves of a
+# character, which no terminal can be sent.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""The text with what a terminal would obey written out, such as \x1b."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Failure(click.ClickException):
+    """Ends a command with a line; what it quotes may come from anywhere."""
+
+    def __init__(self, message: object):
+        super().__init__(visible(str(message)))
+
+
+class PlainConsole(Console):
+    """Prints text from outside as it is: never as markup, an emoji's name or a terminal's command.
+
+    Styles are given as such (`style=`, `rich.text.Text`), not within the text.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**{**options, "markup": False, "emoji": False, "highlight": False})
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or not _UNSEEN.search(segment.text):
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
