@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from base.console import Failure
 from components.errors import ComponentError
 from dev_services.kafka import kafka
 from dev_services.process import ServiceError
@@ -40,9 +41,7 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
 
     root, started = Path(folder), time.monotonic()
     if root.exists() and not (root / "kafka").is_dir() and any(root.iterdir()):
-        raise click.ClickException(
-            f"{root} holds something else than a day; choose another --folder"
-        )
+        raise Failure(f"{root} holds something else than a day; choose another --folder")
     shutil.rmtree(root, ignore_errors=True)
     (root / "kafka").mkdir(parents=True)
     settings = DaySettings(
@@ -60,7 +59,7 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
         try:
             day.run()
         except (ComponentError, ServiceError) as error:
-            raise click.ClickException(f"{error} (logs: {root / 'logs'})") from None
+            raise Failure(f"{error} (logs: {root / 'logs'})") from None
     content = report.write(day, root / "loop.json", time.monotonic() - started)
     report.draw(content, root / "loop.svg")
     out = console()

@@ -179,6 +179,7 @@ class Day:
         self.decisions[hour] = f"{found.decision.what}: {found.decision.reason}"
         if found.done is not None:
             self._say(f"  {self.decisions[hour]}")
+            assert found.done.switch is not None
             self.withdrawn |= found.done.switch.withdrawn
             wait_until_followed(self._config.name, found.done.switch.after, [self._server])
         self._training = threading.Thread(target=self._train, args=(hour,))

@@ -18,6 +18,8 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as keys
 from tfx.utils import io_utils, proto_utils
 
+from components.pusher import intents
+from components.pusher.intents import Intent
 from components.pusher.load_test import load_test
 from components.pusher.probe import write_probe
 from components.pusher.release import Release, read_release, versions_named
@@ -48,7 +50,7 @@ class PusherExecutor(executor.Executor):
         folder = VersionsFolder(Path(destination.filesystem.base_directory))
         settings = json.loads(exec_properties[keys.CUSTOM_CONFIG_KEY])
         model = Path(self.GetModelPath(input_dict))
-        with folder.locked():
+        with intents.locked(folder):
             before = read_release(folder.base)
             if settings["release"] == IN_TURN and waits_for(before, folder.find(model)):
                 _log.info("not pushed: another canary is being judged")
@@ -60,8 +62,7 @@ class PusherExecutor(executor.Executor):
                     self._MarkNotPushed(pushed)
                     return
                 wanted = released(before, version, settings["release"])
-                rollout = Rollout(followers_of(settings), say=_log.warning)
-                release = rollout.release(folder.base, before, wanted)
+                release = self._released(folder, version, model, before, wanted, settings)
             for old in folder.retire(settings["keep_versions"], {*release.labels.values()}):
                 _log.info("version %d is removed: not live, and not among the newest", old)
         io_utils.copy_dir(str(model), pushed.uri)
@@ -70,6 +71,26 @@ class PusherExecutor(executor.Executor):
         )
         label = next(label for label, number in release.labels.items() if number == version)
         pushed.set_string_custom_property("release", label)
+
+    def _released(
+        self,
+        folder: VersionsFolder,
+        version: int,
+        model: Path,
+        before: Release | None,
+        wanted: Release,
+        settings: dict[str, Any],
+    ) -> Release:
+        """Makes it live. The intent goes with the record that TFX makes when the push has ended."""
+        rollout = Rollout(followers_of(settings), say=_log.warning)
+        if before == wanted:
+            return rollout.release(folder.base, before, wanted)
+        pushed = {"version": str(version), "model": str(model)}
+        intent = Intent(intents.new_id(intents.PUSH), intents.PUSH, before, wanted, pushed=pushed)
+        with intents.intended(folder, intent) as done:
+            release = rollout.release(folder.base, before, wanted)
+            done(release)
+        return release
 
     @contextlib.contextmanager
     def _published(self, folder: VersionsFolder, model: Path, extra: Path | None) -> Iterator[int]:

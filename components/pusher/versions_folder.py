@@ -8,16 +8,23 @@ import hashlib
 import logging
 import os
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
+from components.errors import ComponentError
 from components.spark_example_gen.staging import fsync_folder, fsync_tree
 
 _WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
 EXTRA = "assets.extra"  # beside the model: warm-up requests
 WARM_UP = Path(EXTRA) / "tf_serving_warmup_requests"  # where TensorFlow Serving looks
 _NOT_THE_MODEL = (EXTRA, _WITHDRAWN, f".{_WITHDRAWN}")
+LOCK = ".lock"
 _INCOMING, _REMOVED = ".incoming-", ".removed-"
+
+_LOCK_SECONDS, _LOOK_AGAIN_SECONDS = 600.0, 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -40,17 +47,38 @@ class VersionsFolder:
         """Holds the folder for one process at a time; removes what killed ones left.
 
         A release holds it until servers have loaded the new version, so one that waits says so.
+
+        Raises:
+          ComponentError: Another process has held it for too long.
         """
-        with (self.base / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _log.warning("waiting for another push, promotion or rollback of %s", self.base)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with (self.base / LOCK).open("a+") as lock:
+            self._take(lock)
             for path in self.base.iterdir():
                 if path.name.startswith((_INCOMING, _REMOVED)):
                     shutil.rmtree(path)
             yield
+
+    def _take(self, lock: TextIO) -> None:
+        until, said = time.monotonic() + _LOCK_SECONDS, False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read(200).strip() or "another process"
+            if not said:
+                _log.warning("waiting for %s, which changes what is live in %s", holder, self.base)
+                said = True
+            if time.monotonic() >= until:
+                raise ComponentError(
+                    f"{holder} has held {self.base / LOCK} for more than {_LOCK_SECONDS:.0f} s: "
+                    "nothing was changed. If it does not end, end it, and try again"
+                )
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
 
     def find(self, model: Path) -> int | None:
         """The newest version that is exactly this model."""

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import time
-
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.ancestry import WITHDRAWN
+from components.pusher.intents import Intent, drop
 from pipeline.config import PipelineConfig
 from pipeline.metadata_record import Done, Value, opened, pushed_models, put
-from serving.release.switch import Switch
 
 
-def record_in(config: PipelineConfig, switch: Switch) -> int:
-    """`record` in the store of a pipeline.
+def record_in(config: PipelineConfig, switch: Intent) -> int:
+    """`record` in the store of a pipeline; the intent has served its purpose then.
 
     Raises:
-      ComponentError: it does not answer.
+      ComponentError: it does not answer; `settle` will do it.
     """
     with opened(config) as store:
-        return record(store, config.name, switch)
+        execution = record(store, config.name, switch)
+    drop(config.serving_folder, switch)
+    return execution
 
 
-def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -> int:
-    """Writes it: a run of its own, with the models that it is about as its inputs.
+def record(store: metadata_store.MetadataStore, pipeline: str, switch: Intent) -> int:
+    """Writes it: a run of its own, with the models that it is about as its inputs; once.
 
     Args:
       store: of the pipeline.
@@ -36,7 +34,8 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
     Returns:
       The id of the execution.
     """
-    properties: dict[str, Value] = {"user": _user()}
+    assert switch.before is not None
+    properties: dict[str, Value] = {"user": switch.user}
     for when, release in (("before", switch.before), ("after", switch.after)):
         for label, version in release.labels.items():
             properties[f"{label}_{when}"] = version
@@ -49,15 +48,25 @@ def record(store: metadata_store.MetadataStore, pipeline: str, switch: Switch) -
     # An execution has an artifact as its input once: a canary that goes leaves the same stable one.
     keys = dict.fromkeys(switch.withdrawn, "withdrawn")
     keys |= {switch.before.stable: "before"} | {switch.after.stable: "after"}
-    moment = time.time_ns() // 1_000_000
-    run = time.strftime("%Y%m%d-%H%M%S", time.gmtime(moment / 1000))
     done = Done(
         kind=f"serving.{switch.kind}",
         properties=properties,
         inputs=[(key, pushed[version]) for version, key in keys.items() if version in pushed],
-        run=f"{run}-{switch.kind.lower()}-{moment % 1000:03d}",
+        name=switch.id,
+        run=switch.id,
     )
     return put(store, pipeline, done)
+
+
+def execution_of(config: PipelineConfig, kind: str, switch_id: str) -> int | None:
+    """The id of the execution that recorded it, whoever did; None where it is not recorded.
+
+    Raises:
+      ComponentError: the store does not answer.
+    """
+    with opened(config) as store:
+        found = store.get_execution_by_type_and_name(f"serving.{kind}", switch_id)
+    return None if found is None else int(found.id)
 
 
 def _mark(
@@ -80,10 +89,3 @@ def _mark(
             model.custom_properties.pop(WITHDRAWN, None)
     if models:
         store.put_artifacts(models)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except KeyError:  # a number without a name, as in a container
-        return str(os.getuid())

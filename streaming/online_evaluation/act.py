@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ComponentError
-from components.pusher.release import Release, read_release
+from components.pusher.intents import PROMOTION, ROLLBACK, Intent, new_id
 from components.pusher.rollout import Rollout
 from pipeline.config import PipelineConfig
-from serving.release.record import record_in
-from serving.release.switch import Switch, promote, rollback
+from serving.release.record import execution_of, record_in
+from serving.release.settle import settle
+from serving.release.switch import promote, rollback
 from streaming.layout import read_json, write_whole
 from streaming.online_evaluation.rule import PROMOTE, WAIT, Decision
+
+_KINDS = {True: PROMOTION, False: ROLLBACK}  # by whether it promotes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +24,14 @@ class Acted:
     """A promotion or rollback that was made.
 
     Attributes:
-      switch: what changed.
+      kind: Promotion or Rollback.
       execution: its id in ML Metadata.
+      switch: what changed; None where another command has recorded it.
     """
 
-    switch: Switch
+    kind: str
     execution: int
+    switch: Intent | None
 
 
 class Actor:
@@ -57,39 +62,37 @@ class Actor:
         base, judged = self._config.serving_folder, decision.release
         assert judged is not None
         said = {"what": decision.what, "reason": decision.reason, "hour": hour}
-        write_whole(self._intent, {**said, "before": dataclasses.asdict(judged)})
+        name = new_id(_KINDS[decision.what == PROMOTE])
+        write_whole(self._intent, {**said, "id": name})
         rollout = Rollout(self._config.serving.followers())
         try:
             if decision.what == PROMOTE:
-                switch = promote(base, judged, rollout)
+                switch = promote(base, judged, rollout, name)
             else:
-                switch = rollback(base, decision.to, decision.reason, judged, rollout)
+                switch = rollback(base, decision.to, decision.reason, judged, rollout, name)
         except ComponentError:
             self._intent.unlink()
             raise
-        return self._recorded(switch, said)
+        return self._remembered(switch, record_in(self._config, switch), said)
 
     def settle(self) -> Acted | None:
         """Records what was done by a process that died before it could; None if there was none."""
+        settled = {intent.id: intent for intent in settle(self._config)}
         if not self._intent.exists():
             return None
-        intent = read_json(self._intent)
-        before, now = Release(**intent.pop("before")), read_release(self._config.serving_folder)
-        if now is None or now == before:
+        said = read_json(self._intent)
+        name = said.pop("id")
+        execution = execution_of(self._config, _KINDS[said["what"] == PROMOTE], name)
+        if execution is None:  # it did not come to pass
             self._intent.unlink()
             return None
-        gone = {v for v in before.labels.values() if v > now.stable or v == before.canary}
-        promoted = intent["what"] == PROMOTE
-        withdrawn = {} if promoted else dict.fromkeys(sorted(gone), intent["reason"])
-        kind = "Promotion" if promoted else "Rollback"
-        return self._recorded(Switch(kind, before, now, withdrawn), intent)
+        return self._remembered(settled.get(name), execution, said)
 
     def history(self) -> list[dict[str, Any]]:
         """All that was done: what, reason, hour, oldest first."""
         return list(read_json(self._history)["switches"]) if self._history.exists() else []
 
-    def _recorded(self, switch: Switch, said: dict[str, Any]) -> Acted:
-        execution = record_in(self._config, switch)
+    def _remembered(self, switch: Intent | None, execution: int, said: dict[str, Any]) -> Acted:
         write_whole(self._history, {"switches": [*self.history(), said]})
         self._intent.unlink()
-        return Acted(switch, execution)
+        return Acted(_KINDS[said["what"] == PROMOTE], execution, switch)

@@ -126,7 +126,7 @@ def test_lineage_shows_a_rollback(base: Path, connection: mlmd.ConnectionConfig)
     assert found.properties["withdrawn_3"] == "log loss is up"
     assert found.inputs == {"before": (artifact,)}  # what it went back to was never pushed
     (line,) = run_lines(lineage)
-    assert line.run_id.endswith(f"rollback-{line.run_id[-3:]}")
+    assert "-rollback-" in line.run_id
     # No later training begins with that model.
     (marked,) = store.get_artifacts_by_id([model])
     assert marked.custom_properties["withdrawn"].string_value == "log loss is up"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import tempfile
 import threading
 import time
@@ -378,7 +380,8 @@ def test_who_waits_for_another_release_says_so(
         pass
     thread.join()
     assert [record.getMessage() for record in caplog.records] == [
-        f"waiting for another push, promotion or rollback of {base}"
+        f"waiting for process {os.getpid()} on {socket.gethostname()}, which changes what is live "
+        f"in {base}"
     ]
 
 

@@ -62,7 +62,8 @@ def test_what_a_process_did_before_it_died_is_recorded_by_the_next(
 
     settled = actor(config).settle()
     assert settled is not None
-    assert settled.switch.kind == kind
+    assert settled.kind == kind
+    assert settled.switch is not None
     assert settled.switch.after == live
     assert settled.switch.withdrawn == ({} if what == PROMOTE else {8: "because"})
     assert recorded(config) == [kind]
