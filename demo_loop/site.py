@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,11 @@ class Site:
           stack: closes the connections.
         """
         percent = self._config.serving.canary_percent
+        key = secrets.token_hex().encode()  # of this run: nobody else signs what was shown
+        told: dict[str, Any] = {"timeout_s": 10, "feedback_key": key}
         clients = {
-            "": RankingClient(stable, self._config.name, canary_percent=percent, timeout_s=10),
-            FROZEN: RankingClient(frozen, FROZEN, labels=False, timeout_s=10),
+            "": RankingClient(stable, self._config.name, canary_percent=percent, **told),
+            FROZEN: RankingClient(frozen, FROZEN, labels=False, **told),
         }
         for name, client in clients.items():
             stack.enter_context(client)
@@ -82,7 +85,7 @@ class Site:
         log = self._config.serving.request_log
         assert log is not None
         self._feedback = [
-            Feedback(folder, self._folder / f"{name}.json", self._sink)
+            Feedback(folder, self._folder / f"{name}.json", self._sink, key)
             for name, folder in (("feedback", log.folder), ("feedback-frozen", frozen_log))
         ]
         values = self._config.etl.parameters

@@ -203,7 +203,7 @@ def _only_run(config: PipelineConfig) -> Iterator[str]:
 def _locked(config: PipelineConfig, folder: Path, kind: int) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a")
+        lock = (folder / ".lock").open("a+")  # NFS: a shared lock wants reading
     except OSError as error:
         raise ConfigError(f"run_root: cannot write to {folder}: {error.strerror}") from None
     with lock:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
-from components.spark_example_gen.sources import names_secret
+from base.secrets import names_secret, secret_in
 from pipeline.section import Section
 
 
@@ -55,8 +55,8 @@ class KafkaBroker(Section):
     @field_validator("options", "producer_options")
     @classmethod
     def _no_secrets(cls, options: dict[str, str]) -> dict[str, str]:
-        for option in options:
-            if names_secret(option):
+        for option, value in options.items():
+            if names_secret(option) or secret_in(option, value):
                 raise ValueError(
                     f"option '{option}' holds a secret: put its value into an environment "
                     "variable, and name that in options_env or producer_options_env"
@@ -120,6 +120,11 @@ class Streaming(Section):
         ge=0,
         description="so often the table in FOLDER/online, which serving looks into, is brought up "
         "to date; needs hour_tables",
+    )
+    feedback_key_env: str | None = Field(
+        None,
+        description="variable with the key by which ranking services sign what they showed; "
+        "without it, time and arm are the server's, and nobody's propensities are believed",
     )
     online_rule: OnlineRule = OnlineRule()
     drift: DriftRule = DriftRule()

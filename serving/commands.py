@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -15,14 +16,16 @@ import click
 from pydantic import ValidationError
 from rich.table import Table
 
+from base.console import Failure
+from base.log_text import NotWithoutEnd, OneLine
 from components.errors import ComponentError, first_problem
 from pipeline.command_line import console, stop_event, with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from serving.option_flags import ServeCommand, server_flags
 
 if TYPE_CHECKING:
+    from components.pusher.intents import Intent
     from components.pusher.rollout import Rollout
-    from serving.release.switch import Switch
 
 # What the commands do is imported where they do it: --help does not wait for TensorFlow.
 _ADDRESS = "127.0.0.1:8500"
@@ -49,29 +52,42 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
     --model-config-file. New versions are loaded as they appear; SIGTERM and Ctrl-C drain it.
     Flags may be spelled as TensorFlow Serving's are: --model_name=ctr, --enable_batching=false.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    config = None
     try:
         if path is not None:
-            given = {**_of_config(load_config(path, overrides)), **given}
+            config = load_config(path, overrides)
+            given = {**_of_config(config), **given}
         from serving.server.options import ServerOptions
 
         options = ServerOptions(**given)
     except ConfigError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(error) from None
     except ValidationError as error:
-        raise click.ClickException(first_problem(error).lstrip(": ")) from None
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
-    )
+        raise Failure(first_problem(error).lstrip(": ")) from None
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    handler.addFilter(NotWithoutEnd())
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     logging.getLogger("absl").setLevel(logging.ERROR)
     # A stack for each message that is none: the client is told, the log need not be.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     from serving.server.run import OptionsError, serve
 
+    if config is not None:
+        threading.Thread(target=_settle, args=(config,), name="settle", daemon=True).start()
     try:
         serve(options, lambda: stop_event().wait())
     except OptionsError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(error) from None
+
+
+def _settle(config: PipelineConfig) -> None:
+    """Records what became live while nobody could; a server need not wait for that."""
+    from serving.release.settle import settle_if_possible
+
+    for line in settle_if_possible(config):
+        logging.getLogger(__name__).warning("%s", line)
 
 
 def _of_config(config: PipelineConfig) -> dict[str, Any]:
@@ -134,8 +150,11 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
 @with_config
 def versions(config: PipelineConfig) -> None:
     """What there is, what is live, and how good each version was when it was pushed."""
+    from serving.release.settle import settle_if_possible
     from serving.release.versions import version_lines
 
+    for said in settle_if_possible(config):
+        console().print(said)
     table = Table(
         "version", "live as", "pushed", "run", "AUC", "log loss", "calibration",
         box=None, pad_edge=False, header_style="bold",
@@ -195,7 +214,7 @@ def rollback(config: PipelineConfig, to: int | None, reason: str, servers: tuple
 
 
 def _switch(
-    config: PipelineConfig, change: Callable[[Rollout], Switch], named: tuple[str, ...]
+    config: PipelineConfig, change: Callable[[Rollout], Intent], named: tuple[str, ...]
 ) -> None:
     from components.pusher.rollout import Rollout
 
@@ -206,9 +225,12 @@ def _switch(
     )
     started = time.monotonic()
     switch = change(Rollout(followers, say=console().print))
+    # ML Metadata's library takes seconds: what is live has changed by now.
     from serving.release.follow import followed
     from serving.release.record import record_in
+    from serving.release.settle import said_of, settle
 
+    assert switch.before is not None
     problems = followed(config.name, switch.after, followers.servers)
     seconds = time.monotonic() - started
     before, after = switch.before.labels, switch.after.labels
@@ -221,7 +243,16 @@ def _switch(
         console().print(
             f"{server}: {problem}" if problem else f"{server} follows, within {seconds:.2f} s"
         )
-    execution = record_in(config, switch)
+    try:
+        earlier = [said_of(one) for one in settle(config) if one.id != switch.id]
+        execution = record_in(config, switch)
+    except ComponentError as error:
+        raise ComponentError(
+            f"it is done, and not yet recorded: {error}. Every later command, and the next start "
+            "of a server, records it"
+        ) from None
+    for said in earlier:
+        console().print(said)
     console().print(
         f"recorded as execution {execution}: python -m lineage show execution:{execution}"
     )

@@ -111,7 +111,7 @@ def _as_here(argument: str) -> list[str]:
 
 
 def _flag(name: str, field: FieldInfo) -> Callable[..., Any]:
-    default = f"  [default: {field.default}]" if field.default is not None else ""
+    default = f"  [default: {field.default}]" if field.default not in (None, ()) else ""
     said = field.description or ""
     text = said[:1].upper() + said[1:] + default
     flag = "--" + name.replace("_", "-")
@@ -120,7 +120,8 @@ def _flag(name: str, field: FieldInfo) -> Callable[..., Any]:
     # What is looked at as it was written must not be a path first: that drops the slash of "gs://".
     as_written = any(isinstance(one, BeforeValidator) for one in field.metadata)
     kind = str if as_written else _kind(field.annotation)
-    return click.option(flag, name, type=kind, default=None, help=text.strip())
+    several = typing.get_origin(field.annotation) is tuple
+    return click.option(flag, name, type=kind, default=None, multiple=several, help=text.strip())
 
 
 def _kind(annotation: Any) -> Any:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.markup import escape
 from rich.table import Table
 
 from components.errors import ComponentError
@@ -106,7 +105,7 @@ def _say(what: str, content: dict[str, Any]) -> None:
             f"{shown['clicked']:,} clicked, {repeated:,} duplicates ({content['seconds']:.1f} s)"
         )
     elif what == "file":
-        console().print(escape(f"{content['path']}: {content['reason']}"))
+        console().print(f"{content['path']}: {content['reason']}")
     elif what == "online":
         console().print(
             f"the online table could not be made, the one before stays: {content['reason']}"
@@ -138,7 +137,7 @@ def feedback(config: PipelineConfig, once: bool) -> None:
     cursor = settings.folder / "feedback.json"
     stopping, sent = stop_event(), 0
     with only_one(settings.folder, "feedback"):
-        running = Feedback(log.folder, cursor, sink_of(settings))
+        running = Feedback(log.folder, cursor, sink_of(settings), _feedback_key(settings))
         while not stopping.is_set():
             try:
                 new = running.publish()
@@ -154,8 +153,22 @@ def feedback(config: PipelineConfig, once: bool) -> None:
             if once:
                 break
             stopping.wait(1)
+    if running.refused.count:
+        console().print(f"{running.refused.count:,} lines were refused: {running.refused.path}")
     if not sent:
         console().print(f"nothing new in {log.folder}")
+
+
+def _feedback_key(settings: Streaming) -> bytes | None:
+    name = settings.feedback_key_env
+    if name is None:
+        return None
+    if not os.environ.get(name):
+        raise ConfigError(
+            f"streaming.feedback_key_env: the environment variable {name} is not set; export the "
+            "key that the ranking services sign with"
+        )
+    return os.environ[name].encode()
 
 
 @main.command()
@@ -180,7 +193,7 @@ def evaluate(config: PipelineConfig, act: bool, follow: bool) -> None:
                 if rounds.waiting():
                     show(console(), rounds.round(act=act))
             except ComponentError as error:
-                console().print(f"{escape(str(error))}; next try in {_AGAIN_S} s")
+                console().print(f"{error!s}; next try in {_AGAIN_S} s")
                 stopping.wait(_AGAIN_S)
 
 
@@ -298,7 +311,7 @@ def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
         for row in found["hours"][-hours:]:
             numbers = [row[k] for k in (IMPRESSIONS, "clicked", CLICKS, "duplicates", "late")]
             shown = ["" if n is None else f"{n:,}" for n in numbers]
-            table.add_row(row["name"], row["state"], *shown, escape(run_text(row)))
+            table.add_row(row["name"], row["state"], *shown, run_text(row))
         console().print(table)
     if found["batches"]:
         still_open = sum(row["state"] == "open" for row in found["hours"])
@@ -323,4 +336,4 @@ def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
     if found["problems"]:
         console().print("this does not add up:")
         for problem in found["problems"]:
-            console().print(escape(problem), soft_wrap=True)
+            console().print(problem, soft_wrap=True)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from base.signature import SIGNATURE, sign
 from components.model_canary.requests import request_of
 from components.pusher.release import STABLE
 from serving.release.ab_split import arm_of
@@ -80,6 +81,8 @@ class RankingClient:
       token: bearer token; needs root_certificates.
       root_certificates: PEM; without it the connection is not encrypted.
       labels: whether to ask for the labels stable and canary, or for the newest version.
+      feedback_key: signs the context, so that the feedback loop may believe it
+        (`streaming.feedback_key_env`).
     """
 
     def __init__(
@@ -92,9 +95,10 @@ class RankingClient:
         token: str | None = None,
         root_certificates: bytes | None = None,
         labels: bool = True,
+        feedback_key: bytes | None = None,
     ):
         self.model, self.timeout_s, self.canary_percent = model, timeout_s, canary_percent
-        self._labels = labels
+        self._labels, self._feedback_key = labels, feedback_key
         options = [
             ("grpc.service_config", json.dumps(_RETRIES)),
             ("grpc.max_receive_message_length", -1),
@@ -161,11 +165,13 @@ class RankingClient:
         context: dict[str, Any] | None,
     ) -> Scores:
         request = request_of(self.model, candidates, arm if self._labels else None)
-        told = json.dumps({"arm": arm, **(context or {})})
+        told = {"arm": arm, **(context or {})}
+        if self._feedback_key is not None:
+            told[SIGNATURE] = sign(self._feedback_key, request_id, told)
         response = self._stub.Predict(
             request,
             timeout=self.timeout_s,
-            metadata=[(REQUEST_ID, request_id), (CONTEXT, told), *self._sent],
+            metadata=[(REQUEST_ID, request_id), (CONTEXT, json.dumps(told)), *self._sent],
         )
         (scores,) = response.outputs.values()
         values = tuple(float(score) for score in np.ravel(tf.make_ndarray(scores)))

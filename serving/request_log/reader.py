@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime as dt
 import gzip
-import json
 import logging
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
+
+from base.foreign_json import ForeignError, parse_object
+from components.errors import first_problem
 
 _log = logging.getLogger(__name__)
+_MOST_LINE = 512 << 20  # twice the largest request
 _SCORING = (
     "",
     tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY,
@@ -57,25 +61,52 @@ def read_predictions(
         first = since.strftime("%Y-%m-%d/%H")
         closed = [path for path in closed if f"{path.parts[-3]}/{path.parts[-2]}" >= first]
     for path in [*closed, *sorted(folder.glob(".open-*.json"))]:
+        for number, line in enumerate(_lines(path), start=1):
+            try:
+                found = _Line.model_validate(parse_object(line, most_bytes=_MOST_LINE))
+            except (ForeignError, ValidationError) as error:
+                # The last one of a file that is being written, or what somebody else wrote there.
+                _log.warning("%s: line %d is left out: %s", path, number, _one_line(error))
+                continue
+            scored = found.signature in _SCORING and found.examples is not None
+            if scored and version in (None, found.version):
+                yield found.prediction()
+
+
+class _Line(BaseModel):
+    """As the writer writes it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    request_id: str
+    version: int
+    label: str
+    signature: str
+    examples: list[Base64Bytes] | None = None
+    scores: list[float]
+    context: Any
+    timestamp_ms: int
+
+    def prediction(self) -> Prediction:
+        return Prediction(
+            request_id=self.request_id,
+            version=self.version,
+            label=self.label,
+            examples=tuple(self.examples or ()),
+            scores=tuple(self.scores),
+            context=self.context,
+            timestamp_ms=self.timestamp_ms,
+        )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Of a file; up to where it is damaged."""
+    try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    found = json.loads(line)
-                except ValueError:  # the last one, of a file that is being written
-                    _log.warning("%s: line %d is no JSON; left out", path, number)
-                    continue
-                scored = found.get("signature") in _SCORING and "examples" in found
-                if scored and version in (None, found["version"]):
-                    yield _prediction(found)
+            yield from lines
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        _log.warning("%s is damaged, and read no further: %s", path, error)
 
 
-def _prediction(line: dict[str, Any]) -> Prediction:
-    return Prediction(
-        request_id=line["request_id"],
-        version=line["version"],
-        label=line["label"],
-        examples=tuple(base64.b64decode(example) for example in line["examples"]),
-        scores=tuple(line["scores"]),
-        context=line["context"],
-        timestamp_ms=line["timestamp_ms"],
-    )
+def _one_line(error: ForeignError | ValidationError) -> str:
+    return first_problem(error) if isinstance(error, ValidationError) else str(error)

@@ -8,6 +8,7 @@ compressed, and renamed to where readers look.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import datetime as dt
 import fcntl
@@ -28,12 +29,14 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2
 
+from base.foreign_json import ForeignError, parse
 from components.spark_example_gen.staging import fsync_folder
 
 _log = logging.getLogger(__name__)
 _OPEN = ".open-"  # Spark and people do not see it
 _SYNC_SECONDS, _LOOK_SECONDS = 0.5, 0.1
 _WAITING, _WAITING_BYTES = 1000, 64 << 20  # then requests are dropped
+_MOST_CONTEXT = 64 << 10
 
 
 class _Call(Protocol):
@@ -66,7 +69,7 @@ class RequestLog:
         self._stopping = threading.Event()
         self._file: IO[bytes] | None = None
         self._hour = ""
-        self._synced, self._unsynced = time.monotonic(), False
+        self._synced, self._unsynced = time.monotonic(), 0  # lines
         self._problem = ""
         folder.mkdir(parents=True, exist_ok=True)
         close_left_open(folder)
@@ -122,7 +125,6 @@ class RequestLog:
                 self._waiting_bytes -= entry.size
             try:
                 self._append(entry)
-                self._unsynced = True
             except Exception:
                 self.dropped += 1
                 raise
@@ -135,25 +137,39 @@ class RequestLog:
         if self._file is None or hour > self._hour:
             self._close_hour()
             self._file, self._hour = _open_locked(self.folder, hour), hour
-        line = line_of(
-            entry.when, entry.call, entry.request, entry.response, self._user, self._item
-        )
-        self._file.write(json.dumps(line).encode() + b"\n")
+        try:
+            line = json.dumps(
+                line_of(
+                    entry.when, entry.call, entry.request, entry.response, self._user, self._item
+                )
+            )
+        except Exception:  # it is this request's fault: the next one need not wait
+            self.dropped += 1
+            _log.exception("a request cannot be logged")
+            return
+        self._file.write(line.encode() + b"\n")
+        self._unsynced += 1
 
     def _sync(self) -> None:
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
-        self._synced, self._unsynced = time.monotonic(), False
+        self._synced, self._unsynced = time.monotonic(), 0
 
     def _close_hour(self) -> None:
         """Locked until it is where readers look."""
         if self._file is not None:
             file, self._file = self._file, None
-            with file:
+            unsynced, self._unsynced = self._unsynced, 0
+            try:
                 file.flush()
+                unsynced = 0  # what is in the file can be closed by the next start
                 close_file(Path(file.name))
-        self._synced, self._unsynced = time.monotonic(), False
+            finally:
+                self.dropped += unsynced
+                with contextlib.suppress(OSError):  # it would write its buffer once more
+                    file.close()
+        self._synced, self._unsynced = time.monotonic(), 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +209,7 @@ def line_of(
     """A prediction as it is logged; features as they came, with user and items beside them."""
     spec = response.model_spec
     line: dict[str, Any] = {
-        "request_id": call.request_id or uuid.uuid4().hex,
+        "request_id": _clean(call.request_id) or uuid.uuid4().hex,
         "timestamp_ms": int(when * 1000),
         "model": spec.name,
         "version": spec.version.value,
@@ -246,10 +262,16 @@ def first_value(example: tf.train.Example, name: str) -> Any:
 
 
 def _context(text: str) -> Any:
+    """What a client sent along, if that is JSON that others can read; else its text."""
     try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return text
+        return parse(text, most_bytes=_MOST_CONTEXT) if text else None
+    except ForeignError:
+        return _clean(text)
+
+
+def _clean(text: str) -> str:
+    """Without halves of characters, as a header's bytes that are no UTF-8 become; not too long."""
+    return text[:_MOST_CONTEXT].encode("utf-8", "replace").decode("utf-8")
 
 
 def close_left_open(folder: Path) -> list[Path]:
@@ -257,7 +279,7 @@ def close_left_open(folder: Path) -> list[Path]:
     closed = []
     for path in sorted(folder.glob(f"{_OPEN}*.json")):
         try:
-            with path.open("rb") as file:
+            with path.open("r+b") as file:  # NFS locks what is open for writing only
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.exists() and (target := close_file(path)):
                     closed.append(target)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
@@ -78,49 +78,6 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             raise invalid("the request has no config")
         self._live.reload(request.config)
         return model_management_pb2.ReloadConfigResponse()
-
-
-class ReadableRequests(grpc.ServerInterceptor):
-    """Refuses bytes that are no message of the method, and says so.
-
-    Left to gRPC they are INTERNAL, with a trace in the log, and 16 KB that are never freed (grpcio
-    1.85, measured).
-    """
-
-    def __init__(self) -> None:
-        self._handlers: dict[str, grpc.RpcMethodHandler] = {}  # of the methods there are
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        method = handler_call_details.method
-        if method not in self._handlers:
-            handler = continuation(handler_call_details)
-            if handler is None or handler.unary_unary is None:
-                return handler
-            self._handlers[method] = _reading(handler, method)
-        return self._handlers[method]
-
-
-def _reading(handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
-    """The same, but it reads the request itself."""
-
-    def respond(content: bytes, context: grpc.ServicerContext) -> Any:
-        try:
-            request = handler.request_deserializer(content)
-        except (DecodeError, UnicodeDecodeError):
-            _abort(
-                context,
-                Code.INVALID_ARGUMENT,
-                f"these {len(content)} bytes are no request of {method}",
-            )
-        return handler.unary_unary(request, context)
-
-    return grpc.unary_unary_rpc_method_handler(
-        respond, response_serializer=handler.response_serializer
-    )
 
 
 def model_status(

@@ -6,7 +6,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -27,6 +28,8 @@ class Live:
       read: the config as it is written down now; raises ServingError if it cannot be read.
       folder_seconds: Between two looks at the folders of versions; 0 to look once, at the start.
       config_seconds: Between two looks at the config; 0 to look once, at the start.
+      roots: Folders in which a client's config may have its models, beside those where this server
+        has had some.
     """
 
     def __init__(
@@ -35,7 +38,9 @@ class Live:
         read: Callable[[], model_server_config_pb2.ModelServerConfig],
         folder_seconds: float,
         config_seconds: float,
+        roots: Iterable[Path] = (),
     ):
+        self._roots = {root.resolve() for root in roots}
         self.catalog = catalog
         self._read = read
         self._folder_seconds = folder_seconds or _ONCE
@@ -55,9 +60,15 @@ class Live:
 
         Raises:
           ServingError: The config cannot be read, or asks for what cannot be served. TensorFlow
-            Serving ends then, too (server.cc, Server::BuildAndStart).
+            Serving ends then, too (server.cc, Server::BuildAndStart). A models.config that is
+            missing may yet come: nothing is served until then.
         """
-        self._log_once(self._look(read=True))
+        try:
+            self._log_once(self._look(read=True))
+        except ServingError as error:
+            if error.code is not Code.UNAVAILABLE:
+                raise
+            self._log_once(error.message)
         self.catalog.reconcile()
         for thread in self._threads:
             thread.start()
@@ -85,9 +96,10 @@ class Live:
         """Serves a client's config until the one that is written down changes.
 
         Raises:
-          ServingError: it is no good, or does not load; all is as before then.
+          ServingError: it is no good, or outside of the roots, or does not load; all is as before
+            then.
         """
-        wanted = wanted_models(config)
+        wanted = wanted_models(config, self._roots)
         for model in wanted:
             if not any(model.path(number).is_dir() for number in model.versions):
                 raise ServingError(
@@ -114,6 +126,7 @@ class Live:
                 problem = "the config is empty"
             elif written != self._written:  # the file is newer than what a client sent
                 self._written = self._current = written
+                self._roots |= {m.base_path.resolve() for m in wanted_models(written)}
             if self._current is not None:
                 self.catalog.want(wanted_models(self._current))
         return problem

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from serving.server.base_path import local_path
+from serving.server.security import is_loopback
 
 _LocalPath = Annotated[Path | None, BeforeValidator(lambda v: v if v is None else local_path(v))]
 
@@ -17,7 +18,9 @@ class ServerOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    host: str = "127.0.0.1"
+    host: str = Field(
+        "127.0.0.1", description="anything but loopback needs token_env, or tls_certificate"
+    )
     port: int = Field(8500, ge=0, le=65535, description="of gRPC; 0 picks a free one")
     rest_api_port: int = Field(8501, ge=0, le=65535, description="0 picks a free one")
     rest_api_timeout_in_ms: int = Field(
@@ -49,12 +52,26 @@ class ServerOptions(BaseModel):
     batch_threads: int = Field(2, ge=1, description="batches computed at the same time")
     batch_wait_us: int = Field(0, ge=0, description="how long a batch waits for company")
     queue: int = Field(64, ge=1, description="requests that are computed or wait; more are refused")
+    connections: int = Field(
+        1024, ge=8, description="open at the same time, REST and gRPC each; fewer by ulimit -n"
+    )
     max_request_bytes: int = Field(
         256 << 20, ge=1024, le=(1 << 31) - 1, description="of one request; larger ones are refused"
     )
     grace_seconds: float = Field(10.0, ge=0, description="for running requests, when it is stopped")
 
-    token_env: str | None = Field(None, description="variable that holds the bearer token")
+    token_env: str | None = Field(
+        None, description="variable that holds the bearer token of predictions"
+    )
+    admin_token_env: str | None = Field(
+        None, description="variable that holds another token, to change what is served by gRPC"
+    )
+    admin_socket: Path | None = Field(
+        None, description="Unix socket for the same; only this user can open it"
+    )
+    model_root: tuple[Path, ...] = Field(
+        (), description="where a client's config may have models; default: where they are"
+    )
     tls_certificate: Path | None = None
     tls_key: Path | None = None
 
@@ -70,6 +87,17 @@ class ServerOptions(BaseModel):
             raise ValueError("give model_name and model_base_path, or model_config_file")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together")
+        if not is_loopback(self.host):
+            if self.token_env is None and self.tls_certificate is None:
+                raise ValueError(
+                    f"{self.host} is reached by others: give token_env, or tls_certificate and "
+                    "tls_key, or both"
+                )
+            if self.admin_token_env is not None and self.tls_certificate is None:
+                raise ValueError(
+                    f"{self.host} is reached by others: admin_token_env needs tls_certificate and "
+                    "tls_key; or give admin_socket instead"
+                )
         return self
 
     @property

@@ -33,12 +33,17 @@ from serving.server.errors import QUEUE_FULL, Code, ServingError, invalid
 from serving.server.grpc_services import CONTEXT, REQUEST_ID, model_status
 from serving.server.live import Live
 from serving.server.loaded_model import DEFAULT_SIGNATURE
+from serving.server.rest_bodies import Bodies, inflated
+from serving.server.rest_connections import Connections
 from serving.server.rest_paths import Asked, is_api, parse_target, target_of
 from serving.server.security import is_allowed
+from serving.server.waiting import Waiting
 
 _log = logging.getLogger(__name__)
 TIMEOUT = "x-request-timeout-ms"
-_BODY_SECONDS = 30.0
+_IDLE_SECONDS = 75.0  # longer than balancers keep a connection: they close it, not this end
+_LINGERING_SECONDS = 1.0  # for the rest of a body that was refused
+_EXPIRE_SECONDS = 0.5
 _HEALTH = "/health"
 _ORIGIN = re.compile("https?://")
 _CORS = {
@@ -69,6 +74,7 @@ class RestServer:
       timeout_seconds: For a request that names no deadline of its own.
       cors: Whether answers allow a page of any site to read them.
       workers: requests at the same time.
+      connections: open at the same time.
       token: that must be sent; None for none.
       tls: None for none.
       grace_seconds: for requests that run, when it is stopped.
@@ -85,6 +91,7 @@ class RestServer:
         timeout_seconds: float,
         cors: bool,
         workers: int,
+        connections: int,
         token: str | None,
         tls: ssl.SSLContext | None,
         grace_seconds: float,
@@ -97,7 +104,8 @@ class RestServer:
             "regress": self._regress,
         }
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="rest")
-        self._free = workers  # places for requests whose body is read or that are computed
+        self._free = workers  # places for requests that are computed
+        self._most_bytes, self._bodies = most_bytes, Bodies(most_bytes)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
         self._thread.start()
@@ -106,11 +114,29 @@ class RestServer:
         )
         # One route: which paths there are is for TensorFlow Serving's expressions to say.
         application.router.add_route("*", "/{path:.*}", self._dispatched)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=grace_seconds)
-        self.port: int = self._run(self._listen(host, port, tls))
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            shutdown_timeout=grace_seconds,
+            keepalive_timeout=_IDLE_SECONDS,
+            lingering_time=_LINGERING_SECONDS,
+            auto_decompress=False,  # it would inflate without a bound
+        )
+        self._run(self._runner.setup())
+        self._connections = Connections(
+            self._protocol, most=connections, idle_seconds=_IDLE_SECONDS, tls=tls
+        )
+        self.port: int = self._run(self._connections.listen(host, port))
+        self._loop.call_soon_threadsafe(self._expire)
+
+    @property
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Those whom it waits for: connections, and bodies."""
+        return self._connections.waiting, self._bodies.waiting
 
     def stop(self) -> None:
         """Takes no more requests, and waits for those that it has."""
+        self._loop.call_soon_threadsafe(self._connections.close)
         self._run(self._runner.cleanup())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -119,17 +145,25 @@ class RestServer:
     def _run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=tls)
-        await site.start()
-        found: int = self._runner.addresses[0][1]
-        return found
+    def _protocol(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None
+        return server()
+
+    def _expire(self) -> None:
+        """Ends those who are waited for too long; again and again."""
+        for waiting in self.waiting:
+            waiting.expire()
+        self._loop.call_later(_EXPIRE_SECONDS, self._expire)
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Errors as JSON, whatever they are; the token; and what a browser wants to see."""
-        answer = await self._checked(request, handler)
+        self._connections.begins(request.transport)
+        try:
+            answer = await self._checked(request, handler)
+        finally:
+            self._connections.ends(request.transport)
         if self._cors and is_api(target_of(request.raw_path)):
             answer.headers.update(_CORS)
         return answer
@@ -185,25 +219,26 @@ class RestServer:
         self, compute: _Compute, spec: model_pb2.ModelSpec, request: web.Request
     ) -> web.Response:
         call = _call(request, self._timeout_seconds)
-        if self._free <= 0:
-            raise ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
+        self._check_free()
+        body = await self._bodies.read(request)
+        self._check_free()  # others may have come meanwhile
         self._free -= 1
         try:
-            body = await asyncio.wait_for(request.read(), _BODY_SECONDS)
-            text = await self._computed(compute, body, spec, call)
-        except asyncio.TimeoutError:
-            raise ServingError(Code.DEADLINE_EXCEEDED, "the body did not come in time") from None
-        except web.HTTPRequestEntityTooLarge as error:
-            raise ServingError(Code.RESOURCE_EXHAUSTED, error.reason, error.status) from None
+            coding = request.headers.get("content-encoding", "")
+            text = await self._computed(compute, body, coding, spec, call)
         finally:
             self._free += 1
         return web.Response(body=text.encode(), content_type=_JSON)
 
+    def _check_free(self) -> None:
+        if self._free <= 0:
+            raise ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
+
     async def _computed(
-        self, compute: _Compute, body: bytes, spec: model_pb2.ModelSpec, call: Call
+        self, compute: _Compute, body: bytes, coding: str, spec: model_pb2.ModelSpec, call: Call
     ) -> str:
         def answer() -> str:
-            document = json_text.parse(body)
+            document = json_text.parse(inflated(body, coding, self._most_bytes))
             spec.signature_name = document.get("signature_name", "")
             return json_text.dumps(compute(document, spec, call))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
-import importlib
 import json
 import logging
 import math
@@ -17,31 +17,35 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.request_log.writer import RequestLog
-from serving.server import security
+from serving.server import limits, security
 from serving.server.catalog import Catalog
 from serving.server.core import Core
 from serving.server.errors import ServingError
-from serving.server.grpc_services import ModelService, PredictionService, ReadableRequests
+from serving.server.grpc_guard import Guard
+from serving.server.grpc_services import ModelService, PredictionService
 from serving.server.live import Live
 from serving.server.loaded_model import Batching, LoadedModel
 from serving.server.metrics import Metrics
 from serving.server.options import ServerOptions
 from serving.server.rest import RestServer
-from serving.server.wanted import config_of_folder, read_config
+from serving.server.security import Tokens
+from serving.server.wanted import FolderConfig, read_config
 from serving.server.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 # The last two are TensorFlow Serving's (server.cc, SetServingStatus).
 _HEALTH_NAMES = ("", _PREDICTION, _MODEL, "PredictionService", "ModelService")
-_DESCRIPTIONS = ("prediction_service_pb2", "model_service_pb2")
 _HEALTH_SECONDS = 0.5  # between two looks at whether the server is ready
-_REFUSING_THREADS = 16  # beyond those that the queue can hold: they say no, and answer probes
+_REFUSING_THREADS = 16  # beyond those that the queue can hold: they say that it is full
+_WITHOUT_MESSAGE = 64  # calls that may be waited for at the same time
+_GRPC_IDLE_MS = 120_000  # a connection without a call
+_HANDSHAKE_MS = 5_000
+_ADMINISTRATORS = 4  # threads
 _SWITCH_SECONDS = 0.0005  # how long a thread that loads a model may keep the others from Python
 
 
@@ -59,23 +63,31 @@ class ModelServer:
 
     def __init__(self, options: ServerOptions):
         self.options = options
-        token = _token(options)
+        tokens = Tokens(_token(options.token_env), _token(options.admin_token_env))
+        connections = limits.connections(options.connections)
         self.log = _request_log(options)
         self.metrics = Metrics()
         self.catalog = Catalog(
             lambda path, name: _load(path, name, options, give_way=self.catalog.is_ready())
         )
         self.live = Live(
-            self.catalog, lambda: _config(options), options.folder_seconds, options.config_seconds
+            self.catalog,
+            _config_source(options),
+            options.folder_seconds,
+            options.config_seconds,
+            options.model_root,
         )
         core = Core(self.catalog, self.metrics, options.queue, self.log)
-        self._add_gauges()
         self._start_serving()
         self._health = health.HealthServicer()
-        self._grpc = self._grpc_server(core, token)
+        places = options.queue + _REFUSING_THREADS + _WITHOUT_MESSAGE
+        self._guard = Guard(tokens, places, _WITHOUT_MESSAGE)
+        self._grpc = self._grpc_server(core, places, connections)
         self.port = self._bind()
-        self._rest = self._rest_server(core, token)
+        self._administration = self._administration_server()
+        self._rest = self._rest_server(core, tokens.predict, connections)
         self.rest_port = self._rest.port
+        self._add_gauges()
         self._grpc.start()
         self._watch_health()
 
@@ -88,6 +100,8 @@ class ModelServer:
             steps.callback(self.live.stop)
             self._stopping.set()
             self._health.enter_graceful_shutdown()
+            if self._administration is not None:
+                steps.callback(self._administration.stop(0).wait)
             stopped = self._grpc.stop(self.options.grace_seconds)
             steps.callback(stopped.wait)
             self._rest.stop()
@@ -98,20 +112,20 @@ class ModelServer:
         except ServingError as error:
             raise OptionsError(f"cannot start: {error.message}") from None
 
-    def _grpc_server(self, core: Core, token: str | None) -> grpc.Server:
+    def _grpc_server(self, core: Core, places: int, connections: int) -> grpc.Server:
         options = self.options
         server = grpc.server(
-            ThreadPoolExecutor(options.queue + _REFUSING_THREADS, thread_name_prefix="grpc"),
-            # As many as there are threads: what waited for one would be refused by nobody.
-            maximum_concurrent_rpcs=options.queue + _REFUSING_THREADS,
-            interceptors=[
-                *([security.TokenInterceptor(token)] if token else []),
-                ReadableRequests(),
-            ],
+            # A thread for each place: what waited for one would be refused by nobody.
+            ThreadPoolExecutor(places, thread_name_prefix="grpc"),
+            interceptors=[self._guard],
             options=[
                 ("grpc.max_receive_message_length", options.max_request_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a second server on the port is an error
+                ("grpc.max_allowed_incoming_connections", connections),
+                ("grpc.max_connection_idle_ms", _GRPC_IDLE_MS),
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+                ("grpc.max_concurrent_streams", 2 * places),  # of a connection
             ],
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
@@ -119,9 +133,22 @@ class ModelServer:
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.live), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        _describe_services()
-        names = (_PREDICTION, _MODEL, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        return server
+
+    def _administration_server(self) -> grpc.Server | None:
+        """Listens on the administrator's socket, which only this user can open."""
+        path = self.options.admin_socket
+        if path is None:
+            return None
+        server = grpc.server(ThreadPoolExecutor(_ADMINISTRATORS, thread_name_prefix="admin"))
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.live), server)
+        try:
+            security.check_free(path)
+            with security.private_files():
+                server.add_insecure_port(f"unix:{path}")
+        except (OSError, RuntimeError) as error:
+            raise OptionsError(f"cannot listen on {path}: {error}") from None
+        server.start()
         return server
 
     def _bind(self) -> int:
@@ -140,7 +167,7 @@ class ModelServer:
         except OSError as error:
             raise OptionsError(f"TLS certificate or key: {error}") from None
 
-    def _rest_server(self, core: Core, token: str | None) -> RestServer:
+    def _rest_server(self, core: Core, token: str | None, connections: int) -> RestServer:
         options = self.options
         tls = None
         if options.tls_certificate and options.tls_key:
@@ -155,6 +182,7 @@ class ModelServer:
                 timeout_seconds=_seconds(options.rest_api_timeout_in_ms),
                 cors=options.rest_api_enable_cors_support,
                 workers=options.queue + _REFUSING_THREADS,
+                connections=connections,
                 token=token,
                 tls=tls,
                 grace_seconds=options.grace_seconds,
@@ -175,6 +203,7 @@ class ModelServer:
                 ready = self.catalog.is_ready()
                 for name in _HEALTH_NAMES:
                     self._health.set(name, kinds.SERVING if ready else kinds.NOT_SERVING)
+                self._guard.expire()
                 if self._stopping.wait(_HEALTH_SECONDS):
                     return
 
@@ -182,6 +211,12 @@ class ModelServer:
 
     def _add_gauges(self) -> None:
         self.metrics.add_versions(self._answering)
+        ended = [self._guard.waiting, self._guard.health, *self._rest.waiting]
+        self.metrics.add_gauge(
+            "serving_waits_ended",
+            "Connections, calls and bodies that the server no longer waited for",
+            lambda: sum(one.ended for one in ended),
+        )
         if self.log is not None:
             log = self.log
             self.metrics.add_gauge(
@@ -219,16 +254,6 @@ def serve(options: ServerOptions, wait: Callable[[], object]) -> None:
     server.stop()
 
 
-def _describe_services() -> None:
-    """Puts both services into protobuf's pool, for reflection.
-
-    These two modules of tensorflow-serving-api 2.19 fail with protobuf 6, after they have done it.
-    """
-    for name in _DESCRIPTIONS:
-        with contextlib.suppress(AttributeError):
-            importlib.import_module(f"tensorflow_serving.apis.{name}")
-
-
 def _load(path: Path, name: str, options: ServerOptions, give_way: bool) -> LoadedModel:
     batching = Batching(
         options.max_batch_rows, options.batch_threads, options.batch_wait_us, options.queue
@@ -242,11 +267,13 @@ def _load(path: Path, name: str, options: ServerOptions, give_way: bool) -> Load
     return model
 
 
-def _config(options: ServerOptions) -> model_server_config_pb2.ModelServerConfig:
+def _config_source(
+    options: ServerOptions,
+) -> Callable[[], model_server_config_pb2.ModelServerConfig]:
     if options.model_config_file is not None:
-        return read_config(options.model_config_file)
+        return functools.partial(read_config, options.model_config_file)
     assert options.model_base_path is not None
-    return config_of_folder(options.model_name, options.model_base_path)
+    return FolderConfig(options.model_name, options.model_base_path).read
 
 
 def _seconds(milliseconds: int) -> float:
@@ -254,12 +281,12 @@ def _seconds(milliseconds: int) -> float:
     return milliseconds / 1000 if milliseconds > 0 else math.inf
 
 
-def _token(options: ServerOptions) -> str | None:
-    if options.token_env is None:
+def _token(variable: str | None) -> str | None:
+    if variable is None:
         return None
-    token = os.environ.get(options.token_env)
+    token = os.environ.get(variable)
     if not token:
-        raise OptionsError(f"the variable {options.token_env} holds no token")
+        raise OptionsError(f"the variable {variable} holds no token")
     return token
 
 

@@ -1,46 +1,75 @@
-"""Who may ask: TLS and a bearer token, both optional."""
+"""Who may ask what: TLS, and a bearer token for each of the two planes.
+
+Predictions are one plane; what is served is the other, administration. The token of one is no good
+for the other.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hmac
+import ipaddress
+import os
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 
-_OPEN = ("/grpc.health.v1.Health/",)  # probes have no token
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """What has to be sent.
+
+    Attributes:
+      predict: For everything but administration and health; None for nothing.
+      administer: To change what is served; None where no client may.
+    """
+
+    predict: str | None = None
+    administer: str | None = None
 
 
-def is_allowed(token: str | None, authorization: str | None) -> bool:
+def is_allowed(token: str | None, authorization: str | bytes | None) -> bool:
     """Whether an Authorization header is good enough; compared in constant time."""
     if token is None:
         return True
-    expected = f"Bearer {token}".encode()
-    return hmac.compare_digest((authorization or "").encode("utf-8", "surrogatepass"), expected)
+    given = authorization or ""
+    if isinstance(given, str):
+        given = given.encode("utf-8", "surrogatepass")
+    return hmac.compare_digest(given, f"Bearer {token}".encode())
 
 
-class TokenInterceptor(grpc.ServerInterceptor):
-    """Refuses calls without the token."""
-
-    def __init__(self, token: str):
-        self._token = token
-        self._refuse = grpc.unary_unary_rpc_method_handler(_refuse)
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        sent = dict(handler_call_details.invocation_metadata)
-        given = sent.get("authorization")
-        if handler_call_details.method.startswith(_OPEN) or is_allowed(self._token, given):
-            return continuation(handler_call_details)
-        return self._refuse
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
-def _refuse(_: object, context: grpc.ServicerContext) -> None:
-    context.abort(grpc.StatusCode.UNAUTHENTICATED, "a bearer token is wanted")
+def check_free(path: Path) -> None:
+    """Raises OSError where a server listens on this Unix socket: gRPC would take it over."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):  # of one that was killed
+            return
+    raise FileExistsError("another server listens there")
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Files and sockets made meanwhile are this user's alone."""
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from components.pusher.release import FILE
+from components.pusher.versions_folder import LOCK
 from serving.server.base_path import local_path, version_folders
-from serving.server.errors import invalid
+from serving.server.errors import Code, ServingError, invalid
+
+# They become lines of logs and names of metrics, and parts of REST's paths.
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SHOWN = 40  # characters of a name that is refused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +43,24 @@ class WantedModel:
         return self.base_path / self.folders.get(version, str(version))
 
 
-def wanted_models(config: model_server_config_pb2.ModelServerConfig) -> list[WantedModel]:
+def wanted_models(
+    config: model_server_config_pb2.ModelServerConfig, roots: Collection[Path] | None = None
+) -> list[WantedModel]:
     """What a config asks for.
+
+    Args:
+      config: Of the file, or a client's.
+      roots: Folders, resolved, in one of which every base path must be; None for anywhere.
 
     Raises:
       ServingError: it has no list of models, or a model without name or folder, or one twice, or a
-        base path that is a URI or cannot be listed.
+        base path that is a URI, cannot be listed, or is in none of the roots.
     """
     if config.WhichOneof("config") != "model_config_list":
         raise invalid("the config has no model_config_list")
+    if roots is not None:
+        for model in config.model_config_list.config:
+            _check_inside(model, roots)  # before the disk is looked at
     found = [_wanted(model) for model in config.model_config_list.config]
     names = [model.name for model in found]
     if len(set(names)) < len(names):
@@ -65,23 +81,63 @@ def read_config(path: Path) -> model_server_config_pb2.ModelServerConfig:
         raise invalid(f"cannot read {path}: {error}") from None
 
 
-def config_of_folder(name: str, base_path: Path) -> model_server_config_pb2.ModelServerConfig:
-    """What the folder's models.config says, or the newest version where there is none."""
-    if (base_path / FILE).exists():
-        config = read_config(base_path / FILE)
-        for model in config.model_config_list.config:
-            model.name, model.base_path = name, str(base_path)  # as given, wherever it was written
+class FolderConfig:
+    """What a folder's models.config says, or its newest version where there never was one.
+
+    A file that is gone says nothing: its newest version may be one that was withdrawn.
+    """
+
+    def __init__(self, name: str, base_path: Path):
+        self._name, self._base_path = name, base_path
+        self._is_pushed_to = False
+
+    def read(self) -> model_server_config_pb2.ModelServerConfig:
+        """Returns the config of this moment.
+
+        Raises:
+          ServingError: The file cannot be read, or is gone.
+        """
+        name, base_path, path = self._name, self._base_path, self._base_path / FILE
+        if path.exists():
+            self._is_pushed_to = True
+            config = read_config(path)
+            for model in config.model_config_list.config:
+                model.name, model.base_path = name, str(base_path)  # wherever it was written
+            return config
+        if self._is_pushed_to or (base_path / LOCK).exists():
+            raise ServingError(
+                Code.UNAVAILABLE,
+                f"{path} is missing, so nobody knows which version may be live. `python -m serving "
+                "rollback --to` writes it anew; a first push that is under way is about to",
+            )
+        config = model_server_config_pb2.ModelServerConfig()
+        config.model_config_list.config.add(
+            name=name, base_path=str(base_path), model_platform="tensorflow"
+        )
         return config
-    config = model_server_config_pb2.ModelServerConfig()
-    config.model_config_list.config.add(
-        name=name, base_path=str(base_path), model_platform="tensorflow"
-    )
-    return config
+
+
+def _check_inside(model: model_server_config_pb2.ModelConfig, roots: Collection[Path]) -> None:
+    try:
+        base = local_path(model.base_path).resolve()
+    except ValueError as error:
+        raise invalid(f"base_path of a model: {error}") from None
+    if not any(base.is_relative_to(root) for root in roots):
+        raise ServingError(
+            Code.PERMISSION_DENIED,
+            "a base_path is in none of this server's folders; its option --model-root adds one",
+        )
 
 
 def _wanted(model: model_server_config_pb2.ModelConfig) -> WantedModel:
     if not model.name or not model.base_path:
         raise invalid("a model of the config has no name or no base_path")
+    for text in (model.name, *model.version_labels):
+        if not _NAME.fullmatch(text):
+            raise invalid(
+                f"{text[:_SHOWN]!a} names no model and no label: letters, digits, '.', '_' and '-' "
+                "do, 128 at most"
+            )
     if model.model_platform not in ("", "tensorflow"):
         raise invalid(f"{model.name}: model_platform is {model.model_platform}, not tensorflow")
     try:

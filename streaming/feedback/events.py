@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from base.signature import SIGNATURE, is_signed
+
+_MOST_SHOWN, _MOST_EXTRA = 1_000, 64
+_Id = Annotated[str, StringConstraints(max_length=1_024)]
+_Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Score = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class LineError(ValueError):
@@ -17,23 +31,24 @@ class _Context(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    shown: list[str] = Field(min_length=1)
-    positions: list[int]
-    propensities: list[float]
+    shown: list[_Id] = Field(min_length=1, max_length=_MOST_SHOWN)
+    positions: list[Annotated[int, Field(ge=0, lt=1 << 31)]]
+    propensities: list[_Probability]
     explored: bool = False
-    arm: str | None = None
-    timestamp_ms: int | None = None
+    arm: _Id | None = None
+    timestamp_ms: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
 
 
 class _Line(BaseModel):
     """Of serving/request_log."""
 
+    request_id: str
     timestamp_ms: int
     version: int
     label: str
-    user_id: str
-    item_id: list[str]
-    scores: list[float]
+    user_id: _Id
+    item_id: list[_Id]
+    scores: list[_Score]
     context: _Context
 
     @model_validator(mode="after")
@@ -42,28 +57,34 @@ class _Line(BaseModel):
         columns = (said.positions, said.propensities, self.item_id, self.scores)
         if any(len(column) != len(said.shown) for column in columns):
             raise ValueError("as many positions, propensities, items and scores as were shown")
+        if len(said.model_extra or {}) > _MOST_EXTRA:
+            raise ValueError(f"a context has at most {_MOST_EXTRA} more keys")
         return self
 
 
-def impressions_of(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+def impressions_of(line: Mapping[str, Any], key: bytes | None = None) -> list[dict[str, Any]]:
     """The events of a line; none for a request that only ranked candidates.
 
     Args:
       line: as serving/request_log writes it; of requests that PageRanker made, `context` says what
         was shown.
+      key: that ranking services sign contexts with. Whoever may ask for predictions may send a
+        context, so without a key neither its time and arm nor its propensities are believed.
 
     Returns:
-      For each item shown: impression_id, user_id, item_id, position, timestamp_ms (of the context
-      if it has one, else when it was logged), arm (likewise, else the label asked for), version,
-      probability (as the model had it at that position), propensity, explored, and the rest of the
-      context.
+      For each item shown: impression_id, user_id, item_id, position, timestamp_ms (when it was
+      logged), arm (the label asked for), version, probability (as the model had it at that
+      position), and the rest of the context. Of a signed context: also propensity and explored;
+      and its own timestamp_ms and arm, if it has them.
 
     Raises:
-      LineError: it says what was shown, but not as it should: anybody may send a context.
+      LineError: it says what was shown, but not as it should, or is not signed.
     """
     context = line.get("context")
     if not isinstance(context, Mapping) or "shown" not in context:
         return []
+    if key is not None and not is_signed(key, str(line.get("request_id", "")), context):
+        raise LineError("context: it is not signed by a ranking service that has the key")
     try:
         found = _Line.model_validate(line)
     except ValidationError as error:
@@ -71,14 +92,19 @@ def impressions_of(line: Mapping[str, Any]) -> list[dict[str, Any]]:
         where = ".".join(map(str, problem["loc"]))
         raise LineError(f"{where}: {problem['msg']}") from None
     said = found.context
+    is_believed = key is not None
+    extra = {name: value for name, value in (said.model_extra or {}).items() if name != SIGNATURE}
     common = {
-        **(said.model_extra or {}),
-        "timestamp_ms": found.timestamp_ms if said.timestamp_ms is None else said.timestamp_ms,
-        "arm": found.label if said.arm is None else said.arm,
+        **extra,
+        "timestamp_ms": found.timestamp_ms,
+        "arm": found.label,
         "user_id": found.user_id,
         "version": found.version,
-        "explored": said.explored,
     }
+    if is_believed:
+        common["explored"] = said.explored
+        common |= {} if said.timestamp_ms is None else {"timestamp_ms": said.timestamp_ms}
+        common |= {} if said.arm is None else {"arm": said.arm}
     shown = zip(
         said.shown, said.positions, said.propensities, found.item_id, found.scores, strict=True
     )
@@ -89,7 +115,7 @@ def impressions_of(line: Mapping[str, Any]) -> list[dict[str, Any]]:
             "item_id": item_id,
             "position": position,
             "probability": probability,
-            "propensity": propensity,
+            **({"propensity": propensity} if is_believed else {}),
         }
         for impression_id, position, propensity, item_id, probability in shown
     ]

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import logging
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from base.foreign_json import ForeignError, parse_object
 from streaming.feedback.events import LineError, impressions_of
+from streaming.feedback.refused import Refused
 from streaming.feedback.sinks import Sink
 from streaming.layout import IMPRESSIONS, read_json, write_whole
 
-_log = logging.getLogger(__name__)
 _OPEN = ".open-"  # as serving/request_log names the file of the current hour
+_MOST_LINE = 512 << 20  # twice the largest request
 _AT_ONCE = 1_000  # events
 _ALL = -1  # in place of how far a file was read
 
@@ -29,12 +31,17 @@ class Feedback:
 
     Args:
       log: folder of the request log.
-      cursor: file that remembers how far it was read.
+      cursor: file that remembers how far it was read; beside it is what was refused.
       sink: where impressions go.
+      key: see `impressions_of`.
+
+    Attributes:
+      refused: what could not be used.
     """
 
-    def __init__(self, log: Path, cursor: Path, sink: Sink):
-        self._folder, self._cursor, self._sink = log, cursor, sink
+    def __init__(self, log: Path, cursor: Path, sink: Sink, key: bytes | None = None):
+        self._folder, self._cursor, self._sink, self._key = log, cursor, sink, key
+        self.refused = Refused(cursor.with_name(f"{cursor.stem}-refused.jsonl"))
         self._read: dict[str, int] = read_json(cursor) if cursor.exists() else {}
 
     def publish(self) -> int:
@@ -52,7 +59,7 @@ class Feedback:
             events: list[dict[str, Any]] = []
             end = self._read.get(name, 0)
             for line, end in self._new_lines(name, path):
-                events += _impressions_of(line, path)
+                events += self._impressions_of(line, name, end - len(line))
                 if len(events) >= _AT_ONCE:
                     sent += self._send(events, name, end)
                     events = []
@@ -62,12 +69,13 @@ class Feedback:
 
     def _send(self, events: list[dict[str, Any]], name: str, end: int) -> int:
         """Of a file, up to `end`."""
-        if events:
-            self._sink.send(IMPRESSIONS, events)
+        refused = self._sink.send(IMPRESSIONS, events) if events else []
+        for event, reason in refused:
+            self.refused.keep(name, end, reason, json.dumps(event).encode())
         if end != self._read.get(name, 0):
             self._read[name] = end
             write_whole(self._cursor, self._read)
-        return len(events)
+        return len(events) - len(refused)
 
     def _files(self) -> dict[str, Path]:
         """Name -> file; a file keeps its name when its hour is over and it is compressed."""
@@ -78,7 +86,7 @@ class Feedback:
         }
         return {**closed, **still_open}
 
-    def _new_lines(self, name: str, path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    def _new_lines(self, name: str, path: Path) -> Iterator[tuple[bytes, int]]:
         """(line, where it ends), of whole lines that were not read before."""
         end = self._read.get(name, 0)
         try:
@@ -88,22 +96,17 @@ class Feedback:
                     if not line.endswith(b"\n"):
                         return  # is being written
                     end += len(line)
-                    yield _parsed(line), end
+                    yield line, end
         except FileNotFoundError:
             return  # was compressed just now; the next call finds it under its new name
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            self.refused.keep(name, end, f"from here on the file is damaged: {error}", b"")
 
-
-def _impressions_of(line: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    try:
-        return impressions_of(line)
-    except LineError as error:
-        _log.warning("%s: a line whose context is not as it should be is left out: %s", path, error)
+    def _impressions_of(self, line: bytes, name: str, start: int) -> list[dict[str, Any]]:
+        try:
+            return impressions_of(parse_object(line, most_bytes=_MOST_LINE), self._key)
+        except (ForeignError, LineError) as error:
+            self.refused.keep(name, start, str(error), line)
+        except Exception as error:  # whatever a line does, the next one is read
+            self.refused.keep(name, start, f"{type(error).__name__}: {error}"[:200], line)
         return []
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    try:
-        return dict(json.loads(line))
-    except ValueError:
-        _log.warning("a line of the request log is no JSON; left out")
-        return {}

@@ -16,14 +16,22 @@ from pipeline.streaming_sections import EventStream, KafkaBroker, Streaming
 from streaming.layout import CLICKS, IMPRESSIONS
 
 _PATIENCE_S = 30
+_MOST_BYTES = 900_000  # of an event: librdkafka's message.max.bytes is 1,000,000, with its headers
 _KEY = "session_id"  # events of one session stay in order
+
+
+Refusal = tuple[Mapping[str, Any], str]  # an event, and why it is not taken
 
 
 class Sink(Protocol):
     """Takes events of the streams."""
 
-    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> None:
-        """Returns when they are where ingest will find them, through a crash of either."""
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[Refusal]:
+        """Returns when they are where ingest will find them, through a crash of either.
+
+        Returns:
+          Those that can never be taken, and why.
+        """
 
 
 def sink_of(settings: Streaming) -> Sink:
@@ -49,10 +57,10 @@ class FolderSink:
     def __init__(self, folder: Path):
         self._folder = folder
 
-    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> None:
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[Refusal]:
         lines = [json.dumps(event) for event in events]
         if not lines:
-            return
+            return []
         folder = self._folder / stream
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{uuid.uuid4().hex}.json.gz"
@@ -62,6 +70,7 @@ class FolderSink:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(target)
+        return []
 
 
 class KafkaSink:
@@ -97,15 +106,21 @@ class KafkaSink:
             logger=_quiet(),
         )
 
-    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> None:
-        """Raises ComponentError if the broker does not take all of them."""
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[Refusal]:
+        """Raises ComponentError if the broker does not take all that it could."""
+        refused: list[Refusal] = []
 
         def keyed() -> Iterator[tuple[str, bytes]]:
             for event in events:
                 key = str(event.get(_KEY) or event.get("impression_id") or "")
-                yield key, json.dumps(event).encode()
+                value = json.dumps(event).encode()
+                if len(value) + len(key.encode()) > _MOST_BYTES:
+                    refused.append((event, f"it has {len(value):,} bytes: too many for Kafka"))
+                else:
+                    yield key, value
 
         self.send_text(stream, keyed())
+        return refused
 
     def send_text(self, stream: str, records: Iterable[tuple[str, bytes]]) -> None:
         """`send`, of (key, value) as they are."""

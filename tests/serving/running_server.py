@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 ROOT = Path(__file__).parents[2]
+ADMIN_TOKEN = "of the administrator"
+ADMINISTRATED = ("--admin-token-env", "TEST_ADMIN_TOKEN")
 
 
 @dataclasses.dataclass
@@ -46,6 +48,11 @@ class Server:
     @property
     def model(self) -> Any:
         return model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def reload(self, asked: model_management_pb2.ReloadConfigRequest) -> Any:
+        """By the administrator's token, which `running(..., *ADMINISTRATED)` has the server ask."""
+        sent = [("authorization", f"Bearer {ADMIN_TOKEN}")]
+        return self.model.HandleReloadConfigRequest(asked, metadata=sent, timeout=60)
 
     def score(self, weight: float = 2.0, **spec: Any) -> float:
         answer = self.prediction.Predict(request(example(weight, "x"), **spec), timeout=20)
@@ -89,16 +96,26 @@ def wait_for(condition: Callable[[], Any], seconds: float = 150.0) -> Any:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *flags: str, **environment: str) -> Iterator[Server]:
-    """Starts a server with flags; its log and ports go to `folder`."""
+def running(
+    folder: Path, *flags: str, before: Sequence[str] = (), **environment: str
+) -> Iterator[Server]:
+    """Starts a server with flags; its log and ports go to `folder`.
+
+    Args:
+      folder: of this server alone.
+      flags: of `python -m serving serve`.
+      before: a command that runs it, such as prlimit.
+      environment: more variables.
+    """
     ports, log = folder / "ports.json", folder / "server.log"
     ports.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "serving", "serve", "--port", "0", "--rest-api-port", "0"]
+    command = [*before, sys.executable, "-m", "serving", "serve", "--port", "0"]
+    command += ["--rest-api-port", "0"]
     command += ["--poll-seconds", "0.2", "--port-file", str(ports), *flags]
     with log.open("a") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, cwd=ROOT, env={**os.environ, **environment},
-            text=True,
+            command, stdout=output, stderr=output, cwd=ROOT, text=True,
+            env={**os.environ, "TEST_ADMIN_TOKEN": ADMIN_TOKEN, **environment},
         )  # fmt: skip
     try:
         wait_for(lambda: ports.exists() or process.poll() is not None, 120)

@@ -12,7 +12,6 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from running_server import Server, flags_of, running, wait_for
 from scorer import NAME, example, request, tensors
 
@@ -88,18 +87,6 @@ def test_a_request_that_is_too_large(small: Server) -> None:
     status, answer = small.curl(f"/v1/models/{NAME}:predict", body={"instances": ["x" * 100_000]})
     assert status == 413
     assert answer["error"]
-
-
-def test_reflection_names_the_services(small: Server) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(small.channel)
-    asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
-    (answer,) = stub.ServerReflectionInfo(asked, timeout=20)
-    names = {service.name for service in answer.list_services_response.service}
-    assert {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"} <= names
-    for name in names:
-        asked = iter([reflection_pb2.ServerReflectionRequest(file_containing_symbol=name)])
-        (answer,) = stub.ServerReflectionInfo(asked, timeout=20)
-        assert answer.file_descriptor_response.file_descriptor_proto, name
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

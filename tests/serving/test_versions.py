@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from running_server import (
+    ADMINISTRATED,
     Server,
     config_text,
     flags_of,
@@ -65,7 +66,7 @@ def base(tmp_path: Path) -> Path:
 @pytest.fixture
 def latest(base: Path, scorers, tmp_path: Path) -> Iterator[Server]:
     push(base, scorers, 1)
-    with running(tmp_path, *flags_of(base)) as server:
+    with running(tmp_path, *flags_of(base), *ADMINISTRATED) as server:
         yield server
 
 
@@ -131,11 +132,11 @@ def test_a_config_by_request(latest: Server, base: Path, scorers) -> None:
     wait_for(lambda: latest.version() == 3)
     with Asking(latest) as asking:
         specific = config_text(base, "specific { versions: 1 versions: 2 }", stable=1, canary=2)
-        latest.model.HandleReloadConfigRequest(reload_request(specific), timeout=60)
+        latest.reload(reload_request(specific))
         assert latest.version(label="stable") == 1  # as soon as the answer is there
         assert latest.version(label="canary") == 2
         moved = config_text(base, "specific { versions: 1 versions: 2 }", stable=2)
-        latest.model.HandleReloadConfigRequest(reload_request(moved), timeout=60)
+        latest.reload(reload_request(moved))
         assert latest.version(label="stable") == 2
         wait_for(lambda: latest.states()[3] == "END")
     assert asking.errors == []
@@ -146,21 +147,26 @@ def test_a_config_by_request(latest: Server, base: Path, scorers) -> None:
 def test_a_config_that_is_no_good_changes_nothing(latest: Server, base: Path) -> None:
     bad = [
         (model_management_pb2.ReloadConfigRequest(), "has no config"),
-        (reload_request("model_config_list { config { } }"), "no name"),
+        (reload_request("model_config_list { config { } }"), "none of this server's folders"),
         (
             reload_request('model_config_list { config { name: "a" base_path: "/nowhere" } }'),
-            "there is no version of a below /nowhere",
+            "none of this server's folders",
+        ),
+        (
+            reload_request(f'model_config_list {{ config {{ name: "a" base_path: "{base}/b" }} }}'),
+            f"there is no version of a below {base}/b",
         ),
         (
             reload_request(
-                'model_config_list { config { name: "a" base_path: "b" model_platform: "onnx" } }'
+                f'model_config_list {{ config {{ name: "a" base_path: "{base}" '
+                'model_platform: "onnx" } }'
             ),
             "not tensorflow",
         ),
     ]
     for asked, text in bad:
         with pytest.raises(grpc.RpcError) as raised:
-            latest.model.HandleReloadConfigRequest(asked, timeout=60)
+            latest.reload(asked)
         assert text in raised.value.details()
         assert latest.score() == 2.0
 

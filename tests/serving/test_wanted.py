@@ -8,9 +8,10 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from components.pusher.release import Release, write_release
+from components.pusher.release import FILE, Release, write_release
+from components.pusher.versions_folder import VersionsFolder
 from serving.server.errors import ServingError
-from serving.server.wanted import WantedModel, config_of_folder, read_config, wanted_models
+from serving.server.wanted import FolderConfig, WantedModel, read_config, wanted_models
 
 pytestmark = pytest.mark.unit
 
@@ -49,12 +50,58 @@ def test_policies(base: Path, model: str, versions: tuple[int, ...]) -> None:
 
 
 def test_a_folder_follows_the_pusher_and_else_has_its_newest_version(base: Path) -> None:
-    (found,) = wanted_models(config_of_folder("other", base))
+    (found,) = wanted_models(FolderConfig("other", base).read())
     assert found == WantedModel("other", base, (10,), {})
     write_release(base, Release(stable=2, previous=1, canary=10))
-    (found,) = wanted_models(config_of_folder("other", base))
+    (found,) = wanted_models(FolderConfig("other", base).read())
     assert found.versions == (1, 2, 10)
     assert found.labels == {"stable": 2, "previous": 1, "canary": 10}
+
+
+def test_a_models_config_that_is_gone_says_nothing(base: Path) -> None:
+    """The newest version may be one that was withdrawn."""
+    write_release(base, Release(stable=2))
+    folder = FolderConfig("ctr", base)
+    folder.read()
+    (base / FILE).unlink()
+    with pytest.raises(ServingError, match=r"models\.config is missing"):
+        folder.read()
+    write_release(base, Release(stable=1))
+    (found,) = wanted_models(folder.read())
+    assert found.labels == {"stable": 1}
+
+
+def test_nor_does_one_that_is_missing_where_the_pusher_was(base: Path) -> None:
+    with VersionsFolder(base).locked():
+        pass
+    with pytest.raises(ServingError, match=r"models\.config is missing"):
+        FolderConfig("ctr", base).read()
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31mb", "a\nb", "a b", "a/b", "ä", "x" * 129])
+def test_names_are_such_as_may_be_logged(base: Path, name: str) -> None:
+    config = model_server_config_pb2.ModelServerConfig()
+    model = config.model_config_list.config.add(name=name, base_path=str(base))
+    with pytest.raises(ServingError, match="names no model") as raised:
+        wanted_models(config)
+    assert raised.value.message.isprintable()
+    model.name = "ctr"
+    model.version_labels[name] = 1
+    with pytest.raises(ServingError, match="names no model"):
+        wanted_models(config)
+
+
+@pytest.mark.parametrize("path", ["/etc", "{base}/..", "{base}/../../x", "{link}", "file:///etc"])
+def test_a_client_names_no_folder_outside_the_roots(base: Path, path: str) -> None:
+    link = base.parent / "link"
+    link.symlink_to("/etc")
+    config = model_server_config_pb2.ModelServerConfig()
+    config.model_config_list.config.add(name="ctr", base_path=path.format(base=base, link=link))
+    with pytest.raises(ServingError, match="none of this server's folders") as raised:
+        wanted_models(config, {base.resolve()})
+    assert raised.value.http_status == 403
+    config.model_config_list.config[0].base_path = str(base)
+    assert wanted_models(config, {base.resolve()})
 
 
 def test_a_folder_with_leading_zeros_is_its_number(base: Path) -> None:

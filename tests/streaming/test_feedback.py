@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from base.signature import sign
 from components.errors import ComponentError
 from serving.client.ranking import rank
 from streaming.feedback.events import LineError, impressions_of
@@ -52,10 +53,18 @@ def test_what_cannot_be_ranked() -> None:
         rank([0.1], 10, 1.1, random.Random(1))
 
 
+KEY = b"of both services"
+
+
 def line(number: int, shown: int = 2, **context: Any) -> dict[str, Any]:
     """Of the request log."""
     ids = [f"r{number}-{position + 1}" for position in range(shown)]
-    said = {"shown": ids, "positions": [*range(1, shown + 1)], "propensities": [0.9] * shown}
+    said: dict[str, Any] = {
+        "shown": ids,
+        "positions": [*range(1, shown + 1)],
+        "propensities": [0.9] * shown,
+    }
+    said |= {"session_id": "s1", "device": "mobile", "explored": False, **context}
     return {
         "request_id": f"q{number}",
         "timestamp_ms": 1000 + number,
@@ -64,12 +73,12 @@ def line(number: int, shown: int = 2, **context: Any) -> dict[str, Any]:
         "user_id": "u1",
         "item_id": [f"i{n}" for n in range(shown)],
         "scores": [0.25] * shown,
-        "context": {**said, "session_id": "s1", "device": "mobile", "explored": False, **context},
+        "context": {**said, "signature": sign(KEY, f"q{number}", said)},
     }
 
 
 def test_a_line_is_its_impressions() -> None:
-    first, second = impressions_of(line(3))
+    first, second = impressions_of(line(3), KEY)
     assert first == {
         "impression_id": "r3-1",
         "item_id": "i0",
@@ -85,11 +94,47 @@ def test_a_line_is_its_impressions() -> None:
         "explored": False,
     }
     assert second["position"] == 2
-    assert impressions_of(line(3, timestamp_ms=5))[0]["timestamp_ms"] == 5  # the service's clock
+    assert (
+        impressions_of(line(3, timestamp_ms=5), KEY)[0]["timestamp_ms"] == 5
+    )  # the service's clock
     assert impressions_of({**line(3), "context": None}) == []  # candidates that were only ranked
     assert impressions_of({**line(3), "context": "text"}) == []
-    assert impressions_of(line(3, arm="frozen"))[0]["arm"] == "frozen"
-    assert impressions_of(line(3, item_id="mine"))[0]["item_id"] == "i0"  # not what a client says
+    assert impressions_of(line(3, arm="frozen"), KEY)[0]["arm"] == "frozen"
+    mine = impressions_of(line(3, item_id="mine"), KEY)
+    assert mine[0]["item_id"] == "i0"  # not what a client says
+
+
+def test_without_a_key_a_client_decides_neither_time_nor_arm_nor_propensity() -> None:
+    said = line(3, timestamp_ms=5, arm="frozen")
+    (first, _) = impressions_of(said)
+    assert first["timestamp_ms"] == 1003
+    assert first["arm"] == "stable"
+    assert not {"propensity", "explored", "signature"} & {*first}
+
+
+@pytest.mark.parametrize("change", ["propensity", "signature", "request", "key", "kind"])
+def test_what_a_stranger_says_of_a_page_is_refused(tmp_path: Path, change: str) -> None:
+    said, key = line(3), KEY
+    if change == "propensity":
+        said["context"]["propensities"] = [0.1, 0.9]
+    elif change == "signature":
+        del said["context"]["signature"]
+    elif change == "request":  # what was signed for another one
+        said["request_id"] = "q4"
+    elif change == "kind":
+        said["context"]["signature"] = ["ä"]
+    else:
+        key = b"another"
+    with pytest.raises(LineError, match="not signed"):
+        impressions_of(said, key)
+    write(tmp_path / ".open-2024-03-01-05-abc.json", [said, line(1)])
+    sink = Collector()
+    feedback = Feedback(tmp_path, tmp_path / "cursor.json", sink, key)
+    assert feedback.publish() == (0 if change == "key" else 2)
+    assert feedback.refused.count == (2 if change == "key" else 1)
+    kept = [json.loads(one) for one in feedback.refused.path.read_text().splitlines()]
+    assert kept[0]["start"] == 0
+    assert "not signed" in kept[0]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -118,13 +163,16 @@ class Collector:
         self.ids: list[str] = []
         self.fails = ""
 
-    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> None:
+    def send(
+        self, stream: str, events: Iterable[Mapping[str, Any]]
+    ) -> list[tuple[Mapping[str, Any], str]]:
         assert stream == "impressions"
         if self.fails == "before":
             raise ComponentError("no broker")
         self.ids += [event["impression_id"] for event in events]
         if self.fails == "after":
             raise ComponentError("no answer")
+        return []
 
 
 def write(path: Path, lines: list[dict[str, Any]], rest: str = "") -> None:
