@@ -9,6 +9,9 @@ from typing import Any
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
+
+from base.redaction import redacted
 
 # Control characters but for tab and line feed; those that turn the direction of text; halves of a
 # character, which no terminal can be sent.
@@ -26,7 +29,7 @@ class Failure(click.ClickException):
     """Ends a command with a line; what it quotes may come from anywhere."""
 
     def __init__(self, message: object):
-        super().__init__(visible(str(message)))
+        super().__init__(visible(redacted(str(message))))
 
 
 class PlainConsole(Console):
@@ -38,11 +41,14 @@ class PlainConsole(Console):
     def __init__(self, **options: Any):
         super().__init__(**{**options, "markup": False, "emoji": False, "highlight": False})
 
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        return super().render_str(redacted(text), **options)  # before it is broken into lines
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            if segment.control or not _UNSEEN.search(segment.text):
+            if segment.control:
                 yield segment
             else:
-                yield Segment(visible(segment.text), segment.style)
+                yield Segment(visible(redacted(segment.text)), segment.style)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from base.console import visible
+from base.redaction import redacted
 
 _SECONDS, _MOST = 10.0, 20  # so many lines of one place in so many seconds
 
@@ -16,16 +17,17 @@ class OneLine(logging.Formatter):
     """A record is one line; the trace of an exception follows, indented.
 
     What a client sent may be in either. It cannot begin a line of its own that looks like a record.
+    Secrets are in neither.
     """
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
+    def __init__(self, wanted: str = "%(asctime)s %(levelname)s %(message)s") -> None:
+        super().__init__(wanted)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return visible(super().formatMessage(record)).replace("\n", "\\n")
+        return visible(redacted(super().formatMessage(record))).replace("\n", "\\n")
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
-        text = visible(super().formatException(ei))  # type: ignore[arg-type]
+        text = visible(redacted(super().formatException(ei)))  # type: ignore[arg-type]
         return "  " + text.replace("\n", "\n  ")
 
 

@@ -6,36 +6,21 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from google.protobuf import text_encoding
+from base.redaction import redacted
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Replaces secret values: TFX logs its whole metadata connection, password included."""
+    """Without secrets: TFX logs its whole metadata connection, password included."""
 
-    def __init__(self, secrets: Collection[str]):
+    def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        # Also as protobuf's text format and Python's repr write them, with escapes.
-        self._secrets = {
-            form
-            for secret in secrets
-            for form in (
-                secret,
-                repr(secret)[1:-1],
-                text_encoding.CEscape(secret.encode(), as_utf8=False),
-                text_encoding.CEscape(secret.encode(), as_utf8=True),
-            )
-            if form
-        }
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
+        return redacted(super().format(record))
 
 
 class _Progress(logging.Handler):
@@ -51,12 +36,11 @@ class _Progress(logging.Handler):
 
 
 @contextlib.contextmanager
-def captured(path: Path, secrets: Collection[str], show: Callable[[str], None]) -> Iterator[TextIO]:
+def captured(path: Path, show: Callable[[str], None]) -> Iterator[TextIO]:
     """Within it, logging, stdout and stderr of this process and its children go to `path`.
 
     Args:
       path: the log file; it is made.
-      secrets: values that are replaced in what is logged.
       show: called with each progress message of a component.
 
     Yields:
@@ -69,7 +53,7 @@ def captured(path: Path, secrets: Collection[str], show: Callable[[str], None]) 
     for descriptor in (1, 2):  # native code does not ask sys.stderr
         os.dup2(file.fileno(), descriptor)
     handler = logging.StreamHandler(file)
-    handler.setFormatter(_RedactingFormatter(secrets))
+    handler.setFormatter(_RedactingFormatter())
     root, progress = logging.getLogger(), _Progress(show)
     before = root.handlers[:], root.level
     root.handlers[:] = [handler, progress]

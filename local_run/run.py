@@ -30,12 +30,12 @@ def run(config: PipelineConfig, runner: str) -> int:
       config: what to run.
       runner: 'beam' (BeamDagRunner) or 'local' (LocalDagRunner).
     """
-    secret = password(config)
+    password(config)  # where it is missing, that is said now
     with _only_run(config) as run_id:
         folder = config.run_folder / "runs" / run_id
         screens: list[Screen] = []
         show = lambda message: screens[0].say(message) if screens else None  # noqa: E731
-        with captured(folder / LOG, [secret] if secret else [], show) as terminal:
+        with captured(folder / LOG, show) as terminal:
             title = f"pipeline {config.name}, run {run_id}, log {folder / LOG}"
             with (
                 temporary_folder(config.name),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import click
 
 from base.console import Failure, PlainConsole
+from base.log_text import OneLine
 from components.errors import ComponentError
 from pipeline.config import ConfigError, load_config
 
@@ -49,6 +51,15 @@ def stop_event() -> threading.Event:
     return stopping
 
 
+def _log_to_the_screen() -> None:
+    """Warnings and worse, as lines of text, to standard error; unless somebody has set up more."""
+    if not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.WARNING)
+        handler.setFormatter(OneLine("%(message)s"))
+        logging.getLogger().addHandler(handler)
+
+
 def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command whose first argument is the config."""
 
@@ -68,6 +79,7 @@ def with_config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
     @functools.wraps(function)
     def wrapped(path: str, overrides: tuple[str, ...], **arguments: Any) -> Any:
+        _log_to_the_screen()
         try:
             return function((path, overrides), **arguments)
         except (ConfigError, ComponentError) as error:

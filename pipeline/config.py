@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from base.redaction import hide_variables, variables_named
 from base.secrets import find_secret
 from components.errors import first_problem
 from pipeline.application import check_application
@@ -129,6 +130,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
         config = PipelineConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{file}: {first_problem(error)}") from None
+    hide_variables(variables_named(content))
     if (found := find_secret(content, _NO_SECRETS)) is not None:
         key, what = found
         raise ConfigError(

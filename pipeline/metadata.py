@@ -6,6 +6,7 @@ import os
 
 from ml_metadata.proto import metadata_store_pb2
 
+from base.redaction import hide_variables
 from pipeline.config import ConfigError, PipelineConfig
 
 
@@ -29,7 +30,7 @@ def connection_config(config: PipelineConfig) -> metadata_store_pb2.ConnectionCo
 
 
 def password(config: PipelineConfig) -> str | None:
-    """Of the store; None where it has none.
+    """Of the store, which nothing that this process says will show; None where it has none.
 
     Raises:
       ConfigError: the variable that `metadata.password_env` names is not set.
@@ -39,4 +40,5 @@ def password(config: PipelineConfig) -> str | None:
     name = config.metadata.password_env
     if name not in os.environ:
         raise ConfigError(f"metadata.password_env: the variable {name} is not set; export it")
+    hide_variables([name])
     return os.environ[name]

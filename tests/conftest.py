@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from base import redaction
 from dev_services.hdfs import Hdfs, hdfs
 from dev_services.kafka import Kafka, kafka
 from dev_services.mariadb import Mariadb, mariadb
@@ -39,6 +43,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         inside = [item for item in items if item.get_closest_marker("host")]
         config.hook.pytest_deselected(items=inside)
         items[:] = [item for item in items if item not in inside]
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test hides is not hidden in the next one."""
+    monkeypatch.setattr(redaction, "_hidden", [])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _locks_of_nfs() -> Iterator[None]:
+    """Linux lets any open file be locked; NFS, as fcntl's locks do, wants it open for that."""
+    lock = fcntl.flock
+
+    def strict(file: Any, operation: int) -> None:
+        number = file if isinstance(file, int) else file.fileno()
+        mode = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+        unfit = os.O_RDONLY if operation & fcntl.LOCK_EX else os.O_WRONLY
+        if operation & (fcntl.LOCK_EX | fcntl.LOCK_SH) and mode == unfit:
+            raise OSError(errno.EBADF, "NFS: the file is not open for such a lock")
+        lock(file, operation)
+
+    fcntl.flock = strict
+    yield
+    fcntl.flock = lock
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from components.spark_example_gen.connectors import files
 from components.spark_example_gen.connectors.found import Place
 from components.spark_example_gen.encoding import check_types
 from components.spark_example_gen.inputs import Inputs, find_inputs
-from components.spark_example_gen.job_errors import Redaction, explain
+from components.spark_example_gen.job_errors import explain, hide_secrets
 from components.spark_example_gen.reading import SourceRows, read_source
 from components.spark_example_gen.rows import EtlContext, with_reserved_columns
 from components.spark_example_gen.shards import REFUSED, REPORT_SCHEMA, shard_writer
@@ -246,7 +246,7 @@ def main(request_path: str) -> None:
     """Runs what the file asks for: a JobRequest, or an InputRequest to find out what there is."""
     (action, fields), *_ = json.loads(Path(request_path).read_text("utf-8")).items()
     inputs = InputRequest(**(fields if action == "find" else fields.pop("inputs")))
-    redaction = Redaction.of(sources_from_json(inputs.sources))
+    hide_secrets(sources_from_json(inputs.sources))
 
     def answered() -> dict[str, Any]:
         if action == "find":
@@ -254,7 +254,7 @@ def main(request_path: str) -> None:
             return {"found": {name: dataclasses.asdict(f) for name, f in found.items()}}
         return {"manifest": run(JobRequest(inputs=inputs, **fields))}
 
-    answer(request_path, answered, explain, redaction.redact)
+    answer(request_path, answered, explain)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import re
 import traceback
 from collections.abc import Mapping
@@ -11,6 +9,7 @@ from collections.abc import Mapping
 from py4j.protocol import Py4JNetworkError
 from pydantic import ValidationError
 
+from base.redaction import hide_variables
 from components.errors import ComponentError, first_problem
 from components.failures import cause, cause_in
 from components.spark_example_gen.sources import AnySource, JdbcSource, KafkaSource
@@ -134,23 +133,10 @@ def _lost_the_jvm(error: BaseException | None) -> bool:
     return False
 
 
-@dataclasses.dataclass(frozen=True)
-class Redaction:
-    """Takes secrets out of texts; drivers like to quote what they were given."""
-
-    secrets: tuple[str, ...]
-
-    @classmethod
-    def of(cls, sources: Mapping[str, AnySource]) -> Redaction:
-        """The values of all variables that the sources name."""
-        names = set(_S3_SECRETS)
-        for source in sources.values():
-            if isinstance(source, JdbcSource | KafkaSource):
-                names |= set(source.secrets().values())
-        values = {os.environ[name] for name in names if os.environ.get(name)}
-        return cls(tuple(sorted(values, key=len, reverse=True)))
-
-    def redact(self, text: str) -> str:
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        return text
+def hide_secrets(sources: Mapping[str, AnySource]) -> None:
+    """Has the values of all variables that the sources name left out of what is said."""
+    names = set(_S3_SECRETS)
+    for source in sources.values():
+        if isinstance(source, JdbcSource | KafkaSource):
+            names |= set(source.secrets().values())
+    hide_variables(names)

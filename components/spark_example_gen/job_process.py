@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.spark_example_gen import job
-from components.spark_example_gen.job_errors import Redaction
+from components.spark_example_gen.job_errors import hide_secrets
 from components.spark_example_gen.sources import sources_from_json
 from components.spark_job.parent import run_in_child
 
@@ -13,5 +13,5 @@ from components.spark_job.parent import run_in_child
 def run_job(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to a request; see `job.main` for both, and `run_in_child` for what it raises."""
     inputs = request["run"]["inputs"] if "run" in request else request["find"]
-    redaction = Redaction.of(sources_from_json(inputs["sources"]))
-    return run_in_child(job.__name__, request, redaction.redact)
+    hide_secrets(sources_from_json(inputs["sources"]))
+    return run_in_child(job.__name__, request)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from base.redaction import redacted
+
 ANSWER = "answer.json"
 PROGRESS = "progress: "
 
@@ -24,7 +26,6 @@ def answer(
     request_path: str,
     run: Callable[[], dict[str, Any]],
     explain: Callable[[Exception], str],
-    redact: Callable[[str], str] = str,
 ) -> NoReturn:
     """Runs the job, writes what it returns beside the request, and ends the process.
 
@@ -35,14 +36,13 @@ def answer(
       request_path: the JSON file it was started with.
       run: the job.
       explain: an exception to one line for a person.
-      redact: takes secrets out of a text.
     """
     _end_with_parent()
     try:
         result = run()
     except Exception as error:
-        print(redact(traceback.format_exc()), flush=True)
-        result = {"error": redact(explain(error))}
+        print(redacted(traceback.format_exc()), flush=True)
+        result = {"error": redacted(explain(error))}
     whole = Path(request_path).with_name(ANSWER)
     partial = whole.with_name(f"{ANSWER}.part")
     partial.write_text(json.dumps(result), "utf-8")

