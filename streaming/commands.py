@@ -106,6 +106,11 @@ def _say(what: str, content: dict[str, Any]) -> None:
         )
     elif what == "file":
         console().print(f"{content['path']}: {content['reason']}")
+    elif what == "partitions":
+        added = ", ".join(map(str, content["added"]))
+        console().print(
+            f"topic {content['topic']} has new partitions, read from their beginning: {added}"
+        )
     elif what == "online":
         console().print(
             f"the online table could not be made, the one before stays: {content['reason']}"
@@ -117,6 +122,30 @@ def _say(what: str, content: dict[str, Any]) -> None:
 def _minute(epoch_ms: int) -> str:
     when = dt.datetime.fromtimestamp(epoch_ms / 1000, dt.timezone.utc)
     return f"{when:%Y-%m-%d %H:%M}"
+
+
+@main.command("accept-loss")
+@with_config
+@click.option("--dry-run", is_flag=True, help="Say what is lost, and change nothing.")
+def accept_loss(config: PipelineConfig, dry_run: bool) -> None:
+    """Goes on after a topic has lost records, and records how many.
+
+    A topic that was deleted and made anew, or records that expired before they were read, stop
+    `ingest`. This writes the loss to FOLDER/losses.json, where `status` shows it, and has the next
+    `ingest` begin with what is there.
+    """
+    from streaming.topics import Topics
+
+    settings = _settings(config)
+    if settings.kafka is None:
+        raise ConfigError(f"{config.name} reads files: no topic can be lost")
+    with only_one(settings.folder, "ingest"), _spark(config, "streaming accept-loss") as spark:
+        topics = Topics(spark, settings, _say)
+        losses = topics.losses() if dry_run else topics.accept()
+    for loss in losses:
+        console().print(f"{loss.text()}{'' if dry_run else ': accepted, and recorded'}")
+    if not losses:
+        console().print("nothing is lost: every topic can be read on from where it was")
 
 
 @main.command()
@@ -279,12 +308,13 @@ def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> 
     """
     from streaming.operation.overview import overview, write_page
     from streaming.operation.spans_done import complete_spans
+    from streaming.topics import accepted_losses
     from streaming.verify import verify
 
     settings = _settings(config)
     verified = verify(settings)
     found = overview(settings.folder, complete_spans(config))
-    found |= dataclasses.asdict(verified)
+    found |= dataclasses.asdict(verified) | {"losses": accepted_losses(settings.folder)}
     if as_json:
         click.echo(json.dumps(found, indent=1))
     elif as_html:
@@ -329,6 +359,7 @@ def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
     for stream, of in found["places"].items():
         parts = " + ".join(f"{of[place]:,} {place}" for place in PLACES)
         console().print(f"{stream}: {of['read']:,} read = {parts}", soft_wrap=True)
+    _show_losses(found["losses"])
     if found["needs_person"]:
         console().print(
             "runs have failed in a row, and wait for a person: python -m streaming retry"
@@ -337,3 +368,12 @@ def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
         console().print("this does not add up:")
         for problem in found["problems"]:
             console().print(problem, soft_wrap=True)
+
+
+def _show_losses(losses: list[dict[str, Any]]) -> None:
+    for loss in losses:
+        records = "nobody knows how many" if loss["records"] is None else f"{loss['records']:,}"
+        console().print(
+            f"{loss['stream']}: {records} records of topic {loss['topic']} were lost "
+            f"({loss['kind']}), accepted {loss['accepted']}"
+        )

@@ -23,6 +23,7 @@ from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS, advanced
 
 # ("batch", its manifest), ("hour", its marker), ("away", {"seconds": ..., "reason": ...}),
+# ("partitions", {"topic": ..., "stream": ..., "added": [...]}): they are read from their beginning,
 # ("file", {"stream": ..., "path": ..., "reason": ...}): one that is left out or has changed, or
 # ("online", {"reason": ...}): the online table could not be made
 Report = Callable[[str, dict[str, Any]], None]

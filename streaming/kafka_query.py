@@ -13,6 +13,7 @@ from components.spark_example_gen.job_errors import explain
 from streaming import landing, sources
 from streaming.checkpoint import settle
 from streaming.layout import STREAMS
+from streaming.topics import TopicError, Topics
 
 if TYPE_CHECKING:
     from streaming.ingest import Ingest
@@ -30,6 +31,7 @@ class KafkaQuery:
 
     def __init__(self, ingest: Ingest):
         self._ingest = ingest
+        self._topics = Topics(ingest.spark, ingest.settings, ingest.report)
         self._problem: Exception | None = None  # of a batch: Spark tells only its text
 
     def run(self, *, once: bool) -> None:
@@ -45,8 +47,9 @@ class KafkaQuery:
         wait, answered = _FIRST_WAIT_S, 0
         while not stopping.is_set():
             number = self._ingest.progress.number
-            query = self._start(once)
+            query = None
             try:
+                query = self._start(once)
                 while not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type]
                     if stopping.is_set():
                         return
@@ -63,8 +66,15 @@ class KafkaQuery:
                     raise ComponentError(explain(problem)) from problem
                 reason = away or explain(problem)
                 self._ingest.report("away", {"seconds": wait, "reason": reason})
+            except TopicError:
+                raise
+            except ComponentError as error:  # no broker, when the topics were looked at
+                if once:
+                    raise
+                self._ingest.report("away", {"seconds": wait, "reason": str(error)})
             finally:
-                query.stop()
+                if query is not None:
+                    query.stop()
             stopping.wait(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
@@ -85,6 +95,7 @@ class KafkaQuery:
         checkpoint = self._ingest.layout.checkpoint
         self._problem = None
         settle(checkpoint, self._ingest.progress.number)
+        self._topics.check()
         trigger: dict[str, Any] = (
             {"availableNow": True}
             if once
@@ -102,7 +113,7 @@ class KafkaQuery:
     def _batch(self, batch: DataFrame, number: int) -> None:
         """Lands a batch; called by Spark, in a thread of its own. An error ends the query."""
         try:
-            self._ingest.land(batch, number)
+            self._ingest.land(batch, number, facts=self._topics.facts)
         except Exception as error:
             self._problem = error
             raise

@@ -40,7 +40,7 @@ def check(spark: SparkSession, settings: Streaming) -> None:
                     f"string. Received: {column}: {kind} ({explain(error)[:200]})"
                 ) from error
         if settings.kafka is not None:
-            with Topic.open(spark, stream, _kafka_source(settings, stream)):
+            with Topic.open(spark, stream, kafka_source(settings, stream)):
                 pass
         else:
             watched_folder(settings, stream).mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def kafka_lines(spark: SparkSession, settings: Streaming, stream: str) -> DataFr
     """Returns LINE, PARTITION and OFFSET of a topic, unbounded."""
     options = {
         "maxOffsetsPerTrigger": str(settings.max_events_per_batch),
-        **reader_options(stream, _kafka_source(settings, stream)),
+        **reader_options(stream, kafka_source(settings, stream)),
         "startingOffsets": "earliest",
     }
     read = spark.readStream.format("kafka").options(**options).load()
@@ -73,7 +73,8 @@ def file_lines(spark: SparkSession, paths: Iterable[Path]) -> DataFrame:
     )
 
 
-def _kafka_source(settings: Streaming, stream: str) -> KafkaSource:
+def kafka_source(settings: Streaming, stream: str) -> KafkaSource:
+    """The topic of a stream, as the batch source that it would be."""
     assert settings.kafka is not None
     events = declared(settings, stream)
     return KafkaSource(

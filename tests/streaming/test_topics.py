@@ -1,0 +1,173 @@
+"""A topic that is not what it was stops ingest; a person may accept the loss, which is recorded."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
+from event_log import lines_of, settings
+
+from dev_services.kafka import Kafka, create_topics
+from pipeline.streaming_sections import KafkaBroker, Streaming
+from streaming.accounts import accounts
+from streaming.commands import main
+from streaming.feedback.sinks import KafkaSink
+from streaming.ingest import ingest
+from streaming.layout import IMPRESSIONS, STREAMS, Layout
+from streaming.topics import CUT, EXPIRED, RECREATED, TopicError, Topics, accepted_losses
+
+pytestmark = pytest.mark.integration
+
+
+class Setting:
+    """Two topics of their own, of one partition, and how they are read."""
+
+    def __init__(self, broker: Kafka, spark: Any, folder: Path, lines: dict[str, list[bytes]]):
+        self.broker, self.spark, self.lines = broker, spark, lines
+        self.names = {stream: f"{stream}-{uuid.uuid4().hex[:8]}" for stream in STREAMS}
+        self.admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        create_topics(broker.bootstrap_servers, self.names.values())
+        servers = {"bootstrap_servers": broker.bootstrap_servers}
+        made = settings(folder, kafka=servers)
+        changes = {
+            stream: getattr(made, stream).model_copy(update={"topic": self.names[stream]})
+            for stream in STREAMS
+        }
+        self.streaming: Streaming = made.model_copy(update=changes)
+        self.told: list[tuple[str, dict[str, Any]]] = []
+
+    def send(self, first: int, last: int) -> None:
+        sink = KafkaSink(KafkaBroker(bootstrap_servers=self.broker.bootstrap_servers), self.names)
+        for stream in STREAMS:
+            sink.send_text(stream, (("", line) for line in self.lines[stream][first:last]))
+
+    def ingest(self) -> int:
+        """The number of impressions that were read so far."""
+        ingest(self.spark, self.streaming, lambda *what: self.told.append(what), once=True)
+        return accounts(Layout(self.streaming.folder))["read"][IMPRESSIONS]
+
+    def make_anew(self) -> None:
+        for future in self.admin.delete_topics(list(self.names.values())).values():
+            future.result()
+        create_topics(self.broker.bootstrap_servers, self.names.values())
+
+    def topics(self) -> Topics:
+        return Topics(self.spark, self.streaming, lambda *what: self.told.append(what))
+
+
+@pytest.fixture
+def setting(spark: Any, kafka_service: Kafka, tmp_path: Path, dirty_log: Path) -> Iterator[Setting]:
+    lines = {stream: lines_of(dirty_log / stream) for stream in STREAMS}
+    made = Setting(kafka_service, spark, tmp_path / "out", lines)
+    yield made
+    made.admin.delete_topics(list(made.names.values()))
+
+
+def test_a_topic_made_anew_with_more_records_is_not_read_on(setting: Setting) -> None:
+    """Spark would begin after as many records as it has read of the old one."""
+    setting.send(0, 40)
+    assert setting.ingest() == 40
+    setting.make_anew()
+    setting.send(40, 140)
+    for _ in range(2):  # whoever tries again meets the same
+        with pytest.raises(TopicError, match=r"was deleted and made anew .* accept-loss"):
+            setting.ingest()
+    topics = setting.topics()
+    losses = topics.accept()
+    assert [(loss.kind, loss.records) for loss in losses] == [(RECREATED, None)] * 2
+    assert losses[0].before == {0: 40}
+    assert losses[0].after == {0: 0}
+    assert setting.ingest() == 140  # each record of the new one
+    assert topics.losses() == []
+    assert topics.accept() == []
+    kept = accepted_losses(setting.streaming.folder)
+    assert [one["kind"] for one in kept] == [RECREATED] * 2
+    assert kept[0]["was"] != kept[0]["now"]
+
+
+def test_a_topic_made_anew_with_fewer_records_is_no_riddle(setting: Setting) -> None:
+    setting.send(0, 40)
+    setting.ingest()
+    setting.make_anew()
+    with pytest.raises(TopicError, match="was deleted and made anew"):
+        setting.ingest()
+
+
+def test_expired_records_are_counted(setting: Setting) -> None:
+    setting.send(0, 40)
+    setting.ingest()
+    setting.send(40, 100)
+    places = [TopicPartition(name, 0, 70) for name in setting.names.values()]
+    for future in setting.admin.delete_records(places).values():
+        future.result()
+    with pytest.raises(TopicError, match="up to 30 records are lost"):
+        setting.ingest()
+    losses = setting.topics().accept()
+    assert [(loss.kind, loss.records) for loss in losses] == [(EXPIRED, 30)] * 2
+    assert setting.ingest() == 70
+    assert {one["records"] for one in accepted_losses(setting.streaming.folder)} == {30}
+
+
+def test_a_topic_that_ends_before_what_was_read_of_it(setting: Setting) -> None:
+    setting.send(0, 40)
+    setting.ingest()
+    # As after brokers lost records: the checkpoint is ahead of the topic.
+    offsets = max((Layout(setting.streaming.folder).checkpoint / "offsets").glob("[0-9]*"))
+    offsets.write_text(offsets.read_text().replace('"0":40', '"0":55'))
+    offsets.with_name(f".{offsets.name}.crc").unlink()
+    with pytest.raises(TopicError, match="ends before what was read"):
+        setting.ingest()
+    assert {loss.kind for loss in setting.topics().accept()} == {CUT}
+    setting.send(40, 60)
+    assert setting.ingest() == 60
+
+
+def test_new_partitions_are_told_and_read_from_their_beginning(setting: Setting) -> None:
+    setting.send(0, 10)
+    setting.ingest()
+    made = [NewPartitions(name, 3) for name in setting.names.values()]
+    for future in setting.admin.create_partitions(made).values():
+        future.result()
+    sink = KafkaSink(KafkaBroker(bootstrap_servers=setting.broker.bootstrap_servers), setting.names)
+    for stream in STREAMS:
+        keyed = ((str(n), line) for n, line in enumerate(setting.lines[stream][10:100]))
+        sink.send_text(stream, keyed)
+    assert setting.ingest() == 100
+    told = [content for what, content in setting.told if what == "partitions"]
+    assert {one["stream"] for one in told} == {*STREAMS}
+    assert {tuple(one["added"]) for one in told} == {(1, 2)}
+    setting.ingest()
+    assert len([1 for what, _ in setting.told if what == "partitions"]) == 2
+
+
+def test_a_topic_made_anew_while_a_batch_is_read_does_not_count(setting: Setting) -> None:
+    setting.send(0, 40)
+    setting.ingest()
+    topics = setting.topics()
+    topics.check()
+    setting.make_anew()
+    with pytest.raises(TopicError, match="while it was read"):
+        topics.facts()
+
+
+def test_the_command_says_what_is_lost_and_status_remembers(setting: Setting) -> None:
+    setting.send(0, 40)
+    setting.ingest()
+    manifest = Layout(setting.streaming.folder).manifests()[-1]
+    assert set(manifest["topics"]) == {*STREAMS}
+    setting.make_anew()
+    text = setting.streaming.model_dump_json(exclude_defaults=True)
+    places = [f"--set=streaming={text}", "--set=spark.master=local[2]"]
+    config = ["--config", "pipeline/configs/ctr-stream.yaml", *places]
+    assert json.loads(text)["kafka"]
+    found = CliRunner().invoke(main, ["accept-loss", "--dry-run", *config])
+    assert found.exit_code == 0, found.output
+    assert "an unknown number of records are lost" in found.output
+    assert accepted_losses(setting.streaming.folder) == []
