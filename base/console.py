@@ -13,10 +13,10 @@ from rich.text import Text
 
 from base.redaction import redacted
 
-# Control characters but for tab and line feed; those that turn the direction of text; halves of a
-# character, which no terminal can be sent.
+# Control characters but for tab and line feed; other ends of lines; what turns the direction of
+# text or is not seen; halves of a character, which no terminal can be sent.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 

@@ -54,6 +54,7 @@ class NotWithoutEnd(logging.Filter):
                 since, lines = now, 0
             self._counts[place] = (since, lines + 1)
         if left_out:
-            record.msg = f"{record.getMessage()} ({left_out:,} such lines before were left out)"
-            record.args = ()
+            record.msg = f"{record.msg} (%s such lines before were left out)"
+            known = record.args if isinstance(record.args, tuple) else ()
+            record.args = (*known, f"{left_out:,}")
         return lines < _MOST

@@ -92,7 +92,13 @@ def put(store: metadata_store.MetadataStore, pipeline: str, done: Done) -> int:
             if artifact.id:
                 event.artifact_id = artifact.id
             events.append((artifact, event))
-    found, _, _ = store.put_execution(execution, events, contexts)
+    try:
+        found, _, _ = store.put_execution(execution, events, contexts)
+    except errors.AlreadyExistsError:  # another process was faster
+        known = store.get_execution_by_type_and_name(done.kind, done.name)
+        if known is None:
+            raise
+        return int(known.id)
     return int(found)
 
 

@@ -74,10 +74,14 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     from serving.server.run import OptionsError, serve
 
-    if config is not None:
-        threading.Thread(target=_settle, args=(config,), name="settle", daemon=True).start()
+    def wait() -> None:
+        stopping = stop_event()
+        if config is not None:
+            threading.Thread(target=_settle, args=(config,), name="settle", daemon=True).start()
+        stopping.wait()
+
     try:
-        serve(options, lambda: stop_event().wait())
+        serve(options, wait)
     except OptionsError as error:
         raise Failure(error) from None
 
@@ -230,10 +234,10 @@ def _switch(
     from serving.release.record import record_in
     from serving.release.settle import said_of, settle
 
-    assert switch.before is not None
     problems = followed(config.name, switch.after, followers.servers)
     seconds = time.monotonic() - started
-    before, after = switch.before.labels, switch.after.labels
+    before = switch.before.labels if switch.before is not None else {}
+    after = switch.after.labels
     for label in sorted({*before, *after}):
         was, now = before.get(label, "none"), after.get(label, "none")
         console().print(f"{label:<9} {was} -> {now}" if was != now else f"{label:<9} {now}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import fcntl
 import getpass
 import json
 import os
@@ -57,20 +58,37 @@ class Intent:
 def new_id(kind: str) -> str:
     """Sorts by time, and says what it is."""
     now = dt.datetime.now(dt.timezone.utc)
-    return f"{now:%Y%m%d-%H%M%S}-{kind.lower()}-{uuid.uuid4().hex[:6]}"
+    return f"{now:%Y%m%d-%H%M%S-%f}-{kind.lower()}-{uuid.uuid4().hex[:6]}"
+
+
+def begun(intent: Intent) -> dt.datetime:
+    """When its id was made."""
+    text = "-".join(intent.id.split("-")[:3])
+    return dt.datetime.strptime(text, "%Y%m%d-%H%M%S-%f").replace(tzinfo=dt.timezone.utc)
 
 
 @contextlib.contextmanager
-def locked(folder: VersionsFolder) -> Iterator[None]:
+def locked(folder: VersionsFolder, wait: bool = True) -> Iterator[None]:
     """`VersionsFolder.locked`, with nothing half-done: what a killed process began is decided.
 
     Raises:
       ComponentError: Another process has held it for too long, or an intent cannot be read.
+      BlockingIOError: Another one holds it, and is not to be waited for.
     """
-    with folder.locked():
+    with folder.locked(wait):
         for intent in intents_of(folder.base):
             if not intent.is_done:
                 _decide(folder, intent)
+        yield
+
+
+@contextlib.contextmanager
+def recording(base: Path) -> Iterator[None]:
+    """Held by whoever records intents: one at a time, so that each is recorded once, in order."""
+    folder = base / _FOLDER
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -107,7 +125,11 @@ def intents_of(base: Path) -> list[Intent]:
     Raises:
       ComponentError: One cannot be read.
     """
-    return [_read(path) for path in sorted((base / _FOLDER).glob("*.json"))]
+    found = []
+    for path in sorted((base / _FOLDER).glob("*.json")):
+        with contextlib.suppress(FileNotFoundError):  # it has just been recorded
+            found.append(_read(path))
+    return found
 
 
 def drop(base: Path, intent: Intent) -> None:
@@ -119,6 +141,8 @@ def drop(base: Path, intent: Intent) -> None:
 def _decide(folder: VersionsFolder, intent: Intent) -> None:
     """Finds out whether it came to pass; puts the marks back if it did not."""
     live = read_release(folder.base)
+    if live is None and intent.before is not None:
+        return  # models.config is gone: nobody can say, until somebody has written it anew
     if live is not None and live != intent.before:
         _done(folder.base, intent, live)
         return

@@ -43,28 +43,35 @@ class VersionsFolder:
         return versions_in(self.base)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: bool = True) -> Iterator[None]:
         """Holds the folder for one process at a time; removes what killed ones left.
 
         A release holds it until servers have loaded the new version, so one that waits says so.
 
         Raises:
-          ComponentError: Another process has held it for too long.
+          ComponentError: Another process has held it for too long, or it cannot be locked.
+          BlockingIOError: Another one holds it, and is not to be waited for.
         """
-        with (self.base / LOCK).open("a+") as lock:
-            self._take(lock)
+        try:
+            opened = (self.base / LOCK).open("a+")
+        except OSError as error:
+            raise ComponentError(f"cannot lock {self.base}: {error}") from None
+        with opened as lock:
+            self._take(lock, wait)
             for path in self.base.iterdir():
                 if path.name.startswith((_INCOMING, _REMOVED)):
                     shutil.rmtree(path)
             yield
 
-    def _take(self, lock: TextIO) -> None:
+    def _take(self, lock: TextIO, wait: bool) -> None:
         until, said = time.monotonic() + _LOCK_SECONDS, False
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if not wait:
+                    raise
                 lock.seek(0)
                 holder = lock.read(200).strip() or "another process"
             if not said:

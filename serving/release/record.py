@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.ancestry import WITHDRAWN
-from components.pusher.intents import Intent, drop
+from components.pusher.intents import Intent, drop, intents_of, recording
 from pipeline.config import PipelineConfig
 from pipeline.metadata_record import Done, Value, opened, pushed_models, put
+
+_IN_MODEL = "/Format-Serving"
 
 
 def record_in(config: PipelineConfig, switch: Intent) -> int:
@@ -17,37 +21,58 @@ def record_in(config: PipelineConfig, switch: Intent) -> int:
     Raises:
       ComponentError: it does not answer; `settle` will do it.
     """
-    with opened(config) as store:
-        execution = record(store, config.name, switch)
-    drop(config.serving_folder, switch)
+    with recording(config.serving_folder), opened(config) as store:
+        models = models_pushed(intents_of(config.serving_folder))
+        execution = record(store, config.name, switch, models)
+        drop(config.serving_folder, switch)
     return execution
 
 
-def record(store: metadata_store.MetadataStore, pipeline: str, switch: Intent) -> int:
+def models_pushed(waiting: Iterable[Intent]) -> dict[int, str]:
+    """Version -> the model's URI, of pushes that are not recorded yet."""
+    pushes = [intent.pushed for intent in waiting if intent.pushed]
+    # The Pusher is given the SavedModel's folder within the artifact.
+    return {int(one["version"]): one["model"].removesuffix(_IN_MODEL) for one in pushes}
+
+
+def record(
+    store: metadata_store.MetadataStore,
+    pipeline: str,
+    switch: Intent,
+    unrecorded: Mapping[int, str] | None = None,
+) -> int:
     """Writes it: a run of its own, with the models that it is about as its inputs; once.
+
+    Within `intents.recording`: written late, marks would be set that a newer switch has taken back.
 
     Args:
       store: of the pipeline.
       pipeline: its name.
       switch: what was done.
+      unrecorded: of `models_pushed`.
 
     Returns:
       The id of the execution.
     """
-    assert switch.before is not None
+    known = store.get_execution_by_type_and_name(f"serving.{switch.kind}", switch.id)
+    if known is not None:
+        return int(known.id)
     properties: dict[str, Value] = {"user": switch.user}
     for when, release in (("before", switch.before), ("after", switch.after)):
-        for label, version in release.labels.items():
+        for label, version in release.labels.items() if release else ():
             properties[f"{label}_{when}"] = version
     for version, reason in switch.withdrawn.items():
         properties[f"withdrawn_{version}"] = reason
     pushed = pushed_models(store)
+    uris = unrecorded or {}
     for version, reason in switch.withdrawn.items():
-        _mark(store, pushed.get(version), reason)
-    _mark(store, pushed.get(switch.after.stable), None)  # a person may have brought it back
+        mark(store, pushed.get(version), uris.get(version), reason)
+    back = switch.after.stable  # a person may have brought it back
+    mark(store, pushed.get(back), uris.get(back), None)
     # An execution has an artifact as its input once: a canary that goes leaves the same stable one.
     keys = dict.fromkeys(switch.withdrawn, "withdrawn")
-    keys |= {switch.before.stable: "before"} | {switch.after.stable: "after"}
+    keys |= {switch.before.stable: "before"} if switch.before else {}
+    keys |= {switch.after.stable: "after"}
     done = Done(
         kind=f"serving.{switch.kind}",
         properties=properties,
@@ -69,19 +94,29 @@ def execution_of(config: PipelineConfig, kind: str, switch_id: str) -> int | Non
     return None if found is None else int(found.id)
 
 
-def _mark(
-    store: metadata_store.MetadataStore, pushed: mlmd.Artifact | None, reason: str | None
+def mark(
+    store: metadata_store.MetadataStore,
+    pushed: mlmd.Artifact | None,
+    uri: str | None,
+    reason: str | None,
 ) -> None:
     """On the model: no later training begins with one that was withdrawn
-    (components/baseline_resolver); None: it was not, or not any more.
+    (components/baseline_resolver).
+
+    Args:
+      store: of the pipeline.
+      pushed: of the version, by which its model is found.
+      uri: of the model, where the push is not recorded yet.
+      reason: None: it was not withdrawn, or is not any more.
     """
-    if pushed is None:
-        return
-    made = store.get_events_by_artifact_ids([pushed.id])
-    pushers = [event.execution_id for event in made if event.type == mlmd.Event.OUTPUT]
-    read = store.get_events_by_execution_ids(pushers) if pushers else []
-    inputs = [event.artifact_id for event in read if event.type == mlmd.Event.INPUT]
-    models = [a for a in store.get_artifacts_by_id(inputs) if a.type == "Model"] if inputs else []
+    models = store.get_artifacts_by_uri(uri) if uri else []
+    if pushed is not None:
+        made = store.get_events_by_artifact_ids([pushed.id])
+        pushers = [event.execution_id for event in made if event.type == mlmd.Event.OUTPUT]
+        read = store.get_events_by_execution_ids(pushers) if pushers else []
+        inputs = [event.artifact_id for event in read if event.type == mlmd.Event.INPUT]
+        models += store.get_artifacts_by_id(inputs) if inputs else []
+    models = [*{model.id: model for model in models if model.type == "Model"}.values()]
     for model in models:
         if reason is not None:
             model.custom_properties[WITHDRAWN].string_value = reason

@@ -35,7 +35,9 @@ def promote(
         canary; what is live is as it was then.
     """
 
-    def change(folder: VersionsFolder, before: Release) -> Intent:
+    def change(folder: VersionsFolder, before: Release | None) -> Intent:
+        if before is None:
+            raise _nothing_live(base)
         if before.canary is None:
             raise ComponentError(
                 f"there is no canary to promote: version {before.stable} is live for all. "
@@ -78,7 +80,9 @@ def rollback(
 
     name = switch_id or new_id(ROLLBACK)
 
-    def change(folder: VersionsFolder, before: Release) -> Intent:
+    def change(folder: VersionsFolder, before: Release | None) -> Intent:
+        if before is None:
+            return _anew(folder, to, name)
         if to is None and before.canary is not None:
             after = dataclasses.replace(before, canary=None)
             return Intent(name, ROLLBACK, before, after, {before.canary: reason})
@@ -96,9 +100,24 @@ def rollback(
     return _switch(base, change, expected, rollout or Rollout(), urgent=True)
 
 
+def _anew(folder: VersionsFolder, to: int | None, name: str) -> Intent:
+    """A models.config that was lost, with the version that a person names."""
+    if to is None or to not in folder.versions():
+        raise _nothing_live(folder.base)
+    return Intent(name, ROLLBACK, None, Release(to))
+
+
+def _nothing_live(base: Path) -> ComponentError:
+    shown = ", ".join(map(str, VersionsFolder(base).versions())) or "none"
+    return ComponentError(
+        f"{base} has no models.config. If it was lost, name the version that shall be live: "
+        f"`rollback --to`; there are: {shown}"
+    )
+
+
 def _switch(
     base: Path,
-    change: Callable[[VersionsFolder, Release], Intent],
+    change: Callable[[VersionsFolder, Release | None], Intent],
     expected: Release | None,
     rollout: Rollout,
     *,
@@ -109,11 +128,10 @@ def _switch(
     folder = VersionsFolder(base)
     with locked(folder):
         before = read_release(base)
-        if before is None:
-            raise ComponentError(f"{base} has no models.config: nothing was pushed there yet")
         if expected is not None and before != expected:
+            shown = before.labels if before is not None else "nothing"
             raise ComponentError(
-                f"what is live in {base} has changed meanwhile ({before.labels} instead of "
+                f"what is live in {base} has changed meanwhile ({shown} instead of "
                 f"{expected.labels}): nothing was done; look again"
             )
         intent = change(folder, before)

@@ -16,6 +16,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 
 from base.foreign_json import ForeignError, parse_object
 from components.errors import first_problem
+from serving.request_log.writer import closed_name
 
 _log = logging.getLogger(__name__)
 _MOST_LINE = 512 << 20  # twice the largest request
@@ -104,6 +105,10 @@ def _lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             yield from lines
+    except FileNotFoundError:  # its hour was closed meanwhile
+        closed = closed_name(path)
+        if closed is not None and closed.exists():
+            yield from _lines(closed)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         _log.warning("%s is damaged, and read no further: %s", path, error)
 

@@ -85,13 +85,15 @@ class RequestLog:
         """Takes it, or drops it; at once in either case."""
         if self.rate < 1 and self._random.random() >= self.rate:
             return
-        size = request.ByteSize()
+        size = request.ByteSize() + response.ByteSize()
         with self._counting:
-            if self._waiting_bytes + size > _WAITING_BYTES or self._waiting.full():
+            try:
+                if self._waiting_bytes + size > _WAITING_BYTES:
+                    raise queue.Full
+                self._waiting.put_nowait(_Entry(time.time(), size, call, request, response))
+                self._waiting_bytes += size
+            except queue.Full:
                 self.dropped += 1
-                return
-            self._waiting_bytes += size
-        self._waiting.put(_Entry(time.time(), size, call, request, response))
 
     def close(self) -> None:
         """Writes what waits, and closes the hour."""
@@ -294,9 +296,8 @@ def close_file(path: Path) -> Path | None:
     if not content_ends:
         path.unlink()
         return None
-    stem = path.name.removeprefix(_OPEN).removesuffix(".json")
-    year, month, day, hour, unique = stem.split("-")
-    target = path.parent / f"{year}-{month}-{day}" / hour / f"{unique}.json.gz"
+    target = closed_name(path)
+    assert target is not None
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}")
     with path.open("r+b") as lines, partial.open("wb") as file:
@@ -309,6 +310,15 @@ def close_file(path: Path) -> Path | None:
     fsync_folder(target.parent)
     path.unlink()
     return target
+
+
+def closed_name(path: Path) -> Path | None:
+    """Where an open file is once its hour is over; None for another file."""
+    parts = path.name.removeprefix(_OPEN).removesuffix(".json").split("-")
+    if not path.name.startswith(_OPEN) or len(parts) != 5:
+        return None
+    year, month, day, hour, unique = parts
+    return path.parent / f"{year}-{month}-{day}" / hour / f"{unique}.json.gz"
 
 
 def _end_of_last_line(path: Path) -> int:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -22,7 +23,9 @@ from serving.server.waiting import Waiting
 
 HEALTH = f"/{health.SERVICE_NAME}/"
 ADMINISTRATION = ("/tensorflow.serving.ModelService/HandleReloadConfigRequest",)
-_MESSAGE_SECONDS, _HEALTH_SECONDS = 10.0, 2.0  # until the message of a call has come
+# Until the message of a call has come: time enough for some MB over a slow line. Where places are
+# wanted, who has waited longest goes long before that.
+_MESSAGE_SECONDS, _HEALTH_SECONDS = 60.0, 2.0
 _HEALTH_WAITING = 8
 _REFUSING_THREADS = 2
 _NO_ADMINISTRATION = (
@@ -144,8 +147,9 @@ def _message(messages: Iterator[bytes], context: grpc.ServicerContext, waiting: 
 
 
 def _peer(context: grpc.ServicerContext) -> str:
-    """ipv4:10.0.0.1:1234 without its port."""
-    return str(context.peer()).rpartition(":")[0]
+    """The address of ipv4:10.0.0.1:1234 or ipv6:%5B::1%5D:1234."""
+    found = unquote(str(context.peer())).rpartition(":")[0]
+    return found.partition(":")[2] or found
 
 
 def _refusal(

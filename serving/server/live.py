@@ -126,7 +126,8 @@ class Live:
                 problem = "the config is empty"
             elif written != self._written:  # the file is newer than what a client sent
                 self._written = self._current = written
-                self._roots |= {m.base_path.resolve() for m in wanted_models(written)}
+                own = {model.base_path.resolve() for model in wanted_models(written)}
+                self._roots = self._roots | own
             if self._current is not None:
                 self.catalog.want(wanted_models(self._current))
         return problem

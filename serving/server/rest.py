@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import logging
@@ -44,6 +45,7 @@ TIMEOUT = "x-request-timeout-ms"
 _IDLE_SECONDS = 75.0  # longer than balancers keep a connection: they close it, not this end
 _LINGERING_SECONDS = 1.0  # for the rest of a body that was refused
 _EXPIRE_SECONDS = 0.5
+_SENDING_SECONDS, _SLOWEST = 30.0, 16 << 10  # for an answer, and bytes a second
 _HEALTH = "/health"
 _ORIGIN = re.compile("https?://")
 _CORS = {
@@ -152,20 +154,25 @@ class RestServer:
 
     def _expire(self) -> None:
         """Ends those who are waited for too long; again and again."""
-        for waiting in self.waiting:
-            waiting.expire()
+        self._connections.waiting.expire()
+        self._bodies.expire()
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Errors as JSON, whatever they are; the token; and what a browser wants to see."""
-        self._connections.begins(request.transport)
+        transport = request.transport
+        self._connections.begins(transport)
         try:
             answer = await self._checked(request, handler)
+            if self._cors and is_api(target_of(request.raw_path)):
+                answer.headers.update(_CORS)
+            await asyncio.wait_for(_sent(request, answer), _sending_seconds(answer))
+        except asyncio.TimeoutError:
+            if transport is not None:
+                transport.abort()
         finally:
-            self._connections.ends(request.transport)
-        if self._cors and is_api(target_of(request.raw_path)):
-            answer.headers.update(_CORS)
+            self._connections.ends(transport)
         return answer
 
     async def _checked(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -178,6 +185,8 @@ class RestServer:
             return _error(error.message, error.http_status)
         except web.HTTPException as error:
             return _error(error.reason or "", error.status)
+        except ConnectionError:  # the client has gone
+            return _error("the connection ended", 499)
         except Exception as error:
             _log.exception("a request failed")
             return _error(f"{type(error).__name__}: the log of the server has more", 500)
@@ -295,6 +304,17 @@ class RestServer:
         """For a probe: 200 once every model has a version that answers."""
         ready = self._live.catalog.is_ready()
         return _document({"ready": ready}, 200 if ready else 503)
+
+
+async def _sent(request: web.Request, answer: web.StreamResponse) -> None:
+    """Returns when the client has taken an answer, but for what the system buffers."""
+    with contextlib.suppress(ConnectionError):
+        await answer.prepare(request)
+        await answer.write_eof()
+
+
+def _sending_seconds(answer: web.StreamResponse) -> float:
+    return _SENDING_SECONDS + (answer.content_length or 0) / _SLOWEST
 
 
 def _call(request: web.Request, timeout_seconds: float) -> Call:

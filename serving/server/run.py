@@ -43,7 +43,7 @@ _HEALTH_NAMES = ("", _PREDICTION, _MODEL, "PredictionService", "ModelService")
 _HEALTH_SECONDS = 0.5  # between two looks at whether the server is ready
 _REFUSING_THREADS = 16  # beyond those that the queue can hold: they say that it is full
 _WITHOUT_MESSAGE = 64  # calls that may be waited for at the same time
-_GRPC_IDLE_MS = 120_000  # a connection without a call
+_GRPC_IDLE_MS = 30_000  # a connection without a call
 _HANDSHAKE_MS = 5_000
 _ADMINISTRATORS = 4  # threads
 _SWITCH_SECONDS = 0.0005  # how long a thread that loads a model may keep the others from Python
@@ -64,6 +64,8 @@ class ModelServer:
     def __init__(self, options: ServerOptions):
         self.options = options
         tokens = Tokens(_token(options.token_env), _token(options.admin_token_env))
+        if tokens.predict is not None and tokens.predict == tokens.administer:
+            raise OptionsError("token_env and admin_token_env hold the same token")
         connections = limits.connections(options.connections)
         self.log = _request_log(options)
         self.metrics = Metrics()

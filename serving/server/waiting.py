@@ -10,6 +10,8 @@ milliseconds that its own message takes.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import ipaddress
 import threading
 import time
 from collections.abc import Callable
@@ -54,6 +56,7 @@ class Waiting:
 
     def enter(self, peer: str, end: Callable[[], object]) -> Waited:
         """Takes a place; ends another's waiting if there are too many."""
+        peer = _network(peer)
         entered = Waited(peer, self._clock(), end)
         ousted = None
         with self._lock:
@@ -98,6 +101,18 @@ class Waiting:
         if not group:
             del self._by_peer[waited.peer]
         return True
+
+
+@functools.lru_cache(4096)
+def _network(peer: str) -> str:
+    """Of an IPv6 address its /64, all of which one machine may have."""
+    try:
+        address = ipaddress.ip_address(peer.strip("[]").partition("%")[0])
+    except ValueError:
+        return peer
+    if address.version == 4 or address.ipv4_mapped:
+        return str(address)
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def _size_and_age(group: dict[Waited, None]) -> tuple[int, float]:

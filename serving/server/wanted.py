@@ -98,13 +98,17 @@ class FolderConfig:
           ServingError: The file cannot be read, or is gone.
         """
         name, base_path, path = self._name, self._base_path, self._base_path / FILE
-        if path.exists():
+        try:
+            is_there, was_there = path.exists(), (base_path / LOCK).exists()
+        except OSError as error:
+            raise invalid(f"cannot look for {path}: {error}") from None
+        if is_there:
             self._is_pushed_to = True
             config = read_config(path)
             for model in config.model_config_list.config:
                 model.name, model.base_path = name, str(base_path)  # wherever it was written
             return config
-        if self._is_pushed_to or (base_path / LOCK).exists():
+        if self._is_pushed_to or was_there:
             raise ServingError(
                 Code.UNAVAILABLE,
                 f"{path} is missing, so nobody knows which version may be live. `python -m serving "

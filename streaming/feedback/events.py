@@ -22,6 +22,13 @@ _Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Score = Annotated[float, Field(allow_inf_nan=False)]
 
 
+# What the log or a signature says, and the outcome: no context has them of its own.
+_OURS = (
+    "impression_id", "user_id", "item_id", "position", "timestamp_ms", "arm", "version",
+    "probability", "propensity", "explored", "clicked", SIGNATURE,
+)  # fmt: skip
+
+
 class LineError(ValueError):
     """A line whose context is not as a ranking service sends it; the text is one line."""
 
@@ -93,7 +100,7 @@ def impressions_of(line: Mapping[str, Any], key: bytes | None = None) -> list[di
         raise LineError(f"{where}: {problem['msg']}") from None
     said = found.context
     is_believed = key is not None
-    extra = {name: value for name, value in (said.model_extra or {}).items() if name != SIGNATURE}
+    extra = {k: value for k, value in (said.model_extra or {}).items() if k not in _OURS}
     common = {
         **extra,
         "timestamp_ms": found.timestamp_ms,

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from confluent_kafka import KafkaError, KafkaException, Producer
+
 from components.errors import ComponentError
 from pipeline.streaming_sections import EventStream, KafkaBroker, Streaming
 from streaming.layout import CLICKS, IMPRESSIONS
@@ -82,8 +84,6 @@ class KafkaSink:
     """
 
     def __init__(self, broker: KafkaBroker, topics: Mapping[str, str]):
-        from confluent_kafka import Producer
-
         secret = {}
         for option, variable in broker.producer_options_env.items():
             if variable not in os.environ:
@@ -94,6 +94,7 @@ class KafkaSink:
             secret[option] = os.environ[variable]
         self._servers, self._topics = broker.bootstrap_servers, topics
         self._failed: str | None = None
+        self._too_large: list[bytes] = []
         self._producer = Producer(
             {
                 "bootstrap.servers": broker.bootstrap_servers,
@@ -119,12 +120,23 @@ class KafkaSink:
                 else:
                     yield key, value
 
-        self.send_text(stream, keyed())
+        self._send(stream, keyed())
+        # What the broker, or librdkafka by the user's options, takes for too large it always will.
+        too_large = [json.loads(value) for value in self._too_large]
+        refused += [(event, "it is too large for the topic") for event in too_large]
         return refused
 
     def send_text(self, stream: str, records: Iterable[tuple[str, bytes]]) -> None:
-        """`send`, of (key, value) as they are."""
-        self._failed = None
+        """`send`, of (key, value) as they are; one that is too large is an error, too."""
+        self._send(stream, records)
+        if self._too_large:
+            raise ComponentError(
+                f"Kafka at {self._servers}: {len(self._too_large):,} events are too large for "
+                f"{self._topics[stream]} (max.message.bytes of the topic)"
+            )
+
+    def _send(self, stream: str, records: Iterable[tuple[str, bytes]]) -> None:
+        self._failed, self._too_large = None, []
         for key, value in records:
             self._produce(self._topics[stream], key, value)
         left = self._producer.flush(_PATIENCE_S + 5)
@@ -140,11 +152,22 @@ class KafkaSink:
                 self._producer.produce(topic, value=value, key=key, on_delivery=self._delivered)
                 self._producer.poll(0)
                 return
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise ComponentError(
+                        f"Kafka at {self._servers}: {error.args[0].str()}"
+                    ) from None
+                self._too_large.append(value)
+                return
             except BufferError:  # its queue is full
                 self._producer.poll(1)
 
     def _delivered(self, error: Any, message: Any) -> None:
-        if error is not None:
+        if error is None:
+            return
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._too_large.append(message.value())
+        else:
             self._failed = error.str()
 
 

@@ -33,12 +33,23 @@ pytestmark = pytest.mark.unit
         ("beam_pipeline_args", "--s3_secret_access_key=x"),
         ("beam_pipeline_args", "--password=x"),
         ("conf", "sasl.jaas.config=org.apache.kafka...PlainLoginModule"),
+        ("anything", 'Login required username="a" password="hunter2";'),
+        ("anything", '{"password":"hunter2"}'),
+        ("path", "https://ghp_abcdefghijklmnop@github.com/a/b"),
+        ("url", "https://x.blob.core.windows.net/c?sv=1&sig=abcdefghij%3D"),
+        ("authorization", "Bearer abc"),
+        ("anything", "Bearer abcdefghijkl"),
+        ("smtp_pass", "x"),
+        ("pass", "x"),
+        ("ssl_key_pem", "x"),
+        ("schema.registry.basic.auth.user.info", "a:b"),
+        ("password", 12345678),
         ("header", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc"),
     ],
 )
-def test_secrets_are_found_by_key_and_by_content(key: str, value: str) -> None:
+def test_secrets_are_found_by_key_and_by_content(key: str, value: object) -> None:
     assert secret_in(key, value) is not None
-    assert value not in str(secret_in(key, value)) or len(value) < 4
+    assert str(value) not in str(secret_in(key, value)) or len(str(value)) < 4
     content = {"sources": [{"name": "a", "options": {key: value}}, "b"]}
     found = find_secret(content)
     assert found is not None
@@ -61,10 +72,29 @@ def test_secrets_are_found_by_key_and_by_content(key: str, value: str) -> None:
         ("max_tokens", 5),
         ("image", "registry.example:5000/team/ctr@sha256:abc"),
         ("password", ""),
+        ("image", "registry:5000/ctr@sha256:abc"),
+        ("ssl.ca.pem", "-----BEGIN CERTIFICATE-----"),
+        ("text_tokenizer", "bert"),
+        ("args", "--tokenizer=bert --num_tokens=128"),
+        ("token_count", "5"),
+        ("num_tokens", "128"),
+        ("sasl.oauthbearer.token.endpoint.url", "https://login.example/token"),
+        ("secret_name", "shop-db"),
+        ("spark.security.credentials.hive.enabled", "false"),
+        ("spark.kubernetes.authenticate.oauthTokenFile", "/var/run/token"),
+        ("sasl.password_is_set", True),
+        ("note", "mailto:a/b@c"),
     ],
 )
 def test_what_is_none_is_let_through(key: str, value: object) -> None:
     assert find_secret({"a": {key: value}}) is None
+
+
+def test_structures_are_looked_into() -> None:
+    assert find_secret({"env": [{"name": "DB_PASSWORD", "value": "x"}]}) is not None
+    assert find_secret({"password": {"value": "x"}}) is not None
+    assert find_secret({"options_env": {"sasl.password": "hunter2!"}}) is not None
+    assert find_secret({"secrets": [{"secret": {"name": "shop-db", "key": "a"}}]}) is None
 
 
 def test_a_key_may_be_known_to_be_harmless_but_not_its_content() -> None:

@@ -245,6 +245,42 @@ def test_few_descriptors_are_shared_and_the_log_stays_small(
         assert server.log.stat().st_size < 100_000
 
 
+def test_an_answer_that_is_being_taken_makes_room_for_nobody(base: Path, tmp_path: Path) -> None:
+    """Its connection has no request, but it is not idle."""
+    rows = 1_000_000
+    asked = json.dumps({"signature_name": "guarded", "inputs": {"weight": [1.5] * rows}}).encode()
+    head = f"POST /v1/models/{NAME}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(asked)}"
+    head += "\r\nConnection: close"
+    with running(tmp_path, *flags_of(base), "--connections", "8") as server:
+        with connections(server.rest_port, 1, head.encode() + b"\r\n\r\n" + asked) as (slow,):
+            slow.settimeout(60)
+            begin = slow.recv(1000)
+            with connections(server.rest_port, 30, b""):
+                time.sleep(0.5)
+                found = begin + b"".join(iter(lambda: slow.recv(1 << 20), b""))
+                assert len(json.loads(found.partition(b"\r\n\r\n")[2])["outputs"]) == rows
+        assert server.curl("/health") == (200, {"ready": True})
+
+
+def test_too_much_memory_is_given_back_by_whoever_has_most(base: Path, tmp_path: Path) -> None:
+    most = 200 << 20
+    flags = [*flags_of(base), "--max-request-bytes", str(most)]
+    body = b"x" * (most - 1000)
+    head = f"POST /v1/models/{NAME}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {most}\r\n\r\n"
+    with running(tmp_path, *flags) as server, contextlib.ExitStack() as stack:
+        found = [
+            stack.enter_context(connections(server.rest_port, 1, head.encode() + body))[0]
+            for _ in range(3)
+        ]
+        answers = []
+        for one in found:
+            one.settimeout(15)
+            answers.append(one.recv(100)[9:12])
+        # All were ended: one for want of memory, and the others since nothing came any more.
+        assert sorted(answers) == [b"503", b"504", b"504"]
+        assert server.curl("/health") == (200, {"ready": True})
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_a_bomb_is_refused_before_it_is_large(open_server: Server, coding: str) -> None:
     pack = gzip.compress if coding == "gzip" else zlib.compress
@@ -261,11 +297,19 @@ def test_a_bomb_is_refused_before_it_is_large(open_server: Server, coding: str) 
     assert process.memory_info().rss - before < 80 << 20
     packed = pack(json.dumps(json_request()).encode())
     head = {"Content-Encoding": coding}
-    for body, status in ((packed, 200), (packed[:-5], 400), (b"x", 400), (packed * 2, 400)):
+    for body, status in ((packed, 200), (packed[:-5], 400), (b"x", 400), (packed + b"x", 400)):
         connection.request("POST", f"/v1/models/{NAME}:predict", body, head)
         answer = connection.getresponse()
         answer.read()
         assert answer.status == status
+    text = json.dumps(json_request()).encode()
+    parts = {
+        "gzip": gzip.compress(text[:9]) + gzip.compress(text[9:]),
+        "deflate": zlib.compress(text)[2:-4],  # without zlib's head, as some send it
+    }
+    connection.request("POST", f"/v1/models/{NAME}:predict", parts[coding], head)
+    answer = connection.getresponse()
+    assert json.loads(answer.read()) == {"predictions": [[2.0]]}
     connection.request("POST", f"/v1/models/{NAME}:predict", b"x", {"Content-Encoding": "br"})
     assert connection.getresponse().status == 400
 
@@ -279,6 +323,21 @@ def test_a_name_cannot_forge_the_log(guarded: Server, base: Path) -> None:
     text = guarded.log.read_text()
     assert "all is well" not in text
     assert "\x1b" not in text
+
+
+def test_the_tokens_of_both_planes_differ(base: Path, tmp_path: Path) -> None:
+    flags = [*flags_of(base), "--token-env", "TEST_ADMIN_TOKEN", *ADMINISTRATED]
+    with pytest.raises(AssertionError, match="hold the same token"), running(tmp_path, *flags):
+        pass
+
+
+def test_who_goes_away_leaves_no_trace_in_the_log(open_server: Server) -> None:
+    before = open_server.log.stat().st_size
+    with connections(open_server.rest_port, 20, BODY):
+        pass
+    time.sleep(1)
+    assert open_server.curl("/health") == (200, {"ready": True})
+    assert open_server.log.stat().st_size == before
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "ctr.example", ""])  # noqa: S104

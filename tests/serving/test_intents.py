@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -13,17 +14,26 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 from running_server import ROOT
-from switching_process import BEFORE, REASON, check, new_pipeline
+from switching_process import BEFORE, REASON, check, new_pipeline, push_4
 
+from components.ancestry import WITHDRAWN
 from components.errors import ComponentError
 from components.pusher import intents, versions_folder
-from components.pusher.release import Release, read_release
+from components.pusher.intents import PUSH, ROLLBACK, Intent, new_id
+from components.pusher.release import FILE, Release, read_release, write_release
 from components.pusher.versions_folder import VersionsFolder
 from lineage.store import LineageStore
 from pipeline.config import PipelineConfig
+from pipeline.metadata import connection_config
+from pipeline.metadata_record import pushed_models
 from serving.commands import main
-from serving.release.switch import promote
+from serving.release import settle as settling
+from serving.release.record import record_in
+from serving.release.settle import settle
+from serving.release.switch import promote, rollback
 
 pytestmark = pytest.mark.component
 
@@ -107,6 +117,116 @@ def test_what_is_unrecorded_is_recorded_before_something_else_is_done(
     assert done.exit_code == 0, done.output
     assert recorded(config) == ["Rollback", "Promotion"]  # the newest run first
     assert read_release(config.serving_folder) == Release(2, previous=1)
+
+
+def test_a_models_config_that_was_lost_is_written_anew_by_a_rollback(
+    config: PipelineConfig,
+) -> None:
+    (config.serving_folder / FILE).unlink()
+    for arguments in (["promote"], ["rollback"], ["rollback", "--to", "9"]):
+        done = command(config, *arguments)
+        assert done.exit_code == 1
+        assert "name the version that shall be live: `rollback --to`" in done.output
+    done = command(config, "rollback", "--to", "2")
+    assert done.exit_code == 0, done.output
+    assert read_release(config.serving_folder) == Release(2)
+    assert recorded(config) == ["Rollback"]
+
+
+def test_a_models_config_that_is_lost_after_a_kill_brings_no_mark_back(
+    config: PipelineConfig,
+) -> None:
+    base, folder = config.serving_folder, VersionsFolder(config.serving_folder)
+    intent = Intent(new_id(ROLLBACK), ROLLBACK, BEFORE, Release(2, previous=1), {3: REASON})
+    killed = pytest.raises(KeyboardInterrupt)
+    with killed, folder.locked(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intents, "_decide", lambda *_: None)  # as SIGKILL leaves it
+        with intents.intended(folder, intent):
+            write_release(base, Release(2, previous=1))
+            raise KeyboardInterrupt
+    (base / FILE).unlink()
+    with intents.locked(folder):
+        pass
+    assert folder.withdrawn(3) == REASON
+    assert [one.id for one in intents.intents_of(base)] == [intent.id]
+
+
+def test_recording_waits_for_no_push(config: PipelineConfig) -> None:
+    promote(config.serving_folder)
+    folder, ends = VersionsFolder(config.serving_folder), threading.Event()
+
+    def hold() -> None:
+        with folder.locked():
+            ends.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    time.sleep(0.2)
+    try:
+        assert [one.kind for one in settle(config)] == ["Promotion"]
+    finally:
+        ends.set()
+        thread.join()
+
+
+def test_recorded_late_nothing_newer_is_taken_back(config: PipelineConfig) -> None:
+    base, store = config.serving_folder, metadata_store.MetadataStore(connection_config(config))
+    kind = store.put_artifact_type(mlmd.ArtifactType(name="Model"))
+    (model,) = store.put_artifacts([mlmd.Artifact(type_id=kind, uri="/models/3")])
+    pusher = store.put_execution_type(mlmd.ExecutionType(name="Pusher"))
+    (push,) = store.put_executions([mlmd.Execution(type_id=pusher)])
+    ways = [(model, mlmd.Event.INPUT), (pushed_models(store)[3].id, mlmd.Event.OUTPUT)]
+    store.put_events([mlmd.Event(execution_id=push, artifact_id=a, type=way) for a, way in ways])
+    first = rollback(base, None, REASON)
+    record_in(config, first)
+    assert is_withdrawn(store, model)
+    record_in(config, rollback(base, 3, "mended"))
+    assert not is_withdrawn(store, model)
+    record_in(config, first)  # by a process that was slow
+    assert not is_withdrawn(store, model)
+    assert len(recorded(config)) == 2
+
+
+def is_withdrawn(store: metadata_store.MetadataStore, model: int) -> bool:
+    (found,) = store.get_artifacts_by_id([model])
+    return WITHDRAWN in found.custom_properties
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_rollback_before_its_push_is_recorded_marks_the_model(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch, is_old: bool
+) -> None:
+    """Else the next training would begin with it."""
+    store = metadata_store.MetadataStore(connection_config(config))
+    kind = store.put_artifact_type(mlmd.ArtifactType(name="Model"))
+    found = mlmd.Artifact(type_id=kind, uri="/models/4", state=mlmd.Artifact.LIVE)
+    (model,) = store.put_artifacts([found])
+    push_4(config)
+    record_in(config, rollback(config.serving_folder, None, REASON))
+    assert is_withdrawn(store, model)
+    if is_old:
+        monkeypatch.setattr(settling, "_TFX_TIME", dt.timedelta(0))
+    assert len(settle(config)) == is_old
+    assert is_withdrawn(store, model)
+    assert len(intents.intents_of(config.serving_folder)) == (not is_old)
+    if is_old:
+        assert recorded(config) == ["Push", "Rollback"]
+
+
+def test_a_push_that_became_live_again_is_not_taken_for_the_first_one(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "_TFX_TIME", dt.timedelta(0))
+    base, folder = config.serving_folder, VersionsFolder(config.serving_folder)
+    wanted = Release(1, previous=2)
+    pushed = {"version": "1", "model": "/models/1"}
+    with intents.locked(folder):
+        intent = Intent(new_id(PUSH), PUSH, BEFORE, wanted, pushed=pushed)
+        with intents.intended(folder, intent) as done:
+            write_release(base, wanted)
+            done(wanted)
+    assert [one.id for one in settle(config)] == [intent.id]
+    assert recorded(config) == ["Push"]
 
 
 def test_who_holds_the_folder_is_named_and_not_waited_for_without_end(

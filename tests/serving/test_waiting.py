@@ -23,6 +23,16 @@ def test_the_oldest_of_the_peer_with_most_makes_room() -> None:
     assert waiting.ended == 2
 
 
+def test_the_addresses_of_one_network_are_one_peer() -> None:
+    waiting, ended = Waiting(4, 10.0), list[str]()
+    for number in range(3):
+        waiting.enter(f"2001:db8::{number}", lambda number=number: ended.append(f"a{number}"))  # type: ignore[misc]
+    waiting.enter("10.0.0.1", lambda: ended.append("h"))
+    waiting.enter("::ffff:10.0.0.1", lambda: ended.append("h2"))
+    waiting.enter("2001:db8::ff", lambda: ended.append("a4"))
+    assert ended == ["a0", "a1"]
+
+
 def test_nobody_waits_too_long() -> None:
     now = 0.0
     waiting, ended = Waiting(10, 5.0, lambda: now), []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -50,6 +51,7 @@ class Training:
     workers: int = 2
     number: int = 1
     conf: dict[str, str] = dataclasses.field(default_factory=dict)
+    listening: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     error: BaseException | None = None
 
     @property
@@ -116,11 +118,35 @@ class Training:
         raise AssertionError("no round was done")
 
 
+@contextlib.contextmanager
+def listening_sockets() -> Iterator[set[tuple[str, str]]]:
+    """(program, address) of what this process and those that it starts listen on meanwhile."""
+    found: set[tuple[str, str]] = set()
+    ends = threading.Event()
+
+    def look() -> None:
+        while not ends.wait(0.2):
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    for one in process.net_connections("tcp"):
+                        if one.status == psutil.CONN_LISTEN:
+                            found.add((process.name(), one.laddr.ip))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ends.set()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory) -> Training:
     """Two workers, left alone; one of them comes late to its best weights."""
     training = Training(data, tmp_path_factory.mktemp("together"))
-    return training.run(**ROUNDS, wait_before_loading=5)
+    with listening_sockets() as training.listening:
+        return training.run(**ROUNDS, wait_before_loading=5)
 
 
 def test_two_workers_train_the_model_that_one_trains(
@@ -133,6 +159,12 @@ def test_two_workers_train_the_model_that_one_trains(
     assert first["pid"] != second["pid"]
     assert first["losses"] == second["losses"]
     np.testing.assert_allclose(first["losses"], alone, rtol=0.02)
+
+
+def test_what_listens(together: Training) -> None:
+    """TensorFlow has neither an address to listen on nor authentication: see the config's key."""
+    print(together.listening)
+    assert 0
 
 
 def test_the_chief_alone_exports_and_nothing_is_left(together: Training) -> None:
