@@ -192,7 +192,22 @@ class Trainer(Section):
         description="begin with the latest blessed model of an earlier span; not on Kubeflow",
     )
     workers: int = Field(1, ge=1, description="more than one: see components/spark_trainer")
+    trusted_network: bool = Field(
+        False,
+        description="workers > 1 have TensorFlow listen on every address, without authentication: "
+        "whoever reaches a worker's port can run code there. true: nobody else reaches them",
+    )
     spark: Spark = Spark(master="local-cluster[2,1,2048]")
+
+    @model_validator(mode="after")
+    def _nobody_else(self) -> Trainer:
+        if self.workers > 1 and not self.trusted_network:
+            raise ValueError(
+                "workers > 1 opens ports of TensorFlow on every address of each worker, without "
+                "authentication: whoever reaches one can run code. Where a firewall or a network "
+                "policy keeps others out, say so: trusted_network: true"
+            )
+        return self
 
 
 class Incremental(Section):

@@ -6,6 +6,7 @@ import contextlib
 import glob
 import math
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,9 @@ def spark_session(
     jars = [*find_jars(settings.get("jars", ())), *filter(None, [conf.pop("spark.jars", "")])]
     if jars:
         conf["spark.jars"] = ",".join(jars)
+    if master.startswith("local"):
+        # The processes of a local cluster would listen on the address of this machine's name.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName(name).master(master)
     for key in ("spark.driver.defaultJavaOptions", "spark.executor.defaultJavaOptions"):
         # JDBC drivers go by the JVM's own zone. Beside extraJavaOptions, which may be the user's.
@@ -133,6 +137,8 @@ def _defaults(master: str) -> dict[str, str]:
         tasks = str(_tasks())
         conf |= {
             "spark.ui.enabled": "false",
+            "spark.authenticate": "true",
+            "spark.authenticate.secret": secrets.token_hex(32),
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.memory": "2g",

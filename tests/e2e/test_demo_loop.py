@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from listening import beyond_loopback, listening_sockets
 
 from lineage.store import LineageStore
 
@@ -18,7 +19,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 def test_a_day_promotes_good_models_and_rolls_back_a_bad_one(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "demo_loop", "--hours", "10", "--first-hours", "2"]
     command += ["--bad-hour", "3", "--impressions", "6000", "--folder", str(tmp_path / "loop")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1400, check=False)
+    with listening_sockets() as listening:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1400, check=False)
+    assert beyond_loopback(listening) == set()
     assert done.returncode == 0, done.stdout + done.stderr
     loop = json.loads((tmp_path / "loop" / "loop.json").read_text())
     decisions = [text.partition(":")[0] for text in loop["decisions"].values()]

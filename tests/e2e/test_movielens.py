@@ -22,6 +22,7 @@ OPTIONS = (
     f"--set=tuner={{trials: 2, parameters: {{learning_rate: {RATES}}}}}",
     "--set=trainer.parameters={epochs: 1, batch_size: 512, model: din}",
     "--set=trainer.workers=2",
+    "--set=trainer.trusted_network=true",
 )
 
 

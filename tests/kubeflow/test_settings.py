@@ -95,7 +95,11 @@ def test_spot_nodes_are_told_what_kubeflow_does_not_retry(monkeypatch: pytest.Mo
         (["spark.master=k8s://https://kubernetes.default.svc"], "spark.master: k8s://https://kub"),
         (["spark.master=yarn"], "spark.master: yarn does not work on Kubeflow"),
         (
-            ["trainer.workers=2", "trainer.spark={master: 'spark://host:7077'}"],
+            [
+                "trainer.workers=2",
+                "trainer.trusted_network=true",
+                "trainer.spark={master: 'spark://host:7077'}",
+            ],
             "trainer.spark.master: spark://host:7077 does not work on Kubeflow",
         ),
         (["beam_pipeline_args=[--runner=SparkRunner]"], "--runner=SparkRunner does not work on"),

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
+from listening import beyond_loopback, listening_now
 from ml_metadata import metadata_store
 from pyspark.sql import SparkSession
 from readings import COLUMNS, reading
@@ -236,3 +237,12 @@ def test_a_refused_password_is_no_secret_in_the_log(shop: Shop, tmp_path: Path) 
     assert answer.returncode != 0
     assert "the database refuses user or password" in answer.stderr
     assert "not-the-password" not in answer.stdout + answer.stderr
+
+
+def test_the_services_listen_on_this_machine_alone(
+    kafka_service: Any, mariadb_service: Any, s3_service: Any, spark: SparkSession
+) -> None:
+    """As `make services` starts them, and Spark beside them."""
+    found = listening_now()
+    assert {program for program, _ in found} >= {"java", "mariadbd"}
+    assert beyond_loopback(found) == set()
