@@ -119,8 +119,9 @@ def test_the_claim_is_the_one_that_a_config_mounts(rendered: dict[str, Objects])
     (container,) = rendered["base"]["Deployment", "model-server"]["spec"]["template"]["spec"][
         "containers"
     ]
-    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
-    assert mounts["pipeline"] == volume.path
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "pipeline"]
+    assert f"{volume.path}/{mount['subPath']}" == mount["mountPath"] == str(config.serving_root)
+    assert mount["readOnly"] is True
     models = f"--model_config_file={config.serving_root}/ctr/models.config"
     assert models in container["args"]
 
@@ -204,6 +205,52 @@ def test_rights_are_the_least(rendered: dict[str, Objects]) -> None:
                     assert rule["resourceNames"]
         for name in ("spark-executor", "model-server"):
             assert objects["ServiceAccount", name]["automountServiceAccountToken"] is False
+        # Who may make pods may have them mount any Secret: Spark's driver, and no step.
+        made = {
+            rule["metadata"]["name"]
+            for (kind, _), rule in objects.items()
+            if kind == "Role"
+            for one in rule["rules"]
+            if "pods" in one["resources"] and "create" in one["verbs"]
+        }
+        assert made == {"spark-driver"}
+        bound = {
+            one["subjects"][0]["name"]
+            for (kind, _), one in objects.items()
+            if kind == "RoleBinding" and one["roleRef"]["name"] in made
+        }
+        assert bound == {"spark-driver"}
+        assert pods(objects)["driver"]["serviceAccountName"] == "spark-driver"
+
+
+def test_nobody_talks_to_the_world(rendered: dict[str, Objects]) -> None:
+    for name, objects in rendered.items():
+        for (kind, policy), one in objects.items():
+            if kind != "NetworkPolicy":
+                continue
+            for rule in one["spec"].get("egress", []):
+                assert rule.get("to"), (name, policy)  # without it: everybody
+                everywhere = {"ipBlock": {"cidr": "0.0.0.0/0"}} in rule["to"]
+                assert not everywhere or (name == "overlays/dev" and "kubernetes-api" in policy)
+
+
+def test_no_pod_fills_a_node_and_none_sees_more_of_the_claim_than_it_needs(
+    rendered: dict[str, Objects],
+) -> None:
+    for objects in rendered.values():
+        (limits,) = objects["LimitRange", "ai-training"]["spec"]["limits"]
+        assert limits["default"]["ephemeral-storage"]
+        for name, pod in pods(objects).items():
+            for volume in pod["volumes"]:
+                assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"]
+            for mount in pod["containers"][0]["volumeMounts"]:
+                if mount["name"] == "pipeline" and name != "driver":
+                    assert mount["mountPath"].endswith(f"/{mount['subPath']}")
+
+
+def test_production_takes_an_image_by_what_it_is(rendered: dict[str, Objects]) -> None:
+    (container,) = pods(rendered["overlays/prod"])["model-server"]["containers"]
+    assert "@sha256:" in container["image"]
 
 
 def test_a_quota_leaves_room_for_what_serving_may_grow_to(rendered: dict[str, Objects]) -> None:
