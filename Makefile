@@ -12,7 +12,7 @@ SOURCES := $(wildcard base components pipeline local_run lineage kubeflow stream
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup jars services demo demo-loop test test-slow test-debian13 lint mypy bench lock clean
+.PHONY: help setup jars audit services demo demo-loop test test-slow test-debian13 lint mypy bench lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,9 @@ setup:  ## make .venv for this machine (TFX_LINE=1.16 or 1.21 chooses the line)
 
 jars: setup  ## connectors for Spark and the services' own jars, by Maven, into jars/
 	@$(VENV)/python requirements/jars.py
+
+audit:  ## look all locked packages up among known vulnerabilities; says what it could not ask for
+	@$(PYTHON) requirements/audit.py
 
 services: jars  ## start Kafka, MariaDB, PostgreSQL, HDFS and S3 on loopback, until Ctrl-C
 	@tests/install_packages.sh

@@ -19,3 +19,4 @@ compile java 3.10 --universal --upgrade
 compile build 3.10 --universal --upgrade
 compile uv 3.8 --universal --upgrade
 compile deepctr 3.10 --universal --upgrade
+compile audit 3.10 --universal --upgrade

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+import base.arrow  # noqa: F401
 from sample_data import output_folder
 from sample_data.best_reachable import BestReachable
 from sample_data.click_model import DEVICES, GENDERS, HOUR_MS, MEMBERSHIPS, SURFACES, ClickModel

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+import base.arrow  # noqa: F401
 from sample_data.log_writer import json_lines, prefixed
 from sample_data.population import CLICK_DIRT, DIRT, random_stream
 from sample_data.sessions import Impressions

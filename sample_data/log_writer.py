@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+import base.arrow  # noqa: F401
 from sample_data.output_folder import written_whole
 
 _GZIP_LEVEL = 3  # twice as fast as the default, a tenth larger

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+import base.arrow  # noqa: F401
 from sample_data import output_folder
 from sample_data.log_writer import hour_folder, json_lines, write_csv, write_lines, write_parquet
 

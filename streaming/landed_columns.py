@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql import types as T  # noqa: N812
 
+import base.arrow  # noqa: F401
 from components.errors import ComponentError
 from components.spark_example_gen.column_names import LINE, REASON, RECORD, quoted
 from components.spark_example_gen.connectors.json_lines import parse_json

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+import base.arrow  # noqa: F401
 from pipeline.hourly_counts import COUNTS, RECENT, Declared
 from pipeline.online_files import SEPARATOR, Tiles, write_closed, write_open, write_profiles
 from pipeline.streaming_sections import Streaming

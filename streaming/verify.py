@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import base.arrow  # noqa: F401
 from pipeline.streaming_sections import Streaming
 from streaming.accounts import PLACES, accounts
 from streaming.file_rounds import (

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+import base.arrow  # noqa: F401
+
 FILE = "embeddings.parquet"
 FEATURE = b"feature"  # in the file's metadata
 

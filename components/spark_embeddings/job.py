@@ -14,6 +14,7 @@ from pyspark.ml.feature import Word2Vec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+import base.arrow  # noqa: F401
 from components.errors import ComponentError
 from components.spark_embeddings.embeddings import FEATURE
 from components.spark_example_gen.connectors.hadoop import for_spark

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+import base.arrow  # noqa: F401
 from components.errors import ComponentError
 from components.spark_example_gen import byte_columns as bc
 from components.spark_example_gen import wire

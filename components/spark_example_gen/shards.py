@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
 
+import base.arrow  # noqa: F401
 from components.errors import ComponentError
 from components.spark_example_gen.column_names import OUTCOME, REASON, RECORD, RESERVED, SOURCE
 from components.spark_example_gen.encoding import ExampleEncoder

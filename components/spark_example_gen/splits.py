@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 
+import base.arrow  # noqa: F401
 from components.errors import ComponentError
 from components.spark_example_gen.encoding import features_of
 

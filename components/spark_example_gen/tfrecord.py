@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from isal import isal_zlib
 
+import base.arrow  # noqa: F401
 from components.spark_example_gen.byte_columns import Ragged, glue
 
 _GZIP = 31  # zlib's number for a gzip header, and the largest window

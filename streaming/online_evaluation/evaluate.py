@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import base.arrow  # noqa: F401
 from components.pusher.release import CANARY, STABLE, read_release
 from pipeline.config import PipelineConfig
 from pipeline.metadata_record import Done, new_artifact, opened, pushed_models, put

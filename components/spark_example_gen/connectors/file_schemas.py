@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
+import base.arrow  # noqa: F401
 from components.errors import ComponentError
 from components.spark_example_gen.column_names import reserved_in, same_but_for_case
 

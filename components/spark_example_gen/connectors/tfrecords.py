@@ -27,6 +27,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
+import base.arrow  # noqa: F401
 from components.errors import ComponentError
 from components.spark_example_gen.connectors.json_lines import declared
 from components.spark_example_gen.sources import FileSource

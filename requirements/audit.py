@@ -1,0 +1,107 @@
+"""Are there known vulnerabilities in what is locked? `make audit` asks, and says what nobody knows.
+
+pip-audit counts a package that its database does not answer for as skipped, and ends with "No known
+vulnerabilities found". Here such a package is a failure of its own: exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+LOCKS = (
+    "tfx-1.16.txt",
+    "tfx-1.21.txt",
+    "image.txt",
+    "build.txt",
+    "uv.txt",
+    "java.txt",
+    "audit.txt",
+)
+_TOOL = HERE.parent / ".venv-audit"
+
+
+def main() -> int:
+    """0: nothing is known; 1: something is; 2: not everything could be asked for."""
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for lock in LOCKS:
+        print(f"audit: {lock} ...", flush=True)
+        answer = _asked(HERE / lock)
+        if isinstance(answer, str):
+            problems.append(f"{lock}: {answer}")
+        else:
+            found[lock] = answer
+    lines, code = report(found, problems)
+    print("\n".join(lines))
+    return code
+
+
+def report(found: dict[str, Any], problems: Iterable[str]) -> tuple[list[str], int]:
+    """What a person reads, and the exit code.
+
+    Args:
+      found: lock -> the JSON of pip-audit.
+      problems: locks that nobody was asked about, and why.
+    """
+    lines, unknown, vulnerable = [], [*problems], 0
+    for lock, answer in found.items():
+        asked = answer["dependencies"]
+        for one in asked:
+            for known in one.get("vulns", []):
+                vulnerable += 1
+                mended = ", ".join(known.get("fix_versions", [])) or "no version yet"
+                lines.append(
+                    f"{lock}: {one['name']} {one['version']}: {known['id']}, mended in {mended}"
+                )
+        skipped = [one["name"] for one in asked if "skip_reason" in one]
+        if skipped:
+            shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
+            unknown.append(
+                f"{lock}: {len(skipped)} of {len(asked)} packages could not be looked up: {shown}"
+            )
+        lines.append(f"{lock}: {len(asked) - len(skipped)} packages looked up")
+    lines += unknown
+    if unknown:
+        lines.append(
+            "not everything was audited: the advisory database was not reached, or does not know "
+            "these packages. Run `make audit` where it is reachable"
+        )
+    if vulnerable:
+        lines.append(f"{vulnerable} known vulnerabilities")
+        return lines, 1
+    return (lines, 2) if unknown else ([*lines, "no known vulnerability"], 0)
+
+
+def _asked(lock: Path) -> Any:
+    """The JSON of pip-audit, or why there is none."""
+    command = [
+        str(_tool()), "--requirement", str(lock), "--no-deps", "--disable-pip", "--require-hashes",
+        "--format", "json", "--progress-spinner", "off", "--timeout", "30",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        last = done.stderr.strip().splitlines()[-1:] or ["no answer"]
+        return f"pip-audit failed: {last[0][:300]}"
+
+
+def _tool() -> Path:
+    """pip-audit, in an environment of its own."""
+    program = _TOOL / "bin" / "pip-audit"
+    if not program.exists():
+        venv.create(_TOOL, with_pip=True, clear=True)
+        pip = [str(_TOOL / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "--require-hashes", "-r", str(HERE / "audit.txt")], check=True)
+    return program
+
+
+if __name__ == "__main__":
+    sys.exit(main())
