@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from base.console import Failure, PlainConsole
-from base.log_text import OneLine
+from base.log_text import NotWithoutEnd, OneLine
 from components.errors import ComponentError
 from pipeline.config import ConfigError, load_config
 
@@ -57,6 +57,7 @@ def _log_to_the_screen() -> None:
         handler = logging.StreamHandler()
         handler.setLevel(logging.WARNING)
         handler.setFormatter(OneLine("%(message)s"))
+        handler.addFilter(NotWithoutEnd())
         logging.getLogger().addHandler(handler)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
         def __init__(self) -> None:
             pyarrow.PyExtensionType.__init__(self, pyarrow.int64())
 
-        def __reduce__(self) -> object:
+        def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (ran,)
 
     array = pyarrow.ExtensionArray.from_storage(Evil(), pyarrow.array([1]))
