@@ -19,6 +19,7 @@ from streaming.hour_events import forget, landed_of
 from streaming.kafka_query import KafkaQuery
 from streaming.landing import Progress
 from streaming.layout import Layout, only_one, write_whole
+from streaming.manifests import pack
 from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS, advanced
 
@@ -27,6 +28,7 @@ from streaming.watermark import HOUR_MS, advanced
 # ("file", {"stream": ..., "path": ..., "reason": ...}): one that is left out or has changed, or
 # ("online", {"reason": ...}): the online table could not be made
 Report = Callable[[str, dict[str, Any]], None]
+_PACK_BATCHES = 500  # after so many it is looked whether manifests are to be packed
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +58,7 @@ class Ingest:
         self.stopping, self._tables = stopping, tables
         self.layout = Layout(settings.folder)
         self.layout.batches.mkdir(parents=True, exist_ok=True)
+        pack(self.layout.batches)
         self.manifests = self.layout.manifests()
         self._closed = self.layout.closed_hours()
         self._check_folder()
@@ -149,6 +152,8 @@ class Ingest:
             ends_round=ends_round,
             facts=facts,
         )
+        if number % _PACK_BATCHES == 0:
+            pack(self.layout.batches)
         self.newest_manifest = manifest
         self._landed.add(manifest)
         self._note(manifest)

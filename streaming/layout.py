@@ -16,6 +16,7 @@ from typing import Any
 
 from components.errors import ComponentError
 from components.spark_example_gen.staging import fsync_folder, fsync_tree, write_json
+from streaming import manifests
 from streaming.watermark import HOUR_MS
 
 LANDED, LATE, REFUSED = "landed", "late", "refused"
@@ -111,12 +112,12 @@ class Layout:
 
     def manifests(self) -> list[dict[str, Any]]:
         """Of all batches, in order."""
-        numbers = sorted(int(p.stem) for p in numbered(self.batches) if p.suffix == ".json")
-        return [read_json(self.manifest(number)) for number in numbers]
+        return manifests.read_all(self.batches)
 
     def watermark_ms(self) -> int | None:
         """After all batches, and what was said to be finished."""
-        known = [manifest["watermark_ms"] for manifest in self.manifests()[-1:]]
+        newest = manifests.read_newest(self.batches)
+        known = [newest["watermark_ms"]] if newest is not None else []
         if self.finished.exists():
             known.append(read_json(self.finished)["watermark_ms"])
         return max((int(w) for w in known if w is not None), default=None)

@@ -1,0 +1,101 @@
+"""Manifests of batches: a file each while they are new, a line each of one file when they are many.
+
+A stream makes thousands of batches a day; a folder of so many files is slow to list for everybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.errors import ComponentError
+from components.spark_example_gen.staging import fsync_folder
+
+_PACK = "manifests.jsonl"
+_MOST, _STAY = 1_000, 100  # files, and how many of them stay when the others are packed
+_TRIES = 20
+
+
+def read_all(folder: Path) -> list[dict[str, Any]]:
+    """Of all batches, in order; while another process may be packing.
+
+    Args:
+      folder: Of the batches.
+
+    Raises:
+      ComponentError: One cannot be read.
+    """
+    for _ in range(_TRIES):
+        try:
+            # Files first: what is packed meanwhile is then found in the pack.
+            loose = {number: _read(path) for number, path in _loose(folder).items()}
+        except FileNotFoundError:
+            continue
+        packed = {manifest["batch"]: manifest for manifest in _packed(folder)}
+        return [manifest for _, manifest in sorted((packed | loose).items())]
+    raise ComponentError(f"{folder}: manifests go while they are read; look again in a moment")
+
+
+def read_newest(folder: Path) -> dict[str, Any] | None:
+    """Of the last batch; None before the first."""
+    loose = _loose(folder)
+    if loose:
+        return _read(loose[max(loose)])
+    return next(iter(read_all(folder)[-1:]), None)
+
+
+def pack(folder: Path, most: int = _MOST, stay: int = _STAY) -> None:
+    """Makes one file of old manifests where there are many; by the process that writes them.
+
+    Killed in between, both the pack and the files are there, and say the same.
+    """
+    packed = _packed_numbers(folder)
+    end = max(packed, default=-1)
+    loose = _loose(folder)
+    for number in [n for n in loose if n in packed]:  # of one that was killed
+        loose.pop(number).unlink()
+    old: list[Path] = []
+    while len(loose) - len(old) > stay and (path := loose.get(end + 1 + len(old))) is not None:
+        old.append(path)  # up to the first that is missing: that one is to be noticed
+    if len(loose) <= most or not old:
+        return
+    partial = folder / f".{_PACK}.part"
+    with partial.open("w", encoding="utf-8") as file:
+        if (folder / _PACK).exists():
+            file.write((folder / _PACK).read_text("utf-8"))
+        for path in old:
+            file.write(json.dumps(_read(path), separators=(",", ":")) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(folder / _PACK)
+    fsync_folder(folder)
+    for path in old:
+        path.unlink()
+
+
+def _loose(folder: Path) -> dict[int, Path]:
+    """Number -> file, ascending."""
+    found = {}
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.suffix == ".json" and path.stem.isdecimal():
+            found[int(path.stem)] = path
+    return dict(sorted(found.items()))
+
+
+def _packed(folder: Path) -> Iterator[dict[str, Any]]:
+    path = folder / _PACK
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield dict(json.loads(line))
+
+
+def _packed_numbers(folder: Path) -> set[int]:
+    return {manifest["batch"] for manifest in _packed(folder)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text("utf-8")))
