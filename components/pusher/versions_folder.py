@@ -17,10 +17,10 @@ from typing import TextIO
 from components.errors import ComponentError
 from components.spark_example_gen.staging import fsync_folder, fsync_tree
 
-_WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
+WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
 EXTRA = "assets.extra"  # beside the model: warm-up requests
 WARM_UP = Path(EXTRA) / "tf_serving_warmup_requests"  # where TensorFlow Serving looks
-_NOT_THE_MODEL = (EXTRA, _WITHDRAWN, f".{_WITHDRAWN}")
+_NOT_THE_MODEL = (EXTRA, WITHDRAWN, f".{WITHDRAWN}")
 LOCK = ".lock"
 _INCOMING, _REMOVED = ".incoming-", ".removed-"
 
@@ -117,22 +117,22 @@ class VersionsFolder:
         """Remembers that it was rolled back: it does not become live by being pushed again."""
         folder = self.path(version)
         if folder.is_dir():  # somebody may have removed it by hand
-            partial = folder / f".{_WITHDRAWN}"
+            partial = folder / f".{WITHDRAWN}"
             partial.write_text(reason, "utf-8")
             fsync_folder(partial)
-            partial.rename(folder / _WITHDRAWN)
+            partial.rename(folder / WITHDRAWN)
             fsync_folder(folder)
 
     def withdrawn(self, version: int) -> str | None:
         """Why it was rolled back; None if it was not."""
         try:
-            return (self.path(version) / _WITHDRAWN).read_text("utf-8")
+            return (self.path(version) / WITHDRAWN).read_text("utf-8")
         except FileNotFoundError:
             return None
 
     def reinstate(self, version: int) -> None:
         """A person says that it may be live after all."""
-        (self.path(version) / _WITHDRAWN).unlink(missing_ok=True)
+        (self.path(version) / WITHDRAWN).unlink(missing_ok=True)
 
     def retire(self, keep: int, live: set[int]) -> list[int]:
         """Removes all but the newest `keep` versions and those that are live; within `locked`."""

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from components.pusher.release import FILE
-from components.pusher.versions_folder import LOCK
+from components.pusher.versions_folder import LOCK, WITHDRAWN
 from serving.server.base_path import local_path, version_folders
 from serving.server.errors import Code, ServingError, invalid
 
@@ -99,7 +99,8 @@ class FolderConfig:
         """
         name, base_path, path = self._name, self._base_path, self._base_path / FILE
         try:
-            is_there, was_there = path.exists(), (base_path / LOCK).exists()
+            is_there = path.exists()
+            was_there = (base_path / LOCK).exists() or any(base_path.glob(f"*/{WITHDRAWN}"))
         except OSError as error:
             raise invalid(f"cannot look for {path}: {error}") from None
         if is_there:

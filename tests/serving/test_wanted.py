@@ -78,6 +78,13 @@ def test_nor_does_one_that_is_missing_where_the_pusher_was(base: Path) -> None:
         FolderConfig("ctr", base).read()
 
 
+def test_nor_does_a_folder_with_a_version_that_was_withdrawn(base: Path) -> None:
+    """Copied elsewhere without the Pusher's files: its newest version may be just that one."""
+    VersionsFolder(base).withdraw(10, "worse")
+    with pytest.raises(ServingError, match=r"models\.config is missing"):
+        FolderConfig("ctr", base).read()
+
+
 @pytest.mark.parametrize("name", ["a\x1b[31mb", "a\nb", "a b", "a/b", "ä", "x" * 129])
 def test_names_are_such_as_may_be_logged(base: Path, name: str) -> None:
     config = model_server_config_pb2.ModelServerConfig()
