@@ -205,7 +205,7 @@ class Trainer(Section):
             raise ValueError(
                 "workers > 1 opens ports of TensorFlow on every address of each worker, without "
                 "authentication: whoever reaches one can run code. Where a firewall or a network "
-                "policy keeps others out, say so: trusted_network: true"
+                "policy keeps others out, say so: trainer.trusted_network: true"
             )
         return self
 
@@ -294,6 +294,14 @@ class Serving(Section):
     )
     request_log: RequestLog | None = None
 
+    tls_ca: str = Field(
+        "", description="PEM file of who signed the servers' certificates; empty: no TLS"
+    )
+    tls_name: str = Field(
+        "", description="the name in the servers' certificates, where it is not their address"
+    )
+    token_env: str = Field("", description="variable that holds the servers' bearer token")
+
     @field_validator("servers")
     @classmethod
     def _have_ports(cls, servers: list[str]) -> list[str]:
@@ -305,7 +313,14 @@ class Serving(Section):
 
     def followers(self) -> Followers:
         """Returns whom a release waits for."""
-        return Followers(tuple(self.servers), self.follow_seconds, self.load_seconds)
+        return Followers(
+            tuple(self.servers),
+            self.follow_seconds,
+            self.load_seconds,
+            tls_ca=self.tls_ca,
+            tls_name=self.tls_name,
+            token_env=self.token_env,
+        )
 
 
 class Metadata(Section):

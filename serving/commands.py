@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import threading
@@ -121,6 +122,7 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
     import grpc
     import tensorflow as tf
 
+    from components.pusher.model_servers import way_of
     from serving.client.client import RankingClient
     from serving.examples import last_examples, without_label
     from serving.request_log.writer import first_value
@@ -128,7 +130,11 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
     raw = last_examples(config.run_folder, config.split.judged, count)
     sent = [without_label(one, config.evaluator.label) for one in raw]
     percent = config.serving.canary_percent
-    with RankingClient(server, config.name, canary_percent=percent, timeout_s=10) as client:
+    way = way_of(config.serving.followers())
+    client_of = functools.partial(
+        RankingClient, token=way.token(), root_certificates=way.authority(), tls_name=way.tls_name
+    )
+    with client_of(server, config.name, canary_percent=percent, timeout_s=10) as client:
         try:
             answer = client.score(user, sent)
         except grpc.RpcError as error:
@@ -137,7 +143,12 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
             )
-            hint = ". Is it running? `python -m serving serve --config ...`" if silent else ""
+            hint = (
+                ". Is it running (`serve` says 'gRPC on' once its model is loaded), and does it "
+                "want TLS or a token (serving.tls_ca, serving.token_env)?"
+                if silent
+                else ""
+            )
             raise ComponentError(f"{server}: {details}{hint}") from None
     log = config.serving.request_log
     shown = [log.user, log.item] if log else []
@@ -173,6 +184,11 @@ def versions(config: PipelineConfig) -> None:
         label = line.label if line.withdrawn is None else "withdrawn"
         table.add_row(str(line.version), label, pushed, line.run_id, *figures)
     console().print(table)
+    if not any(line.label for line in lines):
+        console().print(
+            f"{config.serving_folder / 'models.config'} is missing: nobody knows which version is "
+            "live, and a server that starts serves none. Name it: rollback --to VERSION"
+        )
     for line in lines:
         if line.withdrawn is not None:
             console().print(f"{line.version} was withdrawn: {line.withdrawn}")
@@ -229,12 +245,14 @@ def _switch(
     )
     started = time.monotonic()
     switch = change(Rollout(followers, say=console().print))
+    from components.pusher.model_servers import way_of
+
     # ML Metadata's library takes seconds: what is live has changed by now.
     from serving.release.follow import followed
     from serving.release.record import record_in
     from serving.release.settle import said_of, settle
 
-    problems = followed(config.name, switch.after, followers.servers)
+    problems = followed(config.name, switch.after, followers.servers, way_of(followers))
     seconds = time.monotonic() - started
     before = switch.before.labels if switch.before is not None else {}
     after = switch.after.labels
@@ -243,6 +261,8 @@ def _switch(
         console().print(f"{label:<9} {was} -> {now}" if was != now else f"{label:<9} {now}")
     for version, reason in switch.withdrawn.items():
         console().print(f"withdrawn {version}: {reason}")
+    if switch.reason and not switch.withdrawn:
+        console().print(f"reason: {switch.reason}")
     for server, problem in problems.items():
         console().print(
             f"{server}: {problem}" if problem else f"{server} follows, within {seconds:.2f} s"
@@ -334,9 +354,8 @@ def bench(
     seed: int,
 ) -> None:
     """Latency of a running server under an open load: Poisson arrivals, counted from when due."""
-    import grpc
-
     from components.model_canary.requests import request_of
+    from components.pusher.model_servers import way_of
     from serving.client.load import run_load
     from serving.client.load_report import print_load
     from serving.examples import last_examples, without_label
@@ -347,7 +366,8 @@ def bench(
         request_of(config.name, sent[start : start + candidates], label).SerializeToString()
         for start in range(0, len(sent), candidates)
     ]
-    with grpc.insecure_channel(server) as channel, console().status("") as status:
+    channel_of = way_of(config.serving.followers()).channel
+    with channel_of(server) as channel, console().status("") as status:
         load = run_load(
             channel,
             requests,

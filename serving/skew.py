@@ -72,7 +72,8 @@ def find_skew(predictions: Iterable[Prediction], version: Path, graph: TrainingG
     scores = np.array([score for p in found for score in p.scores])
     if not examples:
         raise ComponentError(
-            f"no logged request is of version {version.name}; serve it with a request log"
+            f"no logged request is of version {version.name} yet: serve it with a request log, and "
+            "ask more: a share of the requests is logged (serve --request-log-rate 1 logs all)"
         )
     if len(scores) != len(examples):
         raise ComponentError("the log has another number of scores than of examples")

@@ -40,6 +40,7 @@ class Intent:
       withdrawn: Version -> why it is rolled back.
       marks: Version -> why it was withdrawn before; None if it was not.
       user: Who asked for it.
+      reason: Why, where somebody said so.
       pushed: Of a push: the version, and where its model came from.
       is_done: Whether `after` is live, or was until the next change.
     """
@@ -51,6 +52,7 @@ class Intent:
     withdrawn: dict[int, str] = dataclasses.field(default_factory=dict)
     marks: dict[int, str | None] = dataclasses.field(default_factory=dict)
     user: str = ""
+    reason: str = ""
     pushed: dict[str, str] = dataclasses.field(default_factory=dict)
     is_done: bool = False
 

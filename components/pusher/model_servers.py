@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from tensorflow_serving.apis import (
@@ -20,6 +22,12 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
+
+from base.redaction import hide_variables
+from components.errors import ComponentError
+
+if TYPE_CHECKING:
+    from components.pusher.rollout import Followers
 
 AVAILABLE, END = "AVAILABLE", "END"
 _ASK_SECONDS = 2.0  # a server that answers at all answers these at once
@@ -56,6 +64,66 @@ class Silent:
 States = Mapping[int, VersionState]
 
 
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How model servers are reached.
+
+    Attributes:
+      tls_ca: PEM file of who signed their certificates; "" for a connection that is not encrypted.
+      tls_name: The name in their certificates, where it is not their address.
+      token_env: Variable that holds their bearer token; "" for none.
+    """
+
+    tls_ca: str = ""
+    tls_name: str = ""
+    token_env: str = ""
+
+    def channel(self, address: str) -> grpc.Channel:
+        """Connects, when it is first asked.
+
+        Raises:
+          ComponentError: The file or the variable is not there.
+        """
+        if not self.tls_ca:
+            if self.token_env:
+                raise ComponentError(
+                    "a token is not sent over a connection that anybody can read: name the "
+                    "servers' certificate authority, too (serving.tls_ca)"
+                )
+            return grpc.insecure_channel(address)
+        credentials = grpc.ssl_channel_credentials(self.authority())
+        if self.token_env:
+            token = grpc.access_token_call_credentials(self.token())
+            credentials = grpc.composite_channel_credentials(credentials, token)
+        name = [("grpc.ssl_target_name_override", self.tls_name)] if self.tls_name else []
+        return grpc.secure_channel(address, credentials, name)
+
+    def authority(self) -> bytes | None:
+        """The PEM; None without TLS."""
+        if not self.tls_ca:
+            return None
+        try:
+            return Path(self.tls_ca).read_bytes()
+        except OSError as error:
+            raise ComponentError(f"serving.tls_ca: {error}") from None
+
+    def token(self) -> str | None:
+        """The token; None where there is none."""
+        if not self.token_env:
+            return None
+        if not os.environ.get(self.token_env):
+            raise ComponentError(f"serving.token_env: the variable {self.token_env} is not set")
+        hide_variables([self.token_env])
+        return os.environ[self.token_env]
+
+
+PLAIN = Way()
+
+
+def way_of(followers: Followers) -> Way:
+    return Way(followers.tls_ca, followers.tls_name, followers.token_env)
+
+
 def addresses_of(servers: Iterable[str]) -> list[str]:
     """Returns every address behind `host:port`, so that a headless Service names each of its pods.
 
@@ -78,12 +146,15 @@ def addresses_of(servers: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def versions_of(addresses: Iterable[str], model: str) -> dict[str, States | Silent]:
+def versions_of(
+    addresses: Iterable[str], model: str, way: Way = PLAIN
+) -> dict[str, States | Silent]:
     """Asks all servers at the same time for the state of each version of a model.
 
     Args:
       addresses: host:port; see `addresses_of`.
       model: Its name.
+      way: How they are reached.
 
     Returns:
       Address -> version -> state.
@@ -99,16 +170,19 @@ def versions_of(addresses: Iterable[str], model: str) -> dict[str, States | Sile
             for one in answer.model_version_status
         }
 
-    return _asked(addresses, ask)
+    return _asked(addresses, ask, way)
 
 
-def labelled_by(addresses: Iterable[str], model: str, label: str) -> dict[str, int | Silent]:
+def labelled_by(
+    addresses: Iterable[str], model: str, label: str, way: Way = PLAIN
+) -> dict[str, int | Silent]:
     """Asks all servers at the same time which version answers under a label.
 
     Args:
       addresses: host:port; see `addresses_of`.
       model: Its name.
       label: For example "stable".
+      way: How they are reached.
 
     Returns:
       Address -> version.
@@ -121,15 +195,15 @@ def labelled_by(addresses: Iterable[str], model: str, label: str) -> dict[str, i
         answer = stub.GetModelMetadata(request, timeout=_ASK_SECONDS)
         return int(answer.model_spec.version.value)
 
-    return _asked(addresses, ask)
+    return _asked(addresses, ask, way)
 
 
 def _asked(
-    addresses: Iterable[str], ask: Callable[[grpc.Channel], _Answer]
+    addresses: Iterable[str], ask: Callable[[grpc.Channel], _Answer], way: Way
 ) -> dict[str, _Answer | Silent]:
     def one(address: str) -> _Answer | Silent:
         try:
-            with grpc.insecure_channel(address) as channel:
+            with way.channel(address) as channel:
                 return ask(channel)
         except grpc.RpcError as error:
             if not isinstance(error, grpc.Call):
@@ -138,7 +212,10 @@ def _asked(
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
             )
-            return Silent(_one_line(error.details() or str(error.code())), is_away)
+            reason = _one_line(error.details() or str(error.code()))
+            if "Socket closed" in reason and not way.tls_ca:
+                reason += "; does it want TLS (serving.tls_ca)?"
+            return Silent(reason, is_away)
 
     asked = list(addresses)
     if not asked:

@@ -48,12 +48,16 @@ class Followers:
       load_seconds: A named server that has not loaded a version by then stops the release.
       expected: Whether the named servers should be running: one that does not answer is waited for
         then, since it may be about to start with the file as it was.
+      tls_ca, tls_name, token_env: How they are reached; see `model_servers.Way`.
     """
 
     servers: tuple[str, ...] = ()
     follow_seconds: float = 2.5
     load_seconds: float = 120.0
     expected: bool = True
+    tls_ca: str = ""
+    tls_name: str = ""
+    token_env: str = ""
 
 
 class Rollout:
@@ -169,9 +173,10 @@ class Rollout:
             return {}
         if self._ask is None:
             # Imports TensorFlow, which takes seconds.
-            from components.pusher.model_servers import addresses_of, versions_of
+            from components.pusher.model_servers import addresses_of, versions_of, way_of
 
-            self._ask = lambda servers, model: versions_of(addresses_of(servers), model)
+            way = way_of(self._followers)
+            self._ask = lambda servers, model: versions_of(addresses_of(servers), model, way)
         return self._ask(self._followers.servers, base.name)
 
 

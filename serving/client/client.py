@@ -80,6 +80,7 @@ class RankingClient:
       timeout_s: for an answer, with all retries.
       token: bearer token; needs root_certificates.
       root_certificates: PEM; without it the connection is not encrypted.
+      tls_name: the name in the server's certificate, where it is not the address.
       labels: whether to ask for the labels stable and canary, or for the newest version.
       feedback_key: signs the context, so that the feedback loop may believe it
         (`streaming.feedback_key_env`).
@@ -94,6 +95,7 @@ class RankingClient:
         timeout_s: float = 1.0,
         token: str | None = None,
         root_certificates: bytes | None = None,
+        tls_name: str = "",
         labels: bool = True,
         feedback_key: bytes | None = None,
     ):
@@ -103,6 +105,8 @@ class RankingClient:
             ("grpc.service_config", json.dumps(_RETRIES)),
             ("grpc.max_receive_message_length", -1),
         ]
+        if tls_name:
+            options.append(("grpc.ssl_target_name_override", tls_name))
         if root_certificates is not None:
             credentials = grpc.ssl_channel_credentials(root_certificates)
             self._channel = grpc.secure_channel(address, credentials, options)

@@ -5,29 +5,41 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from components.pusher.model_servers import Silent, addresses_of, labelled_by, versions_of
+from components.pusher.model_servers import (
+    PLAIN,
+    Silent,
+    Way,
+    addresses_of,
+    labelled_by,
+    versions_of,
+)
 from components.pusher.release import CANARY, STABLE, Release
 
 _SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.05
 
 
-def wait_until_followed(name: str, release: Release, servers: Iterable[str]) -> dict[str, str]:
+def wait_until_followed(
+    name: str, release: Release, servers: Iterable[str], way: Way = PLAIN
+) -> dict[str, str]:
     """Returns what is wrong with the servers that do not follow; see `followed`.
 
     Args:
       name: of the model.
       release: what is live.
       servers: addresses, host:port.
+      way: how they are reached.
 
     Returns:
       Server -> what it says instead.
     """
-    found = followed(name, release, servers)
+    found = followed(name, release, servers, way)
     return {server: problem for server, problem in found.items() if problem is not None}
 
 
-def followed(name: str, release: Release, servers: Iterable[str]) -> dict[str, str | None]:
+def followed(
+    name: str, release: Release, servers: Iterable[str], way: Way = PLAIN
+) -> dict[str, str | None]:
     """Asks servers, for a few seconds, which versions answer under the labels of a release.
 
     They read models.config by themselves, within a second; nothing is sent to them.
@@ -36,6 +48,7 @@ def followed(name: str, release: Release, servers: Iterable[str]) -> dict[str, s
       name: of the model.
       release: what is live.
       servers: addresses, host:port; each address of a name is asked.
+      way: how they are reached.
 
     Returns:
       Server -> what it says instead; None where it serves the release.
@@ -46,7 +59,7 @@ def followed(name: str, release: Release, servers: Iterable[str]) -> dict[str, s
     found: dict[str, str | None] = {}
     asked, until = addresses_of(servers), time.monotonic() + _SECONDS
     while True:
-        answers = {label: labelled_by(asked, name, label) for label in wanted}
+        answers = {label: labelled_by(asked, name, label, way) for label in wanted}
         found |= {
             server: _problem(wanted, {label: answers[label][server] for label in wanted})
             for server in asked
@@ -56,7 +69,7 @@ def followed(name: str, release: Release, servers: Iterable[str]) -> dict[str, s
         if not asked or time.monotonic() >= until:
             break
         time.sleep(_LOOK_AGAIN_SECONDS)
-    for server, states in versions_of(asked, name).items():
+    for server, states in versions_of(asked, name, way).items():
         if not isinstance(states, Silent):
             said = [
                 f"version {version} is {states[version].state} there: {states[version].error}"

@@ -58,6 +58,8 @@ def record(
     if known is not None:
         return int(known.id)
     properties: dict[str, Value] = {"user": switch.user}
+    if switch.reason:
+        properties["reason"] = switch.reason
     for when, release in (("before", switch.before), ("after", switch.after)):
         for label, version in release.labels.items() if release else ():
             properties[f"{label}_{when}"] = version

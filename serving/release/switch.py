@@ -82,20 +82,27 @@ def rollback(
 
     def change(folder: VersionsFolder, before: Release | None) -> Intent:
         if before is None:
-            return _anew(folder, to, name)
+            return dataclasses.replace(_anew(folder, to, name), reason=reason)
         if to is None and before.canary is not None:
             after = dataclasses.replace(before, canary=None)
-            return Intent(name, ROLLBACK, before, after, {before.canary: reason})
+            gone = {before.canary: reason}
+            return Intent(name, ROLLBACK, before, after, gone, reason=reason)
         target = before.previous if to is None else to
         usable = [v for v in folder.versions() if v == to or folder.withdrawn(v) is None]
         if target is None or target not in usable:
-            shown = ", ".join(str(v) for v in usable if v != before.stable) or "none"
+            others = ", ".join(str(v) for v in usable if v != before.stable)
             wanted = "there is no version to go back to" if to is None else f"no version {to}"
-            raise ComponentError(f"{wanted} in {base}; there are: {shown}. Name one with --to")
+            if not others:
+                raise ComponentError(
+                    f"{wanted} in {base}: version {before.stable} is the only one that may be "
+                    "live, until the pipeline has pushed another"
+                )
+            raise ComponentError(f"{wanted} in {base}; there are: {others}. Name one with --to")
         older = [version for version in usable if version < target]
         after = Release(target, previous=max(older, default=None))
         live = [v for v in before.labels.values() if v > target]
-        return Intent(name, ROLLBACK, before, after, dict.fromkeys(live, reason))
+        gone = dict.fromkeys(live, reason)
+        return Intent(name, ROLLBACK, before, after, gone, reason=reason)
 
     return _switch(base, change, expected, rollout or Rollout(), urgent=True)
 

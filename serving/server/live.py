@@ -68,7 +68,8 @@ class Live:
         except ServingError as error:
             if error.code is not Code.UNAVAILABLE:
                 raise
-            self._log_once(error.message)
+            self._problem = error.message
+            _log.error("%s; nothing is served until then", error.message)
         self.catalog.reconcile()
         for thread in self._threads:
             thread.start()

@@ -19,7 +19,7 @@ class ServerOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     host: str = Field(
-        "127.0.0.1", description="anything but loopback needs token_env, or tls_certificate"
+        "127.0.0.1", description="anything but loopback needs --token-env, or --tls-certificate"
     )
     port: int = Field(8500, ge=0, le=65535, description="of gRPC; 0 picks a free one")
     rest_api_port: int = Field(8501, ge=0, le=65535, description="0 picks a free one")
@@ -90,14 +90,19 @@ class ServerOptions(BaseModel):
         if not is_loopback(self.host):
             if self.token_env is None and self.tls_certificate is None:
                 raise ValueError(
-                    f"{self.host} is reached by others: give token_env, or tls_certificate and "
-                    "tls_key, or both"
+                    f"{self.host} is reached by others: give --token-env, or --tls-certificate and "
+                    "--tls-key, or both"
                 )
             if self.admin_token_env is not None and self.tls_certificate is None:
                 raise ValueError(
-                    f"{self.host} is reached by others: admin_token_env needs tls_certificate and "
-                    "tls_key; or give admin_socket instead"
+                    f"{self.host} is reached by others: --admin-token-env needs --tls-certificate "
+                    "and --tls-key; or give --admin-socket instead"
                 )
+        if self.model_root and self.admin_socket is None and self.admin_token_env is None:
+            raise ValueError(
+                "--model-root is for what an administrator sends: it needs --admin-socket or "
+                "--admin-token-env"
+            )
         return self
 
     @property

@@ -63,6 +63,7 @@ class ModelServer:
 
     def __init__(self, options: ServerOptions):
         self.options = options
+        _check_places(options)
         tokens = Tokens(_token(options.token_env), _token(options.admin_token_env))
         if tokens.predict is not None and tokens.predict == tokens.administer:
             raise OptionsError("token_env and admin_token_env hold the same token")
@@ -260,6 +261,7 @@ def _load(path: Path, name: str, options: ServerOptions, give_way: bool) -> Load
     batching = Batching(
         options.max_batch_rows, options.batch_threads, options.batch_wait_us, options.queue
     )
+    _log.info("loading %s", path)
     model = LoadedModel(path, name, batching if options.batching else None, give_way)
     try:
         warm_up(model, path)
@@ -283,12 +285,28 @@ def _seconds(milliseconds: int) -> float:
     return milliseconds / 1000 if milliseconds > 0 else math.inf
 
 
+def _check_places(options: ServerOptions) -> None:
+    """Says what is missing before a model is loaded, which takes long."""
+    files = {"--tls-certificate": options.tls_certificate, "--tls-key": options.tls_key}
+    for flag, path in files.items():
+        if path is not None and not path.is_file():
+            raise OptionsError(f"TLS certificate or key: {flag} {path}: there is no such file")
+    if options.admin_socket is not None and not options.admin_socket.parent.is_dir():
+        folder = options.admin_socket.parent
+        raise OptionsError(f"the folder {folder} of --admin-socket is not there: mkdir {folder}")
+    for root in options.model_root:
+        if not root.is_dir():
+            raise OptionsError(f"--model-root {root}: there is no such folder")
+
+
 def _token(variable: str | None) -> str | None:
     if variable is None:
         return None
     token = os.environ.get(variable)
     if not token:
-        raise OptionsError(f"the variable {variable} holds no token")
+        raise OptionsError(
+            f"the variable {variable} holds no token: export it (--token-env, --admin-token-env)"
+        )
     return token
 
 

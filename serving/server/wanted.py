@@ -113,7 +113,8 @@ class FolderConfig:
             raise ServingError(
                 Code.UNAVAILABLE,
                 f"{path} is missing, so nobody knows which version may be live. `python -m serving "
-                "rollback --to` writes it anew; a first push that is under way is about to",
+                "rollback --config CONFIG --to VERSION` writes it anew; a first push that is under "
+                "way is about to",
             )
         config = model_server_config_pb2.ModelServerConfig()
         config.model_config_list.config.add(
@@ -130,7 +131,8 @@ def _check_inside(model: model_server_config_pb2.ModelConfig, roots: Collection[
     if not any(base.is_relative_to(root) for root in roots):
         raise ServingError(
             Code.PERMISSION_DENIED,
-            "a base_path is in none of this server's folders; its option --model-root adds one",
+            f"base_path {model.base_path[:200]!a} is in none of this server's folders; its option "
+            "--model-root adds one",
         )
 
 

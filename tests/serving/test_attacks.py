@@ -343,9 +343,9 @@ def test_who_goes_away_leaves_no_trace_in_the_log(open_server: Server) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "ctr.example", ""])  # noqa: S104
 def test_others_are_served_only_with_token_or_tls(base: Path, host: str) -> None:
     given = {"model_base_path": base, "host": host}
-    with pytest.raises(ValidationError, match="is reached by others: give token_env"):
+    with pytest.raises(ValidationError, match="is reached by others: give --token-env"):
         ServerOptions(**given)
-    with pytest.raises(ValidationError, match="admin_token_env needs tls_certificate"):
+    with pytest.raises(ValidationError, match="admin-token-env needs --tls-certificate"):
         ServerOptions(**given, token_env="A", admin_token_env="B")
     assert ServerOptions(**given, token_env="A").host == host
     tls = {"tls_certificate": "a.pem", "tls_key": "b.pem"}

@@ -127,8 +127,14 @@ def test_a_models_config_that_was_lost_is_written_anew_by_a_rollback(
         done = command(config, *arguments)
         assert done.exit_code == 1
         assert "name the version that shall be live: `rollback --to`" in done.output
-    done = command(config, "rollback", "--to", "2")
+    shown = command(config, "versions")
+    assert "nobody knows which version is live" in shown.output
+    done = command(config, "rollback", "--to", "2", "--reason", REASON)
     assert done.exit_code == 0, done.output
+    assert "reason: worse [/x] \\x1b[31m" in done.output
+    store = metadata_store.MetadataStore(connection_config(config))
+    (execution,) = store.get_executions_by_type("serving.Rollback")
+    assert execution.custom_properties["reason"].string_value == REASON
     assert read_release(config.serving_folder) == Release(2)
     assert recorded(config) == ["Rollback"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from running_server import Server, flags_of, running, wait_for
 from scorer import NAME, example, request, tensors
+
+from components.errors import ComponentError
+from components.pusher.model_servers import Silent, Way, versions_of
 
 pytestmark = pytest.mark.component
 Code = grpc.StatusCode
@@ -124,8 +129,6 @@ def test_a_taken_port_is_one_line(base: Path, small: Server) -> None:
 
 
 def test_options_that_do_not_go_together_are_one_line() -> None:
-    import sys
-
     for flags, text in (
         ([], "model_name and model_base_path, or model_config_file"),
         (["--model-name", "a", "--model-base-path", "b", "--tls-key", "k"], "go together"),
@@ -167,6 +170,9 @@ def test_tls_and_a_token(base: Path, tmp_path: Path) -> None:
             assert server.prediction.Predict(request(example()), timeout=20, metadata=sent)
             health = health_pb2_grpc.HealthStub(channel)
             assert health.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SERVING_TOKEN", "s3cret")
+            assert_releases_reach(address, str(certificate))
         url = f"https://localhost:{server.rest_port}/v1/models/{NAME}"
         curl = ["curl", "-s", "--cacert", str(certificate), "-o", "/dev/null", "-w", "%{http_code}"]
         codes = [
@@ -183,9 +189,49 @@ def test_tls_and_a_token(base: Path, tmp_path: Path) -> None:
         assert b"s3cret" not in command_line
 
 
-def test_a_certificate_that_is_none_is_one_line(base: Path, tmp_path: Path) -> None:
-    import sys
+def assert_releases_reach(address: str, certificate: str) -> None:
+    """As promote, rollback and the Pusher ask which versions are loaded."""
+    way = Way(tls_ca=certificate, token_env="SERVING_TOKEN")
+    (found,) = versions_of([address], NAME, way).values()
+    assert isinstance(found, dict)
+    assert {one.state for one in found.values()} == {"AVAILABLE"}
+    other_name = f"127.0.0.1:{address.rpartition(':')[2]}"
+    named = dataclasses.replace(way, tls_name="localhost")
+    assert isinstance(versions_of([other_name], NAME, named)[other_name], dict)
+    (silent,) = versions_of([address], NAME, Way(tls_ca=certificate)).values()
+    assert isinstance(silent, Silent)
+    assert "a bearer token is wanted" in silent.reason
+    (silent,) = versions_of([address], NAME).values()
+    assert isinstance(silent, Silent)
+    assert silent.is_away
+    with pytest.raises(ComponentError, match="anybody can read"):
+        versions_of([address], NAME, Way(token_env="SERVING_TOKEN"))
+    with pytest.raises(ComponentError, match="variable NONE is not set"):
+        versions_of([address], NAME, Way(tls_ca=certificate, token_env="NONE"))
+    with pytest.raises(ComponentError, match=r"serving\.tls_ca: .*nothing"):
+        versions_of([address], NAME, Way(tls_ca="/nothing"))
 
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--tls-certificate", "/nothing", "--tls-key", "/nothing"], "--tls-certificate /nothing"),
+        (["--admin-socket", "/nothing/a"], "mkdir /nothing"),
+        (["--admin-socket", "/tmp/a", "--model-root", "/nothing"], "--model-root /nothing"),
+        (["--model-root", "/tmp"], "it needs --admin-socket"),
+    ],
+)
+def test_what_is_missing_is_said_before_a_model_is_loaded(
+    base: Path, flags: list[str], text: str
+) -> None:
+    command = [sys.executable, "-m", "serving", "serve", *flags_of(base), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert "loading" not in done.stderr
+
+
+def test_a_certificate_that_is_none_is_one_line(base: Path, tmp_path: Path) -> None:
     certificate, key = _certificate(tmp_path)
     certificate.write_text("nothing")
     command = [sys.executable, "-m", "serving", "serve", *flags_of(base), "--port", "0"]

@@ -226,7 +226,7 @@ class Topic:
 
 def _admin_client(jvm: Any) -> Any:
     client = jvm.org.apache.kafka.clients.admin.AdminClient
-    if not hasattr(client, "create"):  # py4j takes an unknown class for a package
+    if type(client).__name__ == "JavaPackage":  # for py4j an unknown class is a package
         raise ComponentError(
             "Kafka's client is not on Spark's class path: run `make jars`, and name its jars in "
             "the Spark configuration (jars: [jars/spark/*.jar])"

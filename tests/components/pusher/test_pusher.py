@@ -224,7 +224,9 @@ class AServer:
         self.error, self.asked = error, 0
         monkeypatch.setattr(model_servers, "versions_of", self._states)
 
-    def _states(self, servers: list[str], model: str) -> dict[str, dict[int, VersionState]]:
+    def _states(
+        self, servers: list[str], model: str, way: model_servers.Way
+    ) -> dict[str, dict[int, VersionState]]:
         self.asked += 1
         state = VersionState("END", self.error) if self.error else VersionState("AVAILABLE")
         loading = {17: VersionState("LOADING")}  # at first
