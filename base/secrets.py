@@ -36,7 +36,7 @@ _CONTENTS = (
     ),
 )
 # name=value within a value: a URL's parameters, an address list, JSON, Java's or Beam's options.
-_ASSIGNED = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[=:]\s*["']?(?P<value>[^\s,;&()'"]+)""")
+_ASSIGNED = re.compile(r"""(?P<name>[\w.-]+)["']?\s*[=:]\s*["']?(?=[^\s,;&?()'"])""")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -41,7 +41,8 @@ from pipeline.sections import (
 from pipeline.streaming_sections import Streaming
 
 EXTENDS = "extends"
-_NO_SECRETS = ("embeddings.token",)  # a column's name
+# A column's name; the name of a Secret of Kubernetes.
+_NO_SECRETS = ("embeddings.token", "kubeflow.secrets.secret")
 
 
 class PipelineConfig(Section):

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.unit
         ("url", "jdbc:postgresql://host/shop?user=u&password=pw"),
         ("url", "jdbc:sqlserver://host;databaseName=d;password=pw"),
         ("url", "jdbc:oracle:thin:scott/tiger@host:1521:d"),
+        ("url", "jdbc:x://h/d?accessToken=x"),
+        ("anything", "x:password=y"),
         ("path", "s3a://AKIAIOSFODNN7EXAMPLE:wJalr@bucket/logs/*.json"),
         ("path", "s3a://KEY:SECRET@bucket/logs"),
         ("anything", "-----BEGIN PRIVATE KEY-----\nMII"),

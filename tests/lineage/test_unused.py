@@ -242,7 +242,7 @@ def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
 @pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH])
 def test_nothing_is_deleted_while_a_run_is_in_progress(tfx, pipeline, kind):
     """Of the store's own pipeline, or of one that shares the store."""
-    with (tfx.folder / ".lock").open("a") as lock:
+    with (tfx.folder / ".lock").open("a+") as lock:
         fcntl.flock(lock, kind)
         with pytest.raises(LineageError, match="is in progress"):
             delete_unused(config(tfx), 1)

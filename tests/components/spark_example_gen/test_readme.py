@@ -47,6 +47,7 @@ def project(tmp_path: Path, spark: SparkSession, mariadb_service: Mariadb) -> Pa
         shutil.copytree(COMPONENTS / name, folder / name)
     for name in ("__init__.py", "errors.py", "failures.py", "tracebacks.py", "code_fingerprint.py"):
         shutil.copy(COMPONENTS / name, folder / name)
+    shutil.copytree(COMPONENTS.parent / "base", tmp_path / "base")
     (tmp_path / "jars").symlink_to(COMPONENTS.parent / "jars")
 
     (etl,) = [block for block in code_blocks() if "def build(" in block]
