@@ -31,7 +31,7 @@ def test_whoever_imports_pyarrow_imports_the_hotfix() -> None:
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    """Only the versions of pyarrow that would are tried: later ones cannot even write such a file."""
+    """Tried with the versions of pyarrow that would: later ones are mended."""
     import pyarrow
     from pyarrow import ipc
 
