@@ -19,9 +19,10 @@ _GRACE_SECONDS, _SLOWEST = 30.0, 16 << 10  # after which so many bytes a second 
 _LONGEST_SECONDS = 3600.0
 _LEAST_MEMORY = 256 << 20
 _MOST_INFLATED = 32 << 20
+_FREE, _MOST_TIMES = 4 << 20, 200  # beyond so many bytes, so many for each compressed one
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # whichever the first bytes say
 _GZIP, _DEFLATE = ("gzip", "x-gzip"), ("deflate",)
-_LATE = "the body did not come in time"
+_LATE, _OUSTED = "the body did not come in time", "another body needed the place"
 _NO_MEMORY = "too many large requests at the same time; try again later"
 
 
@@ -68,12 +69,14 @@ class Bodies:
         reading = _Reading(request.remote or "", None, now, now)
         reading.task = asyncio.ensure_future(self._read(request, reading))
         self._readings.add(reading)
-        waited = self.waiting.enter(reading.peer, lambda: reading.end(_LATE))
+        waited = self.waiting.enter(reading.peer, lambda: reading.end(_OUSTED))
         try:
             return await reading.task
         except asyncio.CancelledError:
             if not reading.ended:
                 raise  # the server stops
+            if reading.ended == _OUSTED and request.transport is not None:
+                request.transport.abort()  # there may be hundreds a second: none gets an answer
             code = Code.UNAVAILABLE if reading.ended == _NO_MEMORY else Code.DEADLINE_EXCEEDED
             raise ServingError(code, reading.ended) from None
         finally:
@@ -147,8 +150,16 @@ def _inflated(body: bytes, kind: int, most: int) -> bytes:
     size, rest = 0, body
     while rest or not found:
         inflating: Any = zlib.decompressobj(kind)
-        found.append(inflating.decompress(rest, most - size + 1))
+        # First as much as costs little: a bomb is to cost no more.
+        found.append(inflating.decompress(rest, max(1, min(most, _FREE) - size + 1)))
         size += len(found[-1])
+        read = len(body) - len(inflating.unconsumed_tail)
+        if _FREE < size <= _MOST_TIMES * read:
+            found.append(inflating.decompress(inflating.unconsumed_tail, most - size + 1))
+            size += len(found[-1])
+        elif size > _FREE:
+            said = f"a compressed request may be {_MOST_TIMES} times as large when it is inflated"
+            raise ServingError(Code.RESOURCE_EXHAUSTED, said, 413)
         if size > most:
             said = f"a compressed request may have {most} bytes when it is inflated"
             raise ServingError(Code.RESOURCE_EXHAUSTED, said, 413)

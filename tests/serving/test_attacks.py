@@ -293,7 +293,7 @@ def test_a_bomb_is_refused_before_it_is_large(open_server: Server, coding: str) 
         connection.request("POST", f"/v1/models/{NAME}:predict", bomb, head)
         answer = connection.getresponse()
         assert answer.status == 413
-        assert "inflated" in json.loads(answer.read())["error"]
+        assert "200 times as large when it is inflated" in json.loads(answer.read())["error"]
     assert process.memory_info().rss - before < 80 << 20
     packed = pack(json.dumps(json_request()).encode())
     head = {"Content-Encoding": coding}
