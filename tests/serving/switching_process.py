@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from dying import die_before_change
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
@@ -33,23 +33,7 @@ from serving.release.switch import promote, rollback
 
 BEFORE = Release(2, previous=1, canary=3)
 ROLLOUT = Rollout(Followers(follow_seconds=0))
-CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 REASON = "worse [/x] \x1b[31m\n'quoted'"
-
-
-def die_before_change(number: int) -> None:
-    """Python tells its audit hooks what it is about to do."""
-    seen = 0
-
-    def hook(event: str, arguments: tuple) -> None:
-        nonlocal seen
-        writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if event in CHANGES or writes:
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            seen += 1
-
-    sys.addaudithook(hook)
 
 
 def push_4(config: PipelineConfig) -> None:

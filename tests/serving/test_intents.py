@@ -43,7 +43,7 @@ def test_killed_at_any_step_everybody_agrees_afterwards(tmp_path: Path, action: 
     script = Path(__file__).with_name("switching_process.py")
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), action],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

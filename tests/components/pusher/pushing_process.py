@@ -5,31 +5,14 @@ python pushing_process.py MODEL BASE VERSION N
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from pathlib import Path
+
+from dying import die_before_change
 
 from components.pusher.release import Release, read_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
-
-CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfile", "shutil.copystat")
-
-
-def die_before_change(number: int) -> None:
-    """Python tells its audit hooks what it is about to do."""
-    seen = 0
-
-    def hook(event: str, arguments: tuple) -> None:
-        nonlocal seen
-        writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if event in CHANGES or writes:
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            seen += 1
-
-    sys.addaudithook(hook)
 
 
 def push(model: Path, base: Path, version: int) -> None:

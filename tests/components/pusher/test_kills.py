@@ -30,7 +30,7 @@ def push(model: Path, base: Path, version: int, die_before: int = sys.maxsize) -
     script = Path(__file__).with_name("pushing_process.py")
     arguments = [str(model), str(base), str(version), str(die_before)]
     command = [sys.executable, "-B", str(script), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     return subprocess.run(command, check=False, env=environment).returncode
 
 
@@ -70,7 +70,7 @@ def test_pushes_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
     pushes = [
         subprocess.Popen(
             [sys.executable, "-B", str(script), str(model), str(base), str(number + 1), "-1"],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         )
         for number, model in enumerate(models)
     ]
