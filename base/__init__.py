@@ -1,1 +1,1 @@
-"""What every layer may use: it imports none of them."""
+"""Printing, logging, JSON of others, secrets: what every layer uses. It imports no layer."""

@@ -16,7 +16,7 @@ _MOST_DIGITS = 400  # a float has 309 before its point
 
 
 class ForeignError(ValueError):
-    """What is wrong with a text, in one line."""
+    """A text from outside cannot be used; the message says why, in one line."""
 
 
 def parse(text: str | bytes, *, most_bytes: int = MOST_BYTES, finite: bool = True) -> Any:

@@ -63,7 +63,7 @@ def variables_named(content: Any) -> set[str]:
 
 
 def _forms(secret: str) -> set[str]:
-    """As Python's repr, protobuf's text format, JSON and URLs write it."""
+    """Returns a secret as Python's repr, protobuf's text format, JSON and URLs write it."""
     raw = secret.encode("utf-8", "surrogateescape")
     forms = {
         secret,

@@ -1,4 +1,4 @@
-"""What no config may hold: one function judges every value, by its key and by its content.
+"""Finds secrets in a config: one function judges every value, by its key and by its content.
 
 A config is stored in ML Metadata, in compiled specs and in logs. A secret is named there by the
 environment variable that holds it.
@@ -46,7 +46,7 @@ def names_secret(key: str) -> bool:
 
 
 def secret_in(key: str, value: object) -> str | None:
-    """What is secret about a value, for a person; None if nothing is.
+    """Says for a person why a value of a config is a secret; None if it is none.
 
     Args:
       key: The last part of the value's key.

@@ -1,4 +1,4 @@
-"""What is about to change in what is live: written down before it changes, until it is recorded.
+"""Intents: a change of the live versions is written down before it is made, until it is recorded.
 
 A process may die, or ML Metadata may be locked, between a change of models.config and its record.
 The intent stays in the folder of the versions then. Whoever changes something next finds out
@@ -122,7 +122,7 @@ def intended(folder: VersionsFolder, intent: Intent) -> Iterator[Callable[[Relea
 
 
 def intents_of(base: Path) -> list[Intent]:
-    """Those that are not recorded yet, oldest first.
+    """Returns the changes that ML Metadata does not have yet, oldest first.
 
     Raises:
       ComponentError: One cannot be read.

@@ -181,7 +181,7 @@ class Rollout:
 
 
 class _Known:
-    """What servers have said of some versions since their models.config named them.
+    """The answers of model servers about some versions, since models.config named these.
 
     Attributes:
       waiting: Server -> what it has not loaded yet.
