@@ -2,11 +2,11 @@
 
 PYTHON ?= python3
 VENV := .venv/bin
-CONFIG ?= pipeline/configs/ctr.yaml
+CONFIG ?= applications/ctr/configs/ctr.yaml
 # Files of tests that run at a time; 0: none in a process of its own, for a debugger.
 TEST_WORKERS ?= 2
-SOURCES := $(wildcard base components pipeline local_run lineage kubeflow streaming demo_loop serving sample_data \
-	benchmarks dev_services local_runner.py tests)
+# Every folder with an __init__.py is a package of ours.
+SOURCES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py)) local_runner.py
 
 # TensorFlow's start-up chatter hides what the run itself says.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -34,7 +34,7 @@ demo: setup  ## the click-through-rate pipeline, end to end, on a generated clic
 	@$(VENV)/python local_runner.py --config $(CONFIG)
 
 demo-loop: setup jars  ## a day of a site: serve, log, Kafka, hourly spans, train, push, serve
-	@$(VENV)/python -m demo_loop
+	@$(VENV)/python -m applications.ctr.demo_loop
 
 # Tests compare numbers between runs and lines: on the CPU, GPU or not.
 test test-slow: export CUDA_VISIBLE_DEVICES ?= -1

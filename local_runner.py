@@ -1,4 +1,4 @@
-"""Runs a pipeline on this machine: python local_runner.py --config pipeline/configs/ctr.yaml"""
+"""Runs a pipeline on this machine: `python local_runner.py --config FILE`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from pipeline.config import ConfigError, load_config
 
 EPILOG = """\b
 Examples:
-  python local_runner.py --config pipeline/configs/ctr.yaml
-  python local_runner.py --config pipeline/configs/ctr.yaml --span 474839 --set spans.window=24
-  python local_runner.py --config pipeline/configs/ctr.yaml --set trainer.parameters.epochs=2
+  python local_runner.py --config applications/ctr/configs/ctr.yaml
+  python local_runner.py --config applications/ctr/configs/ctr.yaml --span 474839
+  python local_runner.py --config applications/ctr/configs/ctr.yaml --set spans.window=24
 """
 
 
 @click.command(epilog=EPILOG)
-@click.option("--config", "config_path", required=True, help="YAML file; see pipeline/configs/.")
+@click.option(
+    "--config", "config_path", required=True, help="YAML file; see applications/ctr/configs/."
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key.")
 @click.option("--span", type=int, help="The last span to read; default: the newest there is.")
 @click.option(

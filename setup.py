@@ -8,17 +8,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PACKAGES = (
-    "base",
-    "components",
-    "pipeline",
-    "local_run",
-    "lineage",
-    "kubeflow",
-    "sample_data",
-    "serving",
-    "streaming",
-)
+NOT_INSTALLED = ("tests", "benchmarks", "dev_services")
 README = Path(__file__).parent / "README.md"
 
 setup(
@@ -28,11 +18,10 @@ setup(
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
-    packages=find_packages(include=[*PACKAGES, *(f"{package}.*" for package in PACKAGES)]),
+    packages=find_packages(exclude=[*NOT_INSTALLED, *(f"{name}.*" for name in NOT_INSTALLED)]),
     py_modules=["local_runner"],
     package_data={
-        "": ["*.yaml", "*.pbtxt", "*.j2", "*.css", "*.js"],
-        "pipeline": ["configs/*.yaml"],
+        "": ["*.yaml", "*.j2", "*.css", "*.js", "configs/*.yaml"],
         "kubeflow": ["manifests/base/serving/probe.sh"],
     },
     install_requires=[

@@ -31,7 +31,7 @@ console = Console(stderr=True)
 def main(
     quick: bool, rows: tuple[int, ...], repeats: int, scratch: Path | None, out: Path | None
 ) -> None:
-    """Runs SparkExampleGen with pipeline/configs/ctr.yaml on logs of several sizes."""
+    """Runs SparkExampleGen with applications/ctr/configs/ctr.yaml on logs of several sizes."""
     sizes = (100_000, 300_000) if quick else rows
     with tempfile.TemporaryDirectory() as temporary:
         folder = scratch or Path(temporary)
@@ -61,7 +61,7 @@ def make_log(folder: Path, rows: int) -> None:
     if (folder / "done").exists():
         return
     console.print(f"making a click log of {rows:,} impressions")
-    sample_data("clicks", folder, impressions=rows, hours=HOURS, bots=0.01)
+    sample_data("ctr", folder, impressions=rows, hours=HOURS, bots=0.01)
     (folder / "done").touch()
 
 
@@ -81,7 +81,7 @@ def run_once(data: Path, scratch: Path) -> None:
     from pipeline.config import load_config
     from pipeline.pipeline import spark_example_gen
 
-    config = load_config(ROOT / "pipeline/configs/ctr.yaml", [f"spans.window={HOURS}"])
+    config = load_config(ROOT / "applications/ctr/configs/ctr.yaml", [f"spans.window={HOURS}"])
     with tempfile.TemporaryDirectory(dir=scratch) as out:
         pipeline = Pipeline(
             pipeline_name="benchmark",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.example_gen_floor import write_examples
-from components.spark_example_gen.sources import FileSource, sources_to_json
+from spark_io.sources.source_types import FileSource, sources_to_json
 
 
 def csv_example_gen(data: Path, out: Path, workers: int) -> dict[str, float]:
@@ -112,7 +112,7 @@ def spark_tfrecord(data: Path, out: Path, workers: int) -> dict[str, float]:
 def _in_session(
     data: Path, out: Path, workers: int, job: Callable[[Any, Path, Path], None]
 ) -> dict[str, float]:
-    from components.spark_job.session import spark_environment, spark_session
+    from spark_io.jobs.session import spark_environment, spark_session
 
     os.environ.update(spark_environment())
     jars = tuple(filter(None, [os.environ.get("SPARK_TFRECORD_JARS", "")]))
@@ -130,8 +130,8 @@ def _job(spark: Any, data: Path, out: Path) -> None:
 
 def run_job(spark: Any, source: FileSource, data: Path, out: Path) -> None:
     """Runs SparkExampleGen's job on a session: one source, no ETL, one split of three for eval."""
-    from components.spark_example_gen import job
-    from components.spark_example_gen.staging import staging_folder
+    from spark_io import example_job as job
+    from spark_io.publishing.staging import staging_folder
 
     settings = {"master": spark.sparkContext.master, "conf": {}, "jars": []}
     sources = sources_to_json({"rows": source})

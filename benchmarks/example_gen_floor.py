@@ -22,7 +22,7 @@ BATCH_ROWS = 20_000
 
 
 def ours() -> Encoder:
-    from components.spark_example_gen.encoding import ExampleEncoder
+    from spark_io.examples.encoding import ExampleEncoder
 
     encoder = ExampleEncoder()
     return lambda batch: (encoded for _, encoded in encoder.encode(batch))
@@ -37,7 +37,7 @@ def tfx_bsls() -> Encoder:
 
 def _as_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
     """A list of one value a row, of a type that a feature has: what tfx_bsl takes."""
-    from components.spark_example_gen.encoding import to_feature_values
+    from spark_io.examples.encoding import to_feature_values
 
     offsets = pa.array(range(batch.num_rows + 1), pa.int32())
     lists = [pa.ListArray.from_arrays(offsets, to_feature_values(c)) for c in batch.columns]
@@ -93,7 +93,7 @@ def _worker(files: list[str], path: Path, encoder: str, ready: Barrier, done: Ba
 
 
 def write_shard(encode: Encoder, batches: list[pa.RecordBatch], path: Path) -> None:
-    from components.spark_example_gen.tfrecord import TFRecordShard
+    from spark_io.examples.tfrecord import TFRecordShard
 
     shard = TFRecordShard(path)
     for batch in batches:

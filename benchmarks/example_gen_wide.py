@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.example_gen_candidates import run_job
-from components.spark_example_gen.sources import FileSource
+from spark_io.sources.source_types import FileSource
 
 Shape = Callable[[Path, int], FileSource]  # writes so many rows into a folder
 LARGE_VALUE_BYTES = 120_000
@@ -95,7 +95,7 @@ SHAPES: dict[str, tuple[Shape, int, int]] = {
 
 def measure(shape: str, rows: int, workers: int, scratch: str | None) -> dict[str, float]:
     """Returns the seconds of both candidates: spark_s and ours_s."""
-    from components.spark_job.session import spark_environment, spark_session
+    from spark_io.jobs.session import spark_environment, spark_session
 
     write = SHAPES[shape][0]
     os.environ.update(spark_environment())

@@ -16,13 +16,13 @@ from typing import Any
 import click
 from rich.console import Console
 
+from applications.ctr.sample_data.click_log import ClickLogConfig
 from benchmarks.measure import ROOT, Watch, write_result
 from benchmarks.sample import sample_data
-from sample_data.click_log import ClickLogConfig
 from streaming.layout import IMPRESSIONS, Layout
 from streaming.operation.records import COMPLETE, Records
 
-CONFIG = "pipeline/configs/ctr-stream.yaml"
+CONFIG = "applications/ctr/configs/ctr-stream.yaml"
 HOURS = 3
 # What one would set for hours of this size: a tenth of the sessions is enough to judge a model by,
 # and a fifth of the examples for their distributions.
@@ -47,7 +47,7 @@ def main(quick: bool, impressions: int, more: tuple[str, ...], out: Path | None)
 def measure(root: Path, impressions: int, more: tuple[str, ...] = ()) -> dict[str, Any]:
     """Seconds of closing and of each component, for the last hour."""
     folder = root / "log"
-    sample_data("clicks", folder, hours=HOURS, impressions=_all_hours(impressions))
+    sample_data("ctr", folder, hours=HOURS, impressions=_all_hours(impressions))
     places = ("data_root", "streaming.folder", "streaming.watched")
     overrides = [f"{key}={folder}" for key in places]
     overrides += [f"run_root={root / 'runs'}", f"serving_root={root / 'serving'}"]

@@ -136,8 +136,8 @@ def _run_pipeline(folder: Path, impressions: int) -> Path:
     options = f"{{impressions: {impressions}, hours: 48, seed: 7}}"
     places = {"run_root": "runs", "data_root": "data", "serving_root": "serving"}
     settings = [f"--set={key}={folder / name}" for key, name in places.items()]
-    settings.append(f"--set=sample_data.options={options}")
-    command = [sys.executable, "local_runner.py", "--config", "pipeline/configs/ctr.yaml"]
+    settings.append(f"--set=sample_data={options}")
+    command = [sys.executable, "local_runner.py", "--config", "applications/ctr/configs/ctr.yaml"]
     subprocess.run([*command, *settings], cwd=ROOT, check=True, capture_output=True)
     [store] = (folder / "runs").glob("*/metadata.sqlite")
     return store

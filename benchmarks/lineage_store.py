@@ -9,7 +9,7 @@ from pathlib import Path
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline.metadata_record import Done, Value, new_artifact, put
+from metadata.writer import Done, Value, new_artifact, put
 
 PIPELINE = "ctr"
 COMPONENTS = 8

@@ -41,8 +41,8 @@ def main(
 
     The stock pipeline has TFX's own components with their defaults: CsvExampleGen, StatisticsGen,
     ImportSchemaGen, ExampleValidator, Transform, Trainer, a resolver, Evaluator and Pusher, on
-    LocalDagRunner. Ours is `local_runner.py --config pipeline/configs/ctr.yaml`, which also asks a
-    server with the new model. Seconds are those of the whole process, imports included.
+    LocalDagRunner. Ours is `local_runner.py --config applications/ctr/configs/ctr.yaml`, which also
+    asks a server with the new model. Seconds are those of the whole process, imports included.
 
     The large sizes are ours alone, from raw logs: how seconds and memory grow. `--out` is written
     after each size; what it has of other sizes stays, so that they can be measured one by one

@@ -63,7 +63,7 @@ def _stock_pipeline(data: Path, out: Path) -> Any:
     from tfx.orchestration import metadata
 
     from pipeline.config import load_config
-    from pipeline.evaluation.eval_config import eval_config
+    from pipeline.eval_config import eval_config
     from pipeline.pipeline import hash_splits
 
     config = load_config(CONFIG, LENIENT)
@@ -80,10 +80,10 @@ def _stock_pipeline(data: Path, out: Path) -> Any:
     transform = tfx.components.Transform(
         examples=examples,
         schema=schema,
-        preprocessing_fn="pipeline.ctr.preprocessing.preprocessing_fn",
+        preprocessing_fn="tabular.preprocessing.preprocessing_fn",
     )
     trainer = tfx.components.Trainer(
-        run_fn="pipeline.ctr.model.run_fn",
+        run_fn="tabular.entry_points.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,

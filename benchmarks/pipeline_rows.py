@@ -9,7 +9,7 @@ from benchmarks.measure import ROOT
 from benchmarks.prepared_data import prepare
 from benchmarks.sample import sample_data
 
-HOURS = 48  # as pipeline/configs/ctr.yaml reads
+HOURS = 48  # as applications/ctr/configs/ctr.yaml reads
 SCHEMA = ROOT / "schemas" / "ctr.pbtxt"
 _BATCH = 20_000
 
@@ -25,7 +25,7 @@ def make_rows(folder: Path, impressions: int, csv: bool = True) -> Path:
     """
     if not (folder / "data").exists():
         partial = folder / "partial"
-        sample_data("clicks", partial, impressions=impressions, hours=HOURS, seed=7)
+        sample_data("ctr", partial, impressions=impressions, hours=HOURS, seed=7)
         partial.rename(folder / "data")
     if csv and not (folder / "csv").exists():
         prepared = prepare(folder, "ctr", [f"spans.window={HOURS}"], last="SparkExampleGen")

@@ -75,13 +75,13 @@ class Prepared:
 
 def clicks(folder: Path, impressions: int) -> Prepared:
     """A week of the simulator's log; see CUTS."""
-    sample_data("clicks", folder / "data", impressions=impressions, hours=HOURS)
+    sample_data("ctr", folder / "data", impressions=impressions, hours=HOURS)
     return prepare(folder, "ctr", [f"spans.window={HOURS}", _SPLIT, f"embeddings={ITEMS}"])
 
 
 def two_windows(folder: Path, impressions: int) -> tuple[Prepared, Prepared]:
     """Two windows of six days out of a week of the simulator's log, a day apart; see CUTS."""
-    sample_data("clicks", folder / "data", impressions=impressions, hours=HOURS)
+    sample_data("ctr", folder / "data", impressions=impressions, hours=HOURS)
     day = min((folder / "data" / "impressions").iterdir())
     first = dt.datetime.fromisoformat(f"{day.name}T{min(day.iterdir()).name}:00+00:00")
     hours = int(first.timestamp()) // 3600
@@ -114,7 +114,7 @@ def prepare(
     from pipeline.config import load_config
     from pipeline.pipeline import Locations, create_pipeline
 
-    loaded = load_config(ROOT / f"pipeline/configs/{config}.yaml", overrides)
+    loaded = load_config(ROOT / f"applications/ctr/configs/{config}.yaml", overrides)
     locations = Locations(
         pipeline_root=f"{folder}/root",
         data_root=f"{folder}/data",
@@ -139,8 +139,8 @@ def write_arrays(prepared: Prepared, path: Path) -> None:
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from pipeline.ctr import features
-    from pipeline.ctr.model import index_sizes
+    from applications.ctr import features
+    from tabular.entry_points import index_sizes
 
     transform = tft.TFTransformOutput(str(prepared.transform_graph))
     spec = transform.transformed_feature_spec()
@@ -163,8 +163,8 @@ def widths(prepared: Prepared) -> dict[str, int]:
     """Transformed index feature -> the width our networks give its embedding."""
     import tensorflow_transform as tft
 
-    from pipeline.ctr.encoding import embedding_width
-    from pipeline.ctr.model import index_sizes
+    from tabular.embedding_tables import embedding_width
+    from tabular.entry_points import index_sizes
 
     sizes = index_sizes(tft.TFTransformOutput(str(prepared.transform_graph)))
     return {name: embedding_width(size) for name, size in sizes.items()}

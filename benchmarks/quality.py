@@ -92,7 +92,7 @@ def main(
 
 def _configured(name: str) -> dict[str, Any]:
     """`trainer.parameters` of a config."""
-    return load_config(ROOT / f"pipeline/configs/{name}.yaml").trainer.parameters
+    return load_config(ROOT / f"applications/ctr/configs/{name}.yaml").trainer.parameters
 
 
 def _best(scores: Scores) -> str:
@@ -153,7 +153,7 @@ def train_and_score(
     prepared: Prepared, parameters: dict[str, Any], embeddings: bool
 ) -> dict[str, float]:
     """In a process of its own: run_fn's training, and what its model says of the test split."""
-    from pipeline.ctr.model import run_fn
+    from tabular.entry_points import run_fn
 
     config: dict[str, Any] = {"parameters": parameters}
     if embeddings:

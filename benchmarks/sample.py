@@ -9,8 +9,14 @@ from pathlib import Path
 from benchmarks.measure import ROOT
 
 
-def sample_data(kind: str, folder: Path, **options: float) -> None:
-    """Runs `python -m sample_data KIND --out FOLDER`, with options by their names."""
-    command = [sys.executable, "-m", "sample_data", kind, "--out", str(folder)]
+def sample_data(application: str, folder: Path, **options: float) -> None:
+    """Runs `python -m applications.NAME.sample_data --out FOLDER`, with options by their names."""
+    command = [
+        sys.executable,
+        "-m",
+        f"applications.{application}.sample_data",
+        "--out",
+        str(folder),
+    ]
     command += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -298,9 +298,9 @@ def requests_of(prepared: Prepared) -> tuple[list[bytes], list[bytes]]:
     import tensorflow_transform as tft
     from tensorflow_serving.apis import predict_pb2
 
+    from applications.ctr import features
     from components.model_canary.requests import request_of
     from components.model_canary.sampling import sample_examples
-    from pipeline.ctr import features
     from serving.examples import without_label
 
     pool = [
@@ -357,7 +357,7 @@ def train(prepared: Prepared) -> None:
     from components.model_canary.requests import request_of, write_warm_up
     from components.model_canary.sampling import sample_examples
     from components.pusher.versions_folder import WARM_UP
-    from pipeline.ctr.model import run_fn
+    from tabular.entry_points import run_fn
 
     with tempfile.TemporaryDirectory(dir=prepared.folder) as out:
         run_fn(prepared.fn_args(out, {"parameters": {}}))

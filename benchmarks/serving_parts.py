@@ -56,7 +56,7 @@ def _in_process(
     import tensorflow_transform as tft
     from tensorflow_serving.apis import model_pb2, predict_pb2
 
-    from pipeline.ctr import features
+    from applications.ctr import features
     from serving.server import inference
     from serving.server.loaded_model import DEFAULT_SIGNATURE, Batching, LoadedModel
 

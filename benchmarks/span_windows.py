@@ -42,7 +42,7 @@ def main(
     size = 2_000 if quick else impressions
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        sample_data("clicks", folder / "data", impressions=size, hours=1)
+        sample_data("ctr", folder / "data", impressions=size, hours=1)
         made = prepared_data.prepare(folder, "ctr", ["spans.window=1"])
         (folder / "schema").mkdir()
         shutil.copy(ROOT / "schemas/ctr.pbtxt", folder / "schema/schema.pbtxt")
@@ -111,7 +111,7 @@ def _run(kind: str, spans: list[Path], out: Path, cache: Path | None) -> Path:
         "updated_analyzer_cache": [artifact(standard_artifacts.TransformCache, out / "cache")],
     }
     properties = {
-        "preprocessing_fn": "pipeline.ctr.preprocessing.preprocessing_fn",
+        "preprocessing_fn": "tabular.preprocessing.preprocessing_fn",
         "custom_config": "{}",
         "force_tf_compat_v1": 0,
         "disable_statistics": 1,

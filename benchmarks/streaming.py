@@ -25,13 +25,13 @@ from rich.console import Console
 from benchmarks.measure import ROOT, Watch, write_result
 from benchmarks.sample import sample_data
 from dev_services.kafka import create_topics, kafka
+from features.online_files import OPEN
 from pipeline.config import load_config
-from pipeline.online_files import OPEN
 from streaming.feedback.sinks import KafkaSink, sink_of
 from streaming.layout import CLICKS, IMPRESSIONS, STREAMS, Layout
 from streaming.online import online_folder
 
-CONFIG = "pipeline/configs/ctr-stream.yaml"
+CONFIG = "applications/ctr/configs/ctr-stream.yaml"
 HOUR_S, CLICK_SHARE, CLICK_AFTER_MS = 60, 0.1, 60_000
 START_MS = 1_709_251_200_000  # 2024-03-01T00
 USERS, ITEMS, PAGE = 50_000, 3_000, 10
@@ -63,7 +63,7 @@ def measure(root: Path, rate: int, seconds: int, more: tuple[str, ...] = ()) -> 
     all is in finished batches.
     """
     log = root / "log"
-    sample_data("clicks", log, impressions=50_000, hours=1, users=USERS, items=ITEMS)
+    sample_data("ctr", log, impressions=50_000, hours=1, users=USERS, items=ITEMS)
     (root / "kafka").mkdir()
     with kafka(root / "kafka") as broker:
         overrides = [f"data_root={log}", f"streaming.folder={root / 'streaming'}"]

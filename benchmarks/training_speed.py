@@ -16,13 +16,13 @@ import tensorflow_transform as tft
 import tf_keras as keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from pipeline.ctr import features
-from pipeline.ctr.keras_model import build_model, compile_model, input_names
-from pipeline.ctr.model import dense_width, index_sizes
-from pipeline.ctr.parameters import TrainerParameters
-from pipeline.training import distribution
-from pipeline.training.examples import Examples
-from pipeline.training.rounds import Rounds
+from applications.ctr import features
+from applications.ctr.parameters import TrainerParameters
+from tabular.entry_points import dense_width, index_sizes
+from tabular.keras_model import build_model, compile_model, input_names
+from tabular.training import distribution
+from tabular.training.examples import Examples
+from tabular.training.rounds import Rounds
 
 ANSWER = "speed.json"  # in model_run_dir, by the chief
 

@@ -83,7 +83,7 @@ def _train(prepared: Prepared, out: Path, base: Path | None) -> list[float]:
 
 def train(prepared: Prepared, out: str, base: str | None) -> dict[str, Any]:
     """In a process of its own: run_fn."""
-    from pipeline.ctr.model import run_fn
+    from tabular.entry_points import run_fn
 
     # Patience as long as by default, in passes.
     parameters = {"rounds_per_epoch": ROUNDS_PER_EPOCH, "patience": ROUNDS_PER_EPOCH // 2}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.spark_job.java import JavaNotFoundError, find_java
 from dev_services.process import ServiceError
+from spark_io.jobs.java import JavaNotFoundError, find_java
 
 JARS = Path(__file__).resolve().parents[1] / "jars" / "services"
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import yaml
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from kubeflow.platform_spec import platform_spec, spot_warnings
 from kubeflow.spec import compile_pipeline, quiet, tasks_of
 from kubeflow.step import ENVIRONMENT
@@ -96,7 +96,9 @@ class OneLineError(click.ClickException):
 
 
 @click.command()
-@click.option("--config", "config_path", required=True, help="YAML file; see pipeline/configs/.")
+@click.option(
+    "--config", "config_path", required=True, help="YAML file; see applications/ctr/configs/."
+)
 @click.option(
     "--output",
     required=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 
 
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:

@@ -23,15 +23,15 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.errors import ComponentError
-from components.failures import one_line
+from base.errors import ComponentError
+from base.failures import one_line
 from kubeflow.record import Output, Record
 from kubeflow.report_task import ACCOUNT_OF, PAGE, RUN_ID
 from kubeflow.step import SAYS, local_path
 from kubeflow.step_account import Json, StepAccount
 from lineage.report.write import write_report
-from lineage.store import LineageStore
 from lineage.trace import SUMMARY
+from metadata.reader import LineageStore
 
 _FROM = "the accounts of a compiled pipeline's steps"  # where the page says that it is from
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from base.console import Failure
-from components.errors import ComponentError
+from base.errors import ComponentError
 from kubeflow.local.engines import Engine, Podman, Process
 from kubeflow.local.steps import Pipeline, read_pipeline
 from kubeflow.parameters import pairs

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     import pyspark
 
-    from components.spark_job.session import spark_environment
+    from spark_io.jobs.session import spark_environment
 
     environment = {**os.environ, **spark_environment()}
     home = Path(pyspark.__file__).parent

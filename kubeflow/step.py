@@ -86,7 +86,7 @@ def _run_tfx() -> int:
     Raises:
       SystemExit: TFX ended with another status than 0.
     """
-    from components.peak_memory import PeakMemory, sampled
+    from base.peak_memory import PeakMemory, sampled
 
     peak = PeakMemory()
     with sampled(peak):
@@ -142,7 +142,7 @@ def _one_line(error: Exception) -> str:
             f"the image has no module {missing.name}; build it again from kubeflow/Containerfile, "
             "with that module in requirements/"
         )
-    from components.failures import one_line
+    from base.failures import one_line
 
     return one_line(error)
 

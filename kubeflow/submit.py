@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from base.console import Failure
-from components.errors import ComponentError
+from base.errors import ComponentError
 from kubeflow.local.steps import Pipeline, read_pipeline
 from kubeflow.parameters import pairs
 from kubeflow.spec import quiet

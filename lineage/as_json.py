@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lineage.records import Run
+from metadata.records import Run
 
 
 def to_json(value: Any) -> str:

@@ -10,8 +10,6 @@ from typing import Any, Literal
 from base.foreign_json import parse
 from lineage.compare_files import FileChange, changed_files, files_problem
 from lineage.dataset import Dataset
-from lineage.records import Artifact, Execution, Run
-from lineage.store import LineageError, LineageStore
 from lineage.trace import (
     dataset_of,
     destination_of,
@@ -21,7 +19,9 @@ from lineage.trace import (
     trace,
     version_of,
 )
-from lineage.walk import makers
+from metadata.graph import makers
+from metadata.reader import LineageError, LineageStore
+from metadata.records import Artifact, Execution, Run
 
 _CODE = ("etl", "run_fn", "preprocessing_fn", "module_path", "module_file")
 # Told by the data sets, and by each place that they were read from.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from base.foreign_json import parse
-from lineage.records import Artifact, Execution
+from metadata.records import Artifact, Execution
 
 MANIFEST = "manifest.json"
 # SparkExampleGen describes its Examples with the rows that were read, and these; TFX has none.

@@ -19,9 +19,9 @@ from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.dataset import MANIFEST, kept_manifest, local_path
-from lineage.records import Artifact
-from lineage.store import LineageError, LineageStore
 from lineage.unused import Garbage, Stored, own_artifacts, recent_runs, still_runs, unused
+from metadata.reader import LineageError, LineageStore
+from metadata.records import Artifact
 
 _LOCK = ".lock"  # local_run holds it while a pipeline runs
 _PAUSE = dt.timedelta(minutes=10)  # the longest between two steps of a run

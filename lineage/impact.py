@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Collection
 
 from lineage.dataset import GONE, Dataset, read_dataset
-from lineage.records import Artifact, Execution
 from lineage.served import ServedModel, served
-from lineage.store import LineageError, LineageStore
 from lineage.trace import destination_of, version_of, was_made, was_pushed
-from lineage.walk import Graph, derived, descendants, edges_of_artifacts
+from metadata.graph import Graph, derived, descendants, edges_of_artifacts
+from metadata.reader import LineageError, LineageStore
+from metadata.records import Artifact, Execution
 
 # What an ExampleGen writes of its input. An Importer does not, nor does Transform.
 _FINGERPRINT = "input_fingerprint"

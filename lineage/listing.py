@@ -6,9 +6,9 @@ import dataclasses
 import datetime as dt
 from collections import Counter
 
-from lineage.records import Artifact, Run, State
-from lineage.store import LineageStore
 from lineage.trace import version_of, was_pushed
+from metadata.reader import LineageStore
+from metadata.records import Artifact, Run, State
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,11 +51,11 @@ from openlineage.client.transport.http import (
 )
 
 from lineage.dataset import Dataset, Source
-from lineage.records import Artifact, Execution
 from lineage.report.facts import RunFacts, gather
 from lineage.report.statistics import Feature
-from lineage.store import LineageError, LineageStore
 from lineage.whole_file import write_whole
+from metadata.reader import LineageError, LineageStore
+from metadata.records import Artifact, Execution
 
 # What writes such metadata; the release is that of the machine that sends the events.
 PRODUCER = f"https://github.com/tensorflow/tfx/tree/v{version('tfx')}"

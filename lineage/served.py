@@ -13,10 +13,10 @@ import datetime as dt
 import math
 from collections.abc import Iterable, Mapping
 
-from lineage.records import Artifact, Execution
-from lineage.store import LineageStore
 from lineage.trace import destination_of, find_pushed, pushed_models, version_of
-from lineage.walk import makers
+from metadata.graph import makers
+from metadata.reader import LineageStore
+from metadata.records import Artifact, Execution
 
 STABLE, CANARY = "stable", "canary"
 _SWITCHES = ("serving.Promotion", "serving.Rollback")

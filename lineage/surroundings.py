@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from lineage.records import Artifact, Execution
-from lineage.store import LineageStore
-from lineage.walk import COMPARED_KEYS, edges_of_artifacts, makers
+from metadata.graph import COMPARED_KEYS, edges_of_artifacts, makers
+from metadata.reader import LineageStore
+from metadata.records import Artifact, Execution
 
 _JUDGED = frozenset({"ModelBlessing", "InfraBlessing", "ModelEvaluation"})
 _WITH_A_MODEL = _JUDGED | {"Model"}

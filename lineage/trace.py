@@ -10,9 +10,9 @@ from typing import Any
 from base.foreign_json import parse
 from lineage.dataset import Dataset, read_dataset
 from lineage.evaluation import read_evaluation
-from lineage.records import Artifact, Execution
-from lineage.store import LineageError, LineageStore
-from lineage.walk import Graph, ancestors, products
+from metadata.graph import Graph, ancestors, products
+from metadata.reader import LineageError, LineageStore
+from metadata.records import Artifact, Execution
 
 SUMMARY, LOG = "run_summary.json", "run.log"  # in a run's folder
 BASE_MODEL = "base_model"  # Trainer's key of what a warm start begins with

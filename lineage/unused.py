@@ -29,11 +29,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lineage.dataset import is_folder, is_ours, local_path
-from lineage.records import Artifact, Execution, Run
-from lineage.store import LineageError, LineageStore
 from lineage.surroundings import Surroundings
 from lineage.trace import destination_of, pushed_models, version_of
-from lineage.walk import products
+from metadata.graph import products
+from metadata.reader import LineageError, LineageStore
+from metadata.records import Artifact, Execution, Run
 
 KEEP_RUNS = 3
 _LONGEST_RUN = dt.timedelta(days=2)

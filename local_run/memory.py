@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from components.peak_memory import PeakMemory, sampled
+from base.peak_memory import PeakMemory, sampled
 from local_run.launches import Launch
 
 

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.failures import one_line
+from base.failures import one_line
 from local_run.loaded_process import load_ahead, loading
 from local_run.logs import captured
 from local_run.memory import ComponentMemory, peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
+from metadata.connection import connection_config, password
 from pipeline.config import ConfigError, PipelineConfig
-from pipeline.metadata import connection_config, password
 
 SUMMARY, REPORT, LOG = "run_summary.json", "report.html", "run.log"
 
@@ -160,8 +160,8 @@ def _summarize(
     path: Path,
 ) -> tuple[dict[str, Any] | None, str | None]:
     """(the summary, written to `path`; what kept it from being made, in one line)."""
-    from lineage.store import LineageStore
     from local_run.summary import summarize, write_summary
+    from metadata.reader import LineageStore
 
     try:
         store = LineageStore.from_connection_config(connection_config(config))
@@ -176,7 +176,7 @@ def _summarize(
 def _report(config: PipelineConfig, run_id: str, path: Path) -> str | None:
     """Path of the page about the run; None if it could not be made: no run is worse for it."""
     from lineage.report.write import write_report
-    from lineage.store import LineageStore
+    from metadata.reader import LineageStore
 
     try:
         store = LineageStore.from_connection_config(connection_config(config))

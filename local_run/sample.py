@@ -10,7 +10,7 @@ from pipeline.config import ConfigError, PipelineConfig
 
 
 def ensure_sample_data(config: PipelineConfig) -> None:
-    """Runs `python -m sample_data` for `data_root`; it does nothing when the data is there.
+    """Runs the application's module `sample_data` for `data_root`, unless the data is there.
 
     Raises:
       ConfigError: no data and none to be made, or the generator failed (it has said why).
@@ -20,8 +20,8 @@ def ensure_sample_data(config: PipelineConfig) -> None:
         if not root.is_dir():
             raise ConfigError(f"data_root: there is no folder {root}")
         return
-    command = [sys.executable, "-m", "sample_data", config.sample_data.kind, "--out", str(root)]
-    for name, value in config.sample_data.options.items():
+    command = [sys.executable, "-m", f"{config.application}.sample_data", "--out", str(root)]
+    for name, value in config.sample_data.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     if subprocess.run(command, check=False).returncode != 0:
         raise ConfigError(f"sample_data: making {root} failed, as said above")

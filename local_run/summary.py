@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lineage.evaluation import Verdict, read_evaluation, read_verdict
-from lineage.store import Artifact, LineageStore, Run
 from local_run.best_reachable import best_reachable
+from metadata.reader import Artifact, LineageStore, Run
 from pipeline.config import PipelineConfig
 
 # These come first, the others in the order of their names.

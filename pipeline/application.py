@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from components.errors import first_problem
-from components.failures import cause
-from pipeline.section import ConfigError, check_keys, closest, keys_of
-from pipeline.training.search_space import corners
+from base.errors import first_problem
+from base.failures import cause
+from base.section import ConfigError, check_keys, closest, keys_of
+from tabular.training.search_space import corners
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig

@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from base.console import Failure, PlainConsole
+from base.errors import ComponentError
 from base.log_text import NotWithoutEnd, OneLine
-from components.errors import ComponentError
 from pipeline.config import ConfigError, load_config
 
 _WIDE = 200

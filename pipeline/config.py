@@ -14,20 +14,19 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from base.errors import first_problem
 from base.redaction import hide_variables, variables_named
 from base.secrets import find_secret
-from components.errors import first_problem
+from base.section import ConfigError, Section
 from pipeline.application import check_application
 from pipeline.evaluator_section import Evaluator
 from pipeline.kubeflow_section import Kubeflow
 from pipeline.names import check_names
-from pipeline.section import ConfigError, Section
 from pipeline.sections import (
     Embeddings,
     Etl,
     Incremental,
     Metadata,
-    SampleData,
     Serving,
     Source,
     Spans,
@@ -57,7 +56,9 @@ class PipelineConfig(Section):
     run_root: str = "runs"
     serving_root: str = "serving_models"
     truth: Truth | None = None
-    sample_data: SampleData | None = None
+    sample_data: dict[str, Any] | None = Field(
+        None, description="options of `python -m APPLICATION.sample_data`; null: data of your own"
+    )
     spans: Spans = Spans()
     split: Split = Split()
     etl: Etl = Etl()
@@ -151,7 +152,7 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no config {file}; see pipeline/configs/") from None
+        raise ConfigError(f"there is no config {file}; see applications/ctr/configs/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read config {file}: {error}") from None
     except yaml.YAMLError as error:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field, StrictInt, StrictStr, field_validator, model_validator
 
-from pipeline.evaluation.metric_names import (
+from base.section import Section
+from tabular.metrics.metric_names import (
     CLASSIFICATION,
     GROUPED_AUC,
     NEITHER,
@@ -15,7 +16,6 @@ from pipeline.evaluation.metric_names import (
     MetricName,
     metric_name,
 )
-from pipeline.section import Section
 
 _DEFAULT_METRICS = ("auc", "log_loss", "calibration", "ece")
 

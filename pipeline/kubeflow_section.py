@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from components.errors import first_problem
-from pipeline.section import Section
+from base.errors import first_problem
+from base.section import Section
 
 ALL = "default"  # of `steps`: what holds for each that says nothing else
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # of an object in Kubernetes

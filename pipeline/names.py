@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from base.section import ConfigError, closest
 from pipeline.application import declarations
-from pipeline.section import ConfigError, closest
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig

@@ -16,10 +16,10 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, infra_validator_pb2, range_config_pb2
 from tfx.types import Channel, standard_artifacts
 
+from base.code_fingerprint import code_sha256, file_sha256
 from components.anomaly_gate.component import AnomalyGate
 from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
-from components.code_fingerprint import code_sha256, file_sha256
 from components.curated_schema.component import CuratedSchema
 from components.evaluator.component import Evaluator
 from components.live_model.component import LiveModel
@@ -33,9 +33,9 @@ from components.trainer.component import Trainer, Tuner
 from components.transform.component import Transform
 from pipeline.beam_arguments import ONE_PROCESS, with_runner
 from pipeline.config import ConfigError, PipelineConfig
-from pipeline.evaluation import extractors, grouped_auc, tfma_metrics
-from pipeline.evaluation.eval_config import eval_config
+from pipeline.eval_config import eval_config
 from pipeline.sections import Incremental, Statistics
+from tabular.metrics import extractors, grouped_auc, tfma_metrics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,22 +15,10 @@ from pydantic import (
     model_validator,
 )
 
+from base.section import Section, check_keys
 from components.pusher.rollout import Followers
-from components.spark_example_gen.sources import (
-    KINDS,
-    AnySource,
-    FileSource,
-    SparkConfig,
-)
-from components.spark_example_gen.time_cut import TimeCut
-from pipeline.section import Section, check_keys
-
-
-class SampleData(Section):
-    """Data that is made when `data_root` does not hold it yet; leave out for data of your own."""
-
-    kind: Literal["clicks", "movielens"]
-    options: dict[str, Any] = Field(default_factory=dict, description="see sample_data's --help")
+from spark_io.examples.time_cut import TimeCut
+from spark_io.sources.source_types import KINDS, AnySource, FileSource, SparkConfig
 
 
 def _source(fields: Any) -> AnySource:
@@ -45,7 +33,7 @@ def _source(fields: Any) -> AnySource:
     return TypeAdapter(KINDS[kind]).validate_python(rest)
 
 
-# One of the classes of components.spark_example_gen.sources, which say what each key means.
+# One of the classes of spark_io.sources.source_types, which say what each key means.
 Source = Annotated[AnySource, PlainValidator(_source)]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from base.secrets import names_secret, secret_in
-from pipeline.section import Section
+from base.section import Section
 
 
 class EventStream(Section):

@@ -102,7 +102,7 @@ def find_java(line: Line) -> str | None:
 
 def load_java_finder() -> ModuleType:
     """Loads the component's own search by path: its package would import TFX."""
-    path = ROOT / "components" / "spark_job" / "java.py"
+    path = ROOT / "spark_io" / "jobs" / "java.py"
     spec = importlib.util.spec_from_file_location("java_finder", path)
     assert spec and spec.loader
     module = sys.modules["java_finder"] = importlib.util.module_from_spec(spec)

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from base.console import Failure
+from base.errors import ComponentError, first_problem
 from base.log_text import NotWithoutEnd, OneLine
-from components.errors import ComponentError, first_problem
 from pipeline.command_line import console, stop_event, with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from serving.option_flags import ServeCommand, server_flags

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.release import FILE, models_config, read_release
 
 BATCHING, MONITORING, COMMAND = "batching.config", "monitoring.config", "tensorflow-serving.sh"

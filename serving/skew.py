@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.model_canary.training_graph import TrainingGraph
 from serving.request_log.reader import Prediction
 from serving.server.loaded_model import LoadedModel
@@ -103,7 +103,7 @@ def _served_features(version: Path, examples: Sequence[bytes]) -> dict[str, np.n
         if signature is None:
             raise ComponentError(
                 f"the model in {version} has no signature {TRANSFORM}, which would show its "
-                "features; export it as pipeline/ctr/serving_signatures.py does"
+                "features; export it as tabular/signatures.py does"
             )
         outputs = sorted(signature.outputs)
 

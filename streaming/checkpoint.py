@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.spark_example_gen.staging import fsync_folder
+from spark_io.publishing.staging import fsync_folder
 from streaming.layout import numbered
 
 _FIRST_COMMIT = 'v1\n{"nextBatchWatermarkMs":0}'

@@ -15,9 +15,9 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from components.spark_example_gen.column_names import REASON, quoted
-from pipeline.click_log import CLICK_MS, first_of_each, with_first_click
+from features.attribution import CLICK_MS, first_of_each, with_first_click
 from pipeline.streaming_sections import Streaming
+from spark_io.sources.column_names import REASON, quoted
 from streaming.column_names import declared
 from streaming.hour_events import Landed, forget, in_time
 from streaming.landed_columns import Events, read_events

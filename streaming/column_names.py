@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.errors import ComponentError
-from components.spark_example_gen.column_names import LINE, RESERVED
-from components.spark_example_gen.connectors.lines import CORRUPT
-from pipeline.click_log import CLICK_MS
+from base.errors import ComponentError
+from features.attribution import CLICK_MS
 from pipeline.streaming_sections import EventStream, Streaming
+from spark_io.connectors.lines import CORRUPT
+from spark_io.sources.column_names import LINE, RESERVED
 from streaming.layout import CLICKS, IMPRESSIONS, STREAMS
 
 PARTITION, OFFSET = "_partition", "_offset"  # where a line lies in Kafka

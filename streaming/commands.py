@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from pipeline.command_line import console, stop_event, with_config, with_config_options
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.streaming_sections import Streaming
@@ -77,7 +77,7 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
 @contextlib.contextmanager
 def _spark(config: PipelineConfig, name: str) -> Iterator[SparkSession]:
     """A session of this process, which says errors only."""
-    from components.spark_job.session import spark_environment, spark_session
+    from spark_io.jobs.session import spark_environment, spark_session
 
     os.environ.update(spark_environment())
     with spark_session(config.spark.model_dump(), name) as spark:

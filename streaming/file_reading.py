@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 
-from components.errors import ComponentError
-from components.spark_example_gen.job_errors import explain
+from base.errors import ComponentError
+from spark_io.jobs.errors import explain
 from streaming import landing, sources
 from streaming.earlier_checkpoint import files_read_by_spark
 from streaming.file_rounds import FileBatch, FileRounds, files_of, watched_folder

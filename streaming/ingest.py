@@ -10,9 +10,9 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from components.errors import ComponentError
-from components.spark_example_gen.job_errors import explain
+from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
+from spark_io.jobs.errors import explain
 from streaming import closing, landing, online, sources
 from streaming.file_reading import FileReading
 from streaming.hour_events import forget, landed_of

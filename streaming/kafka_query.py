@@ -8,8 +8,8 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming import StreamingQuery
 
-from components.errors import ComponentError
-from components.spark_example_gen.job_errors import explain
+from base.errors import ComponentError
+from spark_io.jobs.errors import explain
 from streaming import landing, sources
 from streaming.checkpoint import settle
 from streaming.layout import STREAMS

@@ -17,11 +17,11 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql import types as T  # noqa: N812
 
 import base.arrow  # noqa: F401
-from components.errors import ComponentError
-from components.spark_example_gen.column_names import LINE, REASON, RECORD, quoted
-from components.spark_example_gen.connectors.json_lines import parse_json
-from components.spark_example_gen.rows import WHOLE_VALUES
+from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
+from spark_io.connectors.json_lines import parse_json
+from spark_io.examples.rows import WHOLE_VALUES
+from spark_io.sources.column_names import LINE, REASON, RECORD, quoted
 from streaming.column_names import BEFORE, declared, found_in
 from streaming.tables import read_parquet
 

@@ -16,11 +16,11 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from components.spark_example_gen.column_names import LINE, REASON, RECORD, quoted
-from components.spark_example_gen.connectors.json_lines import parse_json
-from components.spark_example_gen.rows import WHOLE_VALUES
-from components.spark_example_gen.staging import fsync_tree
 from pipeline.streaming_sections import Streaming
+from spark_io.connectors.json_lines import parse_json
+from spark_io.examples.rows import WHOLE_VALUES
+from spark_io.publishing.staging import fsync_tree
+from spark_io.sources.column_names import LINE, REASON, RECORD, quoted
 from streaming.column_names import (
     HOUR,
     OFFSET,

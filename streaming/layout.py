@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.errors import ComponentError
-from components.spark_example_gen.staging import fsync_folder, fsync_tree, write_json
+from base.errors import ComponentError
+from spark_io.publishing.staging import fsync_folder, fsync_tree, write_json
 from streaming import manifests
 from streaming.watermark import HOUR_MS
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.errors import ComponentError
-from components.spark_example_gen.staging import fsync_folder
+from base.errors import ComponentError
+from spark_io.publishing.staging import fsync_folder
 
 _PACK = "manifests.jsonl"
 _MOST, _STAY = 1_000, 100  # files, and how many of them stay when the others are packed

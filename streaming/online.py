@@ -1,5 +1,5 @@
 """The online table of users, items and their past, made of hour tables; see
-pipeline/online_files.py.
+features/online_files.py.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 import base.arrow  # noqa: F401
-from pipeline.hourly_counts import COUNTS, RECENT, Declared
-from pipeline.online_files import SEPARATOR, Tiles, write_closed, write_open, write_profiles
+from features.hourly_counts import COUNTS, RECENT, Declared
+from features.online_files import SEPARATOR, Tiles, write_closed, write_open, write_profiles
+from features.window_features import CLICKS, FEATURE, HOUR_MS, IMPRESSIONS, hour_of
 from pipeline.streaming_sections import Streaming
-from pipeline.window_features import CLICKS, FEATURE, HOUR_MS, IMPRESSIONS, hour_of
 from streaming.layout import Layout
 from streaming.tables import HourTables, read_parquet
 

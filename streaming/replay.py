@@ -10,7 +10,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
 from streaming.closing import Publisher, joined
 from streaming.column_names import check_columns

@@ -10,14 +10,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import _parse_datatype_string
 
-from components.errors import ComponentError
-from components.spark_example_gen.column_names import LINE, quoted
-from components.spark_example_gen.connectors.hadoop import for_spark
-from components.spark_example_gen.connectors.kafka import Topic, reader_options
-from components.spark_example_gen.connectors.lines import read_lines
-from components.spark_example_gen.job_errors import explain
-from components.spark_example_gen.sources import KafkaSource
+from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
+from spark_io.connectors.hadoop import for_spark
+from spark_io.connectors.kafka import Topic, reader_options
+from spark_io.connectors.lines import read_lines
+from spark_io.jobs.errors import explain
+from spark_io.sources.column_names import LINE, quoted
+from spark_io.sources.source_types import KafkaSource
 from streaming.column_names import OFFSET, PARTITION, check_columns, declared
 from streaming.file_rounds import watched_folder
 from streaming.layout import STREAMS

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from components.spark_example_gen.connectors.found import Place
-from components.spark_example_gen.connectors.hadoop import for_spark
-from components.spark_example_gen.inputs import find_inputs
-from components.spark_example_gen.reading import read_source
-from components.spark_example_gen.rows import EtlContext
-from components.spark_example_gen.sources import FileSource
-from components.spark_example_gen.spans import SpanRange
+from features.hourly_counts import Declared
 from pipeline.config import PipelineConfig
-from pipeline.hourly_counts import Declared
+from spark_io.connectors.found import Place
+from spark_io.connectors.hadoop import for_spark
+from spark_io.examples.rows import EtlContext
+from spark_io.sources.inputs import find_inputs
+from spark_io.sources.reading import read_source
+from spark_io.sources.source_types import FileSource
+from spark_io.sources.spans import SpanRange
 from streaming.layout import IMPRESSIONS, publish_folder
 
 _ROWS_A_FILE = 500_000

@@ -18,10 +18,10 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from components.errors import ComponentError
-from components.spark_example_gen.connectors.kafka import Topic
-from components.spark_example_gen.staging import fsync_folder
+from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
+from spark_io.connectors.kafka import Topic
+from spark_io.publishing.staging import fsync_folder
 from streaming.checkpoint import settle
 from streaming.layout import STREAMS, Layout, numbered, read_json, write_whole
 from streaming.sources import kafka_source

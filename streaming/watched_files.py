@@ -19,7 +19,7 @@ from typing import Any
 
 import google_crc32c
 
-from components.spark_example_gen.connectors.codecs import bz2_chunks
+from spark_io.connectors.codecs import bz2_chunks
 
 _CHUNK = 1 << 20
 _COMPRESSED = (".gz", ".bz2", ".deflate")

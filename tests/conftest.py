@@ -72,7 +72,7 @@ def _locks_of_nfs() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[object]:
     """One Spark session for all tests that look at DataFrames, with a job's own settings."""
-    from components.spark_job.session import spark_environment, spark_session
+    from spark_io.jobs.session import spark_environment, spark_session
 
     os.environ.update(spark_environment())
     os.environ.update(S3(port=0).environment())  # the JVM reads the keys when it starts

@@ -12,7 +12,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 
 _log = logging.getLogger(__name__)
 _FILE = "SchemaDiff.pb"

@@ -6,8 +6,8 @@ import ml_metadata as mlmd
 from tfx import types
 from tfx.dsl.components.common import resolver
 
-from components.ancestry import SPAN, sound_models, spans_behind
 from components.baseline_resolver.strategy import blessings_by_model
+from metadata.ancestry import SPAN, sound_models, spans_behind
 
 
 class EarlierModelStrategy(resolver.ResolverStrategy):

@@ -6,7 +6,7 @@ import ml_metadata as mlmd
 from tfx import types
 from tfx.dsl.components.common import resolver
 
-from components.ancestry import sound_models
+from metadata.ancestry import sound_models
 
 _MODEL_ID = "current_model_id"  # Evaluator's properties on a ModelBlessing
 _BLESSED = "blessed"

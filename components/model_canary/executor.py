@@ -26,7 +26,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.model_canary.requests import (
     request_of,
     requests_of_other_signatures,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 
 
 def sample_examples(folder: Path, wanted: int) -> list[bytes]:

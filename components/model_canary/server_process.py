@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 
 NAME = "candidate"
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 
 TRANSFORMED = "score_transformed"
 

@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.release import Release, read_release, versions_named, write_release
 from components.pusher.versions_folder import VersionsFolder
-from components.spark_example_gen.staging import fsync_folder
+from spark_io.publishing.staging import fsync_folder
 
 PROMOTION, ROLLBACK, PUSH = "Promotion", "Rollback", "Push"
 _FOLDER = ".intents"

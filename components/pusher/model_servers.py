@@ -23,8 +23,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from base.errors import ComponentError
 from base.redaction import hide_variables
-from components.errors import ComponentError
 
 if TYPE_CHECKING:
     from components.pusher.rollout import Followers

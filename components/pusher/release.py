@@ -10,8 +10,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from components.errors import ComponentError
-from components.spark_example_gen.staging import fsync_folder
+from base.errors import ComponentError
+from spark_io.publishing.staging import fsync_folder
 
 FILE = "models.config"
 STABLE, PREVIOUS, CANARY = "stable", "previous", "canary"

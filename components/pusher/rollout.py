@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.release import Release, write_release
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from components.errors import ComponentError
-from components.spark_example_gen.staging import fsync_folder, fsync_tree
+from base.errors import ComponentError
+from spark_io.publishing.staging import fsync_folder, fsync_tree
 
 WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
 EXTRA = "assets.extra"  # beside the model: warm-up requests

@@ -6,7 +6,7 @@ import ml_metadata as mlmd
 from tfx import types
 from tfx.dsl.components.common import resolver
 
-from components.ancestry import SPAN, spans_behind
+from metadata.ancestry import SPAN, spans_behind
 
 # Only a generator's output has one; Transform's output is of the type Examples too.
 _FINGERPRINT = "input_fingerprint"

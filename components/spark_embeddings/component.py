@@ -10,11 +10,11 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from components.code_fingerprint import code_sha256
+from base.code_fingerprint import code_sha256
 from components.spark_embeddings import job
 from components.spark_embeddings.artifacts import TokenEmbeddings
 from components.spark_embeddings.executor import SparkEmbeddingsExecutor
-from components.spark_example_gen.sources import SparkConfig
+from spark_io.sources.source_types import SparkConfig
 
 
 @dataclasses.dataclass(frozen=True)

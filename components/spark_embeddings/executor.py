@@ -10,8 +10,8 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.spark_embeddings.embeddings import FILE
-from components.spark_job.parent import run_in_child
+from spark_io.jobs.parent import run_in_child
+from tabular.item_vectors import FILE
 
 _JOB = "components.spark_embeddings.job"
 

@@ -15,14 +15,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 import base.arrow  # noqa: F401
-from components.errors import ComponentError
-from components.spark_embeddings.embeddings import FEATURE
-from components.spark_example_gen.connectors.hadoop import for_spark
-from components.spark_example_gen.connectors.tfrecords import read_tfrecords
-from components.spark_example_gen.job_errors import explain
-from components.spark_example_gen.sources import FileSource
-from components.spark_job.child import answer, say
-from components.spark_job.session import spark_session
+from base.errors import ComponentError
+from spark_io.connectors.hadoop import for_spark
+from spark_io.connectors.tfrecords import read_tfrecords
+from spark_io.jobs.child import answer, say
+from spark_io.jobs.errors import explain
+from spark_io.jobs.session import spark_session
+from spark_io.sources.source_types import FileSource
+from tabular.item_vectors import FEATURE
 
 
 def learn(request: dict[str, Any]) -> dict[str, int]:

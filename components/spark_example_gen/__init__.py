@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from components.spark_example_gen.component import SparkExampleGen
-    from components.spark_example_gen.sources import (
+    from spark_io.examples.time_cut import TimeCut
+    from spark_io.sources.source_types import (
         FileSource,
         JdbcSource,
         KafkaSource,
         SparkConfig,
         TableSource,
     )
-    from components.spark_example_gen.time_cut import TimeCut
 
 _HOMES = {
     "SparkExampleGen": "component",

@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from base.console import Failure, PlainConsole
-from components.errors import ComponentError
-from components.spark_example_gen.job_errors import explain
-from components.spark_example_gen.replay import replay as replaying
-from components.spark_example_gen.replay.check import check_readable
-from components.spark_example_gen.replay.finished_run import FinishedRun, Refused, open_run
+from base.errors import ComponentError
+from spark_io.jobs.errors import explain
+from spark_io.replay import replay as replaying
+from spark_io.replay.check import check_readable
+from spark_io.replay.finished_run import FinishedRun, Refused, open_run
 
 _PROGRAM = "python -m components.spark_example_gen"
 _PIPE_WIDTH = 100_000  # nothing is cut or wrapped when a program reads it

@@ -14,18 +14,13 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import component_spec, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from components.code_fingerprint import code_sha256
-from components.spark_example_gen import job
+from base.code_fingerprint import code_sha256
 from components.spark_example_gen.artifacts import QuarantinedRecords
 from components.spark_example_gen.driver import SparkExampleGenDriver
 from components.spark_example_gen.executor import SparkExampleGenExecutor
-from components.spark_example_gen.sources import (
-    AnySource,
-    FileSource,
-    SparkConfig,
-    sources_to_json,
-)
-from components.spark_example_gen.time_cut import TimeCut
+from spark_io import example_job as job
+from spark_io.examples.time_cut import TimeCut
+from spark_io.sources.source_types import AnySource, FileSource, SparkConfig, sources_to_json
 
 
 class SparkExampleGenSpec(component_spec.ComponentSpec):

@@ -13,13 +13,13 @@ from tfx.proto import range_config_pb2
 from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
-from components.errors import ComponentError
-from components.spark_example_gen.connectors.found import Found, Place
-from components.spark_example_gen.inputs import Inputs, find_inputs, needs_spark
-from components.spark_example_gen.job import InputRequest
-from components.spark_example_gen.job_process import run_job
-from components.spark_example_gen.sources import sources_from_json
-from components.spark_example_gen.spans import SpanRange
+from base.errors import ComponentError
+from spark_io.connectors.found import Found, Place
+from spark_io.example_job import InputRequest
+from spark_io.example_job_process import run_job
+from spark_io.sources.inputs import Inputs, find_inputs, needs_spark
+from spark_io.sources.source_types import sources_from_json
+from spark_io.sources.spans import SpanRange
 
 # What the driver found in sources that move on: offsets, checksums. JSON, source -> facts.
 DECIDED = "decided_inputs"

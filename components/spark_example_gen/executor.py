@@ -15,11 +15,11 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.spark_example_gen.driver import input_request
-from components.spark_example_gen.job import JobRequest
-from components.spark_example_gen.job_process import run_job
-from components.spark_example_gen.publish import MANIFEST
+from spark_io.example_job import JobRequest
+from spark_io.example_job_process import run_job
+from spark_io.publishing.publish import MANIFEST
 
 
 class SparkExampleGenExecutor(base_beam_executor.BaseBeamExecutor):

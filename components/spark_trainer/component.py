@@ -7,9 +7,9 @@ from typing import Any
 
 from tfx.dsl.components.base import executor_spec
 
-from components.spark_example_gen.sources import SparkConfig
 from components.spark_trainer.executor import SETTINGS, SparkTrainerExecutor
 from components.trainer.component import Trainer
+from spark_io.sources.source_types import SparkConfig
 
 
 class SparkTrainer(Trainer):

@@ -10,9 +10,9 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as keys
 from tfx.utils import io_utils, json_utils, path_utils
 
-from components.errors import ComponentError
-from components.spark_job.parent import run_in_child
+from base.errors import ComponentError
 from components.trainer.embeddings_input import with_embeddings
+from spark_io.jobs.parent import run_in_child
 
 SETTINGS = "spark_trainer"  # within custom_config
 _JOB = "components.spark_trainer.job"

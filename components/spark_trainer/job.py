@@ -17,10 +17,10 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from spark_tensorflow_distributor import MirroredStrategyRunner
 
-from components.spark_job.child import answer, say
-from components.spark_job.session import spark_session
+from base.tracebacks import place_in
 from components.spark_trainer import worker
-from components.tracebacks import place_in
+from spark_io.jobs.child import answer, say
+from spark_io.jobs.session import spark_session
 
 ATTEMPTS = 4  # as many as Spark gives a stage
 _GPUS = "spark.task.resource.gpu.amount"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from kubeflow.local.steps import Step
 from kubeflow.step import ENVIRONMENT, local_path
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 
 Json = dict[str, Any]
 _FROM_TEXT: dict[str, Callable[[str], Any]] = {

@@ -11,9 +11,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from lineage.command.group import COMPLETE_VARIABLE, cli, open_store
-from lineage.records import Artifact
-from lineage.store import LineageError, LineageStore
 from lineage.trace import version_of
+from metadata.reader import LineageError, LineageStore
+from metadata.records import Artifact
 
 _Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _MOST = 50

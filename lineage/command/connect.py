@@ -12,7 +12,7 @@ from typing import Literal
 
 from ml_metadata.proto import metadata_store_pb2
 
-from lineage.store import LineageError, LineageStore
+from metadata.reader import LineageError, LineageStore
 
 DEFAULT_PATTERN = "runs/*/metadata.sqlite"
 _CONNECT_SECONDS = 5

@@ -10,8 +10,8 @@ import click
 from lineage.command.complete import RUNS
 from lineage.command.connect import Opened
 from lineage.command.group import cli, with_store
-from lineage.store import LineageError
 from lineage.whole_file import STANDARD_OUTPUT
+from metadata.reader import LineageError
 
 
 @cli.command()

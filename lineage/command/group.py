@@ -16,7 +16,7 @@ from rich.table import Table
 
 from base.console import Failure, PlainConsole
 from lineage.command.connect import DEFAULT_PATTERN, Opened, open_database, open_sqlite
-from lineage.store import LineageError
+from metadata.reader import LineageError
 
 COMPLETE_VARIABLE = "_LINEAGE_COMPLETE"
 _PIPE_WIDTH = 100_000  # nothing is cut or wrapped when a program reads it

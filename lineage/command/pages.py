@@ -10,9 +10,9 @@ from lineage.as_json import to_json
 from lineage.command.complete import RUNS
 from lineage.command.connect import Opened
 from lineage.command.group import cli, with_store
-from lineage.records import Run
-from lineage.store import LineageError
 from lineage.whole_file import STANDARD_OUTPUT
+from metadata.reader import LineageError
+from metadata.records import Run
 
 REPORT = "report.html"
 

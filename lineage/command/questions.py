@@ -21,12 +21,12 @@ from lineage.compare import compare
 from lineage.delete import delete_unused
 from lineage.impact import impact_of
 from lineage.listing import run_lines
-from lineage.records import Artifact, Execution, Run
 from lineage.served import CANARY, STABLE, find_served, served
-from lineage.store import LineageError, LineageStore
 from lineage.trace import LOG, error_of, find_pushed, pushed_models, trace, version_of
 from lineage.unused import KEEP_RUNS, Garbage, unused
-from lineage.walk import edges_of_artifacts, makers
+from metadata.graph import edges_of_artifacts, makers
+from metadata.reader import LineageError, LineageStore
+from metadata.records import Artifact, Execution, Run
 
 
 @cli.command("list")

@@ -16,8 +16,8 @@ from rich.tree import Tree
 
 from lineage.impact import Impact, Push
 from lineage.listing import RunLine
-from lineage.records import Artifact, Execution, Run
 from lineage.text import NOT_RECORDED, duration, when
+from metadata.records import Artifact, Execution, Run
 
 STATE_STYLES = {
     "complete": "green",

@@ -16,10 +16,10 @@ from lineage.command.render import (
 )
 from lineage.command.render_served import serving_labels
 from lineage.dataset import Accounts, Dataset, Source
-from lineage.records import Artifact
 from lineage.served import ServedModel
 from lineage.text import NOT_RECORDED, duration, size, when
 from lineage.trace import Trace
+from metadata.records import Artifact
 
 _VERDICTS = {
     True: plain("blessed", "green"),

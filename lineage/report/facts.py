@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from lineage.compare import run_before
 from lineage.dataset import Dataset
 from lineage.evaluation import Evaluation, Verdict, read_evaluation, read_verdict
-from lineage.records import Artifact, Execution, Run
 from lineage.report.log_sections import log_tails
 from lineage.report.quarantine import Refused, read_refused
 from lineage.report.statistics import (
@@ -22,9 +21,10 @@ from lineage.report.statistics import (
     read_statistics,
 )
 from lineage.report.training import Curve, read_curves
-from lineage.store import LineageStore
 from lineage.trace import LOG, SUMMARY, dataset_of, read_summary
-from lineage.walk import Graph, ancestors, makers
+from metadata.graph import Graph, ancestors, makers
+from metadata.reader import LineageStore
+from metadata.records import Artifact, Execution, Run
 
 _T = TypeVar("_T")
 Features = dict[str, dict[str, Feature]]  # split -> name -> feature

@@ -10,9 +10,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from lineage.evaluation import Bucket, Evaluation, Slice
-from lineage.records import Run
 from lineage.report.statistics import Feature
 from lineage.report.training import Curve
+from metadata.records import Run
 
 _POINTS = 20  # of the calibration plot
 _VALUES = 10  # of a text feature

@@ -15,14 +15,14 @@ import jinja2
 import plotly.offline
 
 from base.foreign_json import parse
-from lineage.records import Artifact, Execution
 from lineage.report import figures
 from lineage.report.facts import RunFacts
 from lineage.report.graph import Drawing, Node, drawn
 from lineage.report.statistics import Feature
 from lineage.templates import environment
 from lineage.text import duration
-from lineage.walk import Graph
+from metadata.graph import Graph
+from metadata.records import Artifact, Execution
 
 _HERE = Path(__file__).parent
 _CURVES = ("loss", "auc")

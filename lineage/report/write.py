@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lineage.report.facts import gather
 from lineage.report.page import render
-from lineage.store import LineageStore
 from lineage.whole_file import write_whole
+from metadata.reader import LineageStore
 
 
 def write_report(

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.ancestry import WITHDRAWN
 from components.pusher.intents import Intent, drop, intents_of, recording
+from metadata.ancestry import WITHDRAWN
+from metadata.writer import Done, Value, opened, pushed_models, put
 from pipeline.config import PipelineConfig
-from pipeline.metadata_record import Done, Value, opened, pushed_models, put
 
 _IN_MODEL = "/Format-Serving"
 

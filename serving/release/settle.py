@@ -9,11 +9,11 @@ from pathlib import Path
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.intents import PUSH, Intent, begun, drop, intents_of, locked, recording
 from components.pusher.versions_folder import VersionsFolder
+from metadata.writer import Done, new_artifact, opened, put
 from pipeline.config import PipelineConfig
-from pipeline.metadata_record import Done, new_artifact, opened, put
 from serving.release.record import mark, models_pushed, record
 
 _TFX_TIME = dt.timedelta(minutes=30)  # in which TFX itself records a push, after its step

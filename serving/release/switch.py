@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.intents import PROMOTION, ROLLBACK, Intent, intended, locked, new_id
 from components.pusher.release import Release, read_release
 from components.pusher.rollout import Rollout

@@ -8,13 +8,13 @@ import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.release import read_release
 from components.pusher.versions_folder import VersionsFolder, versions_in
-from lineage.store import LineageError, LineageStore
 from lineage.trace import Trace, trace
+from metadata.connection import connection_config
+from metadata.reader import LineageError, LineageStore
 from pipeline.config import PipelineConfig
-from pipeline.metadata import connection_config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import tensorflow as tf
 from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 
+from base.errors import first_problem
 from base.foreign_json import ForeignError, parse_object
-from components.errors import first_problem
 from serving.request_log.writer import closed_name
 
 _log = logging.getLogger(__name__)

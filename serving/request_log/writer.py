@@ -30,7 +30,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2
 
 from base.foreign_json import ForeignError, parse
-from components.spark_example_gen.staging import fsync_folder
+from spark_io.publishing.staging import fsync_folder
 
 _log = logging.getLogger(__name__)
 _OPEN = ".open-"  # Spark and people do not see it

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from applications.ctr.page_feedback import LineError, impressions_of
 from base.foreign_json import ForeignError, parse_object
-from streaming.feedback.events import LineError, impressions_of
 from streaming.feedback.refused import Refused
 from streaming.feedback.sinks import Sink
 from streaming.layout import IMPRESSIONS, read_json, write_whole

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from pipeline.streaming_sections import EventStream, KafkaBroker, Streaming
 from streaming.layout import CLICKS, IMPRESSIONS
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.intents import PROMOTION, ROLLBACK, Intent, new_id
 from components.pusher.rollout import Rollout
 from pipeline.config import PipelineConfig

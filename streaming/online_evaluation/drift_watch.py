@@ -11,9 +11,9 @@ import tensorflow_data_validation as tfdv
 from ml_metadata import metadata_store
 from ml_metadata.proto.metadata_store_pb2 import Artifact
 
-from lineage.records import Run
+from metadata.records import Run
+from metadata.writer import Done, Value, new_artifact, opened, put
 from pipeline.config import PipelineConfig
-from pipeline.metadata_record import Done, Value, new_artifact, opened, put
 from streaming.layout import HourFiles, hour_name
 from streaming.online_evaluation.drift import Distance, distances, with_comparators
 from streaming.online_evaluation.served_examples import statistics_of

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 import base.arrow  # noqa: F401
 from components.pusher.release import CANARY, STABLE, read_release
+from metadata.writer import Done, new_artifact, opened, pushed_models, put
 from pipeline.config import PipelineConfig
-from pipeline.metadata_record import Done, new_artifact, opened, pushed_models, put
 from streaming.layout import (
     IMPRESSIONS,
     HourFiles,

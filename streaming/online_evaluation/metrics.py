@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.classification import auc, calibration, log_loss
-from pipeline.evaluation.scores import ScoreCounts
+from tabular.metrics.classification import auc, calibration, log_loss
+from tabular.metrics.scores import ScoreCounts
 
 CTR, AUC, LOG_LOSS, CALIBRATION = "ctr", "auc", "log_loss", "calibration"
 # Log loss over that of saying the mean CTR each time (He et al. 2014): comparable between versions

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from pipeline.config import PipelineConfig
 from streaming.layout import IMPRESSIONS, Layout, changed_ns
 from streaming.operation.due import Due, next_run

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from components.errors import ComponentError
-from lineage.records import Run
-from lineage.store import LineageError, LineageStore, NoRunsError
+from base.errors import ComponentError
+from metadata.connection import connection_config
+from metadata.reader import LineageError, LineageStore, NoRunsError
+from metadata.records import Run
 from pipeline.config import PipelineConfig
-from pipeline.metadata import connection_config
 
 
 def complete_runs(config: PipelineConfig) -> dict[int, Run]:

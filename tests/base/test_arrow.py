@@ -9,18 +9,15 @@ from typing import Any
 import pytest
 
 import base.arrow
+from tests.product import ROOT, modules
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).parents[2]
-PRODUCT = ("base", "components", "kubeflow", "lineage", "local_run", "pipeline", "sample_data",
-           "serving", "streaming")  # fmt: skip
 IMPORTS = re.compile(r"^\s*(import pyarrow|from pyarrow)", re.MULTILINE)
 
 
 def test_whoever_imports_pyarrow_imports_the_hotfix() -> None:
-    modules = [path for folder in PRODUCT for path in (ROOT / folder).rglob("*.py")]
-    found = [path for path in modules if IMPORTS.search(path.read_text("utf-8"))]
+    found = [path for path in modules() if IMPORTS.search(path.read_text("utf-8"))]
     assert len(found) > 5
     without = [
         path.relative_to(ROOT)

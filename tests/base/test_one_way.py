@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.product import ROOT, modules
+
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).parents[2]
-PRODUCT = (
-    "components", "demo_loop", "dev_services", "kubeflow", "lineage", "local_run", "pipeline",
-    "sample_data", "serving", "streaming",
-)  # fmt: skip
 OTHER_WAYS = {
     "Console": "base.console.PlainConsole",
     "ClickException": "base.console.Failure",
@@ -35,13 +32,11 @@ def calls(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", OTHER_WAYS)
 def test_nobody_goes_another_way(name: str) -> None:
-    modules = [path for folder in PRODUCT for path in (ROOT / folder).rglob("*.py")]
-    assert len(modules) > 200
-    found = [str(path.relative_to(ROOT)) for path in modules if name in calls(path)]
+    assert len(modules()) > 200
+    found = [str(path.relative_to(ROOT)) for path in modules() if name in calls(path)]
     assert found == [], f"use {OTHER_WAYS[name]}"
 
 
 def test_no_markup_is_imported() -> None:
-    for folder in PRODUCT:
-        for path in (ROOT / folder).rglob("*.py"):
-            assert "rich.markup" not in path.read_text("utf-8"), path
+    for path in modules():
+        assert "rich.markup" not in path.read_text("utf-8"), path

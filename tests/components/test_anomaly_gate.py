@@ -8,8 +8,8 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import standard_artifacts
 
+from base.errors import ComponentError
 from components.anomaly_gate.executor import AnomalyGateExecutor
-from components.errors import ComponentError
 
 pytestmark = pytest.mark.unit
 

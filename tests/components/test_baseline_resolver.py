@@ -13,9 +13,9 @@ from tfx import types
 from tfx.orchestration import metadata
 from tfx.types import standard_artifacts
 
-from components.ancestry import WITHDRAWN
 from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
+from metadata.ancestry import WITHDRAWN
 
 pytestmark = pytest.mark.unit
 

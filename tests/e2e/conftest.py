@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_data import ONE_PROCESS, SMALL
+
+from tests.e2e.small_data import ONE_PROCESS, SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -54,7 +55,7 @@ class Project:
 
     def run(self, config: str, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Runs a config; returns the run's summary, with what was printed as `output`."""
-        path = f"pipeline/configs/{config}.yaml"
+        path = f"applications/ctr/configs/{config}.yaml"
         done = self.command("local_runner.py", "--config", path, *arguments, code=code)
         summaries = sorted((self.folder / "runs" / config / "runs").glob("*/run_summary.json"))
         summary: dict[str, Any] = json.loads(summaries[-1].read_text())

@@ -2,7 +2,7 @@
 
 # Small, and still enough for a model that beats chance: two minutes on two cores.
 SMALL = (
-    "--set=sample_data.options={impressions: 24000, hours: 12, seed: 5, items: 120}",
+    "--set=sample_data={impressions: 24000, hours: 12, seed: 5, items: 120}",
     "--set=spans.window=12",
     "--set=evaluator.thresholds.auc={min: 0.55, max_worse: 0.2}",
     "--set=evaluator.thresholds.calibration={min: 0.5, max: 2}",

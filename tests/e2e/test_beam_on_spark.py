@@ -11,15 +11,15 @@ import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_model_analysis as tfma
-from small_data import SMALL
-from two_hosts import two_hosts
 
 from dev_services.beam import beam_on_spark
+from tests.e2e.small_data import SMALL
+from tests.spark_io.two_hosts import two_hosts
 
 # It starts a cluster and a job server: four minutes, of which `make test` has no more to give.
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-CONFIG = "pipeline/configs/ctr.yaml"
+CONFIG = "applications/ctr/configs/ctr.yaml"
 SPLITS = ("train", "eval")
 
 

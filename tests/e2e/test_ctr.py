@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 from sklearn import metrics
-from small_data import SMALL
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 from tfx import components
@@ -23,6 +22,8 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import bulk_inferrer_pb2
 from tfx.types import standard_artifacts
+
+from tests.e2e.small_data import SMALL
 
 pytestmark = [pytest.mark.e2e]
 
@@ -218,7 +219,7 @@ def test_the_canary_asked_a_server_and_its_requests_warm_up_the_version(first, p
 
 @pytest.mark.smoke
 def test_what_is_served_is_what_was_trained_and_a_broken_feature_is_named(first, project) -> None:
-    config = ("--config", "pipeline/configs/ctr.yaml", "--set=serving.request_log.rate=1.0")
+    config = ("--config", "applications/ctr/configs/ctr.yaml", "--set=serving.request_log.rate=1.0")
     with project.served(*config) as server:
         shown = project.command("-m", "serving", "predict", *config, "--server", server).stdout
         assert f"ctr version {Path(first['pushed_model']).name}, arm stable" in shown
@@ -246,7 +247,7 @@ def test_what_is_served_is_what_was_trained_and_a_broken_feature_is_named(first,
 
 
 def test_files_for_tensorflow_serving(first, project, tmp_path) -> None:
-    config = ("--config", "pipeline/configs/ctr.yaml")
+    config = ("--config", "applications/ctr/configs/ctr.yaml")
     project.command("-m", "serving", "export-config", *config, "--out", str(tmp_path / "here"))
     script = (tmp_path / "here/tensorflow-serving.sh").read_text()
     assert f"{project.folder}/serving_models/ctr/models.config" in script
@@ -274,7 +275,7 @@ def test_a_second_run_executes_nothing_again(first, project) -> None:
 
 @pytest.mark.slow
 def test_an_edited_etl_runs_again_from_spark_on_with_the_other_runner(first, project) -> None:
-    with (project.folder / "pipeline/ctr/etl.py").open("a") as file:
+    with (project.folder / "applications/ctr/etl.py").open("a") as file:
         file.write("\n# edited\n")
     again = project.run("ctr", *SMALL, "--runner=local")
     assert again["state"] == "complete"

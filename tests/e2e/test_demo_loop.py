@@ -8,16 +8,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from listening import beyond_loopback, listening_sockets
 
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
+from tests.listening import beyond_loopback, listening_sockets
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.mark.timeout(1500)
 def test_a_day_promotes_good_models_and_rolls_back_a_bad_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "demo_loop", "--hours", "10", "--first-hours", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "applications.ctr.demo_loop",
+        "--hours",
+        "10",
+        "--first-hours",
+        "2",
+    ]
     command += ["--bad-hour", "3", "--impressions", "6000", "--folder", str(tmp_path / "loop")]
     with listening_sockets() as listening:
         done = subprocess.run(command, capture_output=True, text=True, timeout=1400, check=False)

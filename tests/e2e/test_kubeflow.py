@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import opened, scroll_through
-from small_data import SMALL
+
+from tests.e2e.small_data import SMALL
+from tests.lineage.browser import opened, scroll_through
 
 pytestmark = pytest.mark.e2e
 
@@ -19,11 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SUMMARY = """
 import json, sys
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
 from local_run.summary import summarize
 from pipeline.config import load_config
 store = LineageStore.sqlite(sys.argv[1])
-config = load_config("pipeline/configs/ctr.yaml")
+config = load_config("applications/ctr/configs/ctr.yaml")
 print(json.dumps(summarize(config, store, store.run("latest").run_id, {}, {})))
 """
 
@@ -56,7 +57,7 @@ def compiled(project, local) -> Path:
 
 
 def compile_to(project, name: str, *arguments: str) -> Path:
-    config = "pipeline/configs/ctr.yaml"
+    config = "applications/ctr/configs/ctr.yaml"
     given = ("--config", config, "--output", name, *SMALL, *arguments)
     project.command("-m", "kubeflow.compile", *given)
     return Path(project.folder / name)
@@ -156,7 +157,7 @@ def test_the_last_step_writes_the_report(stepwise) -> None:
 def test_lineage_goes_back_to_the_files(project, stepwise) -> None:
     store = str(stepwise["folder"] / "metadata.sqlite")
     said = project.command("-m", "lineage", "trace", "latest", "--store", store).stdout
-    for text in ("served from", "Model ", "ETL  pipeline.ctr.etl.build_examples", "adds up"):
+    for text in ("served from", "Model ", "ETL  applications.ctr.etl.build_examples", "adds up"):
         assert text in said
     assert stepwise["pushed_model"] in said
 
@@ -223,7 +224,7 @@ def test_the_image_needs_no_root_and_no_folder_to_write_but_tmp(image) -> None:
     """Spark, TFX and TensorFlow start as Kubernetes' "restricted" policy wants it."""
     code = (
         "import os, tensorflow, tfx; assert os.getuid() == 1000, os.getuid()\n"
-        "from components.spark_job.session import spark_environment, spark_session\n"
+        "from spark_io.jobs.session import spark_environment, spark_session\n"
         "os.environ.update(spark_environment())\n"
         "with spark_session({'master': 'local[1]', 'conf': {}, 'jars': ()}) as spark:\n"
         "    print('rows', spark.range(1000).where('id % 2 = 0').count(), tfx.__version__)"

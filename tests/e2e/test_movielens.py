@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from losses import validation_losses
-from small_data import ONE_PROCESS
+
+from tests.e2e.losses import validation_losses
+from tests.e2e.small_data import ONE_PROCESS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -69,7 +70,7 @@ def test_two_workers_of_spark_train_the_model(artifacts: Path) -> None:
 
 
 def test_the_model_has_the_embeddings_of_spark(summary, artifacts: Path) -> None:
-    from components.spark_embeddings.embeddings import Embeddings
+    from tabular.item_vectors import Embeddings
 
     (folder,) = (artifacts / "SparkEmbeddings" / "embeddings").iterdir()
     found = Embeddings.read(str(folder))

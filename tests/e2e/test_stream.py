@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
-from lineage.store import LineageStore
+from applications.ctr.sample_data.click_log import ClickLogConfig, generate_click_log
+from metadata.reader import LineageStore
 from pipeline.config import PipelineConfig, load_config
-from sample_data.click_log import ClickLogConfig, generate_click_log
 from streaming.commands import main
 from streaming.ingest import ingest
 from streaming.layout import Layout, hour_name, hour_start
@@ -29,7 +29,7 @@ from streaming.tables import HourTables
 
 pytestmark = pytest.mark.e2e
 
-CONFIG = "pipeline/configs/ctr-stream.yaml"
+CONFIG = "applications/ctr/configs/ctr-stream.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from losses import validation_losses
+
+from tests.e2e.losses import validation_losses
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 OPTIONS = (
-    "--set=sample_data.options={impressions: 24000, hours: 13, seed: 5, items: 120}",
+    "--set=sample_data={impressions: 24000, hours: 13, seed: 5, items: 120}",
     "--set=spans.window=6",
     "--set=split={feature: session_id, buckets: {train: 3, eval: 1}}",
     "--set=evaluator.thresholds.auc={min: 0.5, max_worse: 0.5}",
@@ -25,7 +26,7 @@ OPTIONS = (
 def first_hour(project) -> int:
     """The number of the log's first span, with the log made."""
     project.command(
-        *("-m", "sample_data", "clicks", "--out", "data/ctr", "--impressions", "24000"),
+        *("-m", "applications.ctr.sample_data", "--out", "data/ctr", "--impressions", "24000"),
         *("--hours", "13", "--seed", "5", "--items", "120"),
     )
     day = min((project.folder / "data/ctr/impressions").iterdir())

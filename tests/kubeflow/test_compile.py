@@ -15,7 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from kubeflow import compile as kubeflow_compile
 from kubeflow.report_task import add_report
 from pipeline.config import ConfigError
@@ -66,7 +66,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pat
 
 
 def invoke(output: Path, *arguments: str, config: str = "ctr") -> Result:
-    path = f"pipeline/configs/{config}.yaml"
+    path = f"applications/ctr/configs/{config}.yaml"
     return CliRunner().invoke(
         kubeflow_compile.main, ["--config", path, "--output", str(output), *arguments]
     )
@@ -302,7 +302,13 @@ def test_the_command_compiles_the_same_in_another_process(
     compiled: dict[str, Path], tmp_path: Path
 ) -> None:
     file = tmp_path / "ctr.yaml"
-    command = [sys.executable, "-m", "kubeflow.compile", "--config", "pipeline/configs/ctr.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "kubeflow.compile",
+        "--config",
+        "applications/ctr/configs/ctr.yaml",
+    ]
     done = subprocess.run(
         [*command, "--output", str(file), "--image", IMAGE],
         cwd=ROOT,

@@ -113,7 +113,7 @@ def test_what_a_pod_names_is_there(rendered: dict[str, Objects]) -> None:
 
 
 def test_the_claim_is_the_one_that_a_config_mounts(rendered: dict[str, Objects]) -> None:
-    config = load_config("pipeline/configs/ctr.yaml", []).kubeflow
+    config = load_config("applications/ctr/configs/ctr.yaml", []).kubeflow
     (volume,) = config.volumes
     assert ("PersistentVolumeClaim", volume.claim) in rendered["base"]
     (container,) = rendered["base"]["Deployment", "model-server"]["spec"]["template"]["spec"][

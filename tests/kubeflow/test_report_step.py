@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import opened
 from playwright.sync_api import Page
-from tfx_files import write_evaluation, write_statistics
 
 from kubeflow import report_step, step
 from kubeflow.report_task import ACCOUNT_OF, PAGE, RUN_ID
 from kubeflow.step_account import StepAccount
+from tests.lineage.browser import opened
+from tests.lineage.tfx_files import write_evaluation, write_statistics
 
 pytestmark = pytest.mark.component
 HOSTILE = "<img src=x onerror=alert(1)>"

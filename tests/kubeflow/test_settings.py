@@ -26,7 +26,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Compile:
     def compile_with(section: str) -> tuple[dict[str, Any], dict[str, Any]]:
         overrides = [f"kubeflow.{key}={yaml.dump(value, default_flow_style=True).strip()}"
                      for key, value in yaml.safe_load(section).items()]  # fmt: skip
-        config = load_config("pipeline/configs/ctr.yaml", overrides)
+        config = load_config("applications/ctr/configs/ctr.yaml", overrides)
         spec = compile_pipeline(config)
         platform = platform_spec(config, spec)
         if not platform:
@@ -83,10 +83,10 @@ def test_retries_and_spot_nodes(compiled: Compile) -> None:
 def test_spot_nodes_are_told_what_kubeflow_does_not_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     steps = "kubeflow.steps={Transform: {spot: true, retries: 3}, Trainer: {retries: 1}}"
-    (line,) = spot_warnings(load_config("pipeline/configs/ctr.yaml", [steps]))
+    (line,) = spot_warnings(load_config("applications/ctr/configs/ctr.yaml", [steps]))
     assert line.startswith("kubeflow.steps.Transform: on spot nodes Kubeflow tries a command ")
     assert "not one whose pod is deleted with its node" in line
-    assert spot_warnings(load_config("pipeline/configs/ctr.yaml")) == []
+    assert spot_warnings(load_config("applications/ctr/configs/ctr.yaml")) == []
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_workers_that_see_no_artifact_are_refused(
 ) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(ConfigError) as raised:
-        compile_pipeline(load_config("pipeline/configs/ctr.yaml", overrides))
+        compile_pipeline(load_config("applications/ctr/configs/ctr.yaml", overrides))
     assert named in str(raised.value)
     assert "\n" not in str(raised.value)
 

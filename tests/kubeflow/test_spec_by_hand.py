@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from kubeflow.local.steps import read_pipeline
 
 pytestmark = pytest.mark.unit

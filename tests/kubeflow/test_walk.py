@@ -14,7 +14,7 @@ from kubeflow.local.engines import Process
 from kubeflow.local.run import Ended, command_line, run_pipeline
 from kubeflow.local.steps import read_pipeline
 from kubeflow.record import Record
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
 
 pytestmark = pytest.mark.component
 ROOT = Path(__file__).resolve().parents[2]

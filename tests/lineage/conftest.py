@@ -97,7 +97,7 @@ class TfxStore:
             "span": span,
             "spans": f"{span - 1}-{span}",
             "input_fingerprint": "f" * 64,
-            "etl": "pipeline.ctr.etl.build_examples",
+            "etl": "applications.ctr.etl.build_examples",
             "etl_code_sha256": "c" * 64,
             "manifest": "manifest.json",
             "quarantined_reasons": json.dumps(reasons or REASONS),
@@ -216,7 +216,7 @@ class TfxStore:
             "format_version": 1,
             "input_base": "/data",
             "input_fingerprint": "f" * 64,
-            "etl": {"path": "pipeline.ctr.etl.build_examples", "code_sha256": "c" * 64},
+            "etl": {"path": "applications.ctr.etl.build_examples", "code_sha256": "c" * 64},
             "sources": [
                 {
                     "name": "readings",

@@ -10,7 +10,7 @@ from lineage.command import export, pages  # noqa: F401 - they join the group
 from lineage.command.questions import cli
 from lineage.dashboard.overview import as_json
 from lineage.dashboard.server import Dashboard
-from lineage.store import LineageError, LineageStore
+from metadata.reader import LineageError, LineageStore
 
 COMMANDS = (
     "list",

@@ -16,7 +16,7 @@ from rich.console import Console
 from lineage.command import export, group, pages  # noqa: F401 - they join the group
 from lineage.command.questions import cli
 from lineage.compare import compare
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
 
 pytestmark = pytest.mark.unit
 REPOSITORY = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lineage.compare import Change, FileChange, Side, compare, flattened
-from lineage.store import LineageError, LineageStore
+from metadata.reader import LineageError, LineageStore
 
 pytestmark = pytest.mark.unit
 

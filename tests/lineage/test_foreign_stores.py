@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_command import ask, ask_everything
-from stock_tfx import StockRun, run_stock_pipelines
 from tfx.types import standard_artifacts
 
 from lineage.compare import compare
 from lineage.impact import impact_of
 from lineage.listing import run_lines
-from lineage.records import Run
 from lineage.served import served
-from lineage.store import LineageStore
 from lineage.trace import trace
+from metadata.reader import LineageStore
+from metadata.records import Run
+from tests.lineage.every_command import ask, ask_everything
+from tests.lineage.stock_tfx import StockRun, run_stock_pipelines
 
 pytestmark = pytest.mark.component
 LOST = re.compile(r"\b(lost|gone|disk)\b")

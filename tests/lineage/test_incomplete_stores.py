@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_command import ask, ask_everything
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.compare import compare
@@ -23,8 +22,9 @@ from lineage.dataset import files_below, local_path
 from lineage.evaluation import read_evaluation, read_verdict
 from lineage.impact import impact_of
 from lineage.open_lineage import run_events
-from lineage.store import LineageError, LineageStore, NoRunsError
 from lineage.trace import trace
+from metadata.reader import LineageError, LineageStore, NoRunsError
+from tests.lineage.every_command import ask, ask_everything
 
 pytestmark = pytest.mark.unit
 REPOSITORY = Path(__file__).parents[2]
@@ -301,7 +301,7 @@ def test_a_file_that_may_not_be_read_says_so(tfx: Any) -> None:
     bare_run(tfx)
     code = (
         "import os, sys\n"
-        "from lineage.store import LineageError, LineageStore\n"
+        "from metadata.reader import LineageError, LineageStore\n"
         "if os.getuid() == 0: os.setuid(65534)\n"  # root may read anything
         "try: LineageStore.sqlite(sys.argv[1])\n"
         "except LineageError as error: print(error)\n"

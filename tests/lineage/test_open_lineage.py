@@ -25,11 +25,11 @@ from openlineage.client.facet_v2 import (
     parent_run,
     schema_dataset,
 )
-from tfx_files import write_statistics
 
 from lineage.command import export  # noqa: F401 - it joins the group
 from lineage.command.questions import cli
 from lineage.open_lineage import dataset_name, output_name
+from tests.lineage.tfx_files import write_statistics
 
 pytestmark = pytest.mark.unit
 

@@ -10,12 +10,12 @@ import sys
 from typing import Any
 
 import pytest
-from every_command import COMMANDS, ask
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from lineage.opening import explained
-from lineage.store import LineageError, LineageStore
+from metadata.opening import explained
+from metadata.reader import LineageError, LineageStore
+from tests.lineage.every_command import COMMANDS, ask
 
 pytestmark = pytest.mark.unit
 # ML Metadata 0.13 has version 0, without a table for it; 0.14 has 4.

@@ -7,7 +7,7 @@ import pytest
 
 from lineage.impact import impact
 from lineage.served import find_served, served
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
 
 pytestmark = pytest.mark.unit
 

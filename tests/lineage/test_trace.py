@@ -6,8 +6,8 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.impact import impact, impact_of
-from lineage.store import LineageError, LineageStore
 from lineage.trace import trace
+from metadata.reader import LineageError, LineageStore
 
 pytestmark = pytest.mark.unit
 
@@ -34,7 +34,7 @@ def test_a_trace_names_everything_between_the_served_model_and_the_files(tfx):
     [dataset] = found.datasets
     assert (dataset.examples.id, dataset.run_id) == (made["examples"], "r")
     assert (dataset.span, dataset.spans) == (474793, "474792-474793")
-    assert dataset.etl == "pipeline.ctr.etl.build_examples"
+    assert dataset.etl == "applications.ctr.etl.build_examples"
     assert dataset.etl_code_sha256 == "c" * 64
     assert [s.id for s in dataset.statistics] == [made["statistics"]]
     assert dataset.quarantine.type == "QuarantinedRecords"

@@ -12,9 +12,9 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.delete import delete_unused
-from lineage.store import LineageError, LineageStore
 from lineage.trace import trace
 from lineage.unused import Stored, unused
+from metadata.reader import LineageError, LineageStore
 
 pytestmark = pytest.mark.unit
 REPOSITORY = Path(__file__).parents[2]

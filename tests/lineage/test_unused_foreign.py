@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_command import ask
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from stock_tfx import StockRun
 
-from lineage.store import LineageStore
 from lineage.unused import Garbage, unused
+from metadata.reader import LineageStore
+from tests.lineage.every_command import ask
+from tests.lineage.stock_tfx import StockRun
 
 pytestmark = pytest.mark.component
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from components.errors import ComponentError
-from components.failures import cause_in, one_line
-from pipeline.ctr.parameters import EtlParameters
+from applications.ctr.parameters import EtlParameters
+from base.errors import ComponentError
+from base.failures import cause_in, one_line
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "tests/local_run/test_failures.py"
@@ -184,7 +184,7 @@ Traceback (most recent call last):
   File "apache_beam/runners/common.py", line 1499, in apache_beam.runners.common.process
   File "{LIBRARY}/apache_beam/transforms/core.py", line 2128, in <lambda>
     wrapper = lambda x: [fn(x)]
-  File "{ROOT}/pipeline/evaluation/scores.py", line 12, in parse
+  File "{ROOT}/tabular/metrics/scores.py", line 12, in parse
     raise ValueError(f"no good: {{value}}")
 ValueError: no good: b
 """
@@ -196,10 +196,10 @@ Traceback (most recent call last):
   File "{LIBRARY}/apache_beam/runners/worker/sdk_worker.py", line 310, in _execute
     response = task()
   File "apache_beam/runners/common.py", line 1610, in apache_beam.runners.common._reraise_augmented
-  File "{ROOT}/pipeline/evaluation/scores.py", line 12, in parse
+  File "{ROOT}/tabular/metrics/scores.py", line 12, in parse
     raise ValueError(f"no good: {{value}}")
 """
-NO_GOOD = "ValueError: no good: b (pipeline/evaluation/scores.py, line 12)"
+NO_GOOD = "ValueError: no good: b (tabular/metrics/scores.py, line 12)"
 
 TEXTS = {
     "a worker's exception, raised again with the step": (
@@ -223,15 +223,15 @@ TEXTS = {
     ),
     "a cause that is stated": (
         f"Traceback (most recent call last):\n"
-        f'  File "{ROOT}/pipeline/ctr/etl.py", line 9, in lookup\n'
+        f'  File "{ROOT}/applications/ctr/etl.py", line 9, in lookup\n'
         f"KeyError: 'b'\n\n"
         f"The above exception was the direct cause of the following exception:\n\n"
         f"{PLAIN}",
-        "ValueError: no good: b; caused by KeyError: 'b' (pipeline/ctr/etl.py, line 9)",
+        "ValueError: no good: b; caused by KeyError: 'b' (applications/ctr/etl.py, line 9)",
     ),
     "another exception that was being handled": (
         f"Traceback (most recent call last):\n"
-        f'  File "{ROOT}/pipeline/ctr/etl.py", line 9, in lookup\n'
+        f'  File "{ROOT}/applications/ctr/etl.py", line 9, in lookup\n'
         f"KeyError: 'b'\n\n"
         f"During handling of the above exception, another exception occurred:\n\n"
         f"{PLAIN}",
@@ -242,14 +242,14 @@ TEXTS = {
         f"The above exception was the direct cause of the following exception:\n\n"
         f"Traceback (most recent call last):\n"
         f'  File "{ROOT}/components/model_canary/executor.py", line 9, in Do\n'
-        f"components.errors.ComponentError: no such split; name one of train, eval\n",
+        f"base.errors.ComponentError: no such split; name one of train, eval\n",
         "no such split; name one of train, eval",
     ),
     "an error of the operating system": (
         f"Traceback (most recent call last):\n"
-        f'  File "{ROOT}/pipeline/ctr/etl.py", line 9, in lookup\n'
+        f'  File "{ROOT}/applications/ctr/etl.py", line 9, in lookup\n'
         f"FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/x'\n",
-        "No such file or directory: /nowhere/x (pipeline/ctr/etl.py, line 9)",
+        "No such file or directory: /nowhere/x (applications/ctr/etl.py, line 9)",
     ),
     "files that could not be copied": (
         "Traceback (most recent call last):\n"
@@ -259,13 +259,13 @@ TEXTS = {
     ),
     "a wrong parameter": (
         f"Traceback (most recent call last):\n"
-        f'  File "{ROOT}/pipeline/ctr/model.py", line 43, in run_fn\n'
+        f'  File "{ROOT}/tabular/entry_points.py", line 43, in run_fn\n'
         f"pydantic_core._pydantic_core.ValidationError: 1 validation error for TrainerParameters\n"
         f"epochs\n"
         f"  Input should be greater than 0 [type=greater_than, input_value=0, input_type=int]\n"
         f"    For further information visit https://errors.pydantic.dev/2.6/v/greater_than\n",
         "ValidationError: 1 validation error for TrainerParameters: epochs: Input should be "
-        "greater than 0 (pipeline/ctr/model.py, line 43)",
+        "greater than 0 (tabular/entry_points.py, line 43)",
     ),
     "a library's error that none of our code led to": (
         f"Traceback (most recent call last):\n"
@@ -277,16 +277,16 @@ TEXTS = {
     ),
     "a group of exceptions": (
         f"  + Exception Group Traceback (most recent call last):\n"
-        f'  |   File "{ROOT}/pipeline/ctr/etl.py", line 3, in all_of_them\n'
+        f'  |   File "{ROOT}/applications/ctr/etl.py", line 3, in all_of_them\n'
         f"  | ExceptionGroup: two failed (2 sub-exceptions)\n"
         f"  +-+---------------- 1 ----------------\n"
         f"    | Traceback (most recent call last):\n"
-        f'    |   File "{ROOT}/pipeline/ctr/etl.py", line 9, in one\n'
+        f'    |   File "{ROOT}/applications/ctr/etl.py", line 9, in one\n'
         f"    | ValueError: no good: b\n"
         f"    +---------------- 2 ----------------\n"
         f"    | KeyError: 'b'\n"
         f"    +------------------------------------\n",
-        "ValueError: no good: b (pipeline/ctr/etl.py, line 9)",
+        "ValueError: no good: b (applications/ctr/etl.py, line 9)",
     ),
 }
 
@@ -310,8 +310,8 @@ PROGRAM = """\
 import os, sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from components.errors import ComponentError
-from components.failures import one_line
+from base.errors import ComponentError
+from base.failures import one_line
 from local_run import beam_workers
 
 KINDS = {kind.__name__: kind for kind in (ValueError, ComponentError, FileNotFoundError)}

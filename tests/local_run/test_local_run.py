@@ -19,13 +19,13 @@ import pytest
 import tensorflow as tf
 
 from base.redaction import hide
-from components.spark_example_gen.shards import TFRecordShard
 from local_run.best_reachable import best_reachable
 from local_run.launches import Launch
 from local_run.logs import captured
 from local_run.memory import peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
+from spark_io.examples.shards import TFRecordShard
 
 pytestmark = pytest.mark.unit
 
@@ -164,7 +164,7 @@ def test_best_reachable_joins_the_truth_to_the_eval_rows(tmp_path: Path) -> None
 def test_mistakes_end_before_anything_runs(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    base = ["--config=pipeline/configs/ctr.yaml", "--set=sample_data=null"]
+    base = ["--config=applications/ctr/configs/ctr.yaml", "--set=sample_data=null"]
     base += [f"--set=data_root={tmp_path}", f"--set=run_root={tmp_path}"]
     done = subprocess.run(
         [sys.executable, "local_runner.py", *base, *arguments],

@@ -16,10 +16,10 @@ from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGe
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.pipeline import Pipeline
 
-from lineage.store import LineageError, LineageStore
 from local_run.logs import captured
+from metadata.connection import connection_config
+from metadata.reader import LineageError, LineageStore
 from pipeline.config import PipelineConfig, load_config
-from pipeline.metadata import connection_config
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +77,7 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def config(mariadb: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PipelineConfig:
     monkeypatch.chdir(ROOT)
     changes = ["metadata.kind=mysql", f"metadata.port={mariadb}", f"run_root={tmp_path}"]
-    return load_config("pipeline/configs/ctr.yaml", changes)
+    return load_config("applications/ctr/configs/ctr.yaml", changes)
 
 
 def test_runs_are_recorded_and_the_password_is_not_logged(

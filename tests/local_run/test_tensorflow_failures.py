@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.failures import one_line
+from base.failures import one_line
 
 pytestmark = pytest.mark.unit
 
@@ -30,10 +30,10 @@ TENSORFLOW = {
         "Graph execution error:\n\n"
         "Detected at node GatherV2 defined at (most recent call last):\n"
         f'  File "{LIBRARY}/tf_keras/src/engine/training.py", line 18, in fit\n\n'
-        f'  File "{ROOT}/pipeline/ctr/encoding.py", line 70, in call\n\n'
+        f'  File "{ROOT}/tabular/embedding_tables.py", line 70, in call\n\n'
         "indices[0] = 5 is not in [0, 2)\n"
         "\t [[{{node GatherV2}}]] [Op:__inference_g_11]",
-        "indices[0] = 5 is not in [0, 2) (pipeline/ctr/encoding.py, line 70)",
+        "indices[0] = 5 is not in [0, 2) (tabular/embedding_tables.py, line 70)",
     ),
     "of a graph whose nodes are not known": (
         "Graph execution error:\n\n"
@@ -51,7 +51,7 @@ TENSORFLOW = {
     ),
     "of a function that is made into a graph": (
         "in user code:\n\n"
-        f'    File "{ROOT}/pipeline/ctr/preprocessing.py", line 34, in preprocessing_fn  *\n'
+        f'    File "{ROOT}/tabular/preprocessing.py", line 34, in preprocessing_fn  *\n'
         "        return tf.nope(x)\n"
         f'    File "{LIBRARY}/tf_keras/src/engine/training.py", line 70, in error_handler\n'
         "        raise e.with_traceback(filtered_tb) from None\n\n"
@@ -59,7 +59,7 @@ TENSORFLOW = {
         "    \n"
         '    Input 0 of layer "dense" is incompatible with the layer: expected axis -1\n',
         'Input 0 of layer "dense" is incompatible with the layer: expected axis -1 '
-        "(pipeline/ctr/preprocessing.py, line 34)",
+        "(tabular/preprocessing.py, line 34)",
     ),
 }
 

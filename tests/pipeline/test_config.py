@@ -12,7 +12,7 @@ from pipeline.pipeline import create_pipeline, local_locations
 
 pytestmark = pytest.mark.unit
 
-CTR = "pipeline/configs/ctr.yaml"
+CTR = "applications/ctr/configs/ctr.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,9 @@ def project_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("pipeline/configs/*.yaml")))
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[2].glob("applications/ctr/configs/*.yaml"))
+)
 def test_our_own_configs_are_valid(path: Path) -> None:
     assert load_config(path).name == path.stem
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from components.errors import first_problem
-from pipeline.evaluation.eval_config import eval_config
-from pipeline.evaluation.metric_names import metric_name
+from base.errors import first_problem
+from pipeline.eval_config import eval_config
 from pipeline.evaluator_section import Evaluator
+from tabular.metrics.metric_names import metric_name
 
 pytestmark = pytest.mark.unit
 

@@ -10,15 +10,15 @@ from typing import ClassVar
 import pytest
 from pydantic import ValidationError
 
-from components.errors import first_problem
+from base.errors import first_problem
+from base.section import Section
 from pipeline.config import ConfigError, load_config
-from pipeline.section import Section
 
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
-CTR = "pipeline/configs/ctr.yaml"
-STREAM = "pipeline/configs/ctr-stream.yaml"
+CTR = "applications/ctr/configs/ctr.yaml"
+STREAM = "applications/ctr/configs/ctr-stream.yaml"
 SCHEMA = "schemas/ctr.pbtxt"
 DROPOUT = "trainer.parameters.dropout=0.5"
 
@@ -163,10 +163,10 @@ def test_a_column_that_the_schema_does_not_have_yet_may_divide_the_examples() ->
     ("override", "line"),
     [
         ("evaluator.prediction=probabilty",
-         "evaluator.prediction: pipeline.ctr has 'probability' (PREDICTION in its parameters.py). "
-         "Received: 'probabilty'"),
+         "evaluator.prediction: applications.ctr has 'probability' (PREDICTION in its "
+         "parameters.py). Received: 'probabilty'"),
         ("evaluator.label=user_known",
-         "evaluator.label: pipeline.ctr has 'clicked' (LABEL in its parameters.py). "
+         "evaluator.label: applications.ctr has 'clicked' (LABEL in its parameters.py). "
          "Received: 'user_known'"),
         ("trainer.parameters.dropout=2",
          "trainer.parameters.dropout: Input should be less than 1. Received: 2"),
@@ -178,13 +178,14 @@ def test_a_column_that_the_schema_does_not_have_yet_may_divide_the_examples() ->
          "tuner.parameters.model: Input should be 'logistic_regression', 'wide_deep', 'deepfm', "
          "'dcn' or 'din'. Received: dnc"),
         ("application=pipeline.ctrr",
-         "application: there is no package pipeline.ctrr. Did you mean pipeline.ctr?"),
+         "application: there is no package pipeline.ctrr. Did you mean applications.ctr?"),
         ("application=pipelin.ctr",
          "application: there is no package pipelin. Did you mean pipeline?"),
         ("application=pipeline.config",
          "application: expected a package, a folder of modules. Received: pipeline.config, which "
          "is one module"),
-        ("application=pipeline.ctr.py", "application: there is no package pipeline.ctr.py."),
+        ("application=applications.ctr.py",
+         "application: there is no package applications.ctr.py."),
     ],
 )  # fmt: skip
 def test_what_the_application_does_not_accept_is_one_line(override: str, line: str) -> None:

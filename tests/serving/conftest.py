@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_server import Server, running
-from scorer import NAME, save_scorer
+
+from tests.serving.running_server import Server, running
+from tests.serving.scorer import NAME, save_scorer
 
 
 @pytest.fixture(scope="session")

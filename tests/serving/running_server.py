@@ -17,7 +17,6 @@ from typing import Any
 
 import grpc
 from google.protobuf import text_format
-from scorer import NAME, example, request
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
@@ -25,6 +24,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 from tensorflow_serving.config import model_server_config_pb2
+
+from tests.serving.scorer import NAME, example, request
 
 ROOT = Path(__file__).parents[2]
 ADMIN_TOKEN = "of the administrator"

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from pipeline.training.finite import check_finite
+from tabular.training.finite import check_finite
 
 NAME = "scorer"
 SPEC = {

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.executor import released
 from components.pusher.model_servers import Silent, States, VersionState
 from components.pusher.release import FILE, Release, read_release

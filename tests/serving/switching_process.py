@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from dying import die_before_change
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
@@ -25,11 +24,12 @@ from components.pusher.intents import PUSH, Intent
 from components.pusher.release import Release, read_release, versions_named, write_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
+from metadata.connection import connection_config
 from pipeline.config import PipelineConfig, load_config
-from pipeline.metadata import connection_config
 from serving.release import settle as settling
 from serving.release.record import record_in
 from serving.release.switch import promote, rollback
+from tests.dying import die_before_change
 
 BEFORE = Release(2, previous=1, canary=3)
 ROLLOUT = Rollout(Followers(follow_seconds=0))
@@ -58,7 +58,7 @@ WITHDRAWN = {"promote": set(), "rollback": {3}, "rollback_to": {2, 3}, "push": s
 def new_pipeline(folder: Path) -> PipelineConfig:
     """Four versions, three of them live, and what ML Metadata knows of the three."""
     places = [f"run_root={folder / 'runs'}", f"serving_root={folder / 'served'}"]
-    config = load_config("pipeline/configs/ctr.yaml", places)
+    config = load_config("applications/ctr/configs/ctr.yaml", places)
     for version in (1, 2, 3, 4):
         (config.serving_folder / str(version)).mkdir(parents=True)
     write_release(config.serving_folder, BEFORE)

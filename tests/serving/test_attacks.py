@@ -21,7 +21,10 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import ValidationError
-from running_server import (
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from serving.server.options import ServerOptions
+from tests.serving.running_server import (
     ADMINISTRATED,
     Server,
     config_text,
@@ -31,10 +34,7 @@ from running_server import (
     running,
     wait_for,
 )
-from scorer import NAME, example, request
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-from serving.server.options import ServerOptions
+from tests.serving.scorer import NAME, example, request
 
 pytestmark = pytest.mark.component
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from running_server import Server, flags_of, running
-from scorer import NAME, example, request
 
 from serving.client.client import RankingClient
 from serving.client.load import run_load
 from serving.release.ab_split import arm_of
+from tests.serving.running_server import Server, flags_of, running
+from tests.serving.scorer import NAME, example, request
 
 pytestmark = pytest.mark.component
 

@@ -11,16 +11,16 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from running_server import Server, flags_of, running, wait_for
-from scorer import NAME, example, request, tensors
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
+from applications.ctr.ranking import PageRanker, rank
 from serving.client.client import RankingClient
-from serving.client.ranking import PageRanker, rank
 from serving.request_log.reader import read_predictions
 from serving.server.errors import Code, ServingError
 from serving.server.json_text import dumps
 from serving.server.tensors import check_finite
+from tests.serving.running_server import Server, flags_of, running, wait_for
+from tests.serving.scorer import NAME, example, request, tensors
 
 pytestmark = pytest.mark.component
 MODEL = f"/v1/models/{NAME}"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 import pytest
-from running_server import ROOT, config_text, push, running, wait_for
-from scorer import NAME
 
 from serving.commands import serve
 from serving.option_flags import _ALWAYS, _NONE, _OTHER_NAMES
 from serving.server.options import ServerOptions
+from tests.serving.running_server import ROOT, config_text, push, running, wait_for
+from tests.serving.scorer import NAME
 
 # Flags of main.cc, as of July 2026.
 FLAGS = """
@@ -117,7 +117,7 @@ def test_the_pipelines_own_server_follows_twice_a_second() -> None:
     from pipeline.config import load_config
     from serving.commands import _of_config
 
-    found = ServerOptions(**_of_config(load_config("pipeline/configs/ctr.yaml", ())))
+    found = ServerOptions(**_of_config(load_config("applications/ctr/configs/ctr.yaml", ())))
     assert (found.folder_seconds, found.config_seconds) == (0.5, 0.5)
 
 

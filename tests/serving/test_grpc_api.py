@@ -8,8 +8,6 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from running_server import Server
-from scorer import NAME, example, request, tensors
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -18,6 +16,9 @@ from tensorflow_serving.apis import (
     predict_pb2,
     regression_pb2,
 )
+
+from tests.serving.running_server import Server
+from tests.serving.scorer import NAME, example, request, tensors
 
 pytestmark = pytest.mark.component
 Code = grpc.StatusCode

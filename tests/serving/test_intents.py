@@ -16,24 +16,24 @@ import pytest
 from click.testing import CliRunner, Result
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from running_server import ROOT
-from switching_process import BEFORE, REASON, check, new_pipeline, push_4
 
-from components.ancestry import WITHDRAWN
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher import intents, versions_folder
 from components.pusher.intents import PUSH, ROLLBACK, Intent, new_id
 from components.pusher.release import FILE, Release, read_release, write_release
 from components.pusher.versions_folder import VersionsFolder
-from lineage.store import LineageStore
+from metadata.ancestry import WITHDRAWN
+from metadata.connection import connection_config
+from metadata.reader import LineageStore
+from metadata.writer import pushed_models
 from pipeline.config import PipelineConfig
-from pipeline.metadata import connection_config
-from pipeline.metadata_record import pushed_models
 from serving.commands import main
 from serving.release import settle as settling
 from serving.release.record import record_in
 from serving.release.settle import settle
 from serving.release.switch import promote, rollback
+from tests.serving.running_server import ROOT
+from tests.serving.switching_process import BEFORE, REASON, check, new_pipeline, push_4
 
 pytestmark = pytest.mark.component
 
@@ -61,7 +61,7 @@ def command(config: PipelineConfig, *arguments: str) -> Result:
         f"--set=serving_root={config.serving_folder.parent}",
         "--set=serving.follow_seconds=0.01",
     ]
-    path = ROOT / "pipeline/configs/ctr.yaml"
+    path = ROOT / "applications/ctr/configs/ctr.yaml"
     return CliRunner().invoke(main, [*arguments, "--config", str(path), *places])
 
 

@@ -14,14 +14,15 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from plain_model import NAME, save_plain
-from running_server import Server, running
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
     predict_pb2,
     regression_pb2,
 )
+
+from tests.serving.plain_model import NAME, save_plain
+from tests.serving.running_server import Server, running
 
 pytestmark = pytest.mark.component
 Code = grpc.StatusCode

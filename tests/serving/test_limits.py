@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from running_server import Server, flags_of, running, wait_for
-from scorer import NAME, example, request, tensors
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.model_servers import Silent, Way, versions_of
+from tests.serving.running_server import Server, flags_of, running, wait_for
+from tests.serving.scorer import NAME, example, request, tensors
 
 pytestmark = pytest.mark.component
 Code = grpc.StatusCode
@@ -62,15 +64,16 @@ def test_a_probe_is_answered_while_the_queue_is_full(small: Server) -> None:
         call.code()
 
 
+def _is_serving(health: Any, asked: Any) -> bool:
+    return bool(health.Check(asked, timeout=5).status == health_pb2.HealthCheckResponse.SERVING)
+
+
 def test_a_probe_may_name_a_service_as_tensorflow_serving_does(small: Server) -> None:
     """server.cc, BuildAndStart: SetServingStatus."""
     health = health_pb2_grpc.HealthStub(small.channel)
     for name in ("", "PredictionService", "ModelService", "tensorflow.serving.PredictionService"):
-        wait_for(
-            lambda name=name: (
-                health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status == 1
-            )
-        )
+        asked = health_pb2.HealthCheckRequest(service=name)
+        wait_for(functools.partial(_is_serving, health, asked))
 
 
 def test_a_deadline_that_has_passed(small: Server) -> None:

@@ -14,11 +14,11 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
-from scorer import example
 
 from serving.server import loaded_model
 from serving.server.errors import Code, ServingError
 from serving.server.loaded_model import Batching, LoadedModel
+from tests.serving.scorer import example
 
 pytestmark = pytest.mark.component
 

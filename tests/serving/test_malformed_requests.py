@@ -13,8 +13,9 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from running_server import Server, flags_of, running
-from scorer import NAME, example, request
+
+from tests.serving.running_server import Server, flags_of, running
+from tests.serving.scorer import NAME, example, request
 
 QUICK, MANY = 300, 10_000
 _GRPC_CODES = {

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running_server import ROOT, Server, flags_of, running, wait_for
-from scorer import NAME, example
 
 from components.pusher.probe import PROBE
 from components.pusher.release import Release, write_release
+from tests.serving.running_server import ROOT, Server, flags_of, running, wait_for
+from tests.serving.scorer import NAME, example
 
 pytestmark = pytest.mark.component
 

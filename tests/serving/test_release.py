@@ -13,19 +13,19 @@ import grpc
 import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from running_server import ROOT, flags_of, running, wait_for
-from scorer import NAME
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.release import FILE, Release, read_release, write_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 from lineage.listing import run_lines
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
 from serving.release.ab_split import arm_of
 from serving.release.follow import followed
 from serving.release.record import record
 from serving.release.switch import promote, rollback
+from tests.serving.running_server import ROOT, flags_of, running, wait_for
+from tests.serving.scorer import NAME
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_real_server_has_loaded_a_version_before_a_label_moves_to_it(
 
 CONFIG = """
 name: {name}
-application: pipeline.ctr
+application: applications.ctr
 data_root: {folder}
 schema: schemas/ctr.pbtxt
 run_root: {folder}/runs

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from simulated_servers import LOOK_TICKS, OurServer, Server, World
-from tensorflow_serving_double import TensorFlowServing, over_grpc
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.model_servers import Silent, VersionState
 from components.pusher.release import FILE, Release, read_release, write_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 from serving.release.follow import followed
 from serving.release.switch import promote, rollback
+from tests.serving.simulated_servers import LOOK_TICKS, OurServer, Server, World
+from tests.serving.tensorflow_serving_double import TensorFlowServing, over_grpc
 
 pytestmark = pytest.mark.unit
 

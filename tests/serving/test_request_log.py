@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from running_server import flags_of, running, wait_for
-from scorer import NAME, example, request, tensors
 from tensorflow_serving.apis import predict_pb2
 
 from serving.request_log.reader import read_predictions
 from serving.request_log.writer import RequestLog, close_left_open
 from serving.server.core import Call
+from tests.serving.running_server import flags_of, running, wait_for
+from tests.serving.scorer import NAME, example, request, tensors
 
-SENT = {"user_id": [b"u7"], "item_id": [b"i1"]}
+SENT: dict[str, Any] = {"user_id": [b"u7"], "item_id": [b"i1"]}
 
 
 def answer_to(asked: Any, scores: list[float]) -> predict_pb2.PredictResponse:

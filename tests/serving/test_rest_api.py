@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from running_server import Server
-from scorer import NAME, example
+
+from tests.serving.running_server import Server
+from tests.serving.scorer import NAME, example
 
 pytestmark = pytest.mark.component
 MODEL = f"/v1/models/{NAME}"

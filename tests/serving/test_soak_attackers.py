@@ -18,10 +18,10 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from running_server import Server, flags_of, push, running
-from scorer import NAME, example, request
 
 from serving.client.load import Load, run_load
+from tests.serving.running_server import Server, flags_of, push, running
+from tests.serving.scorer import NAME, example, request
 
 pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from running_server import (
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
+
+from tests.serving.running_server import (
     ADMINISTRATED,
     Server,
     config_text,
@@ -20,8 +22,7 @@ from running_server import (
     running,
     wait_for,
 )
-from scorer import NAME, example, request
-from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
+from tests.serving.scorer import NAME, example, request
 
 pytestmark = pytest.mark.component
 
@@ -195,7 +196,7 @@ def test_models_config_of_the_pusher_is_followed(base: Path, scorers, tmp_path: 
 def test_a_version_in_use_is_closed_after_its_last_request(
     latest: Server, base: Path, scorers
 ) -> None:
-    from scorer import tensors
+    from tests.serving.scorer import tensors
 
     slow = latest.prediction.Predict.future(tensors("slow", x=[1.0]), timeout=60)
     wait_for(lambda: "in_flight 1.0" in latest.curl("/monitoring/prometheus/metrics")[1])

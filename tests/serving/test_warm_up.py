@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from scorer import example, request
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from components.model_canary.requests import request_of_arrays, write_warm_up
@@ -19,6 +18,7 @@ from components.pusher.versions_folder import WARM_UP
 from serving.server import warm_up as warming
 from serving.server.errors import ServingError
 from serving.server.loaded_model import Batching, LoadedModel
+from tests.serving.scorer import example, request
 
 pytestmark = pytest.mark.component
 BATCHED = {"serving_default", "picky", "counting", "counting_deeper"}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from applications.ctr.sample_data.click_log import ClickLogConfig, generate_click_log
+from applications.ctr.sample_data.dirt import Dirt
 from pipeline.streaming_sections import Streaming
-from sample_data.click_log import ClickLogConfig, generate_click_log
-from sample_data.dirt import Dirt
 from streaming.ingest import ingest
 
 Told = list[tuple[str, dict[str, Any]]]

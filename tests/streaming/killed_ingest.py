@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/components/spark_example_gen")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/spark_io")]
 
-import fault_etl  # noqa: E402
-
-from components.spark_job.session import spark_environment, spark_session  # noqa: E402
 from pipeline.streaming_sections import Streaming  # noqa: E402
+from spark_io.jobs.session import spark_environment, spark_session  # noqa: E402
 from streaming.ingest import ingest  # noqa: E402
+from tests.spark_io import fault_etl  # noqa: E402
 
 
 def main(path: str, step: int) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import tensorflow_data_validation as tfdv
 
+from metadata.writer import Done, new_artifact, opened, put
 from pipeline.config import PipelineConfig, load_config
-from pipeline.metadata_record import Done, new_artifact, opened, put
 from streaming.online_evaluation.drift_watch import DriftWatch
 
 pytestmark = pytest.mark.component
@@ -28,7 +28,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PipelineConfig:
         "serving.request_log.folder": "requests",
     }
     settings = [f"{key}={tmp_path / name}" for key, name in places.items()]
-    return load_config("pipeline/configs/ctr-loop.yaml", settings)
+    return load_config("applications/ctr/configs/ctr-loop.yaml", settings)
 
 
 def statistics_of(folder: Path, hour: int) -> Path:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from applications.ctr.page_feedback import LineError, impressions_of
+from applications.ctr.ranking import rank
+from base.errors import ComponentError
 from base.signature import sign
-from components.errors import ComponentError
-from serving.client.ranking import rank
-from streaming.feedback.events import LineError, impressions_of
 from streaming.feedback.publish import Feedback
 from streaming.feedback.sinks import FolderSink
 

@@ -8,19 +8,19 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from components.spark_example_gen.connectors.found import Place
-from components.spark_example_gen.inputs import find_inputs
-from components.spark_example_gen.reading import read_source
-from components.spark_example_gen.rows import OUTCOME, EtlContext
-from components.spark_example_gen.spans import SpanRange
+from applications.ctr import features
+from applications.ctr.etl import build_examples
+from applications.ctr.request_features import RequestFeatures, UnknownItemError
+from applications.ctr.sample_data.click_log import ClickLogConfig, generate_click_log
+from applications.ctr.sample_data.dirt import Dirt
+from features.online_table import OnlineTable
+from features.window_features import HOUR_MS, Smoothing
 from pipeline.config import PipelineConfig, load_config
-from pipeline.ctr import features
-from pipeline.ctr.etl import build_examples
-from pipeline.ctr.request_features import RequestFeatures, UnknownItemError
-from pipeline.online_features import OnlineTable
-from pipeline.window_features import HOUR_MS, Smoothing
-from sample_data.click_log import ClickLogConfig, generate_click_log
-from sample_data.dirt import Dirt
+from spark_io.connectors.found import Place
+from spark_io.examples.rows import OUTCOME, EtlContext
+from spark_io.sources.inputs import find_inputs
+from spark_io.sources.reading import read_source
+from spark_io.sources.spans import SpanRange
 from streaming.ingest import ingest
 from streaming.layout import Layout
 from streaming.online import online_folder, update_table
@@ -37,7 +37,7 @@ def config(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pip
     generate_click_log(ClickLogConfig(impressions=3_000, hours=4, seed=6, dirt=dirt), root)
     places = [f"{key}={root}" for key in ("data_root", "streaming.folder", "streaming.watched")]
     config = load_config(
-        "pipeline/configs/ctr-stream.yaml", [*places, "streaming.online_seconds=60"]
+        "applications/ctr/configs/ctr-stream.yaml", [*places, "streaming.online_seconds=60"]
     )
     assert config.streaming is not None
     ingest(spark, config.streaming, lambda *_: None, finish=True, tables=HourTables(config))

@@ -7,19 +7,29 @@ import shutil
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import event_log as log
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from event_log import FIRST_HOUR, HOUR_MS, click, impression, put, settings, side_output, spans
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from streaming.accounts import accounts
 from streaming.commands import main
 from streaming.ingest import Ingest
 from streaming.layout import LATE, REFUSED, STREAMS, Layout, write_whole
 from streaming.replay import replay
+from tests.streaming import event_log as log
+from tests.streaming.event_log import (
+    FIRST_HOUR,
+    HOUR_MS,
+    click,
+    impression,
+    put,
+    settings,
+    side_output,
+    spans,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -118,7 +128,7 @@ def test_a_closed_hour_does_not_change(run, tmp_path: Path) -> None:
     assert (hour["state"], hour["impressions"], hour["late"]) == ("closed", 1, 3)
 
 
-BAD = [
+BAD: list[tuple[Any, str]] = [
     ('{"impression_id": "a"', "unparseable"),
     ('{"impression_id": "a", "timestamp_ms": "soon"}', "unparseable"),
     (impression("a", 1, timestamp_ms="soon"), "unparseable"),  # a type has changed
@@ -241,7 +251,7 @@ def test_markers_that_cannot_be_listed_are_not_none(tmp_path: Path) -> None:
 
 def test_status_says_what_became_of_the_hours(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
-    asked = ["status", "--config", "pipeline/configs/ctr-stream.yaml"]
+    asked = ["status", "--config", "applications/ctr/configs/ctr-stream.yaml"]
     asked += ["--set", f"streaming.folder={streaming.folder}"]
     nothing = CliRunner().invoke(main, asked)
     assert "nothing was read yet" in nothing.output
@@ -253,7 +263,7 @@ def test_status_says_what_became_of_the_hours(run, tmp_path: Path) -> None:
     assert "complete up to 2024-01-28 03:15; 1 batches, 1 hours open" in shown.output
     (first, *_) = json.loads(CliRunner().invoke(main, [*asked, "--json"]).output)["hours"]
     assert (first["state"], first["impressions"]) == ("closed", 1)
-    other = CliRunner().invoke(main, ["status", "--config", "pipeline/configs/ctr.yaml"])
+    other = CliRunner().invoke(main, ["status", "--config", "applications/ctr/configs/ctr.yaml"])
     assert other.output == "Error: ctr has no section `streaming`; see streaming/README.md\n"
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_log import (
+
+from base.errors import ComponentError
+from streaming.accounts import accounts
+from streaming.column_names import check_columns
+from streaming.layout import LANDED, LATE, Layout, read_json, write_whole
+from streaming.replay import replay
+from streaming.verify import verify
+from tests.streaming.event_log import (
     CLICK,
     FIRST_HOUR,
     IMPRESSION,
@@ -19,13 +26,6 @@ from event_log import (
     side_output,
     spans,
 )
-
-from components.errors import ComponentError
-from streaming.accounts import accounts
-from streaming.column_names import check_columns
-from streaming.layout import LANDED, LATE, Layout, read_json, write_whole
-from streaming.replay import replay
-from streaming.verify import verify
 
 pytestmark = pytest.mark.integration
 

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import event_log as log
 import pyarrow.parquet as pq
 import pytest
-from event_log import settings
 
 from pipeline.streaming_sections import Streaming
 from streaming.layout import STREAMS, Layout
+from tests.streaming import event_log as log
+from tests.streaming.event_log import settings
 
 CHILD = Path(__file__).with_name("killed_ingest.py")
 

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import event_log as log
 import pytest
-from event_log import lines_of, settings
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from dev_services.kafka import Kafka, create_topics, kafka
 from pipeline.streaming_sections import KafkaBroker, Streaming
 from streaming.accounts import accounts
 from streaming.feedback.sinks import KafkaSink
 from streaming.ingest import ingest
 from streaming.layout import STREAMS, Layout
+from tests.streaming import event_log as log
+from tests.streaming.event_log import lines_of, settings
 
 pytestmark = pytest.mark.integration
 PARTITIONS = 3

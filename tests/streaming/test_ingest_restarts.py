@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_log import CLICK, FIRST_HOUR, IDS, IMPRESSION, click, impression, rows_of, settings
 from pyspark.sql import SparkSession
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
 from streaming.hour_events import late_rows
 from streaming.ingest import ingest
@@ -22,6 +21,16 @@ from streaming.layout import LANDED, LATE, REFUSED, STREAMS, Layout
 from streaming.replay import replay
 from streaming.verify import verify
 from streaming.watched_files import reading_order
+from tests.streaming.event_log import (
+    CLICK,
+    FIRST_HOUR,
+    IDS,
+    IMPRESSION,
+    click,
+    impression,
+    rows_of,
+    settings,
+)
 
 HOURS = 4
 COLUMNS: tuple[dict[str, str], ...] = (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.release import Release, read_release, write_release
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
 from pipeline.config import PipelineConfig, load_config
 from streaming.online_evaluation import act
 from streaming.online_evaluation.act import Actor
@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> PipelineConfig:
     """Versions 7 (stable) and 8 (canary)."""
     places = [f"{key}={tmp_path}" for key in ("streaming.folder", "streaming.watched")]
     places += [f"run_root={tmp_path / 'runs'}", f"serving_root={tmp_path / 'served'}"]
-    config = load_config("pipeline/configs/ctr-stream.yaml", places)
+    config = load_config("applications/ctr/configs/ctr-stream.yaml", places)
     for version in (7, 8):
         (config.serving_folder / str(version)).mkdir(parents=True)
     write_release(config.serving_folder, BEFORE)

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.pusher.release import Release, read_release, write_release
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
 from pipeline.config import PipelineConfig, load_config
 from pipeline.streaming_sections import OnlineRule
 from streaming.commands import main
@@ -214,7 +214,7 @@ def config(tmp_path: Path) -> PipelineConfig:
     places = [f"{key}={tmp_path}" for key in ("streaming.folder", "streaming.watched")]
     places += [f"run_root={tmp_path / 'runs'}", f"serving_root={tmp_path / 'served'}"]
     rule = "streaming.online_rule={min_impressions: 500}"
-    config = load_config("pipeline/configs/ctr-stream.yaml", [*places, rule])
+    config = load_config("applications/ctr/configs/ctr-stream.yaml", [*places, rule])
     for version in (7, 8):
         (config.serving_folder / str(version)).mkdir(parents=True)
     write_release(config.serving_folder, Release(7, canary=8))
@@ -244,7 +244,7 @@ def invoke(config: PipelineConfig, *flags: str) -> Result:
     places += [f"run_root={config.run_root}", f"serving_root={config.serving_root}"]
     places.append("streaming.online_rule={min_impressions: 500}")
     options = [part for place in places for part in ("--set", place)]
-    command = ["evaluate", "--config", "pipeline/configs/ctr-stream.yaml", *options, *flags]
+    command = ["evaluate", "--config", "applications/ctr/configs/ctr-stream.yaml", *options, *flags]
     return CliRunner().invoke(main, command, env={"COLUMNS": "200"})
 
 

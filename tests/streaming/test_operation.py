@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from pipeline.config import PipelineConfig, load_config
 from streaming.layout import Layout, write_whole
 from streaming.operation.due import Due
@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> PipelineConfig:
     """Hours 3 to 6 are closed."""
     places = [f"{key}={tmp_path}" for key in ("streaming.folder", "streaming.watched")]
     config = load_config(
-        "pipeline/configs/ctr-stream.yaml", [*places, f"run_root={tmp_path / 'runs'}"]
+        "applications/ctr/configs/ctr-stream.yaml", [*places, f"run_root={tmp_path / 'runs'}"]
     )
     for hour in (3, 4, 5, 6):
         close(config, hour)
@@ -64,7 +64,7 @@ def test_after_failures_in_a_row_it_waits_for_a_person(config: PipelineConfig) -
     assert told[-1] == ("person", 2)
     assert config.streaming is not None
     error = Records(config.streaming.folder).read()[6].error
-    assert error == "Error: there is no config nowhere.yaml; see pipeline/configs/"
+    assert error == "Error: there is no config nowhere.yaml; see applications/ctr/configs/"
 
 
 def test_a_retry_that_fails_again_is_a_failure_of_its_hour(config: PipelineConfig) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from event_log import FIRST_HOUR, impression, put, settings
 
 from pipeline.streaming_sections import Streaming
 from streaming.commands import main
 from streaming.layout import Layout, read_json, write_whole
 from streaming.verify import verify
+from tests.streaming.event_log import FIRST_HOUR, impression, put, settings
 
 pytestmark = pytest.mark.integration
 
@@ -97,7 +97,7 @@ def test_what_does_not_add_up_is_said(
     streaming: Streaming, damage: Callable[[Layout], None], said: str
 ) -> None:
     damage(Layout(streaming.folder))
-    asked = ["status", "--config", "pipeline/configs/ctr-stream.yaml"]
+    asked = ["status", "--config", "applications/ctr/configs/ctr-stream.yaml"]
     asked += ["--set", f"streaming.folder={streaming.folder}"]
     asked += ["--set", f"streaming.watched={streaming.watched}"]
     shown = CliRunner().invoke(main, asked)
@@ -122,7 +122,7 @@ def test_events_that_an_earlier_version_let_into_a_closed_hour_are_kept(
 
 def test_the_page_says_it_too(streaming: Streaming) -> None:
     remove_late(Layout(streaming.folder))
-    asked = ["status", "--html", "--config", "pipeline/configs/ctr-stream.yaml"]
+    asked = ["status", "--html", "--config", "applications/ctr/configs/ctr-stream.yaml"]
     asked += ["--set", f"streaming.folder={streaming.folder}"]
     assert CliRunner().invoke(main, asked).exit_code == 1
     assert "its files hold 0" in (streaming.folder / "status.html").read_text("utf-8")

@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
-from event_log import lines_of, settings
 
 from dev_services.kafka import Kafka, create_topics
 from pipeline.streaming_sections import KafkaBroker, Streaming
@@ -22,6 +21,7 @@ from streaming.feedback.sinks import KafkaSink
 from streaming.ingest import ingest
 from streaming.layout import IMPRESSIONS, STREAMS, Layout
 from streaming.topics import CUT, EXPIRED, RECREATED, TopicError, Topics, accepted_losses
+from tests.streaming.event_log import lines_of, settings
 
 pytestmark = pytest.mark.integration
 
@@ -165,7 +165,7 @@ def test_the_command_says_what_is_lost_and_status_remembers(setting: Setting) ->
     setting.make_anew()
     text = setting.streaming.model_dump_json(exclude_defaults=True)
     places = [f"--set=streaming={text}", "--set=spark.master=local[2]"]
-    config = ["--config", "pipeline/configs/ctr-stream.yaml", *places]
+    config = ["--config", "applications/ctr/configs/ctr-stream.yaml", *places]
     assert json.loads(text)["kafka"]
     found = CliRunner().invoke(main, ["accept-loss", "--dry-run", *config])
     assert found.exit_code == 0, found.output

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from event_log import FIRST_HOUR, click, impression, put, settings, spans
 from pyspark.sql import SparkSession
 
 from pipeline.streaming_sections import Streaming
@@ -30,6 +29,7 @@ from streaming.watched_files import (
     record,
     why_broken,
 )
+from tests.streaming.event_log import FIRST_HOUR, click, impression, put, settings, spans
 
 
 def watched(streaming: Streaming, name: str) -> Path:
@@ -96,7 +96,7 @@ def test_a_file_that_changes_after_it_was_read_is_reported(run, tmp_path: Path) 
     path.write_text(whole)
     told = run(streaming)
     assert said(told) == {"half.json": CHANGED}
-    asked = ["status", "--config", "pipeline/configs/ctr-stream.yaml"]
+    asked = ["status", "--config", "applications/ctr/configs/ctr-stream.yaml"]
     asked += ["--set", f"streaming.folder={streaming.folder}"]
     asked += ["--set", f"streaming.watched={streaming.watched}"]
     shown = CliRunner().invoke(main, asked)

@@ -21,11 +21,11 @@ from tfx.types import standard_artifacts
 
 from components.evaluator.component import Evaluator
 from lineage.evaluation import Verdict, read_evaluation, read_verdict
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
 from pipeline.beam_arguments import ONE_PROCESS
-from pipeline.evaluation import extractors
-from pipeline.evaluation.eval_config import eval_config
+from pipeline.eval_config import eval_config
 from pipeline.evaluator_section import Evaluator as Section
+from tabular.metrics import extractors
 
 pytestmark = pytest.mark.component
 

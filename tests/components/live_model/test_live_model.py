@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tfx.types import standard_artifacts
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.live_model.executor import ABSENT, LiveModelExecutor
 from components.pusher.release import Release, write_release
 from components.pusher.versions_folder import VersionsFolder

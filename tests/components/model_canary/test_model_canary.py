@@ -16,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.model_canary.component import ModelCanary
 from components.model_canary.executor import REPORT, ModelCanaryExecutor
 from components.pusher.versions_folder import WARM_UP

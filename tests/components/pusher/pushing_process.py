@@ -8,11 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dying import die_before_change
-
 from components.pusher.release import Release, read_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
+from tests.dying import die_before_change
 
 
 def push(model: Path, base: Path, version: int) -> None:

@@ -66,7 +66,10 @@ def test_killed_at_any_step_a_push_leaves_whole_versions(tmp_path: Path) -> None
 
 def test_pushes_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
     models = [make_model(tmp_path / f"m{n}", f"model {n}") for n in range(4)]
-    base, script = tmp_path / "serving", Path(__file__).with_name("pushing_process.py")
+    base, script = (
+        tmp_path / "serving",
+        Path(__file__).with_name("pushing_process.py"),
+    )
     pushes = [
         subprocess.Popen(
             [sys.executable, "-B", str(script), str(model), str(base), str(number + 1), "-1"],

@@ -16,7 +16,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import Artifact, Channel, standard_artifacts
 from tfx.utils import proto_utils
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.model_canary.requests import request_of, write_warm_up
 from components.pusher import model_servers, rollout
 from components.pusher.component import Pusher

@@ -12,14 +12,14 @@ import tensorflow as tf
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 from tfx.utils import json_utils
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.spark_embeddings import Sequences, SparkEmbeddings
 from components.spark_embeddings.artifacts import TokenEmbeddings
-from components.spark_embeddings.embeddings import FILE, Embeddings
 from components.spark_embeddings.executor import SparkEmbeddingsExecutor
-from components.spark_example_gen.sources import SparkConfig
 from components.trainer.component import Trainer
 from components.trainer.embeddings_input import with_embeddings
+from spark_io.sources.source_types import SparkConfig
+from tabular.item_vectors import FILE, Embeddings
 
 SEQUENCES = Sequences("item_id", "user_id", "timestamp_ms", "clicked")
 ITEMS = 12

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readings import COLUMNS
 from tfx.orchestration import data_types, data_types_utils, metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import cache_utils, inputs_utils
@@ -19,6 +18,7 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 
 from components.spark_example_gen import FileSource, SparkConfig, SparkExampleGen, TimeCut
 from components.spark_example_gen.driver import SparkExampleGenDriver
+from tests.spark_io.readings import COLUMNS
 
 pytestmark = pytest.mark.component
 

@@ -20,7 +20,7 @@ from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import range_config_pb2
 
-from components.errors import ComponentError
+from base.errors import ComponentError
 from components.spark_example_gen import FileSource, SparkConfig, SparkExampleGen
 
 pytestmark = pytest.mark.component
@@ -47,7 +47,7 @@ def bare_pipeline(base: Path) -> Pipeline:
     example_gen = SparkExampleGen(
         str(base / "data"),
         {"readings": SOURCE},
-        etl="sensor_etl.build",
+        etl="tests.spark_io.sensor_etl.build",
         range_config=TWO_HOURS,
         spark=SparkConfig("local[2]", {"spark.driver.memory": "1g"}),
     )
@@ -129,7 +129,7 @@ def test_the_job_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_found_when_the_pipeline_is_built(changes, error, message) -> None:
-    arguments = {"sources": {"r": SOURCE}, "etl": "sensor_etl.build"} | changes
+    arguments = {"sources": {"r": SOURCE}, "etl": "tests.spark_io.sensor_etl.build"} | changes
     with pytest.raises(error, match=message):
         SparkExampleGen("/data", **arguments)
 
@@ -149,8 +149,8 @@ def test_a_source_is_checked_when_it_is_made(arguments, message) -> None:
 
 
 def test_no_java_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.spark_job import parent, session
-    from components.spark_job.java import JavaNotFoundError
+    from spark_io.jobs import parent, session
+    from spark_io.jobs.java import JavaNotFoundError
 
     def none(*unused: object) -> None:
         raise JavaNotFoundError("no Java 17; install openjdk-17-jre-headless")

@@ -19,10 +19,8 @@ import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
-from listening import beyond_loopback, listening_now
 from ml_metadata import metadata_store
 from pyspark.sql import SparkSession
-from readings import COLUMNS, reading
 from tfx.components import StatisticsGen
 from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
@@ -35,6 +33,8 @@ from components.spark_example_gen import (
     SparkConfig,
     SparkExampleGen,
 )
+from tests.listening import beyond_loopback, listening_now
+from tests.spark_io.readings import COLUMNS, reading
 
 pytestmark = pytest.mark.integration
 
@@ -107,7 +107,7 @@ def pipeline(shop: Shop, folder: Path) -> Pipeline:
     example_gen = SparkExampleGen(
         "/nowhere",
         shop.sources(),
-        etl="sensor_etl.with_rooms",
+        etl="tests.spark_io.sensor_etl.with_rooms",
         spark=SparkConfig("local[2]", shop.s3.spark_conf(), (str(ROOT / "jars/spark/*.jar"),)),
     )
     return Pipeline(
@@ -187,7 +187,7 @@ def test_the_compiled_spec_holds_no_secret(shop: Shop, tmp_path: Path, monkeypat
     from kubeflow import compile as kubeflow_compile
 
     monkeypatch.chdir(ROOT)
-    config = yaml.safe_load((ROOT / "pipeline/configs/movielens.yaml").read_text())
+    config = yaml.safe_load((ROOT / "applications/movielens/configs/movielens.yaml").read_text())
     config["sources"]["users"] = {
         "kind": "jdbc",
         "url": shop.mariadb.jdbc_url,
@@ -214,7 +214,7 @@ def test_a_refused_password_is_no_secret_in_the_log(shop: Shop, tmp_path: Path) 
         "from components.spark_example_gen import job_process\n"
         "print(job_process.run_job(json.loads(sys.argv[1])))\n"
     )
-    from components.spark_example_gen.sources import sources_to_json
+    from spark_io.sources.source_types import sources_to_json
 
     request = {
         "find": {

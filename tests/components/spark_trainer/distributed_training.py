@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import small_training
 import tensorflow as tf
 import tf_keras as keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from pipeline.training.checkpoints import RunFolder, TrainingError
-from pipeline.training.distribution import export, this_worker
-from pipeline.training.rounds import Rounds
+from tabular.training.checkpoints import RunFolder, TrainingError
+from tabular.training.distribution import export, this_worker
+from tabular.training.rounds import Rounds
+from tests.tabular.training import small_training
 
 _log = logging.getLogger(__name__)
 

@@ -14,18 +14,18 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
-from listening import beyond_loopback, listening_sockets
-from small_training import SPEC, train, write_examples
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import json_utils, proto_utils
-from two_hosts import two_hosts
 
-from components.errors import ComponentError
-from components.spark_example_gen.sources import SparkConfig
+from base.errors import ComponentError
 from components.spark_trainer.component import SparkTrainer
 from components.spark_trainer.executor import SETTINGS, SparkTrainerExecutor
-from pipeline.training.rounds import Rounds
+from spark_io.sources.source_types import SparkConfig
+from tabular.training.rounds import Rounds
+from tests.listening import beyond_loopback, listening_sockets
+from tests.spark_io.two_hosts import two_hosts
+from tests.tabular.training.small_training import SPEC, train, write_examples
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +76,7 @@ class Training:
             {"examples": [examples]},
             {"model": [model], "model_run": [model_run]},
             {
-                "run_fn": "distributed_training.run_fn",
+                "run_fn": "tests.components.spark_trainer.distributed_training.run_fn",
                 "train_args": proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=["train"])),
                 "eval_args": proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=["eval"])),
                 "custom_config": json_utils.dumps({**config, SETTINGS: settings}),

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from browser import PHONE, opened
+
+from tests.lineage.browser import PHONE, opened
 
 pytestmark = pytest.mark.component
 REPOSITORY = Path(__file__).parents[3]

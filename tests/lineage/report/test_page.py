@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import PHONE, opened, scroll_through
-from tfx_files import write_anomalies, write_curves, write_evaluation, write_statistics
 
 from lineage.report.write import write_report
-from lineage.store import LineageStore
+from metadata.reader import LineageStore
+from tests.lineage.browser import PHONE, opened, scroll_through
+from tests.lineage.tfx_files import (
+    write_anomalies,
+    write_curves,
+    write_evaluation,
+    write_statistics,
+)
 
 pytestmark = pytest.mark.component
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
@@ -59,7 +64,7 @@ def test_a_box_opens_its_component_and_escape_closes_it(tfx, report):
     full_run(tfx)
     with opened(report()) as (page, complaints):
         box = page.locator("#pipeline a", has_text="Trainer")
-        panel = page.locator(box.get_attribute("href"))
+        panel = page.locator(str(box.get_attribute("href")))
         assert not panel.is_visible()
         box.click()
         assert panel.is_visible()
@@ -221,7 +226,7 @@ def test_components_stand_after_what_they_read(tfx, report):
     with opened(report()) as (page, _):
         boxes = page.locator("#pipeline .box")
         places = {
-            box.locator(".title").text_content(): float(box.locator("rect").get_attribute("x"))
+            box.locator(".title").text_content(): float(str(box.locator("rect").get_attribute("x")))
             for box in boxes.all()
         }
     order = ["SparkExampleGen", "Transform", "Trainer", "Evaluator", "Pusher"]

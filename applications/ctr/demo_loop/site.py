@@ -1,0 +1,178 @@
+"""The site: pages for users by the model of their arm, and their clicks to Kafka."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from applications.ctr.ranking import PageRanker
+from applications.ctr.request_features import RequestFeatures
+from applications.ctr.sample_data.click_model import PAGE_SIZE
+from applications.ctr.sample_data.served_users import PageRequest, ServedUsers, ShownPage
+from base.errors import ComponentError
+from components.pusher.release import STABLE
+from features.online_table import OnlineTable
+from features.window_features import Smoothing
+from pipeline.config import PipelineConfig
+from serving.client.client import RankingClient
+from serving.release.ab_split import arm_of
+from streaming.feedback.publish import Feedback
+from streaming.feedback.sinks import Sink
+from streaming.layout import CLICKS, IMPRESSIONS
+from streaming.online import online_folder
+
+FROZEN = "frozen"
+_TABLE_S = 15  # until the online table has what was shown
+_LOG_S = 20  # until the request log has what was shown: half a second, and some patience
+
+
+class Site:
+    """Traffic, with models or without.
+
+    Args:
+      config: of the loop.
+      users: who come.
+      sink: where events go to.
+      exploration: share of random pages.
+      frozen_percent: share of the users who keep the first model.
+      seed: of the exploration.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        users: ServedUsers,
+        sink: Sink,
+        *,
+        exploration: float,
+        frozen_percent: float,
+        seed: int,
+    ):
+        assert config.streaming is not None
+        self._config, self._users, self._sink = config, users, sink
+        self._exploration, self._frozen_percent = exploration, frozen_percent
+        self._chance = random.Random(seed)  # noqa: S311 - which pages explore
+        self._folder = config.streaming.folder
+        self._rankers: dict[str, PageRanker] = {}
+        self._feedback: list[Feedback] = []
+        self._clicks_to_come: list[dict[str, Any]] = []
+
+    def serve(
+        self, stable: str, frozen: str, frozen_log: Path, stack: contextlib.ExitStack
+    ) -> None:
+        """From now on pages are ranked by models.
+
+        Args:
+          stable: address of the server of the loop's models.
+          frozen: of the one with the first model.
+          frozen_log: its request log.
+          stack: closes the connections.
+        """
+        percent = self._config.serving.canary_percent
+        key = secrets.token_hex().encode()  # of this run: nobody else signs what was shown
+        told: dict[str, Any] = {"timeout_s": 10, "feedback_key": key}
+        clients = {
+            "": RankingClient(stable, self._config.name, canary_percent=percent, **told),
+            FROZEN: RankingClient(frozen, FROZEN, labels=False, **told),
+        }
+        for name, client in clients.items():
+            stack.enter_context(client)
+            self._rankers[name] = PageRanker(client, PAGE_SIZE, self._exploration, self._chance)
+        log = self._config.serving.request_log
+        assert log is not None
+        self._feedback = [
+            Feedback(folder, self._folder / f"{name}.json", self._sink, key)
+            for name, folder in (("feedback", log.folder), ("feedback-frozen", frozen_log))
+        ]
+        values = self._config.etl.parameters
+        smoothing = Smoothing(values["smoothing_prior"], values["smoothing_strength"])
+        self._table = OnlineTable(online_folder(self._folder))
+        self._features = RequestFeatures(self._table, smoothing)
+
+    def traffic(self, count: int, hour: int, parts: range, of: int) -> int:
+        """Some parts of an hour; returns when their events are in Kafka, with their number.
+
+        Clicks that come after these parts are kept for the parts that they belong to: else they
+        would be ahead of the impressions, and move the watermark past those.
+        """
+        impressions: list[dict[str, Any]] = []
+        clicks, self._clicks_to_come = self._clicks_to_come, []
+        for part in parts:
+            some = _share(count, part + 1, of) - _share(count, part, of)
+            pages = self._pages if self._rankers else None
+            more, clicked = self._users.visit(some, hour, part, of, pages)
+            impressions += more
+            clicks += clicked
+        end_ms = self._users.time_ms(hour, parts.stop, of)
+        self._clicks_to_come = [click for click in clicks if click["timestamp_ms"] >= end_ms]
+        self._sink.send(CLICKS, [click for click in clicks if click["timestamp_ms"] < end_ms])
+        expected = _share(count, parts.stop, of) - _share(count, parts.start, of)
+        if not self._rankers:
+            self._sink.send(IMPRESSIONS, impressions)
+            return expected
+        return self._published(expected)
+
+    def _published(self, expected: int) -> int:
+        published, end = 0, time.monotonic() + _LOG_S
+        while published < expected:
+            published += sum(feedback.publish() for feedback in self._feedback)
+            if time.monotonic() > end:
+                raise ComponentError(
+                    f"{expected:,} impressions were served, {published:,} are in the request logs"
+                )
+            time.sleep(0.1)
+        return published
+
+    def last_clicks(self) -> None:
+        """Those of after the last part."""
+        self._sink.send(CLICKS, self._clicks_to_come)
+        self._clicks_to_come = []
+
+    def wait_for_features(self, hour: int, part: int, of: int) -> None:
+        """Until the online table knows what happened before a part, but not for ever: at a real
+        site, too, it is some time behind.
+        """
+        if not self._rankers:
+            return
+        wanted = self._users.time_ms(hour, part - 1, of)
+        end = time.monotonic() + _TABLE_S
+        while self._table.as_of_ms < wanted and time.monotonic() < end:
+            time.sleep(0.2)
+            self._table.refresh()
+
+    def _pages(self, requests: list[PageRequest]) -> list[ShownPage]:
+        return [self._page(request) for request in requests]
+
+    def _page(self, asked: PageRequest) -> ShownPage:
+        is_frozen = arm_of(asked.user_id, self._frozen_percent, FROZEN) != STABLE
+        context: dict[str, Any] = {
+            "session_id": asked.session_id,
+            "device": asked.device,
+            "surface": asked.surface,
+            "timestamp_ms": asked.timestamp_ms,
+        }
+        if is_frozen:
+            context["arm"] = FROZEN
+
+        def examples(items: Any, positions: Any) -> list[bytes]:
+            return self._features.examples(
+                asked.user_id,
+                items,
+                positions,
+                asked.timestamp_ms,
+                device=asked.device,
+                surface=asked.surface,
+            )
+
+        ranker = self._rankers[FROZEN if is_frozen else ""]
+        page = ranker.page(asked.user_id, asked.candidates, examples, context)
+        return ShownPage(page.items, page.impression_ids)
+
+
+def _share(count: int, part: int, of: int) -> int:
+    """Of an hour's impressions those before a part: whole pages."""
+    return count * part // of // PAGE_SIZE * PAGE_SIZE

@@ -1,0 +1,61 @@
+"""What is kept of each hour for the features of later ones, and of users and items for serving; see
+features/hourly_counts.py and features/online_table.py.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from applications.ctr import features
+from applications.ctr.etl import catalogue, genuine_impressions, with_users
+from applications.ctr.etl_parameters import EtlParameters
+from features.attribution import CLICK_MS
+from features.hourly_counts import COUNTS, RECENT, Declared, hourly_counts
+from features.recent_clicks import clicks_of
+from features.window_features import all_keys
+from spark_io.examples.rows import EtlContext
+
+DECLARED = Declared(features.WINDOW_FEATURES, features.RECENT)
+
+
+def hour_tables(
+    spark: SparkSession, sources: dict[str, DataFrame], context: EtlContext
+) -> dict[str, DataFrame]:
+    """The tables of whole hours: COUNTS and RECENT.
+
+    Args:
+      spark: the session.
+      sources: as of `build_examples`, with the impressions of these hours.
+      context: as of `build_examples`.
+
+    Returns:
+      Table -> its rows, made of a frame that is cached: clear the cache when both are written.
+    """
+    genuine, _ = genuine_impressions(sources, EtlParameters(**context.parameters))
+    columns = {*all_keys(DECLARED.windows), *DECLARED.recent.keys, *DECLARED.recent.columns}
+    slim = genuine.select(*sorted(columns), "timestamp_ms", CLICK_MS).cache()
+    return {
+        COUNTS: hourly_counts(slim, CLICK_MS, DECLARED.windows),
+        RECENT: clicks_of(slim, CLICK_MS, DECLARED.recent),
+    }
+
+
+USER, ITEM = "user", "item"  # kinds of profiles
+NOBODY = ""  # the user whose profile is that of all who are not known
+
+
+def profiles(sources: dict[str, DataFrame]) -> dict[str, DataFrame]:
+    """Kind -> `key` and what the ETL knows of it.
+
+    Args:
+      sources: `users` and `items`, as of `build_examples`.
+    """
+    spark = sources["users"].sparkSession
+    nobody = spark.range(1).select(F.lit(NOBODY).alias("user_id"))
+    known = sources["users"].select("user_id").where(F.col("user_id") != NOBODY).distinct()
+    users = with_users(known.unionByName(nobody), sources["users"])
+    return {
+        USER: users.withColumnRenamed("user_id", "key"),
+        ITEM: catalogue(sources["items"]).withColumnRenamed("item_id", "key"),
+    }

@@ -1,0 +1,126 @@
+"""What a ranking service sends: the raw features of candidates, as the ETL would have them now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from applications.ctr import features
+from applications.ctr.hour_tables import ITEM, NOBODY, USER
+from features.online_table import OnlineTable
+from features.window_features import HOUR_MS, Smoothing
+
+_DAY_MS = 24 * HOUR_MS
+
+
+class UnknownItemError(LookupError):
+    """A candidate that is not in the catalogue."""
+
+
+class RequestFeatures:
+    """Looks up what serving needs beside the request itself.
+
+    Args:
+      table: of users, items and their past.
+      smoothing: of the rates, as in the ETL.
+    """
+
+    def __init__(self, table: OnlineTable, smoothing: Smoothing):
+        self._table, self._smoothing = table, smoothing
+
+    def rows(
+        self,
+        user_id: str,
+        item_ids: Sequence[str],
+        positions: Sequence[int],
+        now_ms: int,
+        *,
+        device: str,
+        surface: str,
+    ) -> list[dict[str, Any]]:
+        """Feature -> value, for each candidate.
+
+        Args:
+          user_id: who asks.
+          item_ids: what might be shown.
+          positions: where, from 1.
+          now_ms: when.
+          device: of the user.
+          surface: such as home.
+
+        Raises:
+          UnknownItemError: an item that is not in the catalogue.
+        """
+        self._table.refresh()
+        items = self._table.profiles(ITEM, item_ids)
+        for item_id in item_ids:
+            if item_id not in items:
+                raise UnknownItemError(f"item '{item_id}' is not in the catalogue")
+        known = self._table.profiles(USER, [user_id, NOBODY])
+        user = known.get(user_id, known[NOBODY])
+        common = {"user_id": user_id, "device": device, "surface": surface, **user}
+        common |= _time_features(now_ms)
+        common |= self._table.recent_clicks(features.RECENT, [user_id], now_ms)
+        rows = [
+            {**common, **_item_features(items[item_id], now_ms), "item_id": item_id, "position": p}
+            for item_id, p in zip(item_ids, positions, strict=True)
+        ]
+        for feature in features.WINDOW_FEATURES:
+            keys = [[row[key] for key in feature.keys] for row in rows]
+            found = self._table.window_features(feature, keys, self._smoothing, now_ms)
+            for row, columns in zip(rows, found, strict=True):
+                row.update(columns)
+        for row in rows:
+            row["user_known"] = int(row["user_impressions_7d"] > 0)
+        return rows
+
+    def examples(self, *arguments: Any, **keywords: Any) -> list[bytes]:
+        """`rows`, as serialized tf.Examples."""
+        return [encoded(row) for row in self.rows(*arguments, **keywords)]
+
+
+def _time_features(now_ms: int) -> dict[str, float]:
+    hour = now_ms // HOUR_MS % 24
+    angle = hour * 2 * math.pi / 24
+    return {
+        "hour_of_day": hour,
+        "day_of_week": (now_ms // _DAY_MS + 3) % 7,  # 1970-01-01 was a Thursday; Monday is 0
+        "hour_sin": math.sin(angle),
+        "hour_cos": math.cos(angle),
+    }
+
+
+def _item_features(profile: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    listed = profile["listed_ms"]
+    age_ms = 0 if listed is None else max(now_ms - listed, 0)
+    columns = {name: value for name, value in profile.items() if name != "listed_ms"}
+    return {**columns, "item_age_hours": age_ms / HOUR_MS}
+
+
+# As the ETL's columns are typed: these are floats also where the value is whole.
+_FLOATS = {
+    *features.DENSE,
+    *features.LOG_DENSE,
+    *features.WINDOW_RATES,
+    features.RECENT_HOURS,
+} - {"user_known"}
+
+
+def encoded(row: Mapping[str, Any]) -> bytes:
+    """A row as a serialized tf.Example."""
+    return tf.train.Example(
+        features=tf.train.Features(feature={n: _feature(n, v) for n, v in row.items()})
+    ).SerializeToString()
+
+
+def _feature(name: str, value: Any) -> tf.train.Feature:
+    values = value if isinstance(value, list) else [value]
+    if name in _FLOATS:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    if name in features.SEQUENCES or name in features.CATEGORICAL:
+        texts = tf.train.BytesList(value=[text.encode() for text in values])
+        return tf.train.Feature(bytes_list=texts)
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))

@@ -1,0 +1,1 @@
+"""Whether a user likes a film: MovieLens 100k."""

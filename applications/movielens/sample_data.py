@@ -1,0 +1,236 @@
+"""MovieLens 100k, out of the recbole wheel, in the layout of the click log."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+import base.arrow  # noqa: F401
+from applications.sample_files import output_folder
+from applications.sample_files.log_writer import (
+    hour_folder,
+    json_lines,
+    write_csv,
+    write_lines,
+    write_parquet,
+)
+from base.console import Failure, PlainConsole
+
+FORMAT_VERSION = 1
+REQUIREMENT = Path(__file__).resolve().parents[2] / "requirements" / "movielens.txt"
+_FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
+_CLICK_RATING = 4.0
+_DAY_MS = 86_400_000
+_CLICK_DELAY_MS = 1000
+
+
+class DownloadError(RuntimeError):
+    """The data cannot be had; the text is one line that names the next step."""
+
+
+def cache_folder() -> Path:
+    """${XDG_CACHE_HOME:-~/.cache}/spark-tfx-pipeline"""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "spark-tfx-pipeline"
+
+
+def fetch_wheel(requirement: Path = REQUIREMENT) -> Path:
+    """The pinned wheel, from the cache or by pip, its hash checked either way.
+
+    Raises:
+        DownloadError: no network, no such package, a wrong hash, a cache that cannot be written.
+    """
+    try:
+        hashes = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirement.read_text()))
+    except OSError as error:
+        raise DownloadError(f"{requirement} cannot be read: restore it from git") from error
+    cache = cache_folder()
+    for wheel in sorted(cache.glob("recbole-*.whl")):
+        if _has_hash(wheel, hashes):
+            return wheel
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as folder:
+            _pip_download(requirement, Path(folder))
+            for wheel in Path(folder).glob("recbole-*.whl"):
+                return wheel.replace(cache / wheel.name)
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write to {cache} ({error.strerror}): set XDG_CACHE_HOME to another folder"
+        ) from error
+    raise DownloadError(f"pip brought no wheel: is {requirement} as it is in git?")
+
+
+def _has_hash(wheel: Path, hashes: set[str]) -> bool:
+    return hashlib.sha256(wheel.read_bytes()).hexdigest() in hashes
+
+
+def _pip_download(requirement: Path, folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", "--only-binary", ":all:", "--retries", "1"]
+    command += ["--timeout", "20", "--require-hashes", "-r", str(requirement), "-d", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    said = done.stdout + done.stderr
+    if "No space left" in said:
+        raise DownloadError(
+            f"the disk that holds {folder.parent} is full: free some space or set XDG_CACHE_HOME"
+        )
+    if "DO NOT MATCH THE HASHES" in said:
+        raise DownloadError(
+            f"the package recbole is not the one pinned in {requirement.name} (wrong hash): "
+            "do not use it; check the package index that pip is set to"
+        )
+    if "No module named pip" in said:
+        raise DownloadError("pip is missing: run `make setup`")
+    last = [line for line in said.splitlines() if line.startswith("ERROR")] or ["no reason given"]
+    raise DownloadError(
+        f"pip cannot fetch the package recbole: check the network and try again ({last[0]})"
+    )
+
+
+def load_movielens(out: Path, *, overwrite: bool = False) -> dict[str, int] | None:
+    """Write MovieLens 100k to `out`; README.md says what becomes of each column.
+
+    Returns:
+        impressions, clicks, users and items; None where `out` holds the data already.
+
+    Raises:
+        DownloadError: see fetch_wheel.
+        OutputError: `out` holds something else, cannot be written to, or the disk is full.
+    """
+    description: dict[str, Any] = {
+        "kind": "movielens_100k",
+        "format_version": FORMAT_VERSION,
+        "config": {"click_rating": _CLICK_RATING},
+    }
+    old = output_folder.read_manifest(out)
+    if old is not None and old == {**old, **description, "complete": True}:
+        return None
+    ratings, users, items = read_wheel(fetch_wheel())  # before anything in `out` changes
+    output_folder.begin(out, description, overwrite=overwrite)
+    with output_folder.readable_errors(out):
+        write_parquet(out / "users.parquet", user_table(users))
+        write_csv(out / "items.csv", item_table(items))
+        counts = _write_ratings(out, ratings)
+        counts |= {"users": len(users), "items": len(items)}
+        output_folder.write_manifest(out, {**description, "counts": counts, "complete": True})
+    return counts
+
+
+def read_wheel(wheel: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Ratings, users and items as they are in the wheel, without the types in column names."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            tables = []
+            for kind in ("inter", "user", "item"):
+                with archive.open(f"{_FOLDER}.{kind}") as file:
+                    table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+                tables.append(table.rename(columns=lambda name: name.split(":")[0]))
+    except (KeyError, OSError, zipfile.BadZipFile) as error:
+        raise DownloadError(f"{wheel} is damaged: delete it and try again") from error
+    ratings, users, items = tables
+    return ratings, users, items
+
+
+def user_table(users: pd.DataFrame) -> pa.Table:
+    """users.parquet: the occupation serves as membership, the zip code's first digit as country."""
+    digit = users["zip_code"].str.slice(0, 1)
+    country = np.where(digit.str.isdigit(), "zip_" + digit, "zip_other")
+    columns = {
+        "user_id": pa.array(users["user_id"].tolist(), pa.string()),
+        "age": pa.array(users["age"].astype(int).tolist(), pa.int32()),
+        "gender": pa.array(users["gender"].str.lower().tolist(), pa.string()),
+        "country": pa.array(country.tolist(), pa.string()),
+        "membership": pa.array(users["occupation"].tolist(), pa.string()),
+        "signup_ms": pa.array([0] * len(users), pa.int64()),
+    }
+    return pa.table(columns)
+
+
+def item_table(items: pd.DataFrame) -> pa.Table:
+    """items.csv: first genre as category, decade as brand, number of genres as price."""
+    genres = items["class"].str.split()
+    year = pd.to_numeric(items["release_year"], errors="coerce")
+    first_day = pd.to_datetime(year, format="%Y", errors="coerce")
+    epoch = pd.Timestamp(0)
+    listed = [0 if pd.isna(day) else int((day - epoch).total_seconds()) * 1000 for day in first_day]
+    decade = ["y_unknown" if np.isnan(y) else f"y{int(y) // 10 * 10}s" for y in year]
+    columns = {
+        "item_id": pa.array(items["item_id"].tolist(), pa.string()),
+        "category": pa.array([g[0] if g else "unknown" for g in genres], pa.string()),
+        "brand": pa.array(decade, pa.string()),
+        "price": pa.array([float(len(g)) for g in genres], pa.float64()),
+        "listed_ms": pa.array([max(0, ms) for ms in listed], pa.int64()),
+    }
+    return pa.table(columns)
+
+
+def _write_ratings(out: Path, ratings: pd.DataFrame) -> dict[str, int]:
+    """One folder a day (hour 00), the records in order of time."""
+    log = pd.DataFrame({"row": np.arange(len(ratings))})
+    log["timestamp_ms"] = ratings["timestamp"].astype("int64") * 1000
+    log["user_id"], log["item_id"] = ratings["user_id"], ratings["item_id"]
+    log["clicked"] = ratings["rating"].astype(float) >= _CLICK_RATING
+    log = log.sort_values(["timestamp_ms", "row"], kind="stable")
+    log["impression_id"] = "ml-" + log["row"].astype(str)
+    day = pd.to_datetime(log["timestamp_ms"], unit="ms").dt.strftime("%Y-%m-%d")
+    log["session_id"] = log["user_id"] + "-" + day
+    impressions = log.assign(position=1, device="unknown", surface="rating")
+    columns = ["impression_id", "session_id", "user_id", "item_id"]
+    columns += ["position", "device", "surface", "timestamp_ms"]
+    clicks = log[log["clicked"]].assign(click_id="click-" + log["row"].astype(str))
+    clicks = clicks.assign(timestamp_ms=clicks["timestamp_ms"] + _CLICK_DELAY_MS)
+    _write_days(out, "impressions", impressions[columns])
+    _write_days(out, "clicks", clicks[["click_id", "impression_id", "timestamp_ms"]])
+    return {"impressions": len(log), "clicks": len(clicks)}
+
+
+def _write_days(out: Path, name: str, log: pd.DataFrame) -> None:
+    for day, rows in log.groupby(log["timestamp_ms"] // _DAY_MS):
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+        folder = hour_folder(out, name, int(str(day)) * _DAY_MS)
+        write_lines(folder, 0, json_lines(table))
+
+
+@click.command()
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="The folder to write to."
+)
+@click.option("--overwrite", is_flag=True, help="Write into a folder that holds other files too.")
+def main(out: Path, overwrite: bool) -> None:
+    """Write MovieLens 100k in the layout of the click log; four stars or more are a click.
+
+    \b
+    Comes out of the recbole package, by pip, and is kept in the user's cache:
+      python -m applications.movielens.sample_data --out data/movielens
+    """
+    console = PlainConsole(stderr=True, soft_wrap=True)
+    try:
+        counts = load_movielens(out, overwrite=overwrite)
+    except (DownloadError, output_folder.OutputError) as error:
+        raise Failure(error) from None
+    if counts is None:
+        console.print(f"{out} holds MovieLens 100k already: nothing to do")
+        return
+    console.print(
+        f"{out}: {counts['impressions']:,} ratings by {counts['users']:,} users of "
+        f"{counts['items']:,} films, {counts['clicks']:,} with four stars or more"
+    )
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m applications.movielens.sample_data")

@@ -1,0 +1,1 @@
+"""Files of sample data, for all applications that make some."""

@@ -1,0 +1,84 @@
+"""Log lines from columns, without a Python object a row, and the files that hold them."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import base.arrow  # noqa: F401
+from applications.sample_files.output_folder import written_whole
+
+_GZIP_LEVEL = 3  # twice as fast as the default, a tenth larger
+_BATCH_ROWS = 200_000
+
+
+def prefixed(prefix: str, number: npt.NDArray[np.integer[Any]]) -> pa.Array:
+    """Strings such as "u17" from numbers; shape [n]."""
+    return pc.binary_join_element_wise(prefix, pa.array(number).cast(pa.string()), "")
+
+
+def labels(names: tuple[str, ...], index: npt.NDArray[np.integer[Any]]) -> pa.Array:
+    """Strings by index into `names`; shape [n]."""
+    indices = pa.array(index.astype(np.int32))
+    return pa.DictionaryArray.from_arrays(indices, pa.array(names)).dictionary_decode()
+
+
+def json_lines(table: pa.Table) -> pa.BinaryArray:
+    """One JSON object a row, newline included; for strings that need no escaping.
+
+    Args:
+        table: string and int64 columns; a null becomes `null`.
+
+    Returns:
+        binary, shape [rows].
+    """
+    pieces: list[Any] = []
+    for place, name in enumerate(table.column_names):
+        column = table.column(name).combine_chunks()
+        if isinstance(column, pa.ChunkedArray):  # older pyarrow, for a table without rows
+            column = pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
+        if pa.types.is_string(column.type):
+            text = pc.binary_join_element_wise('"', column, '"', "")
+        else:
+            text = column.cast(pa.string())
+        pieces += [f'{"{" if place == 0 else ","}"{name}":', pc.fill_null(text, "null")]
+    return pc.binary_join_element_wise(*pieces, "}\n", "").cast(pa.binary())
+
+
+def hour_folder(out: Path, name: str, hour_start_ms: int) -> Path:
+    """OUT/impressions/YYYY-MM-DD/HH, in UTC."""
+    start = datetime.fromtimestamp(hour_start_ms // 1000, tz=timezone.utc)
+    return out / name / f"{start:%Y-%m-%d}" / f"{start:%H}"
+
+
+def write_lines(folder: Path, part: int, lines: pa.BinaryArray) -> None:
+    """Write lines to part-NNNNN.json.gz; the same lines always give the same bytes."""
+    with (
+        written_whole(folder / f"part-{part:05d}.json.gz") as temporary,
+        temporary.open("wb") as file,
+        gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as compressed,
+    ):
+        if len(lines):
+            _, offsets, values = lines.buffers()
+            edges = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
+            compressed.write(memoryview(values)[edges[0] : edges[-1]])
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table in row groups of bounded size."""
+    with written_whole(path) as temporary:
+        pq.write_table(table, temporary, row_group_size=_BATCH_ROWS)
+
+
+def write_csv(path: Path, table: pa.Table) -> None:
+    """Write a (small) table as CSV with a header and \\n line ends."""
+    with written_whole(path) as temporary:
+        table.to_pandas().to_csv(temporary, index=False, lineterminator="\n")

@@ -1,0 +1,41 @@
+"""The error a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+# Types of the problems that base/section.py finds; their messages say all that is known.
+UNKNOWN_KEY, REPLACED_KEY = "unknown_key", "replaced_key"
+
+
+class ComponentError(RuntimeError):
+    """A failure that is explained in one line: what is wrong, and what to do next.
+
+    Runners show its text as it is; any other exception is shown as a fault of the program, with
+    its stack trace in the log.
+    """
+
+
+def first_problem(error: ValidationError) -> str:
+    """Returns a pydantic error as one line: the dotted key, what is wrong, and what was received.
+
+    A key that is wrong itself comes before values that are wrong: they may be for another key.
+    """
+    problems: list[Mapping[str, Any]] = [*error.errors()]
+    wrong_keys = [problem for problem in problems if problem["type"] in (UNKNOWN_KEY, REPLACED_KEY)]
+    problem = (wrong_keys or problems)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if wrong_keys:
+        return f"{key}: {problem['msg']}"
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; remove it or correct its spelling"
+    if problem["type"] == "missing":
+        return f"{key}: this key is required"
+    received = problem.get("input")
+    # A section is not shown: what is wrong with it may be that it holds a secret.
+    is_short = not isinstance(received, Mapping) and len(str(received)) < 60
+    shown = f". Received: {received}" if is_short else ""
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"

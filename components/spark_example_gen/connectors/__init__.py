@@ -1,9 +1,0 @@
-"""One module a kind of source: what is there (`find`), and its rows (`read`)."""
-
-from __future__ import annotations
-
-from types import ModuleType
-
-from components.spark_example_gen.connectors import files, jdbc, kafka, tables
-
-BY_KIND: dict[str, ModuleType] = {"file": files, "jdbc": jdbc, "kafka": kafka, "table": tables}

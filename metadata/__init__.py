@@ -1,0 +1,1 @@
+"""ML Metadata: one reader and one writer, used by everybody."""

@@ -1,0 +1,306 @@
+"""A read-only view of an ML Metadata store, in batches: no call per item.
+
+    store = LineageStore.sqlite("runs/ctr/metadata.sqlite")
+    for execution in store.run("latest").components:
+        print(execution.component, execution.state, execution.seconds)
+
+Works with ML Metadata 1.16 and 1.21: the latter has no `filter_query`, so nothing here uses it.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_metadata import errors, metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from metadata.opening import LineageError, check_sqlite, explained, store_name
+from metadata.records import (
+    Artifact,
+    Execution,
+    Run,
+    State,
+    artifact_record,
+    execution_record,
+    state_of,
+    utc,
+)
+
+__all__ = ["Artifact", "Execution", "LineageError", "LineageStore", "Run"]
+
+_NEWEST = 100  # executions of a node that one call brings
+_FEW = 50  # so many single calls are quicker than reading all executions of all nodes
+
+
+class NoRunsError(LineageError):
+    """A store that records nothing: no run, no execution and no artifact."""
+
+
+class LineageStore:
+    """Reads runs, executions and artifacts. What it returns is as of the call that returned it."""
+
+    def __init__(self, store: metadata_store.MetadataStore, name: str) -> None:
+        """Args:
+          store: open ML Metadata store.
+          name: for error messages, e.g. the file.
+
+        Raises:
+          NoRunsError: the store records nothing.
+        """
+        self._store = store
+        self.name = name
+        self._nodes: dict[int, tuple[str, str]] = {}  # execution id -> (pipeline, component)
+        if not self._run_contexts() and not self._records_anything():
+            raise NoRunsError(
+                f"{name} has no pipeline run yet, and no execution or artifact; run the pipeline "
+                "first: python local_runner.py --config applications/ctr/configs/ctr.yaml"
+            )
+
+    @classmethod
+    def sqlite(cls, path: str | Path) -> LineageStore:
+        """Opens a store's SQLite file, read only.
+
+        Not for the process that writes the store: use `from_connection_config` there.
+
+        Raises:
+          LineageError: the file is missing, no SQLite file, locked, or records nothing.
+        """
+        path = Path(path)
+        check_sqlite(path)
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(path)
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+        return cls._open(config, str(path))
+
+    @classmethod
+    def from_connection_config(
+        cls,
+        config: metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig,
+    ) -> LineageStore:
+        """Opens any store ML Metadata can connect to.
+
+        Raises:
+          LineageError: no connection, or nothing is recorded.
+        """
+        return cls._open(config, store_name(config))
+
+    @classmethod
+    def _open(cls, config: Any, name: str) -> LineageStore:
+        with explained(name):
+            store = metadata_store.MetadataStore(config)
+        return cls(store, name)
+
+    def runs(self, limit: int | None = None) -> list[Run]:
+        """Runs, newest first; the newest `limit` of them if given."""
+        return self._read_runs(self._run_contexts()[:limit])
+
+    def run(self, run_id: str) -> Run:
+        """Args: the run's id, 'run:ID', or 'latest'. Raises LineageError if there is none."""
+        run_id = run_id.removeprefix("run:")
+        contexts = self._run_contexts()
+        if not contexts:
+            raise LineageError(self._no_run())
+        found = contexts[:1] if run_id == "latest" else [c for c in contexts if c.name == run_id]
+        if not found:
+            newest = ", ".join(c.name for c in contexts[:3])
+            raise LineageError(
+                f"no run '{run_id}' in {self.name}; the newest are {newest}; "
+                "list them with: python -m lineage list"
+            )
+        return self._read_runs(found)[0]
+
+    def run_ids(self) -> list[str]:
+        """Of all runs, newest first."""
+        return [context.name for context in self._run_contexts()]
+
+    def runs_until(self, run_id: str | None = None) -> Iterator[Run]:
+        """A run, and then those before it, newest first, each read when it is asked for.
+
+        Args: the run's id; None: the newest.
+        """
+        contexts = self._run_contexts()
+        names = [context.name for context in contexts]
+        for context in contexts[names.index(run_id) if run_id else 0 :]:
+            yield from self._read_runs([context])
+
+    def artifact(self, artifact_id: int) -> Artifact:
+        """Raises LineageError if there is none of that id."""
+        return self._one("artifact", artifact_id, self.artifacts([artifact_id]))
+
+    def artifacts(self, artifact_ids: Iterable[int]) -> dict[int, Artifact]:
+        """Artifacts by id; ids that are unknown are left out."""
+        ids = _known_numbers(artifact_ids)
+        found = self._ask("get_artifacts_by_id", ids) if ids else []
+        return {proto.id: artifact_record(proto) for proto in found}
+
+    def artifacts_of_type(self, type_name: str) -> list[Artifact]:
+        """All artifacts of a type, newest first; none if the store does not know the type."""
+        found = map(artifact_record, self._ask("get_artifacts_by_type", type_name))
+        return sorted(found, key=lambda a: (a.created, a.id), reverse=True)
+
+    def all_artifacts(self) -> list[Artifact]:
+        """Every artifact, oldest first."""
+        return sorted(map(artifact_record, self._ask("get_artifacts")), key=lambda a: a.id)
+
+    def pipelines(self) -> list[str]:
+        return [context.name for context in self._ask("get_contexts_by_type", "pipeline")]
+
+    def execution(self, execution_id: int) -> Execution:
+        """Raises LineageError if there is none of that id."""
+        return self._one("execution", execution_id, self.executions([execution_id]))
+
+    def executions(self, execution_ids: Iterable[int]) -> dict[int, Execution]:
+        """Executions by id; ids that are unknown are left out."""
+        ids = _known_numbers(execution_ids)
+        protos = self._ask("get_executions_by_id", ids) if ids else []
+        return self._records(protos, self._runs_of(protos))
+
+    def executions_of_type(self, type_name: str) -> list[Execution]:
+        """All executions of a type, oldest first; none if the store does not know the type."""
+        protos = self._ask("get_executions_by_type", type_name)
+        return sorted(self._records(protos, self._runs_of(protos)).values(), key=lambda e: e.id)
+
+    def states(self, execution_ids: Collection[int]) -> dict[int, State]:
+        """How these executions ended; cheaper than `executions`."""
+        ids = _known_numbers(execution_ids)
+        protos = self._ask("get_executions_by_id", ids) if ids else []
+        return {proto.id: state_of(proto) for proto in protos}
+
+    def events_of_executions(self, ids: Collection[int]) -> list[metadata_store_pb2.Event]:
+        """All events of these executions, in one call."""
+        return self._ask("get_events_by_execution_ids", sorted(ids)) if ids else []
+
+    def events_of_artifacts(self, ids: Collection[int]) -> list[metadata_store_pb2.Event]:
+        """All events of these artifacts, in one call."""
+        return self._ask("get_events_by_artifact_ids", sorted(ids)) if ids else []
+
+    def _one(self, kind: str, identifier: int, found: dict[int, Any]) -> Any:
+        if identifier not in found:
+            raise LineageError(
+                f"no {kind} {identifier} in {self.name}; "
+                "see the ids with: python -m lineage show latest"
+            )
+        return found[identifier]
+
+    def _records_anything(self) -> bool:
+        one = metadata_store.ListOptions(limit=1)
+        return any(self._ask(f"get_{kind}", one) for kind in ("artifacts", "executions"))
+
+    def _no_run(self) -> str:
+        counts = [len(self._ask(f"get_{kind}")) for kind in ("executions", "artifacts")]
+        kinds = ", ".join(sorted({c.type for c in self._ask("get_contexts")})) or "none"
+        return (
+            f"no pipeline run is recorded in {self.name}: expected contexts of type pipeline_run, "
+            f"found {kinds}; its {counts[0]} executions and {counts[1]} artifacts can be seen one "
+            "by one: python -m lineage show artifact:NUMBER, or execution:NUMBER"
+        )
+
+    def _run_contexts(self) -> list[metadata_store_pb2.Context]:
+        """Runs, newest first."""
+        contexts = self._ask("get_contexts_by_type", "pipeline_run")
+        return sorted(contexts, key=lambda c: (c.create_time_since_epoch, c.id), reverse=True)
+
+    def _read_runs(self, contexts: list[metadata_store_pb2.Context]) -> list[Run]:
+        members = {c.id: self._ask("get_executions_by_context", c.id) for c in contexts}
+        run_ids = {proto.id: c.name for c in contexts for proto in members[c.id]}
+        protos = {proto.id: proto for c in contexts for proto in members[c.id]}
+        records = self._records(protos.values(), run_ids)
+        runs = []
+        for context in contexts:
+            ids = sorted(proto.id for proto in members[context.id])
+            pipeline = next((self._nodes[i][0] for i in ids if self._nodes[i][0]), "")
+            started = utc(context.create_time_since_epoch)
+            runs.append(Run(context.name, pipeline, started, tuple(records[i] for i in ids)))
+        return runs
+
+    def _records(
+        self, protos: Collection[metadata_store_pb2.Execution], run_ids: dict[int, str]
+    ) -> dict[int, Execution]:
+        ids = [proto.id for proto in protos]
+        events: dict[int, list[metadata_store_pb2.Event]] = {i: [] for i in ids}
+        for event in self.events_of_executions(ids):
+            events[event.execution_id].append(event)
+        self._learn_nodes(ids)
+        return {
+            p.id: execution_record(p, self._nodes[p.id], run_ids.get(p.id, ""), events[p.id])
+            for p in protos
+        }
+
+    def _runs_of(self, protos: Collection[metadata_store_pb2.Execution]) -> dict[int, str]:
+        """Execution id -> run id, where there is one.
+
+        The store cannot be asked this for many executions at once, and asking for each is slow. But
+        an execution's run is nearly always the last one that had started before it, so we ask runs
+        for their executions, backwards from there: mostly one call a run.
+        """
+        contexts = self._run_contexts()[::-1]
+        starts = [c.create_time_since_epoch for c in contexts]
+        found: dict[int, str] = {}
+        seen: set[int] = set()
+        for proto in sorted(protos, key=lambda p: p.id, reverse=True):
+            last = bisect.bisect_right(starts, proto.create_time_since_epoch)
+            for context in reversed(contexts[:last]):
+                if proto.id in found:
+                    break
+                if context.id not in seen:
+                    seen.add(context.id)
+                    for member in self._ask("get_executions_by_context", context.id):
+                        found.setdefault(member.id, context.name)
+        return found
+
+    def _learn_nodes(self, execution_ids: Collection[int]) -> None:
+        """Finds pipeline and component of executions: one call a node, for the newest of each.
+
+        What is older is asked for one by one if it is little, else all nodes are read to the end.
+        """
+        if not set(execution_ids) - self._nodes.keys():
+            return
+        pipelines = [c.name for c in self._ask("get_contexts_by_type", "pipeline")]
+        nodes = self._ask("get_contexts_by_type", "node")
+        self._read_nodes(nodes, pipelines, _NEWEST)
+        missing = set(execution_ids) - self._nodes.keys()
+        if len(missing) > _FEW:
+            self._read_nodes(nodes, pipelines, None)
+        else:
+            for execution_id in missing:
+                for context in self._ask("get_contexts_by_execution", execution_id):
+                    if context.type == "node":
+                        self._nodes[execution_id] = _split_node(context.name, pipelines)
+        for execution_id in missing - self._nodes.keys():
+            self._nodes[execution_id] = ("", "")  # not written by TFX
+
+    def _read_nodes(
+        self,
+        nodes: Iterable[metadata_store_pb2.Context],
+        pipelines: Collection[str],
+        limit: int | None,
+    ) -> None:
+        options = metadata_store.ListOptions(
+            limit=limit, order_by=metadata_store.OrderByField.ID, is_asc=False
+        )
+        for node in nodes:
+            name = _split_node(node.name, pipelines)
+            for member in self._ask("get_executions_by_context", node.id, options):
+                self._nodes[member.id] = name
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        with explained(self.name):
+            try:
+                return getattr(self._store, method)(*arguments)
+            except errors.NotFoundError:  # said of an execution without a context, for one
+                return []
+
+
+def _known_numbers(ids: Iterable[int]) -> list[int]:
+    """Without those that no store can have: a person may have typed anything."""
+    return sorted({number for number in ids if 0 < number < 1 << 63})
+
+
+def _split_node(name: str, pipelines: Iterable[str]) -> tuple[str, str]:
+    """'my.pipeline.Trainer' -> ('my.pipeline', 'Trainer'); pipelines' names may have dots."""
+    owners = [pipeline for pipeline in pipelines if name.startswith(f"{pipeline}.")]
+    pipeline = max(owners, key=len, default=name.rpartition(".")[0])
+    return pipeline, name[len(pipeline) :].lstrip(".")

@@ -1,0 +1,143 @@
+"""TFMA's EvalConfig from the section `evaluator` of a config."""
+
+from __future__ import annotations
+
+import json
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
+
+from pipeline.evaluator_section import Bound, Evaluator
+from tabular.metrics import grouped_auc, tfma_metrics
+from tabular.metrics.metric_names import (
+    CLASSIFICATION,
+    EXAMPLES,
+    GROUPED_AUC,
+    HIGHER,
+    NEGATIVES,
+    POSITIVES,
+    MetricName,
+    metric_name,
+)
+
+
+def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
+    """Metrics on every slice; bounds on the slice that each names, or on all examples."""
+    result = config_pb2.EvalConfig(
+        model_specs=[
+            config_pb2.ModelSpec(
+                signature_name="serving_default",
+                prediction_key=wanted.prediction,
+                label_key=wanted.label,
+                example_weight_key=wanted.weight or "",
+                model_type=tfma.constants.TF_GENERIC,
+            )
+        ],
+        slicing_specs=[config_pb2.SlicingSpec(), *_slices(wanted)],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=_metrics(wanted))],
+    )
+    if wanted.weight:  # set to false, TFMA computes nothing at all
+        result.metrics_specs[0].example_weights.weighted = True
+    if wanted.group:
+        grouped = _metric(
+            "GroupedAUC",
+            grouped_auc.__name__,
+            _thresholds(wanted, metric_name(GROUPED_AUC)),
+            intervals=wanted.confidence_intervals,
+        )
+        spec = result.metrics_specs.add(query_key=wanted.group, metrics=[grouped])
+        if wanted.weight:  # else TFMA weights these as well, which they are not made for
+            spec.example_weights.unweighted = True
+    return result
+
+
+def _slices(wanted: Evaluator) -> list[config_pb2.SlicingSpec]:
+    """Lists the slices that are asked for, and those that a bound is about.
+
+    They are named by features alone: TFMA takes a value that looks like a number for one, also
+    where the feature is a text.
+    """
+    names = [*map(frozenset, wanted.slices), *(frozenset(one) for one in _judged_slices(wanted))]
+    unique = [names for names in dict.fromkeys(names) if names]
+    return [config_pb2.SlicingSpec(feature_keys=sorted(names)) for names in unique]
+
+
+def _judged_slices(wanted: Evaluator) -> list[dict[str, str | int]]:
+    """Lists the slices that bounds are about, each once; {} is all examples."""
+    slices = [{}, *(bound.slice for name in wanted.judged for bound in wanted.bounds(name))]
+    return [one for number, one in enumerate(slices) if one not in slices[:number]]
+
+
+def _slice(values: dict[str, str | int]) -> config_pb2.SlicingSpec:
+    return config_pb2.SlicingSpec(feature_values={name: str(v) for name, v in values.items()})
+
+
+def _metrics(wanted: Evaluator) -> list[config_pb2.MetricConfig]:
+    ours = tfma_metrics.__name__
+    result = [
+        _metric(
+            "ExactMetric",
+            ours,
+            _thresholds(wanted, name),
+            name=str(name),
+            intervals=wanted.confidence_intervals,
+        )
+        for name in wanted.measured
+    ]
+    is_event = wanted.task == CLASSIFICATION
+    judged = {POSITIVES: wanted.min_positives, NEGATIVES: wanted.min_positives, EXAMPLES: None}
+    for name, least in (judged if is_event else {EXAMPLES: wanted.min_examples}).items():
+        enough = [] if least is None else _enough(wanted, least)
+        result.append(_metric("Count", ours, enough, name=name, task=wanted.task))
+    return [*result, *([_metric("ScorePlot", ours)] if is_event else [])]
+
+
+_Threshold = tuple[config_pb2.SlicingSpec, config_pb2.MetricThreshold]
+
+
+def _enough(wanted: Evaluator, least: int) -> list[_Threshold]:
+    """Demands so many examples in each slice that a bound is about."""
+    threshold = config_pb2.MetricThreshold()
+    threshold.value_threshold.lower_bound.value = least
+    return [(_slice(one), threshold) for one in _judged_slices(wanted)]
+
+
+def _thresholds(wanted: Evaluator, name: MetricName) -> list[_Threshold]:
+    return [
+        (_slice(bound.slice), _threshold(bound, name))
+        for bound in wanted.bounds(name)
+        if bound.is_absolute or bound.against_baseline
+    ]
+
+
+def _threshold(bound: Bound, name: MetricName) -> config_pb2.MetricThreshold:
+    result = config_pb2.MetricThreshold()
+    if bound.min is not None:
+        result.value_threshold.lower_bound.value = bound.min
+    if bound.max is not None:
+        result.value_threshold.upper_bound.value = bound.max
+    if bound.against_baseline:
+        change = result.change_threshold
+        higher = name.better == HIGHER
+        direction = config_pb2.MetricDirection
+        change.direction = direction.HIGHER_IS_BETTER if higher else direction.LOWER_IS_BETTER
+        sign = -1 if higher else 1
+        if bound.max_worse is not None:
+            change.absolute.value = sign * bound.max_worse
+        if bound.max_worse_percent is not None:
+            change.relative.value = sign * bound.max_worse_percent / 100
+    return result
+
+
+def _metric(
+    class_name: str,
+    module: str = "",
+    thresholds: list[_Threshold] | None = None,
+    **options: str | bool,
+) -> config_pb2.MetricConfig:
+    result = config_pb2.MetricConfig(
+        class_name=class_name, module=module, config=json.dumps(options)
+    )
+    for slicing, threshold in thresholds or []:
+        result.per_slice_thresholds.add(slicing_specs=[slicing], threshold=threshold)
+    return result

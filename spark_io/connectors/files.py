@@ -1,0 +1,192 @@
+"""Files: which there are, what is in them, and their rows."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from base.errors import ComponentError
+from spark_io.connectors import codecs
+from spark_io.connectors.csv_lines import read_csv
+from spark_io.connectors.file_schemas import check_same_columns
+from spark_io.connectors.found import Found, Place, Read
+from spark_io.connectors.hadoop import HadoopFiles, for_spark, require_folder
+from spark_io.connectors.json_lines import parse_json
+from spark_io.connectors.lines import read_lines
+from spark_io.connectors.local_files import LocalFiles, opened
+from spark_io.connectors.tfrecords import read_tfrecords
+from spark_io.sources.column_names import ddl, quoted
+from spark_io.sources.source_types import FileSource
+from spark_io.sources.spans import SpanPattern, SpanRange, resolve, resolve_before
+
+_TEXT = ("json", "csv")
+# Columns of Spark's readers of text and of whole files.
+_OF_TEXT = ("value", "path", "content", "length", "modificationTime")
+
+
+def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Found:
+    """The files of the wanted spans, with sizes and checksums.
+
+    Raises:
+      ComponentError: no such folder, a name that cannot be read, and what `spans.resolve` raises.
+    """
+    base, relative = source.place(place.base)
+    pattern = SpanPattern(relative)
+    files = LocalFiles(base) if source.is_local(place.base) else HadoopFiles(place.session(), base)
+    if isinstance(files, HadoopFiles):
+        require_folder(files, name, base)
+    elif not files.exists():
+        raise ComponentError(f"source '{name}': the folder {base} does not exist")
+    paths = files.matching(pattern)
+    if source.spans_before:
+        chosen = resolve_before(pattern, paths, wanted, source.spans_before)
+    else:
+        chosen = resolve(
+            pattern,
+            paths,
+            wanted,
+            source=name,
+            base=base,
+            spans_after=source.spans_after,
+            missing=source.missing_spans,
+        )
+    _check_names(name, source, chosen.paths(), local=isinstance(files, LocalFiles))
+    _check_folder_columns(name, source, pattern, chosen.paths())
+    facts: dict[str, Any] = {"files": [files.describe(path) for path in chosen.paths()]}
+    if "://" in source.path:
+        facts["base"] = base
+    return Found(
+        spans=tuple(sorted(chosen.files)) if pattern.has_spans else (0,),
+        version=chosen.version,
+        hourly=pattern.hourly if pattern.tokens & {"YYYY"} else None,
+        facts=facts,
+        has_spans=pattern.has_spans,
+    )
+
+
+def _check_names(name: str, source: FileSource, paths: list[str], local: bool) -> None:
+    for path in paths:
+        if not path.isprintable() or (local and ":" in path):
+            raise ComponentError(
+                f"source '{name}': the name of {path!r} holds a colon or a control character, "
+                "which Hadoop's file systems cannot read; rename it"
+            )
+    if source.format in _TEXT:
+        codecs.check_names(name, paths, local)
+
+
+def _check_folder_columns(
+    name: str, source: FileSource, pattern: SpanPattern, paths: list[str]
+) -> None:
+    """Checks that columns in the names of folders, as Hive writes them, are asked for.
+
+    Raises:
+      ComponentError: a folder such as `country=DE`, which a wildcard of the path stands for, is no
+        column in `folder_columns`; or one of those is in the name of no folder.
+    """
+    wanted = set(source.folder_columns)
+    for path in paths:
+        folders = [name for name in path.split("/")[:-1] if "=" in name]
+        for folder in pattern.wildcard_folders(path):
+            column, between, _ = folder.partition("=")
+            if between and column not in wanted:
+                raise ComponentError(
+                    f"source '{name}': the folder {folder} of {path} holds the column '{column}', "
+                    f"which is not in the files; name it in folder_columns: ['{column}']"
+                )
+        absent = wanted - {folder.partition("=")[0] for folder in folders}
+        if absent:
+            raise ComponentError(
+                f"source '{name}': no folder of {path} is named {min(absent)}=..., but "
+                f"folder_columns names {', '.join(source.folder_columns)}"
+            )
+
+
+def check_unchanged(
+    spark: SparkSession, name: str, source: FileSource, found: Found, base: str
+) -> None:
+    """Files are read several times: counted, joined, read again where a task is tried again.
+
+    Raises:
+      ComponentError: one is not what it was when it was found.
+    """
+    folder = source.place(base)[0]
+    files = LocalFiles(folder) if source.is_local(base) else HadoopFiles(spark, folder)
+    for was in found.facts["files"]:
+        try:
+            now = files.describe(was["path"])
+        except (ComponentError, Py4JJavaError):  # gone
+            now = None
+        if now != was:
+            raise ComponentError(
+                f"source '{name}': {was['path']} changed while it was being read; run again"
+            )
+
+
+def cut_short(source: FileSource, found: Found, base: str) -> Path | None:
+    """The first file, of local ones, that cannot be read to its end: Spark names none."""
+    if not source.is_local(base):
+        return None
+    for file in found.facts["files"]:
+        path = Path(source.place(base)[0]) / file["path"]
+        try:
+            with opened(path) as content:
+                while content.read(1 << 20):
+                    pass
+        except (OSError, EOFError, zlib.error):
+            return path
+    return None
+
+
+def read(spark: SparkSession, name: str, source: FileSource, found: Found, base: str) -> Read:
+    """The rows of the files.
+
+    Raises:
+      ComponentError: files of one source with different columns, or damaged ones.
+    """
+    folder = source.place(base)[0]
+    files = HadoopFiles(spark, folder)
+    paths = [file["path"] for file in found.facts["files"]]
+    spark_paths = {path: for_spark(files.uri(path)) for path in paths}
+    if not paths:  # of spans_before; every other source has files
+        return Read(spark.createDataFrame([], ddl(source.columns)), keep=False)
+    reader = spark.read
+    if source.folder_columns:
+        _check_not_in_files(name, _OF_TEXT, paths)
+        reader = reader.option("basePath", files.uri())
+    if source.format in _TEXT:
+        quick = LocalFiles(folder) if source.is_local(base) else files
+        codecs.check_contents(name, paths, quick)
+        for path in (path for path in paths if path.endswith(".bz2")):
+            codecs.check_whole_bz2(name, Path(folder) / path)
+        if source.format == "csv":
+            return Read(read_csv(reader, name, source, quick, spark_paths), judged=True)
+        lines = read_lines(reader, list(spark_paths.values()), source.folder_columns)
+        return Read(parse_json(lines, source.columns, source.options), judged=True)
+    if source.format == "tfrecord":
+        return Read(read_tfrecords(reader, name, source, list(spark_paths.values())))
+    uris = [files.uri(path) for path in paths]
+    columns = check_same_columns(spark, name, source.format, uris, source.columns)
+    _check_not_in_files(name, columns if source.folder_columns else (), paths)
+    frame = reader.options(**source.options).format(source.format).load(list(spark_paths.values()))
+    if source.folder_columns:
+        frame = frame.select(*[quoted(column) for column in (*columns, *source.folder_columns)])
+    return Read(frame, keep=False)
+
+
+def _check_not_in_files(name: str, columns: Collection[str], paths: list[str]) -> None:
+    """Raises ComponentError for a column that is both in the files and in a folder's name: Spark
+    would take the folder's.
+    """
+    for folder in {folder for path in paths for folder in path.split("/")[:-1]}:
+        column, between, _ = folder.partition("=")
+        if between and column.lower() in {name.lower() for name in columns}:
+            raise ComponentError(
+                f"source '{name}': the column '{column}' is in the files and in the name of the "
+                f"folder {folder}; leave it out of folder_columns, or rename the folders"
+            )

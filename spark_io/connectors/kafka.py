@@ -1,0 +1,251 @@
+"""A Kafka topic as a batch: the records between two offsets of each partition.
+
+The offsets are decided once, by Kafka's own client in Spark's JVM, and recorded: the same offsets
+are the same records, for a topic of the same id that is not compacted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from base.errors import ComponentError
+from spark_io.connectors.found import Found, Place, Read
+from spark_io.connectors.json_lines import parse_json
+from spark_io.connectors.secrets import secret_values
+from spark_io.sources.column_names import LINE
+from spark_io.sources.source_types import KafkaSource
+from spark_io.sources.spans import (
+    HOUR_US,
+    SpanRange,
+    describe_period,
+    newest_complete_span,
+    present_spans,
+)
+
+_PATIENCE_MS = 20_000
+_ISOLATION = "kafka.isolation.level"
+
+
+def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Found:
+    """The offsets of each partition.
+
+    Raises:
+      ComponentError: no broker, no topic, offsets that are not there (any more), or a span without
+        records that must have some.
+    """
+    with Topic.open(place.session(), name, source) as topic:
+        there = topic.offsets("earliest"), topic.offsets("latest")
+        decided = place.decided.get(name)
+        if decided is not None:
+            offsets = {int(p): (s, e) for p, (s, e) in decided["offsets"].items()}
+            found = Found(
+                tuple(decided["spans"]), None, _hourly(source), {}, has_spans=bool(source.span)
+            )
+        elif source.span:
+            found, offsets = _window(name, source, wanted, topic)
+        else:
+            starts = _explicit(source.start, there[0])
+            ends = _explicit(source.end, there[1])
+            partitions = starts.keys() | ends.keys()
+            offsets = {p: (starts.get(p, 0), ends.get(p, 0)) for p in partitions}
+            found = Found((0,), None, None, {}, has_spans=False)
+        _check_offsets(name, source.topic, offsets, *there)
+        return found.with_facts(
+            topic_id=topic.id,
+            spans=list(found.spans),
+            offsets={str(p): list(bounds) for p, bounds in sorted(offsets.items())},
+        )
+
+
+def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base: str) -> Read:
+    """The declared columns of each record's value, and where it lies in the topic."""
+    bounds = found.facts["offsets"]
+    options = {
+        **reader_options(name, source),
+        "startingOffsets": json.dumps({source.topic: {p: b[0] for p, b in bounds.items()}}),
+        "endingOffsets": json.dumps({source.topic: {p: b[1] for p, b in bounds.items()}}),
+    }
+    records = spark.read.format("kafka").options(**options).load()
+    lines = records.select(
+        F.coalesce(F.col("value").cast("string"), F.lit("")).alias(LINE),
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
+        F.col("timestamp").alias("kafka_timestamp"),
+    )
+    return Read(parse_json(lines, source.columns, {}), judged=True)
+
+
+def reader_options(name: str, source: KafkaSource) -> dict[str, str]:
+    """For Spark's reader, of a batch or a stream; secrets are among them."""
+    return {
+        _ISOLATION: "read_committed",  # what a transaction took back is no record
+        **source.options,
+        **secret_values(name, source),
+        "kafka.bootstrap.servers": source.bootstrap_servers,
+        "subscribe": source.topic,
+        "failOnDataLoss": "true",  # records that expired unread are an error, not a gap
+    }
+
+
+def _hourly(source: KafkaSource) -> bool | None:
+    return source.span == "hour" if source.span else None
+
+
+def _window(
+    name: str, source: KafkaSource, wanted: SpanRange, topic: Topic
+) -> tuple[Found, dict[int, tuple[int, int]]]:
+    """Offsets by the records' timestamps: the first one not before a span's begin."""
+    hourly = source.span == "hour"
+    period = HOUR_US if hourly else 24 * HOUR_US
+    last = wanted.last
+    if last is None:
+        last = newest_complete_span(topic.newest_us(), period, name)
+    spans = range(last - wanted.length + 1, last + 1 + source.spans_after)
+    edges = [topic.offsets_at(span * period // 1000) for span in (*spans, spans.stop)]
+    records = {
+        span: sum(edges[i + 1][p] - edges[i][p] for p in edges[i]) for i, span in enumerate(spans)
+    }
+    present = present_spans(
+        {span for span, count in records.items() if count > 0},
+        SpanRange(wanted.length, last),
+        name,
+        lambda span: describe_period(span, hourly),
+        source.spans_after,
+        source.missing_spans,
+        lambda: newest_complete_span(topic.newest_us(), period, name),
+    )
+    offsets = {partition: (edges[0][partition], edges[-1][partition]) for partition in edges[0]}
+    return Found(tuple(present), None, hourly, {}), offsets
+
+
+def _explicit(wanted: str | Mapping[str, int], there: dict[int, int]) -> dict[int, int]:
+    """The offsets of the config; partitions that it does not name are read whole."""
+    if isinstance(wanted, str):
+        return there
+    return {**there, **{int(partition): int(offset) for partition, offset in wanted.items()}}
+
+
+def _check_offsets(
+    name: str,
+    topic: str,
+    offsets: dict[int, tuple[int, int]],
+    earliest: dict[int, int],
+    latest: dict[int, int],
+) -> None:
+    for partition, (start, end) in sorted(offsets.items()):
+        if partition not in earliest:
+            raise ComponentError(
+                f"source '{name}': topic {topic} has no partition {partition}; it has "
+                f"{len(earliest)}"
+            )
+        low, high = earliest[partition], latest[partition]
+        if not low <= start <= end <= high:
+            raise ComponentError(
+                f"source '{name}': offsets {start} to {end} of {topic}, partition {partition}, are "
+                f"out of range: there is {low} to {high}. Older records have expired, or the "
+                "config names offsets that do not exist yet"
+            )
+
+
+class Topic:
+    """One topic, seen by Kafka's AdminClient."""
+
+    def __init__(self, jvm: Any, admin: Any, name: str, isolation: str):
+        self._jvm, self._admin, self._name = jvm, admin, name
+        level = jvm.org.apache.kafka.common.IsolationLevel.valueOf(isolation.upper())
+        # What the reader will see: without it the end lies behind records of open transactions,
+        # which a reader of committed records would wait for.
+        self._options = jvm.org.apache.kafka.clients.admin.ListOffsetsOptions(level)
+        names = jvm.java.util.Collections.singletonList(name)
+        described = self._wait(admin.describeTopics(names).allTopicNames()).get(name)
+        self.id = str(described.topicId().toString())
+        self.partitions = [partition.partition() for partition in described.partitions()]
+
+    @classmethod
+    @contextmanager
+    def open(cls, spark: SparkSession, name: str, source: KafkaSource) -> Iterator[Topic]:
+        """Connects, and turns the client's exceptions into one line."""
+        from py4j.protocol import Py4JJavaError
+
+        jvm: Any = spark._jvm
+        settings = jvm.java.util.Properties()
+        settings.setProperty("default.api.timeout.ms", str(_PATIENCE_MS))
+        settings.setProperty("request.timeout.ms", str(_PATIENCE_MS // 2))
+        options = reader_options(name, source)
+        for key, value in options.items():
+            if key.startswith("kafka.") and key != _ISOLATION:
+                settings.setProperty(key.removeprefix("kafka."), value)
+        admin = None
+        try:
+            admin = _admin_client(jvm).create(settings)
+            yield cls(jvm, admin, source.topic, options[_ISOLATION])
+        except Py4JJavaError as error:
+            raise ComponentError(f"source '{name}': {_reason(error, source)}") from error
+        finally:
+            if admin is not None:
+                admin.close(jvm.java.time.Duration.ofSeconds(1))
+
+    def offsets(self, which: str) -> dict[int, int]:
+        """Partition -> its 'earliest' or 'latest' offset."""
+        spec = getattr(self._spec(), which)()
+        return {partition: info.offset() for partition, info in self._list(spec).items()}
+
+    def offsets_at(self, time_ms: int) -> dict[int, int]:
+        """Partition -> the first offset whose record is not older; the end where there is none."""
+        found = self._list(self._spec().forTimestamp(time_ms))
+        ends = self.offsets("latest")
+        return {p: info.offset() if info.offset() >= 0 else ends[p] for p, info in found.items()}
+
+    def newest_us(self) -> int | None:
+        """The largest timestamp of any record."""
+        found = self._list(self._spec().maxTimestamp())
+        times = [info.timestamp() for info in found.values() if info.offset() >= 0]
+        return max(times) * 1000 if times else None
+
+    def _spec(self) -> Any:
+        return self._jvm.org.apache.kafka.clients.admin.OffsetSpec
+
+    def _list(self, spec: Any) -> dict[int, Any]:
+        partition_of = self._jvm.org.apache.kafka.common.TopicPartition
+        asked = self._jvm.java.util.HashMap()
+        keys = {partition: partition_of(self._name, partition) for partition in self.partitions}
+        for key in keys.values():
+            asked.put(key, spec)
+        answer = self._wait(self._admin.listOffsets(asked, self._options).all())
+        return {partition: answer.get(key) for partition, key in keys.items()}
+
+    def _wait(self, future: Any) -> Any:
+        return future.get(2 * _PATIENCE_MS, self._jvm.java.util.concurrent.TimeUnit.MILLISECONDS)
+
+
+def _admin_client(jvm: Any) -> Any:
+    client = jvm.org.apache.kafka.clients.admin.AdminClient
+    if type(client).__name__ == "JavaPackage":  # for py4j an unknown class is a package
+        raise ComponentError(
+            "Kafka's client is not on Spark's class path: run `make jars`, and name its jars in "
+            "the Spark configuration (jars: [jars/spark/*.jar])"
+        )
+    return client
+
+
+def _reason(error: Any, source: KafkaSource) -> str:
+    text = str(error.java_exception.toString())
+    cause = error.java_exception.getCause()
+    if cause is not None:
+        text += f" {cause.toString()}"
+    if "UnknownTopic" in text:
+        return f"there is no topic {source.topic} at {source.bootstrap_servers}"
+    if "Timeout" in text or "No resolvable bootstrap" in text:
+        return (
+            f"no Kafka broker answers at {source.bootstrap_servers}; is it running, and are the "
+            "address and the security settings right?"
+        )
+    if "Authentication" in text or "Authorization" in text:
+        return f"Kafka at {source.bootstrap_servers} refuses us: {text.splitlines()[0][:200]}"
+    return f"Kafka: {text.splitlines()[0][:300]}"

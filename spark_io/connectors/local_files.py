@@ -1,0 +1,93 @@
+"""Files of this machine, or mounted on it; needs no JVM."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from base.errors import ComponentError
+from spark_io.connectors.listing import DANGLING, FILE, FOLDER, OTHER, Entry, matching_files
+from spark_io.sources.spans import SpanPattern
+
+
+class LocalFiles:
+    """One folder."""
+
+    def __init__(self, base: str):
+        self._base = Path(base)
+
+    def exists(self) -> bool:
+        return self._base.is_dir()
+
+    def matching(self, pattern: SpanPattern) -> list[str]:
+        """Returns relative paths of the files that match; see listing.py."""
+        return matching_files(pattern, str(self._base), self._entries)
+
+    def describe(self, path: str) -> dict[str, Any]:
+        """Size, and CRC32C of the contents: a touched file is the same file."""
+        checksum = google_crc32c.Checksum()
+        try:
+            with (self._base / path).open("rb") as file:
+                for _ in checksum.consume(file, 1 << 20):
+                    pass
+                size = file.tell()
+        except OSError as error:
+            raise ComponentError(f"cannot read {self._base / path}: {error.strerror}") from error
+        return {"path": path, "bytes": size, "checksum": f"crc32c:{checksum.digest().hex()}"}
+
+    def head(self, path: str, size: int) -> bytes:
+        """Returns the first bytes of a file."""
+        with (self._base / path).open("rb") as file:
+            return file.read(size)
+
+    def first_line(self, path: str, comment: str = "") -> str:
+        """Returns the first line of a text file (compressed or not) that is not blank, or ''.
+
+        Args:
+          path: Path relative to the base.
+          comment: How lines begin that are left out; '': none are.
+        """
+        with opened(self._base / path) as file:
+            # Lines end where Spark ends them: not at the other breaks that Unicode knows.
+            for raw in file:
+                for line in raw.replace(b"\r", b"\n").split(b"\n"):
+                    text = line.decode("utf-8", "replace").lstrip("\ufeff")
+                    if text.strip() and not (comment and text.startswith(comment)):
+                        return text
+        return ""
+
+    def _entries(self, folder: str) -> list[Entry]:
+        path = self._base / folder
+        try:
+            with os.scandir(path) as entries:
+                return [Entry(entry.name, _kind(entry)) for entry in entries]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise ComponentError(f"cannot list the folder {path}: {error.strerror}") from error
+
+
+def opened(path: Path) -> io.BufferedIOBase:
+    """Opens a file for its uncompressed bytes, by its name's last part."""
+    if path.suffix == ".gz":
+        return gzip.open(path)
+    return bz2.open(path) if path.suffix == ".bz2" else path.open("rb")
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        mode = entry.stat().st_mode
+    except FileNotFoundError:
+        return DANGLING if entry.is_symlink() else OTHER
+    except OSError as error:  # a link to itself, or into a folder without permission
+        raise ComponentError(f"cannot look at {entry.path}: {error.strerror}") from error
+    if stat.S_ISREG(mode):
+        return FILE
+    return FOLDER if stat.S_ISDIR(mode) else OTHER

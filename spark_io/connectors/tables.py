@@ -1,0 +1,20 @@
+"""Spark's own tables, views and queries."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from spark_io.connectors.found import Found, Place, Read
+from spark_io.connectors.queries import find_query, statement
+from spark_io.sources.source_types import TableSource
+from spark_io.sources.spans import SpanRange
+
+
+def find(name: str, source: TableSource, wanted: SpanRange, place: Place) -> Found:
+    """The spans that have rows, and the checksum of the contents; see queries.py."""
+    sql = place.session().sql
+    return find_query(name, source, wanted, place, sql, sql)
+
+
+def read(spark: SparkSession, name: str, source: TableSource, found: Found, base: str) -> Read:
+    return Read(spark.sql(statement(source, found.facts)))

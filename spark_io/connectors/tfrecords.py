@@ -1,0 +1,194 @@
+"""TFRecord files of tf.train.Examples as a source: what a pipeline before ours has written.
+
+Spark reads whole files (`binaryFile` works on every file system of Spark's, without a jar of our
+own), so a worker holds one file in memory: shards of some hundred megabytes, as TFX writes them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import google_crc32c
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, DataFrameReader
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    BooleanType,
+    DataType,
+    DoubleType,
+    FloatType,
+    StringType,
+    StructField,
+    StructType,
+)
+
+import base.arrow  # noqa: F401
+from base.errors import ComponentError
+from spark_io.connectors.json_lines import declared
+from spark_io.sources.source_types import FileSource
+
+_INTEGERS = ("bigint", "int", "smallint", "tinyint", "boolean")
+_READABLE = (*_INTEGERS, "float", "double", "string", "binary")
+_GZIP = b"\x1f\x8b"
+_RECORD = StructType([StructField("record", BinaryType()), StructField("file", StringType())])
+
+
+def read_tfrecords(
+    reader: DataFrameReader, name: str, source: FileSource, paths: list[str]
+) -> DataFrame:
+    """The declared columns of every record.
+
+    Args:
+      reader: Of the session.
+      name: Name of the source.
+      source: The source.
+      paths: Paths, as Spark takes them.
+
+    Raises (but for the first one in Spark's workers):
+      ComponentError: a column of a type that no feature is read as.
+      ComponentError: a damaged file, a record that is no Example, a feature of another kind, or
+        several values where the column is no array.
+    """
+    check_types(name, source.columns)
+    files = reader.format("binaryFile").load(paths).select("path", "content")
+    records = files.rdd.flatMap(
+        lambda file: ((record, file[0]) for record in read_records(file[0], bytes(file[1])))
+    )
+    schema = declared(files, source.columns)
+    frame = files.sparkSession.createDataFrame(records, _RECORD)
+    # By number: mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
+    numbered = StructType(
+        [StructField(f"c{number}", field.dataType) for number, field in enumerate(schema.fields)]
+    )
+    return frame.mapInArrow(decoder(schema), numbered).toDF(*schema.names)
+
+
+def read_records(path: str, content: bytes) -> Iterator[bytes]:
+    """The records of one file (format: length, its CRC32C, data, its CRC32C; masked)."""
+    try:
+        data = gzip.decompress(content) if content[:2] == _GZIP else content
+    except (OSError, EOFError) as error:
+        raise ComponentError(f"{path} is cut short or damaged; replace it") from error
+    position = 0
+    while position < len(data):
+        header = data[position : position + 12]
+        if len(header) == 12 and struct.unpack("<I", header[8:])[0] == _masked(header[:8]):
+            length = struct.unpack("<Q", header[:8])[0]
+            record = data[position + 12 : position + 12 + length]
+            footer = data[position + 12 + length : position + 16 + length]
+            if len(footer) == 4 and struct.unpack("<I", footer)[0] == _masked(record):
+                position += length + 16
+                yield record
+                continue
+        raise ComponentError(f"{path} is cut short or damaged, or no TFRecord file; replace it")
+
+
+def _masked(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def decoder(
+    schema: StructType,
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `DataFrame.mapInArrow`: a batch of records to columns."""
+
+    def decode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from tensorflow_metadata.proto.v0 import schema_pb2
+        from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+        features = [
+            schema_pb2.Feature(name=field.name, type=_feature_type(field.dataType))
+            for field in schema.fields
+        ]
+        wanted = schema_pb2.Schema(feature=features).SerializeToString()
+        coder = ExamplesToRecordBatchDecoder(wanted)
+        for batch in batches:
+            records, files = (column.to_pylist() for column in batch.columns)
+            try:
+                columns = _decoded(coder, records, schema)
+            except ComponentError:
+                for record, file in zip(records, files, strict=True):
+                    _decode_one(coder, record, file, schema)
+                raise
+            names = [f"c{number}" for number in range(len(columns))]
+            yield pa.RecordBatch.from_arrays(columns, names=names)
+
+    return decode
+
+
+def _decoded(coder: Any, records: list[bytes], schema: StructType) -> list[pa.Array]:
+    try:
+        lists = coder.DecodeBatch(records)
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ComponentError(f"a record is no tf.train.Example of `columns`: {first}") from None
+    return [_column(lists, field.name, field.dataType) for field in schema.fields]
+
+
+def _decode_one(coder: Any, record: bytes, file: str, schema: StructType) -> None:
+    """Raises ComponentError that names the file, if the record cannot be decoded."""
+    try:
+        _decoded(coder, [record], schema)
+    except ComponentError as error:
+        raise ComponentError(f"{file}: {error}") from None
+
+
+def check_types(name: str, columns: Mapping[str, str]) -> None:
+    """Raises ComponentError naming a column that is nothing a feature is read as."""
+    for column, kind in columns.items():
+        element = kind.removeprefix("array<").removesuffix(">")
+        if element not in _READABLE:
+            raise ComponentError(
+                f"source '{name}': a feature cannot be read as {kind} (column '{column}'); take "
+                f"one of {', '.join(_READABLE)} or an array of it, and cast it in the ETL"
+            )
+
+
+def _feature_type(kind: DataType) -> Any:
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    element = kind.elementType if isinstance(kind, ArrayType) else kind
+    if isinstance(element, StringType | BinaryType):
+        return schema_pb2.BYTES
+    return schema_pb2.FLOAT if isinstance(element, FloatType | DoubleType) else schema_pb2.INT
+
+
+def _column(lists: pa.RecordBatch, name: str, kind: DataType) -> pa.Array:
+    """Lists of values to one value or null a row; lists stay lists for an array column."""
+    from pyspark.sql.pandas.types import to_arrow_type
+
+    wanted = to_arrow_type(kind)
+    column = lists.column(lists.schema.get_field_index(name))
+    if isinstance(kind, ArrayType):
+        return _cast(column, name, wanted, kind.elementType)
+    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    if (lengths > 1).any():
+        raise ComponentError(
+            f"feature '{name}' has several values in a record; declare it as array<...>"
+        )
+    values = _cast(column.flatten(), name, wanted, kind)
+    take = pa.array([i if n else None for i, n in zip(lengths.cumsum() - 1, lengths, strict=True)])
+    return values.take(take.cast(pa.int64()))
+
+
+def _cast(values: pa.Array, name: str, wanted: pa.DataType, element: DataType) -> pa.Array:
+    """Raises ComponentError for a value that the type does not hold."""
+    flat = values.flatten() if pa.types.is_list(values.type) else values
+    try:
+        if isinstance(element, BooleanType) and not _are_booleans(flat):
+            raise pa.ArrowInvalid("a value is neither 0 nor 1")
+        return values.cast(wanted)
+    except pa.ArrowInvalid as error:
+        raise ComponentError(
+            f"feature '{name}' does not fit {element.simpleString()}: {error}"
+        ) from None
+
+
+def _are_booleans(numbers: pa.Array) -> bool:
+    return pc.all(pc.is_in(numbers.drop_null(), pa.array([0, 1]))).as_py() is not False

@@ -1,0 +1,17 @@
+"""Has the Spark job run in a process of its own; no secret of its sources gets into the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spark_io import example_job as job
+from spark_io.jobs.errors import hide_secrets
+from spark_io.jobs.parent import run_in_child
+from spark_io.sources.source_types import sources_from_json
+
+
+def run_job(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request; see `job.main` for both, and `run_in_child` for what it raises."""
+    inputs = request["run"]["inputs"] if "run" in request else request["find"]
+    hide_secrets(sources_from_json(inputs["sources"]))
+    return run_in_child(job.__name__, request)

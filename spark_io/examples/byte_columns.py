@@ -1,0 +1,276 @@
+"""A byte string for each of n rows, built from parts for all rows at once.
+
+There is no loop over rows: parts are laid out in one matrix of bytes, a row each, in which a part
+whose length varies has room for its longest value; Arrow then closes the gaps in one pass. What is
+too long for that is joined by Arrow.
+
+Byte order is little-endian, the machine's and Spark's, as protobuf has it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import base.arrow  # noqa: F401
+from base.errors import ComponentError
+from spark_io.examples.wire import varint
+
+Sizes: TypeAlias = "int | np.ndarray"  # bytes of a row: the same in all, or int64 (n,)
+
+_LONGEST_SLOT = 64  # bytes; a longer value is joined, as room for it would cost more than a copy
+# Bytes: offsets into a matrix must stay below 2**31. Only the array of a single row gets there, for
+# larger batches are encoded in parts.
+_LARGEST_MATRIX = 1 << 29
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Fixed parts of which a row keeps only the first `kept` bytes, (n,)."""
+
+    parts: tuple[bytes | np.ndarray, ...]
+    kept: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """Row i is data[offsets[i]:offsets[i + 1]]; offsets (n + 1,), data uint8."""
+
+    offsets: np.ndarray
+    data: np.ndarray
+
+    @classmethod
+    def of(cls, values: pa.Array) -> Ragged:
+        """The bytes of a binary array; those of nulls are empty."""
+        if values.null_count:
+            values = values.fill_null(b"")  # below a null anything may lie
+        _, offsets, data = values.buffers()
+        rows = slice(values.offset, values.offset + len(values) + 1)
+        every = np.frombuffer(offsets, np.int32) if offsets else np.zeros(1, np.int32)
+        return cls(every[rows], np.frombuffer(data or b"", np.uint8))
+
+    def sizes(self) -> np.ndarray:
+        return np.diff(self.offsets).astype(np.int64)
+
+    def content(self) -> np.ndarray:
+        """All rows side by side."""
+        return self.data[self.offsets[0] : self.offsets[-1]]
+
+    def grouped(self, bounds: np.ndarray) -> Ragged:
+        """Rows bounds[i] to bounds[i + 1] as one: they lie side by side."""
+        return Ragged(self.offsets[bounds], self.data)
+
+
+# The same bytes in all rows; one item of an array a row; or one of the two above.
+Part: TypeAlias = "bytes | np.ndarray | Cut | Ragged"
+
+
+@dataclasses.dataclass(frozen=True)
+class ByteColumn:
+    """Parts side by side.
+
+    Attributes:
+      parts: from the left to the right.
+      size: how many bytes they are in each row.
+      most: no row has more; known without a look at all rows.
+    """
+
+    parts: tuple[Part, ...]
+    size: Sizes
+    most: int
+
+    def __add__(self, other: ByteColumn) -> ByteColumn:
+        size = self.size + other.size
+        return ByteColumn(self.parts + other.parts, size, self.most + other.most)
+
+
+def constant(content: bytes) -> ByteColumn:
+    return ByteColumn((content,), len(content), len(content))
+
+
+def ragged(values: Ragged) -> ByteColumn:
+    sizes = values.sizes()
+    return ByteColumn((values,), sizes, int(sizes.max()))
+
+
+def floats(values: np.ndarray, present: np.ndarray | None) -> ByteColumn:
+    """Four bytes each, (n,) float32; none where not present."""
+    values = values.astype("<f4", copy=False)
+    if present is None:
+        return ByteColumn((values,), 4, 4)
+    kept = present * 4
+    return ByteColumn((Cut((values,), kept),), kept, 4)
+
+
+def varints(values: np.ndarray, present: np.ndarray | None = None) -> ByteColumn:
+    """Of (n,) uint64; none where not present. n is not 0."""
+    slot, sizes = _varint_slot(values, int(values.max()))
+    return _cut((slot,), sizes, slot.itemsize, present)
+
+
+def length_header(tag: bytes, content: ByteColumn, present: np.ndarray | None = None) -> ByteColumn:
+    """The tag and the length of a field with that content; none where not present."""
+    if isinstance(content.size, int):
+        header = tag + varint(content.size)
+        return _cut((header,), len(header), len(header), present)
+    slot, sizes = _varint_slot(content.size.view(np.uint64), content.most)
+    return _cut((tag, slot), sizes + len(tag), slot.itemsize + len(tag), present)
+
+
+def delimited(tag: bytes, content: ByteColumn) -> ByteColumn:
+    """A field that holds a string or a message."""
+    return length_header(tag, content) + content
+
+
+def _cut(
+    parts: tuple[bytes | np.ndarray, ...], sizes: Sizes, most: int, present: np.ndarray | None
+) -> ByteColumn:
+    if present is not None:
+        sizes = present * sizes
+    if isinstance(sizes, int):
+        return ByteColumn(parts, sizes, most)
+    return ByteColumn((Cut(parts, sizes),), sizes, most)
+
+
+def _varint_slot(values: np.ndarray, most: int) -> tuple[np.ndarray, Sizes]:
+    """Varints of (n,) uint64, each at the start of an item as wide as the longest; their sizes.
+
+    None of the values is above `most`.
+    """
+    if most < 128:
+        return values.astype(np.uint8), 1
+    shortest, longest = len(varint(int(values.min()))), len(varint(most))
+    sizes: Sizes = longest
+    last = np.uint64(_CONTINUED[longest])
+    if shortest != longest:
+        sizes = np.full(len(values), shortest)
+        for size in range(shortest, longest):
+            sizes += values >= np.uint64(1 << 7 * size)
+        last = _CONTINUED[sizes]
+    low = _spread(values, longest) | last
+    if longest <= 8:
+        return np.ndarray((len(values),), f"V{longest}", low, 0, (8,)), sizes
+    wide = np.empty((len(values), 10), np.uint8)
+    wide[:, :8] = low.view(np.uint8).reshape(-1, 8)
+    wide[:, 8] = (values >> np.uint64(56)) & np.uint64(0x7F)
+    wide[:, 8] |= np.where(np.equal(sizes, 10), 0x80, 0).astype(np.uint8)
+    wide[:, 9] = values >> np.uint64(63)
+    return np.ndarray((len(values),), f"V{longest}", wide, 0, (10,)), sizes
+
+
+# By a varint's size: the bits that say a byte is not the last, in its first eight bytes.
+_CONTINUED = np.array(
+    [sum(0x80 << 8 * byte for byte in range(min(size - 1, 8))) for size in range(11)], np.uint64
+)
+
+
+def _spread(values: np.ndarray, longest: int) -> np.ndarray:
+    """Puts each seven of the lowest 56 bits into a byte of its own, by halves: 28, 14, 7 bits."""
+    if longest > 4:
+        values = _apart(values, 0x000000000FFFFFFF, 0x00FFFFFFF0000000, 4)
+    if longest > 2:
+        values = _apart(values, 0x00003FFF00003FFF, 0x0FFFC0000FFFC000, 2)
+    return _apart(values, 0x007F007F007F007F, 0x3F803F803F803F80, 1)
+
+
+def _apart(values: np.ndarray, stay: int, move: int, by: int) -> np.ndarray:
+    return (values & np.uint64(stay)) | ((values & np.uint64(move)) << np.uint64(by))
+
+
+def glue(parts: Sequence[Part], rows: int) -> pa.BinaryArray:
+    """Each row's parts as one byte string; at least one row, and less than 2 GiB together."""
+    pieces: list[pa.BinaryArray] = []
+    table = _Matrix(rows)
+    for part in parts:
+        if isinstance(part, Ragged) and (slot := _ragged_slot(part)) is not None:
+            part = slot
+        if not isinstance(part, Ragged):
+            table.append(part)
+            continue
+        if table.width:
+            pieces.append(table.closed())
+        pieces.append(_binary(part.offsets, part.data))
+        table = _Matrix(rows)
+    if table.width or not pieces:
+        pieces.append(table.closed())
+    return pc.binary_join_element_wise(*pieces, b"") if len(pieces) > 1 else pieces[0]
+
+
+def _ragged_slot(part: Ragged) -> Cut | np.ndarray | bytes | None:
+    """The same, with room for the longest in every row; None if that is too long."""
+    sizes = part.sizes()
+    shortest, longest = int(sizes.min()), int(sizes.max())
+    if longest > _LONGEST_SLOT:
+        return None
+    if longest == 0:
+        return b""
+    content = part.content()
+    if shortest == longest:
+        return content.view(f"V{longest}")
+    # An item that begins at each byte; the last ones need bytes behind them to reach into.
+    data = np.concatenate([content, np.zeros(longest, np.uint8)])
+    items: np.ndarray = np.ndarray((len(content) + 1,), f"V{longest}", data, 0, (1,))
+    return Cut((items[part.offsets[:-1] - part.offsets[0]],), sizes)
+
+
+class _Matrix:
+    """A row of bytes for each row, with gaps."""
+
+    def __init__(self, rows: int):
+        self._rows = rows
+        self._template = bytearray()
+        self._fields: list[tuple[int, np.ndarray]] = []  # where it starts, its items
+        self._cuts: list[tuple[int, int, np.ndarray]] = []  # start, end, bytes kept
+
+    @property
+    def width(self) -> int:
+        return len(self._template)
+
+    def append(self, part: bytes | np.ndarray | Cut) -> None:
+        if isinstance(part, bytes):
+            self._template += part
+        elif isinstance(part, Cut):
+            start = self.width
+            for inner in part.parts:
+                self.append(inner)
+            self._cuts.append((start, self.width, part.kept))
+        else:
+            self._fields.append((self.width, part))
+            self._template += bytes(part.itemsize)
+
+    def closed(self) -> pa.BinaryArray:
+        """The rows without the gaps."""
+        width, rows = self.width, self._rows
+        if not width:
+            return _binary(np.zeros(rows + 1, np.int32), np.zeros(0, np.uint8))
+        if rows * width > _LARGEST_MATRIX:
+            raise ComponentError(f"{rows:,} values in one array; an example cannot hold so many")
+        matrix = np.empty(rows * width, np.uint8)
+        matrix.view(f"V{width}")[:] = np.void(bytes(self._template))
+        for start, items in self._fields:
+            np.ndarray((rows,), items.dtype, matrix, start, (width,))[:] = items
+        starts = np.arange(0, (rows + 1) * width, width, dtype=np.int32)
+        if not self._cuts:
+            return _binary(starts, matrix)
+
+        # Each row as pieces: kept, gap, kept, gap, ..., kept. Arrow copies the kept ones.
+        bounds = np.empty((rows, 2 * len(self._cuts) + 1), np.int32)
+        bounds[:, 0] = starts[:-1]
+        for index, (start, end, kept) in enumerate(self._cuts):
+            np.add(starts[:-1], kept + start, out=bounds[:, 2 * index + 1], casting="unsafe")
+            np.add(starts[:-1], end, out=bounds[:, 2 * index + 2])
+        pieces = _binary(np.append(bounds.ravel(), starts[-1]), matrix)
+        kept_ones = np.arange(bounds.size, dtype=np.int32).reshape(bounds.shape)[:, ::2]
+        taken = Ragged.of(pieces.take(pa.array(kept_ones.ravel())))
+        return _binary(taken.offsets[:: len(self._cuts) + 1], taken.data)
+
+
+def _binary(offsets: np.ndarray, data: np.ndarray) -> pa.BinaryArray:
+    offsets = np.ascontiguousarray(offsets, np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)

@@ -1,0 +1,129 @@
+"""A finished run, found by one of its two folders: its manifest, and the rows that it refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from base.errors import ComponentError
+from spark_io.publishing.publish import FORMAT_VERSION, MANIFEST, RECORDS, SUMMARY
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """Attributes:
+    source: its name.
+    reason: the reason code.
+    record: the row as it was read; None if the ETL did not keep it.
+    """
+
+    source: str
+    reason: str
+    record: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """Attributes:
+    examples: the artifact's folder.
+    quarantine: the other artifact's folder.
+    manifest: of the examples.
+    """
+
+    examples: Path
+    quarantine: Path
+    manifest: dict[str, Any]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Source -> reason -> rows."""
+        return self.manifest["quarantined"]
+
+    def refused(self) -> Iterator[Refused]:
+        """Every record.
+
+        Raises:
+          ComponentError: a damaged file, or other counts than in the manifest.
+        """
+        counts: dict[str, Counter[str]] = {}
+        for path in sorted((self.quarantine / RECORDS).glob("*.json.gz")):
+            for line in _lines(path):
+                row = Refused(**line)
+                counts.setdefault(row.source, Counter())[row.reason] += 1
+                yield row
+        if counts != self.counts:
+            raise ComponentError(
+                f"{self.quarantine / 'records'} does not hold the rows that the manifest counts; "
+                "files are missing or were changed: run the pipeline again"
+            )
+
+
+def open_run(folder: Path) -> FinishedRun:
+    """The run that one of its two folders belongs to.
+
+    Args:
+      folder: of its examples or of its quarantine.
+
+    Raises:
+      ComponentError: no such folder, none of ours, one of another format, or one without the other.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise ComponentError(f"there is no folder {folder}")
+    if (folder / MANIFEST).is_file():
+        examples, quarantine = folder, _beside(folder, "examples", "quarantine")
+    elif (folder / SUMMARY).is_file():
+        examples, quarantine = _beside(folder, "quarantine", "examples"), folder
+    else:
+        raise ComponentError(
+            f"{folder} holds neither {MANIFEST} (examples) nor {SUMMARY} (quarantine); give the "
+            "folder of one run, such as .../SparkExampleGen/examples/12"
+        )
+    for needed in (examples / MANIFEST, quarantine / SUMMARY):
+        if not needed.is_file():
+            raise ComponentError(
+                f"{folder} has no counterpart: there is no {needed}; keep the examples and the "
+                "quarantine of a run where the pipeline wrote them"
+            )
+    manifest = _json(examples / MANIFEST)
+    written = manifest.get("format_version")
+    if written != FORMAT_VERSION:
+        raise ComponentError(
+            f"{examples / MANIFEST} has format {written}, and replay reads {FORMAT_VERSION}: it "
+            "was written by another release; run the pipeline again with this one"
+        )
+    if _json(quarantine / SUMMARY) != manifest["quarantined"]:
+        raise ComponentError(f"{examples} and {quarantine} are not of the same run")
+    return FinishedRun(examples, quarantine, manifest)
+
+
+def _beside(folder: Path, ours: str, other: str) -> Path:
+    """The other folder: TFX calls them COMPONENT/examples/12 and COMPONENT/quarantine/12."""
+    if folder.parent.name == ours:
+        return folder.parent.with_name(other) / folder.name
+    return folder.with_name(other)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ComponentError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ComponentError(f"{path} is no JSON object; is it one of ours?")
+    return content
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield json.loads(line)
+    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ComponentError(f"{path} is cut short or damaged; run the pipeline again") from error

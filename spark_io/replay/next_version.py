@@ -1,0 +1,287 @@
+"""The next version of one span of a source of text files: complete, by one rename.
+
+It is all that lies in the folder of the version before, but for rows that are replaced: those go,
+and their repaired forms lie in a file of their own, which the source's pattern matches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from base.errors import ComponentError
+from spark_io.publishing.staging import fsync_folder, staging_folder, write_json
+from spark_io.replay.text_lines import is_row, lines_of, new_text_file
+from spark_io.sources.spans import SpanPattern
+
+MARKER = ".replay.json"  # hidden: no source reads it, and no fingerprint is made of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version of a span, as a run read it.
+
+    Attributes:
+      span: its number.
+      number: of the version.
+      folder: that holds this version of this span and nothing else, relative to the input base.
+      files: that were read, relative to the input base.
+    """
+
+    span: int
+    number: int
+    folder: str
+    files: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class NextVersion:
+    """What to write.
+
+    Attributes:
+      old: the version before.
+      folder: of the new one, relative to the input base.
+      repaired_file: the file for repaired rows, relative to `folder`.
+      rows: file of the old version -> rows in it.
+      removed: file of the old version -> texts to leave out, with how often.
+      repaired: the texts in their place.
+      facts: what MARKER says of where this came from.
+    """
+
+    old: Version
+    folder: str
+    repaired_file: str
+    rows: dict[str, int]
+    removed: dict[str, Counter[str]]
+    repaired: tuple[str, ...]
+    facts: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        return self.old.number + 1
+
+    @property
+    def kept(self) -> int:
+        return sum(self.rows.values()) - len(self.repaired)
+
+    def is_there(self, base: Path) -> bool:
+        """Whether this same version was written before."""
+        marker = base / self.folder / MARKER
+        return marker.is_file() and json.loads(marker.read_text("utf-8")) == self.facts
+
+
+def check_pattern(name: str, path: str) -> SpanPattern:
+    """Whether a version of a span has a folder of its own.
+
+    Raises:
+      ComponentError: a pattern without {VERSION}, or with it elsewhere.
+    """
+    if "{VERSION" not in path:
+        raise ComponentError(
+            f"source '{name}': {path} has no {{VERSION}}, and replay never changes files that were "
+            "read: put it into the path, as in day/v{VERSION}/*.json, or mend the files by hand "
+            "and run again"
+        )
+    *folders, file = path.split("/")
+    if "{" in file or "/".join(folders).count("{VERSION") > 1:
+        raise ComponentError(
+            f"source '{name}': {path} needs its span and {{VERSION}} once in the names of folders, "
+            "not of files: a new version becomes visible by the rename of one folder. Move the "
+            "files, or write the next version by hand"
+        )
+    return SpanPattern(path)
+
+
+def versions_read(name: str, pattern: SpanPattern, paths: Iterable[str]) -> list[Version]:
+    """The versions that a run read these files of, oldest span first.
+
+    Raises:
+      ComponentError: a version whose files lie in several folders.
+    """
+    depth = 1 + max(n for n, part in enumerate(pattern.pattern.split("/")) if "{" in part)
+    versions = []
+    for span, numbers in sorted(pattern.find(paths).items()):
+        ((number, files),) = numbers.items()
+        assert number is not None
+        folders = {"/".join(file.split("/")[:depth]) for file in files}
+        if len(folders) > 1:
+            raise ComponentError(
+                f"source '{name}': {pattern.describe(span)}, version {number} lies in several "
+                f"folders ({', '.join(sorted(folders)[:3])}), which no single rename can make "
+                "visible; write the next version by hand"
+            )
+        versions.append(Version(span, number, folders.pop(), tuple(files)))
+    return versions
+
+
+def next_folder(pattern: SpanPattern, version: Version) -> str:
+    """Where the next version of the span lies.
+
+    Raises:
+      ComponentError: the pattern cannot say it ({VERSION:1} after 9).
+    """
+    parts = version.folder.split("/")
+    place = next(n for n, part in enumerate(pattern.pattern.split("/")) if "{VERSION" in part)
+    below = version.files[0].removeprefix(version.folder)
+    # Each number in the folder's name is tried: the pattern itself says which is the version.
+    for digits in reversed(list(re.finditer(r"\d+", parts[place]))):
+        number = str(version.number + 1).zfill(len(digits.group()))
+        renamed = parts[place][: digits.start()] + number + parts[place][digits.end() :]
+        folder = "/".join((*parts[:place], renamed, *parts[place + 1 :]))
+        if int(digits.group()) == version.number and _is(pattern, folder + below, version):
+            return folder
+    raise ComponentError(
+        f"{pattern.pattern} has no name for a version after {version.folder}; write it by hand"
+    )
+
+
+def repaired_file(pattern: SpanPattern, version: Version, folder: str, beside: str) -> str:
+    """A name for the repaired rows that the source's pattern matches, relative to `folder`.
+
+    Where the pattern leaves no choice (data.json), it is the file that the first of them was in.
+
+    Args:
+      pattern: of the source.
+      version: the one before.
+      folder: of the new one, relative to the input base.
+      beside: the file of the old version that the first of the rows was in.
+
+    Raises:
+      ComponentError: there is no such name.
+    """
+    place, _, file = beside.removeprefix(f"{version.folder}/").rpartition("/")
+    last = pattern.pattern.split("/")[-1]
+    name = file
+    if "*" in last:
+        name = last.replace("*", f"repaired-{version.number + 1}", 1)
+        name = name.replace("*", "").replace("?", "0")
+        if last.endswith("*"):
+            packed = file.endswith((".gz", ".bz2"))
+            name = name.rstrip(".") + "".join(Path(file).suffixes[-2 if packed else -1 :])
+    found = f"{place}/{name}".lstrip("/")
+    taken = f"{version.folder}/{found}" in version.files and name != file
+    if taken or not _is(pattern, f"{folder}/{found}", version):
+        raise ComponentError(
+            f"{pattern.pattern} leaves no name for the file of repaired rows ({found} will not do)"
+        )
+    return found
+
+
+def _is(pattern: SpanPattern, path: str, version: Version) -> bool:
+    """Whether a source would read this file as one of the next version."""
+    try:
+        return pattern.find([path]) == {version.span: {version.number + 1: [path]}}
+    except ComponentError:
+        return False  # not even a date
+
+
+def write(base: Path, version: NextVersion) -> None:
+    """Writes the version; until the end it lies in a hidden folder beside its place.
+
+    Raises:
+      ComponentError: a file that is not what it was when it was read, or a folder in the place.
+      OSError: a full disk, no permission.
+    """
+    target = base / version.folder
+    with staging_folder(target) as staging:
+        ready = staging / "version"
+        _fill(base / version.old.folder, ready, version)
+        write_json(ready / MARKER, version.facts)
+        for folder, _, _ in os.walk(ready):
+            fsync_folder(Path(folder))
+        try:
+            ready.rename(target)
+        except OSError as error:
+            raise ComponentError(f"cannot make {target}: {error.strerror}") from error
+        # The folder above may be new as well (v2/span-7).
+        fsync_folder(target.parent)
+        fsync_folder(target.parent.parent)
+
+
+def _fill(old: Path, new: Path, version: NextVersion) -> None:
+    """All that the old folder holds, with rows replaced, in a new one."""
+    new.mkdir()
+    shutil.copymode(old, new)
+    removed = {
+        path.removeprefix(f"{version.old.folder}/"): texts
+        for path, texts in version.removed.items()
+    }
+    repaired = [text.encode() + b"\n" for text in version.repaired]
+    for file in _files(old):
+        (new / file).parent.mkdir(parents=True, exist_ok=True)
+        if file not in removed:
+            _link(old / file, new / file)
+            continue
+        rows = version.rows[f"{version.old.folder}/{file}"]
+        kept = _without(old / file, removed[file], rows)
+        _write_lines(new / file, kept, repaired if file == version.repaired_file else ())
+        shutil.copymode(old / file, new / file)
+    if version.repaired_file not in removed:
+        _write_lines(new / version.repaired_file, (), repaired)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Relative paths; a source of another pattern may read some of them.
+
+    Hidden ones stay behind: an older MARKER, and Hadoop's checksums (.NAME.crc), which would make
+    it refuse the files that are written anew.
+    """
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield (Path(place) / name).relative_to(folder).as_posix()
+
+
+def _link(old: Path, new: Path) -> None:
+    """The same file under a second name: no copy to wait for, and none that fills the disk.
+
+    Files of a version are not changed, or versions would mean nothing. Where a file system has no
+    such links, or forbids them, the file is copied.
+    """
+    try:
+        os.link(old.resolve(), new)
+    except OSError:
+        shutil.copy2(old, new)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _without(path: Path, texts: Counter[str], rows: int) -> Iterator[bytes]:
+    """The lines of a file as they are, but for the first occurrences of some.
+
+    Args:
+      path: of the file.
+      texts: to leave out, with how often.
+      rows: in the file.
+
+    Raises:
+      ComponentError: the file holds other rows.
+    """
+    left, seen = texts.copy(), 0
+    for text, line in lines_of(path):
+        seen += is_row(text)
+        if left[text] > 0:
+            left[text] -= 1
+        else:
+            yield line
+    if +left or seen != rows:
+        raise ComponentError(f"{path} was changed while it was read; run the command again")
+
+
+def _write_lines(path: Path, lines: Iterable[bytes], more: Sequence[bytes]) -> None:
+    last = b"\n"
+    with new_text_file(path) as file:
+        for line in lines:
+            file.write(line)
+            last = line
+        if more and not last.endswith((b"\n", b"\r")):
+            file.write(b"\n")
+        file.writelines(more)

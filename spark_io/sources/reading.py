@@ -1,0 +1,224 @@
+"""Sources to the ETL's DataFrames: counted, unreadable rows set apart, columns checked."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+
+from py4j.protocol import Py4JJavaError
+from pyspark import StorageLevel
+from pyspark.errors import ParseException, PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from base.errors import ComponentError
+from spark_io.connectors import BY_KIND
+from spark_io.connectors.files import cut_short
+from spark_io.connectors.found import Found, missing_column
+from spark_io.connectors.queries import contents_checksum
+from spark_io.examples.rows import QUARANTINED
+from spark_io.sources.column_names import (
+    OUTCOME,
+    REASON,
+    RECORD,
+    SOURCE,
+    ddl,
+    quoted,
+    reserved_in,
+    same_but_for_case,
+)
+from spark_io.sources.source_types import AnySource, FileSource, KafkaSource, QuerySource
+
+# What else a declared type may be read from: any other cast would change values unseen.
+_WIDENS = {
+    "smallint": {"tinyint"},
+    "int": {"tinyint", "smallint"},
+    "bigint": {"tinyint", "smallint", "int"},
+    "float": {"tinyint", "smallint"},
+    "double": {"tinyint", "smallint", "int", "float"},
+}
+_FIRST_ROWS = 1_000
+_TRIED_COLUMNS = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceRows:
+    """Attributes:
+    rows: what could be read; the ETL gets this.
+    refused: what could not, as rows for the quarantine; None if there is none.
+    read: number of rows read, both kinds.
+    checksum: of the contents, where it stands for them in the fingerprint.
+    """
+
+    rows: DataFrame
+    refused: DataFrame | None
+    read: int
+    checksum: str | None = None
+
+
+def read_source(
+    spark: SparkSession, name: str, source: AnySource, found: Found, base: str, primary: bool
+) -> SourceRows:
+    """Reads one source.
+
+    What another reading might give differently is kept: the rows that are counted, refused and
+    turned into features are then the same rows. On disk: in memory it would be no faster, and leave
+    too little for the ETL.
+
+    Raises:
+      ComponentError: no row at all, or a declared column that is absent, of another type, or null
+        everywhere.
+    """
+    source = dataclasses.replace(source, columns=spark_types(spark, name, source.columns))
+    result = BY_KIND[source.kind].read(spark, name, source, found, base)
+    rows = result.frame.persist(StorageLevel.DISK_ONLY) if result.keep else result.frame
+    frame = rows if is_text(source) else _declared_columns(name, source, rows, result.judged)
+    try:
+        read, readable, filled = _counts(frame, source, result.judged)
+    except (PySparkException, Py4JJavaError) as error:
+        damaged = cut_short(source, found, base) if isinstance(source, FileSource) else None
+        if damaged is not None:
+            raise ComponentError(f"{damaged} is cut short or damaged; replace it") from error
+        raise
+    checksum = None
+    if isinstance(source, QuerySource) and source.fingerprint == "contents":
+        checksum = contents_checksum(rows)
+    if read and not readable:
+        raise _nothing_readable(
+            name, source, read, columns_that_fail(spark, name, source, found, base)
+        )
+    if read or not (isinstance(source, FileSource) and source.spans_before):
+        _check_columns(name, source, read, filled)
+    if not result.judged:
+        return SourceRows(frame, None, read, checksum)
+    return SourceRows(*_divided(name, frame, primary, read - readable), read, checksum)
+
+
+def is_text(source: AnySource) -> bool:
+    """Returns whether rows are made from text, as the types that `columns` declares."""
+    return isinstance(source, KafkaSource) or (
+        isinstance(source, FileSource) and source.format in ("json", "csv")
+    )
+
+
+def _divided(
+    name: str, frame: DataFrame, primary: bool, bad: int
+) -> tuple[DataFrame, DataFrame | None]:
+    """Returns the rows that could be read, and the others as rows for the quarantine, if any."""
+    readable = F.col(REASON).isNull()
+    rows = frame.where(readable).drop(REASON, RECORD)
+    if not bad:
+        return rows, None
+    return rows, frame.where(~readable).select(
+        F.lit(QUARANTINED).alias(OUTCOME),
+        REASON,
+        F.lit(None if primary else name).cast("string").alias(SOURCE),
+        RECORD,
+    )
+
+
+def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> dict[str, str]:
+    """Types as Spark itself writes them: `long` is bigint.
+
+    Raises:
+      ComponentError: naming a column whose type Spark does not know.
+    """
+    if not columns:
+        return {}
+    with contextlib.suppress(ParseException):
+        types = dict(spark.createDataFrame([], ddl(columns)).dtypes)
+        if list(types) == list(columns):  # "int, b int" is a type to nobody but the parser
+            return types
+    for column, kind in columns.items():
+        try:
+            known = len(spark.createDataFrame([], ddl({column: kind})).dtypes) == 1
+        except ParseException:
+            known = False
+        if not known:
+            raise ComponentError(
+                f"source '{name}': the type of column '{column}', {kind}, is none that Spark knows"
+            )
+    raise AssertionError(f"each of {columns} is a column, and all of them are not")
+
+
+def _declared_columns(name: str, source: AnySource, frame: DataFrame, judged: bool) -> DataFrame:
+    """Returns the columns that are declared, as they are declared; all if none is."""
+    types = dict(frame.dtypes)
+    ours = (REASON, RECORD) if judged else ()
+    theirs = [column for column in frame.columns if column not in ours]
+    problem = same_but_for_case(theirs) or reserved_in(source.columns or theirs)
+    if problem:
+        raise ComponentError(f"source '{name}': {problem}")
+    if not source.columns:
+        return frame
+    chosen = []
+    for column, wanted in source.columns.items():
+        if column not in types:
+            raise missing_column(name, column, theirs)
+        if types[column] != wanted and types[column] not in _WIDENS.get(wanted, ()):
+            raise ComponentError(
+                f"source '{name}': column '{column}' is {types[column]} in the data, but "
+                f"`columns` says {wanted}, which may not hold its values; declare it as it is, "
+                "and cast it in the ETL"
+            )
+        value = F.col(quoted(column))
+        chosen.append(value if types[column] == wanted else value.cast(wanted).alias(column))
+    folders = source.folder_columns if isinstance(source, FileSource) else ()
+    return frame.select(*chosen, *[F.col(quoted(column)) for column in (*folders, *ours)])
+
+
+def _counts(frame: DataFrame, source: AnySource, judged: bool) -> tuple[int, int, set[str]]:
+    """Returns numbers of rows and of readable rows, and the declared columns that have a value."""
+    bad = F.count(REASON) if judged else F.lit(0)
+    counts = frame.select(F.count(F.lit(1)), bad).first()
+    assert counts is not None
+    read, refused = counts
+    readable = frame.where(F.col(REASON).isNull()) if judged else frame
+    filled: set[str] = set()
+    # Some rows show of nearly all columns that they have a value; the others are looked at whole.
+    for rows in (readable.limit(_FIRST_ROWS), readable):
+        unseen = [column for column in source.columns if column not in filled]
+        if unseen:
+            seen = rows.selectExpr(*[f"count({quoted(column)})" for column in unseen]).first()
+            assert seen is not None
+            filled |= {column for column, count in zip(unseen, seen, strict=True) if count}
+    return read, read - refused, filled
+
+
+def columns_that_fail(
+    spark: SparkSession, name: str, source: AnySource, found: Found, base: str
+) -> list[str]:
+    """Returns the declared columns of which no value fits, among the first rows of text.
+
+    Each is read alone, up to a number: this is for a message about a run that fails anyway.
+    """
+    failing = []
+    for column, kind in list(source.columns.items())[:_TRIED_COLUMNS] if is_text(source) else ():
+        alone = dataclasses.replace(source, columns={column: kind})
+        rows = BY_KIND[source.kind].read(spark, name, alone, found, base).frame.limit(_FIRST_ROWS)
+        if not rows.where(F.col(REASON).isNull()).take(1):
+            failing.append(f"'{column}' ({kind})")
+    return failing
+
+
+def _nothing_readable(
+    name: str, source: AnySource, read: int, failing: list[str]
+) -> ComponentError:
+    form = getattr(source, "format", "what `columns` says")
+    if failing and len(failing) < len(source.columns):
+        why = f"no value of {', '.join(failing)} fits its type; correct `columns`"
+    else:
+        why = "are format and columns right?"
+    return ComponentError(
+        f"source '{name}': none of its {read:,} rows is readable as {form}; {why}"
+    )
+
+
+def _check_columns(name: str, source: AnySource, read: int, filled: set[str]) -> None:
+    """Raises ComponentError for a source without rows, or a declared column without values."""
+    if read == 0:
+        raise ComponentError(f"source '{name}' is empty: it holds no row")
+    for column in source.columns:
+        if column not in filled and column not in source.may_be_null:
+            raise missing_column(name, column, sorted(filled))

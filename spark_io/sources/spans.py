@@ -1,0 +1,324 @@
+"""Spans: which folders of a time-partitioned source make up one run.
+
+TFX numbers spans: {SPAN} is the number itself, a date is its number of days since 1970-01-01. {HH}
+is ours: with it a span is an hour, numbered in hours since 1970-01-01T00 UTC. Rows of databases and
+topics come in spans by their time. This module is the only place that says which spans a run is
+about; the driver uses it, and so does the Spark job where no driver runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+from collections.abc import Callable, Collection, Iterable
+
+from base.errors import ComponentError
+
+_TOKEN = re.compile(r"\{(SPAN|VERSION|YYYY|MM|DD|HH)(?::(\d+))?\}")
+_DIGITS = {"YYYY": 4, "MM": 2, "DD": 2, "HH": 2}
+HOUR_US = 3_600_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanRange:
+    """Spans asked for: first..last, both included; `last=None` is the newest there is."""
+
+    length: int = 1
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ComponentError(
+                f"a window of {self.length} spans holds nothing; ask for 1 or more"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanFiles:
+    """The files of each span that was found.
+
+    Attributes:
+      files: span -> sorted paths, oldest span first. A source without span tokens has span 0.
+      version: the newest version, taken of each span, of the last span; None without {VERSION}.
+    """
+
+    files: dict[int, tuple[str, ...]]
+    version: int | None
+
+    def paths(self) -> list[str]:
+        return [path for span in sorted(self.files) for path in self.files[span]]
+
+
+class SpanPattern:
+    """A path pattern such as `logs/{YYYY}-{MM}-{DD}/{HH}/*.json.gz`."""
+
+    def __init__(self, pattern: str):
+        self.pattern = pattern
+        self.tokens = {match.group(1) for match in _TOKEN.finditer(pattern)}
+        rest = _TOKEN.sub("", pattern)
+        if "**" in rest or set(rest) & set("[]{}\\"):
+            raise ComponentError(
+                f"'{pattern}': beside the tokens of spans only * and ? are known, within one folder"
+            )
+        dates = self.tokens & set(_DIGITS)
+        if "SPAN" in self.tokens and dates:
+            raise ComponentError(f"'{pattern}' mixes {{SPAN}} with a date; use one of the two")
+        if dates and not {"YYYY", "MM", "DD"} <= dates:
+            raise ComponentError(f"'{pattern}' needs {{YYYY}}, {{MM}} and {{DD}} together")
+        if "VERSION" in self.tokens and not self.has_spans:
+            raise ComponentError(f"'{pattern}' has {{VERSION}} without a span")
+
+    @property
+    def has_spans(self) -> bool:
+        return bool(self.tokens - {"VERSION"})
+
+    @property
+    def hourly(self) -> bool:
+        return "HH" in self.tokens
+
+    def segments(self) -> list[Callable[[str], bool]]:
+        """Returns a test of names for each folder of the pattern, and for its files.
+
+        Tokens match any number of digits: `find` says what is wrong with a date of other lengths.
+        """
+        tests = []
+        for segment in self.pattern.split("/"):
+            parts = (_glob_to_regex(part) for part in _TOKEN.sub("\0", segment).split("\0"))
+            tests.append(_full_match(r"\d+".join(parts)))
+        return tests
+
+    def wildcard_folders(self, path: str) -> list[str]:
+        """Returns the folders of a path that a `*` or `?` of the pattern stands for."""
+        pairs = zip(self.pattern.split("/")[:-1], path.split("/")[:-1], strict=True)
+        return [name for segment, name in pairs if set("*?") & set(_TOKEN.sub("", segment))]
+
+    def find(self, paths: Iterable[str]) -> dict[int, dict[int | None, list[str]]]:
+        """Returns `paths` (relative, as `segments` matched them) by span and version.
+
+        Raises:
+          ComponentError: a date that is impossible or written with other digits than the pattern
+            says, or one span written in two ways.
+        """
+        expression = re.compile(self._expression())
+        found: dict[int, dict[int | None, list[str]]] = {}
+        written: dict[tuple[int, int | None], tuple[dict[str, str], str]] = {}
+        for path in sorted(paths):
+            match = expression.fullmatch(path)
+            if match is None:
+                raise ComponentError(
+                    f"'{path}' does not fit {self.pattern}: YYYY is four digits, MM, DD and HH are "
+                    "two, and a token that stands twice has one value; rename or remove it"
+                )
+            span, version = self._number(match.groupdict(), path)
+            as_written = match.groupdict()
+            first, other = written.setdefault((span, version), (as_written, path))
+            if first != as_written:
+                raise ComponentError(f"{other} and {path} are the same span; remove one of them")
+            found.setdefault(span, {}).setdefault(version, []).append(path)
+        return found
+
+    def _expression(self) -> str:
+        """The pattern as a regular expression with one named group a token."""
+        parts, position, seen = [], 0, set()
+        for match in _TOKEN.finditer(self.pattern):
+            token, width = match.group(1), match.group(2) or _DIGITS.get(match.group(1))
+            parts.append(_glob_to_regex(self.pattern[position : match.start()]))
+            digits = rf"\d{{{width}}}" if width else r"\d+"
+            parts.append(f"(?P={token})" if token in seen else f"(?P<{token}>{digits})")
+            seen.add(token)
+            position = match.end()
+        parts.append(_glob_to_regex(self.pattern[position:]))
+        return "".join(parts)
+
+    def _number(self, groups: dict[str, str], path: str) -> tuple[int, int | None]:
+        version = int(groups["VERSION"]) if "VERSION" in groups else None
+        if not self.has_spans:
+            return 0, None
+        if "SPAN" in groups:
+            return int(groups["SPAN"]), version
+        try:
+            day = dt.date(int(groups["YYYY"]), int(groups["MM"]), int(groups["DD"]))
+            hour = int(groups.get("HH", 0))
+            if hour > 23:
+                raise ValueError(f"hour {hour}")
+        except ValueError as error:
+            raise ComponentError(
+                f"'{path}' holds no date ({error}); rename or remove it"
+            ) from error
+        days = (day - dt.date(1970, 1, 1)).days
+        return (days * 24 + hour if self.hourly else days), version
+
+    def describe(self, span: int) -> str:
+        """The span as a person writes it."""
+        if not self.tokens & set(_DIGITS):
+            return f"span {span}"
+        return describe_period(span, self.hourly)
+
+
+def describe_period(span: int, hourly: bool) -> str:
+    """An hour or a day as a person writes it, with its number."""
+    moment = dt.datetime(1970, 1, 1) + dt.timedelta(hours=span if hourly else span * 24)
+    return f"span {span} ({moment:%Y-%m-%dT%H})" if hourly else f"span {span} ({moment:%F})"
+
+
+def resolve(
+    pattern: SpanPattern,
+    paths: Iterable[str],
+    wanted: SpanRange,
+    *,
+    source: str,
+    base: str,
+    spans_after: int = 0,
+    missing: str = "error",
+) -> SpanFiles:
+    """The files of the wanted spans.
+
+    Args:
+      pattern: of the source.
+      paths: what there is, relative to `base`.
+      wanted: which spans.
+      source: its name, for errors.
+      base: folder or URI, for errors.
+      spans_after: spans behind the window that are read too.
+      missing: 'error' or 'allow', for holes.
+
+    Raises:
+      ComponentError: nothing there, a span that is asked for and missing, or a hole in the window
+        or behind it (unless `missing='allow'`).
+    """
+    found = pattern.find(paths)
+    if not found:
+        raise ComponentError(
+            f"source '{source}': no file matches {pattern.pattern} under {base}; "
+            "check the path in the config, or make the data first"
+        )
+    if not pattern.has_spans:
+        return SpanFiles({0: tuple(found[0][None])}, None)
+    last = max(found) if wanted.last is None else wanted.last
+    spans = present_spans(
+        found, SpanRange(wanted.length, last), source, pattern.describe, spans_after, missing
+    )
+    chosen = {span: max(found[span], key=lambda v: -1 if v is None else v) for span in spans}
+    files = {span: tuple(found[span][version]) for span, version in chosen.items()}
+    return SpanFiles(files, chosen[last])
+
+
+def resolve_before(
+    pattern: SpanPattern, paths: Iterable[str], window: SpanRange, count: int
+) -> SpanFiles:
+    """The files of those spans that are there among the `count` before a window.
+
+    Args:
+      pattern: of the source.
+      paths: what there is.
+      window: whose `last` is a number.
+      count: how far back.
+    """
+    assert window.last is not None
+    first = window.last - window.length + 1
+    found = {s: v for s, v in pattern.find(paths).items() if first - count <= s < first}
+    newest = {span: max(of, key=lambda v: -1 if v is None else v) for span, of in found.items()}
+    return SpanFiles({span: tuple(found[span][newest[span]]) for span in sorted(found)}, None)
+
+
+def present_spans(
+    found: Collection[int],
+    wanted: SpanRange,
+    source: str,
+    describe: Callable[[int], str],
+    spans_after: int = 0,
+    missing: str = "error",
+    complete_to: Callable[[], int | None] = lambda: None,
+) -> list[int]:
+    """The wanted spans that are there, oldest first; `wanted.last` is a number here.
+
+    Args:
+      found: The spans that are there.
+      wanted: The spans asked for.
+      source: Name of the source, for errors.
+      describe: Writes a span for a person.
+      spans_after: Number of spans behind the window that are read too.
+      missing: 'error', or 'allow' for spans that stay empty: those that something newer follows.
+        One that has not yet arrived is an error all the same.
+      complete_to: The last span into which nothing more will come, if the source can tell: rows of
+        a later time are there. Only asked where it matters.
+
+    Raises:
+      ComponentError: one of them is missing, and that is not allowed. The last never may be.
+    """
+    last = wanted.last
+    assert last is not None
+    window = range(last - wanted.length + 1, last + 1)
+    holes = [span for span in window if span not in found]
+    if last in holes or (holes and missing == "error"):
+        raise ComponentError(_missing_message(source, describe, holes, found))
+    after = range(last + 1, last + 1 + spans_after)
+    late = [span for span in after if span not in found]
+    if late and missing == "error":
+        raise ComponentError(_missing_message(source, describe, late, found))
+    newest = max(found, default=None)
+    open_ones = [span for span in (*holes, *late) if newest is None or span > newest]
+    if open_ones:
+        complete = complete_to()
+        open_ones = [span for span in open_ones if complete is None or span > complete]
+    if open_ones:
+        raise ComponentError(_not_arrived_message(source, describe, open_ones, newest))
+    return [span for span in (*window, *after) if span in found]
+
+
+def newest_complete_span(newest_us: int | None, period_us: int, source: str) -> int:
+    """The last span that something newer follows: nothing more will come into it.
+
+    Args:
+      newest_us: time of the newest row, in microseconds since 1970 UTC; None: there is no row.
+      period_us: length of a span.
+      source: its name, for errors.
+
+    Raises:
+      ComponentError: there is no row.
+    """
+    if newest_us is None:
+        raise ComponentError(f"source '{source}' is empty: it holds no row with a time")
+    return newest_us // period_us - 1
+
+
+def _missing_message(
+    source: str, describe: Callable[[int], str], holes: list[int], found: Collection[int]
+) -> str:
+    named = ", ".join(describe(span) for span in holes[:3])
+    more = f" and {len(holes) - 3} more" if len(holes) > 3 else ""
+    there = (
+        f"there is {describe(min(found))} to {describe(max(found))}" if found else "none is there"
+    )
+    return (
+        f"source '{source}': missing {named}{more}; {there}. Choose another --span or window, or "
+        "set missing_spans: allow for this source"
+    )
+
+
+def _not_arrived_message(
+    source: str, describe: Callable[[int], str], spans: list[int], newest: int | None
+) -> str:
+    more = f" and {len(spans) - 1} more" if len(spans) > 1 else ""
+    there = "nothing is there" if newest is None else f"the newest there is {describe(newest)}"
+    return (
+        f"source '{source}': {describe(spans[0])}{more} may not have arrived yet: {there}. "
+        "missing_spans: allow accepts only spans that something newer follows; wait, choose an "
+        "earlier --span, or write an empty file for a span that stays empty"
+    )
+
+
+def is_hidden(name: str) -> bool:
+    """Returns whether Spark skips a file or folder; so do we, or counts would not agree."""
+    return name.startswith(("_", "."))
+
+
+def _full_match(expression: str) -> Callable[[str], bool]:
+    compiled = re.compile(expression)
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def _glob_to_regex(text: str) -> str:
+    """`*` and `?` within one path segment; everything else is literal."""
+    return re.escape(text).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")

@@ -1,0 +1,1 @@
+"""Models of tabular data, as functions of a FeatureSet."""

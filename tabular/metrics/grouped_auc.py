@@ -1,0 +1,107 @@
+"""AUC within groups of examples, such as those of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import apache_beam as beam
+import numpy as np
+from scipy.stats import rankdata
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+from tensorflow_model_analysis.proto import config_pb2
+
+from tabular.metrics.metric_names import GROUPED_AUC, HIGH, LOW
+
+_FEWEST = 30  # groups that an interval is made of
+
+
+class GroupedAUC(metric_types.Metric):
+    """Mean of the AUC of each group, weighted by its examples; groups are those of `query_key`.
+
+    Zhou et al., "Deep Interest Network" (2018), section 6.2. Groups in which all or none have the
+    event say nothing and do not count; NaN where that leaves none. In a slice, a group counts with
+    all its examples as soon as one is in it (so TFMA): read it in slices by what a group is, as
+    the country of a user, and not by what differs within it.
+
+    Args:
+      name: Name of the metric.
+      intervals: Whether NAME/low and NAME/high, the bounds of a 95 % interval, are computed too:
+        groups are resampled, in effect, since a user's examples are alike.
+    """
+
+    def __init__(self, name: str = GROUPED_AUC, intervals: bool = True):
+        super().__init__(_computations, name=name, intervals=intervals)
+
+
+metric_types.register_metric(GroupedAUC)
+
+
+def _computations(
+    name: str,
+    intervals: bool,
+    eval_config: config_pb2.EvalConfig | None = None,
+    model_names: Iterable[str] = (),
+    output_names: Iterable[str] = (),
+    query_key: str = "",
+) -> metric_types.MetricComputations:
+    if not query_key:
+        raise ValueError("GroupedAUC needs a query_key in its metrics spec: what makes a group")
+    names = [name, name + LOW, name + HIGH] if intervals else [name]
+    computations = []
+    for model in model_names or [""]:
+        for output in output_names or [""]:
+            keys = [
+                metric_types.MetricKey(one, model_name=model, output_name=output) for one in names
+            ]
+            combiner = _Mean(keys, eval_config)
+            computations.append(metric_types.MetricComputation(keys, None, combiner))
+    return computations
+
+
+def auc(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """AUC of examples, [n] each, by the rank-sum statistic; NaN when all labels are equal."""
+    positive = labels > 0
+    events, others = int(positive.sum()), int((~positive).sum())
+    if not events or not others:
+        return float("nan")
+    ranks = rankdata(predictions)  # ties get their mean rank
+    return float((ranks[positive].sum() - events * (events + 1) / 2) / (events * others))
+
+
+class _Mean(beam.CombineFn):
+    """The accumulator sums over groups n, n * a, n^2, n^2 * a and n^2 * a^2, with n the examples
+    of a group and a its AUC; then the number of groups.
+    """
+
+    def __init__(
+        self, keys: Sequence[metric_types.MetricKey], eval_config: config_pb2.EvalConfig | None
+    ):
+        self.keys, self.eval_config = keys, eval_config
+
+    def create_accumulator(self) -> np.ndarray:
+        return np.zeros(6)
+
+    def add_input(self, sums: np.ndarray, group: metric_types.StandardMetricInputs) -> np.ndarray:
+        ((labels, predictions, _),) = metric_util.to_label_prediction_example_weight(
+            group,
+            eval_config=self.eval_config,
+            model_name=self.keys[0].model_name,
+            output_name=self.keys[0].output_name,
+            flatten=False,
+        )
+        found, n = auc(np.ravel(labels), np.ravel(predictions)), np.size(labels)
+        if np.isnan(found):
+            return sums
+        return sums + np.array([n, n * found, n**2, n**2 * found, (n * found) ** 2, 1])
+
+    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
+        return np.sum([*accumulators], axis=0)
+
+    def extract_output(self, sums: np.ndarray) -> dict[metric_types.MetricKey, float]:
+        n, total, squares, cross, square_sum, groups = sums
+        mean = total / n if n else np.nan
+        half = np.nan
+        if groups >= _FEWEST:  # the variance of a ratio of sums over groups
+            half = 1.96 * np.sqrt(square_sum - 2 * mean * cross + mean**2 * squares) / n
+        found = (mean, max(mean - half, 0.0), min(mean + half, 1.0))
+        return dict(zip(self.keys, map(float, found), strict=False))

@@ -1,0 +1,122 @@
+"""The exported graph: preprocessing and model in one, from raw features to probability."""
+
+from __future__ import annotations
+
+import logging
+
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras as keras
+
+from applications.ctr import features
+from applications.ctr.parameters import PREDICTION
+from tabular.training.finite import check_finite
+from tabular.training.tracing import as_written
+
+CLASSES = ("click", "no click")
+_REPLACE_THE_MODEL = (
+    "The fault is the model's if all features are finite: roll back to an earlier version."
+)
+
+
+class ServedModel(tf.Module):
+    """The exported graph: preprocessing and model in one, from raw features to probability.
+
+    A feature or a probability that is not finite is tf.errors.InvalidArgumentError, by the graph
+    itself, so that every server and every batch job treats it alike; see check_finite.
+    """
+
+    def __init__(self, model: keras.Model, transform: tft.TFTransformOutput):
+        super().__init__()
+        # Its variables alone: of a Keras model every layer's calls would be traced and written too,
+        # which nobody reads. A function, as here, is not looked into.
+        self.model = tf.train.Checkpoint(variables=model.variables)
+        self._call_model = lambda wanted: model(wanted, training=False)
+        self.transformed_spec = {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+            for name, tensor in model.input.items()
+        }
+        self.transform_layer = transform.transform_features_layer()
+        raw = transform.raw_feature_spec()
+        left_out = {features.LABEL, *features.KEYS}  # a request does not have them
+        self.raw_spec = {name: spec for name, spec in raw.items() if name not in left_out}
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """What servers and checks call; n is the number of examples.
+
+        serving_default: serialized tf.Examples [n] to the probability [n, 1].
+        raw_features: a tensor [n] a feature to the probability; lists are [n, m], filled up with
+          "" or 0.
+        regress, classify: serialized tf.Examples, for TensorFlow Serving's methods of that name.
+        transform_features: serialized tf.Examples to every transformed feature.
+        score_transformed: transformed features to the probability, as the training has it.
+        """
+        examples, inputs = (tf.TensorSpec([None], tf.string, n) for n in ("examples", "inputs"))
+        score = tf.function(as_written(self._from_examples), input_signature=[examples])  # of three
+        raw = {
+            name: tf.TensorSpec([None, None] if _is_list(spec) else [None], spec.dtype, name)
+            for name, spec in self.raw_spec.items()
+        }
+
+        def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"outputs": score(inputs)[PREDICTION]}
+
+        def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            click = score(inputs)[PREDICTION]
+            classes = tf.repeat(tf.constant([CLASSES]), tf.shape(click)[0], axis=0)
+            return {"classes": classes, "scores": tf.concat([click, 1 - click], axis=1)}
+
+        def concrete(function, *specs, **named):  # type: ignore[no-untyped-def]
+            return tf.function(as_written(function)).get_concrete_function(*specs, **named)
+
+        return {
+            "serving_default": concrete(lambda examples: score(examples), examples),
+            "raw_features": concrete(self._from_tensors, **raw),
+            "regress": concrete(regress, inputs),
+            "classify": concrete(classify, inputs),
+            "transform_features": concrete(self._transformed, examples),
+            "score_transformed": concrete(self._score, **self.transformed_spec),
+        }
+
+    def save(self, path: str) -> None:
+        """Exports, with the names by which TensorFlow Serving knows what a signature is for."""
+        absl = logging.getLogger("absl")
+        before = absl.level
+        tf.saved_model.save(self, path, signatures=self.signatures())
+        absl.setLevel(before)  # TensorFlow leaves it at WARNING, and TFX's messages unseen
+        methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
+        methods.replace_method_name("regress", tf.saved_model.REGRESS_METHOD_NAME)
+        methods.replace_method_name("classify", tf.saved_model.CLASSIFY_METHOD_NAME)
+        methods.save()
+
+    def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._predict(tf.io.parse_example(examples, self.raw_spec))
+
+    def _transformed(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._preprocess(tf.io.parse_example(examples, self.raw_spec))
+
+    def _from_tensors(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
+        raw = {
+            name: tf.sparse.from_dense(t)
+            if _is_list(self.raw_spec[name])
+            else tf.reshape(t, [-1, 1])
+            for name, t in columns.items()
+        }
+        return self._predict(raw)
+
+    def _predict(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return self._score(**self._preprocess(raw))
+
+    def _preprocess(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        check_finite(raw)
+        return dict(self.transform_layer(raw))
+
+    def _score(self, **transformed: tf.Tensor) -> dict[str, tf.Tensor]:
+        wanted = {name: transformed[name] for name in self.transformed_spec}
+        found = {PREDICTION: self._call_model(wanted)}
+        check_finite(found, _REPLACE_THE_MODEL)
+        return found
+
+
+def _is_list(spec: object) -> bool:
+    return isinstance(spec, tf.io.VarLenFeature)

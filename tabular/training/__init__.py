@@ -1,0 +1,1 @@
+"""Trains a Keras model on transformed examples."""

@@ -1,0 +1,95 @@
+"""MovieLens 100k: the known counts, and errors that a person can act on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from applications.movielens import sample_data as movielens
+from tests.applications.ctr.sample_data.conftest import read_lines
+
+
+def run(out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "applications.movielens.sample_data", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("movielens") / "out"
+    done = run(out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.integration
+def test_counts_are_the_published_ones(folder):
+    impressions, broken = read_lines(folder / "impressions")
+    clicks, _ = read_lines(folder / "clicks")
+    users, items = pd.read_parquet(folder / "users.parquet"), pd.read_csv(folder / "items.csv")
+    assert (len(impressions), broken, len(clicks)) == (100_000, 0, 55_375)
+    assert (len(users), len(items)) == (943, 1682)
+    assert impressions["impression_id"].is_unique
+    assert set(impressions["user_id"]) <= set(users["user_id"])
+    assert set(impressions["item_id"].astype(int)) <= set(items["item_id"])
+    own_day = pd.to_datetime(impressions["timestamp_ms"], unit="ms").dt.strftime("%Y-%m-%d/00")
+    assert (own_day == impressions["hour"]).all()
+    assert (folder / "truth").exists() is False
+
+
+@pytest.mark.integration
+def test_mapping_of_a_known_user_and_film(folder):
+    user = pd.read_parquet(folder / "users.parquet").set_index("user_id").loc["1"]
+    assert list(user) == [24, "m", "zip_8", "technician", 0]
+    film = pd.read_csv(folder / "items.csv").set_index("item_id").loc[1]
+    assert list(film) == ["Animation", "y1990s", 3.0, 788_918_400_000]
+
+
+@pytest.mark.integration
+def test_again_there_is_nothing_to_do_even_without_network(folder, tmp_path):
+    done = run(folder, XDG_CACHE_HOME=str(tmp_path), PIP_NO_INDEX="1")
+    assert "nothing to do" in done.stderr
+
+
+@pytest.mark.unit
+def test_no_network_ends_in_one_line_and_touches_nothing(tmp_path):
+    done = run(tmp_path / "out", XDG_CACHE_HOME=str(tmp_path / "cache"), PIP_NO_INDEX="1")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "check the network" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.unit
+def test_an_unwritable_cache_names_the_variable(tmp_path):
+    (tmp_path / "file").touch()
+    done = run(tmp_path / "out", XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "XDG_CACHE_HOME" in done.stderr
+
+
+@pytest.mark.integration
+def test_a_wrong_hash_is_refused(folder, tmp_path, monkeypatch):
+    pinned = movielens.REQUIREMENT.read_text()
+    wrong = tmp_path / "movielens.txt"
+    wrong.write_text(pinned.replace("sha256:9", "sha256:8"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(movielens.DownloadError, match="wrong hash"):
+        movielens.fetch_wheel(wrong)
+
+
+@pytest.mark.unit
+def test_a_damaged_wheel_is_named(tmp_path):
+    wheel = tmp_path / "recbole-0.whl"
+    wheel.write_bytes(b"no zip")
+    with pytest.raises(movielens.DownloadError, match=r"recbole-0\.whl is damaged"):
+        movielens.read_wheel(wheel)

@@ -1,0 +1,239 @@
+"""What TFMA makes of our metrics: on slices, with weights, bounds and a baseline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow_model_analysis as tfma
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+from tensorflow_model_analysis.metrics import metric_specs, metric_types
+
+from components.evaluator.verdict import missed_bounds
+from lineage.evaluation import Evaluation, read_evaluation
+from local_run.summary import overall_metrics
+from pipeline.eval_config import eval_config
+from pipeline.evaluator_section import Evaluator
+from tabular.metrics import tfma_metrics
+from tabular.metrics.grouped_auc import auc
+from tests.tabular.metrics.distributions import DISTRIBUTIONS, drawn
+
+pytestmark = pytest.mark.unit
+
+PROBABILITIES = np.array([0.05, 0.2, 0.4, 0.8])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1))
+@settings(deadline=None)
+def test_auc_within_a_group_is_that_of_scikit_learn(rows: list[tuple[bool, int]]) -> None:
+    labels, predictions = np.array(rows).T
+    found = auc(labels, predictions)
+    if len(set(labels)) == 1:
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(sk.roc_auc_score(labels, predictions))
+
+
+def section(**more: Any) -> Evaluator:
+    return Evaluator(label="clicked", prediction="probability", **more)
+
+
+def evaluated(frame: pd.DataFrame, wanted: Evaluator, folder: Path) -> tuple[Evaluation, Any]:
+    """What lineage reads of an evaluation, and TFMA's validation; there is no baseline."""
+    config = eval_config(wanted)
+    config.model_specs[0].signature_name = ""  # the predictions are columns here
+    for spec in config.metrics_specs:
+        for metric in spec.metrics:
+            for one in metric.per_slice_thresholds:
+                one.threshold.ClearField("change_threshold")
+    tfma.analyze_raw_data(frame, config, output_path=str(folder))
+    found = read_evaluation(str(folder))
+    assert found is not None
+    return found, tfma.load_validation_result(str(folder))
+
+
+def failures(validation: Any) -> set[tuple[str, str]]:
+    """Slice and metric of each bound that was missed."""
+    return {(one.slice, one.metric) for one in missed_bounds(validation)}
+
+
+def rows(count: int) -> pd.DataFrame:
+    """Predictions that are too high; users have from one to some tens of rows."""
+    random = np.random.default_rng(3)
+    probability = random.choice(PROBABILITIES, count)
+    users = (random.pareto(1.5, count) * 10).astype(int)
+    return pd.DataFrame(
+        {
+            "clicked": (random.random(count) < 0.7 * probability).astype(int),
+            "probability": probability,
+            "user_id": np.char.add("u", users.astype(str)),
+            "device": np.where(np.arange(count) < count - 1, "phone", "console"),
+            "known": np.arange(count) % 2,
+            "weight": random.integers(1, 4, count).astype(float),
+        }
+    )
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_auc_of_the_evaluator_is_exact(distribution: str, tmp_path: Path) -> None:
+    labels, scores = drawn(distribution)
+    keep = [*np.flatnonzero(labels == 1)[:300], *np.flatnonzero(labels == 0)[:900]]
+    labels, scores = labels[keep], scores[keep]  # TFMA takes a millisecond for each
+    frame = pd.DataFrame({"clicked": labels, "probability": scores.astype(np.float32)})
+    found, _ = evaluated(frame, section(metrics=["auc", "auc_pr", "log_loss"]), tmp_path)
+    assert found.overall is not None
+    values = {name: metric.value for name, metric in found.overall.metrics.items()}
+    exact = frame["probability"].to_numpy(float)
+    assert values["auc"] == pytest.approx(sk.roc_auc_score(labels, exact), abs=1e-9)
+    assert values["auc_pr"] == pytest.approx(sk.average_precision_score(labels, exact), abs=1e-9)
+    assert values["log_loss"] == pytest.approx(sk.log_loss(labels, exact), abs=1e-9)
+    assert values["positives"] == labels.sum()
+
+
+def test_what_the_evaluator_measures(tmp_path: Path) -> None:
+    frame = rows(2000)
+    wanted = section(group="user_id", slices=[["device"]])
+    evaluation, validation = evaluated(frame, wanted, tmp_path)
+    metrics, intervals = overall_metrics(str(tmp_path))
+
+    label, probability = frame["clicked"], frame["probability"]
+    rates = [label[probability == p].mean() for p in PROBABILITIES]
+    shares = [(probability == p).mean() for p in PROBABILITIES]
+    groups = [g for _, g in frame.groupby("user_id") if g["clicked"].nunique() == 2]
+    weights = [len(g) for g in groups]
+    expected = {
+        "auc": sk.roc_auc_score(label, probability),
+        "grouped_auc": np.average(
+            [sk.roc_auc_score(g["clicked"], g["probability"]) for g in groups], weights=weights
+        ),
+        "log_loss": -np.log(np.where(label, probability, 1 - probability)).mean(),
+        "calibration": probability.mean() / label.mean(),
+        "ece": np.dot(shares, np.abs(PROBABILITIES - rates)),
+        "positives": label.sum(),
+    }
+    assert metrics == pytest.approx(expected, rel=1e-6)
+    assert evaluation.overall is not None
+    assert evaluation.overall.metrics["negatives"].value == 2000 - label.sum()
+    assert intervals.keys() == expected.keys() - {"positives"}
+    for name, (low, high) in intervals.items():
+        assert low < metrics[name] < high
+    assert [b.labels / b.rows for b in evaluation.calibration] == pytest.approx(rates)
+    assert [b.predictions / b.rows for b in evaluation.calibration] == pytest.approx(PROBABILITIES)
+    # A slice of one row has metrics where they mean anything, and stops nothing.
+    slices = {one.name: one.metrics for one in evaluation.slices}
+    assert slices.keys() == {"", "device=phone", "device=console"}
+    assert slices["device=console"]["example_count"].value == 1
+    assert "auc" not in slices["device=console"]
+    assert failures(validation) == {("", "calibration")}
+
+
+def test_a_weight_counts_an_example_several_times(tmp_path: Path) -> None:
+    frame = rows(1500)
+    found, _ = evaluated(frame, section(weight="weight"), tmp_path)
+    assert found.overall is not None
+    label, probability, weight = (frame[c] for c in ("clicked", "probability", "weight"))
+    values = {name: metric.value for name, metric in found.overall.metrics.items()}
+    assert values["auc"] == pytest.approx(
+        sk.roc_auc_score(label, probability, sample_weight=weight)
+    )
+    assert values["log_loss"] == pytest.approx(
+        sk.log_loss(label, probability, sample_weight=weight)
+    )
+    assert values["positives"] == label.sum()
+
+
+def test_bounds_hold_where_they_are_set(tmp_path: Path) -> None:
+    bounds = {
+        "auc": [{"min": 0.5}, {"slice": {"known": 1}, "min": 0.99}],
+        "calibration": {"max": 2},
+        "precision_at_100": {"min": 0.1},
+        "recall_above_0.3": {"min": 0.999},
+        "ece": [{"slice": {"device": "fridge"}, "max": 0.5}],
+    }
+    wanted = section(thresholds=bounds, min_positives=400)
+    _, validation = evaluated(rows(2000), wanted, tmp_path)
+    assert failures(validation) == {
+        ("known=1", "auc"),
+        ("known=1", "positives"),
+        ("", "recall_above_0.3"),
+        ("device=fridge", ""),
+    }
+
+
+def test_a_slice_of_texts_that_look_like_numbers_is_found(tmp_path: Path) -> None:
+    """As bytes, which is what TFX has."""
+    frame = rows(300).assign(shop=[b"12", b"3.5", b"7"] * 100)
+    bounds = {"log_loss": [{"slice": {"shop": "12"}, "max": 0}, {"slice": {"shop": "7"}, "max": 9}]}
+    wanted = section(thresholds={**bounds, "calibration": None}, min_positives=5)
+    _, validation = evaluated(frame, wanted, tmp_path)
+    assert failures(validation) == {("shop=12", "log_loss")}
+
+
+def test_weights_and_groups_go_together(tmp_path: Path) -> None:
+    frame = rows(600)
+    wanted = section(
+        weight="weight", group="user_id", thresholds={"grouped_auc": {"min": 1.0}}, min_positives=5
+    )
+    found, validation = evaluated(frame, wanted, tmp_path)
+    assert found.overall is not None
+    assert found.overall.metrics["grouped_auc"].value < 1
+    assert ("", "grouped_auc") in failures(validation)
+
+
+def test_a_model_with_two_outputs_is_an_error() -> None:
+    """TFMA would make two examples of each, and score another problem."""
+    gather = tfma_metrics._Gather(
+        tfma_metrics._Model(None, "", "", False), "_scores", tfma_metrics.ScoreCounts
+    )
+    example = metric_types.StandardMetricInputs(
+        label=np.array([1]), prediction=np.array([0.2, 0.8]), example_weight=np.array([1.0])
+    )
+    gathered = gather.add_input(gather.create_accumulator(), example)
+    with pytest.raises(ValueError, match="expected one label and one score"):
+        gather.compact(gathered)
+
+
+def test_a_regression_is_measured(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    label = random.normal(50, 10, 1500)
+    frame = pd.DataFrame({"clicked": label, "probability": label + random.normal(0, 5, 1500)})
+    bounds = {"rmse": {"max": 1}}
+    wanted = section(metrics=["rmse", "mae", "r2"], thresholds=bounds, min_examples=2000)
+    found, validation = evaluated(frame, wanted, tmp_path)
+    assert found.overall is not None
+    values = found.overall.metrics
+    assert values["rmse"].value == pytest.approx(5, rel=0.1)
+    low, high = values["rmse"].low, values["rmse"].high
+    assert low is not None
+    assert high is not None
+    assert low < values["rmse"].value < high
+    assert values["r2"].value == pytest.approx(sk.r2_score(label, frame["probability"]))
+    assert values["example_count"].value == 1500
+    assert failures(validation) == {("", "rmse"), ("", "example_count")}
+
+
+def test_a_score_that_is_not_a_number_is_an_error(tmp_path: Path) -> None:
+    frame = rows(20)
+    frame.loc[3, "probability"] = np.inf
+    with pytest.raises(ValueError, match="1 of 20 scores are not finite numbers"):
+        evaluated(frame, section(), tmp_path)
+
+
+def test_an_example_without_a_score_is_an_error(tmp_path: Path) -> None:
+    frame = rows(20)
+    frame.loc[3, "probability"] = np.nan  # to TFMA, a missing one
+    with pytest.raises(ValueError, match="expected one label and one score"):
+        evaluated(frame, section(), tmp_path)
+
+
+def test_all_metrics_share_one_pass_over_the_examples() -> None:
+    """Else each row is looked at once for each metric, which is the longest part."""
+    config = eval_config(section(metrics=["auc", "ece", {"precision_at": 10}]))
+    computations = metric_specs.to_computations([*config.metrics_specs], eval_config=config)
+    names = [key.name for one in computations if hasattr(one, "combiner") for key in one.keys]
+    assert set(names) == {"_scores"}

@@ -1,0 +1,146 @@
+"""Warm start: an earlier model's weights, by token, when the vocabularies have changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from applications.ctr import features
+from applications.ctr.parameters import TrainerParameters
+from tabular import preprocessing
+from tabular.earlier_model import WarmStart
+from tabular.keras_model import build_model, compile_model
+from tabular.training.rounds import Rounds
+from tabular.training.warm_start import accumulators, earlier_rows, save_memory
+
+pytestmark = pytest.mark.unit
+
+DENSE = 5
+TOKENS = {name: [f"{name}{n}".encode() for n in range(4)] for name in features.CATEGORICAL}
+
+
+class Exported(tf.Module):
+    """An exported model as the Trainer writes it, as far as a warm start looks at it."""
+
+    def __init__(self, model: keras.Model, folder: Path):
+        super().__init__()
+        self.model = model
+        self.assets = []
+        for name, tokens in TOKENS.items():
+            (folder / name).write_bytes(b"\n".join(tokens) + b"\n")
+            self.assets.append(tf.saved_model.Asset(str(folder / name)))
+
+
+def sizes_of(tokens: dict[str, list[bytes]]) -> dict[str, int]:
+    return preprocessing.index_sizes({name: len(them) for name, them in tokens.items()})
+
+
+def new_model(tokens: dict[str, list[bytes]], seed: int, name: str = "wide_deep") -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    return build_model(sizes_of(tokens), DENSE, TrainerParameters(model=name), 0.2)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory) -> tuple[keras.Model, str]:
+    folder = tmp_path_factory.mktemp("earlier")
+    model = new_model(TOKENS, seed=1)
+    (folder / "vocabularies").mkdir()
+    tf.saved_model.save(Exported(model, folder / "vocabularies"), str(folder / "model"))
+    learn(model)
+    save_memory(model, str(folder / "model"))
+    return model, str(folder / "model")
+
+
+def learn(model: keras.Model) -> None:
+    """Gives Adagrad something to remember: of each value another one."""
+    compile_model(model, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1))
+    for variable in accumulators(model).values():
+        values = np.arange(variable.numpy().size, dtype=np.float32) + 1
+        variable.assign(values.reshape(variable.shape))
+
+
+def start_from(
+    model: keras.Model, path: str, tokens: dict[str, list[bytes]], sizes: dict[str, int]
+) -> None:
+    WarmStart(model, path, tokens, sizes).give_weights()
+
+
+def row(model: keras.Model, feature: str, index: int) -> np.ndarray:
+    tables = model.get_layer("embeddings")
+    place = tables.rows[features.transformed(feature)]
+    return tables.tables[str(place.width)].numpy()[place.start + index]
+
+
+def test_rows_are_found_by_token() -> None:
+    rows = earlier_rows([b"c", b"new", b"a"], [b"a", b"b", b"c"], buckets=2)
+    assert rows.tolist() == [2, -1, 0, 3, 4]
+
+
+def test_embeddings_follow_their_tokens_and_layers_their_names(earlier) -> None:
+    before, path = earlier
+    now = {**TOKENS, "item_id": [b"item_id3", b"fresh", b"item_id0"]}
+    model, cold = new_model(now, seed=2), new_model(now, seed=2)
+    start_from(model, path, now, sizes_of(now))
+    np.testing.assert_array_equal(row(model, "item_id", 0), row(before, "item_id", 3))
+    np.testing.assert_array_equal(row(model, "item_id", 2), row(before, "item_id", 0))
+    np.testing.assert_array_equal(row(model, "item_id", 1), row(cold, "item_id", 1))
+    np.testing.assert_array_equal(row(model, "item_id", 3), row(before, "item_id", 4))  # bucket
+    np.testing.assert_array_equal(row(model, "brand", 1), row(before, "brand", 1))
+    np.testing.assert_array_equal(row(model, "device", 2), row(before, "device", 2))
+    np.testing.assert_array_equal(
+        model.get_layer("deep_0").kernel, before.get_layer("deep_0").kernel
+    )
+
+
+def test_the_same_vocabularies_give_the_same_model(earlier) -> None:
+    before, path = earlier
+    model = new_model(TOKENS, seed=2)
+    start_from(model, path, TOKENS, sizes_of(TOKENS))
+    for one, other in zip(model.weights, before.weights, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.name)
+
+
+def test_a_feature_whose_embedding_became_wider_starts_anew(earlier) -> None:
+    before, path = earlier
+    now = {**TOKENS, "user_id": [f"user_id{n}".encode() for n in range(500)]}
+    model, cold = new_model(now, seed=2), new_model(now, seed=2)
+    start_from(model, path, now, sizes_of(now))
+    assert row(model, "user_id", 1).shape != row(before, "user_id", 1).shape
+    np.testing.assert_array_equal(row(model, "user_id", 1), row(cold, "user_id", 1))
+    np.testing.assert_array_equal(row(model, "item_id", 1), row(before, "item_id", 1))
+
+
+def test_another_network_takes_what_it_shares(earlier) -> None:
+    before, path = earlier
+    model = new_model(TOKENS, seed=2, name="deepfm")
+    start_from(model, path, TOKENS, sizes_of(TOKENS))
+    np.testing.assert_array_equal(row(model, "brand", 1), row(before, "brand", 1))
+    assert model.get_layer("pairs") is not None
+
+
+def test_what_the_optimizer_remembers_follows_the_tokens(earlier) -> None:
+    before, path = earlier
+    now = {**TOKENS, "item_id": [b"item_id3", b"fresh", b"item_id0"]}
+    model = new_model(now, seed=2)
+    start = WarmStart(model, path, now, sizes_of(now))
+    start.give_weights()
+    compile_model(model, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1))
+    start.give_memory()
+
+    def memory(of: keras.Model, index: int) -> np.ndarray:
+        tables = of.get_layer("embeddings")
+        place = tables.rows[features.transformed("item_id")]
+        name = tables.tables[str(place.width)].name
+        return accumulators(of)[name].numpy()[place.start + index]
+
+    np.testing.assert_array_equal(memory(model, 0), memory(before, 3))
+    np.testing.assert_array_equal(memory(model, 2), memory(before, 0))
+    assert (memory(model, 1) < 1e-5).all()  # a new token takes whole steps
+    kernel = model.get_layer("deep_0").kernel.name
+    np.testing.assert_array_equal(
+        accumulators(model)[kernel].numpy(), accumulators(before)[kernel].numpy()
+    )
