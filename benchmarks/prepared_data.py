@@ -139,14 +139,16 @@ def write_arrays(prepared: Prepared, path: Path) -> None:
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from applications.ctr import features
-    from tabular.entry_points import index_sizes
+    from applications.ctr.features import FEATURES
+    from tabular.entry_points import found_sizes
+    from tabular.feature_set import transformed
 
     transform = tft.TFTransformOutput(str(prepared.transform_graph))
     spec = transform.transformed_feature_spec()
-    sizes = index_sizes(transform)
+    sizes = found_sizes(transform, FEATURES)
     arrays = {f"sizes/{name}": np.int64(size) for name, size in sizes.items()}
-    shared = [features.transformed(n) for pair in features.SEQUENCES.items() for n in pair]
+    pairs = [pair for sequence in FEATURES.sequences for pair in sequence.columns.items()]
+    shared = [transformed(name) for pair in pairs for name in pair]
     for split in ("train", "eval", "test"):
         files = tf.io.gfile.glob(prepared.transformed(split))
         batches = tf.data.TFRecordDataset(files, "GZIP").batch(8192)
@@ -163,8 +165,9 @@ def widths(prepared: Prepared) -> dict[str, int]:
     """Transformed index feature -> the width our networks give its embedding."""
     import tensorflow_transform as tft
 
+    from applications.ctr.features import FEATURES
     from tabular.embedding_tables import embedding_width
-    from tabular.entry_points import index_sizes
+    from tabular.entry_points import found_sizes
 
-    sizes = index_sizes(tft.TFTransformOutput(str(prepared.transform_graph)))
+    sizes = found_sizes(tft.TFTransformOutput(str(prepared.transform_graph)), FEATURES)
     return {name: embedding_width(size) for name, size in sizes.items()}

@@ -16,10 +16,10 @@ import tensorflow_transform as tft
 import tf_keras as keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from applications.ctr import features
-from applications.ctr.parameters import TrainerParameters
-from tabular.entry_points import dense_width, index_sizes
+from tabular.entry_points import dense_width, found_sizes
+from tabular.feature_set import FEATURES, FeatureSet
 from tabular.keras_model import build_model, compile_model, input_names
+from tabular.parameters import TrainerParameters
 from tabular.training import distribution
 from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds
@@ -40,18 +40,22 @@ class _Pass(keras.callbacks.Callback):
 def run_fn(fn_args: FnArgs) -> None:
     """Two passes over the training data; `custom_config` has the application's `parameters`."""
     parameters = TrainerParameters(**fn_args.custom_config["parameters"])
+    features = FeatureSet.from_json(fn_args.custom_config[FEATURES])
     worker = distribution.this_worker()
     strategy = distribution.strategy(worker)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    sizes = index_sizes(transform)
+    sizes = found_sizes(transform, features)
     everything = transform.transformed_feature_spec()
-    spec = {name: everything[name] for name in (*input_names(sizes, parameters), features.LABEL)}
-    train = Examples.of("train", fn_args.train_files, spec, features.LABEL, worker)
+    spec = {
+        name: everything[name]
+        for name in (*input_names(features, sizes, parameters), features.label)
+    }
+    train = Examples.of("train", fn_args.train_files, spec, features.label, worker)
     counts = distribution.of_all_workers(train.counts, strategy).sum(axis=0)
     rows, clicks = (int(count) for count in counts)
     rounds = Rounds.of(rows, parameters.batch_size, 2, 1, 0)
     with strategy.scope():
-        model = build_model(sizes, dense_width(transform), parameters, clicks / rows)
+        model = build_model(features, sizes, dense_width(transform), parameters, clicks / rows)
         compile_model(model, parameters, rounds)
     share = parameters.batch_size // worker.count
 

@@ -1,86 +1,256 @@
-"""Checks what a config says of its application: the package itself and the parameters it takes.
+"""The contract between the pipeline and an application: what its module `application` has.
 
-An application may have a module `parameters` that says what it accepts. All in it is optional:
+The config's key `application` names a package, in this project or anywhere on Python's path. A
+small one has two modules and a config:
 
-    EtlParameters      pydantic model of `etl.parameters`, for the application's own etl.py
-    TrainerParameters  pydantic model of `trainer.parameters`, and of what `tuner.parameters` tries
-    LABEL              feature that the model learns: `evaluator.label`
-    PREDICTION         output of the served model: `evaluator.prediction`
+    shop/features.py      FEATURES = FeatureSet(...)
+    shop/application.py   features = FEATURES
+                          def build_examples(spark, sources, context): ...
 
-Reading a config imports that module, so it imports neither Spark nor TensorFlow.
+`load_application` imports and checks it when a config is read, so it must be cheap to import:
+Spark may be imported, TensorFlow may not. A function that needs TensorFlow is therefore given by
+its dotted path, such as run_fn = "shop.training.run_fn".
 """
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from base.errors import first_problem
 from base.failures import cause
-from base.section import ConfigError, check_keys, closest, keys_of
-from tabular.training.search_space import corners
+from base.section import ConfigError, Section, closest
+from tabular.feature_set import FeatureSet
+from tabular.parameters import PREDICTION, TrainerParameters
 
-if TYPE_CHECKING:
-    from pipeline.config import PipelineConfig
+MODULE = "application"  # within the package
 
 
-def check_application(config: PipelineConfig) -> None:
-    """Checks that the application can be imported and accepts its parameters.
+class NoParameters(Section):
+    """Parameters of an ETL that takes none."""
 
-    `etl.parameters` are left alone where `etl.function` names another ETL than the application's.
 
-    Raises:
-      ConfigError: One line that names the key.
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """What a config may set in an application.
+
+    Attributes:
+      etl: Pydantic model of `etl.parameters`, best derived from base.section.Section.
+      trainer: Pydantic model of `trainer.parameters`, and of what `tuner.parameters` tries.
     """
-    accepted = declarations(config.application)
-    etl = getattr(accepted, "EtlParameters", None)
-    if etl is not None and config.etl.function is None:
-        _check(etl, "etl.parameters", config.etl.parameters)
-    trainer = getattr(accepted, "TrainerParameters", None)
-    if trainer is None:
-        return
-    given = config.trainer.parameters
-    _check(trainer, "trainer.parameters", given)
-    if config.tuner is not None:
-        for values in corners(config.tuner.model_dump()["parameters"]):
-            _check(trainer, "tuner.parameters", {**given, **values})
+
+    etl: type[BaseModel] = NoParameters
+    trainer: type[BaseModel] = TrainerParameters
 
 
-def declarations(application: str) -> ModuleType | None:
-    """Returns the module `parameters` of an application, or None if it has none.
+class Application(Protocol):
+    """The required members of an application's module; OPTIONAL has the others."""
+
+    features: FeatureSet
+
+    @staticmethod
+    def build_examples(spark: Any, sources: Any, context: Any) -> Any:
+        """Turns the sources into one row an example: the ETL.
+
+        Args:
+          spark: The SparkSession.
+          sources: Name in the config's `sources` -> DataFrame.
+          context: spark_io.examples.rows.EtlContext: `parameters` and `spans`.
+
+        Returns:
+          A DataFrame with the columns that the FeatureSet names, and the rows that were rejected or
+          dropped, with their reasons; see spark_io/examples/rows.py.
+        """
+
+
+# Optional member -> the arguments it is called with; none for a member that is no function.
+OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    "parameters": (),
+    "aggregations": (),
+    "preprocessing_fn": ("inputs", "custom_config"),
+    "run_fn": ("fn_args",),
+    "tuner_fn": ("fn_args",),
+    "hour_tables": ("spark", "sources", "context"),
+    "profiles": ("sources",),
+    "events_of_request": ("line", "key"),
+}
+_BUILD_EXAMPLES = ("spark", "sources", "context")
+_DEFAULTS = {
+    "preprocessing_fn": "tabular.preprocessing.preprocessing_fn",
+    "run_fn": "tabular.entry_points.run_fn",
+    "tuner_fn": "tabular.entry_points.tuner_fn",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedApplication:
+    """An application that was checked.
+
+    Attributes:
+      name: Dotted path of the package.
+      features: Its FeatureSet.
+      parameters: What a config may set.
+      build_examples, preprocessing_fn, run_fn, tuner_fn: Dotted paths, for TFX; those that the
+        application does not have are those of tabular/.
+      prediction: Name of the served model's output; None where the application has a run_fn of its
+        own, which may name it as it likes.
+    """
+
+    name: str
+    features: FeatureSet
+    parameters: Parameters
+    build_examples: str
+    preprocessing_fn: str
+    run_fn: str
+    tuner_fn: str
+    prediction: str | None
+    _module: ModuleType = dataclasses.field(repr=False)
+
+    def member(self, name: str, needed_for: str) -> Any:
+        """Returns an optional member.
+
+        Args:
+          name: Name in OPTIONAL.
+          needed_for: Key of the config that asks for it, for the error.
+
+        Raises:
+          ConfigError: The application does not have it.
+        """
+        if name not in OPTIONAL:
+            raise ValueError(f"no application has a member {name}")
+        found = getattr(self._module, name, None)
+        if found is None:
+            takes = f"({', '.join(OPTIONAL[name])})" if OPTIONAL[name] else ""
+            raise ConfigError(
+                f"{needed_for}: it needs {name}{takes} in {self._module.__name__}, which is not "
+                "there"
+            )
+        return found
+
+
+def load_application(name: str) -> LoadedApplication:
+    """Imports an application's module, and checks its members.
 
     Args:
-      application: Dotted path of the package.
+      name: Dotted path of the package.
 
     Raises:
-      ConfigError: There is no such package, or it fails while it is imported.
+      ConfigError: There is no such package or module, it fails while it is imported, or a member is
+        missing or is not what the contract says. One line, with the member and its signature.
     """
-    _find_package(application)
-    name = f"{application}.parameters"
-    if _find(name) is None:
-        return None
+    _find_package(name)
+    path = f"{name}.{MODULE}"
+    if _find(path) is None:
+        raise ConfigError(
+            f"application: {name} has no module {MODULE}.py. It holds `features`, a FeatureSet, "
+            f"and build_examples({', '.join(_BUILD_EXAMPLES)})"
+        )
+    module = _imported(path)
+    _check_spelling(module)
+    features = _instance(module, "features", FeatureSet)
+    parameters = (
+        _instance(module, "parameters", Parameters)
+        if hasattr(module, "parameters")
+        else Parameters()
+    )
+    paths = {"build_examples": _function(module, "build_examples", _BUILD_EXAMPLES)}
+    for member, arguments in OPTIONAL.items():
+        if arguments and hasattr(module, member):
+            paths[member] = _function(module, member, arguments)
+    return LoadedApplication(
+        name=name,
+        features=features,
+        parameters=parameters,
+        build_examples=paths["build_examples"],
+        preprocessing_fn=paths.get("preprocessing_fn", _DEFAULTS["preprocessing_fn"]),
+        run_fn=paths.get("run_fn", _DEFAULTS["run_fn"]),
+        tuner_fn=paths.get("tuner_fn", _DEFAULTS["tuner_fn"]),
+        prediction=None if "run_fn" in paths else PREDICTION,
+        _module=module,
+    )
+
+
+def _instance(module: ModuleType, member: str, kind: type[Any]) -> Any:
+    if not hasattr(module, member):
+        raise ConfigError(f"application: {module.__name__} must have `{member}`, a {kind.__name__}")
+    found = getattr(module, member)
+    if not isinstance(found, kind):
+        raise ConfigError(
+            f"application: {module.__name__}.{member} must be a {kind.__name__}. Received: "
+            f"{type(found).__name__}"
+        )
+    return found
+
+
+def _function(module: ModuleType, member: str, arguments: Sequence[str]) -> str:
+    """Returns the dotted path of a function's own module and name, so that its code is known."""
+    where, takes = f"{module.__name__}.{member}", f"({', '.join(arguments)})"
+    found: Any = getattr(module, member, None)
+    if found is None:
+        raise ConfigError(f"application: {module.__name__} must have {member}{takes}")
+    if isinstance(found, str):
+        if _find(found.rpartition(".")[0]) is None:
+            raise ConfigError(f"application: {where}: there is no module of '{found}'")
+        return found
+    if not callable(found):
+        raise ConfigError(
+            f"application: {where} must be a function {member}{takes} or the dotted path of one. "
+            f"Received: {type(found).__name__}"
+        )
+    _check_signature(found, where, member, arguments)
+    return f"{found.__module__}.{found.__qualname__}"
+
+
+def _check_signature(
+    function: Callable[..., Any], where: str, member: str, arguments: Sequence[str]
+) -> None:
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise ConfigError(
+            f"application: {where} must take ({', '.join(arguments)}). Received: "
+            f"{member}{signature}"
+        ) from None
+    if "<" in function.__qualname__ or "." in function.__qualname__:
+        raise ConfigError(
+            f"application: {where} must be a function of a module, so that every process can "
+            f"import it. Received: {function.__qualname__}"
+        )
+
+
+def _check_spelling(module: ModuleType) -> None:
+    """A misspelled optional member would otherwise be left out, and a default used, unseen."""
+    members = ["features", "build_examples", *OPTIONAL]
+    for name, value in vars(module).items():
+        is_own = getattr(value, "__module__", module.__name__) == module.__name__
+        if name.startswith("_") or name in members or not is_own:
+            continue
+        meant = difflib.get_close_matches(name, members, n=1, cutoff=0.85)
+        if meant and not hasattr(module, meant[0]):
+            raise ConfigError(
+                f"application: {module.__name__}.{name}: no such member. Did you mean {meant[0]}?"
+            )
+
+
+def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
+    except ValidationError as error:  # of a FeatureSet
+        raise ConfigError(f"application: {name}: {first_problem(error).lstrip(': ')}") from error
     except Exception as error:
         raise _broken(name, error) from error
-
-
-def _check(model: type[BaseModel], key: str, given: Mapping[str, Any]) -> None:
-    """Also a model that ignores unknown keys gets none, unless it says that it takes any."""
-    try:
-        if model.model_config.get("extra") != "allow":
-            check_keys(given, keys_of(model), getattr(model, "REPLACED", None))
-        model.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError(f"{key}.{first_problem(error)}".replace(".: ", ": ")) from None
 
 
 def _find_package(application: str) -> None:
@@ -104,6 +274,8 @@ def _find(name: str) -> ModuleSpec | None:
     """Imports the packages above `name`, and finds it; ConfigError if one of them fails."""
     try:
         return importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
     except Exception as error:
         raise _broken(name.rpartition(".")[0], error) from error
 

@@ -18,7 +18,8 @@ from base.errors import first_problem
 from base.redaction import hide_variables, variables_named
 from base.secrets import find_secret
 from base.section import ConfigError, Section
-from pipeline.application import check_application
+from pipeline.application import LoadedApplication, load_application
+from pipeline.check_application import check_application
 from pipeline.evaluator_section import Evaluator
 from pipeline.kubeflow_section import Kubeflow
 from pipeline.names import check_names
@@ -48,7 +49,7 @@ class PipelineConfig(Section):
     """Everything that can differ between two pipelines."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="lower case, digits, hyphens")
-    application: str = Field(description="dotted path of the package with the four files")
+    application: str = Field(description="dotted path of a package; see pipeline/application.py")
     data_root: str
     schema_file: str = Field(alias="schema")
     sources: dict[str, Source] = Field(min_length=1, description="the first one is primary")
@@ -109,9 +110,9 @@ class PipelineConfig(Section):
             "split: {buckets: {train: 4, eval: 1, test: 1}}"
         ]
 
-    def part(self, dotted: str) -> str:
-        """Dotted path of something within the application."""
-        return f"{self.application}.{dotted}"
+    def loaded_application(self) -> LoadedApplication:
+        """Returns the application that the config names."""
+        return load_application(self.application)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
@@ -140,8 +141,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
             "environment variable, and its name here (password_env, options_env, ...)"
         )
     try:
-        check_application(config)
-        check_names(config)
+        check_names(config, check_application(config))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error.__cause__
     return config

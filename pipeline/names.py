@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from base.section import ConfigError, closest
-from pipeline.application import declarations
+from pipeline.application import LoadedApplication
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Named = Iterator[tuple[str, str | None]]  # key, and the feature that it names; None for none
 
 
-def check_names(config: PipelineConfig) -> None:
-    """Checks every feature that the config names, and the served model's output.
+def check_names(config: PipelineConfig, application: LoadedApplication) -> None:
+    """Checks every feature that the config or the application names, and the model's output.
 
     Not `allowed_anomalies`: a column that the schema does not have yet is such an anomaly. Where a
     feature is read from the examples, whatever the schema says, it may be one of those.
@@ -37,8 +37,14 @@ def check_names(config: PipelineConfig) -> None:
     _check_kinds(config, schema)
     for key, name in _features_of_the_examples(config):
         _check_feature(config, key, name, [*features, *config.allowed_anomalies])
-    _check_declared(config, "evaluator.label", config.evaluator.label, "LABEL")
-    _check_declared(config, "evaluator.prediction", config.evaluator.prediction, "PREDICTION")
+    for name in application.features.columns:
+        _check_feature(config, f"application {config.application}, features", name, features)
+    evaluator = config.evaluator
+    _check_same("evaluator.label", evaluator.label, application.features.label, application)
+    if application.prediction is not None:
+        _check_same(
+            "evaluator.prediction", evaluator.prediction, application.prediction, application
+        )
 
 
 def read_schema(path: str) -> schema_pb2.Schema:
@@ -148,11 +154,8 @@ def _check_feature(
     raise ConfigError(f"{key}: '{name}' is no feature of {config.schema_file}. {advice}")
 
 
-def _check_declared(config: PipelineConfig, key: str, given: str, constant: str) -> None:
-    """Compares a name with the constant of the application's module `parameters`, if it has it."""
-    expected = getattr(declarations(config.application), constant, given)
+def _check_same(key: str, given: str, expected: str, application: LoadedApplication) -> None:
     if given != expected:
         raise ConfigError(
-            f"{key}: {config.application} has '{expected}' ({constant} in its parameters.py). "
-            f"Received: '{given}'"
+            f"{key}: the model of {application.name} has '{expected}'. Received: '{given}'"
         )

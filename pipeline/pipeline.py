@@ -35,6 +35,7 @@ from pipeline.beam_arguments import ONE_PROCESS, with_runner
 from pipeline.config import ConfigError, PipelineConfig
 from pipeline.eval_config import eval_config
 from pipeline.sections import Incremental, Statistics
+from tabular.feature_set import FEATURES
 from tabular.metrics import extractors, grouped_auc, tfma_metrics
 
 
@@ -170,7 +171,7 @@ def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen
     return SparkExampleGen(
         input_base=data_root,
         sources=config.sources,
-        etl=config.etl.function or config.part("etl.build_examples"),
+        etl=config.etl.function or config.loaded_application().build_examples,
         etl_parameters=config.etl.parameters,
         output_config=None if time_cut else hash_splits(config),
         time_cut=time_cut,
@@ -203,13 +204,17 @@ def make_transform(
         whoever reads examples transforms them.
       schema: of the examples.
     """
+    application = config.loaded_application()
     cache = inputs.get("analyzer_cache")
     kind = tfx_components.Transform if cache is None else Transform
     return kind(
         examples=inputs["examples"],
         schema=schema,
-        preprocessing_fn=config.part("preprocessing.preprocessing_fn"),
-        custom_config={"code_sha256": code_sha256(config.part("preprocessing"))},
+        preprocessing_fn=application.preprocessing_fn,
+        custom_config={
+            FEATURES: application.features.to_json(),
+            "code_sha256": code_sha256(application.preprocessing_fn),
+        },
         analyzer_cache=cache,
         disable_analyzer_cache=cache is None,
         materialize=cache is None,
@@ -243,8 +248,9 @@ def make_trainer(
     """The standard Trainer, or for several workers the same on Spark; `examples` are transformed
     ones, or those that Transform has not materialized.
     """
+    application = config.loaded_application()
     arguments: dict[str, Any] = {
-        "run_fn": config.part("model.run_fn"),
+        "run_fn": application.run_fn,
         "examples": examples,
         "transform_graph": transform.outputs["transform_graph"],
         "schema": schema,
@@ -252,8 +258,9 @@ def make_trainer(
         "embeddings": embeddings.outputs["embeddings"] if embeddings else None,
         "hyperparameters": tuner.outputs["best_hyperparameters"] if tuner else None,
         "custom_config": {
+            FEATURES: application.features.to_json(),
             "parameters": config.trainer.parameters,
-            "code_sha256": code_sha256(config.part("model")),
+            "code_sha256": code_sha256(application.run_fn),
             **_how(transform),
         },
     }
@@ -277,16 +284,18 @@ def make_tuner(
 ) -> Tuner:
     """TFX's Tuner, with the training of the application."""
     assert config.tuner is not None
+    application = config.loaded_application()
     return Tuner(
         embeddings=embeddings.outputs["embeddings"] if embeddings else None,
-        tuner_fn=config.part("model.tuner_fn"),
+        tuner_fn=application.tuner_fn,
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         custom_config={
             **config.tuner.model_dump(include={"trials"}),
             "search": config.tuner.model_dump()["parameters"],
+            FEATURES: application.features.to_json(),
             "parameters": config.trainer.parameters,
-            "code_sha256": code_sha256(config.part("model")),
+            "code_sha256": code_sha256(application.tuner_fn),
             **_how(transform),
         },
     )

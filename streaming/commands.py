@@ -166,7 +166,9 @@ def feedback(config: PipelineConfig, once: bool) -> None:
     cursor = settings.folder / "feedback.json"
     stopping, sent = stop_event(), 0
     with only_one(settings.folder, "feedback"):
-        running = Feedback(log.folder, cursor, sink_of(settings), _feedback_key(settings))
+        events_of = config.loaded_application().member("events_of_request", "streaming feedback")
+        sink, key = sink_of(settings), _feedback_key(settings)
+        running = Feedback(log.folder, cursor, sink, events_of, key)
         while not stopping.is_set():
             try:
                 new = running.publish()

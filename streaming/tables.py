@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import math
 import shutil
@@ -50,10 +49,10 @@ class HourTables:
     """
 
     def __init__(self, config: PipelineConfig):
-        module = importlib.import_module(config.part("hour_tables"))
-        self._build: Callable[..., dict[str, DataFrame]] = module.hour_tables
-        self._profiles: Callable[..., dict[str, DataFrame]] = module.profiles
-        self.declared: Declared = module.DECLARED
+        application, key = config.loaded_application(), "streaming.hour_tables"
+        self._build: Callable[..., dict[str, DataFrame]] = application.member("hour_tables", key)
+        self._profiles: Callable[..., dict[str, DataFrame]] = application.member("profiles", key)
+        self.declared: Declared = application.member("aggregations", key)
         self._parameters = config.etl.parameters
         self._base = config.data_root
         self._others = {

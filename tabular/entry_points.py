@@ -1,4 +1,8 @@
-"""TFX's entry points: trains the network of the config and exports what is served."""
+"""TFX's entry points for any FeatureSet: run_fn and tuner_fn; preprocessing.py has the third.
+
+TFX calls them by their dotted paths. The FeatureSet comes as JSON in custom_config. An application
+that needs something else has functions of its own, and may call `train` and `ServedModel`.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,11 @@ import tf_keras as keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import TunerFnResult
 
-from applications.ctr import features
-from applications.ctr.parameters import PREDICTION, TrainerParameters
-from tabular import preprocessing
-from tabular.earlier_model import WarmStart
-from tabular.item_vectors import Embeddings
+from tabular.feature_set import FEATURES, FeatureSet, transformed
 from tabular.keras_model import build_model, compile_model, input_names
+from tabular.parameters import PREDICTION, TrainerParameters
+from tabular.precomputed import PrecomputedVectors
+from tabular.preprocessing import DENSE_VECTOR, index_sizes
 from tabular.signatures import ServedModel
 from tabular.training import distribution
 from tabular.training.calibration import calibrate
@@ -26,26 +29,28 @@ from tabular.training.distribution import ALONE, Shard
 from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds, fit
 from tabular.training.search import Search
-from tabular.training.warm_start import save_memory
+from tabular.warm_start import WarmStart, save_slots
 
 
 def run_fn(fn_args: FnArgs) -> list[float]:
-    """Trains on the transformed examples and exports to serving_model_dir.
+    """Trains on the transformed examples, and exports to serving_model_dir.
 
     A Tuner's best values (fn_args.hyperparameters) go over those of `trainer.parameters`.
 
     Returns:
-      The validation loss of each round, for benchmarks; TFX asks for nothing.
+      The validation loss of each round, for benchmarks; TFX ignores it.
     """
+    features = FeatureSet.from_json(fn_args.custom_config[FEATURES])
     given = fn_args.custom_config.get("parameters", {})
     found = (fn_args.hyperparameters or {}).get("values", {})
+    parameters = TrainerParameters(**{**given, **found})
     worker = distribution.this_worker()
     folder = RunFolder.of(fn_args, {"workers": worker.count})
-    parameters = TrainerParameters(**{**given, **found})
-    model, losses = train(fn_args, parameters, folder, fn_args.model_run_dir)
-    served = ServedModel(model, tft.TFTransformOutput(fn_args.transform_graph_path))
+    model, losses = train(fn_args, features, parameters, folder, fn_args.model_run_dir)
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    served = ServedModel(model, transform, features)
     if worker.is_chief:
-        save_memory(model, fn_args.serving_model_dir)
+        save_slots(model, fn_args.serving_model_dir)
     distribution.export(served.save, fn_args.serving_model_dir, worker)
     if worker.is_chief:
         folder.remove()
@@ -53,13 +58,14 @@ def run_fn(fn_args: FnArgs) -> list[float]:
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """TFX's Tuner: searches custom_config["search"] with custom_config["trials"] trainings."""
+    """Searches custom_config["search"] with custom_config["trials"] trainings, for TFX's Tuner."""
+    features = FeatureSet.from_json(fn_args.custom_config[FEATURES])
     given, space = fn_args.custom_config["parameters"], fn_args.custom_config["search"]
 
     def validation_loss(values: dict[str, Any], trial: str) -> float:
         folder = RunFolder(Path(fn_args.working_dir) / trial)
         parameters = TrainerParameters(**{**given, **values})
-        _, losses = train(fn_args, parameters, folder, str(folder.path / "logs"))
+        _, losses = train(fn_args, features, parameters, folder, str(folder.path / "logs"))
         folder.remove()
         return min(losses)
 
@@ -70,43 +76,48 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
 
 
 def train(
-    fn_args: FnArgs, parameters: TrainerParameters, folder: RunFolder, log_folder: str
+    fn_args: FnArgs,
+    features: FeatureSet,
+    parameters: TrainerParameters,
+    folder: RunFolder,
+    log_folder: str,
 ) -> tuple[keras.Model, list[float]]:
     """Builds the network and trains it.
 
     Args:
-      fn_args: its files, transform graph, base model and embeddings.
-      parameters: which network, and how.
-      folder: for checkpoints.
-      log_folder: for TensorBoard.
+      fn_args: Files, transform graph, base model and precomputed vectors.
+      features: The declarations.
+      parameters: Which network, and how it is trained.
+      folder: Folder for checkpoints.
+      log_folder: Folder for TensorBoard.
 
     Returns:
       The model with its best weights, and the validation loss of each round.
 
     Raises:
-      TrainingError: there is nothing to learn from, or the loss is not finite.
+      TrainingError: There is nothing to learn from, or the loss is not finite.
     """
     keras.utils.set_random_seed(parameters.seed)
     worker = distribution.this_worker()
     strategy = distribution.strategy(worker)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    sizes = index_sizes(transform)
-    transformed = transform.transformed_feature_spec()
-    spec = {name: transformed[name] for name in (*input_names(sizes, parameters), features.LABEL)}
-
+    tokens, sizes = vocabularies(transform, features), found_sizes(transform, features)
+    specs = transform.transformed_feature_spec()
+    names = input_names(features, sizes, parameters)
+    spec = {name: specs[name] for name in (*names, features.label)}
     raw = None if fn_args.custom_config.get("transformed", True) else transform
 
     def examples(split: str, patterns: list[str], worker: Shard = worker) -> Examples:
-        return Examples.of(split, patterns, spec, features.LABEL, worker, raw)
+        return Examples.of(split, patterns, spec, features.label, worker, raw)
 
     learned = examples("train", fn_args.train_files)
     evaluation = examples("eval", fn_args.eval_files)
     counts = distribution.of_all_workers(learned.counts, strategy).sum(axis=0)
-    rows, clicks = (int(count) for count in counts)
-    if clicks in (0, rows):
+    rows, positive = (int(count) for count in counts)
+    if positive in (0, rows):
         raise TrainingError(
-            f"the label {features.LABEL} is {min(clicks, 1)} in all {rows:,} training examples: "
-            "nothing to learn from; look at the ETL's label and its attribution window"
+            f"the label {features.label} is {min(positive, 1)} in all {rows:,} training examples: "
+            "nothing to learn from; look at how the ETL makes the label"
         )
     rounds = Rounds.of(
         rows,
@@ -115,16 +126,18 @@ def train(
         parameters.rounds_per_epoch,
         parameters.patience,
     )
-    precomputed = embeddings_of(fn_args.custom_config.get("embeddings"), vocabularies(transform))
+    vectors = precomputed_vectors(fn_args.custom_config.get("embeddings"), features, tokens)
     with strategy.scope():
-        model = build_model(sizes, dense_width(transform), parameters, clicks / rows, precomputed)
+        model = build_model(
+            features, sizes, dense_width(transform), parameters, positive / rows, vectors
+        )
         earlier = None
         if fn_args.base_model:
-            earlier = WarmStart(model, fn_args.base_model, vocabularies(transform), sizes)
-            earlier.give_weights()
+            earlier = WarmStart(model, fn_args.base_model, features, tokens, sizes)
+            earlier.copy_weights()
         compile_model(model, parameters, rounds)
         if earlier:
-            earlier.give_memory()
+            earlier.copy_slots()
     losses = fit(
         model,
         learned,
@@ -144,37 +157,52 @@ def train(
     return model, losses
 
 
-def index_sizes(transform: tft.TFTransformOutput) -> dict[str, int]:
-    """Transformed index feature -> number of indices, by the vocabularies of Transform."""
-    return preprocessing.index_sizes(
-        {name: transform.vocabulary_size_by_name(name) for name in features.CATEGORICAL}
-    )
+def vocabularies(transform: tft.TFTransformOutput, features: FeatureSet) -> dict[str, list[bytes]]:
+    """Returns categorical feature with a vocabulary -> its tokens by index."""
+    return {
+        one.name: transform.vocabulary_by_name(one.name)
+        for one in features.categorical
+        if one.vocabulary is not None
+    }
 
 
-def vocabularies(transform: tft.TFTransformOutput) -> dict[str, list[bytes]]:
-    """Categorical feature -> tokens by index."""
-    return {name: transform.vocabulary_by_name(name) for name in features.CATEGORICAL}
+def found_sizes(transform: tft.TFTransformOutput, features: FeatureSet) -> dict[str, int]:
+    """Returns transformed index feature -> number of indices, by Transform's vocabularies."""
+    tokens = vocabularies(transform, features)
+    return index_sizes(features, {name: len(them) for name, them in tokens.items()})
 
 
-def embeddings_of(uri: str | None, tokens: Mapping[str, Sequence[bytes]]) -> dict[str, np.ndarray]:
-    """Transformed index feature -> vectors learned beforehand, by its indices; empty without any.
+def dense_width(transform: tft.TFTransformOutput) -> int:
+    """Returns the length of the dense vector; 0 if there is none."""
+    specs = transform.transformed_feature_spec()
+    return int(specs[DENSE_VECTOR].shape[0]) if DENSE_VECTOR in specs else 0
+
+
+def precomputed_vectors(
+    uri: str | None, features: FeatureSet, tokens: Mapping[str, Sequence[bytes]]
+) -> dict[str, np.ndarray]:
+    """Reads vectors that were learned beforehand.
+
+    Args:
+      uri: Folder of the artifact; None for none.
+      features: The declarations.
+      tokens: Categorical feature -> its tokens by index.
+
+    Returns:
+      Transformed index feature -> float32 [number of indices, width]; empty without a `uri`.
 
     Raises:
-      TrainingError: they are of no categorical feature.
+      TrainingError: The vectors are of no categorical feature with a vocabulary.
     """
     if uri is None:
         return {}
-    found = Embeddings.read(uri)
+    found = PrecomputedVectors.read(uri)
     if found.feature not in tokens:
         raise TrainingError(
             f"the embeddings are of '{found.feature}', which is none of the categorical features "
             f"{', '.join(tokens)}; name one of them in embeddings.token"
         )
+    (category,) = (one for one in features.categorical if one.name == found.feature)
     vectors = found.of(tokens[found.feature])
-    unknown = np.zeros((features.OOV_BUCKETS, vectors.shape[1]), np.float32)
-    return {features.transformed(found.feature): np.vstack([vectors, unknown])}
-
-
-def dense_width(transform: tft.TFTransformOutput) -> int:
-    """Length of the dense vector."""
-    return transform.transformed_feature_spec()[preprocessing.DENSE_VECTOR].shape[0]
+    unknown = np.zeros((category.oov_buckets, vectors.shape[1]), np.float32)
+    return {transformed(found.feature): np.vstack([vectors, unknown])}

@@ -1,4 +1,4 @@
-"""Layers of click-through-rate models, each with its paper; shapes with a batch of B."""
+"""Layers that Keras does not have, each with its paper; B is the batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tf_keras as keras
 
 
 class CrossLayer(keras.layers.Layer):
-    """One cross of DCN-v2: x0 * (W x + b) + x, of x0 and x, both [B, d].
+    """Computes one cross of DCN-v2: x0 * (W x + b) + x, for x0 and x, both [B, d].
 
     Wang et al., "DCN V2: Improved Deep & Cross Network" (2021), equation 1.
     """
@@ -22,7 +22,7 @@ class CrossLayer(keras.layers.Layer):
 
 
 class FactorizationMachine(keras.layers.Layer):
-    """Sum of the dot products of all pairs of fields: [B, fields, k] to [B, 1].
+    """Sums the dot products of all pairs of fields: [B, fields, k] to [B, 1].
 
     Rendle, "Factorization Machines" (2010), lemma 3.1: linear in the number of fields.
     """
@@ -33,13 +33,13 @@ class FactorizationMachine(keras.layers.Layer):
         return 0.5 * tf.reduce_sum(square_of_sum - sum_of_squares, axis=1, keepdims=True)
 
 
-class InterestAttention(keras.layers.Layer):
-    """What of a user's recent clicks concerns this item: a weighted sum of them, [B, d].
+class SequenceAttention(keras.layers.Layer):
+    """Sums the past events that concern the row, each by a learned weight: [B, w].
 
-    Inputs: the item [B, d], the clicks [B, n, d], facts about each click [B, n, f], and which of
-    the n places hold a click, bool [B, n]. The weights are not normalised, so that many clicks
-    that fit say more than one does (Zhou et al., "Deep Interest Network for Click-Through Rate
-    Prediction" (2018), section 4.3).
+    Inputs: the row's own embedding [B, w], those of the events [B, n, w], facts about each event
+    [B, n, f], and which of the n places hold an event, bool [B, n]. The weights are not normalized,
+    so that many events that fit count for more than one (Zhou et al., "Deep Interest Network for
+    Click-Through Rate Prediction" (2018), section 4.3); Keras' Attention normalizes them.
     """
 
     def __init__(self, units=(32, 16), **kwargs):  # type: ignore[no-untyped-def]
@@ -52,13 +52,13 @@ class InterestAttention(keras.layers.Layer):
         super().build(shapes)
 
     def call(self, inputs):  # type: ignore[no-untyped-def]
-        item, clicks, facts, present = inputs
-        items = tf.repeat(item[:, tf.newaxis, :], tf.shape(clicks)[1], axis=1)
-        current = tf.concat([items, clicks, items - clicks, items * clicks, facts], axis=2)
+        current, events, facts, present = inputs
+        row = tf.repeat(current[:, tf.newaxis, :], tf.shape(events)[1], axis=1)
+        hidden = tf.concat([row, events, row - events, row * events, facts], axis=2)
         for layer in self.hidden:
-            current = layer(current)
-        weights = self.weight(current) * tf.cast(present, tf.float32)[:, :, tf.newaxis]
-        return tf.reduce_sum(weights * clicks, axis=1)
+            hidden = layer(hidden)
+        weights = self.weight(hidden) * tf.cast(present, tf.float32)[:, :, tf.newaxis]
+        return tf.reduce_sum(weights * events, axis=1)
 
     def get_config(self):  # type: ignore[no-untyped-def]
         return {**super().get_config(), "units": self.units}

@@ -1,4 +1,4 @@
-"""Networks for click-through rate, from encoded features to the log-odds of a click, [B, 1].
+"""Networks from encoded features to the log-odds of label 1, [B, 1].
 
 | name | what it is |
 |---|---|
@@ -6,36 +6,38 @@
 | wide_deep | that, beside a deep network: Cheng et al. 2016 |
 | deepfm | that, beside all pairs of features: Guo et al. 2017 |
 | dcn | explicit crosses beside a deep network: DCN-v2, Wang et al. 2021 |
-| din | attention over the user's recent clicks, then as dcn: DIN, Zhou et al. 2018 |
+| din | attention over sequences of past events, then as dcn: DIN, Zhou et al. 2018 |
+
+Every network takes any FeatureSet: without numbers, without categories, with a single feature.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tf_keras as keras
 
-from applications.ctr.parameters import TrainerParameters
-from tabular.layers import CrossLayer, FactorizationMachine, InterestAttention
+from tabular.layers import CrossLayer, FactorizationMachine, SequenceAttention
+from tabular.parameters import TrainerParameters
 
 layers = keras.layers
 
 
 @dataclasses.dataclass(frozen=True)
-class RecentClicks:
-    """The user's recent clicks beside the item that is shown; B is the batch, n their number.
+class EncodedSequence:
+    """Events of the past beside what the row itself is about; B is the batch, n their number.
 
     Attributes:
-      item: [B, w], what the item is.
-      items: [B, n, w], what was clicked.
-      facts: [B, n, f], facts about each click.
-      present: bool [B, n], which places hold a click.
+      current: Embedding of the row's own values, [B, w].
+      events: Embeddings of the events' values, [B, n, w].
+      facts: Numbers about each event, [B, n, f].
+      present: Which places hold an event, bool [B, n].
     """
 
-    item: tf.Tensor
-    items: tf.Tensor
+    current: tf.Tensor
+    events: tf.Tensor
     facts: tf.Tensor
     present: tf.Tensor
 
@@ -45,21 +47,23 @@ class Encoded:
     """What a network starts from.
 
     Attributes:
-      dense: [B, d], the scaled features.
-      weights: makes a learned weight [B, 1] for each feature's value.
-      fields: feature -> [B, width of its embedding].
-      clicks: of networks that look at them.
+      dense: The scaled numbers, [B, d]; None if there are none.
+      weights: Makes a learned weight [B, 1] for the value of each indexed feature.
+      fields: Feature -> [B, width of its embedding].
+      sequences: Sequences, for networks that look at them.
     """
 
-    dense: tf.Tensor
+    dense: tf.Tensor | None
     weights: Callable[[], list[tf.Tensor]]
     fields: dict[str, tf.Tensor]
-    clicks: RecentClicks | None
+    sequences: Sequence[EncodedSequence]
 
 
 def logistic_regression(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
-    linear = layers.Dense(1, use_bias=False, name="linear")(inputs.dense)
-    return layers.Add()([linear, *inputs.weights()])
+    terms = inputs.weights()
+    if inputs.dense is not None:
+        terms = [layers.Dense(1, use_bias=False, name="linear")(inputs.dense), *terms]
+    return layers.Add()(terms) if len(terms) > 1 else terms[0]
 
 
 def wide_deep(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
@@ -68,6 +72,8 @@ def wide_deep(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
 
 
 def deepfm(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
+    if len(inputs.fields) < 2:  # no pairs
+        return wide_deep(inputs, sizes)
     # Fields of different widths meet in a common one, as in mixed-dimension embeddings.
     common = [
         layers.Dense(sizes.factors, use_bias=False, name=f"factors_{name}")(field)
@@ -82,22 +88,25 @@ def dcn(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
 
 
 def din(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
-    clicks = inputs.clicks
-    assert clicks is not None
-    attention = InterestAttention(sizes.attention_layers, name="interest")
-    interest = attention([clicks.item, clicks.items, clicks.facts, clicks.present])
-    start = layers.Concatenate()([_everything(inputs), interest, interest * clicks.item])
-    return _crossed_and_deep(start, sizes)
+    parts = [_everything(inputs)]
+    for number, sequence in enumerate(inputs.sequences):
+        name = f"interest_{number}" if number else "interest"
+        attention = SequenceAttention(sizes.attention_layers, name=name)
+        interest = attention([sequence.current, sequence.events, sequence.facts, sequence.present])
+        parts += [interest, interest * sequence.current]
+    return _crossed_and_deep(layers.Concatenate()(parts), sizes)
 
 
 NETWORKS: dict[str, Callable[[Encoded, TrainerParameters], tf.Tensor]] = {
     network.__name__: network for network in (logistic_regression, wide_deep, deepfm, dcn, din)
 }
-ON_CLICKS = (din.__name__,)  # those that look at the recent clicks
 
 
 def _everything(inputs: Encoded) -> tf.Tensor:
-    return layers.Concatenate()([inputs.dense, *inputs.fields.values()])
+    parts = [*inputs.fields.values()]
+    if inputs.dense is not None:
+        parts = [inputs.dense, *parts]
+    return layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
 
 
 def _deep(start: tf.Tensor, sizes: TrainerParameters) -> tf.Tensor:

@@ -8,12 +8,11 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
-from applications.ctr import features
-from applications.ctr.parameters import PREDICTION
+from tabular.feature_set import FeatureSet
+from tabular.parameters import PREDICTION
 from tabular.training.finite import check_finite
 from tabular.training.tracing import as_written
 
-CLASSES = ("click", "no click")
 _REPLACE_THE_MODEL = (
     "The fault is the model's if all features are finite: roll back to an earlier version."
 )
@@ -22,34 +21,40 @@ _REPLACE_THE_MODEL = (
 class ServedModel(tf.Module):
     """The exported graph: preprocessing and model in one, from raw features to probability.
 
-    A feature or a probability that is not finite is tf.errors.InvalidArgumentError, by the graph
-    itself, so that every server and every batch job treats it alike; see check_finite.
+    A feature or a probability that is not finite is tf.errors.InvalidArgumentError, raised by the
+    graph itself, so that every server and every batch job treats it alike; see check_finite.
+
+    Args:
+      model: A trained model.
+      transform: Output of the Transform step that it was trained on.
+      features: The declarations.
     """
 
-    def __init__(self, model: keras.Model, transform: tft.TFTransformOutput):
+    def __init__(self, model: keras.Model, transform: tft.TFTransformOutput, features: FeatureSet):
         super().__init__()
         # Its variables alone: of a Keras model every layer's calls would be traced and written too,
         # which nobody reads. A function, as here, is not looked into.
         self.model = tf.train.Checkpoint(variables=model.variables)
         self._call_model = lambda wanted: model(wanted, training=False)
+        self._classes = features.classes
         self.transformed_spec = {
             name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
             for name, tensor in model.input.items()
         }
         self.transform_layer = transform.transform_features_layer()
         raw = transform.raw_feature_spec()
-        left_out = {features.LABEL, *features.KEYS}  # a request does not have them
+        left_out = {features.label, *features.keys}  # a request does not have them
         self.raw_spec = {name: spec for name, spec in raw.items() if name not in left_out}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """What servers and checks call; n is the number of examples.
+        """Returns the functions that servers and checks call; n is the number of examples.
 
-        serving_default: serialized tf.Examples [n] to the probability [n, 1].
-        raw_features: a tensor [n] a feature to the probability; lists are [n, m], filled up with
-          "" or 0.
-        regress, classify: serialized tf.Examples, for TensorFlow Serving's methods of that name.
-        transform_features: serialized tf.Examples to every transformed feature.
-        score_transformed: transformed features to the probability, as the training has it.
+        serving_default: Serialized tf.Examples [n] to the probability [n, 1].
+        raw_features: A tensor [n] for each feature to the probability; lists are [n, m], filled up
+          with "" or 0.
+        regress, classify: Serialized tf.Examples, for TensorFlow Serving's methods of that name.
+        transform_features: Serialized tf.Examples to every transformed feature.
+        score_transformed: Transformed features to the probability, as in training.
         """
         examples, inputs = (tf.TensorSpec([None], tf.string, n) for n in ("examples", "inputs"))
         score = tf.function(as_written(self._from_examples), input_signature=[examples])  # of three
@@ -62,9 +67,9 @@ class ServedModel(tf.Module):
             return {"outputs": score(inputs)[PREDICTION]}
 
         def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            click = score(inputs)[PREDICTION]
-            classes = tf.repeat(tf.constant([CLASSES]), tf.shape(click)[0], axis=0)
-            return {"classes": classes, "scores": tf.concat([click, 1 - click], axis=1)}
+            positive = score(inputs)[PREDICTION]
+            classes = tf.repeat(tf.constant([self._classes]), tf.shape(positive)[0], axis=0)
+            return {"classes": classes, "scores": tf.concat([positive, 1 - positive], axis=1)}
 
         def concrete(function, *specs, **named):  # type: ignore[no-untyped-def]
             return tf.function(as_written(function)).get_concrete_function(*specs, **named)
@@ -79,7 +84,7 @@ class ServedModel(tf.Module):
         }
 
     def save(self, path: str) -> None:
-        """Exports, with the names by which TensorFlow Serving knows what a signature is for."""
+        """Exports to `path`, with the method names that TensorFlow Serving looks for."""
         absl = logging.getLogger("absl")
         before = absl.level
         tf.saved_model.save(self, path, signatures=self.signatures())

@@ -8,10 +8,12 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
-from applications.ctr import features
+from applications.ctr.aggregations import RECENT, WINDOW_FEATURES
 from applications.ctr.etl_parameters import EtlParameters
+from applications.ctr.features import FEATURES
 from features.attribution import CLICK_MS, first_of_each, with_first_click
-from features.hourly_counts import COUNTS, RECENT
+from features.hourly_counts import COUNTS
+from features.hourly_counts import RECENT as RECENT_CLICKS
 from features.recent_clicks import add_recent_clicks
 from features.window_features import HOUR_MS, Smoothing, add_window_features, hour_of
 from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
@@ -75,7 +77,7 @@ def labelled(
             "impression_id", F.col("timestamp_ms").alias(CLICK_MS)
         )
         joined = with_first_click(impressions, known, "impression_id", "timestamp_ms", window_ms)
-    return joined.withColumn(features.LABEL, F.col(CLICK_MS).isNotNull().cast("long"))
+    return joined.withColumn(FEATURES.label, F.col(CLICK_MS).isNotNull().cast("long"))
 
 
 def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
@@ -132,11 +134,7 @@ def as_examples(rows: DataFrame) -> DataFrame:
     device = F.coalesce(F.col("device"), F.lit("unknown"))
     surface = F.coalesce(F.col("surface"), F.lit("unknown"))
     rows = rows.withColumns({"user_known": known, "device": device, "surface": surface})
-    names = [*features.KEYS, features.LABEL, *features.CATEGORICAL, *features.DENSE]
-    names += [*features.LOG_DENSE, *features.ORDINAL]
-    names += [*features.WINDOW_COUNTS, *features.WINDOW_RATES]
-    names += [*features.SEQUENCES, features.RECENT_HOURS]
-    return rows.select(*dict.fromkeys(names))
+    return rows.select(*FEATURES.columns)
 
 
 def genuine_impressions(
@@ -179,12 +177,12 @@ def build_examples(
     parameters = EtlParameters(**context.parameters)
     clicked, outcomes = genuine_impressions(sources, parameters)
     described = with_time_features(with_users(clicked, sources["users"]))
-    remembered = add_recent_clicks(described, CLICK_MS, features.RECENT, sources.get(RECENT))
+    remembered = add_recent_clicks(described, CLICK_MS, RECENT, sources.get(RECENT_CLICKS))
     counted = add_window_features(
         remembered,
         "impression_id",
         CLICK_MS,
-        features.WINDOW_FEATURES,
+        WINDOW_FEATURES,
         Smoothing(parameters.smoothing_prior, parameters.smoothing_strength),
         sources.get(COUNTS),
     )

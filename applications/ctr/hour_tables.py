@@ -7,7 +7,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from applications.ctr import features
+from applications.ctr import aggregations
 from applications.ctr.etl import catalogue, genuine_impressions, with_users
 from applications.ctr.etl_parameters import EtlParameters
 from features.attribution import CLICK_MS
@@ -16,7 +16,7 @@ from features.recent_clicks import clicks_of
 from features.window_features import all_keys
 from spark_io.examples.rows import EtlContext
 
-DECLARED = Declared(features.WINDOW_FEATURES, features.RECENT)
+DECLARED = Declared(aggregations.WINDOW_FEATURES, aggregations.RECENT)
 
 
 def hour_tables(

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from base.signature import SIGNATURE, is_signed
+from streaming.feedback.refused import RequestLineError
 
 _MOST_SHOWN, _MOST_EXTRA = 1_000, 64
 _Id = Annotated[str, StringConstraints(max_length=1_024)]
@@ -27,10 +28,6 @@ _OURS = (
     "impression_id", "user_id", "item_id", "position", "timestamp_ms", "arm", "version",
     "probability", "propensity", "explored", "clicked", SIGNATURE,
 )  # fmt: skip
-
-
-class LineError(ValueError):
-    """A line whose context is not as a ranking service sends it; the text is one line."""
 
 
 class _Context(BaseModel):
@@ -69,7 +66,7 @@ class _Line(BaseModel):
         return self
 
 
-def impressions_of(line: Mapping[str, Any], key: bytes | None = None) -> list[dict[str, Any]]:
+def events_of_request(line: Mapping[str, Any], key: bytes | None = None) -> list[dict[str, Any]]:
     """The events of a line; none for a request that only ranked candidates.
 
     Args:
@@ -85,19 +82,19 @@ def impressions_of(line: Mapping[str, Any], key: bytes | None = None) -> list[di
       and its own timestamp_ms and arm, if it has them.
 
     Raises:
-      LineError: it says what was shown, but not as it should, or is not signed.
+      RequestLineError: it says what was shown, but not as it should, or is not signed.
     """
     context = line.get("context")
     if not isinstance(context, Mapping) or "shown" not in context:
         return []
     if key is not None and not is_signed(key, str(line.get("request_id", "")), context):
-        raise LineError("context: it is not signed by a ranking service that has the key")
+        raise RequestLineError("context: it is not signed by a ranking service that has the key")
     try:
         found = _Line.model_validate(line)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        raise LineError(f"{where}: {problem['msg']}") from None
+        raise RequestLineError(f"{where}: {problem['msg']}") from None
     said = found.context
     is_believed = key is not None
     extra = {k: value for k, value in (said.model_extra or {}).items() if k not in _OURS}

@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from applications.ctr import features
+from applications.ctr.aggregations import RECENT, WINDOW_COUNTS, WINDOW_FEATURES
+from applications.ctr.features import FEATURES
 from applications.ctr.hour_tables import ITEM, NOBODY, USER
 from features.online_table import OnlineTable
 from features.window_features import HOUR_MS, Smoothing
@@ -63,12 +64,12 @@ class RequestFeatures:
         user = known.get(user_id, known[NOBODY])
         common = {"user_id": user_id, "device": device, "surface": surface, **user}
         common |= _time_features(now_ms)
-        common |= self._table.recent_clicks(features.RECENT, [user_id], now_ms)
+        common |= self._table.recent_clicks(RECENT, [user_id], now_ms)
         rows = [
             {**common, **_item_features(items[item_id], now_ms), "item_id": item_id, "position": p}
             for item_id, p in zip(item_ids, positions, strict=True)
         ]
-        for feature in features.WINDOW_FEATURES:
+        for feature in WINDOW_FEATURES:
             keys = [[row[key] for key in feature.keys] for row in rows]
             found = self._table.window_features(feature, keys, self._smoothing, now_ms)
             for row, columns in zip(rows, found, strict=True):
@@ -100,13 +101,10 @@ def _item_features(profile: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
     return {**columns, "item_age_hours": age_ms / HOUR_MS}
 
 
+_WHOLE_NUMBERS = {"user_known", *WINDOW_COUNTS}
 # As the ETL's columns are typed: these are floats also where the value is whole.
-_FLOATS = {
-    *features.DENSE,
-    *features.LOG_DENSE,
-    *features.WINDOW_RATES,
-    features.RECENT_HOURS,
-} - {"user_known"}
+_FLOATS = {number.name for number in FEATURES.numeric} - _WHOLE_NUMBERS | {RECENT.hours_column()}
+_TEXTS = {category.name for category in FEATURES.categorical} | {*RECENT.list_columns()}
 
 
 def encoded(row: Mapping[str, Any]) -> bytes:
@@ -120,7 +118,7 @@ def _feature(name: str, value: Any) -> tf.train.Feature:
     values = value if isinstance(value, list) else [value]
     if name in _FLOATS:
         return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    if name in features.SEQUENCES or name in features.CATEGORICAL:
+    if name in _TEXTS:
         texts = tf.train.BytesList(value=[text.encode() for text in values])
         return tf.train.Feature(bytes_list=texts)
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))

@@ -11,7 +11,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from spark_io.jobs.parent import run_in_child
-from tabular.item_vectors import FILE
+from tabular.precomputed import FILE
 
 _JOB = "components.spark_embeddings.job"
 

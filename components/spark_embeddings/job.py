@@ -22,7 +22,7 @@ from spark_io.jobs.child import answer, say
 from spark_io.jobs.errors import explain
 from spark_io.jobs.session import spark_session
 from spark_io.sources.source_types import FileSource
-from tabular.item_vectors import FEATURE
+from tabular.precomputed import FEATURE
 
 
 def learn(request: dict[str, Any]) -> dict[str, int]:

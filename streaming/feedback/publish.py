@@ -10,13 +10,12 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from applications.ctr.page_feedback import LineError, impressions_of
 from base.foreign_json import ForeignError, parse_object
-from streaming.feedback.refused import Refused
+from streaming.feedback.refused import Refused, RequestLineError
 from streaming.feedback.sinks import Sink
 from streaming.layout import IMPRESSIONS, read_json, write_whole
 
@@ -24,6 +23,8 @@ _OPEN = ".open-"  # as serving/request_log names the file of the current hour
 _MOST_LINE = 512 << 20  # twice the largest request
 _AT_ONCE = 1_000  # events
 _ALL = -1  # in place of how far a file was read
+
+EventsOfRequest = Callable[[Mapping[str, Any], bytes | None], list[dict[str, Any]]]
 
 
 class Feedback:
@@ -33,14 +34,23 @@ class Feedback:
       log: folder of the request log.
       cursor: file that remembers how far it was read; beside it is what was refused.
       sink: where impressions go.
-      key: see `impressions_of`.
+      events_of_request: The application's: makes the events of a line of the log, with the key.
+      key: Key that ranking services sign with; None for none.
 
     Attributes:
       refused: what could not be used.
     """
 
-    def __init__(self, log: Path, cursor: Path, sink: Sink, key: bytes | None = None):
+    def __init__(
+        self,
+        log: Path,
+        cursor: Path,
+        sink: Sink,
+        events_of_request: EventsOfRequest,
+        key: bytes | None = None,
+    ):
         self._folder, self._cursor, self._sink, self._key = log, cursor, sink, key
+        self._events_of_request = events_of_request
         self.refused = Refused(cursor.with_name(f"{cursor.stem}-refused.jsonl"))
         self._read: dict[str, int] = read_json(cursor) if cursor.exists() else {}
 
@@ -59,7 +69,7 @@ class Feedback:
             events: list[dict[str, Any]] = []
             end = self._read.get(name, 0)
             for line, end in self._new_lines(name, path):
-                events += self._impressions_of(line, name, end - len(line))
+                events += self._events_of(line, name, end - len(line))
                 if len(events) >= _AT_ONCE:
                     sent += self._send(events, name, end)
                     events = []
@@ -102,10 +112,10 @@ class Feedback:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             self.refused.keep(name, end, f"from here on the file is damaged: {error}", b"")
 
-    def _impressions_of(self, line: bytes, name: str, start: int) -> list[dict[str, Any]]:
+    def _events_of(self, line: bytes, name: str, start: int) -> list[dict[str, Any]]:
         try:
-            return impressions_of(parse_object(line, most_bytes=_MOST_LINE), self._key)
-        except (ForeignError, LineError) as error:
+            return self._events_of_request(parse_object(line, most_bytes=_MOST_LINE), self._key)
+        except (ForeignError, RequestLineError) as error:
             self.refused.keep(name, start, str(error), line)
         except Exception as error:  # whatever a line does, the next one is read
             self.refused.keep(name, start, f"{type(error).__name__}: {error}"[:200], line)

@@ -11,6 +11,10 @@ _MOST_BYTES = 64 << 20  # of the file; then lines are counted only
 _MOST_OF_A_LINE = 4_096
 
 
+class RequestLineError(ValueError):
+    """A line of the request log that no events can be made of; the text is one line."""
+
+
 class Refused:
     """Keeps them in a file of JSON lines: log, where the line begins, reason and the beginning.
 

@@ -1,8 +1,8 @@
-"""Weights that are averaged over the last steps: what is validated and saved, not what trains on.
+"""Weights averaged over the last steps, to validate and to save; training goes on without them.
 
 An exponential moving average (Polyak and Juditsky 1992, as in Keras' `use_ema`) has less of the
-noise of the last batches: calibration on later hours differs less from run to run. Keras itself
-would overwrite the weights that train, and so slow the training down.
+noise of the last batches: calibration on later hours differs less from run to run. Keras has a
+callback that swaps them (SwapEMAWeights) in version 3 only, not in tf_keras.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import tf_keras as keras
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Within it, the model has the averages that its optimizer keeps, if it keeps any."""
+    """Gives the model the averages that its optimizer keeps, if it keeps any, within the block."""
     if not model.optimizer.use_ema:
         yield
         return
-    averages = model.optimizer._model_variables_moving_average
     trained = [weight.numpy() for weight in model.trainable_variables]
-    for weight, average in zip(model.trainable_variables, averages, strict=True):
-        weight.assign(average)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
     try:
         yield
     finally:

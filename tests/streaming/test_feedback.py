@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from applications.ctr.page_feedback import LineError, impressions_of
+from applications.ctr.page_feedback import events_of_request
 from applications.ctr.ranking import rank
 from base.errors import ComponentError
 from base.signature import sign
 from streaming.feedback.publish import Feedback
+from streaming.feedback.refused import RequestLineError
 from streaming.feedback.sinks import FolderSink
 
 pytestmark = pytest.mark.unit
@@ -78,7 +79,7 @@ def line(number: int, shown: int = 2, **context: Any) -> dict[str, Any]:
 
 
 def test_a_line_is_its_impressions() -> None:
-    first, second = impressions_of(line(3), KEY)
+    first, second = events_of_request(line(3), KEY)
     assert first == {
         "impression_id": "r3-1",
         "item_id": "i0",
@@ -95,18 +96,18 @@ def test_a_line_is_its_impressions() -> None:
     }
     assert second["position"] == 2
     assert (
-        impressions_of(line(3, timestamp_ms=5), KEY)[0]["timestamp_ms"] == 5
+        events_of_request(line(3, timestamp_ms=5), KEY)[0]["timestamp_ms"] == 5
     )  # the service's clock
-    assert impressions_of({**line(3), "context": None}) == []  # candidates that were only ranked
-    assert impressions_of({**line(3), "context": "text"}) == []
-    assert impressions_of(line(3, arm="frozen"), KEY)[0]["arm"] == "frozen"
-    mine = impressions_of(line(3, item_id="mine"), KEY)
+    assert events_of_request({**line(3), "context": None}) == []  # candidates that were only ranked
+    assert events_of_request({**line(3), "context": "text"}) == []
+    assert events_of_request(line(3, arm="frozen"), KEY)[0]["arm"] == "frozen"
+    mine = events_of_request(line(3, item_id="mine"), KEY)
     assert mine[0]["item_id"] == "i0"  # not what a client says
 
 
 def test_without_a_key_a_client_decides_neither_time_nor_arm_nor_propensity() -> None:
     said = line(3, timestamp_ms=5, arm="frozen")
-    (first, _) = impressions_of(said)
+    (first, _) = events_of_request(said)
     assert first["timestamp_ms"] == 1003
     assert first["arm"] == "stable"
     assert not {"propensity", "explored", "signature"} & {*first}
@@ -125,11 +126,11 @@ def test_what_a_stranger_says_of_a_page_is_refused(tmp_path: Path, change: str) 
         said["context"]["signature"] = ["ä"]
     else:
         key = b"another"
-    with pytest.raises(LineError, match="not signed"):
-        impressions_of(said, key)
+    with pytest.raises(RequestLineError, match="not signed"):
+        events_of_request(said, key)
     write(tmp_path / ".open-2024-03-01-05-abc.json", [said, line(1)])
     sink = Collector()
-    feedback = Feedback(tmp_path, tmp_path / "cursor.json", sink, key)
+    feedback = Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request, key)
     assert feedback.publish() == (0 if change == "key" else 2)
     assert feedback.refused.count == (2 if change == "key" else 1)
     kept = [json.loads(one) for one in feedback.refused.path.read_text().splitlines()]
@@ -148,11 +149,11 @@ def test_what_a_stranger_says_of_a_page_is_refused(tmp_path: Path, change: str) 
 )
 def test_a_context_that_says_nonsense_stops_nobody(tmp_path: Path, context: dict[str, Any]) -> None:
     bad = {**line(1, shown=1), "context": context}
-    with pytest.raises(LineError):
-        impressions_of(bad)
+    with pytest.raises(RequestLineError):
+        events_of_request(bad)
     sink = Collector()
     write(tmp_path / ".open-2024-03-01-05-abc.json", [bad, line(2)])
-    assert Feedback(tmp_path, tmp_path / "cursor.json", sink).publish() == 2
+    assert Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request).publish() == 2
     assert sink.ids == ids(2)
 
 
@@ -191,9 +192,9 @@ def test_the_log_is_followed_through_the_end_of_an_hour(tmp_path: Path) -> None:
     still_open = folder / ".open-2024-03-01-05-abc.json"
     half = json.dumps(line(3))[:40]
     write(still_open, [line(1), line(2)], rest=half)
-    assert Feedback(folder, cursor, sink).publish() == 4
+    assert Feedback(folder, cursor, sink, events_of_request).publish() == 4
     assert sink.ids == ids(1, 2)
-    feedback = Feedback(folder, cursor, sink)  # another process
+    feedback = Feedback(folder, cursor, sink, events_of_request)  # another process
     assert feedback.publish() == 0
     write(still_open, [line(1), line(2), line(3)])
     assert feedback.publish() == 2
@@ -202,7 +203,7 @@ def test_the_log_is_followed_through_the_end_of_an_hour(tmp_path: Path) -> None:
     write(folder / ".open-2024-03-01-06-def.json", [line(5)])
     assert feedback.publish() == 4
     assert sorted(sink.ids) == ids(1, 2, 3, 4, 5)
-    assert Feedback(folder, cursor, sink).publish() == 0
+    assert Feedback(folder, cursor, sink, events_of_request).publish() == 0
 
 
 @pytest.mark.parametrize("fails", ["before", "after"])
@@ -210,7 +211,7 @@ def test_what_was_not_taken_is_sent_again(tmp_path: Path, fails: str) -> None:
     sink, folder, cursor = Collector(), tmp_path / "log", tmp_path / "cursor.json"
     write(folder / ".open-2024-03-01-05-abc.json", [line(1), line(2)])
     sink.fails = fails
-    feedback = Feedback(folder, cursor, sink)
+    feedback = Feedback(folder, cursor, sink, events_of_request)
     with pytest.raises(ComponentError):
         feedback.publish()
     sink.fails = ""
@@ -221,7 +222,7 @@ def test_what_was_not_taken_is_sent_again(tmp_path: Path, fails: str) -> None:
 def test_a_line_that_is_none_is_left_out(tmp_path: Path) -> None:
     sink = Collector()
     write(tmp_path / ".open-2024-03-01-05-abc.json", [line(1)], rest="{broken\n")
-    assert Feedback(tmp_path, tmp_path / "cursor.json", sink).publish() == 2
+    assert Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request).publish() == 2
 
 
 def test_a_folder_gets_whole_files(tmp_path: Path) -> None:

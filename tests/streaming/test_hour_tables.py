@@ -8,8 +8,9 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from applications.ctr import features
+from applications.ctr.aggregations import WINDOW_FEATURES
 from applications.ctr.etl import build_examples
+from applications.ctr.features import FEATURES
 from applications.ctr.request_features import RequestFeatures, UnknownItemError
 from applications.ctr.sample_data.click_log import ClickLogConfig, generate_click_log
 from applications.ctr.sample_data.dirt import Dirt
@@ -100,7 +101,7 @@ def test_tables_are_compact(config: PipelineConfig) -> None:
         keys = ["feature", "user_id", "item_id", "category"]
         assert not begins.duplicated(keys).any()
         by_feature = begins.groupby("feature")["impressions"].sum()
-        assert set(by_feature.index) == {feature.name for feature in features.WINDOW_FEATURES}
+        assert set(by_feature.index) == {feature.name for feature in WINDOW_FEATURES}
         assert by_feature.nunique() == 1
         assert 0.5 * shown < by_feature.iloc[0] <= shown
 
@@ -149,7 +150,7 @@ def test_serving_looks_up_what_the_etl_computes(
             device=row["device"],
             surface=row["surface"],
         )
-        for name in ("impression_id", "session_id", "timestamp_ms", features.LABEL, "_outcome"):
+        for name in ("impression_id", "session_id", "timestamp_ms", FEATURES.label, "_outcome"):
             wanted.pop(name, None)
         assert found.keys() == {name for name in wanted if not name.startswith("_")}
         for name, value in found.items():

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_feedback import KEY, line
 
+from applications.ctr.page_feedback import events_of_request
 from base.signature import sign
 from serving.request_log.reader import read_predictions
 from streaming.feedback.publish import Feedback
@@ -83,7 +84,7 @@ def feed(folder: Path, bad: list[bytes]) -> tuple[Feedback, Counting, int]:
         b"".join(one + b"\n" + other + b"\n" for one, other in zip(bad, good, strict=True))
     )
     sink = Counting()
-    feedback = Feedback(folder, folder / "cursor.json", sink, KEY)
+    feedback = Feedback(folder, folder / "cursor.json", sink, events_of_request, KEY)
     published = feedback.publish()
     assert published == sink.events
     for prediction in read_predictions(folder):

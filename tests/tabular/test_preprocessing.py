@@ -5,30 +5,24 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from applications.ctr import features
-from tabular.preprocessing import hours_since
+from tabular.feature_set import FeatureSet, Numeric
+from tabular.preprocessing import hours_since_last, preprocess
 
 pytestmark = pytest.mark.unit
 
 
-def test_hours_since_the_last_click_on_what_is_shown() -> None:
-    lists = {
-        # Filled up with "" and 0, as the Transform step does.
-        "recent_category": tf.constant(
-            [["toys", "books", "toys"], ["books", "", ""], ["", "", ""], ["toys", "", ""]]
-        ),
-        features.RECENT_HOURS: tf.constant(
-            [[1.5, 2.0, 9.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0], [500.0, 0.0, 0.0]]
-        ),
-    }
-    shown = {"category": tf.constant(["toys", "toys", "", "toys"])}
-    found = hours_since(lists, shown, "recent_category", "category").numpy().tolist()
-    never = features.NEVER_HOURS
-    assert found == [1.5, never, never, never]
+def test_hours_since_the_last_event_with_the_rows_own_value() -> None:
+    # Filled up with "" and 0, as the Transform step does.
+    events = tf.constant(
+        [["toys", "books", "toys"], ["books", "", ""], ["", "", ""], ["toys", "", ""]]
+    )
+    ages = tf.constant([[1.5, 2.0, 9.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0], [500.0, 0.0, 0.0]])
+    current = tf.constant(["toys", "toys", "", "toys"])
+    found = hours_since_last(events, ages, current, longest=168.0).numpy().tolist()
+    assert found == [1.5, 168.0, 168.0, 168.0]
 
 
-def test_every_sequence_has_a_recency() -> None:
-    assert features.RECENCY == {
-        "hours_since_item_id_click": ("recent_item_id", "item_id"),
-        "hours_since_category_click": ("recent_category", "category"),
-    }
+def test_a_declared_feature_that_the_schema_does_not_have_is_named() -> None:
+    features = FeatureSet(label="y", features=(Numeric("age"),))
+    with pytest.raises(ValueError, match="Missing: age"):
+        preprocess({"y": tf.constant([[1]])}, features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -19,15 +20,16 @@ from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from applications.ctr import features
-from applications.ctr.parameters import PREDICTION, TrainerParameters
+from applications.ctr.aggregations import RECENT, WINDOW_COUNTS
+from applications.ctr.features import FEATURES
 from applications.ctr.request_features import encoded
 from serving.server.errors import ServingError
 from serving.server.loaded_model import DEFAULT_SIGNATURE, Batching, LoadedModel
-from tabular import preprocessing
-from tabular.entry_points import dense_width, index_sizes
+from tabular.entry_points import dense_width, found_sizes
 from tabular.keras_model import build_model
 from tabular.networks import NETWORKS
+from tabular.parameters import PREDICTION, TrainerParameters
+from tabular.preprocessing import DENSE_VECTOR, preprocess
 from tabular.signatures import ServedModel
 from tabular.training.tracing import as_written
 
@@ -37,7 +39,7 @@ SCHEMA = text_format.Parse(
     (Path(__file__).parents[2] / "schemas/ctr.pbtxt").read_text(), schema_pb2.Schema()
 )
 SPEC = schema_utils.schema_as_feature_spec(SCHEMA).feature_spec
-ASKED = {n: spec for n, spec in SPEC.items() if n not in (features.LABEL, *features.KEYS)}
+ASKED = {n: spec for n, spec in SPEC.items() if n not in (FEATURES.label, *FEATURES.keys)}
 NAN, INF = float("nan"), float("inf")
 (LARGEST,) = struct.unpack("<f", struct.pack("<I", 0x7F7FFFFF))  # of 32 bits
 LARGEST_INT = 2**63 - 1
@@ -67,7 +69,7 @@ def _training_rows() -> list[dict[str, Any]]:
             values |= {"whole": LARGEST_INT, "real": LARGEST}
         kinds = {tf.string: "word", tf.int64: "whole", tf.float32: "real"}
         made = {name: values[kinds[spec.dtype]] for name, spec in SPEC.items()}
-        made[features.LABEL] = number % 2
+        made[FEATURES.label] = number % 2
         rows.append({name: [value] for name, value in made.items()})
     return rows
 
@@ -77,7 +79,7 @@ def transform(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput
     folder = tmp_path_factory.mktemp("transform")
     with tft_beam.Context(str(folder / "scratch")):
         rows = (_training_rows(), dataset_metadata.DatasetMetadata(SCHEMA))
-        function = rows | tft_beam.AnalyzeDataset(preprocessing.preprocessing_fn)
+        function = rows | tft_beam.AnalyzeDataset(functools.partial(preprocess, features=FEATURES))
         function | tft_beam.WriteTransformFn(str(folder / "graph"))
     (folder / "graph/metadata").mkdir()
     (folder / "graph/metadata/schema.pbtxt").write_text(text_format.MessageToString(SCHEMA))
@@ -87,13 +89,15 @@ def transform(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput
 def network(transform: tft.TFTransformOutput, name: str) -> keras.Model:
     keras.utils.set_random_seed(1)
     parameters = TrainerParameters(model=name)
-    return build_model(index_sizes(transform), dense_width(transform), parameters, click_rate=0.1)
+    return build_model(
+        FEATURES, found_sizes(transform, FEATURES), dense_width(transform), parameters, 0.1
+    )
 
 
 @pytest.fixture(scope="module")
 def exported(transform: tft.TFTransformOutput, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "1"
-    ServedModel(network(transform, "din"), transform).save(str(folder))
+    ServedModel(network(transform, "din"), transform, FEATURES).save(str(folder))
     return folder
 
 
@@ -127,7 +131,7 @@ def scores(model: LoadedModel, *rows: dict[str, Any]) -> list[float]:
 
 
 @pytest.mark.parametrize(("value", "shown"), [(NAN, "nan"), (INF, "inf"), (-INF, "-inf")])
-@pytest.mark.parametrize("name", ["price", "age", "user_ctr_1h", features.RECENT_HOURS])
+@pytest.mark.parametrize("name", ["price", "age", "user_ctr_1h", RECENT.hours_column()])
 def test_a_feature_that_is_not_finite_is_an_error_that_names_it(
     model: LoadedModel, name: str, value: float, shown: str
 ) -> None:
@@ -149,7 +153,7 @@ def test_every_float_is_guarded(model: LoadedModel) -> None:
             scores(model, row(**{name: [NAN, 0.5] if _is_list(name) else NAN}))
 
 
-@pytest.mark.parametrize("name", [*features.LOG_DENSE, *features.WINDOW_COUNTS])
+@pytest.mark.parametrize("name", ["price", "item_age_hours", *WINDOW_COUNTS])
 def test_what_cannot_be_negative_counts_as_zero_as_the_etl_has_it(
     model: LoadedModel, name: str
 ) -> None:
@@ -167,7 +171,7 @@ def test_any_finite_value_is_scored(model: LoadedModel, value: float) -> None:
 
 
 def test_an_empty_list_is_scored_and_an_empty_feature_is_named(model: LoadedModel) -> None:
-    never: dict[str, Any] = {name: [] for name in (*features.SEQUENCES, features.RECENT_HOURS)}
+    never: dict[str, Any] = {name: [] for name in (*RECENT.list_columns(), RECENT.hours_column())}
     assert 0 < scores(model, row(**never))[0] < 1
     with pytest.raises(ServingError, match="price"):
         scores(model, row(), row(price=[]))
@@ -184,7 +188,7 @@ def test_a_batch_job_is_stopped_as_a_server_is(exported: Path) -> None:
 def test_a_score_that_is_not_finite_is_an_error_that_names_the_example(model: LoadedModel) -> None:
     transformed = ask(model, "transform_features", [row(), row(), row()])
     inputs = {name: transformed[name] for name in model.signatures["score_transformed"].inputs}
-    inputs[preprocessing.DENSE_VECTOR][1] = NAN
+    inputs[DENSE_VECTOR][1] = NAN
     wanted = f"example 1: {PREDICTION} must be a finite number. Received: nan. .* roll back"
     with pytest.raises(ServingError, match=wanted):
         model.run("score_transformed", inputs, [PREDICTION])

@@ -9,18 +9,18 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from applications.ctr import features
-from applications.ctr.parameters import TrainerParameters
-from tabular import preprocessing
-from tabular.earlier_model import WarmStart
+from applications.ctr.features import FEATURES
+from tabular.feature_set import transformed
 from tabular.keras_model import build_model, compile_model
+from tabular.parameters import TrainerParameters
+from tabular.preprocessing import index_sizes
 from tabular.training.rounds import Rounds
-from tabular.training.warm_start import accumulators, earlier_rows, save_memory
+from tabular.warm_start import WarmStart, adagrad_slots, earlier_rows, save_slots
 
 pytestmark = pytest.mark.unit
 
 DENSE = 5
-TOKENS = {name: [f"{name}{n}".encode() for n in range(4)] for name in features.CATEGORICAL}
+TOKENS = {one.name: [f"{one.name}{n}".encode() for n in range(4)] for one in FEATURES.categorical}
 
 
 class Exported(tf.Module):
@@ -36,12 +36,12 @@ class Exported(tf.Module):
 
 
 def sizes_of(tokens: dict[str, list[bytes]]) -> dict[str, int]:
-    return preprocessing.index_sizes({name: len(them) for name, them in tokens.items()})
+    return index_sizes(FEATURES, {name: len(them) for name, them in tokens.items()})
 
 
 def new_model(tokens: dict[str, list[bytes]], seed: int, name: str = "wide_deep") -> keras.Model:
     keras.utils.set_random_seed(seed)
-    return build_model(sizes_of(tokens), DENSE, TrainerParameters(model=name), 0.2)
+    return build_model(FEATURES, sizes_of(tokens), DENSE, TrainerParameters(model=name), 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,14 @@ def earlier(tmp_path_factory) -> tuple[keras.Model, str]:
     (folder / "vocabularies").mkdir()
     tf.saved_model.save(Exported(model, folder / "vocabularies"), str(folder / "model"))
     learn(model)
-    save_memory(model, str(folder / "model"))
+    save_slots(model, str(folder / "model"))
     return model, str(folder / "model")
 
 
 def learn(model: keras.Model) -> None:
     """Gives Adagrad something to remember: of each value another one."""
     compile_model(model, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1))
-    for variable in accumulators(model).values():
+    for variable in adagrad_slots(model).values():
         values = np.arange(variable.numpy().size, dtype=np.float32) + 1
         variable.assign(values.reshape(variable.shape))
 
@@ -66,12 +66,12 @@ def learn(model: keras.Model) -> None:
 def start_from(
     model: keras.Model, path: str, tokens: dict[str, list[bytes]], sizes: dict[str, int]
 ) -> None:
-    WarmStart(model, path, tokens, sizes).give_weights()
+    WarmStart(model, path, FEATURES, tokens, sizes).copy_weights()
 
 
 def row(model: keras.Model, feature: str, index: int) -> np.ndarray:
     tables = model.get_layer("embeddings")
-    place = tables.rows[features.transformed(feature)]
+    place = tables.rows[transformed(feature)]
     return tables.tables[str(place.width)].numpy()[place.start + index]
 
 
@@ -122,25 +122,25 @@ def test_another_network_takes_what_it_shares(earlier) -> None:
     assert model.get_layer("pairs") is not None
 
 
-def test_what_the_optimizer_remembers_follows_the_tokens(earlier) -> None:
+def test_the_optimizers_slots_follow_the_tokens(earlier) -> None:
     before, path = earlier
     now = {**TOKENS, "item_id": [b"item_id3", b"fresh", b"item_id0"]}
     model = new_model(now, seed=2)
-    start = WarmStart(model, path, now, sizes_of(now))
-    start.give_weights()
+    start = WarmStart(model, path, FEATURES, now, sizes_of(now))
+    start.copy_weights()
     compile_model(model, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1))
-    start.give_memory()
+    start.copy_slots()
 
-    def memory(of: keras.Model, index: int) -> np.ndarray:
+    def slots(of: keras.Model, index: int) -> np.ndarray:
         tables = of.get_layer("embeddings")
-        place = tables.rows[features.transformed("item_id")]
+        place = tables.rows[transformed("item_id")]
         name = tables.tables[str(place.width)].name
-        return accumulators(of)[name].numpy()[place.start + index]
+        return adagrad_slots(of)[name].numpy()[place.start + index]
 
-    np.testing.assert_array_equal(memory(model, 0), memory(before, 3))
-    np.testing.assert_array_equal(memory(model, 2), memory(before, 0))
-    assert (memory(model, 1) < 1e-5).all()  # a new token takes whole steps
+    np.testing.assert_array_equal(slots(model, 0), slots(before, 3))
+    np.testing.assert_array_equal(slots(model, 2), slots(before, 0))
+    assert (slots(model, 1) < 1e-5).all()  # a new token takes whole steps
     kernel = model.get_layer("deep_0").kernel.name
     np.testing.assert_array_equal(
-        accumulators(model)[kernel].numpy(), accumulators(before)[kernel].numpy()
+        adagrad_slots(model)[kernel].numpy(), adagrad_slots(before)[kernel].numpy()
     )

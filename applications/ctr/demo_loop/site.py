@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from applications.ctr.page_feedback import events_of_request
 from applications.ctr.ranking import PageRanker
 from applications.ctr.request_features import RequestFeatures
 from applications.ctr.sample_data.click_model import PAGE_SIZE
@@ -85,7 +86,7 @@ class Site:
         log = self._config.serving.request_log
         assert log is not None
         self._feedback = [
-            Feedback(folder, self._folder / f"{name}.json", self._sink, key)
+            Feedback(folder, self._folder / f"{name}.json", self._sink, events_of_request, key)
             for name, folder in (("feedback", log.folder), ("feedback-frozen", frozen_log))
         ]
         values = self._config.etl.parameters

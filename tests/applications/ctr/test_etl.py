@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 from pyspark.sql import DataFrame, SparkSession
 
-from applications.ctr import etl, features
+from applications.ctr import etl
+from applications.ctr.features import FEATURES
 from spark_io.examples.rows import OUTCOME, REASON, EtlContext
 
 pytestmark = pytest.mark.component
@@ -82,7 +83,7 @@ def test_a_click_within_the_window_is_the_label(build) -> None:
         ],
         attribution_minutes=30,
     )
-    assert {name: row[features.LABEL] for name, row in rows.items()} == {
+    assert {name: row[FEATURES.label] for name, row in rows.items()} == {
         "a": 1,
         "b": 0,
         "c": 0,

@@ -14,7 +14,6 @@ from tabular.training.checkpoints import RunFolder
 from tabular.training.distribution import strategy, this_worker
 from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds, fit
-from tabular.training.schedule import WarmUpCosineDecay
 from tabular.training.tracing import Network
 
 SPEC = {
@@ -71,7 +70,8 @@ def train(
     examples = Examples.of("train", [str(data / TRAIN)], SPEC, "clicked", worker)
     evaluation = Examples.of("eval", [str(data / EVAL)], SPEC, "clicked", worker)
     with current.scope():
-        model = make_model(WarmUpCosineDecay(rate, 10, rounds.all_steps))
+        schedule = keras.optimizers.schedules.CosineDecay(rate, rounds.all_steps, alpha=0.1)
+        model = make_model(schedule)
     losses = fit(
         model,
         examples,

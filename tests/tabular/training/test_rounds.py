@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tabular.keras_model import learning_rate
+from tabular.parameters import TrainerParameters
 from tabular.training.checkpoints import RunFolder, TrainingError
 from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds
-from tabular.training.schedule import WarmUpCosineDecay
 from tests.tabular.training import small_training
 from tests.tabular.training.small_training import BATCH, make_model, train, write_examples
 
@@ -116,10 +117,17 @@ def test_rounds_are_parts_of_a_pass() -> None:
 
 
 def test_the_learning_rate_warms_up_and_decays() -> None:
-    schedule = WarmUpCosineDecay(0.1, warm_up_steps=10, steps=110)
-    rates = [float(schedule(step)) for step in range(130)]
+    parameters = TrainerParameters(learning_rate=0.1, warm_up=0.1, rounds_per_epoch=1)
+    schedule = learning_rate(parameters, Rounds(steps=100, most=2, patience=0))
+    rates = [float(schedule(step)) for step in range(250)]
     assert rates[0] == pytest.approx(0.01)
-    assert max(rates) == rates[9] == pytest.approx(0.1, rel=1e-3)
-    assert rates[60] == pytest.approx(0.055, rel=1e-2)
-    assert rates[110:] == pytest.approx([0.01] * 20)
+    assert max(rates) == rates[10] == pytest.approx(0.1, rel=1e-3)
+    assert rates[105] == pytest.approx(0.055, rel=1e-2)
+    assert rates[200:] == pytest.approx([0.01] * 50)
     assert make_model(schedule).optimizer.learning_rate is not None
+
+
+def test_without_a_warm_up_the_learning_rate_begins_at_its_peak() -> None:
+    parameters = TrainerParameters(learning_rate=0.1, warm_up=0)
+    schedule = learning_rate(parameters, Rounds(steps=100, most=2, patience=0))
+    assert float(schedule(0)) == pytest.approx(0.1)

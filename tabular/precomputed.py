@@ -1,4 +1,4 @@
-"""The file of an artifact: how it is named, and how a Trainer reads it."""
+"""Vectors that were learned beforehand, such as item embeddings: their file, and how it is read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FEATURE = b"feature"  # in the file's metadata
 
 
 @dataclasses.dataclass(frozen=True)
-class Embeddings:
-    """What is in the artifact.
+class PrecomputedVectors:
+    """Vectors of a categorical feature's values.
 
     Attributes:
-      feature: whose values they are of.
-      tokens: the values that have a vector.
-      vectors: float32 [tokens, width].
+      feature: Name of the feature.
+      tokens: Values that have a vector.
+      vectors: One vector a value, float32 [tokens, width].
     """
 
     feature: str
@@ -30,7 +30,8 @@ class Embeddings:
     vectors: np.ndarray
 
     @classmethod
-    def read(cls, uri: str) -> Embeddings:
+    def read(cls, uri: str) -> PrecomputedVectors:
+        """Reads the vectors of the artifact at `uri`."""
         table = pq.read_table(Path(uri) / FILE)
         return cls(
             feature=table.schema.metadata[FEATURE].decode(),
@@ -39,7 +40,7 @@ class Embeddings:
         )
 
     def of(self, tokens: Sequence[bytes]) -> np.ndarray:
-        """The vectors of these tokens, float32 [len(tokens), width]; zeros for one without."""
+        """Returns the vectors of `tokens`, float32 [len(tokens), width]; zeros for unknown ones."""
         place = {token: number for number, token in enumerate(self.tokens)}
         rows = [place.get(token, -1) for token in tokens]
         return np.vstack([self.vectors, np.zeros_like(self.vectors[:1])])[rows]

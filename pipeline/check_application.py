@@ -1,0 +1,59 @@
+"""Checks what a config says of its application, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from base.errors import first_problem
+from base.section import ConfigError, check_keys, keys_of
+from pipeline.application import LoadedApplication, load_application
+from tabular.parameters import TrainerParameters, check_network
+from tabular.training.search_space import corners
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
+
+
+def check_application(config: PipelineConfig) -> LoadedApplication:
+    """Loads the application, and checks that it accepts its parameters.
+
+    `etl.parameters` are left alone where `etl.function` names another ETL than the application's.
+
+    Raises:
+      ConfigError: One line that names the key.
+    """
+    application = load_application(config.application)
+    accepted = application.parameters
+    if config.etl.function is None:
+        _check(accepted.etl, "etl.parameters", config.etl.parameters)
+    given = config.trainer.parameters
+    _check_trainer(application, "trainer.parameters", given)
+    if config.tuner is not None:
+        for values in corners(config.tuner.model_dump()["parameters"]):
+            _check_trainer(application, "tuner.parameters", {**given, **values})
+    if config.streaming is not None and config.streaming.hour_tables:
+        for member in ("aggregations", "hour_tables", "profiles"):
+            application.member(member, "streaming.hour_tables")
+    return application
+
+
+def _check_trainer(application: LoadedApplication, key: str, given: Mapping[str, Any]) -> None:
+    parameters = _check(application.parameters.trainer, key, given)
+    if isinstance(parameters, TrainerParameters):
+        try:
+            check_network(parameters, application.features)
+        except ValueError as error:
+            raise ConfigError(f"{key}.{error}") from None
+
+
+def _check(model: type[BaseModel], key: str, given: Mapping[str, Any]) -> BaseModel:
+    """Also a model that ignores unknown keys gets none, unless it says that it takes any."""
+    try:
+        if model.model_config.get("extra") != "allow":
+            check_keys(given, keys_of(model), getattr(model, "REPLACED", None))
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"{key}.{first_problem(error)}".replace(".: ", ": ")) from None
