@@ -13,6 +13,10 @@ from pathlib import Path
 
 from base.errors import ComponentError
 
+# Packages of this project that an application may import, wherever it lies itself.
+OURS = ("base", "components", "features", "metadata", "pipeline", "spark_io", "tabular")
+_OUR_ROOT = Path(__file__).resolve().parents[1]
+
 
 def code_sha256(*dotted_paths: str) -> str:
     """Hashes the modules that hold `dotted_paths` and all of the project that they import.
@@ -40,12 +44,16 @@ def code_sha256(*dotted_paths: str) -> str:
 
 
 def file_sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Returns the hexadecimal SHA-256 of a file's bytes."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def module_closure(dotted_path: str) -> dict[str, Path]:
-    """The project's modules that `dotted_path` reaches by imports, name -> file."""
+    """Returns the project's modules that `dotted_path` reaches by imports: name -> file.
+
+    An application may lie elsewhere than this project: what it imports of this project is part of
+    the closure too.
+    """
     root = _project_root(dotted_path)
     start = _module_of(root, dotted_path)
     if start is None:
@@ -81,10 +89,12 @@ def _project_root(dotted_path: str) -> Path:
 
 
 def _module_file(root: Path, name: str) -> Path | None:
-    base = root.joinpath(*name.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate
+    roots = [root, _OUR_ROOT] if name.partition(".")[0] in OURS else [root]
+    for folder in roots:
+        base = folder.joinpath(*name.split("."))
+        for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+            if candidate.is_file():
+                return candidate
     return None
 
 

@@ -260,8 +260,9 @@ def _find_package(application: str) -> None:
         name = ".".join(parts[:end])
         spec = _find(name) if parts[end - 1].isidentifier() else None
         if spec is None:
-            close = closest(name, _packages_beside(parts[: end - 1]))
-            suggestion = f" Did you mean {close}?" if close else ""
+            close = closest(parts[end - 1], _packages_in(parts[: end - 1]))
+            meant = ".".join([*parts[: end - 1], close or ""])
+            suggestion = f" Did you mean {meant}?" if close else ""
             raise ConfigError(f"application: there is no package {name}.{suggestion}")
         if spec.submodule_search_locations is None:
             raise ConfigError(
@@ -284,11 +285,10 @@ def _broken(module: str, error: Exception) -> ConfigError:
     return ConfigError(f"application: {module} cannot be imported: {cause(error)}")
 
 
-def _packages_beside(parents: list[str]) -> list[str]:
-    """Returns dotted paths of the packages within the package `parents`, or in this folder."""
+def _packages_in(parents: list[str]) -> list[str]:
+    """Returns names of the packages within the package `parents`, or in this folder."""
     if not parents:
         found = pkgutil.iter_modules([str(Path.cwd())])
     else:
-        package = importlib.import_module(".".join(parents))
-        found = pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+        found = pkgutil.iter_modules(importlib.import_module(".".join(parents)).__path__)
     return [name for _, name, is_package in found if is_package]
