@@ -21,7 +21,7 @@ from deepctr.feature_column import DenseFeat, SparseFeat, VarLenSparseFeat
 from deepctr.models import DCN, DIN, WDL, DeepFM
 from sklearn.metrics import log_loss, roc_auc_score
 
-LABEL, DENSE = "clicked", "dense_xf"
+DENSE = "dense_xf"
 COMMON_WIDTH = 16  # of DeepFM, whose fields are equally wide
 
 
@@ -36,13 +36,14 @@ def main(wanted: dict[str, Any]) -> dict[str, Any]:
         for split in ("train", "eval", "test")
     }
     sizes = {name.partition("/")[2]: int(arrays[name]) for name in arrays.files if "sizes/" in name}
-    model, inputs = build(wanted, sizes, splits["train"])
+    label, shared = str(arrays["label"]), dict(arrays["shared"].tolist())
+    model, inputs = build(wanted, sizes, splits["train"], shared)
     optimizer = {"adam": tf.keras.optimizers.Adam, "adagrad": tf.keras.optimizers.Adagrad}
     model.compile(optimizer[wanted["optimizer"]](wanted["rate"]), "binary_crossentropy")
 
     def rows(split: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
         columns = splits[split]
-        return {name: columns[source] for name, source in inputs.items()}, columns[LABEL]
+        return {name: columns[source] for name, source in inputs.items()}, columns[label]
 
     options = {"batch_size": wanted["batch_size"], "verbose": 0}
     x, y = rows("train")
@@ -74,7 +75,10 @@ def main(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(
-    wanted: dict[str, Any], sizes: dict[str, int], train: dict[str, np.ndarray]
+    wanted: dict[str, Any],
+    sizes: dict[str, int],
+    train: dict[str, np.ndarray],
+    shared: dict[str, str],
 ) -> tuple[Any, dict[str, str]]:
     """The model, and which of our columns each of its inputs is."""
     name, widths = wanted["model"], wanted["widths"]
@@ -91,8 +95,7 @@ def build(
     if name == "dcn":
         crosses = {"cross_num": 2, "cross_parameterization": "matrix"}
         return DCN(columns, columns, dnn_hidden_units=deep, **crosses), inputs
-    # din: its index 0 is no click, so all of the shared indices are one higher
-    shared = {"item_id_xf": "recent_item_id_xf", "category_xf": "recent_category_xf"}
+    # din: its index 0 is no event, so all of the shared indices are one higher
     plain = [feature for feature in sparse if feature.name not in shared]
     for feature, recent in shared.items():
         size, width = sizes[feature] + 1, widths[feature]

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.measure import ROOT
 from benchmarks.pipeline_rows import HOURS, SCHEMA, as_they_are, spark_types
+from tabular.feature_set import FEATURES
 
 # Whatever few rows teach: all candidates end with a model that is pushed.
 LENIENT = (
@@ -67,6 +68,7 @@ def _stock_pipeline(data: Path, out: Path) -> Any:
     from pipeline.pipeline import hash_splits
 
     config = load_config(CONFIG, LENIENT)
+    features = {FEATURES: config.loaded_application().features.to_json()}
     example_gen = tfx.components.CsvExampleGen(
         input_base=str(data / "csv"), output_config=hash_splits(config)
     )
@@ -81,13 +83,14 @@ def _stock_pipeline(data: Path, out: Path) -> Any:
         examples=examples,
         schema=schema,
         preprocessing_fn="tabular.preprocessing.preprocessing_fn",
+        custom_config=features,
     )
     trainer = tfx.components.Trainer(
         run_fn="tabular.entry_points.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
-        custom_config={"parameters": config.trainer.parameters},
+        custom_config={**features, "parameters": config.trainer.parameters},
     )
     resolver = tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,

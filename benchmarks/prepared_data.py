@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import ROOT
 from benchmarks.sample import sample_data
+from tabular.feature_set import FEATURES, FeatureSet, transformed
 
 if TYPE_CHECKING:  # importing TFX takes seconds
     from tfx.components.trainer.fn_args_utils import FnArgs
@@ -19,6 +21,8 @@ HOURS = 168
 CUTS = "[-24h, -12h]"
 _SPLIT = f"split={{time: {{column: timestamp_ms, at: {CUTS}, unit: ms}}}}"
 ITEMS = "{token: item_id, group: user_id, order: timestamp_ms, where: clicked}"
+FILMS = "{token: film_id, group: user_id, order: timestamp_ms, where: liked}"
+_FEATURES = "features.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +30,15 @@ class Prepared:
     """What a Trainer reads, and what a model is scored on.
 
     Attributes:
-      folder: that everything is in.
+      folder: Folder that everything is in.
     """
 
     folder: Path
+
+    @property
+    def features(self) -> FeatureSet:
+        """The FeatureSet of the application whose data it is."""
+        return FeatureSet.from_json(json.loads((self.folder / _FEATURES).read_text("utf-8")))
 
     def _newest(self, pattern: str) -> Path:
         found = (self.folder / "root").glob(pattern)  # several, where the code has changed since
@@ -58,7 +67,7 @@ class Prepared:
             serving_model_dir=f"{out}/model/1/Format-Serving",
             model_run_dir=f"{out}/model_run/1",
             base_model=base_model,
-            custom_config=config,
+            custom_config={FEATURES: self.features.to_json(), **config},
         )
 
     @property
@@ -99,14 +108,12 @@ def two_windows(folder: Path, impressions: int) -> tuple[Prepared, Prepared]:
 def movielens(folder: Path) -> Prepared:
     """MovieLens 100k, split at random: 8 parts to learn, 1 to stop the training, 1 to judge."""
     sample_data("movielens", folder / "data")
-    split = "{feature: impression_id, buckets: {train: 8, eval: 1, test: 1}}"
-    return prepare(folder, "movielens", [f"split={split}", f"embeddings={ITEMS}"])
+    split = "{feature: rating_id, buckets: {train: 8, eval: 1, test: 1}}"
+    return prepare(folder, "movielens", [f"split={split}", f"embeddings={FILMS}"])
 
 
-def prepare(
-    folder: Path, config: str, overrides: Sequence[str], last: str = "Transform"
-) -> Prepared:
-    """Runs the pipeline of a config up to `last` on `folder`/data, unless that is done."""
+def prepare(folder: Path, name: str, overrides: Sequence[str], last: str = "Transform") -> Prepared:
+    """Runs the pipeline of an application up to `last` on `folder`/data, unless that is done."""
     from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
@@ -114,7 +121,9 @@ def prepare(
     from pipeline.config import load_config
     from pipeline.pipeline import Locations, create_pipeline
 
-    loaded = load_config(ROOT / f"applications/ctr/configs/{config}.yaml", overrides)
+    loaded = load_config(ROOT / f"applications/{name}/configs/{name}.yaml", overrides)
+    features = loaded.loaded_application().features
+    (folder / _FEATURES).write_text(json.dumps(features.to_json()), "utf-8")
     locations = Locations(
         pipeline_root=f"{folder}/root",
         data_root=f"{folder}/data",
@@ -133,22 +142,27 @@ def write_arrays(prepared: Prepared, path: Path) -> None:
     """Transformed examples as arrays, for a library that reads no TFRecords.
 
     SPLIT/FEATURE: a column of each split; FEATURE/1 of what din shares: one more, so that 0 is no
-    click. sizes/FEATURE: the number of its indices.
+    event. sizes/FEATURE: the number of its indices. label: its name. shared: pairs of a feature and
+    the sequence that shares its indices.
     """
     import numpy as np
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from applications.ctr.features import FEATURES
     from tabular.entry_points import found_sizes
-    from tabular.feature_set import transformed
 
+    features = prepared.features
     transform = tft.TFTransformOutput(str(prepared.transform_graph))
     spec = transform.transformed_feature_spec()
-    sizes = found_sizes(transform, FEATURES)
-    arrays = {f"sizes/{name}": np.int64(size) for name, size in sizes.items()}
-    pairs = [pair for sequence in FEATURES.sequences for pair in sequence.columns.items()]
-    shared = [transformed(name) for pair in pairs for name in pair]
+    sizes = found_sizes(transform, features)
+    arrays: dict[str, Any] = {f"sizes/{name}": np.int64(size) for name, size in sizes.items()}
+    pairs = [
+        (transformed(whose), transformed(name))
+        for sequence in features.sequences
+        for name, whose in sequence.columns.items()
+    ]
+    arrays |= {"label": np.array(features.label), "shared": np.array(pairs)}
+    shared = [name for pair in pairs for name in pair]
     for split in ("train", "eval", "test"):
         files = tf.io.gfile.glob(prepared.transformed(split))
         batches = tf.data.TFRecordDataset(files, "GZIP").batch(8192)
@@ -165,9 +179,9 @@ def widths(prepared: Prepared) -> dict[str, int]:
     """Transformed index feature -> the width our networks give its embedding."""
     import tensorflow_transform as tft
 
-    from applications.ctr.features import FEATURES
     from tabular.embedding_tables import embedding_width
     from tabular.entry_points import found_sizes
 
-    sizes = found_sizes(tft.TFTransformOutput(str(prepared.transform_graph)), FEATURES)
+    transform = tft.TFTransformOutput(str(prepared.transform_graph))
+    sizes = found_sizes(transform, prepared.features)
     return {name: embedding_width(size) for name, size in sizes.items()}

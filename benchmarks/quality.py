@@ -92,7 +92,8 @@ def main(
 
 def _configured(name: str) -> dict[str, Any]:
     """`trainer.parameters` of a config."""
-    return load_config(ROOT / f"applications/ctr/configs/{name}.yaml").trainer.parameters
+    path = ROOT / f"applications/{name}/configs/{name}.yaml"
+    return load_config(path).trainer.parameters
 
 
 def _best(scores: Scores) -> str:
@@ -175,18 +176,19 @@ def score(prepared: Prepared, model_path: str) -> dict[str, float]:
     from local_run.best_reachable import best_reachable
 
     model = tf.saved_model.load(model_path).signatures["serving_default"]
-    label = {"clicked": tf.io.FixedLenFeature([], tf.int64)}
+    label = prepared.features.label
+    spec = {label: tf.io.FixedLenFeature([], tf.int64)}
     files = [str(path) for path in sorted(prepared.raw("test").iterdir())]
     labels, probabilities = [], []
     for records in tf.data.TFRecordDataset(files, "GZIP").batch(8192):
-        labels.append(tf.io.parse_example(records, label)["clicked"].numpy())
+        labels.append(tf.io.parse_example(records, spec)[label].numpy())
         probabilities.append(model(examples=records)["probability"].numpy()[:, 0])
-    clicked, probability = np.concatenate(labels), np.concatenate(probabilities).astype(np.float64)
-    best = best_reachable(prepared.raw("test"), prepared.truth, "impression_id", "clicked") or {}
+    labelled, probability = np.concatenate(labels), np.concatenate(probabilities).astype(np.float64)
+    best = best_reachable(prepared.raw("test"), prepared.truth, "impression_id", label) or {}
     return {
-        "auc": float(metrics.roc_auc_score(clicked, probability)),
-        "log_loss": float(metrics.log_loss(clicked, probability)),
-        "calibration": float(probability.mean() / clicked.mean()),
+        "auc": float(metrics.roc_auc_score(labelled, probability)),
+        "log_loss": float(metrics.log_loss(labelled, probability)),
+        "calibration": float(probability.mean() / labelled.mean()),
         **best,
     }
 

@@ -298,18 +298,18 @@ def requests_of(prepared: Prepared) -> tuple[list[bytes], list[bytes]]:
     import tensorflow_transform as tft
     from tensorflow_serving.apis import predict_pb2
 
-    from applications.ctr.features import FEATURES
     from components.model_canary.requests import request_of
     from components.model_canary.sampling import sample_examples
     from serving.examples import without_label
 
+    features = prepared.features
     pool = [
-        without_label(one, FEATURES.label)
+        without_label(one, features.label)
         for one in sample_examples(prepared.raw("test"), 50 * CANDIDATES)
     ]
     groups = [pool[n : n + CANDIDATES] for n in range(0, len(pool), CANDIDATES)]
     spec = tft.TFTransformOutput(str(prepared.transform_graph)).raw_feature_spec()
-    wanted = {n: k for n, k in spec.items() if n not in {FEATURES.label, *FEATURES.keys}}
+    wanted = {n: k for n, k in spec.items() if n not in {features.label, *features.keys}}
 
     def of_tensors(group: list[bytes]) -> bytes:
         request = predict_pb2.PredictRequest()

@@ -56,7 +56,6 @@ def _in_process(
     import tensorflow_transform as tft
     from tensorflow_serving.apis import model_pb2, predict_pb2
 
-    from applications.ctr.features import FEATURES
     from serving.server import inference
     from serving.server.loaded_model import DEFAULT_SIGNATURE, Batching, LoadedModel
 
@@ -67,7 +66,8 @@ def _in_process(
     (alias,) = loaded.signatures[DEFAULT_SIGNATURE].inputs
     outputs = sorted(loaded.signatures[DEFAULT_SIGNATURE].outputs)
     spec = tft.TFTransformOutput(str(prepared.transform_graph)).raw_feature_spec()
-    wanted = {n: k for n, k in spec.items() if n not in {FEATURES.label, *FEATURES.keys}}
+    features = prepared.features
+    wanted = {n: k for n, k in spec.items() if n not in {features.label, *features.keys}}
     with tf.Graph().as_default():
         fed = tf.compat.v1.placeholder(tf.string, [None])
         parsed = tf.io.parse_example(fed, wanted)

@@ -91,6 +91,7 @@ def train(prepared: Prepared, workers: int) -> dict[str, Any]:
 
     from benchmarks.training_speed import ANSWER
     from components.spark_trainer.executor import SETTINGS, SparkTrainerExecutor
+    from tabular.feature_set import FEATURES
 
     def artifact(kind: Any, path: Path) -> list[Any]:
         made = kind()
@@ -101,7 +102,10 @@ def train(prepared: Prepared, workers: int) -> dict[str, Any]:
         model_run = Path(out) / "model_run" / "1"
         examples = artifact(standard_artifacts.Examples, prepared.transformed_examples)
         examples[0].split_names = artifact_utils.encode_split_names(["train", "eval", "test"])
-        config: dict[str, Any] = {"parameters": PARAMETERS}
+        config: dict[str, Any] = {
+            "parameters": PARAMETERS,
+            FEATURES: prepared.features.to_json(),
+        }
         if workers > 1:
             spark = {"master": SPARK, "conf": {"spark.executor.memory": "1g"}, "jars": []}
             config[SETTINGS] = {"workers": workers, "spark": spark}

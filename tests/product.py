@@ -14,3 +14,9 @@ PACKAGES = sorted(
 def modules() -> list[Path]:
     """Returns all Python files of the product."""
     return [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
+
+
+def config_path(name: str) -> str:
+    """Returns the path of a config of ours by its name, relative to the root."""
+    (path,) = ROOT.glob(f"applications/*/configs/{name}.yaml")
+    return str(path.relative_to(ROOT))

@@ -1,4 +1,4 @@
-"""MovieLens 100k, out of the recbole wheel, in the layout of the click log."""
+"""MovieLens 100k, out of the recbole wheel: ratings, users and films."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ import pyarrow as pa
 import base.arrow  # noqa: F401
 from applications.sample_files import output_folder
 from applications.sample_files.log_writer import (
-    hour_folder,
     json_lines,
     write_csv,
     write_lines,
@@ -28,12 +27,11 @@ from applications.sample_files.log_writer import (
 )
 from base.console import Failure, PlainConsole
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 REQUIREMENT = Path(__file__).resolve().parents[2] / "requirements" / "movielens.txt"
 _FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
-_CLICK_RATING = 4.0
+FILES = ("ratings", "users.parquet", "films.csv")
 _DAY_MS = 86_400_000
-_CLICK_DELAY_MS = 1000
 
 
 class DownloadError(RuntimeError):
@@ -103,36 +101,32 @@ def _pip_download(requirement: Path, folder: Path) -> None:
 
 
 def load_movielens(out: Path, *, overwrite: bool = False) -> dict[str, int] | None:
-    """Write MovieLens 100k to `out`; README.md says what becomes of each column.
+    """Writes MovieLens 100k to `out`; README.md describes each column.
 
     Returns:
-        impressions, clicks, users and items; None where `out` holds the data already.
+        Rows of ratings, users and films; None where `out` holds the data already.
 
     Raises:
         DownloadError: see fetch_wheel.
         OutputError: `out` holds something else, cannot be written to, or the disk is full.
     """
-    description: dict[str, Any] = {
-        "kind": "movielens_100k",
-        "format_version": FORMAT_VERSION,
-        "config": {"click_rating": _CLICK_RATING},
-    }
+    description: dict[str, Any] = {"kind": "movielens_100k", "format_version": FORMAT_VERSION}
     old = output_folder.read_manifest(out)
     if old is not None and old == {**old, **description, "complete": True}:
         return None
-    ratings, users, items = read_wheel(fetch_wheel())  # before anything in `out` changes
-    output_folder.begin(out, description, overwrite=overwrite)
+    ratings, users, films = read_wheel(fetch_wheel())  # before anything in `out` changes
+    output_folder.begin(out, description, FILES, overwrite=overwrite)
     with output_folder.readable_errors(out):
         write_parquet(out / "users.parquet", user_table(users))
-        write_csv(out / "items.csv", item_table(items))
-        counts = _write_ratings(out, ratings)
-        counts |= {"users": len(users), "items": len(items)}
+        write_csv(out / "films.csv", film_table(films))
+        _write_ratings(out, ratings)
+        counts = {"ratings": len(ratings), "users": len(users), "films": len(films)}
         output_folder.write_manifest(out, {**description, "counts": counts, "complete": True})
     return counts
 
 
 def read_wheel(wheel: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Ratings, users and items as they are in the wheel, without the types in column names."""
+    """Returns ratings, users and films as they are in the wheel, without types in column names."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             tables = []
@@ -142,68 +136,47 @@ def read_wheel(wheel: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
                 tables.append(table.rename(columns=lambda name: name.split(":")[0]))
     except (KeyError, OSError, zipfile.BadZipFile) as error:
         raise DownloadError(f"{wheel} is damaged: delete it and try again") from error
-    ratings, users, items = tables
-    return ratings, users, items
+    ratings, users, films = tables
+    return ratings, users, films
 
 
 def user_table(users: pd.DataFrame) -> pa.Table:
-    """users.parquet: the occupation serves as membership, the zip code's first digit as country."""
+    """Returns users.parquet; the region is the first digit of the zip code."""
     digit = users["zip_code"].str.slice(0, 1)
-    country = np.where(digit.str.isdigit(), "zip_" + digit, "zip_other")
     columns = {
         "user_id": pa.array(users["user_id"].tolist(), pa.string()),
         "age": pa.array(users["age"].astype(int).tolist(), pa.int32()),
         "gender": pa.array(users["gender"].str.lower().tolist(), pa.string()),
-        "country": pa.array(country.tolist(), pa.string()),
-        "membership": pa.array(users["occupation"].tolist(), pa.string()),
-        "signup_ms": pa.array([0] * len(users), pa.int64()),
+        "occupation": pa.array(users["occupation"].tolist(), pa.string()),
+        "region": pa.array(np.where(digit.str.isdigit(), digit, "other"), pa.string()),
     }
     return pa.table(columns)
 
 
-def item_table(items: pd.DataFrame) -> pa.Table:
-    """items.csv: first genre as category, decade as brand, number of genres as price."""
-    genres = items["class"].str.split()
-    year = pd.to_numeric(items["release_year"], errors="coerce")
-    first_day = pd.to_datetime(year, format="%Y", errors="coerce")
-    epoch = pd.Timestamp(0)
-    listed = [0 if pd.isna(day) else int((day - epoch).total_seconds()) * 1000 for day in first_day]
-    decade = ["y_unknown" if np.isnan(y) else f"y{int(y) // 10 * 10}s" for y in year]
+def film_table(films: pd.DataFrame) -> pa.Table:
+    """Returns films.csv; genres are separated by "|", the year is empty where it is unknown."""
+    year = pd.to_numeric(films["release_year"], errors="coerce")
     columns = {
-        "item_id": pa.array(items["item_id"].tolist(), pa.string()),
-        "category": pa.array([g[0] if g else "unknown" for g in genres], pa.string()),
-        "brand": pa.array(decade, pa.string()),
-        "price": pa.array([float(len(g)) for g in genres], pa.float64()),
-        "listed_ms": pa.array([max(0, ms) for ms in listed], pa.int64()),
+        "film_id": pa.array(films["item_id"].tolist(), pa.string()),
+        "genres": pa.array(["|".join(text.split()) for text in films["class"]], pa.string()),
+        "year": pa.array([None if np.isnan(y) else int(y) for y in year], pa.int32()),
     }
     return pa.table(columns)
 
 
-def _write_ratings(out: Path, ratings: pd.DataFrame) -> dict[str, int]:
-    """One folder a day (hour 00), the records in order of time."""
+def _write_ratings(out: Path, ratings: pd.DataFrame) -> None:
+    """Writes a file for each day (UTC), the ratings in order of time."""
     log = pd.DataFrame({"row": np.arange(len(ratings))})
     log["timestamp_ms"] = ratings["timestamp"].astype("int64") * 1000
-    log["user_id"], log["item_id"] = ratings["user_id"], ratings["item_id"]
-    log["clicked"] = ratings["rating"].astype(float) >= _CLICK_RATING
+    log["user_id"], log["film_id"] = ratings["user_id"], ratings["item_id"]
+    log["stars"] = ratings["rating"].astype(float).astype("int64")
     log = log.sort_values(["timestamp_ms", "row"], kind="stable")
-    log["impression_id"] = "ml-" + log["row"].astype(str)
-    day = pd.to_datetime(log["timestamp_ms"], unit="ms").dt.strftime("%Y-%m-%d")
-    log["session_id"] = log["user_id"] + "-" + day
-    impressions = log.assign(position=1, device="unknown", surface="rating")
-    columns = ["impression_id", "session_id", "user_id", "item_id"]
-    columns += ["position", "device", "surface", "timestamp_ms"]
-    clicks = log[log["clicked"]].assign(click_id="click-" + log["row"].astype(str))
-    clicks = clicks.assign(timestamp_ms=clicks["timestamp_ms"] + _CLICK_DELAY_MS)
-    _write_days(out, "impressions", impressions[columns])
-    _write_days(out, "clicks", clicks[["click_id", "impression_id", "timestamp_ms"]])
-    return {"impressions": len(log), "clicks": len(clicks)}
-
-
-def _write_days(out: Path, name: str, log: pd.DataFrame) -> None:
-    for day, rows in log.groupby(log["timestamp_ms"] // _DAY_MS):
-        table = pa.Table.from_pandas(rows, preserve_index=False)
-        folder = hour_folder(out, name, int(str(day)) * _DAY_MS)
-        write_lines(folder, 0, json_lines(table))
+    log["rating_id"] = "ml-" + log["row"].astype(str)
+    columns = ["rating_id", "user_id", "film_id", "stars", "timestamp_ms"]
+    for _, rows in log.groupby(log["timestamp_ms"] // _DAY_MS):
+        day = pd.Timestamp(int(rows["timestamp_ms"].iloc[0]), unit="ms")
+        table = pa.Table.from_pandas(rows[columns], preserve_index=False)
+        write_lines(out / "ratings" / f"{day:%Y-%m-%d}", 0, json_lines(table))
 
 
 @click.command()
@@ -212,7 +185,7 @@ def _write_days(out: Path, name: str, log: pd.DataFrame) -> None:
 )
 @click.option("--overwrite", is_flag=True, help="Write into a folder that holds other files too.")
 def main(out: Path, overwrite: bool) -> None:
-    """Write MovieLens 100k in the layout of the click log; four stars or more are a click.
+    """Write MovieLens 100k: 100,000 ratings of films by 943 users, in seven months.
 
     \b
     Comes out of the recbole package, by pip, and is kept in the user's cache:
@@ -227,8 +200,8 @@ def main(out: Path, overwrite: bool) -> None:
         console.print(f"{out} holds MovieLens 100k already: nothing to do")
         return
     console.print(
-        f"{out}: {counts['impressions']:,} ratings by {counts['users']:,} users of "
-        f"{counts['items']:,} films, {counts['clicks']:,} with four stars or more"
+        f"{out}: {counts['ratings']:,} ratings by {counts['users']:,} users of "
+        f"{counts['films']:,} films"
     )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "_manifest.json"
-_OURS = ("impressions", "clicks", "truth", "users.parquet", "items.csv", MANIFEST)
 
 
 class OutputError(RuntimeError):
@@ -62,7 +61,9 @@ def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def begin(out: Path, description: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+def begin(
+    out: Path, description: dict[str, Any], names: Iterable[str], *, overwrite: bool
+) -> dict[str, Any] | None:
     """Make `out` ready for a data set, or find that it is there already.
 
     An earlier output of ours is replaced. In a folder with other files nothing is touched
@@ -71,6 +72,7 @@ def begin(out: Path, description: dict[str, Any], *, overwrite: bool) -> dict[st
     Args:
         out: the folder; made if missing.
         description: kind, format_version and config of the data set to be written.
+        names: files and folders that the data set consists of, beside the manifest.
         overwrite: whether to write into a folder that holds something else.
 
     Returns:
@@ -91,7 +93,7 @@ def begin(out: Path, description: dict[str, Any], *, overwrite: bool) -> dict[st
         out.mkdir(parents=True, exist_ok=True)
         # The manifest first: a run that is cut off here leaves a folder known to be ours.
         write_manifest(out, {**description, "complete": False})
-        for name in _OURS[:-1]:
+        for name in names:
             path = out / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -18,20 +18,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.small_data import ONE_PROCESS, SMALL
+from tests.product import PACKAGES, ROOT, config_path
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = (
-    "components",
-    "kubeflow",
-    "pipeline",
-    "lineage",
-    "local_run",
-    "sample_data",
-    "serving",
-    "schemas",
-    "requirements",
-    "local_runner.py",
-)
+PARTS = (*PACKAGES, "schemas", "requirements", "local_runner.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +44,7 @@ class Project:
 
     def run(self, config: str, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Runs a config; returns the run's summary, with what was printed as `output`."""
-        path = f"applications/ctr/configs/{config}.yaml"
+        path = config_path(config)
         done = self.command("local_runner.py", "--config", path, *arguments, code=code)
         summaries = sorted((self.folder / "runs" / config / "runs").glob("*/run_summary.json"))
         summary: dict[str, Any] = json.loads(summaries[-1].read_text())

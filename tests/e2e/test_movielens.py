@@ -1,4 +1,4 @@
-"""The same application on MovieLens 100k: real data, another config, and every optional step."""
+"""MovieLens 100k: real data, another application, and every optional step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RATES = [0.02, 0.1]
 OPTIONS = (
     ONE_PROCESS,
     "--set=split.buckets={train: 17, eval: 2, test: 1}",
-    "--set=embeddings={token: item_id, group: user_id, order: timestamp_ms, where: clicked}",
+    "--set=embeddings={token: film_id, group: user_id, order: timestamp_ms, where: liked}",
     f"--set=tuner={{trials: 2, parameters: {{learning_rate: {RATES}}}}}",
     "--set=trainer.parameters={epochs: 1, batch_size: 512, model: din}",
     "--set=trainer.workers=2",
@@ -70,14 +70,14 @@ def test_two_workers_of_spark_train_the_model(artifacts: Path) -> None:
 
 
 def test_the_model_has_the_embeddings_of_spark(summary, artifacts: Path) -> None:
-    from tabular.item_vectors import Embeddings
+    from tabular.precomputed import PrecomputedVectors
 
     (folder,) = (artifacts / "SparkEmbeddings" / "embeddings").iterdir()
-    found = Embeddings.read(str(folder))
+    found = PrecomputedVectors.read(str(folder))
     assert len(found.tokens) > 500
     loaded = tf.saved_model.load(summary["pushed_model"])
-    (fixed,) = [w for w in loaded.model.variables if "item_id_xf_fixed" in w.name]
+    (fixed,) = [w for w in loaded.model.variables if "film_id_xf_fixed" in w.name]
     assert not fixed.trainable
-    vocabulary = Path(summary["pushed_model"]) / "assets" / "item_id"
+    vocabulary = Path(summary["pushed_model"]) / "assets" / "film_id"
     expected = found.of(vocabulary.read_bytes().splitlines())
     assert np.array_equal(fixed.numpy()[: len(expected)], expected)

@@ -19,6 +19,7 @@ from base.errors import ComponentError
 from kubeflow import compile as kubeflow_compile
 from kubeflow.report_task import add_report
 from pipeline.config import ConfigError
+from tests.product import config_path
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +67,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pat
 
 
 def invoke(output: Path, *arguments: str, config: str = "ctr") -> Result:
-    path = f"applications/ctr/configs/{config}.yaml"
+    path = config_path(config)
     return CliRunner().invoke(
         kubeflow_compile.main, ["--config", path, "--output", str(output), *arguments]
     )

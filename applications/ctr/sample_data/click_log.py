@@ -49,6 +49,7 @@ from applications.sample_files.log_writer import (
 )
 
 FORMAT_VERSION = 1
+FILES = ("impressions", "clicks", "truth", "users.parquet", "items.csv")
 _SLICE_IMPRESSIONS = 100_000
 _MOST_SLICES = 12  # for want of users; a session lasts a few minutes
 _CLICK_PART_ROWS = 200_000
@@ -182,7 +183,7 @@ def generate_click_log(
     Raises:
         OutputError: `out` holds something else, cannot be written to, or the disk is full.
     """
-    manifest = output_folder.begin(out, config.describe(), overwrite=overwrite)
+    manifest = output_folder.begin(out, config.describe(), FILES, overwrite=overwrite)
     if manifest is None:
         with output_folder.readable_errors(out):
             contents = _ClickLogWriter(config.sized(), out).write(progress)

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from applications.movielens import sample_data as movielens
-from tests.applications.ctr.sample_data.conftest import read_lines
 
 
 def run(out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -34,25 +33,26 @@ def folder(tmp_path_factory):
 
 @pytest.mark.integration
 def test_counts_are_the_published_ones(folder):
-    impressions, broken = read_lines(folder / "impressions")
-    clicks, _ = read_lines(folder / "clicks")
-    users, items = pd.read_parquet(folder / "users.parquet"), pd.read_csv(folder / "items.csv")
-    assert (len(impressions), broken, len(clicks)) == (100_000, 0, 55_375)
-    assert (len(users), len(items)) == (943, 1682)
-    assert impressions["impression_id"].is_unique
-    assert set(impressions["user_id"]) <= set(users["user_id"])
-    assert set(impressions["item_id"].astype(int)) <= set(items["item_id"])
-    own_day = pd.to_datetime(impressions["timestamp_ms"], unit="ms").dt.strftime("%Y-%m-%d/00")
-    assert (own_day == impressions["hour"]).all()
-    assert (folder / "truth").exists() is False
+    files = sorted((folder / "ratings").glob("*/*.json.gz"))
+    days = {file: pd.read_json(file, lines=True, dtype={"user_id": str}) for file in files}
+    ratings = pd.concat(days.values())
+    users, films = pd.read_parquet(folder / "users.parquet"), pd.read_csv(folder / "films.csv")
+    assert (len(ratings), len(users), len(films)) == (100_000, 943, 1682)
+    assert (ratings["stars"] >= 4).sum() == 55_375
+    assert ratings["rating_id"].is_unique
+    assert set(ratings["user_id"]) <= set(users["user_id"])
+    assert set(ratings["film_id"]) <= set(films["film_id"])
+    for file, rows in days.items():
+        own_day = pd.to_datetime(rows["timestamp_ms"], unit="ms").dt.strftime("%Y-%m-%d")
+        assert (own_day == file.parent.name).all()
 
 
 @pytest.mark.integration
-def test_mapping_of_a_known_user_and_film(folder):
+def test_a_known_user_and_film(folder):
     user = pd.read_parquet(folder / "users.parquet").set_index("user_id").loc["1"]
-    assert list(user) == [24, "m", "zip_8", "technician", 0]
-    film = pd.read_csv(folder / "items.csv").set_index("item_id").loc[1]
-    assert list(film) == ["Animation", "y1990s", 3.0, 788_918_400_000]
+    assert list(user) == [24, "m", "technician", "8"]
+    film = pd.read_csv(folder / "films.csv").set_index("film_id").loc[1]
+    assert list(film) == ["Animation|Children's|Comedy", 1995]
 
 
 @pytest.mark.integration

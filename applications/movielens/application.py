@@ -1,0 +1,11 @@
+"""Whether a user likes a film: the application that the config names."""
+
+from __future__ import annotations
+
+from applications.movielens.etl import EtlParameters
+from applications.movielens.etl import build_examples as build_examples
+from applications.movielens.features import FEATURES
+from pipeline.application import Parameters
+
+features = FEATURES
+parameters = Parameters(etl=EtlParameters)

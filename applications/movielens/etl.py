@@ -1,0 +1,131 @@
+"""Ratings to one row for each rating: whether the user liked the film, and what was known before.
+
+Small functions of DataFrames, composed at the bottom; read `build_examples` first.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from applications.movielens.features import FEATURES, LIKED, WINDOW_FEATURES
+from base.section import Section
+from features.attribution import first_of_each
+from features.recent_clicks import add_recent_clicks
+from features.window_features import HOUR_MS, Smoothing, add_window_features, hour_of
+from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
+
+LIKED_MS = "liked_ms"  # when a rating became known as a like; null for the others
+_MS_PER_YEAR = 365.25 * 24 * HOUR_MS
+
+
+class EtlParameters(Section):
+    """`etl.parameters`: what counts as liked, and as a smoothed rate."""
+
+    liked_stars: int = Field(4, ge=1, le=5, description="so many stars or more are liked")
+    smoothing_prior: float = Field(
+        0.55, ge=0, le=1, description="rate of likes that an entity without history is given"
+    )
+    smoothing_strength: float = Field(
+        10, gt=0, description="number of ratings that the prior weighs"
+    )
+
+
+def rejection() -> Column:
+    """Returns the reason code of a rating that cannot be used; null for the others."""
+    stars = F.col("stars")
+    return (
+        F.when(F.col("rating_id").isNull(), "missing_rating_id")
+        .when(F.col("user_id").isNull(), "missing_user_id")
+        .when(F.col("film_id").isNull(), "missing_film_id")
+        .when(F.col("timestamp_ms").isNull(), "missing_timestamp")
+        .when(stars.isNull() | ~stars.between(1, 5), "impossible_stars")
+    )
+
+
+def labelled(ratings: DataFrame, parameters: EtlParameters) -> DataFrame:
+    """Adds the label, and LIKED_MS."""
+    is_liked = F.col("stars") >= parameters.liked_stars
+    return ratings.withColumns(
+        {
+            FEATURES.label: is_liked.cast("long"),
+            LIKED_MS: F.when(is_liked, F.col("timestamp_ms")),
+        }
+    )
+
+
+def user_profiles(users: DataFrame) -> DataFrame:
+    """Returns one row a user, with "unknown" and the age 0 for what is missing."""
+    texts = {
+        name: F.coalesce(F.col(name), F.lit("unknown"))
+        for name in ("gender", "occupation", "region")
+    }
+    age = F.coalesce(F.col("age"), F.lit(0)).cast("float")
+    known = users.dropDuplicates(["user_id"]).withColumns({**texts, "age": age})
+    return known.select("user_id", "age", "gender", "occupation", "region")
+
+
+def film_profiles(films: DataFrame) -> DataFrame:
+    """Returns one row a film: its first genre, the number of genres, its decade and year."""
+    genres = F.split(F.coalesce(F.col("genres"), F.lit("unknown")), r"\|")
+    decade = F.concat((F.floor(F.col("year") / 10) * 10).cast("string"), F.lit("s"))
+    return films.dropDuplicates(["film_id"]).select(
+        "film_id",
+        genres[0].alias("genre"),
+        F.size(genres).cast("float").alias("genre_count"),
+        F.coalesce(decade, F.lit("unknown")).alias("decade"),
+        "year",
+    )
+
+
+def with_time_features(ratings: DataFrame) -> DataFrame:
+    """Adds hour, weekday (UTC; Monday is 0), and the film's age in years."""
+    days = F.floor(F.col("timestamp_ms") / (24 * HOUR_MS))
+    year = 1970 + F.col("timestamp_ms") / _MS_PER_YEAR
+    film_age = F.greatest(year - F.col("year"), F.lit(0.0))
+    return ratings.withColumns(
+        {
+            "hour_of_day": (hour_of("timestamp_ms") % 24).cast("long"),
+            "day_of_week": ((days + 3) % 7).cast("long"),  # 1970-01-01 was a Thursday
+            "film_age_years": F.coalesce(film_age, F.lit(0.0)).cast("float"),
+        }
+    )
+
+
+def build_examples(
+    spark: SparkSession, sources: dict[str, DataFrame], context: EtlContext
+) -> DataFrame:
+    """Joins ratings, users and films.
+
+    Args:
+      spark: The session.
+      sources: `ratings`, `users` and `films`.
+      context: `parameters` are EtlParameters.
+
+    Returns:
+      One row a rating with the features of features.py, and the rejected and dropped rows.
+    """
+    parameters = EtlParameters(**context.parameters)
+    usable, rejected = divide(sources["ratings"], rejection())
+    unique, repeated = first_of_each(usable, "rating_id", "timestamp_ms")
+    joined = unique.join(F.broadcast(film_profiles(sources["films"])), "film_id", "left").join(
+        F.broadcast(user_profiles(sources["users"])), "user_id", "left"
+    )
+    reason = F.when(F.col("genre").isNull(), "unknown_film").when(
+        F.col("gender").isNull(), "unknown_user"
+    )
+    known, unknown = divide(joined, reason)
+    described = with_time_features(labelled(known, parameters))
+    remembered = add_recent_clicks(described, LIKED_MS, LIKED)
+    smoothing = Smoothing(parameters.smoothing_prior, parameters.smoothing_strength)
+    counted = add_window_features(remembered, "rating_id", LIKED_MS, WINDOW_FEATURES, smoothing)
+    result = counted.select(*FEATURES.columns)
+    raw = list(sources["ratings"].columns)
+    for rows in (
+        quarantined(rejected),
+        quarantined(unknown.select(*raw, "_reason")),
+        dropped(repeated, "duplicate"),
+    ):
+        result = result.unionByName(rows, allowMissingColumns=True)
+    return result
