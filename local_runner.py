@@ -18,15 +18,15 @@ from pipeline.config import ConfigError, load_config
 
 EPILOG = """\b
 Examples:
-  python local_runner.py --config applications/ctr/configs/ctr.yaml
-  python local_runner.py --config applications/ctr/configs/ctr.yaml --span 474839
-  python local_runner.py --config applications/ctr/configs/ctr.yaml --set spans.window=24
+  python local_runner.py --config applications/NAME/configs/NAME.yaml
+  python local_runner.py --config FILE --span 474839
+  python local_runner.py --config FILE --set spans.window=24 --set trainer.parameters.epochs=2
 """
 
 
 @click.command(epilog=EPILOG)
 @click.option(
-    "--config", "config_path", required=True, help="YAML file; see applications/ctr/configs/."
+    "--config", "config_path", required=True, help="YAML file; see applications/*/configs/."
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key.")
 @click.option("--span", type=int, help="The last span to read; default: the newest there is.")
@@ -53,7 +53,7 @@ def main(config_path: str, overrides: tuple[str, ...], span: int | None, runner:
         code = 2
     except OSError as error:  # the run's own folder cannot be used
         click.echo(
-            f"Error: {error.strerror}: {error.filename}; mend that, or set run_root", err=True
+            f"Error: {error.strerror}: {error.filename}; repair that, or set run_root", err=True
         )
         code = 2
     # Interpreter shutdown with TensorFlow and Beam loaded takes seconds and prints noise.

@@ -184,7 +184,8 @@ def score(prepared: Prepared, model_path: str) -> dict[str, float]:
         labels.append(tf.io.parse_example(records, spec)[label].numpy())
         probabilities.append(model(examples=records)["probability"].numpy()[:, 0])
     labelled, probability = np.concatenate(labels), np.concatenate(probabilities).astype(np.float64)
-    best = best_reachable(prepared.raw("test"), prepared.truth, "impression_id", label) or {}
+    truth = (prepared.truth, "impression_id", label, "click_probability")
+    best = best_reachable(prepared.raw("test"), *truth) or {}
     return {
         "auc": float(metrics.roc_auc_score(labelled, probability)),
         "log_loss": float(metrics.log_loss(labelled, probability)),

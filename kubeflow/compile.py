@@ -97,7 +97,7 @@ class OneLineError(click.ClickException):
 
 @click.command()
 @click.option(
-    "--config", "config_path", required=True, help="YAML file; see applications/ctr/configs/."
+    "--config", "config_path", required=True, help="YAML file; see applications/*/configs/."
 )
 @click.option(
     "--output",

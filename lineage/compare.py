@@ -311,7 +311,7 @@ def _known(properties: Mapping[str, Any]) -> dict[str, Any]:
 def flattened(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values, also those that are JSON in a text, under dotted names.
 
-    A list of objects that have names goes under these: `sources.clicks.path`.
+    A list of objects that have names goes under these: `sources.orders.path`.
     """
     found: dict[str, Any] = {}
 

@@ -11,15 +11,16 @@ from sklearn import metrics
 
 
 def best_reachable(
-    examples: Path, truth: list[Path], key: str, label: str
+    examples: Path, truth: list[Path], key: str, label: str, probability: str
 ) -> dict[str, float] | None:
     """Scores the truth on the rows of an eval split.
 
     Args:
       examples: folder with gzipped TFRecord shards.
-      truth: Parquet files with `key` and `click_probability`.
+      truth: Parquet files with `key` and `probability`.
       key: bytes feature that names a row.
       label: int64 feature.
+      probability: Column of the truth.
 
     Returns:
       `best_reachable_auc` and `best_reachable_log_loss`; None when no row has a truth.
@@ -47,8 +48,8 @@ def best_reachable(
     known = rows.merge(pd.concat(parts), on=key) if parts else rows.iloc[:0]
     if known.empty or known[label].nunique() < 2:
         return None
-    probability = known["click_probability"]
+    scores = known[probability]
     return {
-        "best_reachable_auc": float(metrics.roc_auc_score(known[label], probability)),
-        "best_reachable_log_loss": float(metrics.log_loss(known[label], probability)),
+        "best_reachable_auc": float(metrics.roc_auc_score(known[label], scores)),
+        "best_reachable_log_loss": float(metrics.log_loss(known[label], scores)),
     }

@@ -122,7 +122,9 @@ def _evaluated(config: PipelineConfig, examples: Artifact, evaluation: Artifact)
     if config.truth and metrics:
         truth = sorted(Path(config.data_root).glob(config.truth.files))
         split = Path(examples.uri) / f"Split-{config.split.judged}"
-        best = best_reachable(split, truth, config.truth.key, config.evaluator.label)
+        best = best_reachable(
+            split, truth, config.truth.key, config.evaluator.label, config.truth.probability
+        )
         if best:
             metrics |= best
             if "auc" in metrics:

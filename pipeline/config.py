@@ -152,7 +152,7 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no config {file}; see applications/ctr/configs/") from None
+        raise ConfigError(f"there is no config {file}; see applications/*/configs/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read config {file}: {error}") from None
     except yaml.YAMLError as error:

@@ -84,7 +84,7 @@ class Evaluator(Section):
     weight: str | None = Field(None, description="raw feature: how much an example counts")
     slices: list[list[str]] = Field(default_factory=list, description="raw features to slice by")
     group: str | None = Field(
-        None, description="raw feature, such as user_id: adds the AUC within its groups"
+        None, description="raw feature whose values are groups: adds the AUC within each"
     )
     metrics: tuple[str, ...] = Field(
         _DEFAULT_METRICS,

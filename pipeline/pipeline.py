@@ -88,7 +88,7 @@ def create_pipeline(
     transform = make_transform(config, window.outputs if window else {"examples": examples}, schema)
     transform.add_upstream_node(gate)
 
-    # Vectors of items, say, that were clicked together.
+    # Optional: vectors of values that occur together, by Word2Vec.
     embeddings = spark_embeddings(config, examples) if config.embeddings else None
 
     # Optional: which parameters to train with.

@@ -40,8 +40,9 @@ Source = Annotated[AnySource, PlainValidator(_source)]
 class Truth(Section):
     """True probabilities: only the run's summary looks at them, for the best reachable AUC."""
 
-    files: str = Field(description="glob below data_root, of Parquet with `key`, click_probability")
-    key: str = Field(description="feature that names an example")
+    files: str = Field(description="glob below data_root, of Parquet files")
+    key: str = Field(description="their column, and a feature, that names an example")
+    probability: str = Field("probability", description="their column with the true probability")
 
 
 class Spans(Section):

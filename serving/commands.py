@@ -51,7 +51,7 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
 
     Name what to serve by --config, by --model-name and --model-base-path, or by
     --model-config-file. New versions are loaded as they appear; SIGTERM and Ctrl-C drain it.
-    Flags may be spelled as TensorFlow Serving's are: --model_name=ctr, --enable_batching=false.
+    Flags may be spelled as TensorFlow Serving's are: --model_name=NAME, --enable_batching=false.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     config = None

@@ -1,4 +1,4 @@
-"""Transformed features to what every network starts from: embeddings, and recent clicks.
+"""Embeddings of transformed features, which every network starts from.
 
 Features whose embeddings are equally wide share one table, each with rows of its own: one lookup
 and one sparse update a width instead of one a feature.

@@ -159,7 +159,8 @@ def film_table(films: pd.DataFrame) -> pa.Table:
     columns = {
         "film_id": pa.array(films["item_id"].tolist(), pa.string()),
         "genres": pa.array(["|".join(text.split()) for text in films["class"]], pa.string()),
-        "year": pa.array([None if np.isnan(y) else int(y) for y in year], pa.int32()),
+        # As text: pandas would write whole numbers beside an empty field as 1995.0.
+        "year": pa.array([None if np.isnan(y) else str(int(y)) for y in year], pa.string()),
     }
     return pa.table(columns)
 

@@ -134,7 +134,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     python -m lineage report                   the last run as a page
     python -m lineage serve                    all runs as a page
     python -m lineage export --out -           the last run as OpenLineage events
-    python -m lineage --store runs/ctr/metadata.sqlite list
+    python -m lineage --store runs/NAME/metadata.sqlite list
     """
     ctx.obj = options
 

@@ -93,7 +93,7 @@ def serve(
 
     \b
     python -m lineage serve
-    python -m lineage serve --port 8091 --streaming data/ctr-stream
+    python -m lineage serve --port 8091 --streaming data/NAME
     python -m lineage serve --host 0.0.0.0 --allow-host lineage.example
     """
     from lineage.dashboard import server

@@ -125,7 +125,7 @@ class RankingClient:
         request_id: str | None = None,
         context: dict[str, Any] | None = None,
     ) -> Scores:
-        """The probability of a click on each candidate.
+        """Returns the score of each candidate.
 
         Args:
           user_id: decides between stable and canary.

@@ -34,7 +34,7 @@ class Source:
     null in every row counts as missing, and is an error, unless it is one of `may_be_null`.
 
     Attributes:
-      may_be_null: columns that may be null in every row, such as the time of a click.
+      may_be_null: columns that may be null in every row, such as the time of an outcome.
       options: Spark's reader options, as strings. Not for secrets.
       spans_after: spans behind the window to read as well: events that follow the last span's rows,
         such as outcomes. Not for the primary source.

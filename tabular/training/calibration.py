@@ -18,7 +18,7 @@ def calibrate(model: keras.Model, output: keras.layers.Dense, examples: Examples
     """Platt scaling of the last layer: its log-odds z become slope * z + intercept.
 
     A network that stops at its best round ranks well and is often a few per cent off, all the more
-    when clicks become rarer or more frequent with time (Platt, "Probabilistic Outputs for Support
+    when label 1 becomes rarer or more frequent with time (Platt, "Probabilistic Outputs for Support
     Vector Machines" (1999)). Two numbers overfit no split. Where they cannot be found (one class
     only, or a ranking that is no better than none), the model stays as it is, with a warning.
 

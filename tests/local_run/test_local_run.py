@@ -141,12 +141,17 @@ def test_best_reachable_joins_the_truth_to_the_eval_rows(tmp_path: Path) -> None
     truth = tmp_path / "truth.parquet"
     frame = {"impression_id": list("abcde"), "click_probability": [0.9, 0.5, 0.4, 0.1, 0.3]}
     pd.DataFrame(frame).to_parquet(truth)
-    found = best_reachable(tmp_path / "eval", [truth], "impression_id", "clicked")
+    found = best_reachable(
+        tmp_path / "eval", [truth], "impression_id", "clicked", "click_probability"
+    )
     assert found is not None
     assert found["best_reachable_auc"] == pytest.approx(0.75)
     expected = -np.mean(np.log([0.9, 0.5, 0.4, 0.9]))
     assert found["best_reachable_log_loss"] == pytest.approx(expected)
-    assert best_reachable(tmp_path / "eval", [], "impression_id", "clicked") is None
+    assert (
+        best_reachable(tmp_path / "eval", [], "impression_id", "clicked", "click_probability")
+        is None
+    )
 
 
 @pytest.mark.parametrize(
