@@ -8,7 +8,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-NOT_INSTALLED = ("tests", "benchmarks", "dev_services")
+NOT_INSTALLED = ("tests", "benchmarks")
 README = Path(__file__).parent / "README.md"
 
 setup(

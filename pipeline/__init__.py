@@ -1,1 +1,1 @@
-"""The pipeline, its configuration and its applications; see README.md."""
+"""The pipeline, its configuration, and the contract with an application; see README.md."""

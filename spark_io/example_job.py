@@ -1,7 +1,7 @@
 """The Spark job, in a process of its own: `python -m spark_io.example_job REQUEST`.
 
 The request is a JSON file: {"run": JobRequest} or, only to find out what there is,
-{"find": InputRequest}. The answer (see components/spark_job) is {"manifest": {...}},
+{"find": InputRequest}. The answer (see spark_io/jobs) is {"manifest": {...}},
 {"found": {...}} or {"error": "one line"}.
 """
 

@@ -184,7 +184,7 @@ def test_a_step_that_fails_says_the_cause_that_a_worker_of_beam_sent() -> None:
 from kubeflow import step
 
 def fail():
-    frame = '  File "/code/pipeline/ctr/etl.py", line 9, in parse'
+    frame = '  File "/code/shop/etl.py", line 9, in parse'
     raise RuntimeError(f"Traceback (most recent call last):\\n{frame}\\nValueError: no good: b\\n")
 
 step._run_tfx = fail
@@ -192,6 +192,6 @@ step._run_tfx = fail
     done = run("--json_serialized_invocation_args", json.dumps(given()), code=failing)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "kubeflow.step: ValueError: no good: b (/code/pipeline/ctr/etl.py, line 9); "
+        "kubeflow.step: ValueError: no good: b (/code/shop/etl.py, line 9); "
         "the log has the whole trace"
     )

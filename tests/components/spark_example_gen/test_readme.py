@@ -1,4 +1,4 @@
-"""The README alone: its own code, in a project that has only what it says to copy."""
+"""The README alone: its own code, in somebody else's project that has installed this one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ml_metadata.proto import metadata_store_pb2
 from pyspark.sql import SparkSession
 
 from dev_services.mariadb import Mariadb
+from tests.product import PACKAGES, ROOT
 
 pytestmark = pytest.mark.integration
 
-COMPONENTS = Path(__file__).resolve().parents[3] / "components"
-README = COMPONENTS / "spark_example_gen" / "README.md"
+README = ROOT / "components" / "spark_example_gen" / "README.md"
 RUN = """
 from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
@@ -39,16 +39,21 @@ def code_blocks() -> list[str]:
     return [re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in blocks]
 
 
+def install(target: Path, source: Path) -> None:
+    """Installs this project as pip does; from a copy, since a build leaves files in its source."""
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "local_runner.py"):
+        shutil.copy(ROOT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(target), str(source)], check=True, timeout=300)
+
+
 @pytest.fixture
 def project(tmp_path: Path, spark: SparkSession, mariadb_service: Mariadb) -> Path:
     """A project by the README, with seven days of orders and its customers in MariaDB."""
-    folder = tmp_path / "components"
-    for name in ("spark_example_gen", "spark_job"):
-        shutil.copytree(COMPONENTS / name, folder / name)
-    for name in ("__init__.py", "errors.py", "failures.py", "tracebacks.py", "code_fingerprint.py"):
-        shutil.copy(COMPONENTS / name, folder / name)
-    shutil.copytree(COMPONENTS.parent / "base", tmp_path / "base")
-    (tmp_path / "jars").symlink_to(COMPONENTS.parent / "jars")
+    install(tmp_path / "installed", tmp_path / "source")
+    (tmp_path / "jars").symlink_to(ROOT / "jars")
 
     (etl,) = [block for block in code_blocks() if "def build(" in block]
     (tmp_path / "shop").mkdir()
@@ -81,7 +86,7 @@ def project(tmp_path: Path, spark: SparkSession, mariadb_service: Mariadb) -> Pa
 
 
 def test_the_readme_is_enough(project: Path, mariadb_service: Mariadb) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment = {**os.environ, "PYTHONPATH": str(project / "installed")}
     done = subprocess.run(
         [sys.executable, "pipeline.py"],
         cwd=project,
