@@ -233,3 +233,23 @@ def test_the_image_needs_no_root_and_no_folder_to_write_but_tmp(image) -> None:
     command += ["--cap-drop=all", "--security-opt=no-new-privileges", image, "python", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert "rows 500 1.21.0" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.host
+@pytest.mark.slow
+def test_an_application_outside_the_checkout_is_one_more_layer(image: str, tmp_path: Path) -> None:
+    (tmp_path / "corner_shop").mkdir()
+    (tmp_path / "corner_shop" / "__init__.py").touch()
+    (tmp_path / "corner_shop" / "application.py").write_text(
+        "from applications.ctr.application import build_examples as build_examples\n"
+        "from applications.ctr.application import features as features\n"
+    )
+    name = "localhost/corner-shop:test"
+    built = ["podman", "build", "--build-arg", f"IMAGE={image}", "--tag", name]
+    built += ["--file", str(ROOT / "kubeflow/application.Containerfile"), str(tmp_path)]
+    subprocess.run(built, check=True, capture_output=True, timeout=600)
+    code = "from pipeline.application import load_application as load; "
+    code += "print(load('corner_shop').build_examples)"
+    run = ["podman", "run", "--rm", "--network=none", name, "python", "-c", code]
+    done = subprocess.run(run, check=True, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "applications.ctr.etl.build_examples\n"
