@@ -48,34 +48,40 @@ _NO_SECRETS = ("embeddings.token", "kubeflow.secrets.secret")
 class PipelineConfig(Section):
     """Everything that can differ between two pipelines."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="lower case, digits, hyphens")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9-]*$", description="name of the pipeline: a-z, 0-9 and hyphens"
+    )
     application: str = Field(description="dotted path of a package; see pipeline/application.py")
-    data_root: str
-    schema_file: str = Field(alias="schema")
-    sources: dict[str, Source] = Field(min_length=1, description="the first one is primary")
-    evaluator: Evaluator
-    run_root: str = "runs"
-    serving_root: str = "serving_models"
-    truth: Truth | None = None
+    data_root: str = Field(description="folder that the sources' paths are relative to")
+    schema_file: str = Field(alias="schema", description="the curated schema")
+    sources: dict[str, Source] = Field(
+        min_length=1, description="name -> source; the first one decides the spans"
+    )
+    evaluator: Evaluator = Field(description="what a model must reach")
+    run_root: str = Field("runs", description="folder of artifacts, logs and summaries")
+    serving_root: str = Field("serving_models", description="folder that models are pushed to")
+    truth: Truth | None = Field(None, description="true probabilities of simulated data")
     sample_data: dict[str, Any] | None = Field(
         None, description="options of `python -m APPLICATION.sample_data`; null: data of your own"
     )
-    spans: Spans = Spans()
-    split: Split = Split()
-    etl: Etl = Etl()
-    spark: Spark = Spark()
-    statistics: Statistics = Statistics()
-    embeddings: Embeddings | None = None
-    incremental: Incremental | None = None
-    trainer: Trainer = Trainer()
-    tuner: Tuner | None = None
-    serving: Serving = Serving()
-    streaming: Streaming | None = None
-    metadata: Metadata = Metadata()
-    kubeflow: Kubeflow = Kubeflow()
-    allowed_anomalies: list[str] = Field(default_factory=list)
+    spans: Spans = Field(Spans(), description="which spans a run reads")
+    split: Split = Field(Split(), description="how examples are divided")
+    etl: Etl = Field(Etl(), description="what Spark makes of the sources")
+    spark: Spark = Field(Spark(), description="where the ETL runs")
+    statistics: Statistics = Field(Statistics(), description="what StatisticsGen looks at")
+    embeddings: Embeddings | None = Field(None, description="vectors by Word2Vec; null for none")
+    incremental: Incremental | None = Field(None, description="runs that read one new span each")
+    trainer: Trainer = Field(Trainer(), description="how the model is trained")
+    tuner: Tuner | None = Field(None, description="a search for parameters; null for none")
+    serving: Serving = Field(Serving(), description="how a blessed model becomes what is served")
+    streaming: Streaming | None = Field(None, description="events to hourly spans")
+    metadata: Metadata = Field(Metadata(), description="where ML Metadata lives")
+    kubeflow: Kubeflow = Field(Kubeflow(), description="where the compiled pipeline runs")
+    allowed_anomalies: list[str] = Field(
+        default_factory=list, description="features whose anomalies do not stop a run"
+    )
     report: bool = Field(
-        default=True, description="whether each run writes report.html: five megabytes"
+        default=True, description="whether each run writes report.html, five megabytes"
     )
     beam_pipeline_args: list[str] | None = Field(
         default=None,

@@ -24,15 +24,15 @@ class Bound(Section):
     """The limits of a metric, on all examples or on one slice."""
 
     slice: dict[str, StrictStr | StrictInt] = Field(
-        default_factory=dict, description="feature -> value; left out: all examples"
+        default_factory=dict, description="feature -> value; without it all examples"
     )
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(None, description="smallest value of the metric")
+    max: float | None = Field(None, description="largest value of the metric")
     max_worse: float | None = Field(
-        None, ge=0, description="how much worse than the baseline's it may be: 0.005"
+        None, ge=0, description="how much worse than the baseline's it may be, such as 0.005"
     )
     max_worse_percent: float | None = Field(
-        None, ge=0, description="likewise, as a percentage of the baseline's: 1"
+        None, ge=0, description="the same as a percentage of the baseline's, such as 1"
     )
 
     @field_validator("slice")
@@ -79,23 +79,25 @@ class Evaluator(Section):
         "calibration": "thresholds: {{calibration: {{min: LOW, max: HIGH}}}}",
     }
 
-    label: str
-    prediction: str
-    weight: str | None = Field(None, description="raw feature: how much an example counts")
-    slices: list[list[str]] = Field(default_factory=list, description="raw features to slice by")
+    label: str = Field(description="raw feature that the model learns")
+    prediction: str = Field(description="output of the served model")
+    weight: str | None = Field(None, description="raw feature with the weight of an example")
+    slices: list[list[str]] = Field(
+        default_factory=list, description="lists of raw features; each list is one way to slice"
+    )
     group: str | None = Field(
         None, description="raw feature whose values are groups: adds the AUC within each"
     )
     metrics: tuple[str, ...] = Field(
         _DEFAULT_METRICS,
         min_length=1,
-        description="auc, auc_pr, log_loss, calibration, ece, {precision_at: K}, {recall_at: K}, "
-        "{precision: SCORE}, {recall: SCORE}, {accuracy: SCORE}; of regression mse, mae, rmse, r2",
+        description="metrics to compute: auc, auc_pr, log_loss, calibration, ece, "
+        "{precision_at: K}, {recall_at: K}, {precision: SCORE}, {recall: SCORE}, {accuracy: SCORE}; of regression mse, mae, rmse, r2",
     )
     thresholds: dict[str, tuple[Bound, ...]] = Field(
         default_factory=dict,
         description="metric -> a bound on all examples, or a list of bounds, some of them on a "
-        "slice; null: none. What is left out has its default: auc {min: 0.5, max_worse: 0.005}, "
+        "slice; null for none. Defaults: auc {min: 0.5, max_worse: 0.005}, "
         "calibration {min: 0.8, max: 1.25}",
     )
     min_positives: int = Field(
@@ -105,7 +107,7 @@ class Evaluator(Section):
         "a bound, no model is blessed (Vergouwe et al. 2005: at least 100 of each to validate one)",
     )
     min_examples: int = Field(
-        100, ge=1, description="of a regression: with fewer examples no model is blessed"
+        100, ge=1, description="with fewer examples no model of a regression is blessed"
     )
     max_feature_auc: float | None = Field(
         None,
@@ -114,7 +116,9 @@ class Evaluator(Section):
         description="no model is blessed if one feature alone has a higher AUC: it tells the "
         "label. Without it such a feature is only reported, from 0.98 on",
     )
-    confidence_intervals: bool = Field(True, description="95 %, for every metric")
+    confidence_intervals: bool = Field(
+        True, description="whether every metric has an interval of 95 %"
+    )
 
     @field_validator("metrics", mode="before")
     @classmethod

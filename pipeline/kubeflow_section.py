@@ -11,22 +11,24 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from base.errors import first_problem
 from base.section import Section
 
-ALL = "default"  # of `steps`: what holds for each that says nothing else
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # of an object in Kubernetes
+ALL = "default"  # key of `steps`: settings of every step that has none of its own
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # name of an object in Kubernetes
 
 
 class Toleration(Section):
-    """Of a node's taint, as in a pod."""
+    """A toleration of a node's taint, as in a pod's spec."""
 
-    key: str = Field(min_length=1)
-    operator: Literal["Exists", "Equal"] = "Exists"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    key: str = Field(min_length=1, description="key of the taint")
+    operator: Literal["Exists", "Equal"] = Field("Exists", description="how the value is compared")
+    value: str | None = Field(None, description="value of the taint, with `operator: Equal`")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="effect of the taint; null for every effect"
+    )
 
     @model_validator(mode="after")
     def _value_to_compare(self) -> Toleration:
         if (self.value is None) == (self.operator == "Equal"):
-            raise ValueError("a value goes with `operator: Equal`, and only with it")
+            raise ValueError("`value` must be there with `operator: Equal`, and only then")
         return self
 
 
@@ -34,7 +36,7 @@ class Nodes(Section):
     """Nodes that may be taken away at any time, for steps with `spot: true`."""
 
     selector: dict[str, str] = Field(default_factory=dict, description="labels of the nodes")
-    tolerations: list[Toleration] = Field(default_factory=list)
+    tolerations: list[Toleration] = Field(default_factory=list, description="of their taints")
 
 
 class Step(Section):
@@ -42,15 +44,23 @@ class Step(Section):
 
     cpu: float | None = Field(None, gt=0, description="cores that it asks for")
     cpu_limit: float | None = Field(None, gt=0, description="cores that it gets at most")
-    memory_gb: float | None = Field(None, gt=0, description="that it asks for, in 10^9 bytes")
-    memory_limit_gb: float | None = Field(None, gt=0, description="beyond which it is killed")
-    gpus: int = Field(0, ge=0)
+    memory_gb: float | None = Field(None, gt=0, description="memory that it asks for, 10^9 bytes")
+    memory_limit_gb: float | None = Field(
+        None, gt=0, description="memory beyond which it is killed, 10^9 bytes"
+    )
+    gpus: int = Field(0, ge=0, description="number of GPUs")
     gpu_resource: str = Field("nvidia.com/gpu", description="name that the device plugin gives")
-    retries: int = Field(0, ge=0, le=20)
-    backoff_seconds: int = Field(60, ge=0, description="before the first retry; then twice as long")
-    spot: bool = Field(False, description="may run on `spot_nodes`; needs retries")
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: list[Toleration] = Field(default_factory=list)
+    retries: int = Field(0, ge=0, le=20, description="how often it is tried again")
+    backoff_seconds: int = Field(
+        60, ge=0, description="seconds before the first retry; each later wait is twice as long"
+    )
+    spot: bool = Field(False, description="whether it may run on `spot_nodes`; needs retries")
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, description="labels of the nodes that it may run on"
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, description="of the taints of these nodes"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Step:
@@ -65,31 +75,33 @@ class Step(Section):
 class Volume(Section):
     """A PersistentVolumeClaim that all steps see (access mode ReadWriteMany)."""
 
-    claim: str
-    path: str
+    claim: str = Field(description="name of the claim")
+    path: str = Field(description="absolute path that it is mounted at")
 
     @field_validator("claim")
     @classmethod
     def _a_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
-            raise ValueError(f"{value} is no name in Kubernetes: a-z, 0-9, '-' and '.'")
+            raise ValueError(f"expected a name of a-z, 0-9, '-' and '.'. Received: {value}")
         return value
 
     @field_validator("path")
     @classmethod
     def _absolute(cls, value: str) -> str:
         if not PurePosixPath(value).is_absolute() or value == "/":
-            raise ValueError(f"{value} is no absolute path")
+            raise ValueError(f"expected an absolute path below /. Received: {value}")
         return value
 
 
 class SecretVariable(Section):
     """A key of a Secret that a step finds in a variable; the value is never in the spec."""
 
-    secret: str
-    key: str
-    variable: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    steps: list[str] = Field(min_length=1, description="who sees it")
+    secret: str = Field(description="name of the Secret")
+    key: str = Field(description="key within the Secret")
+    variable: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="environment variable of the step"
+    )
+    steps: list[str] = Field(min_length=1, description="ids of the components that see it")
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -101,15 +113,22 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
 class Kubeflow(Section):
     """Where the compiled pipeline runs."""
 
-    image: str = "spark-tfx-pipeline:latest"
+    image: str = Field("spark-tfx-pipeline:latest", description="image of all steps")
     pipeline_root: str = Field(
-        "minio://mlpipeline/v2/artifacts", description="artifacts; KFP adds pipeline and run"
+        "minio://mlpipeline/v2/artifacts",
+        description="where artifacts lie; Kubeflow adds pipeline and run",
     )
-    data_root: str = "/mnt/pipeline/data"
-    serving_root: str = "/mnt/pipeline/serving_models"
-    volumes: list[Volume] = Field([Volume(claim="pipeline", path="/mnt/pipeline")])
-    secrets: list[SecretVariable] = Field(default_factory=list)
-    spot_nodes: Nodes = Nodes()
+    data_root: str = Field("/mnt/pipeline/data", description="`data_root` as the steps see it")
+    serving_root: str = Field(
+        "/mnt/pipeline/serving_models", description="`serving_root` as the steps see it"
+    )
+    volumes: list[Volume] = Field(
+        [Volume(claim="pipeline", path="/mnt/pipeline")], description="volumes of all steps"
+    )
+    secrets: list[SecretVariable] = Field(
+        default_factory=list, description="keys of Secrets that steps find in variables"
+    )
+    spot_nodes: Nodes = Field(Nodes(), description="nodes for steps with `spot: true`")
     steps: dict[str, Annotated[dict[str, Any], AfterValidator(_settings)]] = Field(
         default_factory=dict,
         description=f"id of a component -> its settings; `{ALL}` for those of all the others",
@@ -132,5 +151,5 @@ class Kubeflow(Section):
         return [name for name in self.steps if name != ALL]
 
     def step(self, name: str) -> Step:
-        """The settings of a component: what it says, else what all say."""
+        """Returns the settings of a component: its own, over those of `default`."""
         return Step.model_validate({**self.steps.get(ALL, {}), **self.steps.get(name, {})})

@@ -22,7 +22,7 @@ from spark_io.sources.source_types import KINDS, AnySource, FileSource, SparkCon
 
 
 def _source(fields: Any) -> AnySource:
-    """`kind` (default: file) names the class, the other keys are its fields."""
+    """Returns the source: `kind` (default: file) names its class, the other keys are its fields."""
     if not isinstance(fields, dict):
         raise ValueError("a source is a section with keys such as format and path")
     kind = fields.get("kind", FileSource.kind)
@@ -38,29 +38,31 @@ Source = Annotated[AnySource, PlainValidator(_source)]
 
 
 class Truth(Section):
-    """True probabilities: only the run's summary looks at them, for the best reachable AUC."""
+    """True probabilities. Only the run's summary reads them, for the best reachable AUC."""
 
-    files: str = Field(description="glob below data_root, of Parquet files")
+    files: str = Field(description="glob of Parquet files, below data_root")
     key: str = Field(description="their column, and a feature, that names an example")
     probability: str = Field("probability", description="their column with the true probability")
 
 
 class Spans(Section):
-    """Which spans a run reads: `window` of them, up to `last` (the newest when left out)."""
+    """The spans that a run reads."""
 
-    window: int = Field(1, ge=1)
-    last: int | None = Field(None, ge=0)
+    window: int = Field(1, ge=1, description="number of spans")
+    last: int | None = Field(
+        None, ge=0, description="number of the last span; null for the newest that there is"
+    )
 
 
 class Cut(Section):
-    """See components.spark_example_gen.TimeCut."""
+    """Splits by time; see spark_io/examples/time_cut.py."""
 
-    column: str
+    column: str = Field(description="column of the examples with the time")
     at: str | list[str] = Field(
-        description="2024-03-02T18:00, or -6h for the last 6 hours of the window; with two, such "
-        "as [-12h, -6h], there is a third split, test"
+        description="where eval begins: 2024-03-02T18:00, or -6h for the last 6 hours of the "
+        "window; with two cuts, such as [-12h, -6h], there is a third split, test"
     )
-    unit: Literal["s", "ms", "us"] = "us"
+    unit: Literal["s", "ms", "us"] = Field("us", description="unit of a column of numbers")
 
     @model_validator(mode="after")
     def _usable(self) -> Cut:
@@ -72,16 +74,19 @@ class Cut(Section):
 
 
 class Split(Section):
-    """Hash buckets by split, where rows with the same `feature` stay together; or `time`: train
-    before a cut, eval from it on.
+    """How examples are divided: by hash buckets, or by time.
 
     The Trainer learns from train and stops by eval. The Evaluator judges on test, where there is
     such a split, else on eval.
     """
 
-    time: Cut | None = None
-    feature: str | None = None
-    buckets: dict[str, int] = Field(default_factory=lambda: {"train": 2, "eval": 1})
+    time: Cut | None = Field(None, description="splits by time, in place of hash buckets")
+    feature: str | None = Field(
+        None, description="feature whose rows with one value stay together; null: the whole record"
+    )
+    buckets: dict[str, int] = Field(
+        default_factory=lambda: {"train": 2, "eval": 1}, description="split -> hash buckets"
+    )
 
     @field_validator("buckets")
     @classmethod
@@ -92,28 +97,38 @@ class Split(Section):
 
     @property
     def judged(self) -> str:
-        """The split that the Evaluator judges on."""
+        """Name of the split that the Evaluator judges on."""
         names = self.time.time_cut().splits if self.time else self.buckets
         return "test" if "test" in names else "eval"
 
 
 class Etl(Section):
-    """`function` defaults to build_examples in the application's etl.py, whose `parameters` are
-    EtlParameters in its parameters.py.
-    """
+    """The ETL: what Spark makes of the sources."""
 
-    function: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    row_accounting: Literal["exact", "off"] = "exact"
-    max_quarantine_fraction: float = Field(0.01, ge=0, le=1)
+    function: str | None = Field(
+        None, description="dotted path of another ETL than the application's build_examples"
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="parameters of the ETL; the application checks them"
+    )
+    row_accounting: Literal["exact", "off"] = Field(
+        "exact",
+        description="exact: the run fails unless rows read = examples + quarantined + dropped; "
+        "off: for an ETL that aggregates rows",
+    )
+    max_quarantine_fraction: float = Field(
+        0.01, ge=0, le=1, description="the run stops if more rows of a source are rejected"
+    )
 
 
 class Spark(Section):
-    """Where the ETL runs."""
+    """Where Spark runs, and with which settings."""
 
-    master: str = "local[*]"
-    conf: dict[str, str] = Field(default_factory=dict)
-    jars: list[str] = Field(default_factory=list, description="globs; see `make jars`")
+    master: str = Field("local[*]", description="local[N], yarn, spark://... or k8s://...")
+    conf: dict[str, str] = Field(default_factory=dict, description="Spark's own settings")
+    jars: list[str] = Field(
+        default_factory=list, description="globs of connectors' jars; see `make jars`"
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Spark:
@@ -131,23 +146,26 @@ class Embeddings(Section):
     group: str = Field(description="raw feature that is equal within a sequence")
     order: str = Field(description="raw feature that orders a sequence")
     where: str | None = Field(None, description="raw feature that is 1 in the rows that count")
-    width: int = Field(16, ge=1)
-    window: int = Field(5, ge=1)
-    min_count: int = Field(5, ge=1)
-    iterations: int = Field(5, ge=1)
+    width: int = Field(16, ge=1, description="length of a vector")
+    window: int = Field(5, ge=1, description="values on either side that count as neighbours")
+    min_count: int = Field(5, ge=1, description="rarer values get no vector")
+    iterations: int = Field(5, ge=1, description="passes over the sequences")
 
 
 class Range(Section):
-    """Values from `min` to `max`; whole numbers when both are; `log`: by their order of size."""
+    """Values between two bounds, for a search; whole numbers if both bounds are."""
 
-    min: int | float
-    max: int | float
-    log: bool = False
+    min: int | float = Field(description="smallest value")
+    max: int | float = Field(description="largest value")
+    log: bool = Field(False, description="whether values are drawn by their logarithm")
 
     @model_validator(mode="after")
     def _ascending(self) -> Range:
         if self.min >= self.max or (self.log and self.min <= 0):
-            raise ValueError("min is below max, and above 0 for log")
+            raise ValueError(
+                "min must be below max, and above 0 with log. Received: "
+                f"min {self.min}, max {self.max}"
+            )
         return self
 
 
@@ -166,27 +184,36 @@ SearchSpace = Annotated[list[str | bool | int | float] | Range, BeforeValidator(
 class Tuner(Section):
     """A search by keras-tuner before the training; the best trial's values train the model."""
 
-    trials: int = Field(10, ge=1)
+    trials: int = Field(10, ge=1, description="trainings")
     parameters: dict[str, SearchSpace] = Field(
-        min_length=1, description="of trainer.parameters: name -> choices, or {min, max, log}"
+        min_length=1,
+        description="name in trainer.parameters -> a list of choices, or {min, max, log}",
     )
 
 
 class Trainer(Section):
-    """`parameters` are the application's own: TrainerParameters in its parameters.py."""
+    """How the model is trained."""
 
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="parameters of run_fn; by default those of tabular/parameters.py",
+    )
     warm_start: bool = Field(
         False,
-        description="begin with the latest blessed model of an earlier span; not on Kubeflow",
+        description="whether training begins with the latest blessed model of an earlier span; not "
+        "on Kubeflow",
     )
-    workers: int = Field(1, ge=1, description="more than one: see components/spark_trainer")
+    workers: int = Field(
+        1, ge=1, description="processes that train, on Spark if several: components/spark_trainer"
+    )
     trusted_network: bool = Field(
         False,
-        description="workers > 1 have TensorFlow listen on every address, without authentication: "
-        "whoever reaches a worker's port can run code there. true: nobody else reaches them",
+        description="with workers > 1 TensorFlow listens on every address without authentication, "
+        "and whoever reaches a worker's port can run code there. true says that nobody else does",
     )
-    spark: Spark = Spark(master="local-cluster[2,1,2048]")
+    spark: Spark = Field(
+        Spark(master="local-cluster[2,1,2048]"), description="where several workers run"
+    )
 
     @model_validator(mode="after")
     def _nobody_else(self) -> Trainer:
@@ -200,31 +227,35 @@ class Trainer(Section):
 
 
 class Incremental(Section):
-    """For runs that read one new span each (spans.window: 1): Transform sees the last spans all the
-    same, from what it kept of them. Not on Kubeflow. See components/span_window.
+    """For runs that read one new span each (spans.window: 1).
+
+    Transform still sees the last spans, from what it kept of them. Not on Kubeflow. See
+    components/span_window.
     """
 
     window: int = Field(24, ge=1, description="spans that vocabularies and scales are made of")
     refresh: int = Field(
-        6, ge=1, description="spans after which they are made anew; the runs between share them"
+        6, ge=1, description="spans after which they are made again; the runs between share them"
     )
 
 
 class Statistics(Section):
-    """What StatisticsGen looks at: all examples, or a random share of each split.
+    """What StatisticsGen looks at.
 
-    A share is enough for distributions, vocabularies and drift; a value that is wrong in a few
+    A sample is enough for distributions, vocabularies and drift; a value that is wrong in a few
     examples may escape it. The ETL checks every row in any case.
     """
 
-    sample_rate: float | None = Field(None, gt=0, le=1, description="share of the examples")
+    sample_rate: float | None = Field(
+        None, gt=0, le=1, description="share of each split, at random; null for all examples"
+    )
 
 
 class RequestLog(Section):
     """Where the server writes what it predicted; see serving/README.md."""
 
-    folder: Path = Path("data/requests")
-    rate: float = Field(1.0, ge=0, le=1, description="share of the requests")
+    folder: Path = Field(Path("data/requests"), description="folder of the log")
+    rate: float = Field(1.0, ge=0, le=1, description="share of the requests that are logged")
     user: str = Field(description="raw feature that names the user")
     item: str = Field(description="raw feature that names a candidate")
 
@@ -234,38 +265,46 @@ class InfraValidator(Section):
     cluster, or with a kubeconfig; TFX does not compile it for Kubeflow Pipelines v2.
     """
 
-    tags: list[str] = Field(["latest"], min_length=1, description="of TensorFlow Serving's image")
+    tags: list[str] = Field(
+        ["latest"], min_length=1, description="tags of TensorFlow Serving's image"
+    )
 
 
 class Canary(Section):
-    """See components/model_canary."""
+    """What a server must answer with a candidate; see components/model_canary."""
 
     infra_validator: InfraValidator | None = Field(
-        None, description="instead of our own server; of the keys below it takes `candidates` only"
+        None,
+        description="the standard InfraValidator in place of our own server; of the keys below it "
+        "takes `candidates` only",
     )
 
-    requests: int = Field(20, ge=1)
-    candidates: int = Field(100, ge=1, description="examples a request")
-    max_ms: float = Field(500, gt=0, description="99th percentile of the latency")
-    tolerance: float = Field(1e-5, gt=0, description="of a score, against the training graph's")
+    requests: int = Field(20, ge=1, description="number of requests")
+    candidates: int = Field(100, ge=1, description="examples in a request")
+    max_ms: float = Field(500, gt=0, description="largest 99th percentile of the latency, in ms")
+    tolerance: float = Field(
+        1e-5, gt=0, description="largest difference of a score from the training graph's"
+    )
 
 
 class Serving(Section):
     """How a blessed model becomes what is served; see components/pusher and serving/."""
 
     canary: Canary | None = Field(
-        Canary(), description="asks a server with the candidate; null: no such step"
+        Canary(), description="a server is asked with the candidate; null for no such step"
     )
 
     release: Literal["immediate", "canary", "canary_in_turn"] = Field(
         "immediate",
-        description="a pushed version is for all at once, or a canary at first; in turn: only when "
-        "there is no other one",
+        description="immediate: a pushed version is stable at once; canary: a canary at first; "
+        "canary_in_turn: a canary only when there is no other",
     )
     canary_percent: float = Field(
-        10, ge=0, le=100, description="share of the users who get the canary, where there is one"
+        10, ge=0, le=100, description="percentage of the users who get a canary"
     )
-    keep_versions: int = Field(5, ge=1, description="so many stay, and those that are live")
+    keep_versions: int = Field(
+        5, ge=1, description="newest versions that stay on disk, besides those that are live"
+    )
     servers: list[str] = Field(
         [],
         description="host:port of gRPC of the model servers that read models.config; a label moves "
@@ -275,19 +314,23 @@ class Serving(Section):
     follow_seconds: float = Field(
         2.5,
         gt=0,
-        description="within so many seconds each model server has read a new models.config; more "
-        "where they poll less often than once a second, or a network file system shows it late",
+        description="seconds until each model server has read a new models.config; more where they "
+        "poll less often than once a second, or a network file system shows it late",
     )
     load_seconds: float = Field(
-        120, gt=0, description="a server that has not loaded a version by then stops the release"
+        120,
+        gt=0,
+        description="seconds until a server must have loaded a version, or the release stops",
     )
-    request_log: RequestLog | None = None
-
+    request_log: RequestLog | None = Field(
+        None, description="what the server logs of its requests; null for nothing"
+    )
     tls_ca: str = Field(
-        "", description="PEM file of who signed the servers' certificates; empty: no TLS"
+        "",
+        description="PEM file of the servers' certificate authority; empty for no TLS",
     )
     tls_name: str = Field(
-        "", description="the name in the servers' certificates, where it is not their address"
+        "", description="name in the servers' certificates, if it is not their address"
     )
     token_env: str = Field("", description="variable that holds the servers' bearer token")
 
@@ -315,10 +358,10 @@ class Serving(Section):
 class Metadata(Section):
     """Where ML Metadata lives. The password is read from the variable named `password_env`."""
 
-    kind: Literal["sqlite", "mysql"] = "sqlite"
-    path: str | None = Field(None, description="of the SQLite file; default: in the run folder")
-    host: str = "127.0.0.1"
-    port: int = Field(3306, ge=1, le=65535)
-    database: str = "mlmd"
-    user: str = "mlmd"
-    password_env: str = "MLMD_PASSWORD"  # noqa: S105 - the name of a variable, not its value
+    kind: Literal["sqlite", "mysql"] = Field("sqlite", description="mysql: MariaDB as well")
+    path: str | None = Field(None, description="SQLite file; by default in the run folder")
+    host: str = Field("127.0.0.1", description="host of the database server")
+    port: int = Field(3306, ge=1, le=65535, description="port of the database server")
+    database: str = Field("mlmd", description="name of the database")
+    user: str = Field("mlmd", description="user of the database")
+    password_env: str = Field("MLMD_PASSWORD", description="variable that holds the password")

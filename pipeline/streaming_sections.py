@@ -16,10 +16,10 @@ from base.section import Section
 class EventStream(Section):
     """A stream of events, each a JSON object with an id and a time."""
 
-    id: str = Field(description="column; events with the same one are the same event")
-    time: str = Field(description="column: when it happened, in epoch milliseconds")
+    id: str = Field(description="column that identifies an event; equal ids are one event")
+    time: str = Field(description="column with its time, in epoch milliseconds")
     columns: dict[str, str] = Field(min_length=1, description="column -> Spark SQL type")
-    topic: str = Field("", description="of Kafka; default: the stream's name")
+    topic: str = Field("", description="topic of Kafka; by default the stream's name")
 
     @model_validator(mode="after")
     def _columns_there(self) -> EventStream:
@@ -34,19 +34,21 @@ class EventStream(Section):
 class Clicks(EventStream):
     """The events that belong to impressions."""
 
-    of: str = Field(description="column: id of the impression that was clicked")
+    of: str = Field(description="column with the id of the impression that was clicked")
 
 
 class KafkaBroker(Section):
-    """Secrets by the name of an environment variable, never as such."""
+    """How to reach Kafka. Secrets are given by the name of an environment variable."""
 
-    bootstrap_servers: str = Field(description="`host:9092`, several with commas")
-    options: dict[str, str] = Field(default_factory=dict, description="kafka.KEY, for the client")
+    bootstrap_servers: str = Field(description="host:9092, or several, separated by commas")
+    options: dict[str, str] = Field(
+        default_factory=dict, description="options of the consumer, as kafka.KEY"
+    )
     options_env: dict[str, str] = Field(
         default_factory=dict, description="option -> variable that holds its value"
     )
     producer_options: dict[str, str] = Field(
-        default_factory=dict, description="librdkafka's, for what we publish"
+        default_factory=dict, description="options of the producer, librdkafka's"
     )
     producer_options_env: dict[str, str] = Field(
         default_factory=dict, description="option -> variable that holds its value"
@@ -67,14 +69,18 @@ class KafkaBroker(Section):
 class OnlineRule(Section):
     """When a version is rolled back, or a canary promoted; see streaming/online_evaluation."""
 
-    hours: int = Field(24, ge=1, description="closed hours to look at")
-    min_impressions: int = Field(1000, ge=1, description="before anything is decided")
-    calibration: tuple[float, float] = Field((0.7, 1.4), description="bounds, predicted / clicked")
+    hours: int = Field(24, ge=1, description="newest closed hours that are looked at")
+    min_impressions: int = Field(
+        1000, ge=1, description="with fewer impressions nothing is decided"
+    )
+    calibration: tuple[float, float] = Field(
+        (0.7, 1.4), description="bounds of predicted clicks / clicks"
+    )
     max_log_loss_increase: float = Field(
-        0.05, ge=0, description="against the version before it, as a share"
+        0.05, ge=0, description="largest increase over the version before it, as a share"
     )
     patience_hours: int = Field(
-        6, ge=1, description="of a canary; then it is judged by the values, be they certain or not"
+        6, ge=1, description="hours after which a canary is judged even where values are uncertain"
     )
 
 
@@ -88,48 +94,57 @@ class DriftRule(Section):
         description="Jensen-Shannon divergence, for features without comparators in the schema",
     )
     leave_out: tuple[str, ...] = Field(
-        (), description="features that are new by nature: keys, times"
+        (), description="features that are not compared, such as keys and times"
     )
     most_examples: int = Field(
-        20_000, ge=100, description="of an hour's served examples, chosen at random"
+        20_000, ge=100, description="served examples of an hour that are compared, at random"
     )
 
 
 class Streaming(Section):
     """Events to hourly spans; see streaming/README.md."""
 
-    folder: Path = Field(description="for everything that ingest writes; local or mounted")
-    kafka: KafkaBroker | None = None
+    folder: Path = Field(description="folder of all that ingest writes; local or mounted")
+    kafka: KafkaBroker | None = Field(None, description="where events come from")
     watched: Path | None = Field(
-        None, description="instead of Kafka: files appear in its impressions/ and clicks/"
+        None,
+        description="in place of Kafka: a folder whose impressions/ and clicks/ get files",
     )
-    impressions: EventStream
-    clicks: Clicks
-    attribution_minutes: float = Field(30, gt=0, description="a later click counts for nothing")
+    impressions: EventStream = Field(description="the stream of impressions")
+    clicks: Clicks = Field(description="the stream of clicks")
+    attribution_minutes: float = Field(
+        30, gt=0, description="minutes after an impression; a later click counts for nothing"
+    )
     allowed_lateness_minutes: float = Field(
-        5, ge=0, description="how much later than a newer one an event may come"
+        5, ge=0, description="minutes that an event may come after a newer one"
     )
-    future_minutes: float = Field(10, ge=0, description="what is further ahead of us is refused")
-    trigger_seconds: float = Field(10, gt=0, description="from the start of a batch to the next")
+    future_minutes: float = Field(
+        10, ge=0, description="minutes ahead of the clock; a later event is rejected"
+    )
+    trigger_seconds: float = Field(
+        10, gt=0, description="seconds from the start of a batch to the start of the next"
+    )
     hour_tables: bool = Field(
         False,
-        description="keep of each hour what later ones need: the application's hour_tables.py",
+        description="whether what later hours need is kept of each hour, by the application",
     )
     online_seconds: float | None = Field(
         None,
         ge=0,
-        description="so often the table in FOLDER/online, which serving looks into, is brought up "
-        "to date; needs hour_tables",
+        description="seconds between updates of the table in FOLDER/online, which serving reads; "
+        "needs hour_tables",
     )
     feedback_key_env: str | None = Field(
         None,
-        description="variable with the key by which ranking services sign what they showed; "
-        "without it, time and arm are the server's, and nobody's propensities are believed",
+        description="variable that holds the key with which ranking services sign what they "
+        "showed; without it time and arm are the server's, and propensities are not used",
     )
-    online_rule: OnlineRule = OnlineRule()
-    drift: DriftRule = DriftRule()
-    max_events_per_batch: int = Field(500_000, ge=1, description="of each topic")
-    max_files_per_batch: int = Field(20, ge=1, description="of each watched folder")
+    online_rule: OnlineRule = Field(
+        OnlineRule(), description="when a version is rolled back or promoted"
+    )
+    drift: DriftRule = Field(DriftRule(), description="when a feature has drifted")
+    max_events_per_batch: int = Field(500_000, ge=1, description="events of each topic")
+    max_files_per_batch: int = Field(20, ge=1, description="files of each watched folder")
 
     @property
     def attribution_ms(self) -> int:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from components.pusher.rollout import Followers
-from pipeline.config import ConfigError, load_config
+from pipeline import evaluator_section, kubeflow_section, streaming_sections
+from pipeline import sections as sections_module
+from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.pipeline import create_pipeline, local_locations
+from tabular.parameters import TrainerParameters
 
 pytestmark = pytest.mark.unit
 
@@ -154,3 +160,35 @@ def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> Non
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "a.yaml")
+
+
+MODULES = (evaluator_section, kubeflow_section, sections_module, streaming_sections)
+
+
+def sections(kind: Any) -> set[Any]:
+    """Returns all models within a model, and itself."""
+    found = {kind}
+    for field in kind.model_fields.values():
+        for inner in re.findall(r"pipeline\.\w+\.(\w+)", str(field.annotation)):
+            for module in (
+                evaluator_section,
+                kubeflow_section,
+                sections_module,
+                streaming_sections,
+            ):
+                model = getattr(module, inner, None)
+                if isinstance(model, type) and issubclass(model, BaseModel) and model not in found:
+                    found |= sections(model)
+    return found
+
+
+def test_every_key_has_a_description() -> None:
+    found = sections(PipelineConfig) | {TrainerParameters, kubeflow_section.Step}
+    assert len(found) > 20
+    without = [
+        f"{model.__name__}.{name}"
+        for model in found
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert without == []
