@@ -92,7 +92,8 @@ class Evaluator(Section):
         _DEFAULT_METRICS,
         min_length=1,
         description="metrics to compute: auc, auc_pr, log_loss, calibration, ece, "
-        "{precision_at: K}, {recall_at: K}, {precision: SCORE}, {recall: SCORE}, {accuracy: SCORE}; of regression mse, mae, rmse, r2",
+        "{precision_at: K}, {recall_at: K}, {precision: SCORE}, {recall: SCORE}, "
+        "{accuracy: SCORE}; of a regression mse, mae, rmse, r2",
     )
     thresholds: dict[str, tuple[Bound, ...]] = Field(
         default_factory=dict,

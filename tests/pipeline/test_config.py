@@ -183,7 +183,7 @@ def sections(kind: Any) -> set[Any]:
 
 
 def test_every_key_has_a_description() -> None:
-    found = sections(PipelineConfig) | {TrainerParameters, kubeflow_section.Step}
+    found: set[Any] = sections(PipelineConfig) | {TrainerParameters, kubeflow_section.Step}
     assert len(found) > 20
     without = [
         f"{model.__name__}.{name}"
