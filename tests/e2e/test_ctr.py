@@ -23,7 +23,9 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import bulk_inferrer_pb2
 from tfx.types import standard_artifacts
 
+from tests.applications.ctr.feature_sums import feature_sums
 from tests.e2e.small_data import SMALL
+from tests.product import ROOT
 
 pytestmark = [pytest.mark.e2e]
 
@@ -71,6 +73,27 @@ def test_beam_downloads_no_runner(first, project) -> None:
     log = (project.folder / "runs/ctr/runs" / first["run_id"] / "run.log").read_text("utf-8")
     assert "apache_beam.runners" in log
     assert "Prism" not in log
+
+
+GOLDEN = ROOT / "tests/applications/ctr/golden/small_run.json"
+
+
+def test_rows_features_and_auc_are_what_they_were(first, project) -> None:
+    """Golden values of the code before the application contract, of 2026-11-30."""
+    golden = json.loads(GOLDEN.read_text("utf-8"))
+    assert first["rows"] == golden["rows"]
+    assert first["metrics"]["auc"] == pytest.approx(golden["auc"], abs=0.01)
+    for kind, folder in (
+        ("examples", artifact_folder(project, "SparkExampleGen", "examples")),
+        ("transformed", artifact_folder(project, "Transform", "transformed_examples")),
+    ):
+        found = feature_sums(folder)
+        assert found.keys() == golden[kind].keys()
+        for name, expected in golden[kind].items():
+            assert found[name]["values"] == expected["values"], name
+            # Scales are sums of float32 in the order that Beam adds them up in.
+            tolerance = 2e-3 if name == "dense_xf" else 1e-6
+            assert found[name]["sum"] == pytest.approx(expected["sum"], rel=tolerance), name
 
 
 @pytest.mark.smoke
