@@ -1,1 +1,1 @@
-"""Printing, logging, JSON of others, secrets: what every layer uses. It imports no layer."""
+"""Files, locks, errors, printing, secrets: what every layer uses. It imports no layer."""

@@ -111,13 +111,13 @@ def served_model(scratch: Path) -> tuple[Prepared, Path]:
 
 def with_every_signature(prepared: Prepared, model: Path, scratch: str) -> Path:
     """The model, with the warm-up requests that ModelCanary adds for the other signatures."""
+    from base.shared_names import WARM_UP_FILE
     from components.model_canary.requests import (
         request_of,
         requests_of_other_signatures,
         write_warm_up,
     )
     from components.model_canary.sampling import sample_examples
-    from components.pusher.versions_folder import WARM_UP
 
     copied = Path(scratch) / "with-every-signature"
     shutil.copytree(model, copied)
@@ -125,7 +125,7 @@ def with_every_signature(prepared: Prepared, model: Path, scratch: str) -> Path:
     groups = [examples[n : n + CANDIDATES] for n in range(0, len(examples), CANDIDATES)]
     requests = [request_of(NAME, group) for group in groups]
     others = requests_of_other_signatures(NAME, model, groups[0])
-    write_warm_up(copied / WARM_UP, [*requests, *others])
+    write_warm_up(copied / WARM_UP_FILE, [*requests, *others])
     return copied
 
 
@@ -354,9 +354,9 @@ def running_server(
 
 def train(prepared: Prepared) -> None:
     """In a process of its own: the model, with warm-up requests as the canary makes them."""
+    from base.shared_names import WARM_UP_FILE
     from components.model_canary.requests import request_of, write_warm_up
     from components.model_canary.sampling import sample_examples
-    from components.pusher.versions_folder import WARM_UP
     from tabular.entry_points import run_fn
 
     with tempfile.TemporaryDirectory(dir=prepared.folder) as out:
@@ -364,7 +364,7 @@ def train(prepared: Prepared) -> None:
         exported = Path(out) / "model/1/Format-Serving"
         examples = sample_examples(prepared.raw("eval"), 10 * CANDIDATES)
         groups = [examples[n : n + CANDIDATES] for n in range(0, len(examples), CANDIDATES)]
-        write_warm_up(exported / WARM_UP, [request_of(NAME, group) for group in groups])
+        write_warm_up(exported / WARM_UP_FILE, [request_of(NAME, group) for group in groups])
         exported.rename(prepared.folder / "served")
 
 

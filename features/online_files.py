@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from base.atomic_files import whole_file
+
 PROFILES, CLOSED, OPEN = "profiles.sqlite", "closed.sqlite", "open.sqlite"
 SEPARATOR = "\x1f"  # between the values of several keys: no id has it
 _META = "create table meta (content text);"
@@ -139,7 +141,7 @@ def uri(path: Path) -> str:
 def _successor(
     path: Path, meta: Mapping[str, Any], schema: str, *, anew: bool = True
 ) -> Iterator[sqlite3.Connection]:
-    """What is written takes the file's place at the end: readers see one or the other.
+    """Yields a database that takes the file's place at the end: readers see one or the other.
 
     Args:
       path: of the file.
@@ -147,18 +149,15 @@ def _successor(
       schema: of a new file.
       anew: else what is written is added to a copy of the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.unlink(missing_ok=True)
-    if not anew:
-        shutil.copyfile(path, partial)
-    with contextlib.closing(sqlite3.connect(partial)) as connection:
-        connection.execute("pragma journal_mode = off")  # nobody sees it before it is whole
-        connection.execute("pragma synchronous = off")
-        if anew:
-            connection.executescript(_META + schema)
-        connection.execute("delete from meta")
-        connection.execute("insert into meta values (?)", (json.dumps(meta),))
-        yield connection
-        connection.commit()
-    partial.replace(path)
+    with whole_file(path) as partial:
+        if not anew:
+            shutil.copyfile(path, partial)
+        with contextlib.closing(sqlite3.connect(partial)) as connection:
+            connection.execute("pragma journal_mode = off")  # nobody sees it before it is whole
+            connection.execute("pragma synchronous = off")
+            if anew:
+                connection.executescript(_META + schema)
+            connection.execute("delete from meta")
+            connection.execute("insert into meta values (?)", (json.dumps(meta),))
+            yield connection
+            connection.commit()

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import yaml
 
+from base.atomic_files import write_text
 from base.errors import ComponentError
 from kubeflow.platform_spec import platform_spec, spot_warnings
 from kubeflow.spec import compile_pipeline, quiet, tasks_of
@@ -76,17 +77,10 @@ def check_output(output: Path) -> None:
 
 def replace_file(path: Path, text: str) -> None:
     """Writes the whole text, or leaves what was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_text(path, text, durable=True, many_writers=True)
     except OSError as error:
         raise ComponentError(f"--output {path}: cannot write it: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class OneLineError(click.ClickException):

@@ -25,12 +25,12 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from base.errors import ComponentError
 from base.failures import one_line
+from base.shared_names import RUN_SUMMARY
 from kubeflow.record import Output, Record
 from kubeflow.report_task import ACCOUNT_OF, PAGE, RUN_ID
 from kubeflow.step import SAYS, local_path
 from kubeflow.step_account import Json, StepAccount
 from lineage.report.write import write_report
-from lineage.trace import SUMMARY
 from metadata.reader import LineageStore
 
 _FROM = "the accounts of a compiled pipeline's steps"  # where the page says that it is from
@@ -107,7 +107,7 @@ def write_page(
         folder = Path(temporary)
         database = folder / "metadata.sqlite"
         _write_store(database, pipeline, run_id, graph, told)
-        summary = folder / run_id / SUMMARY
+        summary = folder / run_id / RUN_SUMMARY
         summary.parent.mkdir()
         peaks = [{"id": step, "peak_mib": one.peak_mib} for step, one in told.items()]
         summary.write_text(json.dumps({"components": peaks}), "utf-8")

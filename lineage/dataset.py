@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from base.foreign_json import parse
+from base.shared_names import EXAMPLES_MANIFEST
 from metadata.records import Artifact, Execution
 
-MANIFEST = "manifest.json"
 # SparkExampleGen describes its Examples with the rows that were read, and these; TFX has none.
 _MARKS = frozenset({"rows_quarantined", "etl_code_sha256"})
 GONE = "gone from disk"  # a manifest that SparkExampleGen wrote
@@ -207,7 +207,7 @@ def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]
     """Location, content ({} if unreadable), and what is wrong with it."""
     if not is_ours(examples):
         return "", {}, _NO_MANIFEST
-    name = examples.properties.get("manifest", MANIFEST)
+    name = examples.properties.get("manifest", EXAMPLES_MANIFEST)
     location = f"{examples.uri.rstrip('/')}/{name}"
     path = local_path(location)
     if path is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -18,12 +17,14 @@ from pathlib import Path
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from lineage.dataset import MANIFEST, kept_manifest, local_path
+from base.atomic_files import whole_file
+from base.locks import LockHeldError, acquire
+from base.shared_names import EXAMPLES_MANIFEST, RUN_LOCK
+from lineage.dataset import kept_manifest, local_path
 from lineage.unused import Garbage, Stored, own_artifacts, recent_runs, still_runs, unused
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact
 
-_LOCK = ".lock"  # local_run holds it while a pipeline runs
 _PAUSE = dt.timedelta(minutes=10)  # the longest between two steps of a run
 _MARKED = mlmd.Artifact.MARKED_FOR_DELETION
 
@@ -68,19 +69,17 @@ def _no_run(config: mlmd.ConnectionConfig) -> Iterator[None]:
     if not config.HasField("sqlite"):
         yield
         return
-    path = Path(config.sqlite.filename_uri).parent / _LOCK
+    path = Path(config.sqlite.filename_uri).parent / RUN_LOCK
     try:
-        opened = path.open("a")
+        lock = acquire(path)
+    except LockHeldError:
+        raise LineageError(
+            f"a run with {config.sqlite.filename_uri} is in progress; "
+            "delete when it has ended: nothing was deleted"
+        ) from None
     except OSError as error:
         raise LineageError(f"cannot write to {path.parent}: {error.strerror or error}") from error
-    with opened as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LineageError(
-                f"a run with {config.sqlite.filename_uri} is in progress; "
-                "delete when it has ended: nothing was deleted"
-            ) from None
+    with lock:
         yield
 
 
@@ -129,14 +128,11 @@ def _was_removed(artifact: Artifact) -> bool:
 
 def _remove(folder: Path) -> None:
     """The manifest is in its new place before the folder goes."""
-    manifest = folder / MANIFEST
+    manifest = folder / EXAMPLES_MANIFEST
     try:
         if manifest.is_file():
-            kept = kept_manifest(folder)
-            kept.parent.mkdir(exist_ok=True)
-            partial = kept.with_suffix(".partial")
-            shutil.copyfile(manifest, partial)
-            partial.rename(kept)
+            with whole_file(kept_manifest(folder), durable=True) as partial:
+                shutil.copyfile(manifest, partial)
         shutil.rmtree(folder)
     except OSError as error:
         raise LineageError(

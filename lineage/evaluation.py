@@ -16,12 +16,12 @@ from types import ModuleType
 from typing import Any
 
 from base.foreign_json import parse
+from base.shared_names import EVALUATION_VERDICT
 from lineage.dataset import files_below, local_path
 from lineage.tfrecords import UNREADABLE, records
 
 _PROTOS = "tensorflow_model_analysis.proto.metrics_for_slice_pb2"
 _BASELINE = "baseline"
-_VERDICT = "verdict.json"
 # Names of evaluations until 2026-11-28.
 _NAMES = {"binary_crossentropy": "log_loss", "expected_calibration_error": "ece"}
 _LOW, _HIGH = "/low", "/high"  # end the names of the bounds of a metric's interval
@@ -93,10 +93,11 @@ class Verdict:
 
 
 def read_verdict(uri: str) -> Verdict:
-    """Empty for an evaluation by another Evaluator than ours, or one that cannot be read."""
+    """Returns an empty verdict for another Evaluator than ours, or one that cannot be read."""
     folder = local_path(uri)
     try:
-        found = parse((folder / _VERDICT).read_text("utf-8"), finite=False) if folder else {}
+        text = (folder / EVALUATION_VERDICT).read_text("utf-8") if folder else "{}"
+        found = parse(text, finite=False)
         telling = tuple(str(one["text"]) for one in found.get("telling", []))
         return Verdict(found.get("blessed"), tuple(map(str, found.get("reasons", []))), telling)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

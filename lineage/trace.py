@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from base.foreign_json import parse
+from base.shared_names import RUN_SUMMARY
 from lineage.dataset import Dataset, read_dataset
 from lineage.evaluation import read_evaluation
 from metadata.graph import Graph, ancestors, products
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact, Execution
 
-SUMMARY, LOG = "run_summary.json", "run.log"  # in a run's folder
 BASE_MODEL = "base_model"  # Trainer's key of what a warm start begins with
 _NO_METRIC = "example_count"  # TFMA counts beside its metrics
 _NEVER_MADE = frozenset({"pending", "abandoned"})  # states of outputs of a component that failed
@@ -287,7 +287,7 @@ def metrics_of(
     for execution in executions:
         if summaries is None or execution is None or not execution.run_id:
             continue
-        path = summaries / execution.run_id / SUMMARY
+        path = summaries / execution.run_id / RUN_SUMMARY
         metrics = _numbers(path)
         if metrics:
             return metrics, str(path)
@@ -300,7 +300,7 @@ def metrics_of(
 
 def error_of(folder: Path) -> str | None:
     """Why the run of this folder failed, by its summary."""
-    found = read_summary(folder / SUMMARY).get("error")
+    found = read_summary(folder / RUN_SUMMARY).get("error")
     return found if isinstance(found, str) else None
 
 

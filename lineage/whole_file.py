@@ -1,22 +1,24 @@
-"""Writes a file: whole, or not at all."""
+"""Writes what a command was asked for: to a file, a pipe or the standard output."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from base.atomic_files import write_text
+
 STANDARD_OUTPUT = Path("-")
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Under another name first, so that a reader never sees half of it.
+    """Writes a file so that a reader never sees half of it.
 
     Args:
-      path: '-' is the standard output. A link's target is written, and what is no file, such as a
-        pipe or a device, is written into.
-      text: of it.
+      path: Path of the file, or '-' for the standard output. The target of a link is replaced, and
+        what is no file, such as a pipe or a device, is written into.
+      text: Its contents.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: It cannot be written.
     """
     if path == STANDARD_OUTPUT:
         print(text, end="", flush=True)
@@ -25,10 +27,4 @@ def write_whole(path: Path, text: str) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_text(text, "utf-8")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, "utf-8")
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, text, many_writers=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from base.atomic_files import write_json
 from base.failures import one_line
+from base.locks import LockHeldError, acquire
+from base.shared_names import RUN_LOCK, RUN_LOG, RUN_REPORT, RUN_SUMMARY, RUNS_FOLDER
 from local_run.loaded_process import load_ahead, loading
 from local_run.logs import captured
 from local_run.memory import ComponentMemory, peak_memory
@@ -19,8 +21,6 @@ from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
 from metadata.connection import connection_config, password
 from pipeline.config import ConfigError, PipelineConfig
-
-SUMMARY, REPORT, LOG = "run_summary.json", "report.html", "run.log"
 
 
 def run(config: PipelineConfig, runner: str) -> int:
@@ -32,11 +32,11 @@ def run(config: PipelineConfig, runner: str) -> int:
     """
     password(config)  # where it is missing, that is said now
     with _only_run(config) as run_id:
-        folder = config.run_folder / "runs" / run_id
+        folder = config.run_folder / RUNS_FOLDER / run_id
         screens: list[Screen] = []
         show = lambda message: screens[0].say(message) if screens else None  # noqa: E731
-        with captured(folder / LOG, show) as terminal:
-            title = f"pipeline {config.name}, run {run_id}, log {folder / LOG}"
+        with captured(folder / RUN_LOG, show) as terminal:
+            title = f"pipeline {config.name}, run {run_id}, log {folder / RUN_LOG}"
             with (
                 temporary_folder(config.name),
                 Screen(terminal, title) as screen,
@@ -54,13 +54,15 @@ def run(config: PipelineConfig, runner: str) -> int:
                     "peak_mib": peak.mib,
                     "error": failure,
                 }
-                summary, problem = _summarize(config, run_id, measured, peak.of, folder / SUMMARY)
+                summary, problem = _summarize(
+                    config, run_id, measured, peak.of, folder / RUN_SUMMARY
+                )
                 wanted = summary is not None and config.report
-                report = _report(config, run_id, folder / REPORT) if wanted else None
+                report = _report(config, run_id, folder / RUN_REPORT) if wanted else None
             if summary:
                 show_summary(screen.console, summary, str(folder), report)
             if failure or problem:
-                screen.error(f"{failure or problem} (log: {folder / LOG})")
+                screen.error(f"{failure or problem} (log: {folder / RUN_LOG})")
     return 1 if failure or problem else 0
 
 
@@ -160,13 +162,13 @@ def _summarize(
     path: Path,
 ) -> tuple[dict[str, Any] | None, str | None]:
     """(the summary, written to `path`; what kept it from being made, in one line)."""
-    from local_run.summary import summarize, write_summary
+    from local_run.summary import summarize
     from metadata.reader import LineageStore
 
     try:
         store = LineageStore.from_connection_config(connection_config(config))
         summary = summarize(config, store, run_id, measured, peaks)
-        write_summary(summary, path)
+        write_json(path, summary)
     except Exception as error:  # a full disk, or a run that ended before ML Metadata knew of it
         logging.getLogger(__name__).exception("no summary")
         return None, f"the summary could not be made: {one_line(error)}"
@@ -189,29 +191,25 @@ def _report(config: PipelineConfig, run_id: str, path: Path) -> str | None:
 
 @contextlib.contextmanager
 def _only_run(config: PipelineConfig) -> Iterator[str]:
-    """One run a pipeline at a time: they share a store and a cache. Yields the run's id."""
+    """Yields the run's id while no other run of the pipeline can start: they share a cache."""
     with contextlib.ExitStack() as locks:
-        locks.enter_context(_locked(config, config.run_folder, fcntl.LOCK_EX))
+        locks.enter_context(_lock(config, config.run_folder))
         store = config.metadata_path.parent
         if config.metadata.kind == "sqlite" and store != config.run_folder:
             # `python -m lineage gc` asks for it alone; other pipelines may share the store.
-            locks.enter_context(_locked(config, store, fcntl.LOCK_SH))
+            locks.enter_context(_lock(config, store, shared=True))
         yield dt.datetime.now(dt.timezone.utc).strftime("%Y%m%d-%H%M%S")
 
 
-@contextlib.contextmanager
-def _locked(config: PipelineConfig, folder: Path, kind: int) -> Iterator[None]:
+def _lock(config: PipelineConfig, folder: Path, *, shared: bool = False) -> IO[bytes]:
+    """Takes the lock of a folder; raises ConfigError if a run holds it, or it cannot be taken."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+")  # NFS: a shared lock wants reading
+        return acquire(folder / RUN_LOCK, shared=shared)
+    except LockHeldError:
+        raise ConfigError(
+            f"another run of '{config.name}' is in progress in {folder}; "
+            "wait for it, or choose another run_root"
+        ) from None
     except OSError as error:
         raise ConfigError(f"run_root: cannot write to {folder}: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another run of '{config.name}' is in progress in {folder}; "
-                "wait for it, or choose another run_root"
-            ) from None
-        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,14 +75,6 @@ def _canary(blessing: Artifact) -> dict[str, Any]:
     """Whether a server with the model answered as it should, and why not."""
     properties = blessing.properties
     return {"blessed": bool(properties.get("blessed")), "reason": properties.get("reason")}
-
-
-def write_summary(summary: dict[str, Any], path: Path) -> None:
-    """Written under another name first: a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-    partial.rename(path)
 
 
 def _output(

@@ -20,6 +20,7 @@ from rich.table import Table
 from base.console import Failure
 from base.errors import ComponentError, first_problem
 from base.log_text import NotWithoutEnd, OneLine
+from base.shared_names import MODELS_CONFIG
 from pipeline.command_line import console, stop_event, with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from serving.option_flags import ServeCommand, server_flags
@@ -186,7 +187,7 @@ def versions(config: PipelineConfig) -> None:
     console().print(table)
     if not any(line.label for line in lines):
         console().print(
-            f"{config.serving_folder / 'models.config'} is missing: nobody knows which version is "
+            f"{config.serving_folder / MODELS_CONFIG} is missing: nobody knows which version is "
             "live, and a server that starts serves none. Name it: rollback --to VERSION"
         )
     for line in lines:

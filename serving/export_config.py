@@ -7,7 +7,8 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from base.errors import ComponentError
-from components.pusher.release import FILE, models_config, read_release
+from base.shared_names import MODELS_CONFIG
+from components.pusher.release import models_config, read_release
 
 BATCHING, MONITORING, COMMAND = "batching.config", "monitoring.config", "tensorflow-serving.sh"
 PROBE = "probe.sh"
@@ -80,13 +81,15 @@ def export_config(
     """
     release = read_release(base)
     if release is None:
-        raise ComponentError(f"{base} has no {FILE}: nothing was pushed there yet")
+        raise ComponentError(f"{base} has no {MODELS_CONFIG}: nothing was pushed there yet")
     batching = _BATCHING.format(rows=rows, wait_us=wait_us, batches=batches, threads=threads)
     content = {BATCHING: batching, MONITORING: _MONITORING, PROBE: _PROBE.read_text("utf-8")}
-    models, about, poll_seconds = str((base / FILE).resolve()), _LIVE, 1
+    models, about, poll_seconds = str((base / MODELS_CONFIG).resolve()), _LIVE, 1
     if base_path is not None:
-        models, about, poll_seconds = f"$here/{FILE}", _COPY, 0
-        content[FILE] = text_format.MessageToString(models_config(base.name, base_path, release))
+        models, about, poll_seconds = f"$here/{MODELS_CONFIG}", _COPY, 0
+        content[MODELS_CONFIG] = text_format.MessageToString(
+            models_config(base.name, base_path, release)
+        )
     content[COMMAND] = _COMMAND.format(
         models=models,
         about_models=about,

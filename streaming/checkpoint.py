@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spark_io.publishing.staging import fsync_folder
+from base.atomic_files import fsync_folder, write_text
 from streaming.layout import numbered
 
 _FIRST_COMMIT = 'v1\n{"nextBatchWatermarkMs":0}'
@@ -30,17 +30,12 @@ def settle(checkpoint: Path, landed: int) -> None:
             earlier = max((n for n in committed if n < number), default=None)
             source = checkpoint / "commits" / str(earlier)
             text = _FIRST_COMMIT if earlier is None else source.read_text("utf-8")
-            folder = checkpoint / "commits"
-            folder.mkdir(exist_ok=True)
-            partial = folder / f".{number}.part"
-            partial.write_text(text, "utf-8")
-            fsync_folder(partial)  # a file's contents, by the same call
-            partial.rename(folder / str(number))
+            write_text(checkpoint / "commits" / str(number), text, durable=True)
         else:
             folder = checkpoint / "offsets"
             (folder / f".{number}.crc").unlink(missing_ok=True)
             (folder / str(number)).unlink()
-        fsync_folder(folder)
+            fsync_folder(folder)
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -15,13 +15,14 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from base.atomic_files import write_json
 from features.attribution import CLICK_MS, first_of_each, with_first_click
 from pipeline.streaming_sections import Streaming
 from spark_io.sources.column_names import REASON, quoted
 from streaming.column_names import declared
 from streaming.hour_events import Landed, forget, in_time
 from streaming.landed_columns import Events, read_events
-from streaming.layout import CLICKS, IMPRESSIONS, STREAMS, Layout, write_whole
+from streaming.layout import CLICKS, IMPRESSIONS, STREAMS, Layout
 from streaming.tables import HourTables, read_parquet, write_table
 from streaming.watermark import HOUR_MS, first_open_hour
 
@@ -157,7 +158,7 @@ class Publisher:
             "closed_at": started.isoformat(timespec="seconds"),
             "seconds": round((dt.datetime.now(dt.timezone.utc) - started).total_seconds(), 2),
         }
-        write_whole(self.layout.marker(hour, version), marker)
+        write_json(self.layout.marker(hour, version), marker, durable=True)
         return marker
 
     def _publish_unfit(self, unfit: DataFrame | None, stream: str, hour: int, version: int) -> int:

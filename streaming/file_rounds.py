@@ -12,8 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from base.atomic_files import write_json
 from pipeline.streaming_sections import Streaming
-from streaming.layout import STREAMS, read_json, write_whole
+from streaming.layout import STREAMS, read_json
 from streaming.watched_files import (
     CHANGED,
     WatchedFile,
@@ -151,7 +152,7 @@ class FileRounds:
                     self._broken[stream][path] = {**dataclasses.asdict(file), "reason": reason}
                     del self._waiting[stream][path]
                     self._tell(stream, path, reason)
-        write_whole(self._broken_files, self._broken)
+        write_json(self._broken_files, self._broken, durable=True)
         return found
 
     def _tell(self, stream: str, path: str, reason: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from base.atomic_files import write_json
 from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
 from spark_io.jobs.errors import explain
@@ -18,7 +19,7 @@ from streaming.file_reading import FileReading
 from streaming.hour_events import forget, landed_of
 from streaming.kafka_query import KafkaQuery
 from streaming.landing import Progress
-from streaming.layout import Layout, only_one, write_whole
+from streaming.layout import Layout, only_one
 from streaming.manifests import pack
 from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS, advanced
@@ -118,7 +119,7 @@ class Ingest:
         hours = self._landed.hours()
         if hours:
             end = (max(hours) + 1) * HOUR_MS + self.settings.attribution_ms
-            write_whole(self.layout.finished, {"watermark_ms": end})
+            write_json(self.layout.finished, {"watermark_ms": end}, durable=True)
             self._at_least(end)
             self.close_due()
             self._refresh_online(at_once=True)

@@ -16,10 +16,10 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from base.atomic_files import fsync_tree, write_json
 from pipeline.streaming_sections import Streaming
 from spark_io.connectors.json_lines import parse_json
 from spark_io.examples.rows import WHOLE_VALUES
-from spark_io.publishing.staging import fsync_tree
 from spark_io.sources.column_names import LINE, REASON, RECORD, quoted
 from streaming.column_names import (
     HOUR,
@@ -32,7 +32,7 @@ from streaming.column_names import (
     landed_names,
 )
 from streaming.landed_columns import MISSING_ID, MISSING_TIME
-from streaming.layout import LANDED, LATE, REFUSED, Layout, write_whole
+from streaming.layout import LANDED, LATE, REFUSED, Layout
 from streaming.tables import read_parquet
 from streaming.watermark import HOUR_MS, advanced, newest_of
 
@@ -154,7 +154,7 @@ def land(
         if ends_round
         else before.watermark_ms
     )
-    write_whole(layout.manifest(number), manifest)
+    write_json(layout.manifest(number), manifest, durable=True)
     return manifest
 
 

@@ -5,17 +5,16 @@ A batch counts when its manifest is there, an hour when its marker is.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
-import fcntl
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from base.atomic_files import write_json
 from base.errors import ComponentError
-from spark_io.publishing.staging import fsync_folder, fsync_tree, write_json
+from base.locks import LockHeldError, acquire
 from streaming import manifests
 from streaming.watermark import HOUR_MS
 
@@ -137,7 +136,7 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class HourFiles:
-    """A small JSON file an hour, which any process may read.
+    """A small JSON file an hour, which any process may read and write.
 
     Attributes:
       folder: that they lie in.
@@ -149,7 +148,7 @@ class HourFiles:
         return self.folder / f"{hour_start(hour):%Y-%m-%d-%H}.json"
 
     def write(self, hour: int, content: dict[str, Any]) -> None:
-        write_whole(self.path(hour), content)
+        write_json(self.path(hour), content, durable=True, many_writers=True)
 
     def read(self) -> dict[int, dict[str, Any]]:
         """Hour -> its file, oldest first."""
@@ -199,45 +198,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
 
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all, and there after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    write_json(partial, content)
-    partial.rename(path)
-    fsync_folder(path.parent)
-
-
-def publish_folder(staged: Path, target: Path) -> None:
-    """Makes a folder visible by one rename, its files on disk before."""
-    fsync_tree(staged)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged.rename(target)
-    fsync_folder(target.parent)
-
-
-@contextlib.contextmanager
-def only_one(folder: Path, what: str) -> Iterator[None]:
-    """Of the processes that do the same below a folder.
+def only_one(folder: Path, what: str) -> IO[bytes]:
+    """Keeps other processes from doing the same below a folder.
 
     Args:
-      folder: the config's `streaming.folder`.
-      what: they do: ingest or operation.
+      folder: The config's `streaming.folder`.
+      what: Name of what is done, such as ingest or operation.
+
+    Returns:
+      A lock, which is held until it is closed.
 
     Raises:
-      ComponentError: another one does.
+      ComponentError: Another process does it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with lock_file(folder, what).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ComponentError(
-                f"another {what} writes to {folder}; stop it, or name another streaming.folder"
-            ) from None
-        yield
-
-
-def lock_file(folder: Path, what: str) -> Path:
-    """Held while somebody does that."""
-    return folder / f".{what}.lock"
+    try:
+        return acquire(folder / f".{what}.lock")
+    except LockHeldError:
+        raise ComponentError(
+            f"another {what} writes to {folder}; stop it, or name another streaming.folder"
+        ) from None

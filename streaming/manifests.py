@@ -6,13 +6,12 @@ A stream makes thousands of batches a day; a folder of so many files is slow to 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from base.atomic_files import whole_file
 from base.errors import ComponentError
-from spark_io.publishing.staging import fsync_folder
 
 _PACK = "manifests.jsonl"
 _MOST, _STAY = 1_000, 100  # files, and how many of them stay when the others are packed
@@ -62,16 +61,14 @@ def pack(folder: Path, most: int = _MOST, stay: int = _STAY) -> None:
         old.append(path)  # up to the first that is missing: that one is to be noticed
     if len(loose) <= most or not old:
         return
-    partial = folder / f".{_PACK}.part"
-    with partial.open("w", encoding="utf-8") as file:
+    with (
+        whole_file(folder / _PACK, durable=True) as partial,
+        partial.open("w", encoding="utf-8") as file,
+    ):
         if (folder / _PACK).exists():
             file.write((folder / _PACK).read_text("utf-8"))
         for path in old:
             file.write(json.dumps(_read(path), separators=(",", ":")) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(folder / _PACK)
-    fsync_folder(folder)
     for path in old:
         path.unlink()
 

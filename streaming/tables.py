@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
+from base.atomic_files import partial_of, publish_folder
 from features.hourly_counts import Declared
 from pipeline.config import PipelineConfig
 from spark_io.connectors.found import Place
@@ -20,7 +21,7 @@ from spark_io.sources.inputs import find_inputs
 from spark_io.sources.reading import read_source
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
-from streaming.layout import IMPRESSIONS, publish_folder
+from streaming.layout import IMPRESSIONS
 
 _ROWS_A_FILE = 500_000
 
@@ -108,7 +109,7 @@ def write_table(frame: DataFrame, target: Path, rows: int, *order: str) -> None:
     """
     if target.exists():
         return
-    staged = target.with_name(f".{target.name}")
+    staged = partial_of(target)
     shutil.rmtree(staged, ignore_errors=True)
     files = max(1, math.ceil(rows / _ROWS_A_FILE))
     if files > 1:  # no core waits for another one's last file

@@ -18,12 +18,12 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from base.atomic_files import whole_file, write_json
 from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
 from spark_io.connectors.kafka import Topic
-from spark_io.publishing.staging import fsync_folder
 from streaming.checkpoint import settle
-from streaming.layout import STREAMS, Layout, numbered, read_json, write_whole
+from streaming.layout import STREAMS, Layout, numbered, read_json
 from streaming.sources import kafka_source
 
 RECREATED, EXPIRED, CUT = "recreated", "expired", "cut"
@@ -153,7 +153,7 @@ class Topics:
             # Recorded first: accepted twice is better than never told.
             moment = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
             told = {**dataclasses.asdict(loss), "accepted": moment}
-            write_whole(self._losses, {"losses": [*self.accepted(), told]})
+            write_json(self._losses, {"losses": [*self.accepted(), told]}, durable=True)
             _move(self._layout.checkpoint, loss.topic, loss.after)
             self._remember(loss.stream, seen[loss.stream])
         return losses
@@ -176,7 +176,7 @@ class Topics:
 
     def _remember(self, stream: str, seen: Seen) -> None:
         one = {"topic": seen.topic, "id": seen.id, "partitions": sorted(seen.latest)}
-        write_whole(self._file, {**self._known(), stream: one})
+        write_json(self._file, {**self._known(), stream: one}, durable=True)
 
 
 def accepted_losses(folder: Path) -> list[dict[str, Any]]:
@@ -232,12 +232,9 @@ def _move(checkpoint: Path, topic: str, to: Mapping[int, int]) -> None:
         if topic in offsets:
             offsets[topic] = {str(partition): offset for partition, offset in sorted(to.items())}
             lines[number] = json.dumps(offsets, separators=(",", ":"))
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text("\n".join(lines), "utf-8")
-    fsync_folder(partial)  # a file's contents, by the same call
-    path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
-    partial.rename(path)
-    fsync_folder(path.parent)
+    with whole_file(path, durable=True) as partial:
+        partial.write_text("\n".join(lines), "utf-8")
+        path.with_name(f".{path.name}.crc").unlink(missing_ok=True)  # it is of the old contents
 
 
 def _last_committed(checkpoint: Path) -> Path | None:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import base.arrow  # noqa: F401
-from applications.sample_files.output_folder import written_whole
+from base.atomic_files import whole_file
 
 _GZIP_LEVEL = 3  # twice as fast as the default, a tenth larger
 _BATCH_ROWS = 200_000
@@ -62,8 +62,8 @@ def hour_folder(out: Path, name: str, hour_start_ms: int) -> Path:
 def write_lines(folder: Path, part: int, lines: pa.BinaryArray) -> None:
     """Write lines to part-NNNNN.json.gz; the same lines always give the same bytes."""
     with (
-        written_whole(folder / f"part-{part:05d}.json.gz") as temporary,
-        temporary.open("wb") as file,
+        whole_file(folder / f"part-{part:05d}.json.gz") as partial,
+        partial.open("wb") as file,
         gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as compressed,
     ):
         if len(lines):
@@ -74,11 +74,11 @@ def write_lines(folder: Path, part: int, lines: pa.BinaryArray) -> None:
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a table in row groups of bounded size."""
-    with written_whole(path) as temporary:
-        pq.write_table(table, temporary, row_group_size=_BATCH_ROWS)
+    with whole_file(path) as partial:
+        pq.write_table(table, partial, row_group_size=_BATCH_ROWS)
 
 
 def write_csv(path: Path, table: pa.Table) -> None:
     """Write a (small) table as CSV with a header and \\n line ends."""
-    with written_whole(path) as temporary:
-        table.to_pandas().to_csv(temporary, index=False, lineterminator="\n")
+    with whole_file(path) as partial:
+        table.to_pandas().to_csv(partial, index=False, lineterminator="\n")

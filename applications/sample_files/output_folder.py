@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from base.atomic_files import write_json
+
 MANIFEST = "_manifest.json"
 
 
@@ -34,18 +36,6 @@ def readable_errors(out: Path) -> Iterator[None]:
         raise OutputError(text) from error
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a hidden name to write to, renamed to `path` at the end: no half file is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_manifest(out: Path) -> dict[str, Any] | None:
     """The manifest in `out`, or None where there is none that can be read."""
     try:
@@ -57,8 +47,7 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest; `complete: false` in it marks a folder that is still being written."""
-    with written_whole(out / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_json(out / MANIFEST, manifest)
 
 
 def begin(

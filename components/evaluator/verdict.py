@@ -11,9 +11,8 @@ from typing import Any
 from tensorflow_model_analysis.proto import config_pb2
 from tfx.utils import io_utils
 
+from base.shared_names import EVALUATION_VERDICT
 from components.evaluator.telling_features import Telling
-
-FILE = "verdict.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +50,9 @@ class Verdict:
 
 
 def write_verdict(verdict: Verdict, uri: str) -> None:
-    """Writes FILE into the folder of an evaluation, which nobody reads before it is complete."""
+    """Writes the verdict into the folder of an evaluation, which nobody reads before its end."""
     text = json.dumps(dataclasses.asdict(verdict), indent=1)
-    io_utils.write_string_file(f"{uri.rstrip('/')}/{FILE}", text)
+    io_utils.write_string_file(f"{uri.rstrip('/')}/{EVALUATION_VERDICT}", text)
 
 
 def missed_bounds(validation: Any) -> list[Missed]:

@@ -27,6 +27,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from base.errors import ComponentError
+from base.shared_names import WARM_UP_FILE
 from components.model_canary.requests import (
     request_of,
     requests_of_other_signatures,
@@ -35,7 +36,6 @@ from components.model_canary.requests import (
 from components.model_canary.sampling import sample_examples
 from components.model_canary.server_process import NAME, server_process
 from components.model_canary.training_graph import TrainingGraph
-from components.pusher.versions_folder import WARM_UP
 
 _log = logging.getLogger(__name__)
 REPORT = "report.json"
@@ -96,7 +96,7 @@ class ModelCanaryExecutor(base_executor.BaseExecutor):
         (folder / REPORT).write_text(json.dumps(report, indent=1), "utf-8")
         _mark(blessing, reason)
         if reason is None:
-            write_warm_up(folder / WARM_UP, [*requests[:_WARM_UP_REQUESTS], *others])
+            write_warm_up(folder / WARM_UP_FILE, [*requests[:_WARM_UP_REQUESTS], *others])
 
 
 def _ask(

@@ -18,13 +18,14 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as keys
 from tfx.utils import io_utils, proto_utils
 
+from base.shared_names import ASSETS_EXTRA
 from components.pusher import intents
 from components.pusher.intents import Intent
 from components.pusher.load_test import load_test
 from components.pusher.probe import write_probe
 from components.pusher.release import Release, read_release, versions_named
 from components.pusher.rollout import Followers, Rollout
-from components.pusher.versions_folder import EXTRA, VersionsFolder
+from components.pusher.versions_folder import VersionsFolder
 
 IMMEDIATE, CANARY, IN_TURN = "immediate", "canary", "canary_in_turn"
 
@@ -152,8 +153,9 @@ def waits_for(before: Release | None, version: int | None) -> bool:
 
 
 def _warm_up(input_dict: dict[str, list[types.Artifact]]) -> Path | None:
-    """What the canary made for the pushed version, beside its InfraBlessing."""
+    """Returns what the canary made for the pushed version, beside its InfraBlessing."""
     for blessing in input_dict.get(keys.INFRA_BLESSING_KEY, []):
-        if model_utils.is_infra_validated(blessing) and (Path(blessing.uri) / EXTRA).is_dir():
-            return Path(blessing.uri) / EXTRA
+        extra = Path(blessing.uri) / ASSETS_EXTRA
+        if model_utils.is_infra_validated(blessing) and extra.is_dir():
+            return extra
     return None

@@ -11,22 +11,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import fcntl
 import getpass
 import json
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from base.atomic_files import fsync_folder, write_json
 from base.errors import ComponentError
+from base.locks import acquire_within
 from components.pusher.release import Release, read_release, versions_named, write_release
-from components.pusher.versions_folder import VersionsFolder
-from spark_io.publishing.staging import fsync_folder
+from components.pusher.versions_folder import LOCK_SECONDS, VersionsFolder
 
 PROMOTION, ROLLBACK, PUSH = "Promotion", "Rollback", "Push"
 _FOLDER = ".intents"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +77,8 @@ def locked(folder: VersionsFolder, wait: bool = True) -> Iterator[None]:
     """`VersionsFolder.locked`, with nothing half-done: what a killed process began is decided.
 
     Raises:
-      ComponentError: Another process has held it for too long, or an intent cannot be read.
-      BlockingIOError: Another one holds it, and is not to be waited for.
+      LockHeldError: Another process has held it for too long, or is not to be waited for.
+      ComponentError: An intent cannot be read.
     """
     with folder.locked(wait):
         for intent in intents_of(folder.base):
@@ -84,14 +87,19 @@ def locked(folder: VersionsFolder, wait: bool = True) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def recording(base: Path) -> Iterator[None]:
-    """Held by whoever records intents: one at a time, so that each is recorded once, in order."""
+def recording(base: Path) -> IO[bytes]:
+    """Lets one process at a time record intents, so that each is recorded once, in order.
+
+    Returns:
+      A lock, which is held until it is closed.
+
+    Raises:
+      LockHeldError: Another process has held it for too long.
+    """
     folder = base / _FOLDER
     folder.mkdir(exist_ok=True)
-    with (folder / ".lock").open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    purpose = f"records what has become live in {base}"
+    return acquire_within(folder / ".lock", LOCK_SECONDS, purpose, _log.warning)
 
 
 @contextlib.contextmanager
@@ -169,15 +177,7 @@ def _path(base: Path, intent: Intent) -> Path:
 
 
 def _write(base: Path, intent: Intent) -> None:
-    path = _path(base, intent)
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".part")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(dataclasses.asdict(intent), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    fsync_folder(path.parent)
+    write_json(_path(base, intent), dataclasses.asdict(intent), durable=True)
 
 
 def _read(path: Path) -> Intent:

@@ -13,9 +13,9 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from components.pusher.versions_folder import EXTRA, WARM_UP
+from base.shared_names import ASSETS_EXTRA, WARM_UP_FILE
 
-PROBE = Path(EXTRA) / "probe.json"
+PROBE = Path(ASSETS_EXTRA) / "probe.json"
 
 
 def write_probe(version: Path) -> None:
@@ -25,9 +25,9 @@ def write_probe(version: Path) -> None:
       version: Folder of the version. Without warm-up requests, or with others than serialized
         examples, nothing is written, and a probe asks only whether the version is loaded.
     """
-    if not (version / WARM_UP).exists():
+    if not (version / WARM_UP_FILE).exists():
         return
-    for record in tf.data.TFRecordDataset(str(version / WARM_UP)).as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(str(version / WARM_UP_FILE)).as_numpy_iterator():
         log = prediction_log_pb2.PredictionLog.FromString(record)
         body = _body(log.predict_log.request)
         if body is not None:

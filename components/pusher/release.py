@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from base.atomic_files import write_text
 from base.errors import ComponentError
-from spark_io.publishing.staging import fsync_folder
+from base.shared_names import MODELS_CONFIG
 
-FILE = "models.config"
 STABLE, PREVIOUS, CANARY = "stable", "previous", "canary"
 
 
@@ -69,7 +68,7 @@ def versions_named(base: Path) -> set[int]:
 
 
 def _read(base: Path) -> tuple[Release, set[int]] | None:
-    path = base / FILE
+    path = base / MODELS_CONFIG
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
@@ -121,10 +120,4 @@ def write_release(base: Path, release: Release, also: Iterable[int] = ()) -> Non
       also: Versions to load beside those that have a label.
     """
     config = models_config(base.name, str(base.resolve()), release, also)
-    partial = base / f".{FILE}-partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text_format.MessageToString(config))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(base / FILE)
-    fsync_folder(base)
+    write_text(base / MODELS_CONFIG, text_format.MessageToString(config), durable=True)

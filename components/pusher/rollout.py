@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base.errors import ComponentError
+from base.shared_names import MODELS_CONFIG
 from components.pusher.release import Release, write_release
 
 if TYPE_CHECKING:
@@ -224,5 +225,5 @@ def _too_slow(waiting: Mapping[str, str], seconds: float, base: Path) -> str:
     said = "; ".join(f"{server} says {state}" for server, state in waiting.items())
     return (
         f"not loaded after {seconds:.0f} s: {said}. Does that server read "
-        f"{base / 'models.config'}? `serving.load_seconds` gives it more time"
+        f"{base / MODELS_CONFIG}? `serving.load_seconds` gives it more time"
     )

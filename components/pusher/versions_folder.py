@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
 import shutil
-import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
+from base.atomic_files import partial_of, publish_folder, write_text
 from base.errors import ComponentError
-from spark_io.publishing.staging import fsync_folder, fsync_tree
+from base.locks import acquire, acquire_within
+from base.shared_names import ASSETS_EXTRA, VERSIONS_LOCK, WITHDRAWN_MARK
 
-WITHDRAWN = "WITHDRAWN"  # file in a version: why it is not to be live again
-EXTRA = "assets.extra"  # beside the model: warm-up requests
-WARM_UP = Path(EXTRA) / "tf_serving_warmup_requests"  # where TensorFlow Serving looks
-_NOT_THE_MODEL = (EXTRA, WITHDRAWN, f".{WITHDRAWN}")
-LOCK = ".lock"
+LOCK_SECONDS = 600.0  # the longest wait for a release of somebody else's
+_NOT_THE_MODEL = (ASSETS_EXTRA, WITHDRAWN_MARK, partial_of(Path(WITHDRAWN_MARK)).name)
 _INCOMING, _REMOVED = ".incoming-", ".removed-"
-
-_LOCK_SECONDS, _LOOK_AGAIN_SECONDS = 600.0, 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -49,43 +42,22 @@ class VersionsFolder:
         A release holds it until servers have loaded the new version, so one that waits says so.
 
         Raises:
-          ComponentError: Another process has held it for too long, or it cannot be locked.
-          BlockingIOError: Another one holds it, and is not to be waited for.
+          LockHeldError: Another process has held it for too long, or is not to be waited for.
+          ComponentError: It cannot be locked.
         """
+        path, purpose = self.base / VERSIONS_LOCK, f"changes what is live in {self.base}"
         try:
-            opened = (self.base / LOCK).open("a+")
+            if wait:
+                lock = acquire_within(path, LOCK_SECONDS, purpose, _log.warning)
+            else:
+                lock = acquire(path)
         except OSError as error:
             raise ComponentError(f"cannot lock {self.base}: {error}") from None
-        with opened as lock:
-            self._take(lock, wait)
-            for path in self.base.iterdir():
-                if path.name.startswith((_INCOMING, _REMOVED)):
-                    shutil.rmtree(path)
+        with lock:
+            for left in self.base.iterdir():
+                if left.name.startswith((_INCOMING, _REMOVED)):
+                    shutil.rmtree(left)
             yield
-
-    def _take(self, lock: TextIO, wait: bool) -> None:
-        until, said = time.monotonic() + _LOCK_SECONDS, False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not wait:
-                    raise
-                lock.seek(0)
-                holder = lock.read(200).strip() or "another process"
-            if not said:
-                _log.warning("waiting for %s, which changes what is live in %s", holder, self.base)
-                said = True
-            if time.monotonic() >= until:
-                raise ComponentError(
-                    f"{holder} has held {self.base / LOCK} for more than {_LOCK_SECONDS:.0f} s: "
-                    "nothing was changed. If it does not end, end it, and try again"
-                )
-            time.sleep(_LOOK_AGAIN_SECONDS)
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
 
     def find(self, model: Path) -> int | None:
         """The newest version that is exactly this model."""
@@ -107,32 +79,26 @@ class VersionsFolder:
         incoming = self.base / f"{_INCOMING}{version}"
         shutil.copytree(model, incoming)
         if extra:
-            shutil.copytree(extra, incoming / EXTRA, dirs_exist_ok=True)
-        fsync_tree(incoming)
+            shutil.copytree(extra, incoming / ASSETS_EXTRA, dirs_exist_ok=True)
         check(incoming)
-        incoming.rename(self.path(version))
-        fsync_folder(self.base)
+        publish_folder(incoming, self.path(version))
 
     def withdraw(self, version: int, reason: str) -> None:
         """Remembers that it was rolled back: it does not become live by being pushed again."""
         folder = self.path(version)
         if folder.is_dir():  # somebody may have removed it by hand
-            partial = folder / f".{WITHDRAWN}"
-            partial.write_text(reason, "utf-8")
-            fsync_folder(partial)
-            partial.rename(folder / WITHDRAWN)
-            fsync_folder(folder)
+            write_text(folder / WITHDRAWN_MARK, reason, durable=True)
 
     def withdrawn(self, version: int) -> str | None:
         """Why it was rolled back; None if it was not."""
         try:
-            return (self.path(version) / WITHDRAWN).read_text("utf-8")
+            return (self.path(version) / WITHDRAWN_MARK).read_text("utf-8")
         except FileNotFoundError:
             return None
 
     def reinstate(self, version: int) -> None:
         """A person says that it may be live after all."""
-        (self.path(version) / WITHDRAWN).unlink(missing_ok=True)
+        (self.path(version) / WITHDRAWN_MARK).unlink(missing_ok=True)
 
     def retire(self, keep: int, live: set[int]) -> list[int]:
         """Removes all but the newest `keep` versions and those that are live; within `locked`."""

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 import base.arrow  # noqa: F401
+from base.atomic_files import whole_file
 from base.errors import ComponentError
 from spark_io.connectors.hadoop import for_spark
 from spark_io.connectors.tfrecords import read_tfrecords
@@ -82,7 +83,7 @@ def as_sequences(examples: DataFrame, wanted: dict[str, Any]) -> DataFrame:
 
 
 def write(feature: str, vectors: dict[str, np.ndarray], counts: dict[str, int], path: Path) -> None:
-    """The most frequent token first; under another name until it is whole."""
+    """Writes the vectors, the most frequent token first."""
     tokens = sorted(vectors, key=lambda token: (-counts[token], token))
     table = pa.table(
         {
@@ -91,10 +92,8 @@ def write(feature: str, vectors: dict[str, np.ndarray], counts: dict[str, int], 
             "vector": pa.array([vectors[t] for t in tokens], pa.list_(pa.float32())),
         }
     ).replace_schema_metadata({FEATURE: feature})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(table, partial)
-    partial.rename(path)
+    with whole_file(path) as partial:
+        pq.write_table(table, partial)
 
 
 def main(request_path: str) -> None:

@@ -16,10 +16,10 @@ from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
 from base.errors import ComponentError
+from base.shared_names import EXAMPLES_MANIFEST
 from components.spark_example_gen.driver import input_request
 from spark_io.example_job import JobRequest
 from spark_io.example_job_process import run_job
-from spark_io.publishing.publish import MANIFEST
 
 
 class SparkExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
@@ -93,7 +93,7 @@ def _describe_examples(
         "etl_code_sha256": manifest["etl"]["code_sha256"],
         "quarantined_reasons": json.dumps(manifest["quarantined"]),
         "dropped_reasons": json.dumps(manifest["dropped"]),
-        "manifest": MANIFEST,
+        "manifest": EXAMPLES_MANIFEST,
     }
     counts = {
         "rows_read": rows["read"],

@@ -12,6 +12,7 @@ from typing import Literal
 
 from ml_metadata.proto import metadata_store_pb2
 
+from base.shared_names import RUNS_FOLDER
 from metadata.reader import LineageError, LineageStore
 
 DEFAULT_PATTERN = "runs/*/metadata.sqlite"
@@ -48,7 +49,7 @@ def open_sqlite(path: Path | None) -> Opened:
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(path)
     config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
-    return Opened(LineageStore.sqlite(path), config, path.parent / "runs", note)
+    return Opened(LineageStore.sqlite(path), config, path.parent / RUNS_FOLDER, note)
 
 
 def open_database(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from base.shared_names import RUN_REPORT
 from lineage.as_json import to_json
 from lineage.command.complete import RUNS
 from lineage.command.connect import Opened
@@ -14,8 +15,6 @@ from lineage.whole_file import STANDARD_OUTPUT
 from metadata.reader import LineageError
 from metadata.records import Run
 
-REPORT = "report.html"
-
 
 @cli.command()
 @with_store
@@ -23,7 +22,7 @@ REPORT = "report.html"
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help=f"The file; - for a pipe.  [default: {REPORT} in the run's folder, else here]",
+    help=f"The file; - for a pipe.  [default: {RUN_REPORT} in the run's folder, else here]",
 )
 @click.option("--json", "as_json", is_flag=True, help="What the page is made of, for a program.")
 def report(opened: Opened, /, run: str, out: Path | None, as_json: bool) -> None:
@@ -61,7 +60,7 @@ def report(opened: Opened, /, run: str, out: Path | None, as_json: bool) -> None
 
 def _beside(opened: Opened, run: Run) -> Path:
     folder = opened.summaries / run.run_id if opened.summaries else None
-    return folder / REPORT if folder and folder.is_dir() else Path(REPORT)
+    return folder / RUN_REPORT if folder and folder.is_dir() else Path(RUN_REPORT)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import RenderableType
 
+from base.shared_names import RUN_LOG
 from lineage.as_json import to_json
 from lineage.command import render
 from lineage.command.complete import MODELS, RUNS, RUNS_AND_MODELS
@@ -22,7 +23,7 @@ from lineage.delete import delete_unused
 from lineage.impact import impact_of
 from lineage.listing import run_lines
 from lineage.served import CANARY, STABLE, find_served, served
-from lineage.trace import LOG, error_of, find_pushed, pushed_models, trace, version_of
+from lineage.trace import error_of, find_pushed, pushed_models, trace, version_of
 from lineage.unused import KEEP_RUNS, Garbage, unused
 from metadata.graph import edges_of_artifacts, makers
 from metadata.reader import LineageError, LineageStore
@@ -321,7 +322,7 @@ def _shown(opened: Opened, found: Run | Execution | Artifact) -> RenderableType:
     store = opened.store
     if isinstance(found, Run):
         folder = opened.summaries / found.run_id if opened.summaries else None
-        log = folder / LOG if folder and (folder / LOG).is_file() else None
+        log = folder / RUN_LOG if folder and (folder / RUN_LOG).is_file() else None
         return render.run_tree(found, error_of(folder) if folder else None, log)
     if isinstance(found, Execution):
         sides = (found.inputs, found.outputs, found.resolved)

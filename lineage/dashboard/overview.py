@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from base.foreign_json import parse
+from base.shared_names import RUN_SUMMARY
 from lineage.as_json import to_json
 from lineage.listing import RunLine, run_lines
 from lineage.served import served
-from lineage.trace import SUMMARY
 from metadata.reader import LineageStore
 
 _FIRST = 50  # runs that the page is sent with; the others follow
@@ -87,7 +87,7 @@ def as_json(
 
 
 def _shown(line: RunLine, summaries: Path | None) -> ShownRun:
-    summary = _json(summaries / line.run_id / SUMMARY) if summaries else {}
+    summary = _json(summaries / line.run_id / RUN_SUMMARY) if summaries else {}
     metrics = summary.get("metrics")
     numbers = metrics.items() if isinstance(metrics, dict) else ()
     peak = summary.get("peak_mib")

@@ -15,12 +15,12 @@ import jinja2
 import plotly.offline
 from aiohttp import web
 
+from base.shared_names import RUN_LOG, RUN_SUMMARY
 from lineage.dashboard.overview import as_json, shown_runs
-from lineage.report.facts import LOG, gather
+from lineage.report.facts import gather
 from lineage.report.page import render
 from lineage.served import served
 from lineage.templates import environment
-from lineage.trace import SUMMARY
 from metadata.reader import LineageError, LineageStore
 
 _HERE = Path(__file__).parent
@@ -132,7 +132,7 @@ class Dashboard:
         """From memory, if nothing of the run has changed since."""
         run = self._store.run(run_id)
         folder = self._summaries / run.run_id if self._summaries else None
-        changed = [_changed(folder / name) for name in (SUMMARY, LOG)] if folder else []
+        changed = [_changed(folder / name) for name in (RUN_SUMMARY, RUN_LOG)] if folder else []
         return self._report(run.run_id, run.state, run.seconds, *changed)
 
     def _made_report(self, run_id: str, *_: object) -> str:

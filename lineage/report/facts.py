@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from base.shared_names import RUN_LOG, RUN_SUMMARY
 from lineage.compare import run_before
 from lineage.dataset import Dataset
 from lineage.evaluation import Evaluation, Verdict, read_evaluation, read_verdict
@@ -21,7 +22,7 @@ from lineage.report.statistics import (
     read_statistics,
 )
 from lineage.report.training import Curve, read_curves
-from lineage.trace import LOG, SUMMARY, dataset_of, read_summary
+from lineage.trace import dataset_of, read_summary
 from metadata.graph import Graph, ancestors, makers
 from metadata.reader import LineageStore
 from metadata.records import Artifact, Execution, Run
@@ -126,7 +127,7 @@ def gather(
         store=store.name,
         elsewhere=places is not None,
         run=run,
-        summary=_summary(folder / SUMMARY) if folder else {},
+        summary=_summary(folder / RUN_SUMMARY) if folder else {},
         artifacts=artifacts,
         made_by=made_by,
         dataset=dataset_of(store, examples, made_by.get(examples.id)) if examples else None,
@@ -140,7 +141,7 @@ def gather(
         curves=files.read(_newest(run, artifacts, "ModelRun"), read_curves, []),
         evaluation=files.read(evaluation, read_evaluation, None),
         verdict=files.read(evaluation, read_verdict, Verdict()),
-        logs=log_tails(folder / LOG) if folder else {},
+        logs=log_tails(folder / RUN_LOG) if folder else {},
         origin=ancestors(store, [model.id]) if model else None,
     )
 

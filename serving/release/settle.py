@@ -10,6 +10,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from base.errors import ComponentError
+from base.locks import LockHeldError
 from components.pusher.intents import PUSH, Intent, begun, drop, intents_of, locked, recording
 from components.pusher.versions_folder import VersionsFolder
 from metadata.writer import Done, new_artifact, opened, put
@@ -30,7 +31,7 @@ def settle(config: PipelineConfig) -> list[Intent]:
     base = config.serving_folder
     if not intents_of(base):
         return []
-    with contextlib.suppress(BlockingIOError), locked(VersionsFolder(base), wait=False):
+    with contextlib.suppress(LockHeldError), locked(VersionsFolder(base), wait=False):
         pass  # what a killed process began is decided
     with recording(base):
         waiting = [intent for intent in intents_of(base) if intent.is_done]

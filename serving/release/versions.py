@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from base.errors import ComponentError
+from base.shared_names import RUNS_FOLDER
 from components.pusher.release import read_release
 from components.pusher.versions_folder import VersionsFolder, versions_in
 from lineage.trace import Trace, trace
@@ -51,7 +52,7 @@ def version_lines(config: PipelineConfig) -> list[VersionLine]:
     release, folder = read_release(base), VersionsFolder(base)
     labels = {number: label for label, number in release.labels.items()} if release else {}
     with _store(config) as store:
-        traces = _traces(store, numbers, config.run_folder / "runs")
+        traces = _traces(store, numbers, config.run_folder / RUNS_FOLDER)
     lines = []
     for number in reversed(numbers):
         found = traces.get(number)

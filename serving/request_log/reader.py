@@ -16,6 +16,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 
 from base.errors import first_problem
 from base.foreign_json import ForeignError, parse_object
+from base.shared_names import OPEN_HOUR_PREFIX
 from serving.request_log.writer import closed_name
 
 _log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def read_predictions(
     if since is not None:
         first = since.strftime("%Y-%m-%d/%H")
         closed = [path for path in closed if f"{path.parts[-3]}/{path.parts[-2]}" >= first]
-    for path in [*closed, *sorted(folder.glob(".open-*.json"))]:
+    for path in [*closed, *sorted(folder.glob(f"{OPEN_HOUR_PREFIX}*.json"))]:
         for number, line in enumerate(_lines(path), start=1):
             try:
                 found = _Line.model_validate(parse_object(line, most_bytes=_MOST_LINE))

@@ -11,7 +11,6 @@ import base64
 import contextlib
 import dataclasses
 import datetime as dt
-import fcntl
 import gzip
 import json
 import logging
@@ -29,11 +28,12 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2
 
+from base.atomic_files import whole_file
 from base.foreign_json import ForeignError, parse
-from spark_io.publishing.staging import fsync_folder
+from base.locks import try_lock
+from base.shared_names import OPEN_HOUR_PREFIX
 
 _log = logging.getLogger(__name__)
-_OPEN = ".open-"  # Spark and people do not see it
 _SYNC_SECONDS, _LOOK_SECONDS = 0.5, 0.1
 _WAITING, _WAITING_BYTES = 1000, 64 << 20  # then requests are dropped
 _MOST_CONTEXT = 64 << 10
@@ -186,14 +186,13 @@ class _Entry:
 
 
 def _open_locked(folder: Path, hour: str) -> IO[bytes]:
-    """A new open file, which no starting server takes for one that a crash left."""
+    """Returns a new open file, which no starting server takes for one that a crash left."""
     while True:
-        path = folder / f"{_OPEN}{hour.replace('/', '-')}-{uuid.uuid4().hex}.json"
+        path = folder / f"{OPEN_HOUR_PREFIX}{hour.replace('/', '-')}-{uuid.uuid4().hex}.json"
         file = path.open("wb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if path.exists():  # one that started between these two lines has removed it
+        if try_lock(file) and path.exists():
             return file
-        file.close()
+        file.close()  # a server that has started since takes it for left open, and removes it
 
 
 def _hour_of(when: float) -> str:
@@ -277,45 +276,47 @@ def _clean(text: str) -> str:
 
 
 def close_left_open(folder: Path) -> list[Path]:
-    """Closes what crashed servers left; returns where it is now."""
+    """Closes the files that crashed servers have left; returns where they are now."""
     closed = []
-    for path in sorted(folder.glob(f"{_OPEN}*.json")):
+    for path in sorted(folder.glob(f"{OPEN_HOUR_PREFIX}*.json")):
         try:
             with path.open("r+b") as file:  # NFS locks what is open for writing only
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if path.exists() and (target := close_file(path)):
+                is_left = try_lock(file) and path.exists()  # a server that runs has the others
+                if is_left and (target := close_file(path)):
                     closed.append(target)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # a server that runs has it, or has just closed it
+        except FileNotFoundError:
+            continue  # a server has just closed it
     return closed
 
 
 def close_file(path: Path) -> Path | None:
-    """Compresses an open file to where readers look; None if it holds no whole line."""
+    """Compresses an open file to where readers look.
+
+    Returns:
+      The path of the compressed file; None if the open file held no whole line.
+    """
     content_ends = _end_of_last_line(path)
     if not content_ends:
         path.unlink()
         return None
     target = closed_name(path)
     assert target is not None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}")
-    with path.open("r+b") as lines, partial.open("wb") as file:
+    with (
+        path.open("r+b") as lines,
+        whole_file(target, durable=True) as partial,
+        partial.open("wb") as file,
+        gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, filename="") as compressed,
+    ):
         lines.truncate(content_ends)
-        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, filename="") as compressed:
-            shutil.copyfileobj(lines, compressed, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(target)
-    fsync_folder(target.parent)
+        shutil.copyfileobj(lines, compressed, 1 << 20)
     path.unlink()
     return target
 
 
 def closed_name(path: Path) -> Path | None:
-    """Where an open file is once its hour is over; None for another file."""
-    parts = path.name.removeprefix(_OPEN).removesuffix(".json").split("-")
-    if not path.name.startswith(_OPEN) or len(parts) != 5:
+    """Returns where an open file is once its hour is over; None for another file."""
+    parts = path.name.removeprefix(OPEN_HOUR_PREFIX).removesuffix(".json").split("-")
+    if not path.name.startswith(OPEN_HOUR_PREFIX) or len(parts) != 5:
         return None
     year, month, day, hour, unique = parts
     return path.parent / f"{year}-{month}-{day}" / hour / f"{unique}.json.gz"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import json
 import logging
 import math
 import os
@@ -20,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
+from base.atomic_files import write_json
 from serving.request_log.writer import RequestLog
 from serving.server import limits, security
 from serving.server.catalog import Catalog
@@ -243,10 +243,8 @@ def serve(options: ServerOptions, wait: Callable[[], object]) -> None:
     gc.freeze()  # what was imported need not be looked through again
     server = ModelServer(options)
     if options.port_file:
-        partial = options.port_file.with_name(f".{options.port_file.name}")
         ports = {"grpc": server.port, "rest": server.rest_port, "pid": os.getpid()}
-        partial.write_text(json.dumps(ports), "utf-8")
-        partial.rename(options.port_file)
+        write_json(options.port_file, ports)
     scheme = "https" if options.tls_certificate else "http"
     _log.info("gRPC on %s:%d", options.host, server.port)
     _log.info("REST on %s://%s:%d/v1/models/...", scheme, options.host, server.rest_port)

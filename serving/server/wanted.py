@@ -10,8 +10,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from components.pusher.release import FILE
-from components.pusher.versions_folder import LOCK, WITHDRAWN
+from base.shared_names import MODELS_CONFIG, VERSIONS_LOCK, WITHDRAWN_MARK
 from serving.server.base_path import local_path, version_folders
 from serving.server.errors import Code, ServingError, invalid
 
@@ -97,10 +96,12 @@ class FolderConfig:
         Raises:
           ServingError: The file cannot be read, or is gone.
         """
-        name, base_path, path = self._name, self._base_path, self._base_path / FILE
+        name, base_path, path = self._name, self._base_path, self._base_path / MODELS_CONFIG
         try:
             is_there = path.exists()
-            was_there = (base_path / LOCK).exists() or any(base_path.glob(f"*/{WITHDRAWN}"))
+            was_there = (base_path / VERSIONS_LOCK).exists() or any(
+                base_path.glob(f"*/{WITHDRAWN_MARK}")
+            )
         except OSError as error:
             raise invalid(f"cannot look for {path}: {error}") from None
         if is_there:

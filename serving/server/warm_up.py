@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError, Message
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import inference_pb2, model_pb2, predict_pb2, prediction_log_pb2
 
+from base.shared_names import WARM_UP_FILE
 from components.model_canary.requests import request_of_features
-from components.pusher.versions_folder import WARM_UP
 from serving.server import inference
 from serving.server.errors import ServingError
 from serving.server.loaded_model import DEFAULT_SIGNATURE, LoadedModel
@@ -48,7 +48,7 @@ def warm_up(model: LoadedModel, version: Path) -> int:
       ValueError: the file is not of TensorFlow Serving's kind.
     """
     count, asked, examples = 0, set[str](), list[bytes]()
-    for log in _recorded(version / WARM_UP):
+    for log in _recorded(version / WARM_UP_FILE):
         kind = log.WhichOneof("log_type")
         if kind not in _LOGS:
             raise ValueError(f"a warm-up request is a {kind}, not one of {', '.join(_LOGS)}")

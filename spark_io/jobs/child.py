@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from base.atomic_files import write_json
 from base.redaction import redacted
 
 ANSWER = "answer.json"
@@ -43,10 +43,7 @@ def answer(
     except Exception as error:
         print(redacted(traceback.format_exc()), flush=True)
         result = {"error": redacted(explain(error))}
-    whole = Path(request_path).with_name(ANSWER)
-    partial = whole.with_name(f"{ANSWER}.part")
-    partial.write_text(json.dumps(result), "utf-8")
-    partial.rename(whole)  # killed while it writes, the job has not answered
+    write_json(Path(request_path).with_name(ANSWER), result)
     sys.stdout.flush()
     # Not sys.exit: Python would wait for the thread that watches standard input.
     os._exit(1 if "error" in result else 0)

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from base.atomic_files import fsync_folder, move_durably, write_json
 from base.errors import ComponentError
+from base.shared_names import EXAMPLES_MANIFEST
 from spark_io.examples import shards
-from spark_io.publishing.staging import fsync_folder, write_json
 
-MANIFEST = "manifest.json"
 FORMAT_VERSION = 2  # of the manifest
 SUMMARY = "summary.json"  # of what was refused: source -> reason -> rows
 RECORDS = "records"  # the folder of the rows that were refused
@@ -154,20 +154,16 @@ def publish(
         splits[split] = [{**entry, "file": name} for entry, name in zip(files, names, strict=True)]
     kept = report.quarantine_files
     _move(staging / ATTEMPTS / shards.REFUSED, kept, refused / RECORDS, kept)
-    write_json(refused / SUMMARY, report.quarantined)
-    write_json(ready / MANIFEST, {**manifest, "splits": splits})
-    for folder in (refused, ready):
-        fsync_folder(folder)
+    write_json(refused / SUMMARY, report.quarantined, durable=True)
+    write_json(ready / EXAMPLES_MANIFEST, {**manifest, "splits": splits}, durable=True)
 
     # Two renames: what was refused, then the examples, which make both count. A rename replaces an
     # empty folder, which is what TFX has made for the artifact.
     if quarantine.exists():
         quarantine.rename(staging / "replaced")  # of a run that was killed between the two
     quarantine.parent.mkdir(parents=True, exist_ok=True)
-    refused.rename(quarantine)
-    fsync_folder(quarantine.parent)
-    ready.rename(examples)
-    fsync_folder(examples.parent)
+    move_durably(refused, quarantine)
+    move_durably(ready, examples)
 
 
 def _move(source: Path, files: Sequence[str], target: Path, names: Sequence[str]) -> None:
@@ -191,7 +187,7 @@ def published(examples: Path, description: Mapping[str, Any]) -> dict[str, Any] 
       examples: the artifact's folder.
       description: part of the manifest; it must be the same there.
     """
-    path = examples / MANIFEST
+    path = examples / EXAMPLES_MANIFEST
     if not path.exists():
         return None
     manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))

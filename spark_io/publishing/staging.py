@@ -6,29 +6,28 @@ The lock tells a folder in use from one that a killed process left: the next run
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from base.locks import acquire_within, try_lock
+
+_LOCK_SECONDS = 60  # a run that starts looks at each lock for a moment
 _MARK = ".staging-"
 
 
 @contextlib.contextmanager
 def staging_folder(artifact: Path) -> Iterator[Path]:
-    """An empty folder on the artifact's file system; whatever is left of it goes at the end."""
+    """Yields an empty folder on the artifact's file system, and removes it at the end."""
     parent = artifact.parent
     parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(parent)
     folder = parent / f".{artifact.name}{_MARK}{uuid.uuid4().hex[:8]}"
     lock = folder.with_name(f"{folder.name}.lock")
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with acquire_within(lock, _LOCK_SECONDS, "looks for what killed runs have left"):
         folder.mkdir()
         try:
             yield folder
@@ -39,10 +38,9 @@ def staging_folder(artifact: Path) -> Iterator[Path]:
 def remove_abandoned(parent: Path) -> None:
     """Removes the folders whose process is gone."""
     for lock in parent.glob(f".*{_MARK}*.lock"):
-        with contextlib.suppress(OSError), lock.open("r+") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), lock.open("r+b") as held:
             folder = lock.with_name(lock.name.removesuffix(".lock"))
-            if folder.exists() or not _young(lock):
+            if try_lock(held) and (folder.exists() or not _young(lock)):
                 _remove(folder, lock)
     for folder in parent.glob(f".*{_MARK}*"):
         # The lock comes before the folder and goes after it: without one, a task that still ran
@@ -59,31 +57,7 @@ def _remove(folder: Path, lock: Path) -> None:
 
 
 def _young(lock: Path) -> bool:
-    """Made within the last minute: its process may not have come to locking it yet."""
+    """Returns whether a lock was made within the last minute: it may be about to be held."""
     # A new file without a name tells the file system's own clock, which may be a server's.
     with tempfile.TemporaryFile(dir=lock.parent) as now:
         return os.fstat(now.fileno()).st_mtime - lock.stat().st_mtime < 60
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes renames within `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def fsync_tree(folder: Path) -> None:
-    """Everything below a folder, and the folder, to disk."""
-    for path in (folder, *folder.rglob("*")):
-        fsync_folder(path)  # a file as well
-
-
-def write_json(path: Path, content: Any) -> None:
-    """To disk as well."""
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())

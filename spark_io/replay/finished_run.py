@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import ComponentError
-from spark_io.publishing.publish import FORMAT_VERSION, MANIFEST, RECORDS, SUMMARY
+from base.shared_names import EXAMPLES_MANIFEST
+from spark_io.publishing.publish import FORMAT_VERSION, RECORDS, SUMMARY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,27 +77,28 @@ def open_run(folder: Path) -> FinishedRun:
     folder = folder.resolve()
     if not folder.is_dir():
         raise ComponentError(f"there is no folder {folder}")
-    if (folder / MANIFEST).is_file():
+    if (folder / EXAMPLES_MANIFEST).is_file():
         examples, quarantine = folder, _beside(folder, "examples", "quarantine")
     elif (folder / SUMMARY).is_file():
         examples, quarantine = _beside(folder, "quarantine", "examples"), folder
     else:
         raise ComponentError(
-            f"{folder} holds neither {MANIFEST} (examples) nor {SUMMARY} (quarantine); give the "
-            "folder of one run, such as .../SparkExampleGen/examples/12"
+            f"{folder} holds neither {EXAMPLES_MANIFEST} (examples) nor {SUMMARY} (quarantine); "
+            "give the folder of one run, such as .../SparkExampleGen/examples/12"
         )
-    for needed in (examples / MANIFEST, quarantine / SUMMARY):
+    for needed in (examples / EXAMPLES_MANIFEST, quarantine / SUMMARY):
         if not needed.is_file():
             raise ComponentError(
                 f"{folder} has no counterpart: there is no {needed}; keep the examples and the "
                 "quarantine of a run where the pipeline wrote them"
             )
-    manifest = _json(examples / MANIFEST)
+    manifest = _json(examples / EXAMPLES_MANIFEST)
     written = manifest.get("format_version")
     if written != FORMAT_VERSION:
         raise ComponentError(
-            f"{examples / MANIFEST} has format {written}, and replay reads {FORMAT_VERSION}: it "
-            "was written by another release; run the pipeline again with this one"
+            f"{examples / EXAMPLES_MANIFEST} has format {written}, and replay reads "
+            f"{FORMAT_VERSION}: it was written by another release; run the pipeline again with "
+            "this one"
         )
     if _json(quarantine / SUMMARY) != manifest["quarantined"]:
         raise ComponentError(f"{examples} and {quarantine} are not of the same run")

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from base.atomic_files import fsync_folder, move_durably, write_json
 from base.errors import ComponentError
-from spark_io.publishing.staging import fsync_folder, staging_folder, write_json
+from spark_io.publishing.staging import staging_folder
 from spark_io.replay.text_lines import is_row, lines_of, new_text_file
 from spark_io.sources.spans import SpanPattern
 
@@ -193,15 +194,14 @@ def write(base: Path, version: NextVersion) -> None:
     with staging_folder(target) as staging:
         ready = staging / "version"
         _fill(base / version.old.folder, ready, version)
-        write_json(ready / MARKER, version.facts)
+        write_json(ready / MARKER, version.facts, durable=True)
         for folder, _, _ in os.walk(ready):
             fsync_folder(Path(folder))
         try:
-            ready.rename(target)
+            move_durably(ready, target)
         except OSError as error:
             raise ComponentError(f"cannot make {target}: {error.strerror}") from error
         # The folder above may be new as well (v2/span-7).
-        fsync_folder(target.parent)
         fsync_folder(target.parent.parent)
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from base.atomic_files import whole_file
 from base.errors import ComponentError
 from spark_io.replay.finished_run import Refused
 
@@ -47,13 +48,14 @@ class Repairs:
 
 def write_rows(path: Path, rows: Iterable[Refused]) -> None:
     """Writes the file to repair: complete, or not at all."""
-    whole = path.with_name(f".{path.name}.part")
-    with whole.open("w", encoding="utf-8") as file:
+    with (
+        whole_file(path, many_writers=True) as partial,
+        partial.open("w", encoding="utf-8") as file,
+    ):
         for row in rows:
             assert row.record is not None
             line = {"row": _digest(row.record), "reason": row.reason, "record": row.record}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    whole.replace(path)
 
 
 def read_rows(path: Path, refused: Counter[str]) -> Repairs:

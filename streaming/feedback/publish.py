@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from base.atomic_files import write_json
 from base.foreign_json import ForeignError, parse_object
+from base.shared_names import OPEN_HOUR_PREFIX
 from streaming.feedback.refused import Refused, RequestLineError
 from streaming.feedback.sinks import Sink
-from streaming.layout import IMPRESSIONS, read_json, write_whole
+from streaming.layout import IMPRESSIONS, read_json
 
-_OPEN = ".open-"  # as serving/request_log names the file of the current hour
 _MOST_LINE = 512 << 20  # twice the largest request
 _AT_ONCE = 1_000  # events
 _ALL = -1  # in place of how far a file was read
@@ -84,12 +85,14 @@ class Feedback:
             self.refused.keep(name, end, reason, json.dumps(event).encode())
         if end != self._read.get(name, 0):
             self._read[name] = end
-            write_whole(self._cursor, self._read)
+            write_json(self._cursor, self._read, durable=True)
         return len(events) - len(refused)
 
     def _files(self) -> dict[str, Path]:
         """Name -> file; a file keeps its name when its hour is over and it is compressed."""
-        still_open = {p.stem.rpartition("-")[2]: p for p in self._folder.glob(f"{_OPEN}*.json")}
+        still_open = {
+            p.stem.rpartition("-")[2]: p for p in self._folder.glob(f"{OPEN_HOUR_PREFIX}*.json")
+        }
         closed = {
             path.name.removesuffix(".json.gz"): path
             for path in sorted(self._folder.glob("[0-9]*/[0-9]*/*.json.gz"))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from base.atomic_files import write_bytes
 from base.errors import ComponentError
 from pipeline.streaming_sections import EventStream, KafkaBroker, Streaming
 from streaming.layout import CLICKS, IMPRESSIONS
@@ -63,15 +64,8 @@ class FolderSink:
         lines = [json.dumps(event) for event in events]
         if not lines:
             return []
-        folder = self._folder / stream
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{uuid.uuid4().hex}.json.gz"
-        partial = target.with_name(f".{target.name}")
-        with partial.open("wb") as file:
-            file.write(gzip.compress("".join(f"{line}\n" for line in lines).encode(), 1))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(target)
+        packed = gzip.compress("".join(f"{line}\n" for line in lines).encode(), 1)
+        write_bytes(self._folder / stream / f"{uuid.uuid4().hex}.json.gz", packed, durable=True)
         return []
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from base.atomic_files import write_json
 from base.errors import ComponentError
 from components.pusher.intents import PROMOTION, ROLLBACK, Intent, new_id
 from components.pusher.rollout import Rollout
@@ -13,7 +14,7 @@ from pipeline.config import PipelineConfig
 from serving.release.record import execution_of, record_in
 from serving.release.settle import settle
 from serving.release.switch import promote, rollback
-from streaming.layout import read_json, write_whole
+from streaming.layout import read_json
 from streaming.online_evaluation.rule import PROMOTE, WAIT, Decision
 
 _KINDS = {True: PROMOTION, False: ROLLBACK}  # by whether it promotes
@@ -63,7 +64,7 @@ class Actor:
         assert judged is not None
         said = {"what": decision.what, "reason": decision.reason, "hour": hour}
         name = new_id(_KINDS[decision.what == PROMOTE])
-        write_whole(self._intent, {**said, "id": name})
+        write_json(self._intent, {**said, "id": name}, durable=True)
         rollout = Rollout(self._config.serving.followers())
         try:
             if decision.what == PROMOTE:
@@ -93,6 +94,6 @@ class Actor:
         return list(read_json(self._history)["switches"]) if self._history.exists() else []
 
     def _remembered(self, switch: Intent | None, execution: int, said: dict[str, Any]) -> Acted:
-        write_whole(self._history, {"switches": [*self.history(), said]})
+        write_json(self._history, {"switches": [*self.history(), said]}, durable=True)
         self._intent.unlink()
         return Acted(_KINDS[said["what"] == PROMOTE], execution, switch)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from base.atomic_files import write_text
 from streaming.layout import hour_name
 from streaming.online_evaluation.chart import Point, chart_svg
 from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS
@@ -60,9 +61,7 @@ def write_page(
         most=_SHOWN_FEATURES,
     )
     path = folder / PAGE
-    partial = path.with_name(f".{PAGE}")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
+    write_text(path, text)
     return path
 
 

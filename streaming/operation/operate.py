@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import fcntl
 import json
 import logging
 import threading
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import ComponentError
+from base.locks import is_held
+from base.shared_names import RUN_LOCK, RUN_SUMMARY, RUNS_FOLDER
 from pipeline.config import PipelineConfig
 from streaming.layout import IMPRESSIONS, Layout, changed_ns
 from streaming.operation.due import Due, next_run
@@ -221,26 +222,18 @@ def _interrupted_by(stopping: threading.Event, process: RunProcess) -> Iterator[
 
 
 def in_progress(config: PipelineConfig) -> bool:
-    """Whether a run of this pipeline holds local_runner.py's lock."""
-    lock = config.run_folder / ".lock"
-    if not lock.exists():
-        return False
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    """Returns whether a run of this pipeline holds local_runner.py's lock."""
+    return is_held(config.run_folder / RUN_LOCK)
 
 
 def _run_folders(config: PipelineConfig) -> set[Path]:
-    return set((config.run_folder / "runs").glob("*"))
+    return set((config.run_folder / RUNS_FOLDER).glob("*"))
 
 
 def _summary(new: set[Path]) -> dict[str, Any]:
-    """Of the run that has come; empty if it did not get so far."""
+    """Returns the summary of the run that has come; empty if it did not get so far."""
     for folder in sorted(new, reverse=True):
-        path = folder / "run_summary.json"
+        path = folder / RUN_SUMMARY
         if path.is_file():
             return dict(json.loads(path.read_text("utf-8")))
     return {}

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from base.atomic_files import write_text
 from streaming.accounts import accounts
 from streaming.layout import CLICKS, IMPRESSIONS, Layout, hour_name
 from streaming.operation.due import waiting
@@ -91,9 +92,7 @@ def write_page(folder: Path, found: dict[str, Any], title: str) -> Path:
         most=max((row[IMPRESSIONS] or 0 for row in found["hours"]), default=0) or 1,
     )
     path = folder / PAGE
-    partial = path.with_name(f".{PAGE}")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
+    write_text(path, text, many_writers=True)  # by `run`, and by `status --html`
     return path
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from base.atomic_files import write_json
 from base.errors import ComponentError
 
 if TYPE_CHECKING:  # importing TFX takes seconds
@@ -85,10 +86,7 @@ class RunFolder:
         return json.loads(self._history.read_text("utf-8"))[: self.rounds_done()]
 
     def write_losses(self, losses: list[float]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        partial = self._history.with_suffix(".partial")
-        partial.write_text(json.dumps(losses), "utf-8")
-        partial.replace(self._history)
+        write_json(self._history, losses)
 
     def remove(self) -> None:
         """Removes this run's checkpoints and those of runs that nobody went on with."""

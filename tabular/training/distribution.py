@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from base.atomic_files import whole_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +77,5 @@ def export(save: Callable[[str], None], folder: str, worker: Shard) -> None:
         with tempfile.TemporaryDirectory() as elsewhere:
             save(elsewhere)
         return
-    target = Path(folder)
-    partial = target.with_name(f".{target.name}-partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    save(str(partial))
-    partial.rename(target)
+    with whole_folder(Path(folder)) as partial:
+        save(str(partial))

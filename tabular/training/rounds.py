@@ -11,6 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras as keras
 
+from base.atomic_files import whole_file
 from tabular.training.averaging import averaged_weights
 from tabular.training.checkpoints import RunFolder, TrainingError
 from tabular.training.distribution import of_all_workers, wait_for_all
@@ -89,7 +90,7 @@ class _Validation(keras.callbacks.Callback):
         self.model.stop_training = self.is_over
 
     def _save(self) -> None:
-        """By the chief; the others save as well, since reading distributed weights takes all.
+        """Saves the weights by the chief. Reading distributed weights takes all workers.
 
         Not `.weights.h5`: in that format are metrics too, which several workers cannot load.
         """
@@ -97,10 +98,8 @@ class _Validation(keras.callbacks.Callback):
             with tempfile.TemporaryDirectory() as elsewhere:
                 self.model.save_weights(Path(elsewhere) / "thrown-away.h5")
             return
-        partial = self.folder.best.with_name("partial.h5")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(partial)
-        partial.replace(self.folder.best)
+        with whole_file(self.folder.best) as partial:
+            self.model.save_weights(partial, save_format="h5")  # the name would say another
 
 
 def _described(logs: dict[str, float]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 import re
@@ -182,14 +181,6 @@ def test_mistakes_end_before_anything_runs(
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: ")
     assert message in line
-
-
-def test_the_summary_is_never_half_written(tmp_path: Path) -> None:
-    from local_run.summary import write_summary
-
-    write_summary({"state": "complete"}, tmp_path / "run" / "run_summary.json")
-    assert [p.name for p in (tmp_path / "run").iterdir()] == ["run_summary.json"]
-    assert json.loads((tmp_path / "run" / "run_summary.json").read_text())["state"] == "complete"
 
 
 def test_a_password_is_found_however_it_is_escaped(tmp_path: Path) -> None:

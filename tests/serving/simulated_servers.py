@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from base.errors import ComponentError
+from base.shared_names import MODELS_CONFIG
 from components.pusher.executor import released
 from components.pusher.model_servers import Silent, States, VersionState
-from components.pusher.release import FILE, Release, read_release
+from components.pusher.release import Release, read_release
 from components.pusher.rollout import Followers, Rollout
 from serving.release.switch import promote, rollback
 from serving.server.catalog import Catalog
@@ -107,7 +108,7 @@ class World:
 
     def join(self, file_tick: int = 0, folder_tick: int = 5, slowness: int = 1) -> Server:
         """Starts another server, which looks at such ticks of each second."""
-        server = self.start(self.base / FILE, self.broken, slowness)
+        server = self.start(self.base / MODELS_CONFIG, self.broken, slowness)
         self.servers.append((server, file_tick, folder_tick))
         return server
 

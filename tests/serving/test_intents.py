@@ -18,9 +18,10 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from base.errors import ComponentError
+from base.shared_names import MODELS_CONFIG
 from components.pusher import intents, versions_folder
 from components.pusher.intents import PUSH, ROLLBACK, Intent, new_id
-from components.pusher.release import FILE, Release, read_release, write_release
+from components.pusher.release import Release, read_release, write_release
 from components.pusher.versions_folder import VersionsFolder
 from metadata.ancestry import WITHDRAWN
 from metadata.connection import connection_config
@@ -122,7 +123,7 @@ def test_what_is_unrecorded_is_recorded_before_something_else_is_done(
 def test_a_models_config_that_was_lost_is_written_anew_by_a_rollback(
     config: PipelineConfig,
 ) -> None:
-    (config.serving_folder / FILE).unlink()
+    (config.serving_folder / MODELS_CONFIG).unlink()
     for arguments in (["promote"], ["rollback"], ["rollback", "--to", "9"]):
         done = command(config, *arguments)
         assert done.exit_code == 1
@@ -150,7 +151,7 @@ def test_a_models_config_that_is_lost_after_a_kill_brings_no_mark_back(
         with intents.intended(folder, intent):
             write_release(base, Release(2, previous=1))
             raise KeyboardInterrupt
-    (base / FILE).unlink()
+    (base / MODELS_CONFIG).unlink()
     with intents.locked(folder):
         pass
     assert folder.withdrawn(3) == REASON
@@ -238,7 +239,7 @@ def test_a_push_that_became_live_again_is_not_taken_for_the_first_one(
 def test_who_holds_the_folder_is_named_and_not_waited_for_without_end(
     config: PipelineConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(versions_folder, "_LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(versions_folder, "LOCK_SECONDS", 0.5)
     folder, ends = VersionsFolder(config.serving_folder), threading.Event()
 
     def hold() -> None:

@@ -15,7 +15,8 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from base.errors import ComponentError
-from components.pusher.release import FILE, Release, read_release, write_release
+from base.shared_names import MODELS_CONFIG
+from components.pusher.release import Release, read_release, write_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 from lineage.listing import run_lines
@@ -163,10 +164,10 @@ def test_a_real_server_has_loaded_a_version_before_a_label_moves_to_it(
     write_release(base, Release(1))
     with running(tmp_path, *flags_of(base)) as server:
         rollout = Rollout(Followers((f"127.0.0.1:{server.grpc_port}",), follow_seconds=1))
-        before, text = Release(1), (base / FILE).read_text()
+        before, text = Release(1), (base / MODELS_CONFIG).read_text()
         with pytest.raises(ComponentError, match=r"nothing was released: .*cannot load version 3"):
             rollout.release(base, before, Release(1, canary=3))
-        assert (base / FILE).read_text() == text
+        assert (base / MODELS_CONFIG).read_text() == text
         wanted = Release(2, previous=1)
         assert rollout.release(base, before, wanted) == wanted
         assert server.states()[2] == "AVAILABLE"

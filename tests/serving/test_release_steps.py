@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from base.errors import ComponentError
+from base.shared_names import MODELS_CONFIG
 from components.pusher.model_servers import Silent, VersionState
-from components.pusher.release import FILE, Release, read_release, write_release
+from components.pusher.release import Release, read_release, write_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 from serving.release.follow import followed
@@ -187,7 +188,7 @@ def test_in_one_step_tensorflow_serving_refuses_it_for_ever(
 
 def test_without_its_flag_tensorflow_serving_refuses_the_first_file(tmp_path: Path) -> None:
     world = world_of("double", tmp_path)
-    server = TensorFlowServing(world.base / FILE, unavailable_labels=False)
+    server = TensorFlowServing(world.base / MODELS_CONFIG, unavailable_labels=False)
     assert "which is not available" in server.refusal
 
 
@@ -220,14 +221,14 @@ def test_a_push_that_is_killed_between_the_steps_is_gone_on_with(
         nonlocal left
         sleep(seconds)
         if world.ticks >= dies:
-            left = (world.base / FILE).read_text()
+            left = (world.base / MODELS_CONFIG).read_text()
             raise Killed
 
     world.sleep = until_killed  # type: ignore[method-assign]
     with pytest.raises(Killed):
         world.push(change)
     world.sleep = sleep  # type: ignore[method-assign]
-    (world.base / FILE).write_text(left)  # what a SIGKILL leaves, nobody puts back
+    (world.base / MODELS_CONFIG).write_text(left)  # what a SIGKILL leaves, nobody puts back
     assert read_release(world.base) == Release(1)
     world.assert_settled()
     wanted = Release(2, previous=1) if change == "immediate" else Release(1, canary=2)
@@ -272,13 +273,13 @@ BEFORE, AFTER = Release(2, previous=1), Release(3, previous=2)
 def test_a_failed_load_is_one_error_with_the_servers_reason(base: Path) -> None:
     broken = {3: VersionState("END", "no such op: Quux")}
     steps = Steps(base, lambda now: broken if now > 1 else states(v2="AVAILABLE"))
-    text = (base / FILE).read_text()
+    text = (base / MODELS_CONFIG).read_text()
     with pytest.raises(
         ComponentError, match=r"nothing was released: a:1 cannot load version 3: no such op"
     ):
         steps.rollout.release(base, BEFORE, AFTER)
     assert steps.now < 2
-    assert (base / FILE).read_text() == text
+    assert (base / MODELS_CONFIG).read_text() == text
 
 
 def test_the_error_of_an_earlier_attempt_is_not_that_of_this_one(base: Path) -> None:
@@ -388,7 +389,7 @@ def test_who_waits_for_another_release_says_so(
 @pytest.fixture
 def live_double(base: Path) -> Iterator[tuple[TensorFlowServing, str]]:
     """In real time, on a port."""
-    server = TensorFlowServing(base / FILE, load_steps=lambda _: 5)
+    server = TensorFlowServing(base / MODELS_CONFIG, load_steps=lambda _: 5)
     stopping = threading.Event()
 
     def run() -> None:

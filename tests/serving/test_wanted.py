@@ -8,7 +8,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from components.pusher.release import FILE, Release, write_release
+from base.shared_names import MODELS_CONFIG
+from components.pusher.release import Release, write_release
 from components.pusher.versions_folder import VersionsFolder
 from serving.server.errors import ServingError
 from serving.server.wanted import FolderConfig, WantedModel, read_config, wanted_models
@@ -63,7 +64,7 @@ def test_a_models_config_that_is_gone_says_nothing(base: Path) -> None:
     write_release(base, Release(stable=2))
     folder = FolderConfig("ctr", base)
     folder.read()
-    (base / FILE).unlink()
+    (base / MODELS_CONFIG).unlink()
     with pytest.raises(ServingError, match=r"models\.config is missing"):
         folder.read()
     write_release(base, Release(stable=1))

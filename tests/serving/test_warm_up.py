@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from base.shared_names import WARM_UP_FILE
 from components.model_canary.requests import request_of_arrays, write_warm_up
-from components.pusher.versions_folder import WARM_UP
 from serving.server import warm_up as warming
 from serving.server.errors import ServingError
 from serving.server.loaded_model import Batching, LoadedModel
@@ -92,7 +92,7 @@ def computed(model: LoadedModel) -> dict[tuple[bool, str], list[list[np.ndarray]
 
 def with_requests(saved: Path, folder: Path, *requests: predict_pb2.PredictRequest) -> Path:
     shutil.copytree(saved, folder / "1")
-    write_warm_up(folder / "1" / WARM_UP, requests)
+    write_warm_up(folder / "1" / WARM_UP_FILE, requests)
     return folder / "1"
 
 
@@ -162,7 +162,7 @@ def test_a_recorded_request_that_the_model_refuses(
 
 def test_a_request_of_another_kind(model: LoadedModel, saved: Path, tmp_path: Path) -> None:
     version = with_requests(saved, tmp_path)
-    with tf.io.TFRecordWriter(str(version / WARM_UP)) as writer:
+    with tf.io.TFRecordWriter(str(version / WARM_UP_FILE)) as writer:
         writer.write(prediction_log_pb2.PredictionLog().SerializeToString())
     with pytest.raises(ValueError, match="is a None"):
         warming.warm_up(model, version)
@@ -170,6 +170,6 @@ def test_a_request_of_another_kind(model: LoadedModel, saved: Path, tmp_path: Pa
 
 def test_a_damaged_file(model: LoadedModel, saved: Path, tmp_path: Path) -> None:
     version = with_requests(saved, tmp_path, request(example()))
-    (version / WARM_UP).write_bytes((version / WARM_UP).read_bytes()[:-3])
+    (version / WARM_UP_FILE).write_bytes((version / WARM_UP_FILE).read_bytes()[:-3])
     with pytest.raises(ValueError, match="is damaged"):
         warming.warm_up(model, version)

@@ -24,11 +24,12 @@ import psutil
 import tensorflow as tf
 from pyspark.sql import SparkSession
 
+from base.atomic_files import write_json
 from spark_io import example_job as job
 from spark_io.jobs import child
 from spark_io.jobs.parent import child_environment
 from spark_io.publishing.publish import ATTEMPTS
-from spark_io.publishing.staging import staging_folder, write_json
+from spark_io.publishing.staging import staging_folder
 from spark_io.sources.source_types import SparkConfig, sources_to_json
 from tests.spark_io.readings import READINGS
 

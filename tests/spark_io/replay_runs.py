@@ -15,11 +15,11 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
+from base.atomic_files import write_json
 from components.spark_example_gen.__main__ import cli
 from spark_io.connectors import files
 from spark_io.connectors.found import Place
 from spark_io.examples.shards import JsonLinesShard
-from spark_io.publishing.staging import write_json
 from spark_io.replay.text_lines import is_row, lines_of
 from spark_io.sources.source_types import FileSource, sources_to_json
 from spark_io.sources.spans import SpanRange

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from base.atomic_files import write_json
 from base.errors import ComponentError
 from streaming.accounts import accounts
 from streaming.commands import main
 from streaming.ingest import Ingest
-from streaming.layout import LATE, REFUSED, STREAMS, Layout, write_whole
+from streaming.layout import LATE, REFUSED, STREAMS, Layout
 from streaming.replay import replay
 from tests.streaming import event_log as log
 from tests.streaming.event_log import (
@@ -203,7 +204,7 @@ def test_one_ingest_at_a_time(run, tmp_path: Path) -> None:
 def test_a_lost_checkpoint_of_kafka_is_an_error_not_a_second_copy(spark, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out", kafka={"bootstrap_servers": "127.0.0.1:1"})
     layout = Layout(streaming.folder)
-    write_whole(layout.manifest(0), {"batch": 0, "offsets": {"clicks-0": [0, 9]}, "rows": []})
+    write_json(layout.manifest(0), {"batch": 0, "offsets": {"clicks-0": [0, 9]}, "rows": []})
     with pytest.raises(ComponentError, match="checkpoint is gone"):
         Ingest(spark, streaming, lambda *what: None, threading.Event())
 
@@ -212,7 +213,7 @@ def test_a_folder_of_kafka_is_not_one_of_files(run, tmp_path: Path) -> None:
     """Batches of one and the other would be skipped, for their numbers are taken."""
     streaming = settings(tmp_path / "out")
     layout = Layout(streaming.folder)
-    write_whole(layout.manifest(0), {"batch": 0, "offsets": {"clicks-0": [0, 9]}, "rows": []})
+    write_json(layout.manifest(0), {"batch": 0, "offsets": {"clicks-0": [0, 9]}, "rows": []})
     with pytest.raises(ComponentError, match=r"batches from streaming\.kafka"):
         run(streaming)
 

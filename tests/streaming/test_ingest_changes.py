@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from base.atomic_files import write_json
 from base.errors import ComponentError
 from streaming.accounts import accounts
 from streaming.column_names import check_columns
-from streaming.layout import LANDED, LATE, Layout, read_json, write_whole
+from streaming.layout import LANDED, LATE, Layout, read_json
 from streaming.replay import replay
 from streaming.verify import verify
 from tests.streaming.event_log import (
@@ -102,7 +103,7 @@ def test_an_hour_that_has_only_late_events_is_replayed(spark, run, tmp_path: Pat
     run(patient)
     manifest = read_json(layout.manifest(0))
     manifest["rows"][0]["outcome"] = LATE
-    write_whole(layout.manifest(0), manifest)
+    write_json(layout.manifest(0), manifest)
     late = layout.landed(0, "impressions", FIRST_HOUR, LATE)
     late.parent.mkdir(parents=True)
     layout.landed(0, "impressions", FIRST_HOUR, LANDED).rename(late)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming.layout import Layout, write_whole
+from base.atomic_files import write_json
+from streaming.layout import Layout
 from streaming.manifests import pack, read_all, read_newest
 
 pytestmark = pytest.mark.unit
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.unit
 def write(layout: Layout, first: int, last: int) -> None:
     layout.batches.mkdir(parents=True, exist_ok=True)
     for number in range(first, last):
-        write_whole(layout.manifest(number), {"batch": number, "rows": [], "watermark_ms": number})
+        write_json(layout.manifest(number), {"batch": number, "rows": [], "watermark_ms": number})
 
 
 def files(layout: Layout) -> list[str]:

@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
 
+from base.atomic_files import write_json
 from base.errors import ComponentError
 from components.pusher.release import Release, read_release, write_release
 from metadata.reader import LineageStore
 from pipeline.config import PipelineConfig, load_config
 from pipeline.streaming_sections import OnlineRule
 from streaming.commands import main
-from streaming.layout import Layout, write_whole
+from streaming.layout import Layout
 from streaming.online_evaluation.act import Actor
 from streaming.online_evaluation.evaluate import OnlineEvaluation
 from streaming.online_evaluation.metrics import increase, served
@@ -234,7 +235,7 @@ def close_hour(config: PipelineConfig, hour: int, rows: pd.DataFrame | None) -> 
         shown = shown.drop(columns="clicked")
     shown.to_parquet(span / "part-0.parquet")
     marker = {"hour": hour, "version": 1, "impressions": {"rows": len(shown)}}
-    write_whole(layout.marker(hour), marker)
+    write_json(layout.marker(hour), marker)
 
 
 def invoke(config: PipelineConfig, *flags: str) -> Result:

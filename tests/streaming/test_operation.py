@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from base.atomic_files import write_json
 from base.errors import ComponentError
 from pipeline.config import PipelineConfig, load_config
-from streaming.layout import Layout, write_whole
+from streaming.layout import Layout
 from streaming.operation.due import Due
 from streaming.operation.operate import Operation
 from streaming.operation.records import (
@@ -42,7 +43,7 @@ def config(tmp_path: Path) -> PipelineConfig:
 def close(config: PipelineConfig, hour: int, version: int = 1) -> None:
     assert config.streaming is not None
     marker = {"hour": hour, "version": version, "impressions": {"rows": 9}, "closed_at": "x"}
-    write_whole(Layout(config.streaming.folder).marker(hour, version), marker)
+    write_json(Layout(config.streaming.folder).marker(hour, version), marker)
 
 
 def operation(config: PipelineConfig, told: list[tuple[str, Any]]) -> Operation:

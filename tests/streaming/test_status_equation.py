@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from base.atomic_files import write_json
 from pipeline.streaming_sections import Streaming
 from streaming.commands import main
-from streaming.layout import Layout, read_json, write_whole
+from streaming.layout import Layout, read_json
 from streaming.verify import verify
 from tests.streaming.event_log import FIRST_HOUR, impression, put, settings
 
@@ -70,7 +71,7 @@ def remove_manifest(layout: Layout) -> None:
 def change_marker(layout: Layout) -> None:
     marker = read_json(layout.marker(FIRST_HOUR))
     marker["impressions"]["duplicates"] += 2
-    write_whole(layout.marker(FIRST_HOUR), marker)
+    write_json(layout.marker(FIRST_HOUR), marker)
 
 
 def let_in_after_close(layout: Layout) -> None:
@@ -78,7 +79,7 @@ def let_in_after_close(layout: Layout) -> None:
     manifest = read_json(layout.manifest(1))
     late = next(entry for entry in manifest["rows"] if entry["outcome"] == "late")
     late["outcome"] = "landed"
-    write_whole(layout.manifest(1), manifest)
+    write_json(layout.manifest(1), manifest)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ import pytest
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
+from base.atomic_files import write_json
 from pipeline.streaming_sections import Streaming
 from streaming.accounts import accounts
 from streaming.commands import main
-from streaming.layout import STREAMS, Layout, read_json, write_whole
+from streaming.layout import STREAMS, Layout, read_json
 from streaming.verify import verify
 from streaming.watched_files import (
     CHANGED,
@@ -222,7 +223,7 @@ def test_files_that_spark_has_read_are_not_read_again(
     for number in range(3):
         manifest = read_json(layout.manifest(number))
         del manifest["files"], manifest["ends_round"]
-        write_whole(layout.manifest(number), manifest)
+        write_json(layout.manifest(number), manifest)
     put(streaming, "impressions", impression("new", 7), name="d 1/new")
     told = run(streaming, finish=True)
     assert len([what for what, _ in told if what == "batch"]) == 1

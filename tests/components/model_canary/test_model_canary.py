@@ -17,9 +17,9 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 
 from base.errors import ComponentError
+from base.shared_names import WARM_UP_FILE
 from components.model_canary.component import ModelCanary
 from components.model_canary.executor import REPORT, ModelCanaryExecutor
-from components.pusher.versions_folder import WARM_UP
 
 pytestmark = pytest.mark.component
 
@@ -132,7 +132,7 @@ def _channel(artifact: Artifact) -> Any:
 
 
 def warm_up_requests(folder: Path) -> list[predict_pb2.PredictRequest]:
-    logs = tf.data.TFRecordDataset(str(folder / WARM_UP)).as_numpy_iterator()
+    logs = tf.data.TFRecordDataset(str(folder / WARM_UP_FILE)).as_numpy_iterator()
     return [prediction_log_pb2.PredictionLog.FromString(one).predict_log.request for one in logs]
 
 

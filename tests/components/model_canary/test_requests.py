@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from base.shared_names import WARM_UP_FILE
 from components.model_canary.requests import (
     request_of,
     request_of_arrays,
@@ -19,7 +20,6 @@ from components.model_canary.requests import (
     signatures_of,
     write_warm_up,
 )
-from components.pusher.versions_folder import WARM_UP
 
 pytestmark = pytest.mark.unit
 TEXT, WHOLE, REAL = tf.string, tf.int64, tf.float32
@@ -143,8 +143,8 @@ def test_a_signature_that_writes_is_not_asked(exported: Path) -> None:
 def test_a_warm_up_file_names_signatures_and_no_model(tmp_path: Path) -> None:
     arrays = {"x": np.ones(2, np.float32)}
     requests = [request_of("m", EXAMPLES), request_of_arrays("m", "double", arrays)]
-    write_warm_up(tmp_path / WARM_UP, requests)
-    logs = tf.data.TFRecordDataset(str(tmp_path / WARM_UP)).as_numpy_iterator()
+    write_warm_up(tmp_path / WARM_UP_FILE, requests)
+    logs = tf.data.TFRecordDataset(str(tmp_path / WARM_UP_FILE)).as_numpy_iterator()
     found = [prediction_log_pb2.PredictionLog.FromString(one).predict_log.request for one in logs]
     assert [one.model_spec.signature_name for one in found] == ["", "double"]
     assert {one.model_spec.name for one in found} == {""}

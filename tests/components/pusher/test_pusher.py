@@ -17,13 +17,13 @@ from tfx.types import Artifact, Channel, standard_artifacts
 from tfx.utils import proto_utils
 
 from base.errors import ComponentError
+from base.shared_names import MODELS_CONFIG
 from components.model_canary.requests import request_of, write_warm_up
 from components.pusher import model_servers, rollout
 from components.pusher.component import Pusher
 from components.pusher.executor import PusherExecutor, followers_of
 from components.pusher.model_servers import VersionState
 from components.pusher.release import (
-    FILE,
     Release,
     read_release,
     versions_named,
@@ -144,7 +144,7 @@ def test_what_is_live_is_in_tf_servings_own_file(pushing: Pushing) -> None:
     for factor in (1.0, 2.0, 3.0):
         pushing.push(factor)
     assert read_release(pushing.base) == Release(stable=27, previous=17)
-    text = (pushing.base / FILE).read_text()
+    text = (pushing.base / MODELS_CONFIG).read_text()
     assert "versions: 17" in text and "versions: 27" in text and 'name: "ctr"' in text
 
 
@@ -239,11 +239,11 @@ def test_a_version_that_no_server_can_load_is_neither_live_nor_kept(
     pushing.followers = Followers(("127.0.0.1:1",), follow_seconds=0.5)
     pushing.push(1.0)
     server = AServer(monkeypatch, "no such op: Quux")
-    text = (pushing.base / FILE).read_text()
+    text = (pushing.base / MODELS_CONFIG).read_text()
     with pytest.raises(ComponentError, match=r"127\.0\.0\.1:1 cannot load version 17: no such op"):
         pushing.push(2.0)
     assert VersionsFolder(pushing.base).versions() == [7]
-    assert (pushing.base / FILE).read_text() == text
+    assert (pushing.base / MODELS_CONFIG).read_text() == text
     server.error = ""
     pushing.execution = 27
     assert properties(pushing.push(2.0))["pushed_version"] == "27"
@@ -270,7 +270,7 @@ def test_a_disk_that_fills_between_the_steps_leaves_no_file_that_names_a_removed
     pushing: Pushing, monkeypatch: pytest.MonkeyPatch, last: int, is_full_for_ever: bool
 ) -> None:
     pushing.push(1.0)
-    text, written = (pushing.base / FILE).read_text(), 0
+    text, written = (pushing.base / MODELS_CONFIG).read_text(), 0
 
     def write_until_full(*arguments: Any, **options: Any) -> None:
         nonlocal written
@@ -285,7 +285,7 @@ def test_a_disk_that_fills_between_the_steps_leaves_no_file_that_names_a_removed
     assert read_release(pushing.base) == Release(7)
     assert versions_named(pushing.base) <= set(VersionsFolder(pushing.base).versions())
     if not is_full_for_ever:
-        assert (pushing.base / FILE).read_text() == text
+        assert (pushing.base / MODELS_CONFIG).read_text() == text
         assert VersionsFolder(pushing.base).versions() == [7]
     monkeypatch.undo()
     pushing.push(2.0)
@@ -332,6 +332,6 @@ def test_a_model_without_the_signature_is_an_error(pushing: Pushing) -> None:
 @pytest.mark.parametrize("text", ["model_config_list {}", "hello", ""])
 def test_a_spoilt_models_config_is_named(pushing: Pushing, text: str) -> None:
     pushing.push(1.0)
-    (pushing.base / FILE).write_text(text)
+    (pushing.base / MODELS_CONFIG).write_text(text)
     with pytest.raises(ComponentError, match=r"models\.config is not as the Pusher writes it"):
         pushing.push(2.0)
