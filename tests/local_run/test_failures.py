@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from applications.ctr.parameters import EtlParameters
+from applications.ctr.etl_parameters import EtlParameters
 from base.errors import ComponentError
 from base.failures import cause_in, one_line
 
