@@ -40,9 +40,10 @@ def main(
     """Runs both from nothing to a pushed model: same rows, schema, Transform, model, evaluation.
 
     The stock pipeline has TFX's own components with their defaults: CsvExampleGen, StatisticsGen,
-    ImportSchemaGen, ExampleValidator, Transform, Trainer, a resolver, Evaluator and Pusher, on
-    LocalDagRunner. Ours is `local_runner.py --config applications/ctr/configs/ctr.yaml`, which also
-    asks a server with the new model. Seconds are those of the whole process, imports included.
+    ImportSchemaGen, ExampleValidator, Transform, Trainer, a resolver, Evaluator and Pusher, run as
+    LocalDagRunner has it. Ours is `local_runner.py --config applications/ctr/configs/ctr.yaml`,
+    which also asks a server with the new model. Seconds are those of the whole process, imports
+    included.
 
     The large sizes are ours alone, from raw logs: how seconds and memory grow. `--out` is written
     after each size; what it has of other sizes stays, so that they can be measured one by one

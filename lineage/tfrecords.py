@@ -6,22 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from tensorboard.compat.tensorflow_stub import errors, pywrap_tensorflow
+
+from base.errors import ComponentError
+from spark_io.examples.tfrecord_reader import read_records
 
 # What reading a file and parsing its records may raise.
-UNREADABLE = (OSError, DecodeError, errors.OpError)
+UNREADABLE = (OSError, DecodeError, ComponentError)
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """Each record, its checksums verified.
+    """Returns each record, its checksums verified.
 
     Raises:
-      one of UNREADABLE.
+      OSError: The file cannot be read.
+      ComponentError: The file is damaged.
     """
-    reader = pywrap_tensorflow.PyRecordReader_New(str(path))
-    while True:
-        try:
-            reader.GetNext()
-        except errors.OutOfRangeError:
-            return
-        yield reader.record()
+    return read_records(str(path), path.read_bytes())

@@ -14,6 +14,7 @@ from base.atomic_files import write_json
 from base.failures import one_line
 from base.locks import LockHeldError, acquire
 from base.shared_names import RUN_LOCK, RUN_LOG, RUN_REPORT, RUN_SUMMARY, RUNS_FOLDER
+from local_run.launches import Launch
 from local_run.loaded_process import load_ahead, loading
 from local_run.logs import captured
 from local_run.memory import ComponentMemory, peak_memory
@@ -28,7 +29,7 @@ def run(config: PipelineConfig, runner: str) -> int:
 
     Args:
       config: what to run.
-      runner: 'beam' (BeamDagRunner) or 'local' (LocalDagRunner).
+      runner: 'beam' or 'local', as `run_pipeline` has them.
     """
     password(config)  # where it is missing, that is said now
     with _only_run(config) as run_id:
@@ -74,12 +75,9 @@ def _launch(
     if config.beam_pipeline_args is None:
         load_ahead()
     with loading():
-        from tfx.dsl.compiler import constants
-        from tfx.orchestration.portable import runtime_parameter_utils, tfx_runner
-
         from local_run.beam_runner import check_beam_runner
         from local_run.beam_workers import beam_arguments
-        from local_run.launches import Launch, observed
+        from local_run.runners import run_pipeline
         from pipeline.pipeline import create_pipeline, local_locations
 
     failed: list[Launch] = []
@@ -99,13 +97,7 @@ def _launch(
         pipeline = create_pipeline(
             config, local_locations(config), metadata_connection_config=connection
         )
-        compiled = tfx_runner._make_pipeline_proto(pipeline)
-        # TFX would choose a run id of its own; ours names the run's folder.
-        runtime_parameter_utils.substitute_runtime_parameter(
-            compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-        )
-        with observed(report):
-            _dag_runner(runner).run_with_ir(compiled)
+        run_pipeline(pipeline, run_id, runner, report)
     except KeyboardInterrupt:
         _close_open_executions(connection, config, run_id)
         return "interrupted; run again: what is complete will be taken from the cache"
@@ -116,20 +108,6 @@ def _launch(
             return f"{failed[0].component}: {one_line(failed[0].error)}"
         return one_line(error)
     return None
-
-
-def _dag_runner(runner: str) -> Any:
-    if runner == "local":
-        from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-
-        return LocalDagRunner()
-    from apache_beam.options.pipeline_options import StandardOptions
-    from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
-
-    from pipeline.beam_arguments import LOCAL_RUNNER
-
-    StandardOptions.DEFAULT_RUNNER = LOCAL_RUNNER  # BeamDagRunner takes no options
-    return BeamDagRunner()
 
 
 def _close_open_executions(connection: Any, config: PipelineConfig, run_id: str) -> None:

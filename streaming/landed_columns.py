@@ -88,10 +88,8 @@ def _schema(folder: Path) -> str:
 def _declared_columns(landed: DataFrame, settings: Streaming, stream: str) -> Events:
     events = declared(settings, stream)
     there = {field.name.lower(): field for field in landed.schema.fields}
-    wanted = T._parse_datatype_string(
-        ", ".join(f"{quoted(name)} {kind}" for name, kind in events.columns.items())
-    )
-    assert isinstance(wanted, T.StructType)
+    columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in events.columns.items())
+    wanted = landed.sparkSession.createDataFrame([], columns).schema
     values, misfits, by_json = list[Column](), list[Column](), dict[str, str]()
     for field in wanted.fields:
         name = found_in(there, stream, field.name)

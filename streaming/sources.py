@@ -8,7 +8,6 @@ from pathlib import Path
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
-from pyspark.sql.types import _parse_datatype_string
 
 from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
@@ -33,7 +32,7 @@ def check(spark: SparkSession, settings: Streaming) -> None:
     for stream in STREAMS:
         for column, kind in declared(settings, stream).columns.items():
             try:
-                _parse_datatype_string(f"{quoted(column)} {kind}")
+                spark.createDataFrame([], f"{quoted(column)} {kind}")
             except PySparkException as error:
                 raise ComponentError(
                     f"streaming.{stream}.columns: expected a Spark SQL type, such as bigint or "

@@ -28,7 +28,6 @@ class LiveModelExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        self._log_startup(input_dict, output_dict, exec_properties)
         candidate = artifact_utils.get_single_instance(input_dict["candidate"])
         model = artifact_utils.get_single_instance(output_dict["model"])
         folder = VersionsFolder(Path(exec_properties["base_directory"]))

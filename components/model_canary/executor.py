@@ -70,7 +70,6 @@ class ModelCanaryExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        self._log_startup(input_dict, output_dict, exec_properties)
         settings = Settings(**json.loads(exec_properties["settings"]))
         model = artifact_utils.get_single_instance(input_dict["model"])
         exported = Path(

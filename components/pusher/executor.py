@@ -13,6 +13,7 @@ from typing import Any
 from tfx import types
 from tfx.components.pusher import executor
 from tfx.components.util import model_utils
+from tfx.dsl.components.base import base_executor
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as keys
@@ -28,6 +29,7 @@ from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 
 IMMEDIATE, CANARY, IN_TURN = "immediate", "canary", "canary_in_turn"
+PUSHED = "pushed"  # property of a PushedModel, as the standard Pusher has it: 1 or 0
 
 _log = logging.getLogger(__name__)
 
@@ -35,16 +37,19 @@ _log = logging.getLogger(__name__)
 class PusherExecutor(executor.Executor):
     """See README.md; `custom_config` has `release`, `keep_versions` and maybe `followers`."""
 
+    def __init__(self, context: base_executor.BaseExecutor.Context | None = None):
+        super().__init__(context)
+        self._execution = _execution_number(context)
+
     def Do(  # noqa: N802 - TFX's name
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(output_dict[keys.PUSHED_MODEL_KEY])
         if not self.CheckBlessing(input_dict):
-            self._MarkNotPushed(pushed)
+            pushed.set_int_custom_property(PUSHED, 0)
             return
         destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties[keys.PUSH_DESTINATION_KEY], destination)
@@ -55,22 +60,22 @@ class PusherExecutor(executor.Executor):
             before = read_release(folder.base)
             if settings["release"] == IN_TURN and waits_for(before, folder.find(model)):
                 _log.info("not pushed: another canary is being judged")
-                self._MarkNotPushed(pushed)
+                pushed.set_int_custom_property(PUSHED, 0)
                 return
             with self._published(folder, model, _warm_up(input_dict)) as version:
                 if (why := folder.withdrawn(version)) is not None:
                     _log.warning("version %d is this model, and was withdrawn: %s", version, why)
-                    self._MarkNotPushed(pushed)
+                    pushed.set_int_custom_property(PUSHED, 0)
                     return
                 wanted = released(before, version, settings["release"])
                 release = self._released(folder, version, model, before, wanted, settings)
             for old in folder.retire(settings["keep_versions"], {*release.labels.values()}):
                 _log.info("version %d is removed: not live, and not among the newest", old)
         io_utils.copy_dir(str(model), pushed.uri)
-        self._MarkPushed(
-            pushed, pushed_destination=str(folder.path(version)), pushed_version=str(version)
-        )
         label = next(label for label, number in release.labels.items() if number == version)
+        pushed.set_int_custom_property(PUSHED, 1)
+        pushed.set_string_custom_property("pushed_destination", str(folder.path(version)))
+        pushed.set_string_custom_property("pushed_version", str(version))
         pushed.set_string_custom_property("release", label)
 
     def _released(
@@ -106,7 +111,7 @@ class PusherExecutor(executor.Executor):
             _log.info("version %d is this model already", version)
             yield version
             return
-        version = max([self._execution(), *(newest + 1 for newest in folder.versions()[-1:])])
+        version = max([self._execution, *(newest + 1 for newest in folder.versions()[-1:])])
         folder.publish(model, version, extra, _check)
         try:
             yield version
@@ -115,11 +120,14 @@ class PusherExecutor(executor.Executor):
                 folder.remove(version)
             raise
 
-    def _execution(self) -> int:
-        """Number of this execution; on Kubeflow it ends the name of the task's folder."""
-        unique = self._context._unique_id if self._context else None
-        found = re.search(r"\d+$", str(unique or ""))
-        return int(found.group()) if found else 1
+
+def _execution_number(context: base_executor.BaseExecutor.Context | None) -> int:
+    """Returns the number of an execution in ML Metadata, which ends its temporary folder's name.
+
+    On Kubeflow the name is the task's, and may end in no number: 1.
+    """
+    found = re.search(r"\d+$", Path(context.get_tmp_path()).name) if context else None
+    return int(found.group()) if found else 1
 
 
 def followers_of(settings: dict[str, Any]) -> Followers:

@@ -23,7 +23,6 @@ class SparkEmbeddingsExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        self._log_startup(input_dict, output_dict, exec_properties)
         sequences = json.loads(exec_properties["sequences"])
         folders = artifact_utils.get_split_uris(input_dict["examples"], "train")
         output = artifact_utils.get_single_instance(output_dict["embeddings"])

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "SparkExampleGen": "component",
-    "FileSource": "sources",
-    "JdbcSource": "sources",
-    "KafkaSource": "sources",
-    "SparkConfig": "sources",
-    "TableSource": "sources",
-    "TimeCut": "time_cut",
+    "FileSource": "spark_io.sources.source_types",
+    "JdbcSource": "spark_io.sources.source_types",
+    "KafkaSource": "spark_io.sources.source_types",
+    "SparkConfig": "spark_io.sources.source_types",
+    "SparkExampleGen": "components.spark_example_gen.component",
+    "TableSource": "spark_io.sources.source_types",
+    "TimeCut": "spark_io.examples.time_cut",
 }
 __all__ = [
     "FileSource",
@@ -42,5 +42,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__} has no attribute {name}")

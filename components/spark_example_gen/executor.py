@@ -31,7 +31,6 @@ class SparkExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[keys.EXAMPLES_KEY])
         quarantine = artifact_utils.get_single_instance(output_dict["quarantine"])
         request = make_request(exec_properties, examples.uri, quarantine.uri)

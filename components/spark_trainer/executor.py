@@ -27,7 +27,6 @@ class SparkTrainerExecutor(executor.GenericExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        self._log_startup(input_dict, output_dict, exec_properties)
         exec_properties = with_embeddings(input_dict, exec_properties)
         settings = json_utils.loads(exec_properties[keys.CUSTOM_CONFIG_KEY])[SETTINGS]
         invocation = json_utils.dumps([input_dict, output_dict, exec_properties])

@@ -6,12 +6,9 @@ own), so a worker holds one file in memory: shards of some hundred megabytes, as
 
 from __future__ import annotations
 
-import gzip
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import google_crc32c
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, DataFrameReader
@@ -30,11 +27,21 @@ from pyspark.sql.types import (
 import base.arrow  # noqa: F401
 from base.errors import ComponentError
 from spark_io.connectors.json_lines import declared
+from spark_io.examples.tfrecord_reader import read_records
 from spark_io.sources.source_types import FileSource
 
-_INTEGERS = ("bigint", "int", "smallint", "tinyint", "boolean")
-_READABLE = (*_INTEGERS, "float", "double", "string", "binary")
-_GZIP = b"\x1f\x8b"
+# Types of Spark that a feature is read as.
+_READABLE = {
+    "bigint": pa.int64(),
+    "int": pa.int32(),
+    "smallint": pa.int16(),
+    "tinyint": pa.int8(),
+    "boolean": pa.bool_(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+}
 _RECORD = StructType([StructField("record", BinaryType()), StructField("file", StringType())])
 
 
@@ -66,31 +73,6 @@ def read_tfrecords(
         [StructField(f"c{number}", field.dataType) for number, field in enumerate(schema.fields)]
     )
     return frame.mapInArrow(decoder(schema), numbered).toDF(*schema.names)
-
-
-def read_records(path: str, content: bytes) -> Iterator[bytes]:
-    """The records of one file (format: length, its CRC32C, data, its CRC32C; masked)."""
-    try:
-        data = gzip.decompress(content) if content[:2] == _GZIP else content
-    except (OSError, EOFError) as error:
-        raise ComponentError(f"{path} is cut short or damaged; replace it") from error
-    position = 0
-    while position < len(data):
-        header = data[position : position + 12]
-        if len(header) == 12 and struct.unpack("<I", header[8:])[0] == _masked(header[:8]):
-            length = struct.unpack("<Q", header[:8])[0]
-            record = data[position + 12 : position + 12 + length]
-            footer = data[position + 12 + length : position + 16 + length]
-            if len(footer) == 4 and struct.unpack("<I", footer)[0] == _masked(record):
-                position += length + 16
-                yield record
-                continue
-        raise ComponentError(f"{path} is cut short or damaged, or no TFRecord file; replace it")
-
-
-def _masked(data: bytes) -> int:
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def decoder(
@@ -161,25 +143,24 @@ def _feature_type(kind: DataType) -> Any:
 
 def _column(lists: pa.RecordBatch, name: str, kind: DataType) -> pa.Array:
     """Lists of values to one value or null a row; lists stay lists for an array column."""
-    from pyspark.sql.pandas.types import to_arrow_type
-
-    wanted = to_arrow_type(kind)
     column = lists.column(lists.schema.get_field_index(name))
     if isinstance(kind, ArrayType):
-        return _cast(column, name, wanted, kind.elementType)
+        return _cast(column, name, kind.elementType)
     lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     if (lengths > 1).any():
         raise ComponentError(
             f"feature '{name}' has several values in a record; declare it as array<...>"
         )
-    values = _cast(column.flatten(), name, wanted, kind)
+    values = _cast(column.flatten(), name, kind)
     take = pa.array([i if n else None for i, n in zip(lengths.cumsum() - 1, lengths, strict=True)])
     return values.take(take.cast(pa.int64()))
 
 
-def _cast(values: pa.Array, name: str, wanted: pa.DataType, element: DataType) -> pa.Array:
-    """Raises ComponentError for a value that the type does not hold."""
-    flat = values.flatten() if pa.types.is_list(values.type) else values
+def _cast(values: pa.Array, name: str, element: DataType) -> pa.Array:
+    """Returns values, or lists of them, as Spark's type; raises ComponentError where none fits."""
+    wanted, flat = _READABLE[element.simpleString()], values
+    if pa.types.is_list(values.type):
+        wanted, flat = pa.list_(wanted), values.flatten()
     try:
         if isinstance(element, BooleanType) and not _are_booleans(flat):
             raise pa.ArrowInvalid("a value is neither 0 nor 1")

@@ -16,10 +16,21 @@ A negative int64 is its two's complement, ten bytes.
 
 from __future__ import annotations
 
-from google.protobuf.internal import api_implementation
+from google.protobuf.struct_pb2 import Struct
 
-# upb, the implementation since protobuf 4, puts a name before its own prefixes: "ab" before "a".
-_NAME_END = b"\xff" if api_implementation.Type() == "upb" else b""
+
+def _is_prefix_last() -> bool:
+    """Whether the deterministic form of the installed protobuf has the name "ab" before "a".
+
+    upb, the implementation since protobuf 4, has it so.
+    """
+    sample = Struct()
+    sample.update({"a": True, "ab": True})
+    written = sample.SerializeToString(deterministic=True)
+    return written.index(b"\x02ab") < written.index(b"\x01a")
+
+
+_NAME_END = b"\xff" if _is_prefix_last() else b""
 
 
 def varint(number: int) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from applications.ctr.parameters import EtlParameters
+from applications.ctr.etl_parameters import EtlParameters
 from base.errors import ComponentError
 from base.failures import cause_in, one_line
 
@@ -269,7 +269,7 @@ TEXTS = {
     ),
     "a library's error that none of our code led to": (
         f"Traceback (most recent call last):\n"
-        f'  File "{ROOT}/local_run/launches.py", line 38, in launch\n'
+        f'  File "{ROOT}/local_run/runners.py", line 104, in _run_node\n'
         f'  File "{LIBRARY}/tfx/orchestration/portable/launcher.py", line 480, in launch\n'
         f'  File "{LIBRARY}/tfx/components/evaluator/executor.py", line 200, in Do\n'
         f"ValueError: no model was found\n",

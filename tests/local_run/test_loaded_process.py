@@ -1,10 +1,15 @@
 """Imports without a search for garbage."""
 
 import gc
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from local_run.loaded_process import loading, worker_count
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_what_is_loaded_is_never_looked_through_again() -> None:
@@ -30,3 +35,31 @@ def test_an_import_that_fails_leaves_the_search_on() -> None:
 def test_a_worker_for_each_core_up_to_four(monkeypatch, cores, workers) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert worker_count() == workers
+
+
+# In a process of its own, which takes the other one with it.
+LOAD_AHEAD = """
+import importlib, os, sys
+from pathlib import Path
+import psutil
+module = importlib.import_module(sys.argv[1])
+module._LIBRARIES = ()
+os.cpu_count = lambda: 2
+module.load_ahead(*map(Path, sys.argv[2:]))
+print([child.cmdline() for child in psutil.Process().children()])
+"""
+
+
+@pytest.mark.parametrize("module", ["local_run.loaded_process", "streaming.operation.warm_process"])
+def test_the_process_to_fork_from_is_there_before_anything_is_forked(
+    module: str, tmp_path: Path
+) -> None:
+    log = [str(tmp_path / "log")] if module.startswith("streaming") else []
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_AHEAD, module, *log],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "multiprocessing.forkserver" in done.stdout

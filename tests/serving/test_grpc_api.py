@@ -285,3 +285,4 @@ def test_a_request_that_is_no_message(server: Server) -> None:
     code, _ = refused(predict, b"\xff\xff\xff")
     assert code in (Code.INTERNAL, Code.INVALID_ARGUMENT)
     assert server.score() == 4.0
+    assert "Traceback" not in server.log.read_text("utf-8")  # the client is told, nobody else

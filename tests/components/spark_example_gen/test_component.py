@@ -17,6 +17,10 @@ from ml_metadata import metadata_store
 from tfx.components import StatisticsGen
 from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
+    KubeflowV2DagRunner,
+    KubeflowV2DagRunnerConfig,
+)
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import range_config_pb2
 
@@ -87,6 +91,18 @@ def test_a_bare_pipeline_runs_records_and_caches(tmp_path: Path) -> None:
     )
     BeamDagRunner().run(bare_pipeline(tmp_path))
     assert len(store.get_artifacts_by_type("Examples")) == 2
+
+
+def test_tfx_compiles_it_for_kubeflow_with_the_driver_of_a_file_based_example_gen(
+    tmp_path: Path,
+) -> None:
+    """On Vertex AI the driver chooses the span before the cache is asked."""
+    file = tmp_path / "bare.json"
+    config = KubeflowV2DagRunnerConfig(default_image="image")
+    KubeflowV2DagRunner(config, output_filename=str(file)).run(bare_pipeline(tmp_path))
+    executors = json.loads(file.read_text())["pipelineSpec"]["deploymentSpec"]["executors"]
+    drivers = {name: "lifecycle" in one["container"] for name, one in executors.items()}
+    assert drivers == {"SparkExampleGen_executor": True, "StatisticsGen_executor": False}
 
 
 def test_the_job_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
