@@ -11,8 +11,8 @@ from base.foreign_json import parse
 from lineage.as_json import to_json
 from lineage.listing import RunLine, run_lines
 from lineage.served import served
-from lineage.trace import SUMMARY
 from metadata.reader import LineageStore
+from pipeline.run_summary import SUMMARY
 
 _FIRST = 50  # runs that the page is sent with; the others follow
 

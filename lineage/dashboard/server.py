@@ -16,12 +16,12 @@ import plotly.offline
 from aiohttp import web
 
 from lineage.dashboard.overview import as_json, shown_runs
-from lineage.report.facts import LOG, gather
+from lineage.report.facts import gather
 from lineage.report.page import render
 from lineage.served import served
 from lineage.templates import environment
-from lineage.trace import SUMMARY
 from metadata.reader import LineageError, LineageStore
+from pipeline.run_summary import LOG, SUMMARY
 
 _HERE = Path(__file__).parent
 _RUNS = 1000  # that the page's script asks for
