@@ -13,9 +13,10 @@ import bisect
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ml_metadata import errors, metadata_store
+from ml_metadata import errors
+from ml_metadata.metadata_store.metadata_store import ListOptions, MetadataStore, OrderByField
 from ml_metadata.proto import metadata_store_pb2
 
 from metadata import names
@@ -34,6 +35,7 @@ from metadata.records import (
 
 __all__ = ["Artifact", "Execution", "LineageError", "LineageStore", "Run"]
 
+_Record = TypeVar("_Record")
 _NEWEST = 100  # executions of a node that one call brings
 _FEW = 50  # so many single calls are quicker than reading all executions of all nodes
 
@@ -50,7 +52,7 @@ class LineageStore:
       name: What error messages call it.
     """
 
-    def __init__(self, store: metadata_store.MetadataStore, name: str = "ML Metadata") -> None:
+    def __init__(self, store: MetadataStore, name: str = "ML Metadata") -> None:
         self._store = store
         self.name = name
         self._nodes: dict[int, tuple[str, str]] = {}  # execution id -> (pipeline, component)
@@ -94,7 +96,7 @@ class LineageStore:
     @classmethod
     def _open(cls, config: Any, name: str) -> LineageStore:
         with explained(name):
-            opened = cls(metadata_store.MetadataStore(config), name)
+            opened = cls(MetadataStore(config), name)
         if not opened._run_contexts() and not opened._records_anything():
             raise NoRunsError(
                 f"{name} has no pipeline run yet, and no execution or artifact; run the pipeline "
@@ -222,7 +224,7 @@ class LineageStore:
         """Returns all events of these artifacts, by one call."""
         return self._ask("get_events_by_artifact_ids", sorted(ids)) if ids else []
 
-    def _one(self, kind: str, identifier: int, found: dict[int, Any]) -> Any:
+    def _one(self, kind: str, identifier: int, found: dict[int, _Record]) -> _Record:
         if identifier not in found:
             raise LineageError(
                 f"no {kind} {identifier} in {self.name}; "
@@ -231,7 +233,7 @@ class LineageStore:
         return found[identifier]
 
     def _records_anything(self) -> bool:
-        one = metadata_store.ListOptions(limit=1)
+        one = ListOptions(limit=1)
         return any(self._ask(f"get_{kind}", one) for kind in ("artifacts", "executions"))
 
     def _no_run(self) -> str:
@@ -244,7 +246,7 @@ class LineageStore:
         )
 
     def _contexts_of_type(self, type_name: str) -> list[metadata_store_pb2.Context]:
-        return self._ask("get_contexts_by_type", type_name)
+        return list(self._ask("get_contexts_by_type", type_name))
 
     def _run_contexts(self) -> list[metadata_store_pb2.Context]:
         """Returns the runs, newest first, by when the store learned of them."""
@@ -326,9 +328,7 @@ class LineageStore:
         pipelines: Collection[str],
         limit: int | None,
     ) -> None:
-        options = metadata_store.ListOptions(
-            limit=limit, order_by=metadata_store.OrderByField.ID, is_asc=False
-        )
+        options = ListOptions(limit=limit, order_by=OrderByField.ID, is_asc=False)
         for node in nodes:
             name = _split_node(node.name, pipelines)
             for member in self._ask("get_executions_by_context", node.id, options):

@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from ml_metadata import errors, metadata_store
+from ml_metadata import errors
+from ml_metadata.metadata_store.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from metadata import names
@@ -82,7 +83,7 @@ class MetadataWriter:
       reader: Reads the same store, which may be empty.
     """
 
-    def __init__(self, store: metadata_store.MetadataStore, name: str, pipeline: str = "") -> None:
+    def __init__(self, store: MetadataStore, name: str, pipeline: str = "") -> None:
         self.reader = LineageStore(store, name)
         self._store, self._name, self._pipeline = store, name, pipeline
         self._type_ids: dict[tuple[Any, str], int] = {}
@@ -105,7 +106,7 @@ class MetadataWriter:
         """
         config = connection_config(connection, create)
         with explained(store_name(config), "write"):
-            return cls(metadata_store.MetadataStore(config), store_name(config), pipeline)
+            return cls(MetadataStore(config), store_name(config), pipeline)
 
     def record(self, finished: FinishedExecution) -> int:
         """Writes an execution whole, or not at all.
