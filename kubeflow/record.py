@@ -40,13 +40,7 @@ class Record:
         return self._writer.reader
 
     def begin(self, step: str, parameters: Mapping[str, Any], began: float | None = None) -> int:
-        """Writes that a step runs; returns the execution's id.
-
-        Args:
-          step: Its name.
-          parameters: Values by name, as JSON has them.
-          began: When, in seconds since the epoch, if not just now.
-        """
+        """Writes that a step runs; returns the execution's id; `began` as of MetadataWriter."""
         properties = {name: _value(value) for name, value in parameters.items()}
         execution_id = self._writer.begin(step, properties, self._run_id, began)
         self._steps[execution_id] = step
@@ -63,11 +57,9 @@ class Record:
         """Writes how a step ended.
 
         Args:
-          execution_id: What `begin` returned.
-          state: How it ended; what has failed gives nothing.
+          execution_id, state, ended: As of MetadataWriter; what has failed gives nothing.
           inputs: Key -> output of another step; those that no step has given are left out.
           outputs: Key -> RuntimeArtifact.
-          ended: When, in seconds since the epoch, if not just now.
         """
         taken = [
             (key, self._artifacts[output])

@@ -51,7 +51,7 @@ def delete_unused(
         _refuse_if_running(store, ended, locked=connection.kind == "sqlite")
         garbage = unused(store, keep_runs)
         writer = MetadataWriter.connect(connection, create=False)
-        writer.set_artifact_state([one.artifact.id for one in garbage.unused], _MARKED)
+        writer.change_artifacts([one.artifact.id for one in garbage.unused], state=_MARKED)
         done = [a.id for a in own_artifacts(store, store.all_artifacts()) if _was_removed(a)]
         try:
             for one in garbage.unused:
@@ -60,7 +60,7 @@ def delete_unused(
                 if progress:
                     progress(one)
         finally:
-            writer.set_artifact_state(done, "deleted")
+            writer.change_artifacts(done, state="deleted")
     return garbage
 
 

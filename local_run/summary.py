@@ -98,9 +98,8 @@ def _output(
         for ids in execution.outputs.values()
         for artifact_id in ids
     ]
-    artifacts = [store.artifact(artifact_id) for artifact_id in ids]
     # Resolvers put out what others made: only the component itself counts.
-    found = [a for a in artifacts if a.type == artifact_type]
+    found = [a for a in store.artifacts(ids).values() if a.type == artifact_type]
     return max(found, key=lambda a: a.id, default=None)
 
 

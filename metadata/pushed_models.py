@@ -19,19 +19,13 @@ class Origin:
     """What a PushedModel came from; None for what the store does not record.
 
     Attributes:
-      graph: Everything it was made from.
-      pusher, trainer, evaluator: Executions on the way.
-      model: What the Trainer made.
+      graph: Everything it was made from, of which the others are parts.
       base_model: What a warm start began with.
-      transform_graph: The preprocessing inside the model.
-      schema: The schema that the Trainer knew.
-      blessing: The ModelBlessing that the Pusher read.
-      evaluation: The ModelEvaluation behind the blessing.
+      evaluation: The one behind the blessing.
     """
 
     graph: Graph
     pusher: Execution | None
-    trainer: Execution | None
     evaluator: Execution | None
     model: Artifact | None
     base_model: Artifact | None
@@ -57,7 +51,6 @@ def origin_of(store: LineageStore, pushed: Artifact) -> Origin:
     return Origin(
         graph=graph,
         pusher=pusher,
-        trainer=trainer,
         evaluator=evaluator,
         model=model,
         base_model=next((graph.artifacts[i] for i in begun_with if i in graph.artifacts), None),

@@ -206,8 +206,8 @@ class LineageStore:
         return sorted(self._records(protos, self._runs_of(protos)).values(), key=lambda e: e.id)
 
     def execution_named(self, type_name: str, name: str) -> int | None:
-        """Returns the id of the execution of a type that has a name of its own, if it is there."""
-        found = self._ask("get_execution_by_type_and_name", type_name, name)
+        """Returns the id of the execution of a type that has this name of its own, if any has."""
+        found = self._ask("get_execution_by_type_and_name", type_name, name) if name else None
         return int(found.id) if found else None
 
     def states(self, execution_ids: Collection[int]) -> dict[int, State]:

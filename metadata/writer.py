@@ -2,7 +2,7 @@
 
     writer = MetadataWriter.connect(connection, "ctr")
     metrics = NewArtifact("OnlineMetrics", "/data/metrics.json", {"auc": 0.7})
-    writer.record(FinishedExecution("streaming.OnlineEvaluation", outputs=[("metrics", metrics)]))
+    writer.record("streaming.OnlineEvaluation", {"hour": 7}, outputs=[("metrics", metrics)])
 
 Executions get the contexts that TFX's runners give them, so readers see no difference.
 """
@@ -50,27 +50,6 @@ class NewArtifact:
     created: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class FinishedExecution:
-    """An execution that has ended well.
-
-    Attributes:
-      type_name: Name of its type, such as serving.Promotion; what follows the last dot is its node.
-      properties: Values by name.
-      inputs: (key, id of an artifact); an artifact that is named twice counts under the first key.
-      outputs: (key, artifact).
-      name: No other execution of this type has this name; empty: it has none of its own.
-      run_id: Run that it belongs to; empty: none.
-    """
-
-    type_name: str
-    properties: Mapping[str, Value] = dataclasses.field(default_factory=dict)
-    inputs: Sequence[tuple[str, int]] = ()
-    outputs: Sequence[tuple[str, NewArtifact]] = ()
-    name: str = ""
-    run_id: str = ""
-
-
 class MetadataWriter:
     """Writes for one pipeline. Every method raises LineageError if the store does not answer.
 
@@ -86,7 +65,6 @@ class MetadataWriter:
     def __init__(self, store: MetadataStore, name: str, pipeline: str = "") -> None:
         self.reader = LineageStore(store, name)
         self._store, self._name, self._pipeline = store, name, pipeline
-        self._type_ids: dict[tuple[Any, str], int] = {}
         self._running: dict[int, tuple[mlmd.Execution, list[mlmd.Context]]] = {}
 
     @classmethod
@@ -108,25 +86,41 @@ class MetadataWriter:
         with explained(store_name(config), "write"):
             return cls(MetadataStore(config), store_name(config), pipeline)
 
-    def record(self, finished: FinishedExecution) -> int:
-        """Writes an execution whole, or not at all.
+    def record(
+        self,
+        type_name: str,
+        properties: Mapping[str, Value],
+        inputs: Sequence[tuple[str, int]] = (),
+        outputs: Sequence[tuple[str, NewArtifact]] = (),
+        name: str = "",
+        run_id: str = "",
+    ) -> int:
+        """Writes an execution that has ended well, whole or not at all.
+
+        Args:
+          type_name: Name of its type, such as serving.Promotion; what follows the last dot is its
+            node.
+          properties: Values by name.
+          inputs: (key, id of an artifact); one that is named twice counts under its first key.
+          outputs: (key, artifact).
+          name: No other execution of this type has this name; empty: it has none of its own.
+          run_id: Run that it belongs to; empty: none.
 
         Returns:
           Its id, or that of the one which has its name already.
         """
-        known = self._named(finished)
+        known = self.reader.execution_named(type_name, name)
         if known is not None:
             return known
         with self._writing():
-            execution = self._execution(finished.type_name, finished.properties)
+            execution = self._execution(type_name, properties)
             execution.last_known_state = mlmd.Execution.COMPLETE
-            if finished.name:
-                execution.name = finished.name
-            contexts = self._contexts(finished.type_name, finished.run_id)
+            if name:
+                execution.name = name
             try:
-                return self._put(execution, contexts, finished.inputs, finished.outputs)[0]
+                return self._put(execution, self._contexts(type_name, run_id), inputs, outputs)[0]
             except errors.AlreadyExistsError:  # another process was faster
-                known = self._named(finished)
+                known = self.reader.execution_named(type_name, name)
                 if known is None:
                     raise
                 return known
@@ -141,9 +135,7 @@ class MetadataWriter:
         """Writes an execution that is running; returns its id.
 
         Args:
-          type_name: Name of its type; what follows the last dot is its node.
-          properties: Values by name.
-          run_id: Run that it belongs to.
+          type_name, properties, run_id: As of `record`.
           began: When it began, in seconds since the epoch, if not just now.
         """
         with self._writing():
@@ -168,7 +160,7 @@ class MetadataWriter:
         Args:
           execution_id: What `begin` returned.
           state: How it ended.
-          inputs, outputs: As of FinishedExecution.
+          inputs, outputs: As of `record`.
           ended: When it ended, in seconds since the epoch, if not just now.
         """
         execution, contexts = self._running.pop(execution_id)
@@ -188,47 +180,44 @@ class MetadataWriter:
             if left:
                 self._store.put_executions(left)
 
-    def set_artifact_state(
-        self, artifact_ids: Collection[int], state: Literal["marked_for_deletion", "deleted"]
+    def change_artifacts(
+        self,
+        artifact_ids: Collection[int],
+        properties: Mapping[str, Value | None] | None = None,
+        state: Literal["marked_for_deletion", "deleted"] | None = None,
     ) -> None:
-        """Changes the state of artifacts."""
-        artifacts = self._artifacts(artifact_ids)
-        for artifact in artifacts:
-            artifact.state = mlmd.Artifact.State.Value(state.upper())
-        self._put_artifacts(artifacts)
-
-    def set_artifact_property(
-        self, artifact_ids: Collection[int], name: str, value: Value | None
-    ) -> None:
-        """Sets a custom property of artifacts; None takes it away."""
-        artifacts = self._artifacts(artifact_ids)
-        for artifact in artifacts:
-            artifact.custom_properties.pop(name, None)
-            if value is not None:
-                _set(artifact.custom_properties, name, value)
-        self._put_artifacts(artifacts)
-
-    def _named(self, finished: FinishedExecution) -> int | None:
-        if not finished.name:
-            return None
-        return self.reader.execution_named(finished.type_name, finished.name)
+        """Changes custom properties of artifacts, where None takes one away, and their state."""
+        with self._writing():
+            artifacts = self._store.get_artifacts_by_id(artifact_ids) if artifact_ids else []
+            for artifact in artifacts:
+                for name, value in (properties or {}).items():
+                    artifact.custom_properties.pop(name, None)
+                    if value is not None:
+                        _set(artifact.custom_properties, name, value)
+                if state is not None:
+                    artifact.state = mlmd.Artifact.State.Value(state.upper())
+            if artifacts:
+                self._store.put_artifacts(artifacts)
 
     def _execution(self, type_name: str, properties: Mapping[str, Value]) -> mlmd.Execution:
-        execution = mlmd.Execution(type_id=self._type_id(mlmd.ExecutionType, type_name))
+        kind = mlmd.ExecutionType(name=type_name)  # TFX may have declared properties of it
+        type_id = self._store.put_execution_type(kind, can_omit_fields=True)
+        execution = mlmd.Execution(type_id=type_id)
         for name, value in properties.items():
             _set(execution.custom_properties, name, value)
         return execution
 
     def _contexts(self, type_name: str, run_id: str) -> list[mlmd.Context]:
-        """Returns the contexts of an execution; `_put` takes those that are there already."""
-        node = type_name.rpartition(".")[2]
-        known = {names.PIPELINE: self._pipeline, names.NODE: f"{self._pipeline}.{node}"}
-        if run_id:
-            known[names.PIPELINE_RUN] = run_id
-        return [
-            mlmd.Context(type_id=self._type_id(mlmd.ContextType, kind), name=name)
-            for kind, name in known.items()
-        ]
+        """Returns the contexts of an execution, without ids; `_put` takes those that are there."""
+        node = f"{self._pipeline}.{type_name.rpartition('.')[2]}"
+        wanted = {names.PIPELINE: self._pipeline, names.PIPELINE_RUN: run_id, names.NODE: node}
+        found = []
+        for kind, name in wanted.items():
+            if name:
+                context_type = mlmd.ContextType(name=kind)
+                type_id = self._store.put_context_type(context_type, can_omit_fields=True)
+                found.append(mlmd.Context(type_id=type_id, name=name))
+        return found
 
     def _put(
         self,
@@ -270,23 +259,6 @@ class MetadataWriter:
             _set(artifact.custom_properties, name, value)
         _set_time(artifact, names.ACTUAL_CREATED_MS, new.created)
         return artifact
-
-    def _type_id(self, kind: type[mlmd.ExecutionType] | type[mlmd.ContextType], name: str) -> int:
-        if (kind, name) not in self._type_ids:
-            is_context = kind is mlmd.ContextType
-            put = self._store.put_context_type if is_context else self._store.put_execution_type
-            # TFX may have declared properties of it.
-            self._type_ids[kind, name] = put(kind(name=name), can_omit_fields=True)
-        return self._type_ids[kind, name]
-
-    def _artifacts(self, artifact_ids: Collection[int]) -> list[mlmd.Artifact]:
-        with self._writing():
-            return self._store.get_artifacts_by_id(artifact_ids) if artifact_ids else []
-
-    def _put_artifacts(self, artifacts: list[mlmd.Artifact]) -> None:
-        with self._writing():
-            if artifacts:
-                self._store.put_artifacts(artifacts)
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
         return explained(self._name, "write")

@@ -99,7 +99,7 @@ class PipelineConfig(Section):
     @property
     def metadata_connection(self) -> Connection:
         """Where the pipeline's ML Metadata is."""
-        return self.metadata.connection(self.metadata_path)
+        return Connection(**{**self.metadata.model_dump(), "path": self.metadata_path})
 
     @property
     def serving_folder(self) -> Path:

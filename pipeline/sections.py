@@ -17,7 +17,6 @@ from pydantic import (
 
 from base.section import Section, check_keys
 from components.pusher.rollout import Followers
-from metadata.connection import Connection
 from spark_io.examples.time_cut import TimeCut
 from spark_io.sources.source_types import KINDS, AnySource, FileSource, SparkConfig
 
@@ -323,20 +322,3 @@ class Metadata(Section):
     database: str = "mlmd"
     user: str = "mlmd"
     password_env: str = "MLMD_PASSWORD"  # noqa: S105 - the name of a variable, not its value
-
-    def connection(self, path: Path) -> Connection:
-        """Returns how the store is reached.
-
-        Args:
-          path: The SQLite file.
-        """
-        if self.kind == "sqlite":
-            return Connection(self.kind, path)
-        return Connection(
-            self.kind,
-            host=self.host,
-            port=self.port,
-            database=self.database,
-            user=self.user,
-            password_env=self.password_env,
-        )

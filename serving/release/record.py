@@ -9,7 +9,7 @@ from metadata import names
 from metadata.graph import made_from
 from metadata.pushed_models import first_pushes
 from metadata.records import Artifact
-from metadata.writer import FinishedExecution, MetadataWriter, Value
+from metadata.writer import MetadataWriter, Value
 from pipeline.config import PipelineConfig
 
 _IN_MODEL = "/Format-Serving"
@@ -81,17 +81,8 @@ def record(
     keys = dict.fromkeys(switch.withdrawn, "withdrawn")
     keys |= {switch.before.stable: "before"} if switch.before else {}
     keys |= {switch.after.stable: "after"}
-    return writer.record(
-        FinishedExecution(
-            type_name=kind,
-            properties=properties,
-            inputs=[
-                (key, pushed[version].id) for version, key in keys.items() if version in pushed
-            ],
-            name=switch.id,
-            run_id=switch.id,
-        )
-    )
+    known_models = [(key, pushed[n].id) for n, key in keys.items() if n in pushed]
+    return writer.record(kind, properties, known_models, name=switch.id, run_id=switch.id)
 
 
 def execution_of(config: PipelineConfig, kind: str, switch_id: str) -> int | None:
@@ -120,4 +111,4 @@ def mark(
     if pushed is not None:
         models += reader.artifacts(made_from(reader, [pushed.id]).get(pushed.id, ())).values()
     ids = {model.id for model in models if model.type == names.MODEL}
-    writer.set_artifact_property(ids, names.WITHDRAWN, reason)
+    writer.change_artifacts(ids, {names.WITHDRAWN: reason})

@@ -12,7 +12,7 @@ from components.pusher.versions_folder import VersionsFolder
 from metadata import names
 from metadata.pushed_models import destination_of, version_of
 from metadata.reader import LineageStore
-from metadata.writer import FinishedExecution, MetadataWriter, NewArtifact, Value
+from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
 from serving.release.record import mark, models_pushed, record, writer_for
 
@@ -101,12 +101,10 @@ def _record_push(
     found = writer.reader.artifacts_at(models[int(version)])
     live = [artifact.id for artifact in found if artifact.state == "live"]
     writer.record(
-        FinishedExecution(
-            type_name=names.PUSH,
-            properties={"user": intent.user, names.PUSHED_VERSION: version},
-            inputs=[("model", model) for model in live[-1:]],
-            outputs=[("pushed_model", pushed)],
-            name=intent.id,
-            run_id=intent.id,
-        )
+        names.PUSH,
+        {"user": intent.user, names.PUSHED_VERSION: version},
+        inputs=[("model", model) for model in live[-1:]],
+        outputs=[("pushed_model", pushed)],
+        name=intent.id,
+        run_id=intent.id,
     )

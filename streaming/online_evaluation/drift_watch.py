@@ -12,7 +12,7 @@ import tensorflow_data_validation as tfdv
 from metadata import names
 from metadata.reader import LineageStore
 from metadata.records import Artifact, Run
-from metadata.writer import FinishedExecution, MetadataWriter, NewArtifact, Value
+from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
 from streaming.layout import HourFiles, hour_name
 from streaming.online_evaluation.drift import Distance, distances, with_comparators
@@ -111,13 +111,11 @@ class DriftWatch:
             summary |= {"largest": found[0].value, "feature": found[0].feature}
         uri = str(self._files.path(hour).resolve())
         writer.record(
-            FinishedExecution(
-                type_name=names.DRIFT_CHECK,
-                name=f"{self._config.name}:{hour}:{self._runs[hour].run_id}",
-                properties=summary,
-                inputs=[("statistics", artifact.id) for artifact in compared],
-                outputs=[("drift", NewArtifact(names.FEATURE_DRIFT, uri, summary))],
-            )
+            names.DRIFT_CHECK,
+            summary,
+            inputs=[("statistics", artifact.id) for artifact in compared],
+            outputs=[("drift", NewArtifact(names.FEATURE_DRIFT, uri, summary))],
+            name=f"{self._config.name}:{hour}:{self._runs[hour].run_id}",
         )
 
     def results(self) -> dict[int, dict[str, Any]]:

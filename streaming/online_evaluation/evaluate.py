@@ -16,7 +16,7 @@ import base.arrow  # noqa: F401
 from components.pusher.release import CANARY, STABLE, read_release
 from metadata import names
 from metadata.pushed_models import first_pushes
-from metadata.writer import FinishedExecution, MetadataWriter, NewArtifact
+from metadata.writer import MetadataWriter, NewArtifact
 from pipeline.config import PipelineConfig
 from streaming.layout import (
     IMPRESSIONS,
@@ -82,20 +82,14 @@ class OnlineEvaluation:
         writer = MetadataWriter.connect(self._config.metadata_connection, self._config.name)
         pushed = first_pushes(writer.reader)
         uri = str(self._files.path(hour).resolve())
+        made = [NewArtifact(names.ONLINE_METRICS, uri, _properties(hour, one)) for one in found]
+        versions = sorted({one.version for one in found} & pushed.keys())
         writer.record(
-            FinishedExecution(
-                type_name=names.ONLINE_EVALUATION,
-                name=f"{self._config.name}:{hour}:v{version}",
-                properties={"hour": hour_name(hour), "span": hour, "span_version": version},
-                inputs=[
-                    ("pushed_model", pushed[model].id)
-                    for model in sorted({one.version for one in found} & pushed.keys())
-                ],
-                outputs=[
-                    ("metrics", NewArtifact(names.ONLINE_METRICS, uri, _properties(hour, one)))
-                    for one in found
-                ],
-            )
+            names.ONLINE_EVALUATION,
+            {"hour": hour_name(hour), "span": hour, "span_version": version},
+            inputs=[("pushed_model", pushed[model].id) for model in versions],
+            outputs=[("metrics", artifact) for artifact in made],
+            name=f"{self._config.name}:{hour}:v{version}",
         )
 
     def results(self) -> dict[int, list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from metadata import names
 from metadata.connection import Connection, connection_config
 from metadata.opening import LineageError
 from metadata.reader import LineageStore
-from metadata.writer import FinishedExecution, MetadataWriter, NewArtifact
+from metadata.writer import MetadataWriter, NewArtifact, Value
 from tests.metadata.tfx_store import TfxStore
 
 pytestmark = pytest.mark.unit
@@ -42,10 +42,8 @@ def artifact_of(writer: MetadataWriter, type_name: str = "Model", **properties: 
 
 
 def test_an_execution_has_the_contexts_that_tfx_gives(writer: MetadataWriter) -> None:
-    properties = {"user": "ann", "version": 7, "share": 0.5, "forced": True}
-    number = writer.record(
-        FinishedExecution("serving.Promotion", properties, name="p-1", run_id="p-1")
-    )
+    properties: dict[str, Value] = {"user": "ann", "version": 7, "share": 0.5, "forced": True}
+    number = writer.record("serving.Promotion", properties, name="p-1", run_id="p-1")
     run = writer.reader.run("p-1")
     assert run.pipeline == "shop.ctr"
     (execution,) = run.components
@@ -54,34 +52,31 @@ def test_an_execution_has_the_contexts_that_tfx_gives(writer: MetadataWriter) ->
 
 
 def test_an_execution_of_a_name_is_written_once(writer: MetadataWriter) -> None:
-    once = FinishedExecution("serving.Promotion", name="p-1", run_id="p-1")
-    again = FinishedExecution(
-        "serving.Promotion", outputs=[("x", NewArtifact("Model", "/x"))], name="p-1", run_id="p-1"
-    )
-    assert writer.record(once) == writer.record(again)
-    assert writer.record(FinishedExecution("serving.Promotion", name="p-2")) != writer.record(once)
+    once = writer.record("serving.Promotion", {}, name="p-1")
+    outputs = [("x", NewArtifact("Model", "/x"))]
+    assert writer.record("serving.Promotion", {}, outputs=outputs, name="p-1") == once
+    assert writer.record("serving.Promotion", {}, name="p-2") != once
+    assert writer.record("serving.Promotion", {}) != writer.record("serving.Promotion", {})
     assert writer.reader.all_artifacts() == []
 
 
 def test_of_two_processes_that_write_a_name_at_once_one_does(
     writer: MetadataWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = FinishedExecution("serving.Promotion", name="p-1", run_id="p-1")
-    first = writer.record(once)
+    first = writer.record("serving.Promotion", {}, name="p-1")
     asked = iter([None, first])  # nobody had written it when this one looked
     monkeypatch.setattr(writer.reader, "execution_named", lambda *_: next(asked))
-    assert writer.record(once) == first
+    assert writer.record("serving.Promotion", {}, name="p-1") == first
 
 
 def test_inputs_and_outputs_have_their_keys_in_order(writer: MetadataWriter) -> None:
     models = [artifact_of(writer) for _ in range(3)]
     metrics = [NewArtifact("OnlineMetrics", f"/{arm}", {"arm": arm}) for arm in ("b", "a")]
     number = writer.record(
-        FinishedExecution(
-            "streaming.OnlineEvaluation",
-            inputs=[("model", models[2]), ("model", models[0]), ("other", models[2])],
-            outputs=[("metrics", one) for one in metrics],
-        )
+        "streaming.OnlineEvaluation",
+        {},
+        inputs=[("model", models[2]), ("model", models[0]), ("other", models[2])],
+        outputs=[("metrics", one) for one in metrics],
     )
     found = writer.reader.execution(number)
     assert found.inputs == {"model": (models[2], models[0])}  # an artifact is an input once
@@ -141,18 +136,18 @@ def test_a_run_that_has_ended_has_nothing_running(writer: MetadataWriter) -> Non
 
 def test_a_property_of_an_artifact_comes_and_goes(writer: MetadataWriter) -> None:
     model = artifact_of(writer, kept="yes")
-    writer.set_artifact_property([model], "withdrawn", "log loss")
+    writer.change_artifacts([model], {"withdrawn": "log loss"})
     assert writer.reader.artifact(model).properties == {"kept": "yes", "withdrawn": "log loss"}
-    writer.set_artifact_property([model], "withdrawn", None)
-    writer.set_artifact_property([], "withdrawn", "nobody")
+    writer.change_artifacts([model], {"withdrawn": None})
+    writer.change_artifacts([], {"withdrawn": "nobody"})
     assert writer.reader.artifact(model).properties == {"kept": "yes"}
 
 
 def test_the_state_of_an_artifact_is_changed(writer: MetadataWriter) -> None:
     model = artifact_of(writer)
-    writer.set_artifact_state([model], "marked_for_deletion")
+    writer.change_artifacts([model], state="marked_for_deletion")
     assert writer.reader.artifact(model).state == "marked_for_deletion"
-    writer.set_artifact_state([model], "deleted")
+    writer.change_artifacts([model], state="deleted")
     assert writer.reader.artifact(model).state == "deleted"
 
 

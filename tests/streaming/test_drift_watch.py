@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import tensorflow_data_validation as tfdv
 
-from metadata.writer import FinishedExecution, MetadataWriter, NewArtifact, Value
+from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig, load_config
 from streaming.online_evaluation.drift_watch import DriftWatch
 
@@ -57,9 +57,7 @@ def folder(config: PipelineConfig, tmp_path: Path) -> Path:
             ("Pusher", "pushed_model", NewArtifact("PushedModel", str(tmp_path))),
         ):
             writer.record(
-                FinishedExecution(
-                    f"tfx.components.{component}", outputs=[(key, made)], run_id=f"r{hour}"
-                )
+                f"tfx.components.{component}", {}, outputs=[(key, made)], run_id=f"r{hour}"
             )
     return tmp_path
 
