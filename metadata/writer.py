@@ -1,6 +1,6 @@
 """Writes executions, artifacts and their contexts, and changes what is recorded of artifacts.
 
-    writer = MetadataWriter.connect(connection, "ctr")
+    writer = MetadataWriter.connect(connection, "mine")
     metrics = NewArtifact("OnlineMetrics", "/data/metrics.json", {"auc": 0.7})
     writer.record("streaming.OnlineEvaluation", {"hour": 7}, outputs=[("metrics", metrics)])
 
