@@ -1,4 +1,4 @@
-"""What a run did, for ML Metadata: with the types that TFX's own runners give."""
+"""What the steps of a run took and gave, for ML Metadata: with the types of TFX's own runners."""
 
 from __future__ import annotations
 
@@ -7,131 +7,97 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from ml_metadata import metadata_store
-from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from kubeflow.step_account import Json
+from metadata.connection import Connection
+from metadata.reader import LineageStore
+from metadata.writer import MetadataWriter, NewArtifact, Value
 
-_KINDS = {"integer": mlmd.INT, "number": mlmd.DOUBLE, "double": mlmd.DOUBLE, "string": mlmd.STRING}
+_TYPES = {"integer": int, "number": float, "double": float, "string": str}
 _INT64 = 1 << 63
-_CUSTOM = "custom:"  # how TFX marks one with the name of a declared one
+_CUSTOM = "custom:"  # how TFX marks a custom property with the name of a declared one
 Output = tuple[str, str]  # a step, and the key of what it gives
-State = Literal["complete", "failed"]
-_STATES: dict[State, Any] = {
-    "complete": mlmd.Execution.COMPLETE,
-    "failed": mlmd.Execution.FAILED,
-}
 
 
 class Record:
-    """One run in a store of SQLite.
+    """Writes one run into a SQLite file.
 
     Args:
-      path: of the file; made if it is missing.
-      pipeline: its name.
-      run_id: of this run.
+      path: The file; made if it is missing.
+      pipeline: Name of the pipeline.
+      run_id: Id of this run.
     """
 
     def __init__(self, path: Path, pipeline: str, run_id: str):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        config = mlmd.ConnectionConfig()
-        config.sqlite.filename_uri = str(path)
-        config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-        self._store = metadata_store.MetadataStore(config)
-        self._pipeline = pipeline
-        self._contexts = [
-            self._context("pipeline", pipeline),
-            self._context("pipeline_run", run_id),
-        ]
-        self._steps: dict[int, str] = {}  # of each execution
-        self._artifacts: dict[Output, mlmd.Artifact] = {}  # with their ids
+        self._writer = MetadataWriter.connect(Connection("sqlite", path), pipeline)
+        self._run_id = run_id
+        self._steps: dict[int, str] = {}  # execution -> step
+        self._artifacts: dict[Output, int] = {}
 
-    def begin(self, step: str, parameters: Mapping[str, Any]) -> int:
-        """A step runs; returns the execution's id."""
-        type_id = self._store.put_execution_type(mlmd.ExecutionType(name=step))
-        execution = mlmd.Execution(type_id=type_id, last_known_state=mlmd.Execution.RUNNING)
-        for name, value in parameters.items():
-            _set(execution.custom_properties, name, value)
-        contexts = [*self._contexts, self._context("node", f"{self._pipeline}.{step}")]
-        found, _, _ = self._store.put_execution(execution, [], contexts)
-        self._steps[found] = step
-        return int(found)
+    @property
+    def reader(self) -> LineageStore:
+        """Reads what is written."""
+        return self._writer.reader
+
+    def begin(self, step: str, parameters: Mapping[str, Any], began: float | None = None) -> int:
+        """Writes that a step runs; returns the execution's id; `began` as of MetadataWriter."""
+        properties = {name: _value(value) for name, value in parameters.items()}
+        execution_id = self._writer.begin(step, properties, self._run_id, began)
+        self._steps[execution_id] = step
+        return execution_id
 
     def end(
         self,
         execution_id: int,
-        state: State,
+        state: Literal["complete", "failed"],
         inputs: Mapping[str, Output],
         outputs: Mapping[str, Json],
+        ended: float | None = None,
     ) -> None:
-        """What a step took, key -> output of another one, and gave, key -> RuntimeArtifact; inputs
-        that no step has given are left out.
+        """Writes how a step ended.
+
+        Args:
+          execution_id, state, ended: As of MetadataWriter; what has failed gives nothing.
+          inputs: Key -> output of another step; those that no step has given are left out.
+          outputs: Key -> RuntimeArtifact.
         """
-        (execution,) = self._store.get_executions_by_id([execution_id])
-        execution.last_known_state = _STATES[state]
-        taken = {
-            key: self._artifacts[output]
+        taken = [
+            (key, self._artifacts[output])
             for key, output in inputs.items()
             if output in self._artifacts
-        }
-        done = state != "failed"
-        given = {key: self._artifact(one) for key, one in outputs.items()} if done else {}
-        seen: set[int] = set()  # an artifact can be an input once only
-        pairs = []
-        for key, artifact in taken.items():
-            if artifact.id not in seen:
-                seen.add(artifact.id)
-                pairs.append((artifact, _event(mlmd.Event.INPUT, key)))
-        pairs += [(artifact, _event(mlmd.Event.OUTPUT, key)) for key, artifact in given.items()]
-        _, ids, _ = self._store.put_execution(execution, pairs, self._contexts)
-        for number, artifact in zip(ids, (one for one, _ in pairs), strict=True):
-            artifact.id = number
+        ]
+        given = outputs if state == "complete" else {}
+        made = [(key, _new_artifact(one, ended)) for key, one in given.items()]
+        numbers = self._writer.end(execution_id, state, taken, made, ended)
         step = self._steps[execution_id]
-        self._artifacts |= {(step, key): artifact for key, artifact in given.items()}
+        self._artifacts |= {(step, key): n for key, n in zip(given, numbers, strict=True)}
 
     def number(self, output: Output) -> int:
-        """The id of the artifact that a step gave."""
-        return int(self._artifacts[output].id)
-
-    def _context(self, kind: str, name: str) -> mlmd.Context:
-        found = self._store.get_context_by_type_and_name(kind, name)
-        if found is not None:
-            return found
-        type_id = self._store.put_context_type(mlmd.ContextType(name=kind))
-        context = mlmd.Context(type_id=type_id, name=name)
-        (context.id,) = self._store.put_contexts([context])
-        return context
-
-    def _artifact(self, one: Json) -> mlmd.Artifact:
-        schema = yaml.safe_load(one["type"].get("instanceSchema", "{}"))  # of TFX; KFP has a title
-        declared = schema.get("properties", {})
-        title = schema.get("title") or one["type"]["schemaTitle"]
-        kind = mlmd.ArtifactType(name=title.rpartition(".")[-1])
-        for name, described in declared.items():
-            kind.properties[name] = _KINDS[described["type"]]
-        type_id = self._store.put_artifact_type(kind, can_add_fields=True, can_omit_fields=True)
-        artifact = mlmd.Artifact(type_id=type_id, uri=one["uri"], state=mlmd.Artifact.LIVE)
-        for name, value in one.get("metadata", {}).items():
-            where = artifact.properties if name in declared else artifact.custom_properties
-            if name in declared and declared[name]["type"] == "integer":
-                value = int(value)
-            _set(where, name.removeprefix(_CUSTOM), value)
-        return artifact
+        """Returns the id of the artifact that a step gave."""
+        return self._artifacts[output]
 
 
-def _event(kind: Any, key: str) -> mlmd.Event:
-    event = mlmd.Event(type=kind)
-    event.path.steps.add(key=key)
-    event.path.steps.add(index=0)
-    return event
+def _new_artifact(one: Json, created: float | None) -> NewArtifact:
+    """Returns a RuntimeArtifact of Kubeflow as TFX's runners write it."""
+    schema = yaml.safe_load(one["type"].get("instanceSchema", "{}"))  # of TFX; KFP has a title
+    title = schema.get("title") or one["type"]["schemaTitle"]
+    types = {name: _TYPES[kind["type"]] for name, kind in schema.get("properties", {}).items()}
+    given = {name: _value(value) for name, value in one.get("metadata", {}).items()}
+    return NewArtifact(
+        type_name=title.rpartition(".")[-1],
+        uri=one["uri"],
+        properties={n.removeprefix(_CUSTOM): v for n, v in given.items() if n not in types},
+        declared_types=types,
+        declared={name: types[name](value) for name, value in given.items() if name in types},
+        created=created,
+    )
 
 
-def _set(properties: Any, name: str, value: Any) -> None:
-    if isinstance(value, bool):
-        properties[name].bool_value = value
-    elif isinstance(value, int | float) and float(value).is_integer() and abs(value) < _INT64:
-        properties[name].int_value = int(value)  # JSON knows one kind of number
-    elif isinstance(value, int | float):
-        properties[name].double_value = value
-    else:
-        properties[name].string_value = str(value)
+def _value(value: Any) -> Value:
+    """Returns a value of JSON, which knows one kind of number."""
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float):
+        is_whole = float(value).is_integer() and abs(value) < _INT64
+        return int(value) if is_whole else float(value)
+    return str(value)

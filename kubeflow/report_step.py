@@ -10,18 +10,14 @@ no run is worse for its report.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import graphlib
 import html
 import json
-import sqlite3
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from base.errors import ComponentError
 from base.failures import one_line
@@ -31,7 +27,6 @@ from kubeflow.report_task import ACCOUNT_OF, PAGE, RUN_ID
 from kubeflow.step import SAYS, local_path
 from kubeflow.step_account import Json, StepAccount
 from lineage.report.write import write_report
-from metadata.reader import LineageStore
 
 _FROM = "the accounts of a compiled pipeline's steps"  # where the page says that it is from
 
@@ -105,17 +100,14 @@ def write_page(
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        database = folder / "metadata.sqlite"
-        _write_store(database, pipeline, run_id, graph, told)
+        record = Record(folder / "metadata.sqlite", pipeline, run_id)
+        write_steps(record, graph, told)
         summary = folder / run_id / RUN_SUMMARY
         summary.parent.mkdir()
         peaks = [{"id": step, "peak_mib": one.peak_mib} for step, one in told.items()]
         summary.write_text(json.dumps({"components": peaks}), "utf-8")
-        config = mlmd.ConnectionConfig()
-        config.sqlite.filename_uri = str(database)
-        store = LineageStore.from_connection_config(config)
-        store.name = _FROM
-        write_report(store, run_id, folder, path, found)
+        record.reader.name = _FROM
+        write_report(record.reader, run_id, folder, path, found)
 
 
 def in_order(graph: Graph, told: Mapping[str, StepAccount]) -> list[str]:
@@ -130,37 +122,20 @@ def in_order(graph: Graph, told: Mapping[str, StepAccount]) -> list[str]:
     return [*graphlib.TopologicalSorter(after).static_order()]
 
 
-def _write_store(
-    path: Path, pipeline: str, run_id: str, graph: Graph, told: Mapping[str, StepAccount]
-) -> None:
-    record = Record(path, pipeline, run_id)
+def write_steps(record: Record, graph: Graph, told: Mapping[str, StepAccount]) -> None:
+    """Writes what the steps did, with the times that they give: all is over by now.
+
+    Raises:
+      ComponentError: There is no account.
+    """
     steps = in_order(graph, told)
     by_time = sorted(steps, key=lambda step: told[step].began)
-    numbers = {step: record.begin(step, told[step].parameters) for step in by_time}
+    numbers = {
+        step: record.begin(step, told[step].parameters, told[step].began) for step in by_time
+    }
     for step in steps:
-        record.end(numbers[step], "complete", graph.get(step, {}), told[step].outputs)
-    times = {numbers[step]: told[step] for step in steps}
-    del record  # and with it the connection: SQLite's file has one writer
-    _set_times(path, times)
-
-
-def _set_times(path: Path, times: Mapping[int, StepAccount]) -> None:
-    """The store takes its own clock; this one is filled when all is over."""
-    rows = [(round(p.began * 1000), round(p.ended * 1000), n) for n, p in times.items()]
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.executemany(
-            "UPDATE Execution SET create_time_since_epoch = ?, last_update_time_since_epoch = ? "
-            "WHERE id = ?",
-            rows,
-        )
-        connection.execute(
-            "UPDATE Artifact SET create_time_since_epoch = (SELECT last_update_time_since_epoch "
-            "FROM Execution JOIN Event ON Event.execution_id = Execution.id "
-            "WHERE Event.artifact_id = Artifact.id AND Event.type = ?)",
-            (mlmd.Event.OUTPUT,),
-        )
-        first = min(began for began, _, _ in rows)
-        connection.execute("UPDATE Context SET create_time_since_epoch = ?", (first,))
+        one = told[step]
+        record.end(numbers[step], "complete", graph.get(step, {}), one.outputs, one.ended)
 
 
 if __name__ == "__main__":

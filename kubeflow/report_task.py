@@ -12,13 +12,14 @@ from typing import Any
 import yaml
 
 from kubeflow.step_account import ACCOUNT
+from metadata import names
 from pipeline.config import ConfigError
 
 NAME = "Report"
 PAGE = "report"  # the artifact
 RUN_ID = "run_id"  # a parameter
 ACCOUNT_OF = "account_of_"  # begins the name of one for each step
-_READ = ("ExampleStatistics", "ExampleAnomalies", "ModelRun", "ModelEvaluation")
+_READ = (names.EXAMPLE_STATISTICS, names.EXAMPLE_ANOMALIES, names.MODEL_RUN, names.MODEL_EVALUATION)
 _STRING = {"parameterType": "STRING"}
 
 Json = dict[str, Any]
@@ -73,8 +74,8 @@ def add_report(spec: Json, image: str) -> None:
 
 def _container(spec: Json, image: str) -> Json:
     graph = json.dumps(_graph(spec), sort_keys=True)
-    names = ["--pipeline", spec["pipelineInfo"]["name"], "--graph", graph]
-    return {"image": image, "args": [*names, "--executor_input", "{{$}}"]}
+    options = ["--pipeline", spec["pipelineInfo"]["name"], "--graph", graph]
+    return {"image": image, "args": [*options, "--executor_input", "{{$}}"]}
 
 
 def _graph(spec: Json) -> dict[str, dict[str, list[str]]]:

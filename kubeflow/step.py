@@ -20,6 +20,7 @@ from typing import Any
 
 from kubeflow.delivery import FILES, check_delivered, listing
 from kubeflow.step_account import ACCOUNT, account_of
+from metadata.names import ABSENT
 
 # Before TensorFlow is imported: no banner, and one Keras (docs/decisions.md).
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
@@ -29,7 +30,6 @@ ENTRYPOINT = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 INVOCATION = "--json_serialized_invocation_args"
 INPUTS_SPEC = "--json_serialized_inputs_spec_args"  # the step's own, with the types of its inputs
 EXECUTOR, DATAFLOW = "--executor_class_path", "--runner=DataflowRunner"
-ABSENT = "absent"  # in the metadata of an artifact: a step had to write one and had none to give
 
 SPAN, WINDOW = "span", "window"  # parameters of the pipeline
 NEWEST = -1  # as `span`: the newest one that is there

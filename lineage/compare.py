@@ -10,22 +10,17 @@ from typing import Any, Literal
 from base.foreign_json import parse
 from lineage.compare_files import FileChange, changed_files, files_problem
 from lineage.dataset import Dataset
-from lineage.trace import (
-    dataset_of,
-    destination_of,
-    find_pushed,
-    metrics_of,
-    pushed_models,
-    trace,
-    version_of,
-)
+from lineage.trace import dataset_of, find_pushed, trace
+from metadata import names
 from metadata.graph import makers
+from metadata.pushed_models import destination_of, pushed_models, version_of
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact, Execution, Run
+from pipeline.run_summary import metrics_of
 
 _CODE = ("etl", "run_fn", "preprocessing_fn", "module_path", "module_file")
 # Told by the data sets, and by each place that they were read from.
-_OF_DATA = ("input_fingerprint", "span", "version", "time_cut", "decided_inputs")
+_OF_DATA = (names.INPUT_FINGERPRINT, names.SPAN, "version", "time_cut", "decided_inputs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +101,8 @@ class _Facts:
         facts = _data_facts(self.datasets).values()
         known = {"data"} if any(fact is not None for fact in facts) else set()
         for execution in self.components.values():
-            names = flattened(_known(execution.properties))
-            known |= {"code" if _is_code(f" {name}") else "parameters" for name in names}
+            changed = flattened(_known(execution.properties))
+            known |= {"code" if _is_code(f" {name}") else "parameters" for name in changed}
         return known
 
 
@@ -242,7 +237,7 @@ def _is_pipeline(run: Run) -> bool:
 def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> _Facts:
     if isinstance(end, Run):
         made = store.artifacts(i for e in end.components for ids in e.outputs.values() for i in ids)
-        evaluations = [a for a in made.values() if a.type == "ModelEvaluation"]
+        evaluations = [a for a in made.values() if a.type == names.MODEL_EVALUATION]
         metrics, _ = metrics_of(summaries, end.components[:1], next(iter(evaluations), None))
         components = {e.component: e for e in end.components if e.component}
         side = Side("run", end.run_id, end.run_id)
@@ -262,7 +257,7 @@ def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> tu
     for execution in run.components:
         ids = [i for ids in execution.outputs.values() for i in ids]
         for artifact in (made[i] for i in ids if i in made):
-            if artifact.type == "Examples" and not execution.inputs:
+            if artifact.type == names.EXAMPLES and not execution.inputs:
                 made_by = store.executions(e.execution_id for e in makers(store, [artifact.id]))
                 return (dataset_of(store, artifact, next(iter(made_by.values()), None)),)
     return ()

@@ -17,13 +17,14 @@ from typing import Any
 
 from base.foreign_json import parse
 from base.shared_names import EXAMPLES_MANIFEST
+from metadata import names
+from metadata.artifact_files import local_path
 from metadata.records import Artifact, Execution
 
 # SparkExampleGen describes its Examples with the rows that were read, and these; TFX has none.
-_MARKS = frozenset({"rows_quarantined", "etl_code_sha256"})
+_MARKS = frozenset({names.ROWS_QUARANTINED, names.ETL_CODE_SHA256})
 GONE = "gone from disk"  # a manifest that SparkExampleGen wrote
 _NO_MANIFEST = "not recorded: only SparkExampleGen writes one"
-_ROWS = "rows_"
 _NO_SPLITS = ("read", "quarantined", "dropped")
 
 
@@ -132,7 +133,7 @@ def is_ours(examples: Artifact) -> bool:
 
     Only of such examples can a manifest or a count be missing: no other component writes them.
     """
-    counted = isinstance(examples.properties.get("rows_read"), int)
+    counted = isinstance(examples.properties.get(names.ROWS_READ), int)
     return counted and not _MARKS.isdisjoint(examples.properties)
 
 
@@ -154,11 +155,11 @@ def read_dataset(
     return Dataset(
         examples=examples,
         run_id=maker.run_id if maker else "",
-        span=_whole_number(examples.properties.get("span")),
-        spans=properties.get("spans"),
-        input_fingerprint=examples.properties.get("input_fingerprint"),
+        span=_whole_number(examples.properties.get(names.SPAN)),
+        spans=properties.get(names.SPANS),
+        input_fingerprint=examples.properties.get(names.INPUT_FINGERPRINT),
         etl=properties.get("etl"),
-        etl_code_sha256=properties.get("etl_code_sha256"),
+        etl_code_sha256=properties.get(names.ETL_CODE_SHA256),
         accounts=accounts,
         quarantined_reasons=_object(properties.get("quarantined_reasons")),
         dropped_reasons=_object(properties.get("dropped_reasons")),
@@ -170,32 +171,6 @@ def read_dataset(
         sources=sources or (_declared_sources(parameters) if properties else ()),
         is_ours=is_ours(examples),
     )
-
-
-def local_path(uri: str) -> Path | None:
-    """The path of a URI on a mounted file system; None for any other, and for none at all.
-
-    A relative one is relative to the folder that its pipeline ran in, which may be another.
-    """
-    path = uri.removeprefix("file://")
-    return None if not path or "://" in path or "\0" in path else Path(path)
-
-
-def is_folder(path: Path) -> bool:
-    """Whether a folder is there; one that may not be looked into is not there for us."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def files_below(uri: str, pattern: str) -> list[Path]:
-    """The files of an artifact that match, sorted; none if they cannot be looked for here."""
-    folder = local_path(uri)
-    try:
-        return sorted(folder.glob(pattern)) if folder else []
-    except OSError:
-        return []
 
 
 def kept_manifest(folder: Path) -> Path:
@@ -232,14 +207,14 @@ def _accounts(
     properties: Mapping[str, Any], parameters: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> Accounts | None:
     counts = {
-        name[len(_ROWS) :]: value
+        name[len(names.ROWS) :]: value
         for name, value in properties.items()
-        if name.startswith(_ROWS) and isinstance(value, int)
+        if name.startswith(names.ROWS) and isinstance(value, int)
     }
     if "read" not in counts:
         return None
-    names = sorted(counts.keys() - set(_NO_SPLITS), key=lambda name: (name != "train", name))
-    splits = {name: counts[name] for name in names}
+    splits_first = sorted(counts.keys() - set(_NO_SPLITS), key=lambda name: (name != "train", name))
+    splits = {name: counts[name] for name in splits_first}
     quarantined, dropped = counts.get("quarantined", 0), counts.get("dropped", 0)
     return Accounts(
         read=counts["read"],
@@ -268,8 +243,8 @@ def _differences(
         if in_files != counts.get(split):
             differs.append(f"{split}: {counts.get(split)} in the store, {in_files} in its files")
     told = {
-        "input_fingerprint": manifest.get("input_fingerprint"),
-        "etl_code_sha256": manifest.get("etl", {}).get("code_sha256"),
+        names.INPUT_FINGERPRINT: manifest.get("input_fingerprint"),
+        names.ETL_CODE_SHA256: manifest.get("etl", {}).get("code_sha256"),
     }
     differs += [
         f"{name}: another one in the manifest"
@@ -285,7 +260,7 @@ def _sources(manifest: Mapping[str, Any]) -> tuple[Source, ...]:
             name=source["name"],
             format=_format(source),
             pattern=_pattern(source),
-            rows_read=source.get("rows_read"),
+            rows_read=source.get(names.ROWS_READ),
             files=_files(source),
             kind=source.get("kind", "file"),
         )

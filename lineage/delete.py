@@ -13,24 +13,25 @@ import datetime as dt
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-
-from ml_metadata import errors, metadata_store
-from ml_metadata.proto import metadata_store_pb2 as mlmd
+from typing import Final
 
 from base.atomic_files import whole_file
 from base.locks import LockHeldError, acquire
 from base.shared_names import EXAMPLES_MANIFEST, RUN_LOCK
-from lineage.dataset import kept_manifest, local_path
+from lineage.dataset import kept_manifest
 from lineage.unused import Garbage, Stored, own_artifacts, recent_runs, still_runs, unused
+from metadata.artifact_files import local_path
+from metadata.connection import Connection
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact
+from metadata.writer import MetadataWriter
 
 _PAUSE = dt.timedelta(minutes=10)  # the longest between two steps of a run
-_MARKED = mlmd.Artifact.MARKED_FOR_DELETION
+_MARKED: Final = "marked_for_deletion"
 
 
 def delete_unused(
-    config: mlmd.ConnectionConfig,
+    connection: Connection,
     keep_runs: int,
     progress: Callable[[Stored], None] | None = None,
     ended: Collection[str] = (),
@@ -38,7 +39,7 @@ def delete_unused(
     """Deletes what is unused now; returns what that was.
 
     Args:
-      config: of the store; it is opened for writing.
+      connection: The store; it is opened for writing.
       keep_runs: as for `unused`.
       progress: is told of each artifact when its folder is gone.
       ended: ids of runs that look as if they ran, and do not: their process was killed.
@@ -46,11 +47,12 @@ def delete_unused(
     Raises:
       LineageError: a run is in progress, the store cannot be written, or a folder not deleted.
     """
-    with _no_run(config):
-        store = LineageStore.from_connection_config(config)
-        _refuse_if_running(store, ended, locked=config.HasField("sqlite"))
+    with _no_run(connection):
+        store = LineageStore.connect(connection)
+        _refuse_if_running(store, ended, locked=connection.kind == "sqlite")
         garbage = unused(store, keep_runs)
-        _mark(config, [one.artifact.id for one in garbage.unused], _MARKED)
+        writer = MetadataWriter.connect(connection, create=False)
+        writer.change_artifacts([one.artifact.id for one in garbage.unused], state=_MARKED)
         done = [a.id for a in own_artifacts(store, store.all_artifacts()) if _was_removed(a)]
         try:
             for one in garbage.unused:
@@ -59,22 +61,22 @@ def delete_unused(
                 if progress:
                     progress(one)
         finally:
-            _mark(config, done, mlmd.Artifact.DELETED)
+            writer.change_artifacts(done, state="deleted")
     return garbage
 
 
 @contextlib.contextmanager
-def _no_run(config: mlmd.ConnectionConfig) -> Iterator[None]:
+def _no_run(connection: Connection) -> Iterator[None]:
     """Keeps local runs from starting; a store that is no file has no such lock."""
-    if not config.HasField("sqlite"):
+    if connection.kind != "sqlite":
         yield
         return
-    path = Path(config.sqlite.filename_uri).parent / RUN_LOCK
+    path = connection.path.parent / RUN_LOCK
     try:
         lock = acquire(path)
     except LockHeldError:
         raise LineageError(
-            f"a run with {config.sqlite.filename_uri} is in progress; "
+            f"a run with {connection.path} is in progress; "
             "delete when it has ended: nothing was deleted"
         ) from None
     except OSError as error:
@@ -103,26 +105,10 @@ def _refuse_if_running(store: LineageStore, ended: Collection[str], *, locked: b
             )
 
 
-def _mark(
-    config: mlmd.ConnectionConfig, artifact_ids: Collection[int], state: mlmd.Artifact.State
-) -> None:
-    if not artifact_ids:
-        return
-    try:
-        store = metadata_store.MetadataStore(config)
-        artifacts = store.get_artifacts_by_id(artifact_ids)
-        for artifact in artifacts:
-            artifact.state = state
-        store.put_artifacts(artifacts)
-    except (RuntimeError, errors.StatusError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise LineageError(f"the metadata store cannot be written: {reason}") from error
-
-
 def _was_removed(artifact: Artifact) -> bool:
     """By a call that was killed before it could say so."""
     path = local_path(artifact.uri)
-    marked = artifact.state == "marked_for_deletion"
+    marked = artifact.state == _MARKED
     return marked and path is not None and path.is_absolute() and not path.exists()
 
 

@@ -7,13 +7,13 @@ from collections.abc import Collection
 
 from lineage.dataset import GONE, Dataset, read_dataset
 from lineage.served import ServedModel, served
-from lineage.trace import destination_of, version_of, was_made, was_pushed
-from metadata.graph import Graph, derived, descendants, edges_of_artifacts
+from metadata import names
+from metadata.graph import Graph, descendants, edges_of_artifacts, made_from
+from metadata.pushed_models import destination_of, version_of, was_made, was_pushed
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact, Execution
 
 # What an ExampleGen writes of its input. An Importer does not, nor does Transform.
-_FINGERPRINT = "input_fingerprint"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,13 +92,13 @@ def impact(store: LineageStore, *artifact_ids: int) -> Impact:
     """
     asked = sorted((store.artifact(i) for i in artifact_ids), key=lambda a: a.id, reverse=True)
     graph = descendants(store, artifact_ids)
-    pushed = [a for a in graph.of_type("PushedModel") if was_pushed(a)]
+    pushed = [a for a in graph.of_type(names.PUSHED_MODEL) if was_pushed(a)]
     serving = {one.destination: one for one in served(store)} if pushed else {}
     return Impact(
         artifact=asked[0],
         artifacts=tuple(asked),
-        models=tuple(_made(graph, model) for model in graph.of_type("Model")),
-        evaluations=tuple(_evaluation(graph, a) for a in graph.of_type("ModelEvaluation")),
+        models=tuple(_made(graph, model) for model in graph.of_type(names.MODEL)),
+        evaluations=tuple(_evaluation(graph, a) for a in graph.of_type(names.MODEL_EVALUATION)),
         pushes=tuple(_push(graph, a, serving.get(destination_of(a))) for a in pushed),
         runs=_runs(store, artifact_ids, graph),
     )
@@ -118,8 +118,8 @@ def impact_of(store: LineageStore, wanted: str) -> Impact:
     number = wanted.removeprefix("artifact:")
     if number.isdecimal():
         return impact(store, int(number))
-    examples = [a for a in store.artifacts_of_type("Examples") if was_made(a)]
-    of_example_gens = (a.id for a in examples if _FINGERPRINT in a.properties)
+    examples = [a for a in store.artifacts_of_type(names.EXAMPLES) if was_made(a)]
+    of_example_gens = (a.id for a in examples if names.INPUT_FINGERPRINT in a.properties)
     if wanted == "latest" and (newest := next(of_example_gens, None)) is not None:
         return impact(store, newest)
     examples = _generated(store, examples)
@@ -142,9 +142,10 @@ def impact_of(store: LineageStore, wanted: str) -> Impact:
 
 def _generated(store: LineageStore, examples: list[Artifact]) -> list[Artifact]:
     """Returns the examples that came from outside, without those that Transform made."""
-    unclear = [a.id for a in examples if _FINGERPRINT not in a.properties]
-    from_others = derived(store, unclear, {a.id for a in examples})
-    return [a for a in examples if a.id not in from_others]
+    unclear = [a.id for a in examples if names.INPUT_FINGERPRINT not in a.properties]
+    all_examples = {a.id for a in examples}
+    sources = made_from(store, unclear)
+    return [a for a in examples if not sources.get(a.id, set()) & all_examples]
 
 
 def _no_such_file(store: LineageStore, wanted: str, datasets: list[Dataset]) -> str:

@@ -6,7 +6,8 @@ import dataclasses
 import datetime as dt
 from collections import Counter
 
-from lineage.trace import version_of, was_pushed
+from metadata import names
+from metadata.pushed_models import version_of, was_pushed
 from metadata.reader import LineageStore
 from metadata.records import Artifact, Run, State
 
@@ -55,8 +56,8 @@ def _outputs(run: Run) -> list[int]:
 def _line(run: Run, outputs: list[Artifact]) -> RunLine:
     states = Counter(execution.state for execution in run.components)
     # Transform's Examples have no span; StatisticsGen's artifacts have one that is always 0.
-    spans = [a.properties["span"] for a in outputs if a.type == "Examples" and _has_span(a)]
-    pushed = [a for a in outputs if a.type == "PushedModel" and was_pushed(a)]
+    spans = [a.properties[names.SPAN] for a in outputs if a.type == names.EXAMPLES and _has_span(a)]
+    pushed = [a for a in outputs if a.type == names.PUSHED_MODEL and was_pushed(a)]
     return RunLine(
         run_id=run.run_id,
         pipeline=run.pipeline,
@@ -71,4 +72,4 @@ def _line(run: Run, outputs: list[Artifact]) -> RunLine:
 
 
 def _has_span(artifact: Artifact) -> bool:
-    return isinstance(artifact.properties.get("span"), int)
+    return isinstance(artifact.properties.get(names.SPAN), int)

@@ -13,14 +13,15 @@ import datetime as dt
 import math
 from collections.abc import Iterable, Mapping
 
-from lineage.trace import destination_of, find_pushed, pushed_models, version_of
+from components.pusher.release import CANARY, STABLE
+from lineage.trace import find_pushed
+from metadata import names
 from metadata.graph import makers
+from metadata.pushed_models import destination_of, pushed_models, version_of
 from metadata.reader import LineageStore
 from metadata.records import Artifact, Execution
 
-STABLE, CANARY = "stable", "canary"
-_SWITCHES = ("serving.Promotion", "serving.Rollback")
-_AFTER, _WITHDRAWN = "_after", "withdrawn_"
+_SWITCHES = (names.PROMOTION, names.ROLLBACK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def served(store: LineageStore) -> list[ServedModel]:
     found = []
     for place, pushed in places.items():
         own = [e for e in switches if _is_about(e, place, pushed, alone=len(places) == 1)]
-        recorded = bool(own) or any("release" in a.properties for a in pushed.values())
+        recorded = bool(own) or any(names.RELEASE in a.properties for a in pushed.values())
         periods, withdrawn = _periods(pushed, own) if recorded else {}, _withdrawn(own)
         for version, artifact in pushed.items():
             traffic = hours.get(artifact.id, ())
@@ -162,13 +163,13 @@ def _periods(
     """Version -> when it served, by replaying pushes, promotions and rollbacks."""
     changes: list[tuple[dt.datetime, dict[str, str | None]]] = []
     for version, artifact in pushed.items():
-        canary = artifact.properties.get("release") == CANARY
+        canary = artifact.properties.get(names.RELEASE) == CANARY
         # What is pushed for all ends a canary, too.
         labels: dict[str, str | None]
         labels = {CANARY: version} if canary else {STABLE: version, CANARY: None}
         changes.append((artifact.created, labels))
     for switch in switches:
-        after = {label: switch.properties.get(label + _AFTER) for label in (STABLE, CANARY)}
+        after = {label: switch.properties.get(label + names.AFTER) for label in (STABLE, CANARY)}
         changes.append(
             (switch.started, {k: None if v is None else str(v) for k, v in after.items()})
         )
@@ -194,15 +195,15 @@ def _withdrawn(switches: Iterable[Execution]) -> dict[str, str]:
     found: dict[str, str] = {}
     for switch in switches:
         for name, value in switch.properties.items():
-            if name.startswith(_WITHDRAWN):
-                found[name.removeprefix(_WITHDRAWN)] = str(value)
-        found.pop(str(switch.properties.get(STABLE + _AFTER)), None)
+            if name.startswith(names.WITHDRAWN_VERSION):
+                found[name.removeprefix(names.WITHDRAWN_VERSION)] = str(value)
+        found.pop(str(switch.properties.get(STABLE + names.AFTER)), None)
     return found
 
 
 def _hours(store: LineageStore) -> dict[int, list[Hour]]:
     """PushedModel's id -> its hours. An hour evaluated again, with late events, counts once."""
-    metrics = store.artifacts_of_type("OnlineMetrics")
+    metrics = store.artifacts_of_type(names.ONLINE_METRICS)
     made = {edge.artifact_id: edge.execution_id for edge in makers(store, [a.id for a in metrics])}
     executions = store.executions(made.values())
     read = store.artifacts(i for e in executions.values() for ids in e.inputs.values() for i in ids)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from metadata import names
 from metadata.graph import COMPARED_KEYS, edges_of_artifacts, makers
 from metadata.reader import LineageStore
 from metadata.records import Artifact, Execution
 
-_JUDGED = frozenset({"ModelBlessing", "InfraBlessing", "ModelEvaluation"})
-_WITH_A_MODEL = _JUDGED | {"Model"}
+_JUDGED = frozenset({names.MODEL_BLESSING, names.INFRA_BLESSING, names.MODEL_EVALUATION})
+_WITH_A_MODEL = _JUDGED | {names.MODEL}
 
 
 class Surroundings:
@@ -51,8 +52,8 @@ class Surroundings:
         Not what a warm start began with: the model has its weights.
         """
         beside = set(artifact_ids) | self._inputs(artifact_ids, _WITH_A_MODEL)
-        models = {i for i in beside if self._types.get(i) == "Model"}
-        beside |= self._inputs(models, {"TransformGraph", "Schema"})
+        models = {i for i in beside if self._types.get(i) == names.MODEL}
+        beside |= self._inputs(models, {names.TRANSFORM_GRAPH, names.SCHEMA})
         judged = {
             i
             for model in models

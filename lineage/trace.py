@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from base.foreign_json import parse
-from base.shared_names import RUN_SUMMARY
 from lineage.dataset import Dataset, read_dataset
-from lineage.evaluation import read_evaluation
-from metadata.graph import Graph, ancestors, products
+from metadata import names
+from metadata.graph import Graph, products
+from metadata.pushed_models import (
+    destination_of,
+    origin_of,
+    output_of,
+    pushed_as,
+    pushed_models,
+    version_of,
+    was_made,
+)
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact, Execution
-
-BASE_MODEL = "base_model"  # Trainer's key of what a warm start begins with
-_NO_METRIC = "example_count"  # TFMA counts beside its metrics
-_NEVER_MADE = frozenset({"pending", "abandoned"})  # states of outputs of a component that failed
+from pipeline.run_summary import metrics_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,28 +94,24 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
       LineageError: there is no such pushed model.
     """
     artifact = find_pushed(store, pushed)
-    graph = ancestors(store, [artifact.id])
-    pusher = graph.maker(artifact.id)
-    model = _input(graph, pusher, "Model")
-    trainer = graph.maker(model.id) if model else None
-    verdict = _input(graph, pusher, "ModelBlessing")
-    evaluator = graph.maker(verdict.id) if verdict else None
-    evaluation = _output(store, evaluator, "ModelEvaluation")
-    metrics, metrics_from = metrics_of(summaries, (evaluator, pusher), evaluation)
+    origin = origin_of(store, artifact)
+    metrics, metrics_from = metrics_of(
+        summaries, (origin.evaluator, origin.pusher), origin.evaluation
+    )
     return Trace(
         pushed=artifact,
         version=version_of(artifact),
         destination=destination_of(artifact),
-        model=model,
-        transform_graph=_input(graph, trainer, "TransformGraph"),
-        schema=_input(graph, trainer, "Schema"),
-        evaluation=evaluation,
-        blessing=_blessing(verdict),
+        model=origin.model,
+        transform_graph=origin.transform_graph,
+        schema=origin.schema,
+        evaluation=origin.evaluation,
+        blessing=_blessing(origin.blessing),
         metrics=metrics,
         metrics_from=metrics_from,
-        datasets=_datasets(store, graph),
-        executions=tuple(sorted(graph.executions.values(), key=lambda e: e.id)),
-        base_model=_base_model(graph, trainer),
+        datasets=_datasets(store, origin.graph),
+        executions=tuple(sorted(origin.graph.executions.values(), key=lambda e: e.id)),
+        base_model=origin.base_model,
     )
 
 
@@ -135,7 +133,7 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
     found: list[Artifact] = []
     # In this order: a text that could be several is the first of these.
     if kind not in ("artifact", "run"):
-        found += _named(models, wanted)
+        found += pushed_as(models, wanted)
     if kind not in ("artifact", "model"):
         found += _of_run(store, models, wanted)
     if kind not in ("model", "run"):
@@ -151,33 +149,16 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
 
 def _no_pushed_model(store: LineageStore) -> str:
     """The message for a store without one; its Pusher may just as well not be recorded."""
-    blessed = any(a.properties.get("blessed") for a in store.artifacts_of_type("ModelBlessing"))
+    blessed = any(
+        a.properties.get(names.BLESSED) for a in store.artifacts_of_type(names.MODEL_BLESSING)
+    )
     why = [] if blessed else ["none was blessed yet"]
-    tried = any(map(was_made, store.artifacts_of_type("PushedModel")))
+    tried = any(map(was_made, store.artifacts_of_type(names.PUSHED_MODEL)))
     why.append("its Pushers pushed none" if tried else "no push is recorded")
     return (
         f"{store.name} has no pushed model: {', and '.join(why)}; "
         "see why with: python -m lineage show latest"
     )
-
-
-def _named(models: list[Artifact], wanted: str) -> list[Artifact]:
-    """Of this version, or pushed to this folder.
-
-    Raises:
-      LineageError: two folders have one of that version.
-    """
-    folder = wanted.rstrip("/")
-    folders = {folder, str(Path(folder).absolute())}
-    named = [a for a in models if destination_of(a).rstrip("/") in folders]
-    if named:
-        return named
-    named = [a for a in models if version_of(a) == wanted]
-    places = {destination_of(a).rstrip("/"): a.id for a in reversed(named)}
-    if len(places) > 1:
-        which = ", ".join(f"artifact:{number} ({place})" for place, number in places.items())
-        raise LineageError(f"version {wanted} was pushed to {len(places)} folders; say: {which}")
-    return named
 
 
 def _of_run(store: LineageStore, models: list[Artifact], wanted: str) -> list[Artifact]:
@@ -189,64 +170,21 @@ def _of_run(store: LineageStore, models: list[Artifact], wanted: str) -> list[Ar
     return [a for a in models if a.id in made]
 
 
-def pushed_models(store: LineageStore) -> list[Artifact]:
-    """Newest first; not what a Pusher left that did not push."""
-    return [a for a in store.artifacts_of_type("PushedModel") if was_pushed(a)]
-
-
-def was_pushed(artifact: Artifact) -> bool:
-    """Whether a PushedModel was pushed; a Pusher other than TFX's need not say where."""
-    return artifact.properties.get("pushed") != 0 and was_made(artifact)
-
-
-def was_made(artifact: Artifact) -> bool:
-    """Whether an output came to be; that of a component that failed is recorded, too."""
-    return artifact.state not in _NEVER_MADE
-
-
-def version_of(pushed: Artifact) -> str:
-    """The version a model was pushed as; '' if it was not, or if that is not recorded."""
-    return str(pushed.properties.get("pushed_version") or Path(destination_of(pushed)).name)
-
-
-def destination_of(pushed: Artifact) -> str:
-    return str(pushed.properties.get("pushed_destination") or "")
-
-
-def _input(graph: Graph, execution: Execution | None, type_name: str) -> Artifact | None:
-    """What an execution read of a type."""
-    ids = [i for ids in execution.inputs.values() for i in ids] if execution else []
-    # Not its baseline: that one is no part of the graph.
-    found = [graph.artifacts[i] for i in ids if i in graph.artifacts]
-    return next((artifact for artifact in found if artifact.type == type_name), None)
-
-
-def _base_model(graph: Graph, trainer: Execution | None) -> Artifact | None:
-    ids = trainer.inputs.get(BASE_MODEL, ()) if trainer else ()
-    return next((graph.artifacts[i] for i in ids if i in graph.artifacts), None)
-
-
-def _output(store: LineageStore, execution: Execution | None, type_name: str) -> Artifact | None:
-    """What an execution made of a type; it need not be in the graph."""
-    ids = [i for ids in execution.outputs.values() for i in ids] if execution else []
-    return next((a for a in store.artifacts(ids).values() if a.type == type_name), None)
-
-
 def _blessing(artifact: Artifact | None) -> Blessing | None:
     if artifact is None:
         return None
     properties = artifact.properties
     return Blessing(
         artifact=artifact,
-        blessed=bool(properties["blessed"]) if "blessed" in properties else None,
-        current_model_id=properties.get("current_model_id"),
-        baseline_model_id=properties.get("baseline_model_id"),
+        blessed=bool(properties[names.BLESSED]) if names.BLESSED in properties else None,
+        current_model_id=properties.get(names.CURRENT_MODEL_ID),
+        baseline_model_id=properties.get(names.BASELINE_MODEL_ID),
     )
 
 
 def _datasets(store: LineageStore, graph: Graph) -> tuple[Dataset, ...]:
     """The Examples that were not made from other Examples, as Transform's are."""
-    examples = graph.of_type("Examples")
+    examples = graph.of_type(names.EXAMPLES)
     ids = {artifact.id for artifact in examples}
     derived = {
         edge.execution_id
@@ -263,57 +201,12 @@ def dataset_of(store: LineageStore, examples: Artifact, maker: Execution | None)
     return read_dataset(
         examples,
         maker,
-        quarantine=_output(store, maker, "QuarantinedRecords"),
+        quarantine=output_of(store, maker, names.QUARANTINED_RECORDS),
         statistics=_statistics(store, examples),
     )
 
 
 def _statistics(store: LineageStore, examples: Artifact) -> tuple[Artifact, ...]:
     made = store.artifacts(edge.artifact_id for edge in products(store, [examples.id]))
-    found = [artifact for artifact in made.values() if artifact.type == "ExampleStatistics"]
+    found = [artifact for artifact in made.values() if artifact.type == names.EXAMPLE_STATISTICS]
     return tuple(sorted(found, key=lambda a: a.id, reverse=True))
-
-
-def metrics_of(
-    summaries: Path | None, executions: Iterable[Execution | None], evaluation: Artifact | None
-) -> tuple[dict[str, float], str | None]:
-    """Metrics by name, and the path they are from.
-
-    Args:
-      summaries: folder of <run_id>/run_summary.json.
-      executions: the summary of the first one's run that has any is taken.
-      evaluation: read if there is no summary.
-    """
-    for execution in executions:
-        if summaries is None or execution is None or not execution.run_id:
-            continue
-        path = summaries / execution.run_id / RUN_SUMMARY
-        metrics = _numbers(path)
-        if metrics:
-            return metrics, str(path)
-    found = read_evaluation(evaluation.uri) if evaluation else None
-    if evaluation is None or found is None or found.overall is None:
-        return {}, None
-    metrics = {n: m.value for n, m in found.overall.metrics.items() if n != _NO_METRIC}
-    return metrics, evaluation.uri
-
-
-def error_of(folder: Path) -> str | None:
-    """Why the run of this folder failed, by its summary."""
-    found = read_summary(folder / RUN_SUMMARY).get("error")
-    return found if isinstance(found, str) else None
-
-
-def _numbers(path: Path) -> dict[str, float]:
-    found = read_summary(path).get("metrics")
-    named = found.items() if isinstance(found, dict) else ()
-    return {name: value for name, value in named if isinstance(value, int | float)}
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """Nothing if there is none, or none that can be read: the answer stands without."""
-    try:
-        found = parse(path.read_text("utf-8"), finite=False)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -28,10 +28,12 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lineage.dataset import is_folder, is_ours, local_path
+from lineage.dataset import is_ours
 from lineage.surroundings import Surroundings
-from lineage.trace import destination_of, pushed_models, version_of
+from metadata import names
+from metadata.artifact_files import is_folder, local_path
 from metadata.graph import products
+from metadata.pushed_models import destination_of, pushed_models, version_of
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact, Execution, Run
 
@@ -42,23 +44,23 @@ _GONE = _REMOVED | {"reference"}
 # Outputs whose readers are known: TFX's own components and this project's.
 _KNOWN_TYPES = frozenset(
     {
-        "ExampleAnomalies",
-        "Examples",
-        "ExampleStatistics",
-        "HyperParameters",
-        "InfraBlessing",
-        "Model",
-        "ModelBlessing",
-        "ModelEvaluation",
-        "ModelRun",
-        "OnlineMetrics",
-        "PushedModel",
-        "QuarantinedRecords",
-        "Schema",
-        "TokenEmbeddings",
-        "TransformCache",
-        "TransformGraph",
-        "TunerResults",
+        names.EXAMPLE_ANOMALIES,
+        names.EXAMPLES,
+        names.EXAMPLE_STATISTICS,
+        names.HYPER_PARAMETERS,
+        names.INFRA_BLESSING,
+        names.MODEL,
+        names.MODEL_BLESSING,
+        names.MODEL_EVALUATION,
+        names.MODEL_RUN,
+        names.ONLINE_METRICS,
+        names.PUSHED_MODEL,
+        names.QUARANTINED_RECORDS,
+        names.SCHEMA,
+        names.TOKEN_EMBEDDINGS,
+        names.TRANSFORM_CACHE,
+        names.TRANSFORM_GRAPH,
+        names.TUNER_RESULTS,
     }
 )
 _MAY_RUN = frozenset({"running", "unknown"})
@@ -153,7 +155,7 @@ def own_artifacts(store: LineageStore, everything: list[Artifact]) -> list[Artif
 
 def _of_own_pipelines(everything: list[Artifact], around: Surroundings) -> list[Artifact]:
     """A pipeline is ours if SparkExampleGen made examples in it, deleted ones or not."""
-    made = (a for a in everything if a.type == "Examples" and is_ours(a))
+    made = (a for a in everything if a.type == names.EXAMPLES and is_ours(a))
     own = {around.pipeline(artifact.id) for artifact in made} - {""}
     return [a for a in everything if around.pipeline(a.id) in own]
 
@@ -248,7 +250,7 @@ class _Reasons:
             around = self._around.of([pushed.id])
             self._keep(around, f"version {version_of(pushed)} is served, or can be")
             models = [
-                i for i in around if i in self._artifacts and self._artifacts[i].type == "Model"
+                i for i in around if i in self._artifacts and self._artifacts[i].type == names.MODEL
             ]
             pipeline = self._pipeline(pushed.id)
             oldest[pipeline] = min([*models, oldest.get(pipeline, pushed.id)])
@@ -256,9 +258,9 @@ class _Reasons:
 
     def _blessed(self, oldest: dict[str, int]) -> None:
         newest: set[str] = set()
-        for blessing in self._store.artifacts_of_type("ModelBlessing"):
+        for blessing in self._store.artifacts_of_type(names.MODEL_BLESSING):
             pipeline = self._pipeline(blessing.id)
-            if not blessing.properties.get("blessed"):
+            if not blessing.properties.get(names.BLESSED):
                 continue
             if pipeline not in newest or blessing.id >= oldest.get(pipeline, blessing.id + 1):
                 reason = "a later model may begin with it, or be compared with it"
@@ -285,16 +287,16 @@ class _Reasons:
         first: dict[str, int] = {}
         for artifact in generated:
             if artifact.id in self.found:
-                pipeline, span = self._pipeline(artifact.id), int(artifact.properties["span"])
+                pipeline, span = self._pipeline(artifact.id), int(artifact.properties[names.SPAN])
                 first[pipeline] = min(span, first.get(pipeline, span))
         wanted = [
             a.id
             for a in generated
-            if int(a.properties["span"]) >= first.get(self._pipeline(a.id), 1 << 63)
+            if int(a.properties[names.SPAN]) >= first.get(self._pipeline(a.id), 1 << 63)
         ]
         self._keep(wanted, "its span is in the window")
         made = self._store.artifacts(edge.artifact_id for edge in products(self._store, wanted))
-        beside = [a.id for a in made.values() if a.type == "ExampleStatistics"]
+        beside = [a.id for a in made.values() if a.type == names.EXAMPLE_STATISTICS]
         self._keep(beside, "its span is in the window")
 
     def _unknown(self) -> None:
@@ -306,8 +308,8 @@ class _Reasons:
 def _is_generated(artifact: Artifact) -> bool:
     """Examples of an ExampleGen: Transform's have no fingerprint."""
     properties = artifact.properties
-    has_span = isinstance(properties.get("span"), int)
-    return artifact.type == "Examples" and has_span and "input_fingerprint" in properties
+    has_span = isinstance(properties.get(names.SPAN), int)
+    return artifact.type == names.EXAMPLES and has_span and names.INPUT_FINGERPRINT in properties
 
 
 def _is_there(pushed: Artifact) -> bool:
@@ -336,8 +338,8 @@ def _size(folder: Path) -> int:
     """Of all files below; a file that goes meanwhile does not count."""
     total = 0
     try:
-        for parent, _, names in os.walk(folder, onerror=_raise):
-            for name in names:
+        for parent, _, files in os.walk(folder, onerror=_raise):
+            for name in files:
                 try:
                     total += (Path(parent) / name).lstat().st_size
                 except FileNotFoundError:

@@ -20,7 +20,7 @@ from local_run.logs import captured
 from local_run.memory import ComponentMemory, peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
-from metadata.connection import connection_config, password
+from metadata.connection import connection_config
 from pipeline.config import ConfigError, PipelineConfig
 
 
@@ -31,7 +31,7 @@ def run(config: PipelineConfig, runner: str) -> int:
       config: what to run.
       runner: 'beam' or 'local', as `run_pipeline` has them.
     """
-    password(config)  # where it is missing, that is said now
+    config.metadata_connection.password()  # where it is missing, that is said now
     with _only_run(config) as run_id:
         folder = config.run_folder / RUNS_FOLDER / run_id
         screens: list[Screen] = []
@@ -88,46 +88,34 @@ def _launch(
         if launch.state == "failed":
             failed.append(launch)
 
-    connection = None
     if config.beam_pipeline_args is None:
         config = config.model_copy(update={"beam_pipeline_args": beam_arguments()})
     check_beam_runner(config.beam_pipeline_args or ())
     try:
-        connection = connection_config(config)
         pipeline = create_pipeline(
-            config, local_locations(config), metadata_connection_config=connection
+            config,
+            local_locations(config),
+            metadata_connection_config=connection_config(config.metadata_connection),
         )
         run_pipeline(pipeline, run_id, runner, report)
     except KeyboardInterrupt:
-        _close_open_executions(connection, config, run_id)
+        _close_open_executions(config, run_id)
         return "interrupted; run again: what is complete will be taken from the cache"
     except Exception as error:
         logging.getLogger(__name__).exception("the run failed")
-        _close_open_executions(connection, config, run_id)
+        _close_open_executions(config, run_id)
         if failed and failed[0].error is not None:
             return f"{failed[0].component}: {one_line(failed[0].error)}"
         return one_line(error)
     return None
 
 
-def _close_open_executions(connection: Any, config: PipelineConfig, run_id: str) -> None:
+def _close_open_executions(config: PipelineConfig, run_id: str) -> None:
     """A driver that fails leaves its execution RUNNING; a run that has ended has none of those."""
-    import ml_metadata as mlmd
-    from ml_metadata.proto import metadata_store_pb2
+    from metadata.writer import MetadataWriter
 
     try:
-        store = mlmd.MetadataStore(connection)
-        context = store.get_context_by_type_and_name("pipeline_run", run_id)
-        executions = store.get_executions_by_context(context.id) if context else []
-        left = [
-            execution
-            for execution in executions
-            if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
-        ]
-        for execution in left:
-            execution.last_known_state = metadata_store_pb2.Execution.FAILED
-        if left:
-            store.put_executions(left)
+        MetadataWriter.connect(config.metadata_connection, config.name).fail_running(run_id)
     except Exception:  # the store may be what failed: the first error is the one to report
         logging.getLogger(__name__).exception("cannot mark executions as failed")
 
@@ -144,7 +132,7 @@ def _summarize(
     from metadata.reader import LineageStore
 
     try:
-        store = LineageStore.from_connection_config(connection_config(config))
+        store = LineageStore.connect(config.metadata_connection)
         summary = summarize(config, store, run_id, measured, peaks)
         write_json(path, summary)
     except Exception as error:  # a full disk, or a run that ended before ML Metadata knew of it
@@ -159,7 +147,7 @@ def _report(config: PipelineConfig, run_id: str, path: Path) -> str | None:
     from metadata.reader import LineageStore
 
     try:
-        store = LineageStore.from_connection_config(connection_config(config))
+        store = LineageStore.connect(config.metadata_connection)
         write_report(store, run_id, path.parent.parent, path)
     except Exception:
         logging.getLogger(__name__).exception("no report")

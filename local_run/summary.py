@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lineage.evaluation import Verdict, read_evaluation, read_verdict
+from components.evaluator.evaluation_files import Verdict, read_evaluation, read_verdict
 from local_run.best_reachable import best_reachable
+from metadata import names
 from metadata.reader import Artifact, LineageStore, Run
 from pipeline.config import PipelineConfig
 
@@ -15,7 +16,6 @@ from pipeline.config import PipelineConfig
 _FIRST = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece")
 _COUNTS = ("example_count", "negatives")  # the rows say so already
 _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
-_ROWS = "rows_"
 
 
 def summarize(
@@ -35,16 +35,16 @@ def summarize(
       peaks: component -> MiB of memory while it ran.
     """
     run = store.run(run_id)
-    examples = _output(store, run, "Examples", "SparkExampleGen")
-    evaluation = _output(store, run, "ModelEvaluation")
-    blessing = _output(store, run, "ModelBlessing")
-    canary = _output(store, run, "InfraBlessing")
-    pushed = _output(store, run, "PushedModel")
+    examples = _output(store, run, names.EXAMPLES, "SparkExampleGen")
+    evaluation = _output(store, run, names.MODEL_EVALUATION)
+    blessing = _output(store, run, names.MODEL_BLESSING)
+    canary = _output(store, run, names.INFRA_BLESSING)
+    pushed = _output(store, run, names.PUSHED_MODEL)
     verdict = read_verdict(evaluation.uri) if evaluation else Verdict()
     return {
         "pipeline": config.name,
         "run_id": run_id,
-        "span": examples.properties.get("span") if examples else None,
+        "span": examples.properties.get(names.SPAN) if examples else None,
         **measured,
         "components": [
             {
@@ -61,20 +61,20 @@ def summarize(
         "not_blessed_because": [*verdict.reasons],
         "telling_features": [*verdict.telling],
         "canary": _canary(canary) if canary else None,
-        "pushed_model": pushed.properties.get("pushed_destination") if pushed else None,
+        "pushed_model": pushed.properties.get(names.PUSHED_DESTINATION) if pushed else None,
     }
 
 
 def _blessed(blessing: Artifact | None) -> bool | None:
     """None: nothing was judged."""
-    found = blessing.properties.get("blessed") if blessing else None
+    found = blessing.properties.get(names.BLESSED) if blessing else None
     return None if found is None else bool(found)
 
 
 def _canary(blessing: Artifact) -> dict[str, Any]:
     """Whether a server with the model answered as it should, and why not."""
     properties = blessing.properties
-    return {"blessed": bool(properties.get("blessed")), "reason": properties.get("reason")}
+    return {"blessed": bool(properties.get(names.BLESSED)), "reason": properties.get("reason")}
 
 
 def _output(
@@ -89,18 +89,17 @@ def _output(
         for ids in execution.outputs.values()
         for artifact_id in ids
     ]
-    artifacts = [store.artifact(artifact_id) for artifact_id in ids]
     # Resolvers put out what others made: only the component itself counts.
-    found = [a for a in artifacts if a.type == artifact_type]
+    found = [a for a in store.artifacts(ids).values() if a.type == artifact_type]
     return max(found, key=lambda a: a.id, default=None)
 
 
 def _rows(examples: Artifact) -> dict[str, int]:
     """Counts by name: read, the splits, quarantined, dropped."""
     counts = {
-        name[len(_ROWS) :]: value
+        name[len(names.ROWS) :]: value
         for name, value in examples.properties.items()
-        if name.startswith(_ROWS) and isinstance(value, int)
+        if name.startswith(names.ROWS) and isinstance(value, int)
     }
     splits = [name for name in counts if name not in ("read", "quarantined", "dropped")]
     order = ["read", *sorted(splits, key=lambda s: (s != "train", s)), "quarantined", "dropped"]
@@ -131,9 +130,9 @@ def overall_metrics(uri: str) -> tuple[dict[str, float], dict[str, list[float]]]
     evaluation = read_evaluation(uri)
     overall = evaluation.overall if evaluation else None
     known = overall.metrics if overall else {}
-    names = [name for name in _FIRST if name in known]
-    names += sorted(known.keys() - {*_FIRST, *_COUNTS})
-    found = {name: known[name] for name in names}
+    order = [name for name in _FIRST if name in known]
+    order += sorted(known.keys() - {*_FIRST, *_COUNTS})
+    found = {name: known[name] for name in order}
     metrics = {name: metric.value for name, metric in found.items()}
     intervals = {
         name: [metric.low, metric.high]

@@ -1,44 +1,90 @@
-"""How to reach the pipeline's ML Metadata."""
+"""Where an ML Metadata store is, and how to reach it."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-
-from ml_metadata.proto import metadata_store_pb2
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from base.redaction import hide_variables
-from pipeline.config import ConfigError, PipelineConfig
+from base.section import ConfigError
+
+if TYPE_CHECKING:
+    from ml_metadata.proto import metadata_store_pb2
 
 
-def connection_config(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
-    """ML Metadata's connection for this config.
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """A store: a SQLite file, or a database on a server.
+
+    Attributes:
+      kind: Kind of the store; "mysql" is MariaDB, too.
+      path: The SQLite file; the rest is for servers.
+      host, port: Address of the server.
+      database, user: Names on the server.
+      password_env: Environment variable that holds the user's password; empty: there is none.
+    """
+
+    kind: Literal["sqlite", "mysql", "postgresql"]
+    path: Path = Path()
+    host: str = ""
+    port: int = 0
+    database: str = ""
+    user: str = ""
+    password_env: str = ""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is a file that nobody has written yet."""
+        return self.kind == "sqlite" and not self.path.exists()
+
+    def password(self) -> str | None:
+        """Returns the password, which nothing that this process says will show; None without one.
+
+        Raises:
+          ConfigError: The variable is not set.
+        """
+        if self.kind == "sqlite" or not self.password_env:
+            return None
+        if self.password_env not in os.environ:
+            raise ConfigError(
+                f"metadata.password_env: the variable {self.password_env} is not set; export it"
+            )
+        hide_variables([self.password_env])
+        return os.environ[self.password_env]
+
+
+def connection_config(
+    connection: Connection, create: bool = True
+) -> metadata_store_pb2.ConnectionConfig:
+    """Returns ML Metadata's own description of a store that is read and written.
+
+    Args:
+      connection: The store.
+      create: Whether a file or database that is missing is made.
 
     Raises:
-      ConfigError: the variable with the password is not set.
+      ConfigError: The variable with the password is not set.
     """
-    where, connection = config.metadata, metadata_store_pb2.ConnectionConfig()
-    if where.kind == "sqlite":
-        config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
-        connection.sqlite.filename_uri = str(config.metadata_path)
-        mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-        connection.sqlite.connection_mode = mode
-        return connection
-    connection.mysql.host, connection.mysql.port = where.host, where.port
-    connection.mysql.database, connection.mysql.user = where.database, where.user
-    connection.mysql.password = password(config) or ""
-    return connection
+    # Takes a while: whoever only reads a config, and describes a store by it, does without.
+    from ml_metadata.proto import metadata_store_pb2
 
-
-def password(config: PipelineConfig) -> str | None:
-    """Of the store, which nothing that this process says will show; None where it has none.
-
-    Raises:
-      ConfigError: the variable that `metadata.password_env` names is not set.
-    """
-    if config.metadata.kind == "sqlite":
-        return None
-    name = config.metadata.password_env
-    if name not in os.environ:
-        raise ConfigError(f"metadata.password_env: the variable {name} is not set; export it")
-    hide_variables([name])
-    return os.environ[name]
+    found = metadata_store_pb2.ConnectionConfig()
+    if connection.kind == "sqlite":
+        modes = metadata_store_pb2.SqliteMetadataSourceConfig
+        if create:
+            connection.path.parent.mkdir(parents=True, exist_ok=True)
+        found.sqlite.filename_uri = str(connection.path)
+        found.sqlite.connection_mode = modes.READWRITE_OPENCREATE if create else modes.READWRITE
+    elif connection.kind == "mysql":
+        found.mysql.host, found.mysql.port = connection.host, connection.port
+        found.mysql.database, found.mysql.user = connection.database, connection.user
+        found.mysql.password = connection.password() or ""
+        found.mysql.skip_db_creation = not create
+    else:
+        found.postgresql.host, found.postgresql.port = connection.host, str(connection.port)
+        found.postgresql.dbname, found.postgresql.user = connection.database, connection.user
+        found.postgresql.password = connection.password() or ""
+        found.postgresql.skip_db_creation = not create
+    return found

@@ -24,11 +24,11 @@ from collections.abc import Callable, Collection, Iterable
 
 from ml_metadata.proto import metadata_store_pb2
 
+from metadata import names
 from metadata.reader import LineageStore
 from metadata.records import INPUT_EVENTS, OUTPUT_EVENTS, Artifact, Execution, event_key
 
-ABSENT = "absent"  # property: a step of Kubeflow had to give one, and there was none
-COMPARED_KEYS = frozenset({"baseline_model", "candidate"})
+COMPARED_KEYS = frozenset({names.BASELINE_MODEL, names.CANDIDATE})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Graph:
         found = [
             a
             for a in self.artifacts.values()
-            if a.type == type_name and not a.properties.get(ABSENT)
+            if a.type == type_name and not a.properties.get(names.ABSENT)
         ]
         return sorted(found, key=lambda a: a.id, reverse=True)
 
@@ -138,14 +138,14 @@ def makers(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
     ]
 
 
-def derived(
-    store: LineageStore, artifact_ids: Collection[int], sources: Collection[int]
-) -> set[int]:
-    """Those of the artifacts whose maker read one of the sources."""
+def made_from(store: LineageStore, artifact_ids: Collection[int]) -> dict[int, set[int]]:
+    """Returns artifact -> what its maker read: one level of `ancestors`, all artifacts at once."""
     made = makers(store, artifact_ids)
-    read = _edges(store, {edge.execution_id for edge in made})
-    readers = {e.execution_id for e in read if e.kind == "input" and e.artifact_id in sources}
-    return {edge.artifact_id for edge in made if edge.execution_id in readers}
+    read: dict[int, set[int]] = {edge.execution_id: set() for edge in made}
+    for edge in _edges(store, read.keys()):
+        if edge.kind == "input" and edge.key not in COMPARED_KEYS:
+            read[edge.execution_id].add(edge.artifact_id)
+    return {edge.artifact_id: read[edge.execution_id] for edge in made}
 
 
 def edges_of_artifacts(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:

@@ -15,6 +15,8 @@ from typing import Any
 from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2
 
+from base.errors import ComponentError
+
 _LOCK_SECONDS = 3  # how long to wait for a writer of a SQLite file
 _EXAMPLE = "give the store's file, e.g. runs/ctr/metadata.sqlite"
 _VERSIONS = re.compile(r"database version (\d+) is (older|greater) than library version (\d+)")
@@ -27,8 +29,8 @@ _UPGRADE = (
 )
 
 
-class LineageError(Exception):
-    """One line for a person: what is wrong, and the next step."""
+class LineageError(ComponentError):
+    """A store that cannot be read or written, or has no answer: one line, with the next step."""
 
 
 def store_name(config: Any) -> str:
@@ -51,19 +53,22 @@ def store_name(config: Any) -> str:
 
 
 @contextlib.contextmanager
-def explained(name: str) -> Iterator[None]:
+def explained(name: str, doing: str = "read") -> Iterator[None]:
     """Turns ML Metadata's errors (RuntimeError on connecting, StatusError later) into one line.
 
     Args:
       name: The name of the store.
+      doing: What is done with it: "read" or "write".
 
     Raises:
       LineageError: ML Metadata raised an error.
     """
     try:
         yield
+    except ComponentError:  # a RuntimeError, too, and one line already
+        raise
     except (RuntimeError, errors.StatusError) as error:
-        raise LineageError(_explanation(name, str(error) or type(error).__name__)) from error
+        raise LineageError(_explanation(name, doing, error)) from error
 
 
 def check_sqlite(path: Path) -> None:
@@ -105,8 +110,8 @@ def _check_file(path: Path) -> None:
         raise LineageError(f"{path} is empty; run the pipeline first, or give another store")
 
 
-def _explanation(name: str, error: str) -> str:
-    reason = " ".join(error.split())
+def _explanation(name: str, doing: str, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
     if "locked" in reason:
         return _locked(name)
     versions = _VERSIONS.search(reason)
@@ -116,7 +121,7 @@ def _explanation(name: str, error: str) -> str:
     advice = "check that it is reachable and whole"
     if "mysql_real_connect" in reason:  # it gives no reason of its own
         reason, advice = "the server refused the connection", "check user and password"
-    return f"cannot read the metadata store {name}: {reason[:200]}; {advice}"
+    return f"cannot {doing} the metadata store {name}: {reason[:200]}; {advice}"
 
 
 def _locked(name: str) -> str:

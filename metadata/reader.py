@@ -10,13 +10,17 @@ Works with ML Metadata 1.16 and 1.21: the latter has no `filter_query`, so nothi
 from __future__ import annotations
 
 import bisect
+import datetime as dt
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ml_metadata import errors, metadata_store
+from ml_metadata import errors
+from ml_metadata.metadata_store.metadata_store import ListOptions, MetadataStore, OrderByField
 from ml_metadata.proto import metadata_store_pb2
 
+from metadata import names
+from metadata.connection import Connection, connection_config
 from metadata.opening import LineageError, check_sqlite, explained, store_name
 from metadata.records import (
     Artifact,
@@ -25,12 +29,13 @@ from metadata.records import (
     State,
     artifact_record,
     execution_record,
+    start_of_run,
     state_of,
-    utc,
 )
 
 __all__ = ["Artifact", "Execution", "LineageError", "LineageStore", "Run"]
 
+_Record = TypeVar("_Record")
 _NEWEST = 100  # executions of a node that one call brings
 _FEW = 50  # so many single calls are quicker than reading all executions of all nodes
 
@@ -40,33 +45,24 @@ class NoRunsError(LineageError):
 
 
 class LineageStore:
-    """Reads runs, executions and artifacts. What it returns is as of the call that returned it."""
+    """Reads runs, executions and artifacts. What it returns is as of the call that returned it.
 
-    def __init__(self, store: metadata_store.MetadataStore, name: str) -> None:
-        """Args:
-          store: open ML Metadata store.
-          name: for error messages, e.g. the file.
+    Args:
+      store: An open ML Metadata store, such as TFX gives a resolver.
+      name: What error messages call it.
+    """
 
-        Raises:
-          NoRunsError: the store records nothing.
-        """
+    def __init__(self, store: MetadataStore, name: str = "ML Metadata") -> None:
         self._store = store
         self.name = name
         self._nodes: dict[int, tuple[str, str]] = {}  # execution id -> (pipeline, component)
-        if not self._run_contexts() and not self._records_anything():
-            raise NoRunsError(
-                f"{name} has no pipeline run yet, and no execution or artifact; run the pipeline "
-                "first: python local_runner.py --config applications/ctr/configs/ctr.yaml"
-            )
 
     @classmethod
     def sqlite(cls, path: str | Path) -> LineageStore:
-        """Opens a store's SQLite file, read only.
-
-        Not for the process that writes the store: use `from_connection_config` there.
+        """Opens a store's SQLite file, read only; not for the process that writes it.
 
         Raises:
-          LineageError: the file is missing, no SQLite file, locked, or records nothing.
+          LineageError: The file is missing, no SQLite file, locked, or records nothing.
         """
         path = Path(path)
         check_sqlite(path)
@@ -76,6 +72,16 @@ class LineageStore:
         return cls._open(config, str(path))
 
     @classmethod
+    def connect(cls, connection: Connection) -> LineageStore:
+        """Opens a store that is there, also from the process that writes it.
+
+        Raises:
+          ConfigError: The variable with the password is not set.
+          LineageError: There is no connection, or nothing is recorded.
+        """
+        return cls.from_connection_config(connection_config(connection, create=False))
+
+    @classmethod
     def from_connection_config(
         cls,
         config: metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig,
@@ -83,22 +89,34 @@ class LineageStore:
         """Opens any store ML Metadata can connect to.
 
         Raises:
-          LineageError: no connection, or nothing is recorded.
+          LineageError: There is no connection, or nothing is recorded.
         """
         return cls._open(config, store_name(config))
 
     @classmethod
     def _open(cls, config: Any, name: str) -> LineageStore:
         with explained(name):
-            store = metadata_store.MetadataStore(config)
-        return cls(store, name)
+            opened = cls(MetadataStore(config), name)
+        if not opened._run_contexts() and not opened._records_anything():
+            raise NoRunsError(
+                f"{name} has no pipeline run yet, and no execution or artifact; run the pipeline "
+                "first: python local_runner.py --config applications/ctr/configs/ctr.yaml"
+            )
+        return opened
 
     def runs(self, limit: int | None = None) -> list[Run]:
-        """Runs, newest first; the newest `limit` of them if given."""
+        """Returns the runs, newest first: all of them, or the newest `limit`."""
         return self._read_runs(self._run_contexts()[:limit])
 
     def run(self, run_id: str) -> Run:
-        """Args: the run's id, 'run:ID', or 'latest'. Raises LineageError if there is none."""
+        """Returns a run.
+
+        Args:
+          run_id: Its id, also as 'run:ID'; or 'latest'.
+
+        Raises:
+          LineageError: There is none.
+        """
         run_id = run_id.removeprefix("run:")
         contexts = self._run_contexts()
         if not contexts:
@@ -113,71 +131,100 @@ class LineageStore:
         return self._read_runs(found)[0]
 
     def run_ids(self) -> list[str]:
-        """Of all runs, newest first."""
+        """Returns the ids of all runs, newest first."""
         return [context.name for context in self._run_contexts()]
 
     def runs_until(self, run_id: str | None = None) -> Iterator[Run]:
-        """A run, and then those before it, newest first, each read when it is asked for.
+        """Yields a run, and then those before it, newest first, each read when it is asked for.
 
-        Args: the run's id; None: the newest.
+        Args:
+          run_id: Id of the first one; None stands for the newest.
         """
         contexts = self._run_contexts()
-        names = [context.name for context in contexts]
-        for context in contexts[names.index(run_id) if run_id else 0 :]:
+        run_ids = [context.name for context in contexts]
+        for context in contexts[run_ids.index(run_id) if run_id else 0 :]:
             yield from self._read_runs([context])
 
     def artifact(self, artifact_id: int) -> Artifact:
-        """Raises LineageError if there is none of that id."""
+        """Returns the artifact of that id.
+
+        Raises:
+          LineageError: There is none.
+        """
         return self._one("artifact", artifact_id, self.artifacts([artifact_id]))
 
     def artifacts(self, artifact_ids: Iterable[int]) -> dict[int, Artifact]:
-        """Artifacts by id; ids that are unknown are left out."""
+        """Returns artifacts by id; ids that are unknown are left out."""
         ids = _known_numbers(artifact_ids)
         found = self._ask("get_artifacts_by_id", ids) if ids else []
         return {proto.id: artifact_record(proto) for proto in found}
 
-    def artifacts_of_type(self, type_name: str) -> list[Artifact]:
-        """All artifacts of a type, newest first; none if the store does not know the type."""
-        found = map(artifact_record, self._ask("get_artifacts_by_type", type_name))
+    def artifacts_of_type(
+        self, type_name: str, changed_since: dt.datetime | None = None
+    ) -> list[Artifact]:
+        """Returns the artifacts of a type, newest first; none if the store does not know the type.
+
+        Args:
+          type_name: Name of the type.
+          changed_since: Time that they were last written at, or later; None stands for any.
+        """
+        least = changed_since.timestamp() * 1000 if changed_since else 0
+        protos = self._ask("get_artifacts_by_type", type_name)
+        found = [artifact_record(p) for p in protos if p.last_update_time_since_epoch >= least]
         return sorted(found, key=lambda a: (a.created, a.id), reverse=True)
 
+    def artifacts_at(self, uri: str) -> list[Artifact]:
+        """Returns the artifacts with that URI, oldest first."""
+        protos = self._ask("get_artifacts_by_uri", uri) if uri else []
+        return sorted(map(artifact_record, protos), key=lambda a: a.id)
+
     def all_artifacts(self) -> list[Artifact]:
-        """Every artifact, oldest first."""
+        """Returns every artifact, oldest first."""
         return sorted(map(artifact_record, self._ask("get_artifacts")), key=lambda a: a.id)
 
     def pipelines(self) -> list[str]:
-        return [context.name for context in self._ask("get_contexts_by_type", "pipeline")]
+        """Returns the names of all pipelines."""
+        return [context.name for context in self._contexts_of_type(names.PIPELINE)]
 
     def execution(self, execution_id: int) -> Execution:
-        """Raises LineageError if there is none of that id."""
+        """Returns the execution of that id.
+
+        Raises:
+          LineageError: There is none.
+        """
         return self._one("execution", execution_id, self.executions([execution_id]))
 
     def executions(self, execution_ids: Iterable[int]) -> dict[int, Execution]:
-        """Executions by id; ids that are unknown are left out."""
+        """Returns executions by id; ids that are unknown are left out."""
         ids = _known_numbers(execution_ids)
         protos = self._ask("get_executions_by_id", ids) if ids else []
         return self._records(protos, self._runs_of(protos))
 
     def executions_of_type(self, type_name: str) -> list[Execution]:
-        """All executions of a type, oldest first; none if the store does not know the type."""
+        """Returns the executions of a type, oldest first; none if the store has no such type."""
         protos = self._ask("get_executions_by_type", type_name)
         return sorted(self._records(protos, self._runs_of(protos)).values(), key=lambda e: e.id)
 
+    def execution_named(self, type_name: str, name: str) -> int | None:
+        """Returns the id of the execution of a type that has this name of its own, if any has."""
+        found = self._ask("get_execution_by_type_and_name", type_name, name) if name else None
+        return int(found.id) if found else None
+
     def states(self, execution_ids: Collection[int]) -> dict[int, State]:
-        """How these executions ended; cheaper than `executions`."""
+        """Returns how these executions ended; cheaper than `executions`."""
         ids = _known_numbers(execution_ids)
         protos = self._ask("get_executions_by_id", ids) if ids else []
         return {proto.id: state_of(proto) for proto in protos}
 
     def events_of_executions(self, ids: Collection[int]) -> list[metadata_store_pb2.Event]:
-        """All events of these executions, in one call."""
+        """Returns all events of these executions, by one call."""
         return self._ask("get_events_by_execution_ids", sorted(ids)) if ids else []
 
     def events_of_artifacts(self, ids: Collection[int]) -> list[metadata_store_pb2.Event]:
-        """All events of these artifacts, in one call."""
+        """Returns all events of these artifacts, by one call."""
         return self._ask("get_events_by_artifact_ids", sorted(ids)) if ids else []
 
-    def _one(self, kind: str, identifier: int, found: dict[int, Any]) -> Any:
+    def _one(self, kind: str, identifier: int, found: dict[int, _Record]) -> _Record:
         if identifier not in found:
             raise LineageError(
                 f"no {kind} {identifier} in {self.name}; "
@@ -186,7 +233,7 @@ class LineageStore:
         return found[identifier]
 
     def _records_anything(self) -> bool:
-        one = metadata_store.ListOptions(limit=1)
+        one = ListOptions(limit=1)
         return any(self._ask(f"get_{kind}", one) for kind in ("artifacts", "executions"))
 
     def _no_run(self) -> str:
@@ -198,9 +245,12 @@ class LineageStore:
             "by one: python -m lineage show artifact:NUMBER, or execution:NUMBER"
         )
 
+    def _contexts_of_type(self, type_name: str) -> list[metadata_store_pb2.Context]:
+        return list(self._ask("get_contexts_by_type", type_name))
+
     def _run_contexts(self) -> list[metadata_store_pb2.Context]:
-        """Runs, newest first."""
-        contexts = self._ask("get_contexts_by_type", "pipeline_run")
+        """Returns the runs, newest first, by when the store learned of them."""
+        contexts = self._contexts_of_type(names.PIPELINE_RUN)
         return sorted(contexts, key=lambda c: (c.create_time_since_epoch, c.id), reverse=True)
 
     def _read_runs(self, contexts: list[metadata_store_pb2.Context]) -> list[Run]:
@@ -212,7 +262,7 @@ class LineageStore:
         for context in contexts:
             ids = sorted(proto.id for proto in members[context.id])
             pipeline = next((self._nodes[i][0] for i in ids if self._nodes[i][0]), "")
-            started = utc(context.create_time_since_epoch)
+            started = start_of_run(context, members[context.id])
             runs.append(Run(context.name, pipeline, started, tuple(records[i] for i in ids)))
         return runs
 
@@ -230,7 +280,7 @@ class LineageStore:
         }
 
     def _runs_of(self, protos: Collection[metadata_store_pb2.Execution]) -> dict[int, str]:
-        """Execution id -> run id, where there is one.
+        """Returns execution id -> run id, where there is one.
 
         The store cannot be asked this for many executions at once, and asking for each is slow. But
         an execution's run is nearly always the last one that had started before it, so we ask runs
@@ -258,8 +308,8 @@ class LineageStore:
         """
         if not set(execution_ids) - self._nodes.keys():
             return
-        pipelines = [c.name for c in self._ask("get_contexts_by_type", "pipeline")]
-        nodes = self._ask("get_contexts_by_type", "node")
+        pipelines = self.pipelines()
+        nodes = self._contexts_of_type(names.NODE)
         self._read_nodes(nodes, pipelines, _NEWEST)
         missing = set(execution_ids) - self._nodes.keys()
         if len(missing) > _FEW:
@@ -267,7 +317,7 @@ class LineageStore:
         else:
             for execution_id in missing:
                 for context in self._ask("get_contexts_by_execution", execution_id):
-                    if context.type == "node":
+                    if context.type == names.NODE:
                         self._nodes[execution_id] = _split_node(context.name, pipelines)
         for execution_id in missing - self._nodes.keys():
             self._nodes[execution_id] = ("", "")  # not written by TFX
@@ -278,9 +328,7 @@ class LineageStore:
         pipelines: Collection[str],
         limit: int | None,
     ) -> None:
-        options = metadata_store.ListOptions(
-            limit=limit, order_by=metadata_store.OrderByField.ID, is_asc=False
-        )
+        options = ListOptions(limit=limit, order_by=OrderByField.ID, is_asc=False)
         for node in nodes:
             name = _split_node(node.name, pipelines)
             for member in self._ask("get_executions_by_context", node.id, options):

@@ -16,6 +16,7 @@ from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2
 
 from base.foreign_json import parse
+from metadata import names
 
 State = Literal["complete", "cached", "failed", "running", "canceled", "unknown"]
 
@@ -36,6 +37,8 @@ INPUT_EVENTS = frozenset({_EVENT.INPUT, _EVENT.DECLARED_INPUT})
 OUTPUT_EVENTS = frozenset({_EVENT.OUTPUT, _EVENT.DECLARED_OUTPUT})
 RESOLVED_EVENTS = frozenset({_EVENT.INTERNAL_OUTPUT})
 _OWN_TYPES = "components."  # begins the names of this project's own artifact types
+_ACTUAL_TIMES = frozenset({names.ACTUAL_BEGAN_MS, names.ACTUAL_ENDED_MS, names.ACTUAL_CREATED_MS})
+_LATEST_MS = 253_402_300_799_999  # the end of the year 9999: datetime goes no further
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Execution:
       state: how it ended; 'running' also when its process died without a word, 'unknown' when the
         store does not record it.
       started: UTC.
-      seconds: from its creation to its last change in the store.
+      seconds: from its creation to its last change in the store; where it was recorded afterwards,
+        from when it began to when it ended.
       properties: its parameters (execution properties).
       inputs: key -> ids of artifacts it read.
       outputs: key -> ids of artifacts it made, or took from the cache if `state` is 'cached'.
@@ -137,16 +141,19 @@ def execution_record(
     run_id: str,
     events: Iterable[metadata_store_pb2.Event],
 ) -> Execution:
-    """A record of an execution and its own events; `node` is its pipeline and component."""
+    """Returns the record of an execution and its own events; `node`: its pipeline and component."""
     events = list(events)
-    milliseconds = proto.last_update_time_since_epoch - proto.create_time_since_epoch
+    began = _actual(proto, names.ACTUAL_BEGAN_MS)
+    ended = _actual(proto, names.ACTUAL_ENDED_MS)
+    if began is None or ended is None:
+        began, ended = proto.create_time_since_epoch, proto.last_update_time_since_epoch
     return Execution(
         id=proto.id,
         component=node[1],
         type=proto.type,
         state=state_of(proto),
-        started=utc(proto.create_time_since_epoch),
-        seconds=max(milliseconds, 0) / 1000,
+        started=_utc(began),
+        seconds=max(ended - began, 0) / 1000,
         properties=_properties(proto),
         inputs=_by_key(events, INPUT_EVENTS),
         outputs=_by_key(events, OUTPUT_EVENTS),
@@ -161,13 +168,14 @@ def state_of(proto: metadata_store_pb2.Execution) -> State:
 
 
 def artifact_record(proto: metadata_store_pb2.Artifact) -> Artifact:
+    created = _actual(proto, names.ACTUAL_CREATED_MS)
     return Artifact(
         id=proto.id,
         type=proto.type.removeprefix(_OWN_TYPES),
         uri=proto.uri,
         name=proto.name or _text(proto.custom_properties, "name"),
         state=metadata_store_pb2.Artifact.State.Name(proto.state).lower(),
-        created=utc(proto.create_time_since_epoch),
+        created=_utc(proto.create_time_since_epoch if created is None else created),
         properties=_properties(proto),
     )
 
@@ -177,8 +185,26 @@ def event_key(event: metadata_store_pb2.Event) -> str:
     return next((step.key for step in event.path.steps if step.HasField("key")), "")
 
 
-def utc(milliseconds: int) -> dt.datetime:
-    """Milliseconds since the epoch, as the store keeps times."""
+def start_of_run(
+    context: metadata_store_pb2.Context, executions: Iterable[metadata_store_pb2.Execution]
+) -> dt.datetime:
+    """Returns when a run began: with its first execution, if that was recorded afterwards."""
+    began = (_actual(proto, names.ACTUAL_BEGAN_MS) for proto in executions)
+    known = [milliseconds for milliseconds in began if milliseconds is not None]
+    return _utc(min(known, default=context.create_time_since_epoch))
+
+
+def _actual(
+    proto: metadata_store_pb2.Execution | metadata_store_pb2.Artifact, name: str
+) -> int | None:
+    """Returns a time that the writer gave; None where it gave none, or nothing that is a time."""
+    given = proto.custom_properties.get(name)
+    found = given.int_value if given is not None else 0
+    return found if 0 < found <= _LATEST_MS else None
+
+
+def _utc(milliseconds: int) -> dt.datetime:
+    """Returns milliseconds since the epoch, as the store keeps times, as a time."""
     return dt.datetime.fromtimestamp(milliseconds / 1000, dt.timezone.utc)
 
 
@@ -199,9 +225,9 @@ def _by_key(
 def _properties(
     proto: metadata_store_pb2.Execution | metadata_store_pb2.Artifact,
 ) -> dict[str, Any]:
-    """Declared and custom properties in one; the custom one wins, as in TFX's own accessors."""
+    """Returns declared and custom properties in one; the custom one wins, as in TFX's accessors."""
     merged = {**proto.properties, **proto.custom_properties}
-    return {name: _plain(merged[name]) for name in sorted(merged)}
+    return {name: _plain(merged[name]) for name in sorted(merged.keys() - _ACTUAL_TIMES)}
 
 
 def _text(properties: Mapping[str, metadata_store_pb2.Value], name: str) -> str:

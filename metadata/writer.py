@@ -1,157 +1,293 @@
-"""What no component of a run did, as an execution in the pipeline's ML Metadata."""
+"""Writes executions, artifacts and their contexts, and changes what is recorded of artifacts.
+
+    writer = MetadataWriter.connect(connection, "mine")
+    metrics = NewArtifact("OnlineMetrics", "/data/metrics.json", {"auc": 0.7})
+    writer.record("streaming.OnlineEvaluation", {"hour": 7}, outputs=[("metrics", metrics)])
+
+Executions get the contexts that TFX's runners give them, so readers see no difference.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
-from ml_metadata import errors, metadata_store
+from ml_metadata import errors
+from ml_metadata.metadata_store.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from base.errors import ComponentError
-from metadata.connection import connection_config
-from pipeline.config import PipelineConfig
+from metadata import names
+from metadata.connection import Connection, connection_config
+from metadata.opening import explained, store_name
+from metadata.reader import LineageStore
 
-Value = int | float | str
+Value = bool | int | float | str
+_PROPERTY_TYPES = {int: mlmd.INT, float: mlmd.DOUBLE, str: mlmd.STRING}
+_STATES = {"complete": mlmd.Execution.COMPLETE, "failed": mlmd.Execution.FAILED}
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
-    """An execution that has ended.
-
-    Attributes:
-      kind: its type, such as 'serving.Promotion'; what follows the last dot is its node.
-      properties: of it.
-      inputs, outputs: (key, artifact); those that have no id yet are written with it.
-      name: another one of this kind and name is not written; empty: it always is.
-      run: of a run of its own, if it is one.
-    """
-
-    kind: str
-    properties: Mapping[str, Value]
-    inputs: Sequence[tuple[str, mlmd.Artifact]] = ()
-    outputs: Sequence[tuple[str, mlmd.Artifact]] = ()
-    name: str = ""
-    run: str = ""
-
-
-@contextlib.contextmanager
-def opened(config: PipelineConfig) -> Iterator[metadata_store.MetadataStore]:
-    """The store of a pipeline, to read and write.
-
-    Raises:
-      ComponentError: it cannot be reached, or breaks off.
-    """
-    try:
-        store = metadata_store.MetadataStore(connection_config(config))
-    except RuntimeError as error:
-        raise _unreachable(config, error) from error
-    try:
-        yield store
-    except errors.StatusError as error:
-        raise _unreachable(config, error) from error
-
-
-def _unreachable(config: PipelineConfig, error: Exception) -> ComponentError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return ComponentError(
-        f"ML Metadata of {config.name} does not answer: {reason}; check `metadata` in the config "
-        "and that the store is up, then try again"
-    )
-
-
-def put(store: metadata_store.MetadataStore, pipeline: str, done: Done) -> int:
-    """Writes it; returns the id of the execution."""
-    if done.name:
-        known = store.get_execution_by_type_and_name(done.kind, done.name)
-        if known is not None:
-            return int(known.id)
-    execution = mlmd.Execution(
-        type_id=store.put_execution_type(mlmd.ExecutionType(name=done.kind)),
-        last_known_state=mlmd.Execution.COMPLETE,
-        name=done.name or None,
-    )
-    set_properties(execution, done.properties)
-    node = done.kind.rpartition(".")[2]
-    contexts = [context(store, "pipeline", pipeline), context(store, "node", f"{pipeline}.{node}")]
-    if done.run:
-        contexts.append(context(store, "pipeline_run", done.run))
-    moment = time.time_ns() // 1_000_000
-    kinds = ((mlmd.Event.INPUT, done.inputs), (mlmd.Event.OUTPUT, done.outputs))
-    events = []
-    for kind, artifacts in kinds:
-        places: dict[str, int] = {}
-        for key, artifact in artifacts:
-            event = mlmd.Event(type=kind, milliseconds_since_epoch=moment)
-            event.path.steps.add().key = key
-            event.path.steps.add().index = places.get(key, 0)
-            places[key] = places.get(key, 0) + 1
-            if artifact.id:
-                event.artifact_id = artifact.id
-            events.append((artifact, event))
-    try:
-        found, _, _ = store.put_execution(execution, events, contexts)
-    except errors.AlreadyExistsError:  # another process was faster
-        known = store.get_execution_by_type_and_name(done.kind, done.name)
-        if known is None:
-            raise
-        return int(known.id)
-    return int(found)
-
-
-def new_artifact(
-    store: metadata_store.MetadataStore, kind: str, path: Path, properties: Mapping[str, Value]
-) -> mlmd.Artifact:
+class NewArtifact:
     """An artifact that is not written yet.
 
-    Args:
-      store: learns its type.
-      kind: name of the type.
-      path: of what it stands for.
-      properties: of it.
+    Attributes:
+      type_name: Name of its type.
+      uri: Where it lies.
+      properties: Custom properties by name.
+      declared_types: Property -> int, float or str, of those that the artifact's type declares.
+      declared: Values of these.
+      created: When it was made, in seconds since the epoch, if not just now.
     """
-    artifact = mlmd.Artifact(
-        type_id=store.put_artifact_type(mlmd.ArtifactType(name=kind)),
-        uri=str(path.resolve()),
-        state=mlmd.Artifact.LIVE,
-    )
-    set_properties(artifact, properties)
-    return artifact
+
+    type_name: str
+    uri: str
+    properties: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    declared_types: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    declared: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    created: float | None = None
 
 
-def set_properties(of: mlmd.Artifact | mlmd.Execution, properties: Mapping[str, Value]) -> None:
-    """As custom properties."""
-    for name, value in properties.items():
-        if isinstance(value, str):
-            of.custom_properties[name].string_value = value
-        elif isinstance(value, float):
-            of.custom_properties[name].double_value = value
-        else:
-            of.custom_properties[name].int_value = value
+class MetadataWriter:
+    """Writes for one pipeline. Every method raises LineageError if the store does not answer.
 
+    Args:
+      store: An open ML Metadata store.
+      name: What error messages call it.
+      pipeline: Name of the pipeline; empty where only artifacts are changed.
 
-def pushed_models(store: metadata_store.MetadataStore) -> dict[int, mlmd.Artifact]:
-    """Version -> the artifact of its first push."""
-    found: dict[int, mlmd.Artifact] = {}
-    for artifact in store.get_artifacts_by_type("PushedModel"):
-        version = artifact.custom_properties["pushed_version"].string_value
-        if version.isdigit():
-            found.setdefault(int(version), artifact)
-    return found
+    Attributes:
+      reader: Reads the same store, which may be empty.
+    """
 
+    def __init__(self, store: MetadataStore, name: str, pipeline: str = "") -> None:
+        self.reader = LineageStore(store, name)
+        self._store, self._name, self._pipeline = store, name, pipeline
+        self._running: dict[int, tuple[mlmd.Execution, list[mlmd.Context]]] = {}
 
-def context(store: metadata_store.MetadataStore, kind: str, name: str) -> mlmd.Context:
-    """The context of that name, made if there is none."""
-    found = store.get_context_by_type_and_name(kind, name)
-    if found is not None:
+    @classmethod
+    def connect(
+        cls, connection: Connection, pipeline: str = "", create: bool = True
+    ) -> MetadataWriter:
+        """Opens a store.
+
+        Args:
+          connection: The store.
+          pipeline: As of the class.
+          create: Whether a file or database that is missing is made.
+
+        Raises:
+          ConfigError: The variable with the password is not set.
+          LineageError: There is no connection.
+        """
+        config = connection_config(connection, create)
+        with explained(store_name(config), "write"):
+            return cls(MetadataStore(config), store_name(config), pipeline)
+
+    def record(
+        self,
+        type_name: str,
+        properties: Mapping[str, Value],
+        inputs: Sequence[tuple[str, int]] = (),
+        outputs: Sequence[tuple[str, NewArtifact]] = (),
+        name: str = "",
+        run_id: str = "",
+    ) -> int:
+        """Writes an execution that has ended well, whole or not at all.
+
+        Args:
+          type_name: Name of its type, such as serving.Promotion; what follows the last dot is its
+            node.
+          properties: Values by name.
+          inputs: (key, id of an artifact); one that is named twice counts under its first key.
+          outputs: (key, artifact).
+          name: No other execution of this type has this name; empty: it has none of its own.
+          run_id: Run that it belongs to; empty: none.
+
+        Returns:
+          Its id, or that of the one which has its name already.
+        """
+        known = self.reader.execution_named(type_name, name)
+        if known is not None:
+            return known
+        with self._writing():
+            execution = self._execution(type_name, properties)
+            execution.last_known_state = mlmd.Execution.COMPLETE
+            if name:
+                execution.name = name
+            try:
+                return self._put(execution, self._contexts(type_name, run_id), inputs, outputs)[0]
+            except errors.AlreadyExistsError:  # another process was faster
+                known = self.reader.execution_named(type_name, name)
+                if known is None:
+                    raise
+                return known
+
+    def begin(
+        self,
+        type_name: str,
+        properties: Mapping[str, Value],
+        run_id: str,
+        began: float | None = None,
+    ) -> int:
+        """Writes an execution that is running; returns its id.
+
+        Args:
+          type_name, properties, run_id: As of `record`.
+          began: When it began, in seconds since the epoch, if not just now.
+        """
+        with self._writing():
+            execution = self._execution(type_name, properties)
+            execution.last_known_state = mlmd.Execution.RUNNING
+            _set_time(execution, names.ACTUAL_BEGAN_MS, began)
+            contexts = self._contexts(type_name, run_id)
+            execution.id, _ = self._put(execution, contexts, (), ())
+        self._running[execution.id] = execution, contexts
+        return int(execution.id)
+
+    def end(
+        self,
+        execution_id: int,
+        state: Literal["complete", "failed"],
+        inputs: Sequence[tuple[str, int]] = (),
+        outputs: Sequence[tuple[str, NewArtifact]] = (),
+        ended: float | None = None,
+    ) -> list[int]:
+        """Writes how an execution ended; returns the ids of its outputs.
+
+        Args:
+          execution_id: What `begin` returned.
+          state: How it ended.
+          inputs, outputs: As of `record`.
+          ended: When it ended, in seconds since the epoch, if not just now.
+        """
+        execution, contexts = self._running.pop(execution_id)
+        execution.last_known_state = _STATES[state]
+        _set_time(execution, names.ACTUAL_ENDED_MS, ended)
+        with self._writing():
+            return self._put(execution, contexts, inputs, outputs)[1]
+
+    def fail_running(self, run_id: str) -> None:
+        """Marks what still seems to run in a run as failed: the run has ended."""
+        with self._writing():
+            run = self._store.get_context_by_type_and_name(names.PIPELINE_RUN, run_id)
+            executions = self._store.get_executions_by_context(run.id) if run else []
+            left = [e for e in executions if e.last_known_state == mlmd.Execution.RUNNING]
+            for execution in left:
+                execution.last_known_state = mlmd.Execution.FAILED
+            if left:
+                self._store.put_executions(left)
+
+    def change_artifacts(
+        self,
+        artifact_ids: Collection[int],
+        properties: Mapping[str, Value | None] | None = None,
+        state: Literal["marked_for_deletion", "deleted"] | None = None,
+    ) -> None:
+        """Changes custom properties of artifacts, where None takes one away, and their state."""
+        with self._writing():
+            artifacts = self._store.get_artifacts_by_id(artifact_ids) if artifact_ids else []
+            for artifact in artifacts:
+                for name, value in (properties or {}).items():
+                    artifact.custom_properties.pop(name, None)
+                    if value is not None:
+                        _set(artifact.custom_properties, name, value)
+                if state is not None:
+                    artifact.state = mlmd.Artifact.State.Value(state.upper())
+            if artifacts:
+                self._store.put_artifacts(artifacts)
+
+    def _execution(self, type_name: str, properties: Mapping[str, Value]) -> mlmd.Execution:
+        kind = mlmd.ExecutionType(name=type_name)  # TFX may have declared properties of it
+        type_id = self._store.put_execution_type(kind, can_omit_fields=True)
+        execution = mlmd.Execution(type_id=type_id)
+        for name, value in properties.items():
+            _set(execution.custom_properties, name, value)
+        return execution
+
+    def _contexts(self, type_name: str, run_id: str) -> list[mlmd.Context]:
+        """Returns the contexts of an execution, without ids; `_put` takes those that are there."""
+        node = f"{self._pipeline}.{type_name.rpartition('.')[2]}"
+        wanted = {names.PIPELINE: self._pipeline, names.PIPELINE_RUN: run_id, names.NODE: node}
+        found = []
+        for kind, name in wanted.items():
+            if name:
+                context_type = mlmd.ContextType(name=kind)
+                type_id = self._store.put_context_type(context_type, can_omit_fields=True)
+                found.append(mlmd.Context(type_id=type_id, name=name))
         return found
-    try:
-        type_id = store.get_context_type(kind).id
-    except errors.NotFoundError:
-        type_id = store.put_context_type(mlmd.ContextType(name=kind))
-    made = mlmd.Context(type_id=type_id, name=name)
-    (made.id,) = store.put_contexts([made])
-    return made
+
+    def _put(
+        self,
+        execution: mlmd.Execution,
+        contexts: list[mlmd.Context],
+        inputs: Sequence[tuple[str, int]],
+        outputs: Sequence[tuple[str, NewArtifact]],
+    ) -> tuple[int, list[int]]:
+        """Writes all of it or nothing; returns the ids of the execution and of the outputs."""
+        once: dict[int, str] = {}
+        for key, artifact_id in inputs:
+            once.setdefault(artifact_id, key)
+        events = _events(mlmd.Event.INPUT, once.values())
+        for event, artifact_id in zip(events, once, strict=True):
+            event.artifact_id = artifact_id
+        made = [self._artifact(new) for _, new in outputs]
+        pairs = [
+            *zip(made, _events(mlmd.Event.OUTPUT, (key for key, _ in outputs)), strict=True),
+            # An input is only referred to: what somebody else writes of it meanwhile stays.
+            *((None, event) for event in events),
+        ]
+        found, artifact_ids, _ = self._store.put_execution(
+            execution, pairs, contexts, reuse_context_if_already_exist=True
+        )
+        return int(found), [int(number) for number in artifact_ids[: len(made)]]
+
+    def _artifact(self, new: NewArtifact) -> mlmd.Artifact:
+        kind = mlmd.ArtifactType(name=new.type_name)
+        for name, value_type in new.declared_types.items():
+            kind.properties[name] = _PROPERTY_TYPES[value_type]
+        artifact = mlmd.Artifact(
+            type_id=self._store.put_artifact_type(kind, can_add_fields=True, can_omit_fields=True),
+            uri=new.uri,
+            state=mlmd.Artifact.LIVE,
+        )
+        for name, value in new.declared.items():
+            _set(artifact.properties, name, value)
+        for name, value in new.properties.items():
+            _set(artifact.custom_properties, name, value)
+        _set_time(artifact, names.ACTUAL_CREATED_MS, new.created)
+        return artifact
+
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return explained(self._name, "write")
+
+
+def _events(kind: mlmd.Event.Type, keys: Iterable[str]) -> list[mlmd.Event]:
+    """Returns an event for each key; those of one key are numbered."""
+    count: Counter[str] = Counter()
+    events = []
+    for key in keys:
+        event = mlmd.Event(type=kind)
+        event.path.steps.add(key=key)
+        event.path.steps.add(index=count[key])
+        count[key] += 1
+        events.append(event)
+    return events
+
+
+def _set(properties: Any, name: str, value: Value) -> None:
+    if isinstance(value, bool):
+        properties[name].bool_value = value
+    elif isinstance(value, str):
+        properties[name].string_value = value
+    elif isinstance(value, float):
+        properties[name].double_value = value
+    else:
+        properties[name].int_value = value
+
+
+def _set_time(of: mlmd.Execution | mlmd.Artifact, name: str, seconds: float | None) -> None:
+    if seconds is not None:
+        of.custom_properties[name].int_value = round(seconds * 1000)

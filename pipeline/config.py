@@ -18,6 +18,7 @@ from base.errors import first_problem
 from base.redaction import hide_variables, variables_named
 from base.secrets import find_secret
 from base.section import ConfigError, Section
+from metadata.connection import Connection
 from pipeline.application import LoadedApplication, load_application
 from pipeline.check_application import check_application
 from pipeline.evaluator_section import Evaluator
@@ -100,6 +101,11 @@ class PipelineConfig(Section):
     @property
     def metadata_path(self) -> Path:
         return Path(self.metadata.path or self.run_folder / "metadata.sqlite")
+
+    @property
+    def metadata_connection(self) -> Connection:
+        """Where the pipeline's ML Metadata is."""
+        return Connection(**{**self.metadata.model_dump(), "path": self.metadata_path})
 
     @property
     def serving_folder(self) -> Path:

@@ -7,7 +7,9 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 
 from components.baseline_resolver.strategy import blessings_by_model
-from metadata.ancestry import SPAN, sound_models, spans_behind
+from metadata import names
+from metadata.ancestry import sound_models, spans_behind
+from metadata.reader import LineageStore
 
 
 class EarlierModelStrategy(resolver.ResolverStrategy):
@@ -21,20 +23,18 @@ class EarlierModelStrategy(resolver.ResolverStrategy):
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
         """Returns at most one model and its blessing; both are empty when there is none."""
-        span = max(_span_of(artifact) for artifact in input_dict["examples"])
+        reader = LineageStore(store)
+        spans = (one.get_int_custom_property(names.SPAN) for one in input_dict["examples"])
+        span = max(spans)
         blessings = blessings_by_model(input_dict["model_blessing"])
-        sound = sound_models(store, input_dict["model"])
+        sound = sound_models(reader, input_dict["model"])
         blessed = [model for model in sound if model.id in blessings]
         newest_first = sorted(blessed, key=lambda model: model.id, reverse=True)
         # Of a model whose examples are nowhere to be found it is not known.
-        before = (m for m in newest_first if max(spans_behind(store, m.id), default=span) < span)
+        before = (m for m in newest_first if max(spans_behind(reader, m.id), default=span) < span)
         earlier = next(before, None)
         return {
             "examples": input_dict["examples"],
             "model": [earlier] if earlier else [],
             "model_blessing": [blessings[earlier.id]] if earlier else [],
         }
-
-
-def _span_of(examples: types.Artifact) -> int:
-    return examples.get_int_custom_property(SPAN)

@@ -6,10 +6,9 @@ import ml_metadata as mlmd
 from tfx import types
 from tfx.dsl.components.common import resolver
 
+from metadata import names
 from metadata.ancestry import sound_models
-
-_MODEL_ID = "current_model_id"  # Evaluator's properties on a ModelBlessing
-_BLESSED = "blessed"
+from metadata.reader import LineageStore
 
 
 class BaselineModelStrategy(resolver.ResolverStrategy):
@@ -23,7 +22,7 @@ class BaselineModelStrategy(resolver.ResolverStrategy):
         blessings = blessings_by_model(input_dict["model_blessing"])
         models = [
             model
-            for model in sound_models(store, input_dict["model"])
+            for model in sound_models(LineageStore(store), input_dict["model"])
             if model.id in blessings and model.id not in candidates
         ]
         newest = max(models, key=lambda model: model.id, default=None)
@@ -37,7 +36,7 @@ class BaselineModelStrategy(resolver.ResolverStrategy):
 def blessings_by_model(blessings: list[types.Artifact]) -> dict[int, types.Artifact]:
     """Id of each model that is blessed -> its blessing."""
     return {
-        blessing.get_int_custom_property(_MODEL_ID): blessing
+        blessing.get_int_custom_property(names.CURRENT_MODEL_ID): blessing
         for blessing in blessings
-        if blessing.get_int_custom_property(_BLESSED) == 1
+        if blessing.get_int_custom_property(names.BLESSED) == 1
     }

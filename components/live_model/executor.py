@@ -13,8 +13,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.pusher.release import read_release
 from components.pusher.versions_folder import VersionsFolder
-
-ABSENT, VERSION = "absent", "pushed_version"  # properties of the model
+from metadata import names
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +34,10 @@ class LiveModelExecutor(base_executor.BaseExecutor):
         Path(model.uri).mkdir(parents=True, exist_ok=True)
         if version is None:
             _log.info("nothing but the candidate is live in %s", folder.base)
-            model.set_int_custom_property(ABSENT, 1)
+            model.set_int_custom_property(names.ABSENT, 1)
             return
         io_utils.copy_dir(str(folder.path(version)), path_utils.serving_model_path(model.uri))
-        model.set_string_custom_property(VERSION, str(version))
+        model.set_string_custom_property(names.PUSHED_VERSION, str(version))
 
 
 def _baseline(folder: VersionsFolder, candidate: types.Artifact) -> int | None:

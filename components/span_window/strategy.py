@@ -6,11 +6,9 @@ import ml_metadata as mlmd
 from tfx import types
 from tfx.dsl.components.common import resolver
 
-from metadata.ancestry import SPAN, spans_behind
-
-# Only a generator's output has one; Transform's output is of the type Examples too.
-_FINGERPRINT = "input_fingerprint"
-_SPANS = "spans"  # such as 474792-474803
+from metadata import names
+from metadata.ancestry import spans_behind
+from metadata.reader import LineageStore
 
 
 class SpanWindowStrategy(resolver.ResolverStrategy):
@@ -30,12 +28,12 @@ class SpanWindowStrategy(resolver.ResolverStrategy):
         """Returns the newest examples of each span in the window, and at most one cache."""
         (current,) = input_dict["current"]
         newest = _newest_versions([*input_dict["examples"], current])
-        end = self._end(newest, current.get_int_custom_property(SPAN))
+        end = self._end(newest, current.get_int_custom_property(names.SPAN))
         window = [newest[s] for s in sorted(newest) if end - self._length < s <= end]
         earlier = (
             cache
             for cache in sorted(input_dict["analyzer_cache"], key=lambda c: c.id, reverse=True)
-            if max(spans_behind(store, cache.id), default=end) < end
+            if max(spans_behind(LineageStore(store), cache.id), default=end) < end
         )
         cache = next(earlier, None)
         return {
@@ -54,10 +52,11 @@ class SpanWindowStrategy(resolver.ResolverStrategy):
 def _newest_versions(examples: list[types.Artifact]) -> dict[int, types.Artifact]:
     """Last span -> examples; no span twice where a later run has read it again."""
     newest: dict[int, types.Artifact] = {}
-    made = {one.id: one for one in examples if one.has_custom_property(_FINGERPRINT)}
+    # Transform's output is of the type Examples, too.
+    made = {one.id: one for one in examples if one.has_custom_property(names.INPUT_FINGERPRINT)}
     for one in sorted(made.values(), key=lambda a: a.id):
-        last = one.get_int_custom_property(SPAN)
-        first = int(one.get_string_custom_property(_SPANS).split("-")[0])
+        last = one.get_int_custom_property(names.SPAN)
+        first = int(one.get_string_custom_property(names.SPANS).split("-")[0])
         newest = {span: a for span, a in newest.items() if not first <= span <= last}
         newest[last] = one
     return newest

@@ -11,7 +11,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from lineage.command.group import COMPLETE_VARIABLE, cli, open_store
-from lineage.trace import version_of
+from metadata import names
+from metadata.pushed_models import version_of
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact
 
@@ -43,7 +44,7 @@ def _runs(store: LineageStore) -> dict[str, str]:
 
 
 def _models(store: LineageStore) -> dict[str, str]:
-    found: list[Artifact] = store.artifacts_of_type("PushedModel")
+    found: list[Artifact] = store.artifacts_of_type(names.PUSHED_MODEL)
     versions = {version_of(a): f"pushed {a.created:%Y-%m-%d %H:%M} UTC" for a in found}
     return {"latest": "the newest one", **{name: text for name, text in versions.items() if name}}
 

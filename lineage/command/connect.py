@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from ml_metadata.proto import metadata_store_pb2
-
 from base.shared_names import RUNS_FOLDER
+from metadata.connection import Connection
 from metadata.reader import LineageError, LineageStore
 
 DEFAULT_PATTERN = "runs/*/metadata.sqlite"
@@ -26,13 +25,13 @@ class Opened:
 
     Attributes:
       store: open for reading.
-      config: to open it again, for writing.
+      connection: to open it again, for writing.
       summaries: where its runs keep their summaries and logs; None: unknown.
       note: what the user should know of the choice.
     """
 
     store: LineageStore
-    config: metadata_store_pb2.ConnectionConfig
+    connection: Connection
     summaries: Path | None
     note: str | None = None
 
@@ -46,10 +45,8 @@ def open_sqlite(path: Path | None) -> Opened:
     note = None
     if path is None:
         path, note = _find()
-    config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = str(path)
-    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
-    return Opened(LineageStore.sqlite(path), config, path.parent / RUNS_FOLDER, note)
+    store, connection = LineageStore.sqlite(path), Connection("sqlite", path)
+    return Opened(store, connection, path.parent / RUNS_FOLDER, note)
 
 
 def open_database(
@@ -73,23 +70,19 @@ def open_database(
         raise LineageError(f"--{kind} {location}: write HOST:PORT/DATABASE, e.g. {example}")
     if not user:
         raise LineageError(f"--{kind} needs --user NAME")
-    password = ""
-    if password_env:
-        if password_env not in os.environ:
-            raise LineageError(f"--password-env: the variable {password_env} is not set; export it")
-        password = os.environ[password_env]
-    config = metadata_store_pb2.ConnectionConfig()
-    if kind == "mysql":
-        config.mysql.host, config.mysql.port, config.mysql.database = host, int(port), database
-        config.mysql.user, config.mysql.password = user, password
-        config.mysql.skip_db_creation = True
-    else:
-        config.postgresql.host, config.postgresql.port = host, port
-        config.postgresql.dbname, config.postgresql.user = database, user
-        config.postgresql.password, config.postgresql.skip_db_creation = password, True
+    if password_env and password_env not in os.environ:
+        raise LineageError(f"--password-env: the variable {password_env} is not set; export it")
+    connection = Connection(
+        kind,
+        host=host,
+        port=int(port),
+        database=database,
+        user=user,
+        password_env=password_env or "",
+    )
     _check_reachable(_KINDS[kind], host, int(port))
     with _silent_native_code():
-        return Opened(LineageStore.from_connection_config(config), config, None)
+        return Opened(LineageStore.connect(connection), connection, None)
 
 
 def _find() -> tuple[Path, str | None]:

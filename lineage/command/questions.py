@@ -9,6 +9,7 @@ import click
 from rich.console import RenderableType
 
 from base.shared_names import RUN_LOG
+from components.pusher.release import CANARY, STABLE
 from lineage.as_json import to_json
 from lineage.command import render
 from lineage.command.complete import MODELS, RUNS, RUNS_AND_MODELS
@@ -22,12 +23,14 @@ from lineage.compare import compare
 from lineage.delete import delete_unused
 from lineage.impact import impact_of
 from lineage.listing import run_lines
-from lineage.served import CANARY, STABLE, find_served, served
-from lineage.trace import error_of, find_pushed, pushed_models, trace, version_of
+from lineage.served import find_served, served
+from lineage.trace import find_pushed, trace
 from lineage.unused import KEEP_RUNS, Garbage, unused
 from metadata.graph import edges_of_artifacts, makers
+from metadata.pushed_models import pushed_models, version_of
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact, Execution, Run
+from pipeline.run_summary import error_of
 
 
 @cli.command("list")
@@ -247,7 +250,7 @@ def gc(
         if not yes:
             click.confirm(f"Delete {len(found.unused)} artifacts?", abort=True, err=True)
         say = None if as_json else lambda one: click.echo(f"deleted {one.path}")
-        found = delete_unused(opened.config, keep_runs, say, ended)
+        found = delete_unused(opened.connection, keep_runs, say, ended)
     if as_json:
         click.echo(to_json({"deleted": delete, **_fields(found)}))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from base.shared_names import RUN_LOG, RUN_SUMMARY
+from components.evaluator.evaluation_files import Evaluation, Verdict, read_evaluation, read_verdict
 from lineage.compare import run_before
 from lineage.dataset import Dataset
-from lineage.evaluation import Evaluation, Verdict, read_evaluation, read_verdict
 from lineage.report.log_sections import log_tails
 from lineage.report.quarantine import Refused, read_refused
 from lineage.report.statistics import (
@@ -22,10 +22,12 @@ from lineage.report.statistics import (
     read_statistics,
 )
 from lineage.report.training import Curve, read_curves
-from lineage.trace import dataset_of, read_summary
+from lineage.trace import dataset_of
+from metadata import names
 from metadata.graph import Graph, ancestors, makers
 from metadata.reader import LineageStore
 from metadata.records import Artifact, Execution, Run
+from pipeline.run_summary import read_summary
 
 _T = TypeVar("_T")
 Features = dict[str, dict[str, Feature]]  # split -> name -> feature
@@ -118,10 +120,10 @@ def gather(
     examples = _external_examples(run, artifacts)
     earlier = run_before(store, run)
     nothing: tuple[list[Anomaly], list[Drift]] = ([], [])
-    found = _newest(run, artifacts, "ExampleAnomalies")
+    found = _newest(run, artifacts, names.EXAMPLE_ANOMALIES)
     anomalies, drift = files.read(found, read_anomalies, nothing)
-    evaluation = _newest(run, artifacts, "ModelEvaluation")
-    model = _newest(run, artifacts, "PushedModel") or _newest(run, artifacts, "Model")
+    evaluation = _newest(run, artifacts, names.MODEL_EVALUATION)
+    model = _newest(run, artifacts, names.PUSHED_MODEL) or _newest(run, artifacts, names.MODEL)
     folder = summaries / run.run_id if summaries else None
     return RunFacts(
         store=store.name,
@@ -131,14 +133,14 @@ def gather(
         artifacts=artifacts,
         made_by=made_by,
         dataset=dataset_of(store, examples, made_by.get(examples.id)) if examples else None,
-        refused=files.read(_newest(run, artifacts, "QuarantinedRecords"), read_refused, []),
-        features=files.read(_newest(run, artifacts, "ExampleStatistics"), read_statistics, {}),
+        refused=files.read(_newest(run, artifacts, names.QUARANTINED_RECORDS), read_refused, []),
+        features=files.read(_newest(run, artifacts, names.EXAMPLE_STATISTICS), read_statistics, {}),
         earlier_run=earlier.run_id if earlier else None,
         earlier=_features_of(store, earlier) if earlier else {},
         anomalies=anomalies,
         drift=drift,
         validated=files.read(found, has_anomalies, False),
-        curves=files.read(_newest(run, artifacts, "ModelRun"), read_curves, []),
+        curves=files.read(_newest(run, artifacts, names.MODEL_RUN), read_curves, []),
         evaluation=files.read(evaluation, read_evaluation, None),
         verdict=files.read(evaluation, read_verdict, Verdict()),
         logs=log_tails(folder / RUN_LOG) if folder else {},
@@ -155,12 +157,12 @@ def _newest(run: Run, artifacts: dict[int, Artifact], type_name: str) -> Artifac
 def _external_examples(run: Run, artifacts: dict[int, Artifact]) -> Artifact | None:
     ids = [i for e in run.components if not e.inputs for made in e.outputs.values() for i in made]
     return next(
-        (artifacts[i] for i in ids if i in artifacts and artifacts[i].type == "Examples"), None
+        (artifacts[i] for i in ids if i in artifacts and artifacts[i].type == names.EXAMPLES), None
     )
 
 
 def _features_of(store: LineageStore, run: Run) -> Features:
-    found = _newest(run, store.artifacts(run.touched), "ExampleStatistics")
+    found = _newest(run, store.artifacts(run.touched), names.EXAMPLE_STATISTICS)
     return read_statistics(found.uri) if found else {}
 
 

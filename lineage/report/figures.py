@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from lineage.evaluation import Bucket, Evaluation, Slice
+from components.evaluator.evaluation_files import Bucket, Evaluation, Slice
 from lineage.report.statistics import Feature
 from lineage.report.training import Curve
 from metadata.records import Run

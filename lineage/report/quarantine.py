@@ -7,7 +7,7 @@ import gzip
 import zlib
 
 from base.foreign_json import parse
-from lineage.dataset import files_below
+from metadata.artifact_files import files_below
 
 _A_REASON = 2
 _LONGEST = 400  # characters of a record

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from lineage.dataset import files_below
+from metadata.artifact_files import files_below
 
 _STATISTICS, _ANOMALIES = "FeatureStats.pb", "SchemaDiff.pb"
 _TOP_VALUES = 15

@@ -7,8 +7,8 @@ import dataclasses
 from tensorboard.compat.proto import event_pb2
 from tensorboard.util import tensor_util
 
-from lineage.dataset import files_below
-from lineage.tfrecords import UNREADABLE, records
+from metadata.artifact_files import files_below
+from spark_io.examples.small_tfrecords import UNREADABLE, records
 
 _EPOCH = "epoch_"
 

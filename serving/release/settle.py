@@ -6,16 +6,16 @@ import contextlib
 import datetime as dt
 from pathlib import Path
 
-from ml_metadata import metadata_store
-from ml_metadata.proto import metadata_store_pb2 as mlmd
-
 from base.errors import ComponentError
 from base.locks import LockHeldError
 from components.pusher.intents import PUSH, Intent, begun, drop, intents_of, locked, recording
 from components.pusher.versions_folder import VersionsFolder
-from metadata.writer import Done, new_artifact, opened, put
+from metadata import names
+from metadata.pushed_models import destination_of, version_of
+from metadata.reader import LineageStore
+from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
-from serving.release.record import mark, models_pushed, record
+from serving.release.record import mark, models_pushed, record, writer_for
 
 _TFX_TIME = dt.timedelta(minutes=30)  # in which TFX itself records a push, after its step
 
@@ -38,8 +38,8 @@ def settle(config: PipelineConfig) -> list[Intent]:
         if not waiting:
             return []
         models = models_pushed(waiting)
-        with opened(config) as store:
-            return [one for one in waiting if _settled(store, config, one, models)]
+        writer = writer_for(config)
+        return [one for one in waiting if _settled(writer, base, one, models)]
 
 
 def settle_if_possible(config: PipelineConfig) -> list[str]:
@@ -58,62 +58,54 @@ def said_of(intent: Intent) -> str:
     return f"recorded afterwards: {intent.id}, a {kind} after which {labels} were live"
 
 
-def _settled(
-    store: metadata_store.MetadataStore,
-    config: PipelineConfig,
-    intent: Intent,
-    models: dict[int, str],
-) -> bool:
-    """Whether it was recorded just now; a push may have been long ago, or be about to be."""
-    base = config.serving_folder
+def _settled(writer: MetadataWriter, base: Path, intent: Intent, models: dict[int, str]) -> bool:
+    """Returns whether it was recorded just now; a push may have been before, or be about to be."""
     if intent.kind != PUSH:
-        record(store, config.name, intent, models)
+        record(writer, intent, models)
         drop(base, intent)
         return True
-    is_known = _is_recorded_by_tfx(store, base, intent)
+    is_known = _is_recorded_by_tfx(writer.reader, base, intent)
     if not is_known and dt.datetime.now(dt.timezone.utc) - begun(intent) < _TFX_TIME:
         return False
     if not is_known:
-        _record_push(store, config, intent, models)
+        _record_push(writer, base, intent, models)
     version = int(intent.pushed["version"])
     withdrawn = VersionsFolder(base).withdrawn(version)
     if withdrawn is not None:  # while nobody knew its artifact
-        mark(store, None, models[version], withdrawn)
+        mark(writer, None, models[version], withdrawn)
     drop(base, intent)
     return not is_known
 
 
-def _is_recorded_by_tfx(store: metadata_store.MetadataStore, base: Path, intent: Intent) -> bool:
-    """Whether there is a PushedModel of this push, not of an earlier one or another folder."""
-    since = begun(intent).timestamp() * 1000
+def _is_recorded_by_tfx(store: LineageStore, base: Path, intent: Intent) -> bool:
+    """Returns whether there is a PushedModel of this push, not of another one or another folder."""
     return any(
-        artifact.custom_properties["pushed_version"].string_value == intent.pushed["version"]
-        and Path(artifact.custom_properties["pushed_destination"].string_value).parent == base
-        and artifact.last_update_time_since_epoch >= since
-        for artifact in store.get_artifacts_by_type("PushedModel")
+        version_of(pushed) == intent.pushed["version"]
+        and Path(destination_of(pushed)).parent == base
+        for pushed in store.artifacts_of_type(names.PUSHED_MODEL, changed_since=begun(intent))
     )
 
 
 def _record_push(
-    store: metadata_store.MetadataStore,
-    config: PipelineConfig,
-    intent: Intent,
-    models: dict[int, str],
+    writer: MetadataWriter, base: Path, intent: Intent, models: dict[int, str]
 ) -> None:
-    """A push whose run died before TFX could record it: the same artifact, by an own execution."""
+    """Records a push whose run died before TFX could: the same artifact, by an own execution."""
     version = intent.pushed["version"]
-    path = config.serving_folder / version
-    label = next((k for k, v in intent.after.labels.items() if str(v) == version), "")
-    facts = {"pushed_version": version, "pushed_destination": str(path), "release": label}
-    pushed = new_artifact(store, "PushedModel", path, {**facts, "pushed": 1})
-    found = store.get_artifacts_by_uri(models[int(version)])
-    live = [artifact for artifact in found if artifact.state == mlmd.Artifact.LIVE]
-    done = Done(
-        kind=f"serving.{PUSH}",
-        properties={"user": intent.user, "pushed_version": version},
+    path = base / version
+    properties: dict[str, Value] = {
+        names.PUSHED: 1,
+        names.PUSHED_VERSION: version,
+        names.PUSHED_DESTINATION: str(path),
+        names.RELEASE: next((k for k, v in intent.after.labels.items() if str(v) == version), ""),
+    }
+    pushed = NewArtifact(names.PUSHED_MODEL, str(path.resolve()), properties)
+    found = writer.reader.artifacts_at(models[int(version)])
+    live = [artifact.id for artifact in found if artifact.state == "live"]
+    writer.record(
+        names.PUSH,
+        {"user": intent.user, names.PUSHED_VERSION: version},
         inputs=[("model", model) for model in live[-1:]],
         outputs=[("pushed_model", pushed)],
         name=intent.id,
-        run=intent.id,
+        run_id=intent.id,
     )
-    put(store, config.name, done)

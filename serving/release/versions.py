@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from base.errors import ComponentError
-from base.shared_names import RUNS_FOLDER
 from components.pusher.release import read_release
 from components.pusher.versions_folder import VersionsFolder, versions_in
-from lineage.trace import Trace, trace
-from metadata.connection import connection_config
-from metadata.reader import LineageError, LineageStore
+from metadata.pushed_models import Origin, origin_of, pushed_as, pushed_models
+from metadata.reader import LineageStore
+from metadata.records import Artifact
 from pipeline.config import PipelineConfig
+from pipeline.run_summary import metrics_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,27 +22,27 @@ class VersionLine:
     """A version.
 
     Attributes:
-      version: its number.
-      label: what it is live as; "" if it is not.
-      withdrawn: why it was rolled back.
-      pushed: when; UTC.
-      run_id: of the run that pushed it.
-      metrics: of its evaluation.
+      version: Its number.
+      label: What it is live as; "" if it is not.
+      withdrawn: Why it was rolled back.
+      pushed: When it was pushed, in UTC; None if ML Metadata knows no push. So also the next two.
+      run_id: The run that pushed it; "".
+      metrics: Metrics of its evaluation by name; {}.
     """
 
     version: int
     label: str
     withdrawn: str | None
-    pushed: dt.datetime | None
-    run_id: str
-    metrics: dict[str, float]
+    pushed: dt.datetime | None = None
+    run_id: str = ""
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def version_lines(config: PipelineConfig) -> list[VersionLine]:
-    """Newest first.
+    """Returns what is known of each version, newest first.
 
     Raises:
-      ComponentError: there is none.
+      ComponentError: There is none.
     """
     base = config.serving_folder
     numbers = versions_in(base)
@@ -51,34 +50,28 @@ def version_lines(config: PipelineConfig) -> list[VersionLine]:
         raise ComponentError(f"nothing was pushed to {base} yet; run the pipeline first")
     release, folder = read_release(base), VersionsFolder(base)
     labels = {number: label for label, number in release.labels.items()} if release else {}
-    with _store(config) as store:
-        traces = _traces(store, numbers, config.run_folder / RUNS_FOLDER)
+    pushes = _pushes(config, numbers)
     lines = []
     for number in reversed(numbers):
-        found = traces.get(number)
-        pusher = found.maker(found.pushed) if found else None
-        lines.append(
-            VersionLine(
-                version=number,
-                label=labels.get(number, ""),
-                withdrawn=folder.withdrawn(number),
-                pushed=found.pushed.created if found else None,
-                run_id=pusher.run_id if pusher else "",
-                metrics=found.metrics if found else {},
-            )
-        )
+        line = VersionLine(number, labels.get(number, ""), folder.withdrawn(number))
+        if number in pushes:
+            pushed, origin = pushes[number]
+            makers = (origin.evaluator, origin.pusher)
+            metrics, _ = metrics_of(config.run_folder / "runs", makers, origin.evaluation)
+            run_id = origin.pusher.run_id if origin.pusher else ""
+            line = dataclasses.replace(line, pushed=pushed.created, run_id=run_id, metrics=metrics)
+        lines.append(line)
     return lines
 
 
 def transform_graph_of(config: PipelineConfig, version: int) -> Path:
-    """The TransformGraph that a pushed version was trained with.
+    """Returns the TransformGraph that a pushed version was trained with.
 
     Raises:
       ComponentError: ML Metadata does not know.
     """
-    with _store(config) as store:
-        found = _traces(store, [version], None).get(version)
-    graph = found.transform_graph if found else None
+    found = _pushes(config, [version]).get(version)
+    graph = found[1].transform_graph if found else None
     if graph is None:
         raise ComponentError(
             f"ML Metadata of {config.name} knows no push of version {version}, and so not its "
@@ -87,26 +80,11 @@ def transform_graph_of(config: PipelineConfig, version: int) -> Path:
     return Path(graph.uri)
 
 
-@contextlib.contextmanager
-def _store(config: PipelineConfig) -> Iterator[LineageStore | None]:
-    """None where there is none yet: models may also come from elsewhere."""
-    if config.metadata.kind == "sqlite" and not config.metadata_path.exists():
-        yield None
-        return
-    try:
-        yield LineageStore.from_connection_config(connection_config(config))
-    except LineageError as error:
-        raise ComponentError(str(error)) from None
-
-
-def _traces(
-    store: LineageStore | None, numbers: list[int], summaries: Path | None
-) -> dict[int, Trace]:
-    """Of those versions that the store knows a push of."""
-    if store is None:
+def _pushes(config: PipelineConfig, numbers: Iterable[int]) -> dict[int, tuple[Artifact, Origin]]:
+    """Returns the versions that a pipeline has pushed: models may also come from elsewhere."""
+    if config.metadata_connection.is_missing:
         return {}
-    known = {
-        str(artifact.properties.get("pushed_version"))
-        for artifact in store.artifacts_of_type("PushedModel")
-    }
-    return {n: trace(store, str(n), summaries) for n in numbers if str(n) in known}
+    store = LineageStore.connect(config.metadata_connection)
+    models = pushed_models(store)
+    found = {number: pushed_as(models, str(number))[:1] for number in numbers}
+    return {n: (pushed, origin_of(store, pushed)) for n, some in found.items() for pushed in some}

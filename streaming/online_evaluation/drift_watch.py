@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_data_validation as tfdv
-from ml_metadata import metadata_store
-from ml_metadata.proto.metadata_store_pb2 import Artifact
 
-from metadata.records import Run
-from metadata.writer import Done, Value, new_artifact, opened, put
+from metadata import names
+from metadata.reader import LineageStore
+from metadata.records import Artifact, Run
+from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
 from streaming.layout import HourFiles, hour_name
 from streaming.online_evaluation.drift import Distance, distances, with_comparators
@@ -52,16 +52,16 @@ class DriftWatch:
         ]
         if not new:
             return []
-        with opened(self._config) as store:
-            found = self._found(store, new)
+        found = self._found(self._writer().reader, new)
         return [hour for hour in new if hour in found]
 
-    def _found(
-        self, store: metadata_store.MetadataStore, hours: Iterable[int]
-    ) -> dict[int, Artifact]:
-        """Hour -> the statistics of its run, where these still lie on disk."""
+    def _writer(self) -> MetadataWriter:
+        return MetadataWriter.connect(self._config.metadata_connection, self._config.name)
+
+    def _found(self, store: LineageStore, hours: Iterable[int]) -> dict[int, Artifact]:
+        """Returns hour -> the statistics of its run, where these still lie on disk."""
         ids = {hour: _statistics(self._runs[hour]) for hour in hours}
-        known = {a.id: a for a in store.get_artifacts_by_id(sorted({*ids.values()} - {0}))}
+        known = store.artifacts(ids.values())
         found = {hour: known[one] for hour, one in ids.items() if one in known}
         return {hour: a for hour, a in found.items() if _file(Path(a.uri)).exists()}
 
@@ -78,13 +78,13 @@ class DriftWatch:
         )
         log, most = self._config.serving.request_log, self._rule.most_examples
         served = None if log is None else statistics_of(log.folder, hour, schema, most)
-        with opened(self._config) as store:
-            there = self._found(store, [span for span in self._runs if span <= hour])
-            earlier = max((span for span in there if span < hour), default=None)
-            compared = [there[span] for span in (hour, earlier) if span is not None]
-            now, *before = (_load(Path(artifact.uri)) for artifact in compared)
-            found = distances(schema, now, before[0] if before else None, served)
-            self._record(store, hour, compared, found)
+        writer = self._writer()
+        there = self._found(writer.reader, [span for span in self._runs if span <= hour])
+        earlier = max((span for span in there if span < hour), default=None)
+        compared = [there[span] for span in (hour, earlier) if span is not None]
+        now, *before = (_load(Path(artifact.uri)) for artifact in compared)
+        found = distances(schema, now, before[0] if before else None, served)
+        self._record(writer, hour, compared, found)
         content = {
             "hour": hour,
             "run_id": self._runs[hour].run_id,
@@ -97,7 +97,7 @@ class DriftWatch:
 
     def _record(
         self,
-        store: metadata_store.MetadataStore,
+        writer: MetadataWriter,
         hour: int,
         compared: list[Artifact],
         found: list[Distance],
@@ -109,15 +109,14 @@ class DriftWatch:
         }
         if found:
             summary |= {"largest": found[0].value, "feature": found[0].feature}
-        drift = new_artifact(store, "FeatureDrift", self._files.path(hour), summary)
-        done = Done(
-            kind="streaming.DriftCheck",
+        uri = str(self._files.path(hour).resolve())
+        writer.record(
+            names.DRIFT_CHECK,
+            summary,
+            inputs=[("statistics", artifact.id) for artifact in compared],
+            outputs=[("drift", NewArtifact(names.FEATURE_DRIFT, uri, summary))],
             name=f"{self._config.name}:{hour}:{self._runs[hour].run_id}",
-            properties=summary,
-            inputs=[("statistics", artifact) for artifact in compared],
-            outputs=[("drift", drift)],
         )
-        put(store, self._config.name, done)
 
     def results(self) -> dict[int, dict[str, Any]]:
         """Hour -> what was found, oldest first."""

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 
 import base.arrow  # noqa: F401
 from components.pusher.release import CANARY, STABLE, read_release
-from metadata.writer import Done, new_artifact, opened, pushed_models, put
+from metadata import names
+from metadata.pushed_models import first_pushes
+from metadata.writer import MetadataWriter, NewArtifact
 from pipeline.config import PipelineConfig
 from streaming.layout import (
     IMPRESSIONS,
@@ -77,21 +79,18 @@ class OnlineEvaluation:
         return found
 
     def _record(self, hour: int, version: int, found: list[Served]) -> None:
-        with opened(self._config) as store:
-            pushed = pushed_models(store)
-            models = sorted({one.version for one in found} & pushed.keys())
-            metrics = [
-                new_artifact(store, "OnlineMetrics", self._files.path(hour), _properties(hour, one))
-                for one in found
-            ]
-            done = Done(
-                kind="streaming.OnlineEvaluation",
-                name=f"{self._config.name}:{hour}:v{version}",
-                properties={"hour": hour_name(hour), "span": hour, "span_version": version},
-                inputs=[("pushed_model", pushed[model]) for model in models],
-                outputs=[("metrics", artifact) for artifact in metrics],
-            )
-            put(store, self._config.name, done)
+        writer = MetadataWriter.connect(self._config.metadata_connection, self._config.name)
+        pushed = first_pushes(writer.reader)
+        uri = str(self._files.path(hour).resolve())
+        made = [NewArtifact(names.ONLINE_METRICS, uri, _properties(hour, one)) for one in found]
+        versions = sorted({one.version for one in found} & pushed.keys())
+        writer.record(
+            names.ONLINE_EVALUATION,
+            {"hour": hour_name(hour), "span": hour, "span_version": version},
+            inputs=[("pushed_model", pushed[model].id) for model in versions],
+            outputs=[("metrics", artifact) for artifact in made],
+            name=f"{self._config.name}:{hour}:v{version}",
+        )
 
     def results(self) -> dict[int, list[dict[str, Any]]]:
         """Hour -> its metrics, oldest first."""

@@ -15,7 +15,7 @@ from tfx.types import standard_artifacts
 
 from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
-from metadata.ancestry import WITHDRAWN
+from metadata import names
 
 pytestmark = pytest.mark.unit
 
@@ -112,7 +112,7 @@ class History:
         there: list[types.Artifact] = [model(number) for number in models]
         for one in there:
             if one.id in withdrawn:
-                one.set_string_custom_property(WITHDRAWN, "log loss")
+                one.set_string_custom_property(names.WITHDRAWN, "log loss")
         result = EarlierModelStrategy().resolve_artifacts(
             self.store,
             {

@@ -13,20 +13,21 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from dev_services.mariadb import mariadb
 from dev_services.postgresql import postgresql
 from lineage.command.questions import cli
+from tests.metadata.tfx_store import TfxStore
 
 pytestmark = pytest.mark.integration
 PASSWORD = "MLMD_PASSWORD_OF_TEST"
 
 
 @pytest.fixture(scope="module", params=["mysql", "postgresql"])
-def stored(request, tmp_path_factory, tfx_store):
+def stored(request, tmp_path_factory):
     """Two runs in a database, and the options that name it."""
     folder = tmp_path_factory.mktemp(request.param)
     run_service = mariadb if request.param == "mysql" else postgresql
     service: Any
     with run_service(folder) as service, pytest.MonkeyPatch.context() as environment:
         environment.setenv(PASSWORD, service.password)
-        tfx = tfx_store(folder, config=_config(request.param, service))
+        tfx = TfxStore(folder, config=_config(request.param, service))
         made = tfx.full_run("first", "1001")
         tfx.full_run("second", "1002")
         address = f"{service.host}:{service.port}/{service.database}"

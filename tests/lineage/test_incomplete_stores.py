@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from components.evaluator.evaluation_files import read_evaluation, read_verdict
 from lineage.compare import compare
-from lineage.dataset import files_below, local_path
-from lineage.evaluation import read_evaluation, read_verdict
 from lineage.impact import impact_of
 from lineage.open_lineage import run_events
 from lineage.trace import trace
+from metadata.artifact_files import files_below, local_path
 from metadata.reader import LineageError, LineageStore, NoRunsError
 from tests.lineage.every_command import ask, ask_everything
 

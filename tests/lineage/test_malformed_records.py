@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lineage.evaluation import read_verdict
+from components.evaluator.evaluation_files import read_verdict
 from lineage.report.quarantine import read_refused
-from lineage.trace import read_summary
+from pipeline.run_summary import read_summary
 
 pytestmark = pytest.mark.unit
 MANY = 10_000

@@ -14,6 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from lineage.delete import delete_unused
 from lineage.trace import trace
 from lineage.unused import Stored, unused
+from metadata.connection import Connection
 from metadata.reader import LineageError, LineageStore
 
 pytestmark = pytest.mark.unit
@@ -54,10 +55,8 @@ def ids(items):
     return {one.artifact.id for one in items}
 
 
-def config(tfx):
-    result = mlmd.ConnectionConfig()
-    result.sqlite.filename_uri = str(tfx.path)
-    return result
+def connection(tfx):
+    return Connection("sqlite", tfx.path)
 
 
 def states(tfx, wanted):
@@ -194,8 +193,8 @@ def test_a_run_that_goes_on_keeps_what_it_reads(tfx, pipeline):
     [reason] = [one.reason for one in looked_at(tfx).kept if one.artifact.id == old]
     assert reason == "run 0 still runs"
     with pytest.raises(LineageError, match=r"run 0 of .* is in progress: nothing was deleted"):
-        delete_unused(config(tfx), 1)
-    delete_unused(config(tfx), 1, ended=["0"])
+        delete_unused(connection(tfx), 1)
+    delete_unused(connection(tfx), 1, ended=["0"])
 
 
 def test_only_folders_as_tfx_names_them_are_looked_at(tfx, pipeline, tmp_path):
@@ -208,7 +207,7 @@ def test_only_folders_as_tfx_names_them_are_looked_at(tfx, pipeline, tmp_path):
     found = looked_at(tfx)
     assert made["result"] not in ids(found.unused) | ids(found.kept)
     assert found.elsewhere == 1
-    delete_unused(config(tfx), 1)
+    delete_unused(connection(tfx), 1)
     assert elsewhere.is_dir()
 
 
@@ -227,7 +226,7 @@ def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
     before = trace(LineageStore.sqlite(tfx.path), "1001")
     found = looked_at(tfx)
     told: list[Stored] = []
-    assert delete_unused(config(tfx), 1, told.append) == found
+    assert delete_unused(connection(tfx), 1, told.append) == found
     assert told == list(found.unused)
     assert not any(one.path.exists() for one in found.unused)
     assert all(one.path.is_dir() for one in found.kept)
@@ -245,7 +244,7 @@ def test_nothing_is_deleted_while_a_run_is_in_progress(tfx, pipeline, kind):
     with (tfx.folder / ".lock").open("a+") as lock:
         fcntl.flock(lock, kind)
         with pytest.raises(LineageError, match="is in progress"):
-            delete_unused(config(tfx), 1)
+            delete_unused(connection(tfx), 1)
     assert all(one.path.is_dir() for one in looked_at(tfx).unused)
 
 
@@ -253,11 +252,11 @@ def test_after_a_kill_the_next_call_finishes(tfx, pipeline):
     found = looked_at(tfx)
     code = (
         "import sys, os, signal\n"
-        "from ml_metadata.proto import metadata_store_pb2 as mlmd\n"
+        "from pathlib import Path\n"
         "from lineage.delete import delete_unused\n"
-        "config = mlmd.ConnectionConfig()\n"
-        "config.sqlite.filename_uri = sys.argv[1]\n"
-        "delete_unused(config, 1, lambda one: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "from metadata.connection import Connection\n"
+        "connection = Connection('sqlite', Path(sys.argv[1]))\n"
+        "delete_unused(connection, 1, lambda one: os.kill(os.getpid(), signal.SIGKILL))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tfx.path)],
@@ -269,7 +268,7 @@ def test_after_a_kill_the_next_call_finishes(tfx, pipeline):
     left = [one for one in found.unused if one.path.exists()]
     assert len(left) == len(found.unused) - 1
     assert states(tfx, ids(found.unused)) == {"MARKED_FOR_DELETION"}
-    delete_unused(config(tfx), 1)
+    delete_unused(connection(tfx), 1)
     assert not any(one.path.exists() for one in found.unused)
     assert states(tfx, ids(found.unused)) == {"DELETED"}
 
@@ -282,5 +281,5 @@ def test_a_folder_that_cannot_be_deleted_is_named(tfx, pipeline, monkeypatch):
 
     monkeypatch.setattr("shutil.rmtree", refuse)
     with pytest.raises(LineageError, match=f"cannot delete {first}: Permission denied"):
-        delete_unused(config(tfx), 1)
+        delete_unused(connection(tfx), 1)
     assert first.is_dir()

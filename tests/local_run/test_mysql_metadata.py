@@ -84,7 +84,7 @@ def test_runs_are_recorded_and_the_password_is_not_logged(
     config: PipelineConfig, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setenv("MLMD_PASSWORD", PASSWORD)
-    connection = connection_config(config)
+    connection = connection_config(config.metadata_connection)
     pipeline = Pipeline(
         pipeline_name="ctr",
         pipeline_root=str(tmp_path / "root"),
@@ -93,7 +93,7 @@ def test_runs_are_recorded_and_the_password_is_not_logged(
     )
     with captured(tmp_path / "run.log", print):
         BeamDagRunner().run(pipeline)
-    run = LineageStore.from_connection_config(connection).run("latest")
+    run = LineageStore.connect(config.metadata_connection).run("latest")
     assert [(e.component, e.state) for e in run.components] == [("ImportSchemaGen", "complete")]
     log = (tmp_path / "run.log").read_text()
     assert "Using connection config" in log  # TFX does log it
@@ -103,6 +103,6 @@ def test_runs_are_recorded_and_the_password_is_not_logged(
 def test_a_wrong_password_is_one_line(config: PipelineConfig, monkeypatch) -> None:
     monkeypatch.setenv("MLMD_PASSWORD", "wrong")
     with pytest.raises(LineageError) as caught:
-        LineageStore.from_connection_config(connection_config(config))
+        LineageStore.connect(config.metadata_connection)
     assert "\n" not in str(caught.value)
     assert "wrong" not in str(caught.value)

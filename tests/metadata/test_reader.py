@@ -9,7 +9,6 @@ import time
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from lineage.listing import run_lines
 from metadata.reader import LineageError, LineageStore
 
 pytestmark = pytest.mark.unit
@@ -115,22 +114,6 @@ def test_properties_that_tfx_keeps_as_json_come_back_as_values(tfx):
     tfx.store.put_artifacts([proto])
     properties = LineageStore.sqlite(tfx.path).artifact(made["statistics"]).properties
     assert properties == {"rate": {"eval": 0.5}, "blessed": {"eval": 1.0}}
-
-
-def test_a_line_a_run_counts_states_and_names_span_and_version(tfx):
-    made = tfx.full_run("first", "1001")
-    tfx.execute(
-        "second",
-        "SparkExampleGen",
-        outputs={"examples": made["examples"]},
-        state=mlmd.Execution.CACHED,
-    )
-    tfx.execute("second", "Trainer", state=mlmd.Execution.FAILED)
-    second, first = run_lines(LineageStore.sqlite(tfx.path))
-    assert (first.state, first.span, first.pushed_version) == ("complete", 474793, "1001")
-    assert first.components == {"complete": 7}
-    assert (second.state, second.span, second.pushed_version) == ("failed", 474793, None)
-    assert (second.components, second.failed) == ({"cached": 1, "failed": 1}, ("Trainer",))
 
 
 def test_a_connection_config_opens_the_same_store(tfx):

@@ -63,7 +63,7 @@ def new_pipeline(folder: Path) -> PipelineConfig:
         (config.serving_folder / str(version)).mkdir(parents=True)
     write_release(config.serving_folder, BEFORE)
     config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
-    store = metadata_store.MetadataStore(connection_config(config))
+    store = metadata_store.MetadataStore(connection_config(config.metadata_connection))
     kind = store.put_artifact_type(mlmd.ArtifactType(name="PushedModel"))
     for version in (1, 2, 3):
         artifact = mlmd.Artifact(type_id=kind, uri=f"/pushed/{version}")
@@ -96,7 +96,7 @@ def check(config: PipelineConfig, action: str) -> bool:
     folder, live = VersionsFolder(base), read_release(base)
     assert live is not None
     came = live != BEFORE
-    store = metadata_store.MetadataStore(connection_config(config))
+    store = metadata_store.MetadataStore(connection_config(config.metadata_connection))
     recorded = [e for e in store.get_executions() if e.last_known_state == mlmd.Execution.COMPLETE]
     assert len(recorded) == came, (recorded, live)
     if came and action != "push":

@@ -23,10 +23,10 @@ from components.pusher import intents, versions_folder
 from components.pusher.intents import PUSH, ROLLBACK, Intent, new_id
 from components.pusher.release import Release, read_release, write_release
 from components.pusher.versions_folder import VersionsFolder
-from metadata.ancestry import WITHDRAWN
+from metadata import names
 from metadata.connection import connection_config
+from metadata.pushed_models import first_pushes
 from metadata.reader import LineageStore
-from metadata.writer import pushed_models
 from pipeline.config import PipelineConfig
 from serving.commands import main
 from serving.release import settle as settling
@@ -133,7 +133,7 @@ def test_a_models_config_that_was_lost_is_written_anew_by_a_rollback(
     done = command(config, "rollback", "--to", "2", "--reason", REASON)
     assert done.exit_code == 0, done.output
     assert "reason: worse [/x] \\x1b[31m" in done.output
-    store = metadata_store.MetadataStore(connection_config(config))
+    store = metadata_store.MetadataStore(connection_config(config.metadata_connection))
     (execution,) = store.get_executions_by_type("serving.Rollback")
     assert execution.custom_properties["reason"].string_value == REASON
     assert read_release(config.serving_folder) == Release(2)
@@ -177,12 +177,15 @@ def test_recording_waits_for_no_push(config: PipelineConfig) -> None:
 
 
 def test_recorded_late_nothing_newer_is_taken_back(config: PipelineConfig) -> None:
-    base, store = config.serving_folder, metadata_store.MetadataStore(connection_config(config))
+    base, store = (
+        config.serving_folder,
+        metadata_store.MetadataStore(connection_config(config.metadata_connection)),
+    )
     kind = store.put_artifact_type(mlmd.ArtifactType(name="Model"))
     (model,) = store.put_artifacts([mlmd.Artifact(type_id=kind, uri="/models/3")])
     pusher = store.put_execution_type(mlmd.ExecutionType(name="Pusher"))
     (push,) = store.put_executions([mlmd.Execution(type_id=pusher)])
-    ways = [(model, mlmd.Event.INPUT), (pushed_models(store)[3].id, mlmd.Event.OUTPUT)]
+    ways = [(model, mlmd.Event.INPUT), (first_pushes(LineageStore(store))[3].id, mlmd.Event.OUTPUT)]
     store.put_events([mlmd.Event(execution_id=push, artifact_id=a, type=way) for a, way in ways])
     first = rollback(base, None, REASON)
     record_in(config, first)
@@ -196,7 +199,7 @@ def test_recorded_late_nothing_newer_is_taken_back(config: PipelineConfig) -> No
 
 def is_withdrawn(store: metadata_store.MetadataStore, model: int) -> bool:
     (found,) = store.get_artifacts_by_id([model])
-    return WITHDRAWN in found.custom_properties
+    return names.WITHDRAWN in found.custom_properties
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -204,7 +207,7 @@ def test_a_rollback_before_its_push_is_recorded_marks_the_model(
     config: PipelineConfig, monkeypatch: pytest.MonkeyPatch, is_old: bool
 ) -> None:
     """Else the next training would begin with it."""
-    store = metadata_store.MetadataStore(connection_config(config))
+    store = metadata_store.MetadataStore(connection_config(config.metadata_connection))
     kind = store.put_artifact_type(mlmd.ArtifactType(name="Model"))
     found = mlmd.Artifact(type_id=kind, uri="/models/4", state=mlmd.Artifact.LIVE)
     (model,) = store.put_artifacts([found])

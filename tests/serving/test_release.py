@@ -21,6 +21,7 @@ from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 from lineage.listing import run_lines
 from metadata.reader import LineageStore
+from metadata.writer import MetadataWriter
 from serving.release.ab_split import arm_of
 from serving.release.follow import followed
 from serving.release.record import record
@@ -117,7 +118,10 @@ def test_lineage_shows_a_rollback(base: Path, connection: mlmd.ConnectionConfig)
     store.put_events([mlmd.Event(execution_id=push, artifact_id=a, type=way) for a, way in ways])
     write_release(base, Release(stable=3, previous=2))
     rollout = Rollout(Followers(follow_seconds=0))
-    execution = record(store, "ctr", rollback(base, None, "log loss is up", rollout=rollout))
+    execution = record(
+        MetadataWriter(store, "the store", "ctr"),
+        rollback(base, None, "log loss is up", rollout=rollout),
+    )
     lineage = LineageStore.from_connection_config(connection)
     found = lineage.execution(execution)
     assert found.component == "Rollback"
@@ -143,11 +147,11 @@ def test_lineage_shows_that_a_canary_went(base: Path, connection: mlmd.Connectio
         artifact.custom_properties["pushed_version"].string_value = str(version)
         (pushed[version],) = store.put_artifacts([artifact])
     write_release(base, Release(stable=2, canary=3))
-    execution = record(store, "ctr", rollback(base, None, "worse"))
+    execution = record(MetadataWriter(store, "the store", "ctr"), rollback(base, None, "worse"))
     found = LineageStore.from_connection_config(connection).execution(execution)
     assert found.inputs == {"after": (pushed[2],), "withdrawn": (pushed[3],)}
     write_release(base, Release(stable=2, canary=3))
-    execution = record(store, "ctr", promote(base))
+    execution = record(MetadataWriter(store, "the store", "ctr"), promote(base))
     found = LineageStore.from_connection_config(connection).execution(execution)
     assert found.inputs == {"before": (pushed[2],), "after": (pushed[3],)}
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import tensorflow_data_validation as tfdv
 
-from metadata.writer import Done, new_artifact, opened, put
+from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig, load_config
 from streaming.online_evaluation.drift_watch import DriftWatch
 
@@ -39,21 +39,26 @@ def statistics_of(folder: Path, hour: int) -> Path:
 def folder(config: PipelineConfig, tmp_path: Path) -> Path:
     """Three hours that are done, with statistics."""
     rng = np.random.default_rng(7)
-    with opened(config) as store:
-        for hour in HOURS:
-            price = rng.normal(10, 2, 500).astype(np.float32)
-            path = statistics_of(tmp_path, hour) / "Split-train" / "FeatureStats.pb"
-            path.parent.mkdir(parents=True)
-            found = tfdv.generate_statistics_from_dataframe(pd.DataFrame({"price": price}))
-            path.write_bytes(found.SerializeToString())
-            for component, key, kind, where, said in (
-                ("SparkExampleGen", "examples", "Examples", tmp_path, {"span": hour}),
-                ("StatisticsGen", "statistics", "ExampleStatistics", path.parents[1], {}),
-                ("Pusher", "pushed_model", "PushedModel", tmp_path, {}),
-            ):
-                made = new_artifact(store, kind, where, said)
-                kind_of = f"tfx.components.{component}"
-                put(store, config.name, Done(kind_of, {}, outputs=[(key, made)], run=f"r{hour}"))
+    writer = MetadataWriter.connect(config.metadata_connection, config.name)
+    for hour in HOURS:
+        price = rng.normal(10, 2, 500).astype(np.float32)
+        path = statistics_of(tmp_path, hour) / "Split-train" / "FeatureStats.pb"
+        path.parent.mkdir(parents=True)
+        found = tfdv.generate_statistics_from_dataframe(pd.DataFrame({"price": price}))
+        path.write_bytes(found.SerializeToString())
+        span: dict[str, Value] = {"span": hour}
+        for component, key, made in (
+            ("SparkExampleGen", "examples", NewArtifact("Examples", str(tmp_path), span)),
+            (
+                "StatisticsGen",
+                "statistics",
+                NewArtifact("ExampleStatistics", str(path.parents[1])),
+            ),
+            ("Pusher", "pushed_model", NewArtifact("PushedModel", str(tmp_path))),
+        ):
+            writer.record(
+                f"tfx.components.{component}", {}, outputs=[(key, made)], run_id=f"r{hour}"
+            )
     return tmp_path
 
 

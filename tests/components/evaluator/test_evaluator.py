@@ -20,7 +20,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.evaluator.component import Evaluator
-from lineage.evaluation import Verdict, read_evaluation, read_verdict
+from components.evaluator.evaluation_files import Verdict, read_evaluation, read_verdict
 from metadata.reader import LineageStore
 from pipeline.beam_arguments import ONE_PROCESS
 from pipeline.eval_config import eval_config

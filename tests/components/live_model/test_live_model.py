@@ -8,10 +8,9 @@ import pytest
 from tfx.types import standard_artifacts
 
 from base.errors import ComponentError
-from components.live_model.executor import ABSENT, LiveModelExecutor
+from components.live_model.executor import LiveModelExecutor
 from components.pusher.release import Release, write_release
 from components.pusher.versions_folder import VersionsFolder
-from kubeflow import step
 
 pytestmark = pytest.mark.unit
 
@@ -86,7 +85,3 @@ def test_a_broken_models_config_is_one_line(serving: Serving) -> None:
     (serving.base / "models.config").write_text("model_config_list {")
     with pytest.raises(ComponentError, match=r"models\.config is not as the Pusher writes it"):
         serving.baseline(candidate=2)
-
-
-def test_kubeflow_leaves_out_what_is_absent() -> None:
-    assert step.ABSENT == ABSENT  # written twice: a step imports nothing of TFX

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
+from components.evaluator.evaluation_files import Evaluation, read_evaluation
 from components.evaluator.verdict import missed_bounds
-from lineage.evaluation import Evaluation, read_evaluation
 from local_run.summary import overall_metrics
 from pipeline.eval_config import eval_config
 from pipeline.evaluator_section import Evaluator

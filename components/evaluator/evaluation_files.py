@@ -17,8 +17,8 @@ from typing import Any
 
 from base.foreign_json import parse
 from base.shared_names import EVALUATION_VERDICT
-from lineage.dataset import files_below, local_path
-from lineage.tfrecords import UNREADABLE, records
+from metadata.artifact_files import files_below, local_path
+from spark_io.examples.small_tfrecords import UNREADABLE, records
 
 _PROTOS = "tensorflow_model_analysis.proto.metrics_for_slice_pb2"
 _BASELINE = "baseline"
@@ -129,7 +129,7 @@ def _protos() -> ModuleType:
     found = importlib.util.find_spec(package)
     assert found is not None and found.submodule_search_locations
     file = Path(found.submodule_search_locations[0], *path.split(".")).with_suffix(".py")
-    spec = importlib.util.spec_from_file_location("lineage._metrics_for_slice_pb2", file)
+    spec = importlib.util.spec_from_file_location(f"{__name__}._protos", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,0 +1,63 @@
+"""The table of versions: what is on disk and live, with what ML Metadata knows of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from base.errors import ComponentError
+from components.pusher.release import Release, write_release
+from components.pusher.versions_folder import VersionsFolder
+from pipeline.config import PipelineConfig, load_config
+from serving.release.versions import transform_graph_of, version_lines
+from tests.metadata.tfx_store import TfxStore
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PipelineConfig:
+    """Versions 7 and 8."""
+    places = [f"run_root={tmp_path / 'runs'}", f"serving_root={tmp_path / 'served'}"]
+    config = load_config("applications/ctr/configs/ctr.yaml", places)
+    for version in (7, 8):
+        (config.serving_folder / str(version)).mkdir(parents=True)
+    config.run_folder.mkdir(parents=True)
+    return config
+
+
+def test_a_version_has_its_label_its_run_and_its_metrics(config: PipelineConfig) -> None:
+    tfx = TfxStore(config.run_folder)
+    tfx.full_run("first", "7", destination=config.serving_folder / "7")
+    tfx.full_run("second", "8", destination=config.serving_folder / "8")
+    summary = config.run_folder / "runs" / "second" / "run_summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.write_text(json.dumps({"metrics": {"auc": 0.7}}))
+    write_release(config.serving_folder, Release(stable=7, canary=8))
+    VersionsFolder(config.serving_folder).withdraw(7, "log loss")
+    newest, oldest = version_lines(config)
+    assert (newest.version, newest.label, newest.withdrawn) == (8, "canary", None)
+    assert (newest.run_id, newest.metrics) == ("second", {"auc": 0.7})
+    assert newest.pushed is not None
+    assert (oldest.version, oldest.label, oldest.withdrawn) == (7, "stable", "log loss")
+    assert (oldest.run_id, oldest.metrics) == ("first", {})
+
+
+def test_a_version_may_come_from_elsewhere(config: PipelineConfig) -> None:
+    assert [(line.version, line.run_id) for line in version_lines(config)] == [(8, ""), (7, "")]
+    TfxStore(config.run_folder).full_run("first", "7")
+    assert [(line.version, line.run_id) for line in version_lines(config)] == [
+        (8, ""),
+        (7, "first"),
+    ]
+
+
+def test_the_transform_graph_is_that_of_the_versions_model(config: PipelineConfig) -> None:
+    tfx = TfxStore(config.run_folder)
+    made = tfx.full_run("first", "7")
+    (graph,) = tfx.store.get_artifacts_by_id([made["transform_graph"]])
+    assert transform_graph_of(config, 7) == Path(graph.uri)
+    with pytest.raises(ComponentError, match="knows no push of version 8"):
+        transform_graph_of(config, 8)
