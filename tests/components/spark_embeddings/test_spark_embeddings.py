@@ -19,7 +19,7 @@ from components.spark_embeddings.executor import SparkEmbeddingsExecutor
 from components.trainer.component import Trainer
 from components.trainer.embeddings_input import with_embeddings
 from spark_io.sources.source_types import SparkConfig
-from tabular.item_vectors import FILE, Embeddings
+from tabular.precomputed import FILE, PrecomputedVectors
 
 SEQUENCES = Sequences("item_id", "user_id", "timestamp_ms", "clicked")
 ITEMS = 12
@@ -85,7 +85,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.mark.component
 def test_what_is_clicked_together_lies_together(data: Path, tmp_path: Path) -> None:
     artifact = run(data, tmp_path / "1")
-    found = Embeddings.read(artifact.uri)
+    found = PrecomputedVectors.read(artifact.uri)
     assert found.feature == "item_id"
     assert sorted(found.tokens) == sorted(f"item {n}".encode() for n in range(ITEMS))
     assert artifact.get_int_custom_property("tokens") == ITEMS
@@ -103,7 +103,7 @@ def test_what_is_clicked_together_lies_together(data: Path, tmp_path: Path) -> N
     nearest = likeness.argmax(axis=1)
     assert (nearest % 2 == np.arange(ITEMS) % 2).all()
 
-    again = Embeddings.read(run(data, tmp_path / "2").uri)
+    again = PrecomputedVectors.read(run(data, tmp_path / "2").uri)
     assert again.tokens == found.tokens
     assert np.array_equal(again.vectors, found.vectors)
 
@@ -128,7 +128,7 @@ def test_nothing_to_learn_from(
 
 @pytest.mark.unit
 def test_tokens_without_a_vector_are_zeros() -> None:
-    embeddings = Embeddings("item_id", [b"a", b"b"], np.ones((2, 3), np.float32))
+    embeddings = PrecomputedVectors("item_id", [b"a", b"b"], np.ones((2, 3), np.float32))
     assert embeddings.of([b"b", b"?", b"a"]).tolist() == [[1.0] * 3, [0.0] * 3, [1.0] * 3]
 
 

@@ -66,7 +66,7 @@ class Window:
             **({"analyzer_cache": [cache]} if cache else {}),
         }
         properties = {
-            "preprocessing_fn": f"window_preprocessing.{function}",
+            "preprocessing_fn": f"tests.components.transform.window_preprocessing.{function}",
             "custom_config": json.dumps({}),
             "force_tf_compat_v1": 0,
             "disable_statistics": 1,
