@@ -23,7 +23,7 @@ OLDEST = 120  # years
 LARGEST_PRICE = 1e9  # beyond it lie infinity, and what a 32-bit float cannot hold
 
 
-def refusal(parameters: EtlParameters) -> Column:
+def rejection(parameters: EtlParameters) -> Column:
     """Reason code for impressions that cannot be true; null for the others."""
     position, time = F.col("position"), F.col("timestamp_ms")
     return (
@@ -144,15 +144,15 @@ def genuine_impressions(
     reasons.
     """
     items = F.broadcast(catalogue(sources["items"]))
-    plausible, impossible = divide(sources["impressions"], refusal(parameters))
+    plausible, impossible = divide(sources["impressions"], rejection(parameters))
     unique, repeated = first_of_each(plausible, "impression_id", "timestamp_ms")
     with_items = with_bot_reason(unique, parameters).join(items, "item_id", "left")
     reason = F.when(F.col("_bot"), "bot_burst").when(F.col("category").isNull(), "unknown_item")
-    genuine, refused = divide(with_items, reason)
+    genuine, rejected = divide(with_items, reason)
     raw = list(sources["impressions"].columns)
     outcomes = (
         quarantined(impossible),
-        quarantined(refused.select(*raw, "_reason")),
+        quarantined(rejected.select(*raw, "_reason")),
         dropped(repeated, "duplicate"),
     )
     return labelled(genuine.drop("_bot"), sources.get("clicks"), parameters), outcomes

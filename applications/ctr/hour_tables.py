@@ -42,7 +42,7 @@ def hour_tables(
 
 
 USER, ITEM = "user", "item"  # kinds of profiles
-NOBODY = ""  # the user whose profile is that of all who are not known
+UNKNOWN_USER = ""  # the user whose profile is that of all who are not known
 
 
 def profiles(sources: dict[str, DataFrame]) -> dict[str, DataFrame]:
@@ -52,8 +52,8 @@ def profiles(sources: dict[str, DataFrame]) -> dict[str, DataFrame]:
       sources: `users` and `items`, as of `build_examples`.
     """
     spark = sources["users"].sparkSession
-    nobody = spark.range(1).select(F.lit(NOBODY).alias("user_id"))
-    known = sources["users"].select("user_id").where(F.col("user_id") != NOBODY).distinct()
+    nobody = spark.range(1).select(F.lit(UNKNOWN_USER).alias("user_id"))
+    known = sources["users"].select("user_id").where(F.col("user_id") != UNKNOWN_USER).distinct()
     users = with_users(known.unionByName(nobody), sources["users"])
     return {
         USER: users.withColumnRenamed("user_id", "key"),

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from base.signature import SIGNATURE, is_signed
-from streaming.feedback.refused import RequestLineError
+from streaming.feedback.rejected import RequestLineError
 
 _MOST_SHOWN, _MOST_EXTRA = 1_000, 64
 _Id = Annotated[str, StringConstraints(max_length=1_024)]

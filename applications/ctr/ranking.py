@@ -21,7 +21,7 @@ MakeExamples = Callable[[Sequence[str], Sequence[int]], list[bytes]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Ranked:
+class PageOrder:
     """The order of a page.
 
     Attributes:
@@ -37,7 +37,7 @@ class Ranked:
 
 def rank(
     scores: Sequence[float], page_size: int, exploration: float, chance: random.Random
-) -> Ranked:
+) -> PageOrder:
     """The candidates by score, or with probability `exploration` in random order.
 
     Args:
@@ -61,7 +61,7 @@ def rank(
         at_random + (1 - exploration if best[place] == candidate else 0.0)
         for place, candidate in enumerate(order)
     ]
-    return Ranked(tuple(order), tuple(propensities), explored)
+    return PageOrder(tuple(order), tuple(propensities), explored)
 
 
 @dataclasses.dataclass(frozen=True)

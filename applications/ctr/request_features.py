@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from applications.ctr.aggregations import RECENT, WINDOW_COUNTS, WINDOW_FEATURES
 from applications.ctr.features import FEATURES
-from applications.ctr.hour_tables import ITEM, NOBODY, USER
+from applications.ctr.hour_tables import ITEM, UNKNOWN_USER, USER
 from features.online_table import OnlineTable
 from features.window_features import HOUR_MS, Smoothing
 
@@ -60,8 +60,8 @@ class RequestFeatures:
         for item_id in item_ids:
             if item_id not in items:
                 raise UnknownItemError(f"item '{item_id}' is not in the catalogue")
-        known = self._table.profiles(USER, [user_id, NOBODY])
-        user = known.get(user_id, known[NOBODY])
+        known = self._table.profiles(USER, [user_id, UNKNOWN_USER])
+        user = known.get(user_id, known[UNKNOWN_USER])
         common = {"user_id": user_id, "device": device, "surface": surface, **user}
         common |= _time_features(now_ms)
         common |= self._table.recent_clicks(RECENT, [user_id], now_ms)

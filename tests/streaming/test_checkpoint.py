@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.checkpoint import settle
+from streaming.checkpoint import settle_batches
 
 pytestmark = pytest.mark.unit
 
@@ -25,25 +25,25 @@ def files(folder: Path, kind: str) -> list[str]:
 
 
 def test_a_batch_without_manifest_is_planned_anew(tmp_path: Path) -> None:
-    settle(checkpoint(tmp_path, planned=3, committed=2), landed=1)
+    settle_batches(checkpoint(tmp_path, planned=3, committed=2), landed=1)
     assert files(tmp_path, "offsets") == [".0.crc", ".1.crc", "0", "1"]
     assert files(tmp_path, "commits") == [".0.crc", ".1.crc", "0", "1"]
 
 
 def test_a_batch_with_manifest_is_committed(tmp_path: Path) -> None:
-    settle(checkpoint(tmp_path, planned=3, committed=2), landed=2)
+    settle_batches(checkpoint(tmp_path, planned=3, committed=2), landed=2)
     assert files(tmp_path, "offsets") == [".0.crc", ".1.crc", ".2.crc", "0", "1", "2"]
     assert (tmp_path / "commits" / "2").read_text() == "v1\ncommits"
 
 
 def test_the_first_batch_of_all(tmp_path: Path) -> None:
-    settle(checkpoint(tmp_path / "landed", planned=1, committed=0), landed=0)
+    settle_batches(checkpoint(tmp_path / "landed", planned=1, committed=0), landed=0)
     assert (tmp_path / "landed" / "commits" / "0").read_text().startswith("v1\n{")
-    settle(checkpoint(tmp_path / "not", planned=1, committed=0), landed=-1)
+    settle_batches(checkpoint(tmp_path / "not", planned=1, committed=0), landed=-1)
     assert files(tmp_path / "not", "offsets") == []
 
 
 def test_there_is_nothing_to_do(tmp_path: Path) -> None:
-    settle(tmp_path / "nowhere", landed=-1)
-    settle(checkpoint(tmp_path, planned=2, committed=2), landed=1)
+    settle_batches(tmp_path / "nowhere", landed=-1)
+    settle_batches(checkpoint(tmp_path, planned=2, committed=2), landed=1)
     assert files(tmp_path, "offsets") == [".0.crc", ".1.crc", "0", "1"]

@@ -17,7 +17,7 @@ from applications.ctr.ranking import rank
 from base.errors import ComponentError
 from base.signature import sign
 from streaming.feedback.publish import Feedback
-from streaming.feedback.refused import RequestLineError
+from streaming.feedback.rejected import RequestLineError
 from streaming.feedback.sinks import FolderSink
 
 pytestmark = pytest.mark.unit
@@ -132,8 +132,8 @@ def test_what_a_stranger_says_of_a_page_is_refused(tmp_path: Path, change: str) 
     sink = Collector()
     feedback = Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request, key)
     assert feedback.publish() == (0 if change == "key" else 2)
-    assert feedback.refused.count == (2 if change == "key" else 1)
-    kept = [json.loads(one) for one in feedback.refused.path.read_text().splitlines()]
+    assert feedback.rejected.count == (2 if change == "key" else 1)
+    kept = [json.loads(one) for one in feedback.rejected.path.read_text().splitlines()]
     assert kept[0]["start"] == 0
     assert "not signed" in kept[0]["reason"]
 

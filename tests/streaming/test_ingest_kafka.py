@@ -135,5 +135,5 @@ def test_events_that_no_broker_takes_are_an_error() -> None:
         bootstrap_servers="127.0.0.1:1", producer_options={"delivery.timeout.ms": "1500"}
     )
     sink = KafkaSink(broker, {"clicks": "clicks"})
-    with pytest.raises(ComponentError, match="has not taken all events"):
+    with pytest.raises(ComponentError, match="has not confirmed all events"):
         sink.send("clicks", [{"click_id": "c1"}])

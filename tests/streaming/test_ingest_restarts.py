@@ -141,7 +141,7 @@ def replay_if_new(spark: SparkSession, hour: int, streaming: Streaming) -> Any:
     try:
         return replay(spark, hour, streaming)
     except ComponentError as error:
-        assert "nothing came late" in str(error)
+        assert "newest version has all of them" in str(error)
         return None
 
 

@@ -100,7 +100,7 @@ def feed(folder: Path, bad: list[bytes]) -> tuple[Feedback, Counting, int]:
 def test_no_line_ends_a_reader(tmp_path_factory: pytest.TempPathFactory, bad: list[bytes]) -> None:
     feedback, sink, good = feed(tmp_path_factory.mktemp("log"), bad)
     assert sink.events >= 2 * good  # two impressions each
-    assert feedback.refused.count <= len(bad)
+    assert feedback.rejected.count <= len(bad)
     assert feedback.publish() == 0
 
 
@@ -127,6 +127,6 @@ def test_ten_thousand_lines_and_the_counts_add_up(tmp_path: Path) -> None:
     before = psutil.Process().memory_info().rss
     feedback, sink, good = feed(tmp_path, bad)
     assert sink.events == 2 * good
-    assert feedback.refused.count == MANY
-    assert len(feedback.refused.path.read_text().splitlines()) == MANY
+    assert feedback.rejected.count == MANY
+    assert len(feedback.rejected.path.read_text().splitlines()) == MANY
     assert psutil.Process().memory_info().rss - before < 200 << 20

@@ -11,7 +11,7 @@ from components.pusher.release import Release, read_release, write_release
 from metadata.reader import LineageStore
 from pipeline.config import PipelineConfig, load_config
 from streaming.online_evaluation import act
-from streaming.online_evaluation.act import Actor
+from streaming.online_evaluation.act import DecisionExecutor
 from streaming.online_evaluation.page import write_page
 from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision
 
@@ -33,9 +33,9 @@ def config(tmp_path: Path) -> PipelineConfig:
     return config
 
 
-def actor(config: PipelineConfig) -> Actor:
+def actor(config: PipelineConfig) -> DecisionExecutor:
     assert config.streaming is not None
-    return Actor(config, config.streaming.folder / "online")
+    return DecisionExecutor(config, config.streaming.folder / "online")
 
 
 def recorded(config: PipelineConfig) -> list[str]:

@@ -18,10 +18,17 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.streaming_sections import OnlineRule
 from streaming.commands import main
 from streaming.layout import Layout
-from streaming.online_evaluation.act import Actor
+from streaming.online_evaluation.act import DecisionExecutor
 from streaming.online_evaluation.evaluate import OnlineEvaluation
-from streaming.online_evaluation.metrics import increase, served
-from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision, Judged, decide
+from streaming.online_evaluation.metrics import entropy_increase, served_metrics
+from streaming.online_evaluation.rule import (
+    PROMOTE,
+    ROLLBACK,
+    WAIT,
+    Decision,
+    VersionEvidence,
+    decide,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -50,7 +57,9 @@ def log(
 def test_metrics_of_each_version() -> None:
     good, bad = log(7, "stable", 4000, 1), log(8, "canary", 2000, 2, logit=1.0)
     unranked = log(0, "stable", 100, 3).assign(version=None)
-    stable, canary = sorted(served(pd.concat([good, bad, unranked])), key=lambda s: s.version)
+    stable, canary = sorted(
+        served_metrics(pd.concat([good, bad, unranked])), key=lambda s: s.version
+    )
     assert (stable.arm, stable.version, stable.impressions) == ("stable", 7, 4000)
     assert stable.clicks == good["clicked"].sum()
     assert stable.values["ctr"] == pytest.approx(good["clicked"].mean())
@@ -70,7 +79,7 @@ def test_tiny_probabilities_are_told_apart() -> None:
     """As those of a rare event: all of them below a millionth."""
     rows = log(7, "stable", 4000, 1)
     rows["probability"] *= 1e-8
-    (one,) = served(rows)
+    (one,) = served_metrics(rows)
     exact = roc_auc_score(rows["clicked"], rows["probability"])
     assert one.values["auc"] == pytest.approx(exact)
 
@@ -79,7 +88,7 @@ def test_intervals_hold_the_truth_in_most_hours() -> None:
     """Calibration of a model that says the truth is 1."""
     held = 0
     for seed in range(16):
-        (one,) = served(log(1, "stable", 600, seed))
+        (one,) = served_metrics(log(1, "stable", 600, seed))
         low, high = one.intervals["calibration"]
         held += low <= 1 <= high
     assert held >= 13
@@ -87,7 +96,7 @@ def test_intervals_hold_the_truth_in_most_hours() -> None:
 
 def test_one_class_says_nothing_of_auc() -> None:
     rows = log(1, "stable", 50, 1).assign(clicked=0)
-    (one,) = served(rows)
+    (one,) = served_metrics(rows)
     assert np.isnan(one.values["auc"])
     assert np.isnan(one.values["calibration"])
     assert np.isfinite(one.values["log_loss"])
@@ -97,13 +106,13 @@ STABLE = log(7, "stable", 4000, 1)
 OF_BEFORE = log(6, "previous", 4000, 5)
 
 
-def known(rows: pd.DataFrame, other: pd.DataFrame | None = None, hours: int = 1) -> Judged:
+def known(rows: pd.DataFrame, other: pd.DataFrame | None = None, hours: int = 1) -> VersionEvidence:
     """Of a version that served in the same hours as the other."""
-    (one,) = served(rows)
-    return Judged(one, hours, None if other is None else increase(rows, other))
+    (one,) = served_metrics(rows)
+    return VersionEvidence(one, hours, None if other is None else entropy_increase(rows, other))
 
 
-def decided(release: Release, *judged: Judged, rule: OnlineRule = RULE) -> Decision:
+def decided(release: Release, *judged: VersionEvidence, rule: OnlineRule = RULE) -> Decision:
     return decide(release, {one.served.version: one for one in judged}, rule)
 
 
@@ -287,7 +296,7 @@ def test_a_good_canary_is_promoted(config: PipelineConfig) -> None:
     assert config.streaming is not None
     judged = Decision("rollback", "of before", Release(7, canary=8))
     with pytest.raises(ComponentError, match="has changed meanwhile"):
-        Actor(config, config.streaming.folder).act(
+        DecisionExecutor(config, config.streaming.folder).act(
             judged, 474_001
         )  # nothing is undone that nobody has judged
     assert read_release(config.serving_folder) == Release(8, previous=7)

@@ -77,7 +77,7 @@ def test_a_topic_made_anew_with_more_records_is_not_read_on(setting: Setting) ->
     setting.make_anew()
     setting.send(40, 140)
     for _ in range(2):  # whoever tries again meets the same
-        with pytest.raises(TopicError, match=r"was deleted and made anew .* accept-loss"):
+        with pytest.raises(TopicError, match=r"was deleted and recreated .* accept-loss"):
             setting.ingest()
     topics = setting.topics()
     losses = topics.accept()
@@ -96,7 +96,7 @@ def test_a_topic_made_anew_with_fewer_records_is_no_riddle(setting: Setting) -> 
     setting.send(0, 40)
     setting.ingest()
     setting.make_anew()
-    with pytest.raises(TopicError, match="was deleted and made anew"):
+    with pytest.raises(TopicError, match="was deleted and recreated"):
         setting.ingest()
 
 
@@ -122,7 +122,7 @@ def test_a_topic_that_ends_before_what_was_read_of_it(setting: Setting) -> None:
     offsets = max((Layout(setting.streaming.folder).checkpoint / "offsets").glob("[0-9]*"))
     offsets.write_text(offsets.read_text().replace('"0":40', '"0":55'))
     offsets.with_name(f".{offsets.name}.crc").unlink()
-    with pytest.raises(TopicError, match="ends before what was read"):
+    with pytest.raises(TopicError, match="ends before the position already read"):
         setting.ingest()
     assert {loss.kind for loss in setting.topics().accept()} == {CUT}
     setting.send(40, 60)

@@ -102,7 +102,7 @@ def test_a_file_that_changes_after_it_was_read_is_reported(run, tmp_path: Path) 
     asked += ["--set", f"streaming.watched={streaming.watched}"]
     shown = CliRunner().invoke(main, asked)
     assert shown.exit_code == 1
-    assert "half.json: changed after it was read; what came later is not read" in shown.output
+    assert "half.json: changed after it was read; its new contents are not read" in shown.output
     (problem,) = json.loads(CliRunner().invoke(main, [*asked, "--json"]).output)["problems"]
     assert "half.json" in problem
 
@@ -253,8 +253,8 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         "c.json.zst": "its compression is not supported; supported are .gz, .bz2 and .deflate",
         "d.json._COPYING_": "Hadoop is still copying it",
         "f.GZ": "Spark knows .gz in lower case only; rename it",
-        "pipe.json": "it is no regular file",
-        "\udcff.json": "its name has bytes that Spark cannot take; rename it",
+        "pipe.json": "it is not a regular file",
+        "\udcff.json": "its name has bytes that Spark cannot read; rename it",
     }
 
 
@@ -267,7 +267,7 @@ def test_a_file_that_may_not_be_read_is_said(
         monkeypatch.setattr(os, "access", lambda *_: False)
     else:
         (tmp_path / "a.json").chmod(0)
-    assert list_files(tmp_path).left_out == {"a.json": "it may not be read (permission denied)"}
+    assert list_files(tmp_path).left_out == {"a.json": "it cannot be read (permission denied)"}
 
 
 @pytest.mark.unit

@@ -24,8 +24,8 @@ from pipeline.config import PipelineConfig
 from serving.release.follow import wait_until_followed
 from streaming.feedback.sinks import sink_of
 from streaming.layout import STREAMS, Layout
-from streaming.online_evaluation.rounds import Rounds
-from streaming.operation.due import Due
+from streaming.online_evaluation.rounds import EvaluationRounds
+from streaming.operation.due import DueRun
 from streaming.operation.operate import Operation
 from streaming.operation.records import COMPLETE, HourRecord
 
@@ -115,7 +115,7 @@ class Day:
             frozen_percent=settings.frozen_percent,
             seed=settings.seed,
         )
-        self._rounds = Rounds(config)
+        self._rounds = EvaluationRounds(config)
         self.evaluation = self._rounds.evaluation
         self.decisions: dict[int, str] = {}  # hour of the day -> what was decided
         self.withdrawn: dict[int, str] = {}  # version -> why it was rolled back
@@ -194,7 +194,7 @@ class Day:
         )
         last = self.first_hour + hour
         try:
-            record = operation.run_one(Due(last - window + 1, last))
+            record = operation.run_one(DueRun(last - window + 1, last))
             self.runs[hour] = record
             if record.state != COMPLETE:
                 raise ComponentError(f"the run of hour {hour} failed: {record.error}")

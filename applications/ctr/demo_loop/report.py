@@ -11,8 +11,8 @@ from rich.table import Table
 from applications.ctr.demo_loop.day import Day
 from applications.ctr.demo_loop.site import FROZEN
 from streaming.layout import hour_name
-from streaming.online_evaluation.chart import Point, chart
-from streaming.online_evaluation.metrics import AUC, CTR, LOG_LOSS, served
+from streaming.online_evaluation.chart import ChartPoint, chart
+from streaming.online_evaluation.metrics import AUC, CTR, LOG_LOSS, served_metrics
 from streaming.online_evaluation.rule import PROMOTE, WAIT
 
 LOOP = "loop"
@@ -39,7 +39,7 @@ def _figures(day: Day, hours: list[int]) -> dict[str, Any]:
             **{name: one.values[name] for name in METRICS},
             "intervals": {name: one.intervals[name] for name in METRICS},
         }
-        for one in served(shown.assign(arm=arms, version=0))
+        for one in served_metrics(shown.assign(arm=arms, version=0))
     }
 
 
@@ -66,7 +66,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
     panels = {
         title: {
             arm: [
-                Point(row["hour"], row[arm][metric], tuple(row[arm]["intervals"][metric]))
+                ChartPoint(row["hour"], row[arm][metric], tuple(row[arm]["intervals"][metric]))
                 for row in content["hours"]
                 if arm in row
             ]
