@@ -156,7 +156,8 @@ def _checks(known: VersionEvidence, rule: OnlineRule) -> list[_Check]:
     found = [_Check(text, value, interval, (least, most))]
 
     value, interval = served.values[NORMALIZED_ENTROPY], served.intervals[NORMALIZED_ENTROPY]
-    text = f"log loss {value:.3f}{_interval_text(interval, '.3f')} of the mean CTR's, at most 1"
+    bounds = _interval_text(interval, ".3f")
+    text = f"log loss {value:.3f}{bounds} times that of the mean CTR, at most 1"
     found.append(_Check(text, value, interval, (0, 1)))
     if known.increase is not None:
         found.append(_increase_check(known.increase, rule))
