@@ -192,7 +192,7 @@ class Publisher:
         """Writes the application's tables of an hour, computed from the hour's span."""
         impressions = read_parquet(self.spark, self.layout.span(IMPRESSIONS, hour, version))
         sources = tables.read(self.spark).frames
-        for name, frame in tables.of(self.spark, impressions, hour, sources).items():
+        for name, frame in tables.build(self.spark, impressions, hour, sources).items():
             write_table(frame, self.layout.span(name, hour, version), rows, *frame.columns)
         self.spark.catalog.clearCache()  # holds only the input of these tables
 

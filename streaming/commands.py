@@ -71,7 +71,15 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
     tables = HourTables(config) if settings.hour_tables else None
     with _spark(config, "streaming ingest") as spark:
         stopping = stop_event()  # after Spark has set its own handler of Ctrl-C
-        run(spark, settings, _say, once=once, finish=finish, stopping=stopping, tables=tables)
+        run(
+            spark,
+            settings,
+            _print_report,
+            once=once,
+            finish=finish,
+            stopping=stopping,
+            tables=tables,
+        )
     if stopping.is_set():
         console().print("stopped; the next start continues from here")
 
@@ -87,7 +95,7 @@ def _spark(config: PipelineConfig, name: str) -> Iterator[SparkSession]:
         yield spark
 
 
-def _say(what: str, content: dict[str, Any]) -> None:
+def _print_report(what: str, content: dict[str, Any]) -> None:
     if what == "batch":
         found = {
             outcome: sum(e["rows"] for e in content["rows"] if e["outcome"] == outcome)
@@ -147,7 +155,7 @@ def accept_loss(config: PipelineConfig, dry_run: bool) -> None:
         exclusive_lock(settings.folder, "ingest"),
         _spark(config, "streaming accept-loss") as spark,
     ):
-        topics = Topics(spark, settings, _say)
+        topics = Topics(spark, settings, _print_report)
         losses = topics.losses() if dry_run else topics.accept()
     for loss in losses:
         console().print(f"{loss.text()}{'' if dry_run else ': accepted and recorded'}")
@@ -335,12 +343,12 @@ def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> 
         page = write_page(settings.folder, found, config.name)
         console().print(f"see {page}", soft_wrap=True)
     else:
-        _show(found, settings.folder, hours)
+        _print_overview(found, settings.folder, hours)
     if verified.problems:
         raise SystemExit(1)
 
 
-def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
+def _print_overview(found: dict[str, Any], folder: Path, hours: int) -> None:
     """Prints an overview to the terminal."""
     from streaming.operation.overview import run_text
 
@@ -373,7 +381,7 @@ def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
     for stream, of in found["places"].items():
         parts = " + ".join(f"{of[place]:,} {place}" for place in PLACES)
         console().print(f"{stream}: {of['read']:,} read = {parts}", soft_wrap=True)
-    _show_losses(found["losses"])
+    _print_losses(found["losses"])
     if found["needs_person"]:
         console().print(
             "several runs in a row have failed; to try again: python -m streaming retry"
@@ -384,7 +392,7 @@ def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
             console().print(problem, soft_wrap=True)
 
 
-def _show_losses(losses: list[dict[str, Any]]) -> None:
+def _print_losses(losses: list[dict[str, Any]]) -> None:
     for loss in losses:
         records = "an unknown number of" if loss["records"] is None else f"{loss['records']:,}"
         console().print(

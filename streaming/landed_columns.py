@@ -129,8 +129,8 @@ def _select(rows: DataFrame, columns: Iterable[str]) -> DataFrame:
 
 
 def _reason(misfits: list[Column]) -> Column:
-    nothing = F.lit(None).cast("string")
-    return F.when(reduce(lambda a, b: a | b, misfits), TYPE_CHANGED) if misfits else nothing
+    null = F.lit(None).cast("string")
+    return F.when(reduce(lambda a, b: a | b, misfits), TYPE_CHANGED) if misfits else null
 
 
 def _record(landed: DataFrame) -> Column:

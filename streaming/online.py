@@ -57,7 +57,8 @@ def update_table(
         write_profiles(folder, others.version, _profiles(tables.profiles(others.frames)))
         write_closed(folder, repr(declared), wanted, of_closed)
         of_open = {
-            hour: tables.of(spark, shown, hour, others.frames) for hour, shown in open_hours.items()
+            hour: tables.build(spark, shown, hour, others.frames)
+            for hour, shown in open_hours.items()
         }
         write_open(folder, as_of_ms, _tiles(of_open, declared, staged))
     finally:
@@ -123,8 +124,8 @@ def _counts(counts: DataFrame, declared: Declared) -> DataFrame:
         ]
         return F.coalesce(*cases)
 
-    nothing = F.lit(None).cast("string")
-    rest = of_feature(lambda keys: F.concat_ws(SEPARATOR, *keys[1:]) if keys[1:] else nothing)
+    null = F.lit(None).cast("string")
+    rest = of_feature(lambda keys: F.concat_ws(SEPARATOR, *keys[1:]) if keys[1:] else null)
     one = F.struct(F.col(_REST).alias("keys"), IMPRESSIONS, CLICKS)
     ones = F.collect_list(F.when(F.col(_REST).isNotNull(), one))
     lists = F.struct(*(ones[name].alias(name) for name in ("keys", IMPRESSIONS, CLICKS)))

@@ -66,10 +66,8 @@ def file_lines(spark: SparkSession, paths: Iterable[Path]) -> DataFrame:
       paths: Absolute paths, not patterns.
     """
     lines = read_lines(spark.read, [for_spark(str(path)) for path in paths])
-    nowhere = F.lit(None)
-    return lines.select(
-        LINE, nowhere.cast("int").alias(PARTITION), nowhere.cast("bigint").alias(OFFSET)
-    )
+    null = F.lit(None)
+    return lines.select(LINE, null.cast("int").alias(PARTITION), null.cast("bigint").alias(OFFSET))
 
 
 def kafka_source(settings: Streaming, stream: str) -> KafkaSource:

@@ -62,7 +62,7 @@ class HourTables:
             if isinstance(source, FileSource) and not source.has_spans
         }
 
-    def of(
+    def build(
         self,
         spark: SparkSession,
         impressions: DataFrame,

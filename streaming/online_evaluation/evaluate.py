@@ -100,7 +100,7 @@ class OnlineEvaluation:
         """Returns the rule's decision about the live versions, based on the last hours."""
         release = read_release(self._config.serving_folder)
         if release is None:
-            return Decision(WAIT, "nothing was pushed yet")
+            return Decision(WAIT, "no model was pushed yet")
         frame = self.impressions([*self._layout.closed_hours()][-self._rule.hours :])
         # Other arms belong to experiments beside the pipeline.
         ours = frame[frame["arm"].isin([STABLE, CANARY])].dropna(subset=["probability"])

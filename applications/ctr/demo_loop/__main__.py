@@ -55,7 +55,7 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
         overrides += [f"streaming.kafka.bootstrap_servers={broker.bootstrap_servers}"]
         overrides += [f"run_root={root / 'runs'}", f"serving_root={root / 'serving_models'}"]
         overrides += [f"serving.request_log.folder={root / 'requests'}"]
-        day = Day(load_config(CONFIG, overrides), (CONFIG, overrides), settings, _say(started))
+        day = Day(load_config(CONFIG, overrides), (CONFIG, overrides), settings, _printer(started))
         try:
             day.run()
         except (ComponentError, ServiceError) as error:
@@ -72,7 +72,7 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
     out.print(f"{content['seconds'] / 60:.1f} minutes; {root / 'loop.svg'}, {root / 'loop.json'}")
 
 
-def _say(started: float):  # type: ignore[no-untyped-def]
+def _printer(started: float):  # type: ignore[no-untyped-def]
     return lambda text: console().print(f"{time.monotonic() - started:6.0f} s  {text}")
 
 

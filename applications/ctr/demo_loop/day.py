@@ -43,7 +43,7 @@ _BAD = (
     "evaluator.thresholds.calibration={min: 0, max: 1000}",
 )
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Day:
       config: Config of the loop, with the broker's address.
       given: Path of the config and its overrides, for the processes.
       settings: Settings of the day.
-      say: Function that prints a line.
+      print_line: Function that prints a line.
     """
 
     def __init__(
@@ -96,11 +96,16 @@ class Day:
         config: PipelineConfig,
         given: tuple[str, Sequence[str]],
         settings: DaySettings,
-        say: Say,
+        print_line: PrintLine,
     ):
         assert config.streaming is not None
         assert config.streaming.kafka is not None
-        self._config, self._given, self._settings, self._say = config, given, settings, say
+        self._config, self._given, self._settings, self._print_line = (
+            config,
+            given,
+            settings,
+            print_line,
+        )
         self._layout = Layout(config.streaming.folder)
         self._logs = config.streaming.folder / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -166,21 +171,21 @@ class Day:
             self._closed(hour - 1, flags, stack)
         self._site.wait_for_features(hour, _UNTIL_CLOSE, _PARTS)
         rest = self._site.traffic(count, hour, range(_UNTIL_CLOSE, _PARTS), _PARTS)
-        self._say(f"hour {hour:2}: {first + rest:,} impressions{self._live()}")
+        self._print_line(f"hour {hour:2}: {first + rest:,} impressions{self._live()}")
 
     def _closed(self, hour: int, flags: list[str], stack: contextlib.ExitStack) -> None:
         settings = self._settings
         if hour < settings.first_hours - 1:
             return
         if hour == settings.first_hours - 1:
-            self._say("training the first model on the hours so far")
+            self._print_line("training the first model on the hours so far")
             self._train(hour, window=settings.first_hours)
             self._serve(flags, stack)
             return
         found = self._rounds.round(act=True)
         self.decisions[hour] = f"{found.decision.what}: {found.decision.reason}"
         if found.done is not None:
-            self._say(f"  {self.decisions[hour]}")
+            self._print_line(f"  {self.decisions[hour]}")
             assert found.done.switch is not None
             self.withdrawn |= found.done.switch.withdrawn
             wait_until_followed(self._config.name, found.done.switch.after, [self._server])
