@@ -293,7 +293,7 @@ def test_a_bomb_is_refused_before_it_is_large(open_server: Server, coding: str) 
         connection.request("POST", f"/v1/models/{NAME}:predict", bomb, head)
         answer = connection.getresponse()
         assert answer.status == 413
-        assert "200 times as large when it is inflated" in json.loads(answer.read())["error"]
+        assert "at most 200 times its size" in json.loads(answer.read())["error"]
     assert process.memory_info().rss - before < 80 << 20
     packed = pack(json.dumps(json_request()).encode())
     head = {"Content-Encoding": coding}
@@ -318,7 +318,7 @@ def test_a_name_cannot_forge_the_log(guarded: Server, base: Path) -> None:
     forged = "a\n2026-01-01 00:00:00,000 WARNING all is well\x1b[2K"
     asked = reload_request(config_text(base, "all {}"))
     asked.config.model_config_list.config[0].name = forged
-    with pytest.raises(grpc.RpcError, match="names no model"):
+    with pytest.raises(grpc.RpcError, match="the name of a model or label must"):
         guarded.reload(asked)
     text = guarded.log.read_text()
     assert "all is well" not in text
@@ -343,7 +343,7 @@ def test_who_goes_away_leaves_no_trace_in_the_log(open_server: Server) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "ctr.example", ""])  # noqa: S104
 def test_others_are_served_only_with_token_or_tls(base: Path, host: str) -> None:
     given = {"model_base_path": base, "host": host}
-    with pytest.raises(ValidationError, match="is reached by others: give --token-env"):
+    with pytest.raises(ValidationError, match=r"other machines can reach .*: give --token-env"):
         ServerOptions(**given)
     with pytest.raises(ValidationError, match="admin-token-env needs --tls-certificate"):
         ServerOptions(**given, token_env="A", admin_token_env="B")

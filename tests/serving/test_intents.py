@@ -99,7 +99,7 @@ def test_a_locked_store_loses_no_record(config: PipelineConfig) -> None:
     with locked_store(config):
         done = command(config, "rollback", "--reason", REASON)
         assert done.exit_code == 1
-        assert "it is done, and not yet recorded" in done.output
+        assert "the release has changed but is not recorded yet" in done.output
         assert "worse [/x] \\x1b[31m" in done.output
         assert "\x1b" not in done.output
     assert read_release(config.serving_folder) == Release(2, previous=1)
@@ -127,9 +127,9 @@ def test_a_models_config_that_was_lost_is_written_anew_by_a_rollback(
     for arguments in (["promote"], ["rollback"], ["rollback", "--to", "9"]):
         done = command(config, *arguments)
         assert done.exit_code == 1
-        assert "name the version that shall be live: `rollback --to`" in done.output
+        assert "name the version to make live with `rollback --to`" in done.output
     shown = command(config, "versions")
-    assert "nobody knows which version is live" in shown.output
+    assert "it is unknown which version is live" in shown.output
     done = command(config, "rollback", "--to", "2", "--reason", REASON)
     assert done.exit_code == 0, done.output
     assert "reason: worse [/x] \\x1b[31m" in done.output
@@ -215,7 +215,7 @@ def test_a_rollback_before_its_push_is_recorded_marks_the_model(
     record_in(config, rollback(config.serving_folder, None, REASON))
     assert is_withdrawn(store, model)
     if is_old:
-        monkeypatch.setattr(settling, "_TFX_TIME", dt.timedelta(0))
+        monkeypatch.setattr(settling, "TFX_RECORDING_TIME", dt.timedelta(0))
     assert len(settle(config)) == is_old
     assert is_withdrawn(store, model)
     assert len(intents.intents_of(config.serving_folder)) == (not is_old)
@@ -226,7 +226,7 @@ def test_a_rollback_before_its_push_is_recorded_marks_the_model(
 def test_a_push_that_became_live_again_is_not_taken_for_the_first_one(
     config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settling, "_TFX_TIME", dt.timedelta(0))
+    monkeypatch.setattr(settling, "TFX_RECORDING_TIME", dt.timedelta(0))
     base, folder = config.serving_folder, VersionsFolder(config.serving_folder)
     wanted = Release(1, previous=2)
     pushed = {"version": "1", "model": "/models/1"}

@@ -18,7 +18,7 @@ from tensorflow_serving.apis import input_pb2, predict_pb2, regression_pb2
 
 from serving.server import rest_json
 from serving.server.errors import ServingError
-from serving.server.json_text import dumps, of_base64, parse, plain, to_bytes
+from serving.server.json_text import decode_base64, dumps, parse, to_bytes, to_json
 
 pytestmark = pytest.mark.unit
 
@@ -71,7 +71,7 @@ def test_what_rapidjson_reads(body: bytes, value: Any) -> None:
         (b'{"a": "' + b'\\"' * 100_000, "JSON Parse error"),
         (b"[" * 100_000, "JSON Parse error"),
         (b"[1]", "Is not object"),
-        (b'{"a": 1, "a": 2}', 'The key "a" stands twice'),  # TensorFlow Serving takes the first
+        (b'{"a": 1, "a": 2}', 'Duplicate key "a"'),  # TensorFlow Serving uses the first value
         (b'{"signature_name": 1}', "'signature_name' key must be a string value."),
     ],
 )
@@ -111,18 +111,18 @@ def test_base64_with_or_without_padding(content: bytes, padded: bool, space: str
     """absl/strings/escaping.h, Base64Unescape; json_tensor.cc, JsonDecodeBase64Object."""
     text = base64.b64encode(content).decode()
     text = text if padded else text.rstrip("=")
-    assert of_base64({"b64": space.join([text[:5], text[5:]])}) == content
+    assert decode_base64({"b64": space.join([text[:5], text[5:]])}) == content
 
 
 @pytest.mark.parametrize("text", ["?", "A", "AB=", "AB===", "=", "ABCD=", "_-8=", "AB=C", "é"])
 def test_what_is_no_base64(text: str) -> None:
-    assert refusal(of_base64, {"b64": text}) == "Unable to base64 decode"
+    assert refusal(decode_base64, {"b64": text}) == "Unable to base64 decode"
 
 
 @pytest.mark.parametrize("text", ["YQ..", "YQ=.", "YR=="])
 def test_base64_that_only_absl_takes(text: str) -> None:
     """A dot pads as well, and bits that are left over are not looked at."""
-    assert of_base64({"b64": text}) == b"a"
+    assert decode_base64({"b64": text}) == b"a"
 
 
 @given(
@@ -135,7 +135,7 @@ def test_base64_that_only_absl_takes(text: str) -> None:
 def test_a_float_survives_its_text(array: np.ndarray) -> None:
     """json_tensor.cc, WriteDecimal: what is read as a float again is the same."""
     array = np.where(np.isfinite(array), array, np.float32(-0.0))
-    text = dumps({"a": plain(array, False)})
+    text = dumps({"a": to_json(array, False)})
     found = np.array(json.loads(text)["a"], np.float32)
     assert np.array_equal(np.signbit(found), np.signbit(array))
     assert np.array_equal(found, array)
@@ -157,7 +157,7 @@ def test_a_float_survives_its_text(array: np.ndarray) -> None:
     ],
 )  # fmt: skip
 def test_the_text_of_values(array: np.ndarray, text: str) -> None:
-    assert dumps({"a": plain(array, False)}) == f'{{"a": {text}}}'
+    assert dumps({"a": to_json(array, False)}) == f'{{"a": {text}}}'
 
 
 def test_numbers_of_any_kind_make_a_float() -> None:

@@ -134,9 +134,12 @@ def test_a_taken_port_is_one_line(base: Path, small: Server) -> None:
 def test_options_that_do_not_go_together_are_one_line() -> None:
     for flags, text in (
         ([], "model_name and model_base_path, or model_config_file"),
-        (["--model-name", "a", "--model-base-path", "b", "--tls-key", "k"], "go together"),
+        (
+            ["--model-name", "a", "--model-base-path", "b", "--tls-key", "k"],
+            "must be given together",
+        ),
         (["--model-name", "a", "--model-base-path", "b", "--queue", "0"], "queue"),
-        (["--model-name", "a", "--model-base-path", "b", "--token-env", "NONE"], "NONE holds no"),
+        (["--model-name", "a", "--model-base-path", "b", "--token-env", "NONE"], "NONE must"),
     ):
         command = [sys.executable, "-m", "serving", "serve", *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -203,7 +206,7 @@ def assert_releases_reach(address: str, certificate: str) -> None:
     assert isinstance(versions_of([other_name], NAME, named)[other_name], dict)
     (silent,) = versions_of([address], NAME, Way(tls_ca=certificate)).values()
     assert isinstance(silent, Silent)
-    assert "a bearer token is wanted" in silent.reason
+    assert "a valid bearer token is required" in silent.reason
     (silent,) = versions_of([address], NAME).values()
     assert isinstance(silent, Silent)
     assert silent.is_away

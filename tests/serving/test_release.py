@@ -80,9 +80,11 @@ def test_going_back_step_by_step(base: Path) -> None:
 
 
 @pytest.mark.unit
-def test_going_back_to_what_is_not_there(base: Path, tmp_path: Path) -> None:
+def test_a_rollback_to_a_missing_version_is_rejected(base: Path, tmp_path: Path) -> None:
     write_release(base, Release(stable=3, previous=2))
-    with pytest.raises(ComponentError, match=r"no version 9 in .*; there are: 1, 2"):
+    with pytest.raises(
+        ComponentError, match=r"no version 9 in .*\. Name one of these with --to: 1, 2"
+    ):
         rollback(base, 9, "")
     assert read_release(base) == Release(stable=3, previous=2)
     with pytest.raises(ComponentError, match="nothing was pushed"):

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
-from serving.client.load import Load, run_load
+from serving.client.load import LoadResult, run_load
 from tests.serving.running_server import Server, flags_of, push, running
 from tests.serving.scorer import NAME, example, request
 
@@ -43,7 +43,7 @@ def server(scorers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
         yield found
 
 
-def honest(server: Server) -> Load:
+def honest(server: Server) -> LoadResult:
     asked = [request(*[example(float(n), "good")] * 20).SerializeToString() for n in range(50)]
     own = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", own) as channel:

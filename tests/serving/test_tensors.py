@@ -75,9 +75,9 @@ def test_one_value_for_a_whole_image() -> None:
         (tensor(tf.float32, [0, 1 << 62, 1 << 62]), "tensor parsing error"),
         (tensor(tf.float32, [1] * 300, float_val=[1]), "tensor parsing error"),
         (tensor(tf.float32, [2], tensor_content=b"\0" * 7), "tensor parsing error"),
-        (tensor(tf.float32, [3], tensor_content=b"\0" * 8), "it has 2 values in tensor_content"),
-        (tensor(tf.string, [2], tensor_content=b"\x01\x05abc"), "do not add up"),
-        (tensor(tf.string, [2], tensor_content=b"\x81"), "no length for each string"),
+        (tensor(tf.float32, [3], tensor_content=b"\0" * 8), "must have 3 values for its shape"),
+        (tensor(tf.string, [2], tensor_content=b"\x01\x05abc"), "must add up to the size"),
+        (tensor(tf.string, [2], tensor_content=b"\x81"), "must have a length for each string"),
         (tensor(tf.resource, [1]), "tensor parsing error"),
     ],
 )

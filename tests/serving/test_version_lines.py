@@ -59,5 +59,5 @@ def test_the_transform_graph_is_that_of_the_versions_model(config: PipelineConfi
     made = tfx.full_run("first", "7")
     (graph,) = tfx.store.get_artifacts_by_id([made["transform_graph"]])
     assert transform_graph_of(config, 7) == Path(graph.uri)
-    with pytest.raises(ComponentError, match="knows no push of version 8"):
+    with pytest.raises(ComponentError, match="has no push of version 8"):
         transform_graph_of(config, 8)

@@ -147,7 +147,7 @@ def test_a_config_by_request(latest: Server, base: Path, scorers) -> None:
 
 def test_a_config_that_is_no_good_changes_nothing(latest: Server, base: Path) -> None:
     bad = [
-        (model_management_pb2.ReloadConfigRequest(), "has no config"),
+        (model_management_pb2.ReloadConfigRequest(), "must have a config"),
         (reload_request("model_config_list { config { } }"), "none of this server's folders"),
         (
             reload_request('model_config_list { config { name: "a" base_path: "/nowhere" } }'),
@@ -162,7 +162,7 @@ def test_a_config_that_is_no_good_changes_nothing(latest: Server, base: Path) ->
                 f'model_config_list {{ config {{ name: "a" base_path: "{base}" '
                 'model_platform: "onnx" } }'
             ),
-            "not tensorflow",
+            "model_platform must be tensorflow",
         ),
     ]
     for asked, text in bad:

@@ -90,12 +90,12 @@ def test_nor_does_a_folder_with_a_version_that_was_withdrawn(base: Path) -> None
 def test_names_are_such_as_may_be_logged(base: Path, name: str) -> None:
     config = model_server_config_pb2.ModelServerConfig()
     model = config.model_config_list.config.add(name=name, base_path=str(base))
-    with pytest.raises(ServingError, match="names no model") as raised:
+    with pytest.raises(ServingError, match="the name of a model or label must") as raised:
         wanted_models(config)
     assert raised.value.message.isprintable()
     model.name = "ctr"
     model.version_labels[name] = 1
-    with pytest.raises(ServingError, match="names no model"):
+    with pytest.raises(ServingError, match="the name of a model or label must"):
         wanted_models(config)
 
 
@@ -151,13 +151,13 @@ def test_a_file_uri_is_the_folder_that_it_names(base: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "no model_config_list"),
-        ("custom_model_config { }", "no model_config_list"),
+        ("", "must have a model_config_list"),
+        ("custom_model_config { }", "must have a model_config_list"),
         ("model_config_list { config { name: 'a' } }", "no base_path"),
         ("model_config_list { config { name: 'a' base_path: 'b' } config { name: 'a' base_path: "
          "'b' } }", "twice"),
         ("model_config_list { config { name: 'a' base_path: 'b' model_platform: 'onnx' } }",
-         "not tensorflow"),
+         "model_platform must be tensorflow"),
     ],
 )  # fmt: skip
 def test_configs_that_ask_for_nothing_servable(text: str, problem: str) -> None:
