@@ -40,7 +40,7 @@ _SHOWN = {NEW: "START", LOADING: "LOADING", READY: "AVAILABLE", UNLOADING: "UNLO
 
 @dataclasses.dataclass
 class Managed:
-    """A version in the manager: where it is, and for how many steps it stays there."""
+    """A version in the manager: its state, and for how many more steps it stays there."""
 
     is_wanted: bool = True
     state: int = NEW
@@ -81,17 +81,17 @@ class TensorFlowServing:
         self._look()
 
     def poll_config(self) -> None:
-        """One look at models.config."""
+        """Looks at models.config once."""
         if self.is_up:
             self._look()
 
     def poll_folder(self) -> None:
-        """One look at the folder of the versions."""
+        """Looks at the folder of the versions once."""
         base = self._config.parent
         self._asked = {version for version in self._named if (base / str(version)).is_dir()}
 
     def work(self) -> None:
-        """One step of the manager: requests, loads, unloads."""
+        """Makes one step of the manager: requests, loads, unloads."""
         self._take_request()
         for version, managed in self._managed.items():
             if managed.state in (LOADING, UNLOADING):
@@ -104,13 +104,13 @@ class TensorFlowServing:
         self._act()
 
     def version(self, label: str) -> int | None:
-        """The version that answers a request for a label; None: the request fails."""
+        """Returns the version that answers a request for a label; None if the request fails."""
         number = self.labels.get(label)
         found = self._managed.get(number) if number is not None else None
         return number if self.is_up and found is not None and found.state == READY else None
 
     def states(self) -> States | Silent:
-        """What GetModelStatus answers."""
+        """Returns the answer of GetModelStatus."""
         if not self.is_up:
             return Silent("failed to connect")
         ended = {version: VersionState("END", error) for version, error in self._ended.items()}
@@ -177,7 +177,7 @@ def _parsed(text: str) -> Any:
 
 @contextlib.contextmanager
 def over_grpc(server: TensorFlowServing, model: str) -> Iterator[str]:
-    """A port that answers GetModelStatus and GetModelMetadata as the double does."""
+    """Serves GetModelStatus and GetModelMetadata of the double on a port."""
     kinds = get_model_status_pb2.ModelVersionStatus.State
 
     class Models(model_service_pb2_grpc.ModelServiceServicer):
