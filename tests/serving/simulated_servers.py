@@ -86,13 +86,13 @@ class OurServer:
 
 @dataclasses.dataclass
 class World:
-    """A folder of versions, servers that read it, and the time.
+    """A folder of versions, servers that read it, and a simulated clock.
 
     Attributes:
-      base: The folder.
-      start: Makes a server that reads a models.config; the last argument says how many times
-        longer than others it takes to load a version.
-      named: Whether releases know the servers by name, and so wait for them.
+      base: Folder of the versions.
+      start: Function that makes a server from models.config, the broken versions, and a factor by
+        which its loads are slower.
+      named: Whether releases know the servers by name, so that they wait for them.
     """
 
     base: Path

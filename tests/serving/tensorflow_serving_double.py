@@ -1,15 +1,15 @@
-"""TensorFlow Serving's rules for a models.config that changes, without TensorFlow Serving.
+"""A test double with TensorFlow Serving's rules for a changing models.config.
 
-Read in its source (github.com/tensorflow/serving, 9d981c5 of 2026-07-30):
+The rules are from its source (github.com/tensorflow/serving, 9d981c5 of 2026-07-30):
 - model_servers/server_core.cc, ReloadConfig: labels are applied before versions are loaded, and a
-  file whose labels are refused changes nothing; UpdateModelVersionLabelMap: which labels those are.
-- model_servers/server.cc, PollFilesystemAndReloadConfig: the file is tried anew at every look.
-- sources/storage_path/file_system_storage_path_source.cc: the folder is looked at by another
-  thread, which asks for the versions that are named and there.
-- core/aspired_versions_manager.cc, core/availability_preserving_policy.cc: what is not asked for is
-  unloaded once something that is asked for is there; a version that is asked for again is loaded
-  after it has gone.
-- model_servers/get_model_status_impl.cc: all versions, whatever the label; states stay.
+  file with a rejected label changes nothing. UpdateModelVersionLabelMap rejects labels.
+- model_servers/server.cc, PollFilesystemAndReloadConfig: every poll tries the file again.
+- sources/storage_path/file_system_storage_path_source.cc: another thread polls the folder, and
+  asks for the named versions that exist.
+- core/aspired_versions_manager.cc, core/availability_preserving_policy.cc: an unwanted version is
+  unloaded once a wanted one is available. A version that is wanted again is loaded after its
+  unload has finished.
+- model_servers/get_model_status_impl.cc: lists all versions whatever the label, and keeps states.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Managed:
 
 
 class TensorFlowServing:
-    """One server; nothing happens in it but by the calls below.
+    """A server whose state only changes by the calls below.
 
     Args:
-      config: The file that it looks at.
-      load_steps: How many steps of the manager a version takes to load.
-      broken: Versions that do not load.
-      unavailable_labels: --allow_version_labels_for_unavailable_models.
+      config: Path of models.config.
+      load_steps: Function that returns how many steps of the manager the load of a version takes.
+      broken: Versions that fail to load.
+      unavailable_labels: Value of --allow_version_labels_for_unavailable_models.
     """
 
     def __init__(

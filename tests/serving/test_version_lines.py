@@ -1,4 +1,4 @@
-"""The table of versions: what is on disk and live, with what ML Metadata knows of each."""
+"""The table of versions: versions on disk with their labels, pushes and metrics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_version_has_its_label_its_run_and_its_metrics(config: PipelineConfig)
     assert (oldest.run_id, oldest.metrics) == ("first", {})
 
 
-def test_a_version_may_come_from_elsewhere(config: PipelineConfig) -> None:
+def test_a_version_without_push_has_no_run_and_no_metrics(config: PipelineConfig) -> None:
     assert [(line.version, line.run_id) for line in version_lines(config)] == [(8, ""), (7, "")]
     TfxStore(config.run_folder).full_run("first", "7")
     assert [(line.version, line.run_id) for line in version_lines(config)] == [
