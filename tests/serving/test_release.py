@@ -40,7 +40,7 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def connection(tmp_path: Path) -> mlmd.ConnectionConfig:
-    """To a new store."""
+    """Returns a connection to a new store."""
     made = mlmd.ConnectionConfig()
     made.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
     made.sqlite.connection_mode = 3
