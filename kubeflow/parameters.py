@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from base.errors import ComponentError
 
 
-def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     """Name -> value.
 
     Raises:

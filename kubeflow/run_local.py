@@ -13,7 +13,7 @@ from base.console import Failure
 from base.errors import ComponentError
 from kubeflow.local.engines import Engine, Podman, Process
 from kubeflow.local.steps import Pipeline, read_pipeline
-from kubeflow.parameters import pairs
+from kubeflow.parameters import parse_pairs
 
 _STORE = "metadata.sqlite"
 _PAGE = "system.HTML"  # type of an artifact
@@ -51,9 +51,9 @@ def main(
     """
     try:
         pipeline = read_pipeline(spec)
-        arguments = pipeline.arguments(pairs("--param", given))
+        arguments = pipeline.arguments(parse_pairs("--param", given))
         place = (folder or Path("runs") / f"{pipeline.name}-kubeflow").absolute()
-        runner = _engine(engine, pipeline, place, pairs("--claim", claims))
+        runner = _engine(engine, pipeline, place, parse_pairs("--claim", claims))
         runner.check(pipeline.steps)
     except ComponentError as error:
         raise Failure(error) from None
@@ -63,10 +63,10 @@ def main(
 
 def _run(pipeline: Pipeline, arguments: dict[str, object], engine: Engine, place: Path) -> bool:
     # ML Metadata takes a second to import: --help should not wait for it.
-    from kubeflow.local.run import Ended, run_pipeline
+    from kubeflow.local.run import StepResult, run_pipeline
     from kubeflow.record import Record
 
-    def report(ended: Ended) -> None:
+    def report(ended: StepResult) -> None:
         state = "done" if ended.reason is None else "FAILED"
         click.echo(f"{ended.step:<20} {state:<7} {ended.seconds:6.1f} s")
         if ended.reason is not None:

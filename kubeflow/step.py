@@ -36,7 +36,7 @@ NEWEST = -1  # as `span`: the newest one that is there
 RANGE_CONFIG = "range_config"  # what TFX calls both together
 
 # Where Kubeflow's launcher puts what it downloads, and finds what it uploads.
-_LOCAL = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+LAUNCHER_FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 _IMAGES = "oci://"  # an image that holds an artifact, mounted under a name without slashes
 # An output of Kubeflow's own: since 2.5.0 its driver adds the step's log; its launcher writes it.
 LOGS = "executor-logs"
@@ -58,20 +58,20 @@ def main(arguments: Sequence[str]) -> int:
         elsewhere = works_elsewhere(arguments)
         if not elsewhere:
             _check_inputs(given)
-        invocation = for_tfx(given, input_types(arguments), elsewhere)
+        invocation = to_tfx_input(given, input_types(arguments), elsewhere)
         sys.argv = [ENTRYPOINT, *arguments[:place], json.dumps(invocation), *arguments[place + 1 :]]
-        peak_mib = _run_tfx()
+        peak_mib = run_tfx()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except Exception as error:
         traceback.print_exc()
         print(SAYS + _one_line(error), file=sys.stderr, flush=True)
         return 1
-    _make_folders(invocation)
+    make_output_folders(invocation)
     output = Path(invocation["outputs"]["outputFile"])
     said = json.loads(output.read_text("utf-8"))
     _list_files(said)
-    said = for_kubeflow(said, names)
+    said = to_kubeflow_output(said, names)
     if ACCOUNT in given["outputs"].get("parameters", {}):
         used = invocation["inputs"]["parameterValues"]
         account = account_of(given, said, used, began, time.time(), peak_mib, ABSENT)
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run_tfx() -> int:
+def run_tfx() -> int:
     """Returns the most memory that all processes held, in MiB.
 
     Raises:
@@ -98,7 +98,7 @@ def _run_tfx() -> int:
     return peak.mib
 
 
-def _make_folders(invocation: dict[str, Any]) -> None:
+def make_output_folders(invocation: dict[str, Any]) -> None:
     """An output without a file has its folder: some releases of Kubeflow fail without."""
     for entry in invocation["outputs"].get("artifacts", {}).values():
         for artifact in entry["artifacts"]:
@@ -174,7 +174,7 @@ def input_types(arguments: Sequence[str]) -> dict[str, Any]:
     return {key: one["artifactType"] for key, one in spec.get("artifacts", {}).items()}
 
 
-def for_tfx(
+def to_tfx_input(
     given: dict[str, Any], types: Mapping[str, Any], elsewhere: bool = False
 ) -> dict[str, Any]:
     """An ExecutorInput as TFX understands it.
@@ -208,7 +208,7 @@ def for_tfx(
     return invocation
 
 
-def for_kubeflow(output: dict[str, Any], names: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def to_kubeflow_output(output: dict[str, Any], names: dict[str, tuple[str, str]]) -> dict[str, Any]:
     """An ExecutorOutput with the names and places that Kubeflow knows.
 
     Args:
@@ -237,7 +237,7 @@ def range_config(span: int, window: int) -> dict[str, Any]:
 
 def local_path(uri: str) -> str:
     """Where an artifact lies in the container."""
-    for scheme, folder in _LOCAL.items():
+    for scheme, folder in LAUNCHER_FOLDERS.items():
         if uri.startswith(scheme):
             return folder + uri.removeprefix(scheme)
     if uri.startswith(_IMAGES):

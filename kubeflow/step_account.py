@@ -94,14 +94,14 @@ def account_of(
       absent: property of an artifact that is not there.
     """
     outputs = {
-        key: _known(merged(artifact, executor_output, key))
+        key: _known(merge_output(artifact, executor_output, key))
         for key, artifact in _outputs(executor_input)
     }
     there = {key: one for key, one in outputs.items() if not one["metadata"].get(absent)}
     return StepAccount(began, ended, peak_mib, parameters, there)
 
 
-def merged(artifact: Json, executor_output: Json, key: str) -> Json:
+def merge_output(artifact: Json, executor_output: Json, key: str) -> Json:
     """An output, a RuntimeArtifact, with what the container says of it."""
     said = executor_output.get("artifacts", {}).get(key, {}).get("artifacts", [])
     more: Json = next(iter(said), {})

@@ -14,7 +14,7 @@ import click
 from base.console import Failure
 from base.errors import ComponentError
 from kubeflow.local.steps import Pipeline, read_pipeline
-from kubeflow.parameters import pairs
+from kubeflow.parameters import parse_pairs
 from kubeflow.spec import quiet
 
 TOKEN = "KFP_TOKEN"  # noqa: S105 - the name of a variable
@@ -56,7 +56,7 @@ def main(
     """
     try:
         pipeline = read_pipeline(spec)
-        arguments = pipeline.arguments(pairs("--param", given))
+        arguments = pipeline.arguments(parse_pairs("--param", given))
         if host is None:
             raise ComponentError(
                 "where is Kubeflow Pipelines? --host URL, or the variable KFP_HOST"

@@ -24,7 +24,7 @@ _OF_DATA = (names.INPUT_FINGERPRINT, names.SPAN, "version", "time_cut", "decided
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
+class ComparedSide:
     """One of the two that are compared.
 
     Attributes:
@@ -39,7 +39,7 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class ValueChange:
     """A value on both sides; None where a side has none.
 
     Attributes:
@@ -70,14 +70,14 @@ class Comparison:
       files_problem: why `files` is None.
     """
 
-    before: Side
-    after: Side
+    before: ComparedSide
+    after: ComparedSide
     same: bool
-    data: tuple[Change, ...]
+    data: tuple[ValueChange, ...]
     files: tuple[FileChange, ...] | None
-    code: tuple[Change, ...]
-    parameters: tuple[Change, ...]
-    metrics: tuple[Change, ...]
+    code: tuple[ValueChange, ...]
+    parameters: tuple[ValueChange, ...]
+    metrics: tuple[ValueChange, ...]
     not_recorded: tuple[str, ...] = ()
     files_problem: str | None = None
 
@@ -86,7 +86,7 @@ class Comparison:
 class _Facts:
     """What is compared of a side."""
 
-    side: Side
+    side: ComparedSide
     components: dict[str, Execution]
     datasets: tuple[Dataset, ...]
     metrics: dict[str, float]
@@ -142,7 +142,7 @@ def compare(
         code=tuple(change for change in changes if _is_code(change.name)),
         parameters=tuple(change for change in changes if not _is_code(change.name)),
         metrics=tuple(
-            Change(name, ours.metrics.get(name), theirs.metrics.get(name))
+            ValueChange(name, ours.metrics.get(name), theirs.metrics.get(name))
             for name in dict.fromkeys([*ours.metrics, *theirs.metrics])
         ),
     )
@@ -240,12 +240,12 @@ def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> 
         evaluations = [a for a in made.values() if a.type == names.MODEL_EVALUATION]
         metrics, _ = metrics_of(summaries, end.components[:1], next(iter(evaluations), None))
         components = {e.component: e for e in end.components if e.component}
-        side = Side("run", end.run_id, end.run_id)
+        side = ComparedSide("run", end.run_id, end.run_id)
         return _Facts(side, components, _datasets(store, end, made), metrics)
     found = trace(store, end.id, summaries)
     pusher = found.maker(found.pushed)
     return _Facts(
-        Side("model", found.version, pusher.run_id if pusher else ""),
+        ComparedSide("model", found.version, pusher.run_id if pusher else ""),
         {e.component: e for e in found.executions if e.component},
         found.datasets,
         found.metrics,
@@ -286,12 +286,14 @@ def _data_facts(datasets: Sequence[Dataset]) -> dict[str, Any]:
     return facts
 
 
-def _changes(before: Mapping[str, Execution], after: Mapping[str, Execution]) -> Iterable[Change]:
+def _changes(
+    before: Mapping[str, Execution], after: Mapping[str, Execution]
+) -> Iterable[ValueChange]:
     for component in dict.fromkeys([*before, *after]):
         ours, theirs = before.get(component), after.get(component)
         if ours is None or theirs is None:
             there = [None if side is None else side.type for side in (ours, theirs)]
-            yield Change(component, *there)
+            yield ValueChange(component, *there)
             continue
         flat = [flattened(_known(side.properties)) for side in (ours, theirs)]
         for change in _different(*flat):
@@ -338,10 +340,10 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[Change]:
+def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[ValueChange]:
     for name in dict.fromkeys([*before, *after]):
         if before.get(name) != after.get(name):
-            yield Change(name, before.get(name), after.get(name))
+            yield ValueChange(name, before.get(name), after.get(name))
 
 
 def _is_code(name: str) -> bool:

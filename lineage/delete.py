@@ -19,7 +19,14 @@ from base.atomic_files import whole_file
 from base.locks import LockHeldError, acquire
 from base.shared_names import EXAMPLES_MANIFEST, RUN_LOCK
 from lineage.dataset import kept_manifest
-from lineage.unused import Garbage, Stored, own_artifacts, recent_runs, still_runs, unused
+from lineage.unused import (
+    StoredArtifact,
+    UnusedArtifacts,
+    own_artifacts,
+    recent_runs,
+    still_runs,
+    unused,
+)
 from metadata.artifact_files import local_path
 from metadata.connection import Connection
 from metadata.reader import LineageError, LineageStore
@@ -33,9 +40,9 @@ _MARKED: Final = "marked_for_deletion"
 def delete_unused(
     connection: Connection,
     keep_runs: int,
-    progress: Callable[[Stored], None] | None = None,
+    progress: Callable[[StoredArtifact], None] | None = None,
     ended: Collection[str] = (),
-) -> Garbage:
+) -> UnusedArtifacts:
     """Deletes what is unused now; returns what that was.
 
     Args:
@@ -50,19 +57,19 @@ def delete_unused(
     with _no_run(connection):
         store = LineageStore.connect(connection)
         _refuse_if_running(store, ended, locked=connection.kind == "sqlite")
-        garbage = unused(store, keep_runs)
+        unused_now = unused(store, keep_runs)
         writer = MetadataWriter.connect(connection, create=False)
-        writer.change_artifacts([one.artifact.id for one in garbage.unused], state=_MARKED)
+        writer.change_artifacts([one.artifact.id for one in unused_now.unused], state=_MARKED)
         done = [a.id for a in own_artifacts(store, store.all_artifacts()) if _was_removed(a)]
         try:
-            for one in garbage.unused:
+            for one in unused_now.unused:
                 _remove(one.path)
                 done.append(one.artifact.id)
                 if progress:
                     progress(one)
         finally:
             writer.change_artifacts(done, state="deleted")
-    return garbage
+    return unused_now
 
 
 @contextlib.contextmanager

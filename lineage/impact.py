@@ -17,7 +17,7 @@ from metadata.records import Artifact, Execution
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class MadeArtifact:
     """An artifact, and the run and component that made it."""
 
     artifact: Artifact
@@ -76,7 +76,7 @@ class Impact:
 
     artifact: Artifact
     artifacts: tuple[Artifact, ...]
-    models: tuple[Made, ...]
+    models: tuple[MadeArtifact, ...]
     evaluations: tuple[Evaluation, ...]
     pushes: tuple[Push, ...]
     runs: tuple[str, ...]
@@ -175,9 +175,9 @@ def _reads(dataset: Dataset, wanted: str) -> bool:
     return any(path.endswith(end) or f"{end}/" in path for path in paths)
 
 
-def _made(graph: Graph, artifact: Artifact) -> Made:
+def _made(graph: Graph, artifact: Artifact) -> MadeArtifact:
     maker = graph.maker(artifact.id)
-    return Made(artifact, maker.component if maker else "", maker.run_id if maker else "")
+    return MadeArtifact(artifact, maker.component if maker else "", maker.run_id if maker else "")
 
 
 def _evaluation(graph: Graph, artifact: Artifact) -> Evaluation:

@@ -25,7 +25,7 @@ _SWITCHES = (names.PROMOTION, names.ROLLBACK)
 
 
 @dataclasses.dataclass(frozen=True)
-class Period:
+class ServingPeriod:
     """A version answered for a label; `until` is None if it still does. Times are UTC."""
 
     label: str
@@ -34,7 +34,7 @@ class Period:
 
 
 @dataclasses.dataclass(frozen=True)
-class Hour:
+class TrafficHour:
     """What a version did in an hour.
 
     Attributes:
@@ -69,9 +69,9 @@ class ServedModel:
     pushed: Artifact
     version: str
     destination: str
-    periods: tuple[Period, ...]
+    periods: tuple[ServingPeriod, ...]
     withdrawn: str | None
-    hours: tuple[Hour, ...]
+    hours: tuple[TrafficHour, ...]
     labels_recorded: bool = True
 
     @property
@@ -159,7 +159,7 @@ def find_served(store: LineageStore, wanted: str) -> ServedModel:
 
 def _periods(
     pushed: Mapping[str, Artifact], switches: Iterable[Execution]
-) -> dict[str, list[Period]]:
+) -> dict[str, list[ServingPeriod]]:
     """Version -> when it served, by replaying pushes, promotions and rollbacks."""
     changes: list[tuple[dt.datetime, dict[str, str | None]]] = []
     for version, artifact in pushed.items():
@@ -173,7 +173,7 @@ def _periods(
         changes.append(
             (switch.started, {k: None if v is None else str(v) for k, v in after.items()})
         )
-    found: dict[str, list[Period]] = {}
+    found: dict[str, list[ServingPeriod]] = {}
     live: dict[str, tuple[str, dt.datetime]] = {}  # label -> version, and since when
     for moment, labels in sorted(changes, key=lambda change: change[0]):
         for label, now in labels.items():
@@ -181,12 +181,12 @@ def _periods(
             if before and before[0] == now:
                 continue
             if before:
-                found.setdefault(before[0], []).append(Period(label, before[1], moment))
+                found.setdefault(before[0], []).append(ServingPeriod(label, before[1], moment))
                 del live[label]
             if now is not None:
                 live[label] = (now, moment)
     for label, (version, since) in live.items():
-        found.setdefault(version, []).append(Period(label, since, None))
+        found.setdefault(version, []).append(ServingPeriod(label, since, None))
     return {v: sorted(periods, key=lambda p: p.since) for v, periods in found.items()}
 
 
@@ -201,7 +201,7 @@ def _withdrawn(switches: Iterable[Execution]) -> dict[str, str]:
     return found
 
 
-def _hours(store: LineageStore) -> dict[int, list[Hour]]:
+def _hours(store: LineageStore) -> dict[int, list[TrafficHour]]:
     """PushedModel's id -> its hours. An hour evaluated again, with late events, counts once."""
     metrics = store.artifacts_of_type(names.ONLINE_METRICS)
     made = {edge.artifact_id: edge.execution_id for edge in makers(store, [a.id for a in metrics])}
@@ -212,7 +212,7 @@ def _hours(store: LineageStore) -> dict[int, list[Hour]]:
         execution = executions.get(made.get(artifact.id, 0))
         key = (execution.pipeline if execution else "", str(artifact.properties.get("hour")))
         last[key] = max(last.get(key, 0), made.get(artifact.id, 0))
-    found: dict[int, list[Hour]] = {}
+    found: dict[int, list[TrafficHour]] = {}
     for artifact in metrics:
         execution = executions.get(made.get(artifact.id, 0))
         properties = dict(artifact.properties)
@@ -226,7 +226,7 @@ def _hours(store: LineageStore) -> dict[int, list[Hour]]:
         ids = [i for ids in execution.inputs.values() for i in ids if i in read]
         model = next((i for i in ids if version_of(read[i]) == version), None)
         if model is not None:
-            found.setdefault(model, []).append(Hour(hour, arm, impressions, clicks, numbers))
+            found.setdefault(model, []).append(TrafficHour(hour, arm, impressions, clicks, numbers))
     return found
 
 

@@ -67,7 +67,7 @@ _MAY_RUN = frozenset({"running", "unknown"})
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
+class StoredArtifact:
     """An artifact's folder on this machine.
 
     Attributes:
@@ -88,7 +88,7 @@ class Stored:
 
 
 @dataclasses.dataclass(frozen=True)
-class Garbage:
+class UnusedArtifacts:
     """What could be deleted, and what could not, oldest first; with the rule that was followed.
 
     Attributes:
@@ -98,8 +98,8 @@ class Garbage:
       keep_runs: so many of the newest runs keep what they touched.
     """
 
-    unused: tuple[Stored, ...]
-    kept: tuple[Stored, ...]
+    unused: tuple[StoredArtifact, ...]
+    kept: tuple[StoredArtifact, ...]
     elsewhere: int
     keep_runs: int
     foreign: int = 0
@@ -109,7 +109,7 @@ class Garbage:
         return sum(one.bytes for one in self.unused)
 
 
-def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> Garbage:
+def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> UnusedArtifacts:
     """Looks at every artifact that is still on this machine.
 
     Args:
@@ -123,18 +123,20 @@ def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> Garbage:
     everything = store.all_artifacts()
     artifacts = [a for a in everything if a.state not in _GONE]
     around = Surroundings(store, everything)
-    reasons = _Reasons(store, artifacts, around, keep_runs).found
+    reasons = _KeepReasons(store, artifacts, around, keep_runs).found
     ours = [a for a in _of_own_pipelines(everything, around) if a.state not in _GONE]
-    found: list[Stored] = []
+    found: list[StoredArtifact] = []
     for artifact in ours:
         maker = around.maker.get(artifact.id)
         path = _own_folder(artifact, around.key[artifact.id], maker) if maker else None
         if path is not None and maker is not None:
             reason = reasons.get(artifact.id, "")
             size = _size(path)
-            found.append(Stored(artifact, maker.component, maker.run_id, path, size, reason))
+            found.append(
+                StoredArtifact(artifact, maker.component, maker.run_id, path, size, reason)
+            )
     found = _without_shared(found, everything)
-    return Garbage(
+    return UnusedArtifacts(
         unused=tuple(one for one in found if not one.reason),
         kept=tuple(one for one in found if one.reason),
         elsewhere=len(ours) - len(found),
@@ -160,12 +162,14 @@ def _of_own_pipelines(everything: list[Artifact], around: Surroundings) -> list[
     return [a for a in everything if around.pipeline(a.id) in own]
 
 
-def _without_shared(found: list[Stored], artifacts: Iterable[Artifact]) -> list[Stored]:
+def _without_shared(
+    found: list[StoredArtifact], artifacts: Iterable[Artifact]
+) -> list[StoredArtifact]:
     """The same, but a folder is kept if an artifact that stays names it, or one in or above it."""
     unused = {one.artifact.id for one in found if not one.reason}
     if not unused:
         return found
-    named = _Named(a for a in artifacts if a.id not in unused and a.state not in _REMOVED)
+    named = _NamedFolders(a for a in artifacts if a.id not in unused and a.state not in _REMOVED)
     result = []
     for one in found:
         other = None if one.reason else named.by(one.path)
@@ -174,7 +178,7 @@ def _without_shared(found: list[Stored], artifacts: Iterable[Artifact]) -> list[
     return result
 
 
-class _Named:
+class _NamedFolders:
     """Folders that artifacts name, and those above them; path -> the artifact's id."""
 
     def __init__(self, artifacts: Iterable[Artifact]) -> None:
@@ -216,7 +220,7 @@ def recent_runs(store: LineageStore) -> Iterator[Run]:
         yield run
 
 
-class _Reasons:
+class _KeepReasons:
     """Artifact id -> why it is kept; the strongest reason."""
 
     def __init__(
@@ -247,7 +251,7 @@ class _Reasons:
         """Pipeline -> the oldest artifact that its versions keep."""
         oldest: dict[str, int] = {}
         for pushed in filter(_is_there, pushed_models(self._store)):
-            around = self._around.of([pushed.id])
+            around = self._around.around([pushed.id])
             self._keep(around, f"version {version_of(pushed)} is served, or can be")
             models = [
                 i for i in around if i in self._artifacts and self._artifacts[i].type == names.MODEL
@@ -264,7 +268,7 @@ class _Reasons:
                 continue
             if pipeline not in newest or blessing.id >= oldest.get(pipeline, blessing.id + 1):
                 reason = "a later model may begin with it, or be compared with it"
-                self._keep(self._around.of([blessing.id]), reason)
+                self._keep(self._around.around([blessing.id]), reason)
             newest.add(pipeline)
 
     def _runs(self, keep_runs: int) -> None:

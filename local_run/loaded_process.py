@@ -43,7 +43,7 @@ def load_ahead() -> None:
 
 
 @contextlib.contextmanager
-def loading() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """While libraries are imported: what they make is no garbage, and is never looked through.
 
     Python would go through all of it, half a second each time: with 200,000 rows 9 s of the main

@@ -36,7 +36,7 @@ class _Progress(logging.Handler):
 
 
 @contextlib.contextmanager
-def captured(path: Path, show: Callable[[str], None]) -> Iterator[TextIO]:
+def captured_output(path: Path, show: Callable[[str], None]) -> Iterator[TextIO]:
     """Within it, logging, stdout and stderr of this process and its children go to `path`.
 
     Args:

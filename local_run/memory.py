@@ -13,12 +13,12 @@ class ComponentMemory(PeakMemory):
     """The largest sum of resident memory so far.
 
     Attributes:
-      of: component -> MiB while it ran, whatever the processes held before.
+      by_component: component -> MiB while it ran, whatever the processes held before.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.of: dict[str, int] = {}
+        self.by_component: dict[str, int] = {}
         self._running: set[str] = set()
 
     def report(self, launch: Launch) -> None:
@@ -31,7 +31,7 @@ class ComponentMemory(PeakMemory):
     def measure(self) -> int:
         total = super().measure()
         for component in [*self._running]:
-            self.of[component] = max(self.of.get(component, 0), total)
+            self.by_component[component] = max(self.by_component.get(component, 0), total)
         return total
 
 

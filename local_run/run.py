@@ -15,8 +15,8 @@ from base.failures import one_line
 from base.locks import LockHeldError, acquire
 from base.shared_names import RUN_LOCK, RUN_LOG, RUN_REPORT, RUN_SUMMARY, RUNS_FOLDER
 from local_run.launches import Launch
-from local_run.loaded_process import load_ahead, loading
-from local_run.logs import captured
+from local_run.loaded_process import load_ahead, without_garbage_collection
+from local_run.logs import captured_output
 from local_run.memory import ComponentMemory, peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
@@ -36,7 +36,7 @@ def run(config: PipelineConfig, runner: str) -> int:
         folder = config.run_folder / RUNS_FOLDER / run_id
         screens: list[Screen] = []
         show = lambda message: screens[0].say(message) if screens else None  # noqa: E731
-        with captured(folder / RUN_LOG, show) as terminal:
+        with captured_output(folder / RUN_LOG, show) as terminal:
             title = f"pipeline {config.name}, run {run_id}, log {folder / RUN_LOG}"
             with (
                 temporary_folder(config.name),
@@ -56,7 +56,7 @@ def run(config: PipelineConfig, runner: str) -> int:
                     "error": failure,
                 }
                 summary, problem = _summarize(
-                    config, run_id, measured, peak.of, folder / RUN_SUMMARY
+                    config, run_id, measured, peak.by_component, folder / RUN_SUMMARY
                 )
                 wanted = summary is not None and config.report
                 report = _report(config, run_id, folder / RUN_REPORT) if wanted else None
@@ -74,7 +74,7 @@ def _launch(
     screen.say("loading TFX")
     if config.beam_pipeline_args is None:
         load_ahead()
-    with loading():
+    with without_garbage_collection():
         from local_run.beam_runner import check_beam_runner
         from local_run.beam_workers import beam_arguments
         from local_run.runners import run_pipeline

@@ -14,7 +14,7 @@ from kubeflow.local.engines import Engine, Task
 from kubeflow.local.steps import Json, Pipeline, Step
 from kubeflow.record import Output, Record
 from kubeflow.step import LOGS, SAYS, local_path
-from kubeflow.step_account import merged
+from kubeflow.step_account import merge_output
 
 _OUTPUT = "output_metadata.json"
 _LOG_TYPE = {"schemaTitle": "system.Artifact"}
@@ -24,7 +24,7 @@ _RUN_ID = "{{$.pipeline_job_uuid}}"  # Kubeflow's placeholder, as a whole consta
 
 
 @dataclasses.dataclass(frozen=True)
-class Ended:
+class StepResult:
     """How a step ended.
 
     Attributes:
@@ -47,7 +47,7 @@ def run_pipeline(
     engine: Engine,
     folder: Path,
     record: Record,
-    report: Callable[[Ended], None],
+    report: Callable[[StepResult], None],
 ) -> bool:
     """Runs step after step; what waits for a failed one is not run.
 
@@ -83,7 +83,7 @@ class _Walk:
         self._places: dict[Output, Path] = {}  # on this machine
         self._results: dict[str, Json] = {}  # step -> parameter -> value
 
-    def run(self, step: Step) -> Ended:
+    def run(self, step: Step) -> StepResult:
         parameters = self._parameters(step)
         # What other steps said is in their own records.
         own = {key: value for key, value in parameters.items() if key not in step.results}
@@ -120,7 +120,7 @@ class _Walk:
         made: dict[str, Json] = {}
         if reason is None:
             said = _said(folder / _OUTPUT)
-            made = {key: merged(outputs[key], said, key) for key in step.outputs}
+            made = {key: merge_output(outputs[key], said, key) for key in step.outputs}
             self._results[step.name] = _results(step, said, folder)
             reason = _not_given(step, self._results[step.name])
         here = {key: self._on_this_machine(one, folder / key) for key, one in made.items()}
@@ -129,7 +129,7 @@ class _Walk:
             for key, one in made.items():
                 self._places[step.name, key] = Path(here[key]["uri"])
                 self._given[step.name, key] = self._as_input(step.name, key, one)
-        return Ended(step.name, seconds, reason, task.log, here)
+        return StepResult(step.name, seconds, reason, task.log, here)
 
     def _on_this_machine(self, artifact: Json, path: Path) -> Json:
         ours = artifact["uri"] == self._engine.uri(path)

@@ -24,7 +24,7 @@ _NOT_HERE = ("triggerPolicy", "artifactIterator", "parameterIterator", "iterator
 
 
 @dataclasses.dataclass(frozen=True)
-class Produced:
+class StepOutput:
     """An output of a step, as the input of another."""
 
     step: str
@@ -55,8 +55,8 @@ class Step:
     command: tuple[str, ...]
     constants: Mapping[str, Any]
     taken: Mapping[str, str]
-    results: Mapping[str, Produced]
-    inputs: Mapping[str, Produced]
+    results: Mapping[str, StepOutput]
+    inputs: Mapping[str, StepOutput]
     outputs: Mapping[str, Json]
     gives: frozenset[str]
     after: frozenset[str]
@@ -228,10 +228,10 @@ class _Reader:
             ),
         )
 
-    def _produced(self, name: str, key: str, given: Json | None, what: str) -> Produced:
+    def _produced(self, name: str, key: str, given: Json | None, what: str) -> StepOutput:
         if not given:
             raise self._error(name, f"{key}: only outputs of other steps are run here")
-        return Produced(given.get("producerTask", ""), given.get(what, ""))
+        return StepOutput(given.get("producerTask", ""), given.get(what, ""))
 
     def _check_inputs(self, step: Step, steps: Mapping[str, Step]) -> None:
         for other in step.after:
@@ -242,7 +242,7 @@ class _Reader:
         for key, wanted in step.results.items():
             self._check_given(step.name, key, wanted, steps[wanted.step].gives)
 
-    def _check_given(self, name: str, key: str, wanted: Produced, there: Iterable[str]) -> None:
+    def _check_given(self, name: str, key: str, wanted: StepOutput, there: Iterable[str]) -> None:
         if wanted.key not in there:
             known = ", ".join(sorted(there)) or "nothing"
             raise self._error(name, f"{key}: {wanted.step} gives no {wanted.key}; it gives {known}")

@@ -20,7 +20,7 @@ _KINDS = {"mysql": "MySQL", "postgresql": "PostgreSQL"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Opened:
+class OpenedStore:
     """A store.
 
     Attributes:
@@ -36,7 +36,7 @@ class Opened:
     note: str | None = None
 
 
-def open_sqlite(path: Path | None) -> Opened:
+def open_sqlite(path: Path | None) -> OpenedStore:
     """Opens a file, or the store below ./runs that was written last.
 
     Raises:
@@ -46,12 +46,12 @@ def open_sqlite(path: Path | None) -> Opened:
     if path is None:
         path, note = _find()
     store, connection = LineageStore.sqlite(path), Connection("sqlite", path)
-    return Opened(store, connection, path.parent / RUNS_FOLDER, note)
+    return OpenedStore(store, connection, path.parent / RUNS_FOLDER, note)
 
 
 def open_database(
     kind: Literal["mysql", "postgresql"], location: str, user: str | None, password_env: str | None
-) -> Opened:
+) -> OpenedStore:
     """Opens a database.
 
     Args:
@@ -82,7 +82,7 @@ def open_database(
     )
     _check_reachable(_KINDS[kind], host, int(port))
     with _silent_native_code():
-        return Opened(LineageStore.connect(connection), connection, None)
+        return OpenedStore(LineageStore.connect(connection), connection, None)
 
 
 def _find() -> tuple[Path, str | None]:

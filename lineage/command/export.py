@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lineage.command.complete import RUNS
-from lineage.command.connect import Opened
+from lineage.command.connect import OpenedStore
 from lineage.command.group import cli, with_store
 from lineage.whole_file import STANDARD_OUTPUT
 from metadata.reader import LineageError
@@ -26,7 +26,7 @@ from metadata.reader import LineageError
 @click.option("--api-key-env", metavar="NAME", help="Environment variable with the endpoint's key.")
 @click.option("--namespace", default="tfx", show_default=True, help="Of the jobs.")
 def export(
-    opened: Opened,
+    opened: OpenedStore,
     /,
     run: str,
     out: Path | None,

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from base.console import Failure, PlainConsole
-from lineage.command.connect import DEFAULT_PATTERN, Opened, open_database, open_sqlite
+from lineage.command.connect import DEFAULT_PATTERN, OpenedStore, open_database, open_sqlite
 from metadata.reader import LineageError
 
 COMPLETE_VARIABLE = "_LINEAGE_COMPLETE"
@@ -76,7 +76,7 @@ def with_store(command: Callable[..., None]) -> Callable[..., None]:
     return _store_options(opened)
 
 
-def open_store(ctx: click.Context, given: Mapping[str, Any], *, quiet: bool = False) -> Opened:
+def open_store(ctx: click.Context, given: Mapping[str, Any], *, quiet: bool = False) -> OpenedStore:
     """The store that the options name.
 
     Args:
@@ -102,7 +102,7 @@ def _open(
     user: str | None,
     password_env: str | None,
     summaries: Path | None,
-) -> Opened:
+) -> OpenedStore:
     if len([given for given in (store, mysql, postgresql) if given]) > 1:
         raise LineageError("give one of --store, --mysql and --postgresql")
     if mysql:

@@ -9,7 +9,7 @@ import click
 from base.shared_names import RUN_REPORT
 from lineage.as_json import to_json
 from lineage.command.complete import RUNS
-from lineage.command.connect import Opened
+from lineage.command.connect import OpenedStore
 from lineage.command.group import cli, with_store
 from lineage.whole_file import STANDARD_OUTPUT
 from metadata.reader import LineageError
@@ -25,7 +25,7 @@ from metadata.records import Run
     help=f"The file; - for a pipe.  [default: {RUN_REPORT} in the run's folder, else here]",
 )
 @click.option("--json", "as_json", is_flag=True, help="What the page is made of, for a program.")
-def report(opened: Opened, /, run: str, out: Path | None, as_json: bool) -> None:
+def report(opened: OpenedStore, /, run: str, out: Path | None, as_json: bool) -> None:
     """Writes a run's report: one HTML file that needs no network.
 
     Pipeline with state, times and logs; rows, quarantine, every feature against the run before;
@@ -58,7 +58,7 @@ def report(opened: Opened, /, run: str, out: Path | None, as_json: bool) -> None
     click.echo(path, err=path == STANDARD_OUTPUT)
 
 
-def _beside(opened: Opened, run: Run) -> Path:
+def _beside(opened: OpenedStore, run: Run) -> Path:
     folder = opened.summaries / run.run_id if opened.summaries else None
     return folder / RUN_REPORT if folder and folder.is_dir() else Path(RUN_REPORT)
 
@@ -79,7 +79,7 @@ def _beside(opened: Opened, run: Run) -> Path:
     help="The config's streaming.folder, for spans that wait.",
 )
 def serve(
-    opened: Opened,
+    opened: OpenedStore,
     /,
     host: str,
     port: int,

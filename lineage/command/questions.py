@@ -13,19 +13,19 @@ from components.pusher.release import CANARY, STABLE
 from lineage.as_json import to_json
 from lineage.command import render
 from lineage.command.complete import MODELS, RUNS, RUNS_AND_MODELS
-from lineage.command.connect import Opened
+from lineage.command.connect import OpenedStore
 from lineage.command.group import cli, console, show_on_screen, show_table, with_store
 from lineage.command.render_compare import comparison_tree
 from lineage.command.render_served import served_table, served_tree
 from lineage.command.render_trace import trace_tree
-from lineage.command.render_unused import garbage_tables
+from lineage.command.render_unused import unused_tables
 from lineage.compare import compare
 from lineage.delete import delete_unused
 from lineage.impact import impact_of
 from lineage.listing import run_lines
 from lineage.served import find_served, served
 from lineage.trace import find_pushed, trace
-from lineage.unused import KEEP_RUNS, Garbage, unused
+from lineage.unused import KEEP_RUNS, UnusedArtifacts, unused
 from metadata.graph import edges_of_artifacts, makers
 from metadata.pushed_models import pushed_models, version_of
 from metadata.reader import LineageError, LineageStore
@@ -37,7 +37,7 @@ from pipeline.run_summary import error_of
 @with_store
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs.")
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
-def list_runs(opened: Opened, /, limit: int, as_json: bool) -> None:
+def list_runs(opened: OpenedStore, /, limit: int, as_json: bool) -> None:
     """Lists runs, newest first: state, components, span and pushed version.
 
     \b
@@ -58,7 +58,7 @@ def list_runs(opened: Opened, /, limit: int, as_json: bool) -> None:
 @with_store
 @click.argument("identifier", metavar="[ID|latest]", default="latest", shell_complete=RUNS)
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
-def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
+def show(opened: OpenedStore, /, identifier: str, as_json: bool) -> None:
     """Shows a run, an execution or an artifact.
 
     ID is run:NAME, execution:NUMBER, artifact:NUMBER or model:VERSION; 'latest' is the last run; a
@@ -85,7 +85,7 @@ def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
 )
 @click.option("--files", is_flag=True, help="List every source file.")
 @click.option("--json", "as_json", is_flag=True, help="For a program; always has every file.")
-def trace_model(opened: Opened, /, pushed_model: str, files: bool, as_json: bool) -> None:
+def trace_model(opened: OpenedStore, /, pushed_model: str, files: bool, as_json: bool) -> None:
     """Traces a served model down to the source files it was made from.
 
     PUSHED_MODEL is a version, the folder it was pushed to, the run that pushed it, artifact:NUMBER,
@@ -111,7 +111,7 @@ def trace_model(opened: Opened, /, pushed_model: str, files: bool, as_json: bool
 @with_store
 @click.argument("examples", metavar="[EXAMPLES|FILE|latest]", default="latest")
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
-def show_impact(opened: Opened, /, examples: str, as_json: bool) -> None:
+def show_impact(opened: OpenedStore, /, examples: str, as_json: bool) -> None:
     """Shows what was trained from examples: models, evaluations, pushed versions, runs.
 
     EXAMPLES is an artifact id; any other artifact's id works, too. FILE is a source file or folder,
@@ -137,7 +137,7 @@ def show_impact(opened: Opened, /, examples: str, as_json: bool) -> None:
 @click.option("--files", is_flag=True, help="List every source file that differs.")
 @click.option("--json", "as_json", is_flag=True, help="For a program; always has every file.")
 def diff(
-    opened: Opened, /, before: str | None, after: str | None, files: bool, as_json: bool
+    opened: OpenedStore, /, before: str | None, after: str | None, files: bool, as_json: bool
 ) -> None:
     """Shows what differs between two runs or two models: data, code, parameters, metrics.
 
@@ -164,7 +164,7 @@ def diff(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest versions."
 )
 @click.option("--json", "as_json", is_flag=True, help="For a program; has every version.")
-def when_served(opened: Opened, /, version: str | None, limit: int, as_json: bool) -> None:
+def when_served(opened: OpenedStore, /, version: str | None, limit: int, as_json: bool) -> None:
     """Shows when each pushed version served, for which label, and how many impressions it ranked.
 
     With VERSION (or the folder it was pushed to, the run that pushed it, artifact:NUMBER, stable or
@@ -219,7 +219,7 @@ def when_served(opened: Opened, /, version: str | None, limit: int, as_json: boo
 @click.option("--all", "everything", is_flag=True, help="List every artifact, also what is kept.")
 @click.option("--json", "as_json", is_flag=True, help="For a program; has every artifact.")
 def gc(
-    opened: Opened,
+    opened: OpenedStore,
     /,
     keep_runs: int,
     delete: bool,
@@ -245,7 +245,7 @@ def gc(
     ended = tuple(opened.store.run(run).run_id for run in ended)
     found = unused(opened.store, keep_runs)
     if not as_json:
-        show_on_screen(garbage_tables(found, everything=everything))
+        show_on_screen(unused_tables(found, everything=everything))
     if delete and found.unused:
         if not yes:
             click.confirm(f"Delete {len(found.unused)} artifacts?", abort=True, err=True)
@@ -314,14 +314,14 @@ def _say_what_it_is(store: LineageStore, wanted: str, found: Artifact) -> None:
                 return
 
 
-def _fields(found: Run | Execution | Artifact | Garbage) -> dict[str, Any]:
+def _fields(found: Run | Execution | Artifact | UnusedArtifacts) -> dict[str, Any]:
     fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
     if isinstance(found, Run):
         fields |= {"state": found.state, "seconds": found.seconds}
     return fields
 
 
-def _shown(opened: Opened, found: Run | Execution | Artifact) -> RenderableType:
+def _shown(opened: OpenedStore, found: Run | Execution | Artifact) -> RenderableType:
     store = opened.store
     if isinstance(found, Run):
         folder = opened.summaries / found.run_id if opened.summaries else None

@@ -79,7 +79,7 @@ def table(*headings: str) -> Table:
     return result
 
 
-def filled(
+def table_without(
     headings: Sequence[str], rows: Iterable[Sequence[Text | str]], without: Collection[str]
 ) -> Table:
     """A table of rows, `without` these columns."""
@@ -93,7 +93,7 @@ def filled(
 def run_table(lines: list[RunLine], without: Collection[str] = ()) -> Table:
     """Args: the runs; columns to leave out."""
     headings = ("!run", "pipeline", "!started", ">span", "!state", "components", ">seconds")
-    return filled((*headings, "!version"), map(_run_row, lines), without)
+    return table_without((*headings, "!version"), map(_run_row, lines), without)
 
 
 def _run_row(line: RunLine) -> list[Text | str]:

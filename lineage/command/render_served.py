@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from lineage.command.render import filled, labelled, plain, table, titled, version_title
-from lineage.served import Period, ServedModel
+from lineage.command.render import labelled, plain, table, table_without, titled, version_title
+from lineage.served import ServedModel, ServingPeriod
 from lineage.text import NOT_RECORDED, when
 
 _REASON = 40  # characters of why a version was withdrawn, in the table
@@ -22,7 +22,7 @@ def served_table(models: list[ServedModel], without: Collection[str] = ()) -> Ta
         without = {*without, "folder"}
     headings = ("!version", "!pushed", "!answers for", "!since", ">hours", ">impressions")
     rest = (">clicks", "withdrawn", "folder")
-    return filled((*headings, *rest), map(_served_row, models), without)
+    return table_without((*headings, *rest), map(_served_row, models), without)
 
 
 def _served_row(model: ServedModel) -> list[Text | str]:
@@ -96,6 +96,6 @@ def _folder(model: ServedModel) -> str:
     return model.destination.rstrip("/").rpartition("/")[0]
 
 
-def _period(period: Period) -> Text:
+def _period(period: ServingPeriod) -> Text:
     until = f"until {when(period.until)}" if period.until else "until now"
     return titled(period.label, f"from {when(period.since)}", until)

@@ -27,7 +27,7 @@ class ShownRun:
 
 
 @dataclasses.dataclass(frozen=True)
-class Waiting:
+class WaitingSpan:
     """A span that is closed, and has no complete run."""
 
     span: int
@@ -46,7 +46,7 @@ def shown_runs(
     return [_shown(line, summaries) for line in run_lines(store, limit)]
 
 
-def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[Waiting]:
+def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[WaitingSpan]:
     """Closed spans that no complete run has read, oldest first.
 
     Args:
@@ -54,7 +54,7 @@ def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[Wait
       streaming: the config's `streaming.folder`; None: there is none.
     """
     done = {line.span for line in store_lines if line.state == "complete"}
-    found: dict[int, Waiting] = {}
+    found: dict[int, WaitingSpan] = {}
     for path in sorted((streaming / "spans" / "closed").glob("[0-9]*.json")) if streaming else ():
         marker = _json(path)
         try:
@@ -63,7 +63,7 @@ def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[Wait
         except (KeyError, TypeError, ValueError):
             continue  # being written, or not as `python -m streaming ingest` writes it
         if span not in done and rows:
-            found[span] = Waiting(span, path.stem.partition(".")[0], rows)
+            found[span] = WaitingSpan(span, path.stem.partition(".")[0], rows)
     return [found[span] for span in sorted(found)]
 
 

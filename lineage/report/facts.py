@@ -12,7 +12,7 @@ from components.evaluator.evaluation_files import Evaluation, Verdict, read_eval
 from lineage.compare import run_before
 from lineage.dataset import Dataset
 from lineage.report.log_sections import log_tails
-from lineage.report.quarantine import Refused, read_refused
+from lineage.report.quarantine import RejectedRecord, read_rejected_records
 from lineage.report.statistics import (
     Anomaly,
     Drift,
@@ -65,7 +65,7 @@ class RunFacts:
     artifacts: dict[int, Artifact]
     made_by: dict[int, Execution]
     dataset: Dataset | None
-    refused: list[Refused]
+    refused: list[RejectedRecord]
     features: Features
     earlier_run: str | None
     earlier: Features
@@ -82,7 +82,7 @@ class RunFacts:
         """Of what the run put out."""
         return _newest(self.run, self.artifacts, type_name)
 
-    def said(self, type_name: str, name: str) -> Any:
+    def newest_property(self, type_name: str, name: str) -> Any:
         """A property of the newest artifact of that type; None without one."""
         found = self.newest(type_name)
         return found.properties.get(name) if found else None
@@ -133,7 +133,9 @@ def gather(
         artifacts=artifacts,
         made_by=made_by,
         dataset=dataset_of(store, examples, made_by.get(examples.id)) if examples else None,
-        refused=files.read(_newest(run, artifacts, names.QUARANTINED_RECORDS), read_refused, []),
+        refused=files.read(
+            _newest(run, artifacts, names.QUARANTINED_RECORDS), read_rejected_records, []
+        ),
         features=files.read(_newest(run, artifacts, names.EXAMPLE_STATISTICS), read_statistics, {}),
         earlier_run=earlier.run_id if earlier else None,
         earlier=_features_of(store, earlier) if earlier else {},

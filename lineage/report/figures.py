@@ -219,7 +219,7 @@ def _ticks(values: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def as_data(figure: go.Figure) -> dict[str, Any]:
+def figure_to_json(figure: go.Figure) -> dict[str, Any]:
     """Data and layout, without plotly's own template of colours."""
     found: dict[str, Any] = figure.to_plotly_json()
     found["layout"].pop("template", None)

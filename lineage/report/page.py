@@ -17,7 +17,7 @@ import plotly.offline
 from base.foreign_json import parse
 from lineage.report import figures
 from lineage.report.facts import RunFacts
-from lineage.report.graph import Drawing, Node, drawn
+from lineage.report.graph import Drawing, Node, draw_graph
 from lineage.report.statistics import Feature
 from lineage.templates import environment
 from lineage.text import duration
@@ -45,7 +45,7 @@ def render(facts: RunFacts) -> str:
             origin=_origin(facts.origin) if facts.origin else None,
             features=_feature_cards(facts),
             metrics=_metrics(facts),
-            figures={name: figures.as_data(figure) for name, figure in shown.items()},
+            figures={name: figures.figure_to_json(figure) for name, figure in shown.items()},
             style=_text("page.css"),
             scripts=scripts,
             hashes=[_sha256(script) for script in scripts],
@@ -196,7 +196,7 @@ def _pipeline(facts: RunFacts) -> Drawing:
                 outside[source] = _artifact(facts.artifacts[artifact_id], "from an earlier run")
             if source:
                 edges.append((key_of.get(source, source), key_of[name]))
-    return drawn([*outside.values(), *nodes], edges)
+    return draw_graph([*outside.values(), *nodes], edges)
 
 
 def _component(execution: Execution) -> Node:
@@ -227,7 +227,7 @@ def _origin(graph: Graph) -> Drawing:
         for execution, a in read
         if execution == edge.execution_id
     }
-    return drawn(nodes, [(str(a), str(b)) for a, b in made])
+    return draw_graph(nodes, [(str(a), str(b)) for a, b in made])
 
 
 def _made(graph: Graph, artifact: Artifact) -> str:

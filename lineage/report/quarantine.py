@@ -15,7 +15,7 @@ _MOST_LINES = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Refused:
+class RejectedRecord:
     """A record as it came."""
 
     source: str
@@ -23,9 +23,9 @@ class Refused:
     record: str
 
 
-def read_refused(uri: str) -> list[Refused]:
+def read_rejected_records(uri: str) -> list[RejectedRecord]:
     """Some of each reason; none if they are not on this machine."""
-    found: dict[tuple[str, str], list[Refused]] = {}
+    found: dict[tuple[str, str], list[RejectedRecord]] = {}
     lines = 0
     for path in files_below(uri, "records/*.json.gz"):
         try:
@@ -46,8 +46,8 @@ def read_refused(uri: str) -> list[Refused]:
     return [refused for key in sorted(found) for refused in found[key]]
 
 
-def _refused(line: str) -> Refused:
+def _refused(line: str) -> RejectedRecord:
     content = parse(line, finite=False)
     record = str(content["record"])
     shown = record if len(record) <= _LONGEST else record[:_LONGEST] + "…"
-    return Refused(str(content["source"]), str(content["reason"]), shown)
+    return RejectedRecord(str(content["source"]), str(content["reason"]), shown)

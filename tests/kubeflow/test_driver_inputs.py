@@ -55,9 +55,9 @@ def arguments_of(name: str) -> tuple[str, ...]:
     return tuple(executor["container"]["args"])
 
 
-def for_tfx(name: str) -> dict[str, Any]:
+def to_tfx_input(name: str) -> dict[str, Any]:
     given = step.executor_input(GIVEN[name].read_text("utf-8"))
-    return step.for_tfx(given, step.input_types(arguments_of(name)))
+    return step.to_tfx_input(given, step.input_types(arguments_of(name)))
 
 
 def read_by_tfx(invocation: dict[str, Any], side: str) -> dict[str, list[Any]]:
@@ -77,7 +77,7 @@ def test_every_step_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", OF_TFX)
 def test_tfx_reads_the_inputs_with_their_types(name: str) -> None:
-    found = read_by_tfx(for_tfx(name), "inputs")
+    found = read_by_tfx(to_tfx_input(name), "inputs")
     assert {key: one.type_name for key, (one,) in found.items()} == INPUTS[name]
     for (one,) in found.values():
         assert one.uri.startswith("/minio/mlpipeline/v2/artifacts/ctr/")
@@ -90,15 +90,15 @@ def test_tfx_reads_the_inputs_with_their_types(name: str) -> None:
 def test_tfx_reads_the_outputs_and_leaves_kubeflow_its_log(name: str) -> None:
     given = json.loads(GIVEN[name].read_text("utf-8"))
     assert step.LOGS in given["outputs"]["artifacts"]
-    found = read_by_tfx(for_tfx(name), "outputs")
+    found = read_by_tfx(to_tfx_input(name), "outputs")
     assert {*found} == {*given["outputs"]["artifacts"]} - {step.LOGS}
 
 
 def test_what_a_step_said_of_its_output_arrives() -> None:
-    (examples,) = read_by_tfx(for_tfx("Transform"), "inputs")["examples"]
+    (examples,) = read_by_tfx(to_tfx_input("Transform"), "inputs")["examples"]
     assert examples.get_int_custom_property("rows_train") == 15054
     assert examples.split_names == '["train", "eval"]'
-    (blessing,) = read_by_tfx(for_tfx("Pusher"), "inputs")["model_blessing"]
+    (blessing,) = read_by_tfx(to_tfx_input("Pusher"), "inputs")["model_blessing"]
     assert blessing.get_int_custom_property("blessed") == 1
 
 

@@ -87,7 +87,7 @@ def write(
     steps: dict[str, StepAccount], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Path]:
     """Runs the step as Kubeflow would, which has put the artifacts into /minio before."""
-    monkeypatch.setitem(step._LOCAL, "minio://", f"{tmp_path}/minio/")
+    monkeypatch.setitem(step.LAUNCHER_FOLDERS, "minio://", f"{tmp_path}/minio/")
 
     def write(graph: dict[str, Any] = GRAPH, **more: str) -> Path:
         taken = [

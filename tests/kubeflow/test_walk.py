@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kubeflow.local.engines import Process
-from kubeflow.local.run import Ended, command_line, run_pipeline
+from kubeflow.local.run import StepResult, command_line, run_pipeline
 from kubeflow.local.steps import read_pipeline
 from kubeflow.record import Record
 from metadata.reader import LineageStore
@@ -36,7 +36,7 @@ def executor(code: str) -> dict[str, Any]:
 
 def walked(
     folder: Path, first: str, gives: dict[str, Any], second: str, takes: dict[str, Any]
-) -> tuple[list[Ended], LineageStore]:
+) -> tuple[list[StepResult], LineageStore]:
     """Walks two steps.
 
     Args:
@@ -61,7 +61,7 @@ def walked(
     }
     file, store = folder / "two.yaml", folder / "metadata.sqlite"
     file.write_text(yaml.safe_dump(spec))
-    ended: list[Ended] = []
+    ended: list[StepResult] = []
     record = Record(store, "two", "run-1")
     run_pipeline(read_pipeline(file), {}, Process(ROOT), folder / "run-1", record, ended.append)
     del record
@@ -72,7 +72,7 @@ def walked(
 def walk(tmp_path: Path) -> Any:
     """Walks two steps: the first gives `count` by `code`, the second says what it got."""
 
-    def walk(code: str) -> tuple[list[Ended], LineageStore]:
+    def walk(code: str) -> tuple[list[StepResult], LineageStore]:
         given = {"taskOutputParameter": {"producerTask": "First", "outputParameterKey": "count"}}
         run = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
         gives = {"parameters": {"count": {"parameterType": "STRING"}}}

@@ -13,7 +13,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.delete import delete_unused
 from lineage.trace import trace
-from lineage.unused import Stored, unused
+from lineage.unused import StoredArtifact, unused
 from metadata.connection import Connection
 from metadata.reader import LineageError, LineageStore
 
@@ -225,7 +225,7 @@ def test_sizes_are_of_all_files(tfx, pipeline):
 def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
     before = trace(LineageStore.sqlite(tfx.path), "1001")
     found = looked_at(tfx)
-    told: list[Stored] = []
+    told: list[StoredArtifact] = []
     assert delete_unused(connection(tfx), 1, told.append) == found
     assert told == list(found.unused)
     assert not any(one.path.exists() for one in found.unused)

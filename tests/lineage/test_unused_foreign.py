@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from lineage.unused import Garbage, unused
+from lineage.unused import UnusedArtifacts, unused
 from metadata.reader import LineageStore
 from tests.lineage.every_command import ask
 from tests.lineage.stock_tfx import StockRun
@@ -26,11 +26,11 @@ def fill(tfx: Any) -> None:
             (path / "data").write_bytes(b"x" * 100)
 
 
-def looked_at(tfx: Any) -> Garbage:
+def looked_at(tfx: Any) -> UnusedArtifacts:
     return unused(LineageStore.sqlite(tfx.path), keep_runs=1)
 
 
-def ids(found: Garbage) -> set[int]:
+def ids(found: UnusedArtifacts) -> set[int]:
     return {one.artifact.id for one in found.unused}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local_run.loaded_process import loading, worker_count
+from local_run.loaded_process import without_garbage_collection, worker_count
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_what_is_loaded_is_never_looked_through_again() -> None:
     before = gc.get_freeze_count()
     try:
-        with loading():
+        with without_garbage_collection():
             assert not gc.isenabled()
             kept: list[list[int]] = [[] for _ in range(1000)]
         assert gc.isenabled()
@@ -25,7 +25,7 @@ def test_what_is_loaded_is_never_looked_through_again() -> None:
 
 
 def test_an_import_that_fails_leaves_the_search_on() -> None:
-    with pytest.raises(ImportError), loading():
+    with pytest.raises(ImportError), without_garbage_collection():
         raise ImportError
     gc.unfreeze()
     assert gc.isenabled()
