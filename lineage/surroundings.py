@@ -48,7 +48,7 @@ class Surroundings:
         return maker.pipeline if maker else ""
 
     def around(self, artifact_ids: Collection[int]) -> set[int]:
-        """Returns the models behind some artifacts, and what a server or a later run reads with them.
+        """Returns the models behind artifacts, and what a server or a later run reads with them.
 
         The base model of a warm start is left out: its weights are in the model.
         """
