@@ -1,4 +1,4 @@
-"""A few of the records that the ETL refused."""
+"""Reads a sample of the records that the ETL rejected."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import zlib
 from base.foreign_json import parse
 from metadata.artifact_files import files_below
 
-_A_REASON = 2
+_RECORDS_PER_REASON = 2
 _LONGEST = 400  # characters of a record
 _MOST_LINES = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
 class RejectedRecord:
-    """A record as it came."""
+    """A rejected record, as it was read."""
 
     source: str
     reason: str
@@ -24,7 +24,7 @@ class RejectedRecord:
 
 
 def read_rejected_records(uri: str) -> list[RejectedRecord]:
-    """Some of each reason; none if they are not on this machine."""
+    """Returns a few records for each reason; empty if they are not on this machine."""
     found: dict[tuple[str, str], list[RejectedRecord]] = {}
     lines = 0
     for path in files_below(uri, "records/*.json.gz"):
@@ -37,9 +37,9 @@ def read_rejected_records(uri: str) -> list[RejectedRecord]:
                     try:
                         refused = _refused(line)
                     except (ValueError, KeyError, TypeError):
-                        continue  # not as SparkExampleGen writes it
+                        continue  # SparkExampleGen did not write this line
                     kept = found.setdefault((refused.source, refused.reason), [])
-                    if len(kept) < _A_REASON:
+                    if len(kept) < _RECORDS_PER_REASON:
                         kept.append(refused)
         except (OSError, EOFError, zlib.error):
             continue  # damaged from here on
