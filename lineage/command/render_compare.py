@@ -1,4 +1,4 @@
-"""What differs, as a tree: `python -m lineage diff`."""
+"""Renders a comparison as a tree: `python -m lineage diff`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lineage.compare import Comparison, ValueChange
 from lineage.text import NOT_RECORDED
 
 _FILES_SHOWN = 5
-_SHORT = 16  # characters of a hash: two never share so many by chance
+_SHORT = 16  # characters of a hash; two hashes never share so many by chance
 _STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 
 
 def comparison_tree(found: Comparison, *, all_files: bool = False) -> Tree:
-    """Args: the comparison; whether to list every file that differs."""
+    """Renders a comparison, with every file that differs or only the first ones."""
     ends = (found.before, found.after)
     tree = Tree(titled("diff", *(f"{side.kind} {side.name}" for side in ends)))
     if found.same:

@@ -1,4 +1,4 @@
-"""What could be deleted: `python -m lineage gc`."""
+"""Renders what could be deleted: `python -m lineage gc`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lineage.unused import StoredArtifact, UnusedArtifacts
 
 
 def unused_tables(found: UnusedArtifacts, *, everything: bool = False) -> RenderableType:
-    """Args: what was found; whether to list every artifact, or only sums by component."""
+    """Renders sums by component, and every artifact if `everything` is set."""
     parts: list[RenderableType] = []
     if everything and (found.unused or found.kept):
         parts += [_artifacts(sorted([*found.unused, *found.kept], key=lambda o: o.artifact.id)), ""]
