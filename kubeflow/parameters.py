@@ -1,4 +1,4 @@
-"""NAME=VALUE on a command line."""
+"""Parses NAME=VALUE options of a command line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from base.errors import ComponentError
 
 
 def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    """Name -> value.
+    """Returns name -> value.
 
     Raises:
-      ComponentError: one is not NAME=VALUE.
+      ComponentError: An option is not NAME=VALUE.
     """
     found = {}
     for one in given:

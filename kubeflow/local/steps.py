@@ -1,4 +1,4 @@
-"""A compiled pipeline, read and checked: the steps in an order in which they can run."""
+"""Reads and checks a compiled pipeline, and sorts its steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOT_HERE = ("triggerPolicy", "artifactIterator", "parameterIterator", "iterator
 
 @dataclasses.dataclass(frozen=True)
 class StepOutput:
-    """An output of a step, as the input of another."""
+    """An output of a step that is an input of another."""
 
     step: str
     key: str
@@ -36,18 +36,18 @@ class Step:
     """One container step.
 
     Attributes:
-      name: of the task.
-      image, command: of the container; the command with its placeholders.
-      constants: parameter -> value.
-      taken: parameter -> the pipeline's parameter that it is.
-      results: parameter -> the step that gives it.
-      inputs: artifact -> the step that gives it.
-      outputs: artifact -> ArtifactTypeSchema.
-      gives: parameters that it gives to others.
-      after: steps that must have ended.
-      memory_gb: limit, if there is one.
-      mounts: claim -> path.
-      variables: taken from secrets.
+      name: Name of the task.
+      image, command: Image and command of the container; the command has placeholders.
+      constants: Parameter -> value.
+      taken: Parameter -> the pipeline parameter that it is set to.
+      results: Parameter -> the step output that it is set to.
+      inputs: Artifact key -> the step output that it comes from.
+      outputs: Artifact key -> ArtifactTypeSchema.
+      gives: Output parameters.
+      after: Steps that must end before.
+      memory_gb: Memory limit in GB; None without one.
+      mounts: Claim -> path.
+      variables: Environment variables that come from secrets.
     """
 
     name: str
@@ -67,8 +67,14 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """All steps in order, and the parameters with their defaults; `root` is the URI below which
-    artifacts lie.
+    """A compiled pipeline.
+
+    Attributes:
+      name: Name of the pipeline.
+      root: URI of the folder of all artifacts.
+      steps: Steps in an order in which they can run.
+      parameters: Parameter -> default value.
+      kinds: Parameter -> KFP parameter type.
     """
 
     name: str
@@ -78,10 +84,10 @@ class Pipeline:
     kinds: Mapping[str, str]
 
     def arguments(self, given: Mapping[str, str]) -> Json:
-        """The defaults, and over them what a person gives as text.
+        """Returns the defaults, overridden by values that a person gave as text.
 
         Raises:
-          ComponentError: there is no such parameter, it is of another kind, or one has no value.
+          ComponentError: A parameter is unknown, of another type, or has no value.
         """
         values = dict(self.parameters)
         for name, text in given.items():
@@ -96,7 +102,7 @@ class Pipeline:
             if name not in values:
                 raise ComponentError(f"--param {name} is required: it has no default")
         for name, value in values.items():
-            # Kubeflow's launcher puts it into JSON as it is.
+            # Kubeflow's launcher puts it into JSON without escaping.
             if isinstance(value, str) and json.dumps(value, ensure_ascii=False) != f'"{value}"':
                 raise ComponentError(
                     f"--param {name}: no quotation mark, backslash or control character may be in "
@@ -109,7 +115,7 @@ def read_pipeline(path: Path) -> Pipeline:
     """Reads a compiled pipeline.
 
     Raises:
-      ComponentError: one line: it is no such file, or a hand has broken it, and where.
+      ComponentError: The file is missing, no compiled pipeline, or invalid; the line says where.
     """
     try:
         documents = [*yaml.safe_load_all(path.read_text("utf-8"))]
@@ -129,7 +135,7 @@ def read_pipeline(path: Path) -> Pipeline:
 
 
 def _check_format(path: Path, spec: Json) -> None:
-    """Against KFP's own definition: an unknown key is a spelling mistake."""
+    """Raises ComponentError if the spec does not match KFP's proto, e.g. for an unknown key."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 

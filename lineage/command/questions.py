@@ -38,7 +38,7 @@ from pipeline.run_summary import error_of
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of runs."
 )
-@click.option("--json", "as_json", is_flag=True, help="For a program.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_runs(opened: OpenedStore, /, limit: int, as_json: bool) -> None:
     """Lists runs, newest first: state, components, span and pushed version.
 
@@ -59,7 +59,7 @@ def list_runs(opened: OpenedStore, /, limit: int, as_json: bool) -> None:
 @cli.command()
 @with_store
 @click.argument("identifier", metavar="[ID|latest]", default="latest", shell_complete=RUNS)
-@click.option("--json", "as_json", is_flag=True, help="For a program.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(opened: OpenedStore, /, identifier: str, as_json: bool) -> None:
     """Shows a run, an execution or an artifact.
 
@@ -86,7 +86,7 @@ def show(opened: OpenedStore, /, identifier: str, as_json: bool) -> None:
     "pushed_model", metavar="[PUSHED_MODEL|latest]", default="latest", shell_complete=MODELS
 )
 @click.option("--files", is_flag=True, help="List every source file.")
-@click.option("--json", "as_json", is_flag=True, help="For a program; always has every file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, always with every file.")
 def trace_model(opened: OpenedStore, /, pushed_model: str, files: bool, as_json: bool) -> None:
     """Traces a served model down to the source files it was made from.
 
@@ -112,7 +112,7 @@ def trace_model(opened: OpenedStore, /, pushed_model: str, files: bool, as_json:
 @cli.command("impact")
 @with_store
 @click.argument("examples", metavar="[EXAMPLES|FILE|latest]", default="latest")
-@click.option("--json", "as_json", is_flag=True, help="For a program.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_impact(opened: OpenedStore, /, examples: str, as_json: bool) -> None:
     """Shows what was trained from examples: models, evaluations, pushed versions, runs.
 
@@ -137,7 +137,7 @@ def show_impact(opened: OpenedStore, /, examples: str, as_json: bool) -> None:
 @click.argument("before", metavar="[BEFORE]", required=False, shell_complete=RUNS_AND_MODELS)
 @click.argument("after", metavar="[AFTER]", required=False, shell_complete=RUNS_AND_MODELS)
 @click.option("--files", is_flag=True, help="List every source file that differs.")
-@click.option("--json", "as_json", is_flag=True, help="For a program; always has every file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, always with every file.")
 def diff(
     opened: OpenedStore, /, before: str | None, after: str | None, files: bool, as_json: bool
 ) -> None:
@@ -165,7 +165,7 @@ def diff(
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of versions."
 )
-@click.option("--json", "as_json", is_flag=True, help="For a program; has every version.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every version.")
 def when_served(opened: OpenedStore, /, version: str | None, limit: int, as_json: bool) -> None:
     """Shows when each pushed version served, for which label, and how many impressions it ranked.
 
@@ -221,7 +221,7 @@ def when_served(opened: OpenedStore, /, version: str | None, limit: int, as_json
     help="Run that looks as if it were running, but whose process was killed.",
 )
 @click.option("--all", "everything", is_flag=True, help="List every artifact, also the kept ones.")
-@click.option("--json", "as_json", is_flag=True, help="For a program; has every artifact.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every artifact.")
 def gc(
     opened: OpenedStore,
     /,
