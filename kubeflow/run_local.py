@@ -73,9 +73,7 @@ def _run(pipeline: Pipeline, arguments: dict[str, object], engine: Engine, place
             click.echo(f"  {ended.reason}\n  see {ended.log}", err=True)
             return
         for key, one in ended.outputs.items():
-            if (
-                one["type"].get("schemaTitle") == _PAGE
-            ):  # a browser needs a suffix, which the artifact's file lacks
+            if one["type"].get("schemaTitle") == _PAGE:  # a browser needs a suffix
                 page = place / run_id / f"{key}.html"
                 shutil.copyfile(one["uri"], page)
                 click.echo(f"{key}: {page}")

@@ -23,9 +23,7 @@ from pipeline.config import ConfigError, PipelineConfig
 DATA_ROOT, SERVING_ROOT = "data_root", "serving_root"  # parameters of the pipeline
 _NOT_SEEN = "a step's artifacts lie in its own container, which workers elsewhere do not see"
 _RUNNERS_ELSEWHERE = ("SparkRunner", "FlinkRunner", "PortableRunner")  # Beam runners
-_REPORT_STEP = (
-    "kubeflow.report_step"  # named as a text, so that the compiler need not import its dependencies
-)
+_REPORT_STEP = "kubeflow.report_step"  # not imported: its dependencies are not needed here
 
 Spec = dict[str, Any]
 
@@ -214,11 +212,11 @@ def _give_settings(
     settings = config.kubeflow.step(name)
     module = _REPORT_STEP if name == REPORT else step.__name__
     container["command"] = ["python", "-m", module]
-    # Removes TFX's ExampleGen driver. Open-source Kubeflow never runs it, it knows neither hours nor
+    # Removes TFX's ExampleGen driver. Open-source Kubeflow never runs it, it does not know hours or
     # windows, and SparkExampleGen's executor resolves span and fingerprint without it.
     container.pop("lifecycle", None)
-    # Kubeflow's cache key contains the ids of inputs in ML Metadata, which are new in each run after
-    # SparkExampleGen; and it ignores the files that SparkExampleGen reads.
+    # Kubeflow's cache key contains the ids of inputs in ML Metadata, which are new in each run
+    # after SparkExampleGen; and it ignores the files that SparkExampleGen reads.
     task.pop("cachingOptions", None)
     if settings.retries:
         task["retryPolicy"] = {

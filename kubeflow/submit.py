@@ -34,8 +34,8 @@ _PAGE = 100
 @click.option(
     "--every",
     metavar="CRON",
-    help='Schedule of six fields, seconds first ("0 5 * * * *" is five past each hour). It replaces '
-    "the schedule of the same name; one run at a time.",
+    help='Schedule of six fields, seconds first ("0 5 * * * *" is five past each hour). It '
+    "replaces the schedule of the same name; one run at a time.",
 )
 @click.option("--wait", is_flag=True, help="Wait for the run to end; exit status 1 if it failed.")
 @click.option("--timeout", default=86_400, show_default=True, help="Seconds to --wait.")

@@ -1,4 +1,4 @@
-"""Peak memory, of the run and of each component while it runs."""
+"""Measures the peak memory of the run, and of each component while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ComponentMemory(PeakMemory):
     """The largest sum of resident memory so far.
 
     Attributes:
-      by_component: component -> MiB while it ran, whatever the processes held before.
+      by_component: Component -> peak in MiB while it ran, with memory that was held before.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class ComponentMemory(PeakMemory):
         self._running: set[str] = set()
 
     def report(self, launch: Launch) -> None:
-        """A component begins or ends."""
+        """Takes note that a component began or ended."""
         self._running.add(launch.component)
         self.measure()
         if launch.state != "running":
@@ -37,7 +37,7 @@ class ComponentMemory(PeakMemory):
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[ComponentMemory]:
-    """Samples every half second while it lasts."""
+    """Samples memory every half second until the block ends."""
     peak = ComponentMemory()
     with sampled(peak):
         yield peak
