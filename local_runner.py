@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-# Set before TensorFlow is imported: no search for GPUs, no banner, and one Keras (docs/decisions.md).
+# Must precede TensorFlow: no search for GPUs, no banner, and one Keras (docs/decisions.md).
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
