@@ -47,7 +47,7 @@ class BeamOnSpark:
             "--environment_cache_millis=600000",
             # Without it, TFX builds a package of itself for workers that already have it.
             "--sdk_container_image=none",
-            # Without it, all jars on the job server's class path, also Spark's, go to the executors.
+            # Without it, all jars on the job server's class path go to the executors, Spark's too.
             f"--files_to_stage={min((JARS / 'beam').glob('beam-runners-spark-*.jar'))}",
         ]
 

@@ -50,9 +50,7 @@ def main(names: tuple[str, ...]) -> None:
         if name not in SERVICES:
             raise click.BadParameter(f"no service {name}; there are {', '.join(SERVICES)}")
     console = PlainConsole(soft_wrap=True)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # in `... &` shells set it to be ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `... &` ignores it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds the stack like Ctrl-C
     try:
         serve(names or tuple(SERVICES), console)
