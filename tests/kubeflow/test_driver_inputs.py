@@ -1,4 +1,4 @@
-"""What Kubeflow's own driver gives each step, read by TFX; see driver/README.md."""
+"""TFX reads the inputs that Kubeflow's own driver gives each step; see driver/README.md."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ INPUTS = {
 
 @functools.cache
 def arguments_of(name: str) -> tuple[str, ...]:
-    """As the step is compiled."""
+    """Returns the arguments of the compiled step."""
     spec = next(yaml.safe_load_all((Path(__file__).parent / "golden/ctr.yaml").read_text()))
     (executor,) = [
         executor
@@ -61,7 +61,7 @@ def to_tfx_input(name: str) -> dict[str, Any]:
 
 
 def read_by_tfx(invocation: dict[str, Any], side: str) -> dict[str, list[Any]]:
-    """As TFX's entrypoint does it."""
+    """Parses the arguments as TFX's entrypoint does."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx
 
     parsed = json_format.Parse(
@@ -103,7 +103,7 @@ def test_what_a_step_said_of_its_output_arrives() -> None:
 
 
 def here(name: str, folder: Path) -> list[str]:
-    """The step's command, with the test's own folder in place of the bucket."""
+    """Returns the step's command with the test's folder in place of the bucket."""
     given = BUCKETS.sub(str(folder), GIVEN[name].read_text("utf-8"))
     place = str(folder / "task")
     document = json.loads(given)

@@ -1,4 +1,4 @@
-"""What stands between Kubeflow and TFX in a container."""
+"""The adapter between Kubeflow and TFX in a container."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_dataflow_is_given_the_uris_by_the_steps_it_works_for(
     assert (one["uri"], other["uri"]) == ("gs://b/1", "gs://b/2")
 
 
-def test_two_models_of_the_same_name_have_two_ids() -> None:
+def test_two_models_of_the_same_name_have_different_ids() -> None:
     found = step.to_tfx_input(
         given(model=artifact("s3://b/1"), baseline_model=artifact("s3://b/2")), {}
     )
@@ -76,13 +76,13 @@ def test_two_models_of_the_same_name_have_two_ids() -> None:
     assert len(names) == 2
 
 
-def test_what_a_step_had_not_to_give_is_no_input() -> None:
+def test_an_absent_artifact_is_no_input() -> None:
     absent = artifact("x", absent=1.0)
     found = step.to_tfx_input(given(model=artifact("s3://b/1"), baseline_model=absent), {})
     assert set(found["inputs"]["artifacts"]) == {"model"}
 
 
-def test_what_goes_in_is_left_as_it_is() -> None:
+def test_the_executor_input_is_not_changed() -> None:
     before = given({"span": 3, "window": 2}, model=artifact("s3://b/1"))
     copy = json.loads(json.dumps(before))
     step.to_tfx_input(before, {})
@@ -116,7 +116,7 @@ def test_span_and_window_are_a_range_of_tfx(span: Any, window: Any, expected: An
 
 
 def test_an_output_without_a_file_has_its_folder(tmp_path: Path) -> None:
-    """Some releases of Kubeflow fail without."""
+    """Some releases of Kubeflow fail without the folder."""
     (tmp_path / "made").mkdir()
     uris = [str(tmp_path / "made"), str(tmp_path / "run/empty"), "gs://bucket/elsewhere"]
     step.make_output_folders(given(outputs={uri: artifact(uri) for uri in uris}))

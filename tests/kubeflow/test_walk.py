@@ -1,4 +1,4 @@
-"""How steps of a compiled pipeline hand things on, on this machine; the steps are one-liners."""
+"""Steps of a compiled pipeline run on this machine and pass values on; they are one-liners."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def executor(code: str) -> dict[str, Any]:
 def walked(
     folder: Path, first: str, gives: dict[str, Any], second: str, takes: dict[str, Any]
 ) -> tuple[list[StepResult], LineageStore]:
-    """Walks two steps.
+    """Runs two steps.
 
     Args:
       folder: For the file, the run and ML Metadata.
@@ -70,7 +70,7 @@ def walked(
 
 @pytest.fixture
 def walk(tmp_path: Path) -> Any:
-    """Walks two steps: the first gives `count` by `code`, the second says what it got."""
+    """Runs two steps: the first outputs `count` by `code`, the second prints its value."""
 
     def walk(code: str) -> tuple[list[StepResult], LineageStore]:
         given = {"taskOutputParameter": {"producerTask": "First", "outputParameterKey": "count"}}
@@ -101,7 +101,7 @@ def test_a_parameter_that_was_not_given_is_one_line(walk: Any) -> None:
 
 
 def test_a_step_is_told_what_kubeflow_tells_it(tmp_path: Path) -> None:
-    """As the driver's own inputs are: driver/*.json."""
+    """The inputs are like those of the real driver in driver/*.json."""
     give = GIVE + (
         "(one,) = given['artifacts']['model']['artifacts']; "
         "said = {'uri': one['uri'], 'metadata': {'rows': 7}}; "

@@ -1,4 +1,4 @@
-"""A page in Debian's Chromium, and whatever is wrong with it."""
+"""Opens a page in Debian's Chromium and collects everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HERE = ("file", "data", "blob")
 def opened(
     url: str | Path, size: tuple[int, int] = LAPTOP, scheme: str = "light"
 ) -> Iterator[tuple[Page, list[str]]]:
-    """The page, and its complaints: console messages, errors, dialogs, requests to elsewhere.
+    """Opens the page; yields it with its complaints: console messages, errors, dialogs, requests to elsewhere.
 
     Args:
       url: of a page, or the path of a file.
@@ -55,7 +55,7 @@ def opened(
 
 
 def scroll_through(page: Page) -> None:
-    """So that everything that draws itself when it is seen has done so."""
+    """Scrolls down, so that everything that is drawn when visible has been drawn."""
     page.wait_for_function(
         """() => {
           const next = [...document.querySelectorAll(".plot")].find((plot) => !plot.dataset.drawn);

@@ -1,4 +1,4 @@
-"""What differs between two runs, or two models."""
+"""Comparisons of two runs or two models."""
 
 import json
 
@@ -15,7 +15,7 @@ def compared(tfx, *ends, **arguments):
 
 
 def two_runs(tfx):
-    """The second with an hour less, another ETL and more rows in a batch."""
+    """Makes two runs; the second has an hour less, another ETL and a larger batch."""
     first = tfx.push("a", tfx.model("a", tfx.examples("a")), "1001")
     examples = tfx.examples(
         "b",
@@ -108,7 +108,7 @@ def test_a_component_that_only_one_run_has(tfx):
         (("run:c",), "no run 'c'"),
     ],
 )
-def test_what_cannot_be_compared(tfx, ends, message):
+def test_sides_that_cannot_be_compared_are_an_error(tfx, ends, message):
     two_runs(tfx)
     with pytest.raises(LineageError, match=message):
         compared(tfx, *ends)

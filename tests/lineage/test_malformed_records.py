@@ -31,7 +31,7 @@ texts = (
 )
 
 
-def test_ten_thousand_refused_records_that_cannot_be_read(tmp_path: Path) -> None:
+def test_ten_thousand_unreadable_rejected_records_leave_a_page(tmp_path: Path) -> None:
     chance, lines = random.Random(3), []
     good = {"source": "clicks", "reason": "no_id", "record": "x"}
     for number in range(MANY):

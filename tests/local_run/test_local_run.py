@@ -1,4 +1,4 @@
-"""What a person is shown: mistakes in one line, no secrets in the log, truth beside metrics."""
+"""Output for a person: one-line errors, a log without secrets, the truth beside metrics."""
 
 from __future__ import annotations
 
