@@ -53,7 +53,7 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """Compiles all configs in one process, since importing TFX takes much longer; config -> file."""
+    """Compiles all configs in one process, since importing TFX is slow; config -> file."""
     folder = tmp_path_factory.mktemp("compiled")
     files = {name: folder / f"{name}.yaml" for name in CONFIGS}
     with pytest.MonkeyPatch.context() as patch:

@@ -18,7 +18,7 @@ _HERE = ("file", "data", "blob")
 def opened(
     url: str | Path, size: tuple[int, int] = LAPTOP, scheme: str = "light"
 ) -> Iterator[tuple[Page, list[str]]]:
-    """Opens the page; yields it with its complaints: console messages, errors, dialogs, requests to elsewhere.
+    """Opens a page; yields it with its console messages, errors, dialogs and foreign requests.
 
     Args:
       url: of a page, or the path of a file.

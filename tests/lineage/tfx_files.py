@@ -54,7 +54,7 @@ def write_curves(folder: Path, losses: Sequence[float] = (0.5, 0.4, 0.3)) -> Non
 
 
 def write_evaluation(folder: Path, *slices: str) -> None:
-    """Writes metrics with intervals and a baseline, for all rows and slices, and a calibration plot."""
+    """Writes metrics with intervals and a baseline, by slice, and a calibration plot."""
     metrics, plots = [], []
     for key in (None, *slices):
         for_slice = tfma.MetricsForSlice()
