@@ -60,7 +60,7 @@ def check_loads(text: str) -> None:
         except Exception as error:
             lines = str(error).splitlines() or ["no reason given"]
             reason = f"{type(error).__name__}: {lines[0]}"
-            raise ComponentError(f"kfp refuses the compiled pipeline: {reason}") from error
+            raise ComponentError(f"kfp rejects the compiled pipeline: {reason}") from error
 
 
 def check_output(output: Path) -> None:

@@ -17,6 +17,6 @@ def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     for one in given:
         name, equals, value = one.partition("=")
         if not equals or not name:
-            raise ComponentError(f"{option} {one}: it is NAME=VALUE")
+            raise ComponentError(f"{option} must be NAME=VALUE. Received: {one}")
         found[name] = value
     return found

@@ -39,15 +39,15 @@ def add_report(spec: Json, image: str) -> None:
     tasks = spec["root"]["dag"]["tasks"]
     if NAME in tasks:
         raise ConfigError(
-            f"the pipeline has a component {NAME}, as the step that writes the report is called; "
-            "give it another id, or do without: report: false"
+            f"the pipeline has a component {NAME}, the id of the step that writes the report; "
+            "give it another id, or set report: false"
         )
     outputs = {name: _component(spec, name).setdefault("outputDefinitions", {}) for name in tasks}
     for name, gives in sorted(outputs.items()):
         if ACCOUNT in gives.setdefault("parameters", {}):
             raise ConfigError(
-                f"{name} has an output {ACCOUNT}, as what the report is made of is called; give it "
-                "another name, or do without: report: false"
+                f"{name} has an output {ACCOUNT}, the name of the output for the report; give it "
+                "another name, or set report: false"
             )
         gives["parameters"][ACCOUNT] = _STRING
     artifacts = {

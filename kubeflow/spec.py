@@ -44,7 +44,7 @@ def compile_pipeline(config: PipelineConfig, image: str | None = None) -> Spec:
     """
     image = config.kubeflow.image if image is None else image
     if not image or any(character.isspace() for character in image):
-        raise ConfigError(f"kubeflow.image: '{image}' is no container image")
+        raise ConfigError(f"kubeflow.image must be a container image. Received: '{image}'")
     _check_workers(config)
     spec = _compiled_by_tfx(config, image)
     spec["defaultPipelineRoot"] = config.kubeflow.pipeline_root

@@ -129,8 +129,8 @@ def _json(option: str, text: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise ValueError(
-            f"{option} is no JSON: {error}. Kubeflow puts parameters of the pipeline into it as "
-            "they are: none may have a quotation mark or a backslash"
+            f"{option} is not valid JSON: {error}. Kubeflow puts pipeline parameters into it "
+            "without escaping: none may have a quotation mark or a backslash"
         ) from None
     return found
 
@@ -229,7 +229,7 @@ def to_kubeflow_output(output: dict[str, Any], names: dict[str, tuple[str, str]]
 def range_config(span: int, window: int) -> dict[str, Any]:
     """Returns TFX's RangeConfig, as JSON, for the `window` spans up to `span`."""
     if window < 1:
-        raise ValueError(f"window: {window} spans; at least one is read")
+        raise ValueError(f"window must be at least 1 span. Received: {window}")
     if span == NEWEST:
         return {"rollingRange": {"numSpans": window}}
     return {"staticRange": {"startSpanNumber": span - window + 1, "endSpanNumber": span}}

@@ -59,7 +59,7 @@ def main(
         arguments = pipeline.arguments(parse_pairs("--param", given))
         if host is None:
             raise ComponentError(
-                "where is Kubeflow Pipelines? --host URL, or the variable KFP_HOST"
+                "no address of Kubeflow Pipelines; give --host URL, or set the variable KFP_HOST"
             )
         if every is not None and len(every.split()) != _CRON_FIELDS:
             raise ComponentError(

@@ -196,9 +196,9 @@ def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]
     except OSError as error:
         return location, {}, f"cannot be read: {error.strerror}"
     except ValueError:
-        return location, {}, "is no JSON"
+        return location, {}, "is not valid JSON"
     if not isinstance(content, dict):
-        return location, {}, "is no manifest"
+        return location, {}, "is not a manifest"
     return location, content, None
 
 

@@ -368,5 +368,5 @@ def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
         reason = _reason(error)
         raise LineageError(
             f"{url} took {sent} of {len(events)} events, then: {reason}; check the address, the "
-            "key and that it is up, and send the run again: what was taken is not taken twice"
+            "key and that it is up, and send the run again: no event is counted twice"
         ) from error

@@ -347,7 +347,7 @@ def _size(folder: Path) -> int:
                 except FileNotFoundError:
                     continue
     except OSError as error:
-        raise LineageError(f"cannot look into {folder}: {error.strerror or error}") from error
+        raise LineageError(f"cannot read {folder}: {error.strerror or error}") from error
     return total
 
 

@@ -24,4 +24,4 @@ def ensure_sample_data(config: PipelineConfig) -> None:
     for name, value in config.sample_data.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     if subprocess.run(command, check=False).returncode != 0:
-        raise ConfigError(f"sample_data: making {root} failed, as said above")
+        raise ConfigError(f"sample_data: cannot make {root}; see the generator's error above")

@@ -114,7 +114,7 @@ class Podman:
 
     def check(self, steps: Sequence[Step]) -> None:
         if shutil.which("podman") is None:
-            raise ComponentError("there is no podman; install it, or take --engine process")
+            raise ComponentError("podman is missing; install it, or use --engine process")
         _variables(steps)
         for step in steps:
             for claim in step.mounts:

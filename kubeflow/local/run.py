@@ -228,4 +228,4 @@ def _reason(step: Step, status: int, log: Path) -> str | None:
         )
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     said = [line.removeprefix(SAYS) for line in lines if line.startswith(SAYS)]
-    return (said or lines or [f"exit status {status}, and not a word"])[-1]
+    return (said or lines or [f"exit status {status} without any output"])[-1]

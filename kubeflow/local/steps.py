@@ -128,7 +128,9 @@ def read_pipeline(path: Path) -> Pipeline:
         raise ComponentError(f"{path} cannot be read as YAML: {text}") from None
     spec = documents[0] if documents else None
     if not isinstance(spec, dict) or "root" not in spec or "deploymentSpec" not in spec:
-        raise ComponentError(f"{path} is no compiled pipeline: it lacks `root` or `deploymentSpec`")
+        raise ComponentError(
+            f"{path} is not a compiled pipeline: it lacks `root` or `deploymentSpec`"
+        )
     platform = documents[1] if len(documents) > 1 else {}
     _check_format(path, spec)
     return _Reader(path, spec, platform or {}).pipeline()
@@ -143,7 +145,7 @@ def _check_format(path: Path, spec: Json) -> None:
         json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     except json_format.ParseError as error:
         text = " ".join(str(error).split())
-        raise ComponentError(f"{path} is no PipelineSpec: {text}") from None
+        raise ComponentError(f"{path} is not a valid PipelineSpec: {text}") from None
 
 
 class _Reader:

@@ -272,7 +272,7 @@ def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifa
         return find_pushed(store, identifier), None
     if kind in ("artifact", "execution") and rest:
         if not rest.isdecimal():
-            raise LineageError(f"'{rest}' is no number; write e.g. {kind}:12")
+            raise LineageError(f"'{rest}' is not a number; write for instance {kind}:12")
         number = int(rest)
         return (store.artifact(number) if kind == "artifact" else store.execution(number)), None
     if not identifier.isdecimal():

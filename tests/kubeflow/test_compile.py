@@ -336,8 +336,8 @@ def test_the_command_starts_without_importing_tfx() -> None:
     [
         (["--set", "kubeflow.imaeg=x"], "kubeflow.imaeg: unknown key"),
         (["--set", "application=pipeline.nothing"], "there is no package pipeline.nothing"),
-        (["--image", "two words"], "'two words' is no container image"),
-        (["--image", ""], "'' is no container image"),
+        (["--image", "two words"], "must be a container image. Received: 'two words'"),
+        (["--image", ""], "must be a container image. Received: ''"),
         (["--config", "nowhere.yaml"], "there is no config nowhere.yaml"),
         (["--set", f"spark.conf={{spark.hadoop.fs.s3a.secret.key: {SECRET}}}"], "s3a.secret.key"),
         (["--set", f"sources.users.options={{password: {SECRET}}}"], "option 'password' holds"),
@@ -396,5 +396,5 @@ def test_a_full_disk_leaves_the_file_that_was_there(
 
 def test_a_spec_that_kfp_cannot_load_is_an_error(compiled: dict[str, Path]) -> None:
     text = compiled["ctr"].read_text("utf-8")
-    with pytest.raises(ComponentError, match=r"kfp refuses the compiled pipeline: .*noSuchField"):
+    with pytest.raises(ComponentError, match=r"kfp rejects the compiled pipeline: .*noSuchField"):
         kubeflow_compile.check_loads(f"{text}noSuchField: 1\n")

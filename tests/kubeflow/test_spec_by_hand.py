@@ -52,7 +52,7 @@ def test_the_steps_are_in_an_order_in_which_they_can_run() -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda s: tasks(s)["Trainer"].update(dependentTask=[]), "is no PipelineSpec: "),
+        (lambda s: tasks(s)["Trainer"].update(dependentTask=[]), "is not a valid PipelineSpec: "),
         (lambda s: tasks(s).clear(), "root: it has no tasks"),
         (lambda s: tasks(s).pop("Trainer"), "it waits for Trainer, which is no step"),
         (lambda s: s["components"].pop("Trainer"), "Trainer: there is no component Trainer"),
@@ -94,7 +94,7 @@ def test_the_steps_are_in_an_order_in_which_they_can_run() -> None:
             lambda s: tasks(s)["Pusher"].update(triggerPolicy={"condition": "true"}),
             "Pusher: `triggerPolicy` does not run here",
         ),
-        (lambda s: s.pop("root"), "is no compiled pipeline: it lacks `root`"),
+        (lambda s: s.pop("root"), "is not a compiled pipeline: it lacks `root`"),
     ],
 )
 def test_an_invalid_pipeline_is_one_line(

@@ -173,7 +173,7 @@ def test_json_that_a_parameter_broke_is_one_line() -> None:
     text = json.dumps(given({"base": "BASE"})).replace("BASE", 'a "quoted" name')
     done = run("--json_serialized_invocation_args", text)
     assert done.returncode == 1
-    assert "no JSON" in done.stderr.splitlines()[-1]
+    assert "is not valid JSON" in done.stderr.splitlines()[-1]
     assert "none may have a quotation mark or a backslash" in done.stderr.splitlines()[-1]
 
 

@@ -170,4 +170,4 @@ def test_an_address_that_does_not_answer_is_one_line(api: Api) -> None:
     assert done.exit_code == 1
     assert "http://127.0.0.1:9 does not answer as Kubeflow Pipelines" in done.output
     nowhere = CliRunner().invoke(main, [str(SPEC)], env={"KFP_HOST": None})
-    assert "--host URL, or the variable KFP_HOST" in nowhere.output
+    assert "give --host URL, or set the variable KFP_HOST" in nowhere.output

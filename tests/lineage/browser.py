@@ -21,9 +21,9 @@ def opened(
     """Opens a page; yields it with its console messages, errors, dialogs and foreign requests.
 
     Args:
-      url: of a page, or the path of a file.
-      size: of the window.
-      scheme: 'light' or 'dark'.
+      url: URL of a page, or path of a file.
+      size: Width and height of the window in pixels.
+      scheme: Color scheme, 'light' or 'dark'.
     """
     address = url if isinstance(url, str) else url.resolve().as_uri()
     program = shutil.which("chromium-headless-shell")

@@ -165,7 +165,7 @@ def test_a_program_gets_uncut_lines(tfx):
         (["trace", "nope"], "Error: no pushed model 'nope'"),
         (["impact", "99"], "Error: no artifact 99"),
         (["show", "execution:99"], "Error: no execution 99"),
-        (["show", "artifact:x"], "Error: 'x' is no number"),
+        (["show", "artifact:x"], "Error: 'x' is not a number"),
         (["show", "run:nope"], "Error: no run 'nope'"),
         (["show", "99"], "Error: no execution 99"),
         (["--mysql", "h:1/d", "list"], "Error: give one of --store, --mysql"),

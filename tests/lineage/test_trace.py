@@ -106,8 +106,8 @@ def test_without_the_manifest_counts_and_declared_sources_remain(tfx):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("{", "is no JSON"),
-        ("[]", "is no manifest"),
+        ("{", "is not valid JSON"),
+        ("[]", "is not a manifest"),
         ('{"rows": 7}', "has another form than SparkExampleGen writes"),
         ('{"sources": [{"name": "x"}]}', "has another form than SparkExampleGen writes"),
     ],
