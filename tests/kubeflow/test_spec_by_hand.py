@@ -108,7 +108,11 @@ def test_an_invalid_pipeline_is_one_line(
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [(b"a: [", "cannot be read as YAML"), (b"\xff\xfe\xff", "cannot be read"), (b"", "is no comp")],
+    [
+        (b"a: [", "cannot be read as YAML"),
+        (b"\xff\xfe\xff", "cannot be read"),
+        (b"", "is not a comp"),
+    ],
 )
 def test_invalid_yaml_is_an_error(tmp_path: Path, content: bytes, named: str) -> None:
     file = tmp_path / "p.yaml"
