@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-# Before TensorFlow is imported: no search for GPUs, no banner, and one Keras (docs/decisions.md).
+# Must precede TensorFlow: no search for GPUs, no banner, and one Keras (docs/decisions.md).
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -29,7 +29,7 @@ Examples:
     "--config", "config_path", required=True, help="YAML file; see applications/*/configs/."
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key.")
-@click.option("--span", type=int, help="The last span to read; default: the newest there is.")
+@click.option("--span", type=int, help="Last span to read; default: the newest.")
 @click.option(
     "--runner",
     type=click.Choice(["beam", "local"]),
@@ -40,8 +40,8 @@ Examples:
 def main(config_path: str, overrides: tuple[str, ...], span: int | None, runner: str) -> None:
     """Runs a pipeline on this machine, from raw logs to a pushed model.
 
-    What did not change since an earlier run is taken from the cache. The run's summary and log are
-    in RUN_ROOT/NAME/runs/RUN_ID.
+    Components whose inputs did not change since an earlier run are taken from the cache. The run's
+    summary and log are in RUN_ROOT/NAME/runs/RUN_ID.
     """
     try:
         spans = [] if span is None else [f"spans.last={span}"]
@@ -53,7 +53,7 @@ def main(config_path: str, overrides: tuple[str, ...], span: int | None, runner:
         code = 2
     except OSError as error:  # the run's own folder cannot be used
         click.echo(
-            f"Error: {error.strerror}: {error.filename}; repair that, or set run_root", err=True
+            f"Error: {error.strerror}: {error.filename}; fix that, or set run_root", err=True
         )
         code = 2
     # Interpreter shutdown with TensorFlow and Beam loaded takes seconds and prints noise.

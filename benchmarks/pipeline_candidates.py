@@ -54,7 +54,8 @@ def stock(data: Path, out: Path) -> dict[str, Any]:
         for split in ("train", "eval", "test")
     }
     components = {
-        name: {"seconds": round(took, 1), "mib": peak.of[name]} for name, took in times.items()
+        name: {"seconds": round(took, 1), "mib": peak.by_component[name]}
+        for name, took in times.items()
     }
     return {"seconds": seconds, "components": components, "auc": metrics["auc"], "rows": rows}
 

@@ -1,1 +1,1 @@
-"""Real services on loopback for development and tests; see README.md."""
+"""Runs real services on loopback for development and tests; see README.md."""

@@ -1,7 +1,6 @@
-"""Beam on Spark: a job server, which gives Beam's pipelines to a Spark cluster, and Python workers.
+"""Runs Beam on Spark: a job server, which submits pipelines to a Spark cluster, and Python workers.
 
-The whole job server that Beam's own SparkRunner downloads (spark-3-job-server) is this with its
-jars in one.
+The spark-3-job-server that Beam's SparkRunner downloads is the same job server in a single jar.
 """
 
 from __future__ import annotations
@@ -20,52 +19,52 @@ from dev_services.java import JARS, java_command
 from dev_services.process import LOOPBACK, free_ports, listens, running
 
 _JOB_SERVER = "org.apache.beam.runners.spark.SparkJobServerDriver"
-# What Spark opens for itself when it is started by its own scripts (JavaModuleOptions).
+# Java packages that Spark's own start scripts open (JavaModuleOptions).
 _OPENED = ("lang", "lang.invoke", "net", "nio", "util", "util.concurrent", "util.concurrent.atomic")
 
 
 @dataclass(frozen=True)
 class BeamOnSpark:
-    """How to reach it.
+    """The addresses of Beam on Spark.
 
     Attributes:
-      job_endpoint: host:port that pipelines are given to.
-      worker_pool: host:port that Spark's executors ask for a Python worker; on a cluster of several
-        hosts each has a pool of its own at this address.
+      job_endpoint: Address (host:port) that takes pipelines.
+      worker_pool: Address (host:port) from which Spark's executors get Python workers; on a cluster
+        of several hosts each has its own pool at this address.
     """
 
     job_endpoint: str
     worker_pool: str
 
     def pipeline_args(self) -> list[str]:
-        """For `beam_pipeline_args` of a config."""
+        """Returns `beam_pipeline_args` for a config."""
         return [
             "--runner=PortableRunner",
             f"--job_endpoint={self.job_endpoint}",
             "--environment_type=EXTERNAL",
             f"--environment_config={self.worker_pool}",
-            # Else every stage starts its Python workers anew, hundreds in a pipeline.
+            # Without it, every stage starts new Python workers, hundreds in a pipeline.
             "--environment_cache_millis=600000",
-            # Else TFX builds a package of itself, for workers that have it already.
+            # Without it, TFX builds a package of itself for workers that already have it.
             "--sdk_container_image=none",
-            # Else every jar of the job server's class path is sent to the executors, Spark's too.
+            # Without it, all jars on the job server's class path go to the executors, Spark's too.
             f"--files_to_stage={min((JARS / 'beam').glob('beam-runners-spark-*.jar'))}",
         ]
 
 
 @contextmanager
 def beam_on_spark(folder: Path, master: str) -> Iterator[BeamOnSpark]:
-    """Runs both until the block ends.
+    """Runs the job server and the worker pool until the block ends.
 
     Args:
-      folder: for logs and what pipelines bring; must exist.
-      master: of a Spark cluster on this machine, spark://...
+      folder: Existing folder for logs and pipelines' artifacts.
+      master: Address of a Spark cluster on this machine, spark://...
     """
     job, artifacts, expansion, pool = free_ports(4)
     java, *options = java_command("beam", heap="512m")
     classes = options.index("-cp") + 1
     beam = options[classes]
-    # Beam's first: it needs a newer Guava than Spark 3.5 brings.
+    # Beam's jars come first: Beam needs a newer Guava than Spark 3.5 has.
     options[classes] = f"{beam}:{Path(pyspark.__file__).parent / 'jars'}/*"
     opened = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in _OPENED]
     opened.append("--add-opens=java.base/sun.nio.ch=ALL-UNNAMED")
@@ -87,7 +86,7 @@ def beam_on_spark(folder: Path, master: str) -> Iterator[BeamOnSpark]:
     ]
     workers = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main"]
     workers.append(f"--service_port={pool}")
-    # The pool starts its workers with `python`: the one of this environment.
+    # The pool starts its workers with `python`, which must be this environment's.
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
     with ExitStack() as stack:
         for name, started, port, variables in (

@@ -1,4 +1,4 @@
-"""`python -m dev_services`: the services in the foreground, until Ctrl-C."""
+"""Runs services in the foreground until Ctrl-C: `python -m dev_services`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dev_services.s3 import s3
 
 
 class Service(Protocol):
-    """What every service's description can say."""
+    """A running service."""
 
     def connection(self) -> str: ...
 
@@ -42,16 +42,16 @@ SERVICES: dict[str, Callable[[Path], AbstractContextManager[Service]]] = {
 @click.command(name="python -m dev_services")
 @click.argument("names", nargs=-1, metavar="[mariadb|postgresql|kafka|hdfs|s3]...")
 def main(names: tuple[str, ...]) -> None:
-    """Runs real services on loopback until Ctrl-C; all of them, if none is named.
+    """Runs real services on loopback until Ctrl-C, by default all of them.
 
-    Their data is in a temporary folder and goes with them.
+    Their data is in a temporary folder, which is removed at the end.
     """
     for name in names:
         if name not in SERVICES:
             raise click.BadParameter(f"no service {name}; there are {', '.join(SERVICES)}")
     console = PlainConsole(soft_wrap=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have `... &` ignore it
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds the stack, as Ctrl-C does
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `... &` ignores it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds the stack like Ctrl-C
     try:
         serve(names or tuple(SERVICES), console)
     except ServiceError as error:
@@ -61,7 +61,7 @@ def main(names: tuple[str, ...]) -> None:
 
 
 def serve(names: tuple[str, ...], console: Console) -> None:
-    """Starts services in a row, says how to connect to each, and waits to be interrupted."""
+    """Starts services one by one, prints how to connect, and waits for an interrupt."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dev-services-")))
         for name in dict.fromkeys(names):
@@ -75,7 +75,7 @@ def serve(names: tuple[str, ...], console: Console) -> None:
                     (f"{name:<11}", "bold"), f" {service.connection()}  ", (seconds, "dim")
                 )
             )
-        # Not by rich: a Ctrl-C within its print leaves the line in its buffer, to be printed again.
+        # Not printed by rich: after Ctrl-C in its print, the buffered line would be printed again.
         click.echo(f"logs and data are in {folder}; Ctrl-C stops everything and removes them")
         while True:
-            time.sleep(1)  # signal.pause() would miss a Ctrl-C that comes just before it
+            time.sleep(1)  # signal.pause() would miss a Ctrl-C just before it

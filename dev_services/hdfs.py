@@ -1,4 +1,4 @@
-"""HDFS: Hadoop's own NameNode and DataNode in one process, as Hadoop tests itself."""
+"""Runs HDFS: NameNode and DataNode in one process, as in Hadoop's own tests."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ log4j.appender.out.layout.ConversionPattern=%p %c: %m%n
 
 @dataclass(frozen=True)
 class Hdfs:
-    """How to reach an HDFS."""
+    """The address of an HDFS."""
 
     port: int
     host: str = LOOPBACK
 
     @property
     def url(self) -> str:
-        """The root's address, without a slash at the end."""
+        """The address of the root, without a trailing slash."""
         return f"hdfs://{self.host}:{self.port}"
 
     def connection(self) -> str:
-        """Says how to reach it."""
+        """Returns how to connect."""
         return self.url
 
 
@@ -47,7 +47,7 @@ def hdfs(folder: Path) -> Iterator[Hdfs]:
         "org.apache.hadoop.test.MiniDFSClusterManager",
         *("-format", "-datanodes", "1", "-nnport", str(port), "-httpport", str(web)),
         *("-D", f"hdfs.minidfs.basedir={folder / 'data'}"),
-        # Whoever the client says it is may write anywhere: as on a development cluster.
+        # Any user may write anywhere, as on a development cluster.
         *("-D", "dfs.permissions.enabled=false"),
         *("-writeDetails", str(started)),
     ]

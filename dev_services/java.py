@@ -1,4 +1,4 @@
-"""Java services: their jars of `make jars`, and the Java that runs them."""
+"""Finds Java and the jars of `make jars` for Java services."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def java_command(name: str, heap: str = "256m") -> list[str]:
     """Returns the start of a command: Java, a small heap, and a service's jars as class path.
 
     Args:
-      name: the folder of the jars below jars/services.
-      heap: the most the heap may grow to, as in -Xmx.
+      name: Name of the folder with the jars, below jars/services.
+      heap: Maximum size of the heap, as in -Xmx.
 
     Raises:
-      ServiceError: if there is no Java, or the jars are not there.
+      ServiceError: Java or the jars are missing.
     """
     if not any((JARS / name).glob("*.jar")):
         raise ServiceError(f"no jars in {JARS / name}: run make jars")
@@ -26,6 +26,6 @@ def java_command(name: str, heap: str = "256m") -> list[str]:
         java = find_java().home / "bin" / "java"
     except JavaNotFoundError as error:
         raise ServiceError(str(error)) from None
-    # The serial collector and one compiler tier: these start quickly and do little.
+    # The serial collector and one compiler tier suit small services that must start quickly.
     options = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     return [str(java), *options, "-cp", f"{JARS / name}/*"]

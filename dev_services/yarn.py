@@ -1,4 +1,4 @@
-"""YARN: a ResourceManager and a NodeManager, with the queues `default` and `ai-training`."""
+"""Runs YARN: a ResourceManager and a NodeManager, with queues `default` and `ai-training`."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ TRAINING, OTHERS = "ai-training", "default"
 _SHARES = {TRAINING: 50, OTHERS: 50}  # per cent
 _RESOURCE_MANAGER = "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"
 _NODE_MANAGER = "org.apache.hadoop.yarn.server.nodemanager.NodeManager"
-# Hadoop 3.3 looks into classes that Java 17 keeps to itself.
+# Hadoop 3.3 uses classes that Java 17 does not open by default.
 _OPENED = ("java.base/java.lang", "java.base/java.util", "java.base/java.net")
 
 
 @dataclass(frozen=True)
 class Yarn:
-    """How to reach it.
+    """The addresses of a YARN cluster.
 
     Attributes:
-      configuration: folder for HADOOP_CONF_DIR.
-      web: address of its REST API.
+      configuration: Folder for HADOOP_CONF_DIR.
+      web: Address of its REST API.
     """
 
     configuration: Path
     web: str
 
     def environment(self) -> dict[str, str]:
-        """For Spark with `master: yarn`."""
+        """Returns the variables for Spark with `master: yarn`."""
         return {"HADOOP_CONF_DIR": str(self.configuration)}
 
     def ask(self, path: str) -> dict[str, Any]:
-        """An answer of the REST API, below /ws/v1/cluster.
+        """Returns an answer of the REST API below /ws/v1/cluster.
 
-        The minicluster's jar writes the Java objects themselves, not the documented JSON.
+        The minicluster's jar serializes its Java objects, which is not the documented JSON.
         """
         url = f"{self.web}/ws/v1/cluster/{path}"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - of our own
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own server
             found: dict[str, Any] = json.load(answer)
         return found
 
     def memory_mb(self, queue: str) -> int:
-        """What a queue's applications use now."""
+        """Returns the memory in MB that a queue's applications use now."""
         queues = self.ask("scheduler")["schedulerInfo"]["queues"]["queueInfoList"]
         (found,) = [one for one in queues if one["queueName"] == queue]
         return int(found["resourcesUsed"]["memorySize"])
@@ -59,11 +59,11 @@ class Yarn:
 
 @contextmanager
 def yarn(folder: Path, file_system: str) -> Iterator[Yarn]:
-    """Runs one until the block ends.
+    """Runs a YARN cluster until the block ends.
 
     Args:
-      folder: for configuration, logs and containers; must exist.
-      file_system: hdfs://..., where Spark puts what its containers need.
+      folder: Existing folder for configuration, logs and containers.
+      file_system: Address of an HDFS, to which Spark uploads files for its containers.
     """
     ports = free_ports(9)
     settings = folder / "conf"
@@ -118,7 +118,7 @@ def _yarn_site(folder: Path, web: str, ports: list[int]) -> dict[str, str]:
         "yarn.scheduler.minimum-allocation-mb": "256",
         "yarn.nodemanager.local-dirs": str(folder / "local"),
         "yarn.nodemanager.log-dirs": str(folder / "containers"),
-        "yarn.nodemanager.delete.debug-delay-sec": "3600",  # what a container said stays
+        "yarn.nodemanager.delete.debug-delay-sec": "3600",  # keeps the logs of containers
         "yarn.nodemanager.vmem-check-enabled": "false",
         "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "99.9",
         "yarn.resourcemanager.scheduler.class": "org.apache.hadoop.yarn.server.resourcemanager."
@@ -136,13 +136,13 @@ def _capacity() -> dict[str, str]:
     }
     for queue, share in _SHARES.items():
         found[f"{prefix}.root.{queue}.capacity"] = str(share)
-        # The most, too: what others do not use now is not training's to take.
+        # Also the maximum: training must not take what others leave unused.
         found[f"{prefix}.root.{queue}.maximum-capacity"] = str(share)
     return found
 
 
 def _write_xml(path: Path, settings: Mapping[str, str]) -> None:
-    """A Hadoop configuration file."""
+    """Writes a Hadoop configuration file."""
     lines = [
         f"<property><name>{escape(name)}</name><value>{escape(value)}</value></property>"
         for name, value in settings.items()

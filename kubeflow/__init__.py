@@ -1,1 +1,1 @@
-"""The pipeline as a Kubeflow Pipelines spec; see README.md."""
+"""Compiles the pipeline to a Kubeflow Pipelines spec and runs it; see README.md."""

@@ -24,7 +24,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def to_yaml(spec: dict[str, Any], platform: dict[str, Any]) -> str:
-    """Both documents, with kfp's own heading, from which its loader takes the description."""
+    """Returns both documents with kfp's heading, from which its loader takes the description."""
     heading = (
         "# PIPELINE DEFINITION\n"
         f"# Name: {spec['pipelineInfo']['name']}\n"
@@ -35,9 +35,7 @@ def to_yaml(spec: dict[str, Any], platform: dict[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines (schemas, JSON) as such, and no anchors: a spec is read and compared
-    by people.
-    """
+    """A dumper for people: texts keep their lines (schemas, JSON), and there are no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -52,21 +50,21 @@ _Dumper.add_representer(
 
 
 def check_loads(text: str) -> None:
-    """Raises a ComponentError when kfp's own loader refuses the text."""
+    """Raises ComponentError if kfp's own loader rejects the text."""
     with quiet():
         from kfp import components as kfp_components
 
         try:
-            # The loader itself looks at names only; this property parses the whole of it.
+            # The loader itself reads only names; this property parses everything.
             assert kfp_components.load_component_from_text(text).pipeline_spec is not None
         except Exception as error:
             lines = str(error).splitlines() or ["no reason given"]
             reason = f"{type(error).__name__}: {lines[0]}"
-            raise ComponentError(f"kfp refuses the compiled pipeline: {reason}") from error
+            raise ComponentError(f"kfp rejects the compiled pipeline: {reason}") from error
 
 
 def check_output(output: Path) -> None:
-    """A ComponentError when the file cannot be written, before it takes time."""
+    """Raises ComponentError early if the file cannot be written."""
     if output.suffix not in _SUFFIXES:
         raise ComponentError(f"--output {output}: the name must end in .yaml or .yml")
     if output.is_dir():
@@ -76,7 +74,11 @@ def check_output(output: Path) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes the whole text, or leaves what was there."""
+    """Writes the whole text, or leaves the old file.
+
+    Raises:
+      ComponentError: The file cannot be written.
+    """
     try:
         write_text(path, text, durable=True, many_writers=True)
     except OSError as error:
@@ -84,7 +86,7 @@ def replace_file(path: Path, text: str) -> None:
 
 
 class OneLineError(click.ClickException):
-    """Shown as one line."""
+    """An error that is shown in one line, with exit code 2."""
 
     exit_code = 2
 
@@ -97,11 +99,11 @@ class OneLineError(click.ClickException):
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="The spec: .yaml or .yml.",
+    help="File for the spec, .yaml or .yml.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key.")
-@click.option("--image", help="Of every step; default: the config's kubeflow.image.")
-@click.option("--span", type=int, help="The last span to read; default: the newest at run time.")
+@click.option("--image", help="Image of every step; default: the config's kubeflow.image.")
+@click.option("--span", type=int, help="Last span to read; default: the newest at run time.")
 def main(
     config_path: str, output: Path, overrides: tuple[str, ...], image: str | None, span: int | None
 ) -> None:

@@ -1,7 +1,8 @@
-"""Whether an artifact arrived as it was sent: Kubeflow's launcher copies it to a bucket and back.
+"""Checks that an artifact arrived as it was sent, through the bucket of Kubeflow's launcher.
 
-A step that is tried again uploads over what its first try had uploaded by then, so a file of the
-first may stay among those of the second: rows that count twice. Standard library only, for step.py.
+A retried step uploads over the files of its first try. A file of the first try may remain among
+those of the second, and its rows would count twice. This module uses only the standard library, as
+step.py requires.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ FILES = "delivered_files"  # in the metadata of an artifact
 
 
 def listing(path: Path) -> str:
-    """What lies at a path, a folder or a file: count, bytes, and a hash of names and sizes.
+    """Describes a file or folder by count, bytes, and a hash of names and sizes.
 
-    Empty folders do not count: a bucket has none.
+    Empty folders are ignored, because a bucket has none.
     """
     files = sorted(one for one in (path, *path.rglob("*")) if one.is_file())
     sizes = [one.stat().st_size for one in files]
@@ -25,15 +26,15 @@ def listing(path: Path) -> str:
 
 
 def check_delivered(key: str, path: Path, sent: str) -> None:
-    """Compares an input with what the step that made it had listed.
+    """Compares an input with the listing of the step that made it.
 
     Args:
-      key: The input's name, for the message.
-      path: Where Kubeflow's launcher put it.
+      key: Name of the input, for the message.
+      path: Path to which Kubeflow's launcher downloaded it.
       sent: `listing` of the step that made it.
 
     Raises:
-      ValueError: There is a file more or less, or one of another size.
+      ValueError: A file is missing, additional, or of another size.
     """
     found = listing(path)
     if found != sent:

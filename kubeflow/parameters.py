@@ -1,4 +1,4 @@
-"""NAME=VALUE on a command line."""
+"""Parses NAME=VALUE options of a command line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from base.errors import ComponentError
 
 
-def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    """Name -> value.
+def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Returns name -> value.
 
     Raises:
-      ComponentError: one is not NAME=VALUE.
+      ComponentError: An option is not NAME=VALUE.
     """
     found = {}
     for one in given:
         name, equals, value = one.partition("=")
         if not equals or not name:
-            raise ComponentError(f"{option} {one}: it is NAME=VALUE")
+            raise ComponentError(f"{option} must be NAME=VALUE. Received: {one}")
         found[name] = value
     return found

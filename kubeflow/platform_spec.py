@@ -1,6 +1,7 @@
-"""What Kubernetes gives to a step beyond its container: the second document of a compiled pipeline.
+"""Makes the PlatformSpec, the second document of a compiled pipeline.
 
-The format is that of kfp-kubernetes: KubernetesExecutorConfig, by the label of an executor.
+It has the volumes, secrets and nodes of each step. The format is kfp-kubernetes's
+KubernetesExecutorConfig, keyed by executor label.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from pipeline.kubeflow_section import Step, Toleration
 
 
 def platform_spec(config: PipelineConfig, spec: Spec) -> dict[str, Any]:
-    """A KFP PlatformSpec, as plain data; empty if nothing is asked for.
+    """Returns a KFP PlatformSpec as plain data; {} if no step needs one.
 
     Args:
-      config: its `kubeflow` section says volumes, secrets and nodes.
-      spec: compiled of it.
+      config: Config whose `kubeflow` section names volumes, secrets and nodes.
+      spec: PipelineSpec that was compiled from it.
     """
     executors = {}
     for name in sorted(tasks_of(spec)):
@@ -30,10 +31,10 @@ def platform_spec(config: PipelineConfig, spec: Spec) -> dict[str, Any]:
 
 
 def spot_warnings(config: PipelineConfig) -> list[str]:
-    """A line for each step that is to bear the end of its node.
+    """Returns a warning for each step on spot nodes.
 
-    A retry has a number and a delay in KFP's formats, and no policy; Argo's own, OnFailure, leaves
-    out pods that are deleted (argocompiler/container.go of KFP 2.17).
+    KFP's formats give a retry a number and a delay, but no policy. Argo's default, OnFailure, does
+    not retry deleted pods (argocompiler/container.go of KFP 2.17).
     """
     where = config.kubeflow
     spot = [name for name in where.steps if where.step(name).spot]
@@ -67,7 +68,7 @@ def _executor(config: PipelineConfig, name: str) -> dict[str, Any]:
 
 
 def _nodes(config: PipelineConfig, settings: Step) -> tuple[dict[str, str], list[Toleration]]:
-    """Labels of the nodes that a step may run on, and the taints that it bears."""
+    """Returns the labels of the nodes that a step may run on, and its tolerations."""
     spot = config.kubeflow.spot_nodes
     if not settings.spot:
         return settings.node_selector, settings.tolerations

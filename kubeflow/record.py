@@ -1,4 +1,4 @@
-"""What the steps of a run took and gave, for ML Metadata: with the types of TFX's own runners."""
+"""Records the inputs and outputs of steps in ML Metadata, with the types of TFX's runners."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from metadata.writer import MetadataWriter, NewArtifact, Value
 _TYPES = {"integer": int, "number": float, "double": float, "string": str}
 _INT64 = 1 << 63
 _CUSTOM = "custom:"  # how TFX marks a custom property with the name of a declared one
-Output = tuple[str, str]  # a step, and the key of what it gives
+Output = tuple[str, str]  # step and output key
 
 
 class Record:
     """Writes one run into a SQLite file.
 
     Args:
-      path: The file; made if it is missing.
+      path: Path of the file; it is created if missing.
       pipeline: Name of the pipeline.
       run_id: Id of this run.
     """
@@ -36,11 +36,11 @@ class Record:
 
     @property
     def reader(self) -> LineageStore:
-        """Reads what is written."""
+        """A store that reads what was written."""
         return self._writer.reader
 
     def begin(self, step: str, parameters: Mapping[str, Any], began: float | None = None) -> int:
-        """Writes that a step runs; returns the execution's id; `began` as of MetadataWriter."""
+        """Records that a step runs; returns the execution's id. `began` is as in MetadataWriter."""
         properties = {name: _value(value) for name, value in parameters.items()}
         execution_id = self._writer.begin(step, properties, self._run_id, began)
         self._steps[execution_id] = step
@@ -54,11 +54,11 @@ class Record:
         outputs: Mapping[str, Json],
         ended: float | None = None,
     ) -> None:
-        """Writes how a step ended.
+        """Records how a step ended.
 
         Args:
-          execution_id, state, ended: As of MetadataWriter; what has failed gives nothing.
-          inputs: Key -> output of another step; those that no step has given are left out.
+          execution_id, state, ended: As in MetadataWriter; a failed step has no outputs.
+          inputs: Key -> output of another step; missing outputs are left out.
           outputs: Key -> RuntimeArtifact.
         """
         taken = [
@@ -73,7 +73,7 @@ class Record:
         self._artifacts |= {(step, key): n for key, n in zip(given, numbers, strict=True)}
 
     def number(self, output: Output) -> int:
-        """Returns the id of the artifact that a step gave."""
+        """Returns the id of the artifact that a step produced."""
         return self._artifacts[output]
 
 
@@ -94,7 +94,7 @@ def _new_artifact(one: Json, created: float | None) -> NewArtifact:
 
 
 def _value(value: Any) -> Value:
-    """Returns a value of JSON, which knows one kind of number."""
+    """Returns a JSON value as a property; JSON does not tell whole numbers from others."""
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):

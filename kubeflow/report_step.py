@@ -1,10 +1,10 @@
-"""The last step of the compiled pipeline: the run's report, as an HTML artifact.
+"""Writes the run's report as an HTML artifact; the last step of the compiled pipeline.
 
     python -m kubeflow.report_step --pipeline NAME --graph JSON --executor_input JSON
 
-The accounts of the other steps become a small store of ML Metadata, so that the page is made as on
-a laptop, by `lineage.report`. A page that cannot be made says why: the model is pushed by then, and
-no run is worse for its report.
+The accounts of the other steps are written to a small ML Metadata store, from which
+`lineage.report` makes the page as on a laptop. If that fails, the page says why and the step still
+succeeds: the model is pushed by then.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from kubeflow.step import SAYS, local_path
 from kubeflow.step_account import Json, StepAccount
 from lineage.report.write import write_report
 
-_FROM = "the accounts of a compiled pipeline's steps"  # where the page says that it is from
+_FROM = "the accounts of a compiled pipeline's steps"  # the store's name in the page
 
-Graph = Mapping[str, Mapping[str, Output]]  # step -> input -> what gives it
+Graph = Mapping[str, Mapping[str, Output]]  # step -> input -> output that it comes from
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes the page where Kubeflow wants it; returns the exit status."""
+    """Writes the page where Kubeflow expects it; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kubeflow.report_step", description=__doc__)
-    parser.add_argument("--pipeline", required=True, help="its name")
+    parser.add_argument("--pipeline", required=True, help="name of the pipeline")
     parser.add_argument("--graph", required=True, help="step -> input -> [step, output], as JSON")
-    parser.add_argument("--executor_input", required=True, help="what Kubeflow says, as JSON")
+    parser.add_argument("--executor_input", required=True, help="Kubeflow's ExecutorInput, as JSON")
     options = parser.parse_args(arguments)
     given = json.loads(options.executor_input)
     (artifact,) = given["outputs"]["artifacts"][PAGE]["artifacts"]
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def accounts(given: Json) -> Iterator[tuple[str, StepAccount]]:
-    """By step, of those whose account can be read."""
+    """Yields each step with its account; an unreadable account is reported and left out."""
     for name, text in given["inputs"]["parameterValues"].items():
         if name.startswith(ACCOUNT_OF):
             step = name.removeprefix(ACCOUNT_OF)
@@ -69,7 +69,7 @@ def accounts(given: Json) -> Iterator[tuple[str, StepAccount]]:
 
 
 def places(given: Json) -> dict[str, str]:
-    """URI -> where it lies in this container, of the artifacts that Kubeflow gives."""
+    """Returns URI -> path in this container, for the artifacts that Kubeflow downloaded."""
     return {
         one["uri"]: local_path(one["uri"])
         for entry in given["inputs"].get("artifacts", {}).values()
@@ -81,60 +81,63 @@ def write_page(
     pipeline: str,
     run_id: str,
     graph: Graph,
-    told: Mapping[str, StepAccount],
+    by_step: Mapping[str, StepAccount],
     found: Mapping[str, str],
     path: Path,
 ) -> None:
     """Writes the report of a run.
 
     Args:
-      pipeline, run_id: their names.
-      graph: of the pipeline.
-      told: step -> its account.
-      found: URI -> folder, of the artifacts that are here.
-      path: of the page.
+      pipeline: Name of the pipeline.
+      run_id: Id of the run.
+      graph: Graph of the pipeline.
+      by_step: Step -> its account.
+      found: URI -> path, for the artifacts in this container.
+      path: Path of the page.
 
     Raises:
       ComponentError: There is no account.
-      OSError: the file cannot be written.
+      OSError: The file cannot be written.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         record = Record(folder / "metadata.sqlite", pipeline, run_id)
-        write_steps(record, graph, told)
+        write_steps(record, graph, by_step)
         summary = folder / run_id / RUN_SUMMARY
         summary.parent.mkdir()
-        peaks = [{"id": step, "peak_mib": one.peak_mib} for step, one in told.items()]
+        peaks = [{"id": step, "peak_mib": one.peak_mib} for step, one in by_step.items()]
         summary.write_text(json.dumps({"components": peaks}), "utf-8")
         record.reader.name = _FROM
         write_report(record.reader, run_id, folder, path, found)
 
 
-def in_order(graph: Graph, told: Mapping[str, StepAccount]) -> list[str]:
-    """The steps in the order of the data.
+def in_order(graph: Graph, by_step: Mapping[str, StepAccount]) -> list[str]:
+    """Sorts the steps in the order of the data.
 
     Raises:
-      ComponentError: There is none.
+      ComponentError: There is no step.
     """
-    if not told:
+    if not by_step:
         raise ComponentError("no step has an account; compile the pipeline again and run it")
-    after = {step: {other for other, _ in graph.get(step, {}).values()} & {*told} for step in told}
+    after = {
+        step: {other for other, _ in graph.get(step, {}).values()} & {*by_step} for step in by_step
+    }
     return [*graphlib.TopologicalSorter(after).static_order()]
 
 
-def write_steps(record: Record, graph: Graph, told: Mapping[str, StepAccount]) -> None:
-    """Writes what the steps did, with the times that they give: all is over by now.
+def write_steps(record: Record, graph: Graph, by_step: Mapping[str, StepAccount]) -> None:
+    """Records what the steps did, with the times from their accounts.
 
     Raises:
       ComponentError: There is no account.
     """
-    steps = in_order(graph, told)
-    by_time = sorted(steps, key=lambda step: told[step].began)
+    steps = in_order(graph, by_step)
+    by_time = sorted(steps, key=lambda step: by_step[step].began)
     numbers = {
-        step: record.begin(step, told[step].parameters, told[step].began) for step in by_time
+        step: record.begin(step, by_step[step].parameters, by_step[step].began) for step in by_time
     }
     for step in steps:
-        one = told[step]
+        one = by_step[step]
         record.end(numbers[step], "complete", graph.get(step, {}), one.outputs, one.ended)
 
 

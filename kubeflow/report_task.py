@@ -1,7 +1,8 @@
-"""The last task of a compiled pipeline, which writes the run's report; report_step.py is its code.
+"""Adds the last task, which writes the run's report, to a compiled pipeline.
 
-It takes each step's own account (step_account.py), and the few artifacts whose files the report
-reads: Kubeflow downloads what a step takes, and examples, models and refused records may be large.
+report_step.py is the task's code. Its inputs are each step's account (step_account.py) and the few
+artifacts whose files the report reads. Kubeflow downloads all inputs of a step, and examples,
+models and rejected records may be large.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipeline.config import ConfigError
 NAME = "Report"
 PAGE = "report"  # the artifact
 RUN_ID = "run_id"  # a parameter
-ACCOUNT_OF = "account_of_"  # begins the name of one for each step
+ACCOUNT_OF = "account_of_"  # prefix of a parameter for each step
 _READ = (names.EXAMPLE_STATISTICS, names.EXAMPLE_ANOMALIES, names.MODEL_RUN, names.MODEL_EVALUATION)
 _STRING = {"parameterType": "STRING"}
 
@@ -26,27 +27,27 @@ Json = dict[str, Any]
 
 
 def add_report(spec: Json, image: str) -> None:
-    """Adds the task, and to each other one an output: its account.
+    """Adds the task, and the output `account` to each other task.
 
     Args:
-      spec: a PipelineSpec, changed in place.
-      image: of the step.
+      spec: PipelineSpec, which is changed in place.
+      image: Image of the step.
 
     Raises:
-      ConfigError: the application has a component of the task's name, or an output of that name.
+      ConfigError: The application has a component of the task's name, or an output of that name.
     """
     tasks = spec["root"]["dag"]["tasks"]
     if NAME in tasks:
         raise ConfigError(
-            f"the pipeline has a component {NAME}, as the step that writes the report is called; "
-            "give it another id, or do without: report: false"
+            f"the pipeline has a component {NAME}, the id of the step that writes the report; "
+            "give it another id, or set report: false"
         )
     outputs = {name: _component(spec, name).setdefault("outputDefinitions", {}) for name in tasks}
     for name, gives in sorted(outputs.items()):
         if ACCOUNT in gives.setdefault("parameters", {}):
             raise ConfigError(
-                f"{name} has an output {ACCOUNT}, as what the report is made of is called; give it "
-                "another name, or do without: report: false"
+                f"{name} has an output {ACCOUNT}, the name of the output for the report; give it "
+                "another name, or set report: false"
             )
         gives["parameters"][ACCOUNT] = _STRING
     artifacts = {
@@ -79,7 +80,7 @@ def _container(spec: Json, image: str) -> Json:
 
 
 def _graph(spec: Json) -> dict[str, dict[str, list[str]]]:
-    """Step -> input -> the step that gives it, and its key there."""
+    """Returns step -> input -> (the step that produces it, its output key)."""
     return {
         name: {
             key: [one["taskOutputArtifact"][part] for part in ("producerTask", "outputArtifactKey")]
@@ -118,6 +119,6 @@ def _component(spec: Json, task: str) -> Json:
 
 
 def _type(kind: Json) -> str:
-    """'ExampleStatistics' of 'tfx.ExampleStatistics'."""
+    """Returns the type's name, e.g. 'ExampleStatistics' for 'tfx.ExampleStatistics'."""
     schema = yaml.safe_load(kind.get("instanceSchema", "{}"))
     return str(schema.get("title", "")).rpartition(".")[-1]

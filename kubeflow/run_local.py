@@ -13,10 +13,10 @@ from base.console import Failure
 from base.errors import ComponentError
 from kubeflow.local.engines import Engine, Podman, Process
 from kubeflow.local.steps import Pipeline, read_pipeline
-from kubeflow.parameters import pairs
+from kubeflow.parameters import parse_pairs
 
 _STORE = "metadata.sqlite"
-_PAGE = "system.HTML"  # type of an artifact
+_PAGE = "system.HTML"  # artifact type of the report
 
 
 @click.command()
@@ -28,32 +28,32 @@ _PAGE = "system.HTML"  # type of an artifact
     show_default=True,
     help="process: this Python and this folder; podman: each step's own image.",
 )
-@click.option("--param", "given", multiple=True, metavar="NAME=VALUE", help="Of the pipeline.")
+@click.option("--param", "given", multiple=True, metavar="NAME=VALUE", help="Pipeline parameter.")
 @click.option(
     "--claim",
     "claims",
     multiple=True,
     metavar="NAME=FOLDER",
-    help="For podman: the folder that takes the place of a PersistentVolumeClaim.",
+    help="For podman: folder in place of a PersistentVolumeClaim.",
 )
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Of artifacts, logs and ML Metadata; default: runs/NAME-kubeflow.",
+    help="Folder of artifacts, logs and ML Metadata; default: runs/NAME-kubeflow.",
 )
 def main(
     spec: Path, engine: str, given: Sequence[str], claims: Sequence[str], folder: Path | None
 ) -> None:
     """Runs SPEC, a pipeline that `python -m kubeflow.compile` wrote, step by step.
 
-    Each step runs the command of its own container, and is told what Kubeflow would tell it. What
-    happened is in ML Metadata: python -m lineage show latest --store FOLDER/metadata.sqlite
+    Each step runs its container's command with the input that Kubeflow would give it. The run is
+    recorded in ML Metadata: python -m lineage show latest --store FOLDER/metadata.sqlite
     """
     try:
         pipeline = read_pipeline(spec)
-        arguments = pipeline.arguments(pairs("--param", given))
+        arguments = pipeline.arguments(parse_pairs("--param", given))
         place = (folder or Path("runs") / f"{pipeline.name}-kubeflow").absolute()
-        runner = _engine(engine, pipeline, place, pairs("--claim", claims))
+        runner = _engine(engine, pipeline, place, parse_pairs("--claim", claims))
         runner.check(pipeline.steps)
     except ComponentError as error:
         raise Failure(error) from None
@@ -63,17 +63,17 @@ def main(
 
 def _run(pipeline: Pipeline, arguments: dict[str, object], engine: Engine, place: Path) -> bool:
     # ML Metadata takes a second to import: --help should not wait for it.
-    from kubeflow.local.run import Ended, run_pipeline
+    from kubeflow.local.run import StepResult, run_pipeline
     from kubeflow.record import Record
 
-    def report(ended: Ended) -> None:
+    def report(ended: StepResult) -> None:
         state = "done" if ended.reason is None else "FAILED"
         click.echo(f"{ended.step:<20} {state:<7} {ended.seconds:6.1f} s")
         if ended.reason is not None:
             click.echo(f"  {ended.reason}\n  see {ended.log}", err=True)
             return
         for key, one in ended.outputs.items():
-            if one["type"].get("schemaTitle") == _PAGE:  # its file has no suffix, for a browser
+            if one["type"].get("schemaTitle") == _PAGE:  # a browser needs a suffix
                 page = place / run_id / f"{key}.html"
                 shutil.copyfile(one["uri"], page)
                 click.echo(f"{key}: {page}")

@@ -1,10 +1,10 @@
-"""A Spark executor on Kubernetes, in the image of all steps.
+"""Starts a Spark executor on Kubernetes, in the image of all steps.
 
     python -m kubeflow.spark_executor executor
 
-Spark starts an executor's container with the argument `executor` and says the rest in variables;
-who begins with them is up to the image. The pod template manifests/spark/executor.yaml names this
-module. It replaces itself by Java, so that Kubernetes' signals reach the executor.
+Spark starts an executor's container with the argument `executor` and environment variables, which
+the image has to interpret. The pod template manifests/spark/executor.yaml names this module. It
+replaces itself with Java, so that Kubernetes' signals reach the executor.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _ARGUMENTS = {
 
 
 def java_command(java: str, spark_home: Path, variables: Mapping[str, str]) -> list[str]:
-    """What to run, from the variables that Spark gives.
+    """Builds the executor's command from the variables that Spark sets.
 
     Raises:
-      KeyError: one is missing: who starts this is not Spark.
+      KeyError: A variable is missing, so Spark did not start this process.
     """
     memory = variables["SPARK_EXECUTOR_MEMORY"]
     options = [
@@ -54,7 +54,7 @@ def java_command(java: str, spark_home: Path, variables: Mapping[str, str]) -> l
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Becomes the executor; returns if it cannot."""
+    """Replaces this process with the executor; returns an exit status only on failure."""
     if list(arguments) != ["executor"]:
         print("kubeflow.spark_executor: Spark starts it, with `executor`", file=sys.stderr)
         return 2
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"kubeflow.spark_executor: {error.args[0]} is not set", file=sys.stderr)
         return 2
     environment["SPARK_HOME"] = str(home)
-    os.execve(command[0], command, environment)  # noqa: S606 - no shell is to be between
+    os.execve(command[0], command, environment)  # noqa: S606 - without a shell
     return 1  # not reached
 
 

@@ -1,7 +1,7 @@
-"""From the pipeline to a spec that open-source Kubeflow Pipelines runs; see README.md.
+"""Compiles the pipeline to a spec that open-source Kubeflow Pipelines runs; see README.md.
 
-TFX compiles for Vertex AI. What Kubeflow does otherwise is put right here, in the spec, or in
-step.py, in the container.
+TFX compiles for Vertex AI. The differences are adapted here, in the spec, or in step.py, in the
+container.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pipeline.config import ConfigError, PipelineConfig
 
 DATA_ROOT, SERVING_ROOT = "data_root", "serving_root"  # parameters of the pipeline
 _NOT_SEEN = "a step's artifacts lie in its own container, which workers elsewhere do not see"
-_RUNNERS_ELSEWHERE = ("SparkRunner", "FlinkRunner", "PortableRunner")  # of Beam
-_REPORT_STEP = "kubeflow.report_step"  # by name: a compiler needs none of what it imports
+_RUNNERS_ELSEWHERE = ("SparkRunner", "FlinkRunner", "PortableRunner")  # Beam runners
+_REPORT_STEP = "kubeflow.report_step"  # not imported: its dependencies are not needed here
 
 Spec = dict[str, Any]
 
@@ -32,19 +32,19 @@ def compile_pipeline(config: PipelineConfig, image: str | None = None) -> Spec:
     """Compiles the pipeline of a config.
 
     Args:
-      config: what to compile; its `kubeflow` section says where the pipeline will find its data.
-      image: of every step; default: the config's.
+      config: Config to compile; its `kubeflow` section says where the pipeline finds its data.
+      image: Image of every step; default: the config's.
 
     Returns:
       A KFP PipelineSpec of schema version 2.1.0, as plain data; the same for the same input.
 
     Raises:
-      ConfigError: a schema or an image that no container can have, or a step that is none.
-      ComponentError: the application's code cannot be found.
+      ConfigError: The schema, the image or the name of a step is invalid.
+      ComponentError: The application's code cannot be found.
     """
     image = config.kubeflow.image if image is None else image
     if not image or any(character.isspace() for character in image):
-        raise ConfigError(f"kubeflow.image: '{image}' is no container image")
+        raise ConfigError(f"kubeflow.image must be a container image. Received: '{image}'")
     _check_workers(config)
     spec = _compiled_by_tfx(config, image)
     spec["defaultPipelineRoot"] = config.kubeflow.pipeline_root
@@ -58,31 +58,35 @@ def compile_pipeline(config: PipelineConfig, image: str | None = None) -> Spec:
 
 
 def tasks_of(spec: Spec) -> dict[str, Any]:
-    """Id of a step -> its task."""
+    """Returns step id -> task."""
     found: dict[str, Any] = spec["root"]["dag"]["tasks"]
     return found
 
 
 def executor_label(spec: Spec, name: str) -> str:
-    """Of a step's container."""
+    """Returns the label of a step's executor."""
     component = tasks_of(spec)[name]["componentRef"]["name"]
     return str(spec["components"][component]["executorLabel"])
 
 
 def container_of(spec: Spec, name: str) -> dict[str, Any]:
-    """What a step runs."""
+    """Returns the container of a step."""
     executor = spec["deploymentSpec"]["executors"][executor_label(spec, name)]
     found: dict[str, Any] = executor["container"]
     return found
 
 
 def placeholder(parameter: str) -> str:
-    """A parameter of the pipeline within a text, as kfp writes it."""
+    """Returns a pipeline parameter's placeholder within a text, as kfp writes it."""
     return f"{{{{$.inputs.parameters['{parameter}']}}}}"
 
 
 def schema_in_image(config: PipelineConfig) -> str:
-    """The schema's path below the project's root, which is the image's working directory."""
+    """Returns the schema's path below the project's root, the image's working directory.
+
+    Raises:
+      ConfigError: The schema lies outside the project.
+    """
     path = Path(os.path.relpath(config.schema_file))
     if ".." in path.parts:
         raise ConfigError(
@@ -94,7 +98,7 @@ def schema_in_image(config: PipelineConfig) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Within it only errors are logged: importing TFX alone logs and warns by the screen."""
+    """Hides warnings and everything below errors; importing TFX alone logs a screenful."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -123,13 +127,13 @@ def _compiled_by_tfx(config: PipelineConfig, image: str) -> Spec:
             kubeflow_v2.KubeflowV2DagRunnerConfig(default_image=image, use_pipeline_spec_2_1=True)
         )
         job = runner.run(pipeline, write_out=False)
-    # TFX builds a job of Vertex AI; Kubeflow takes the spec within.
+    # TFX builds a Vertex AI job; Kubeflow needs only the spec in it.
     spec: Spec = _whole_numbers(job["pipelineSpec"])
     return spec
 
 
 def _add_parameters(spec: Spec, config: PipelineConfig) -> None:
-    """What a person may change from run to run, without compiling again."""
+    """Adds the pipeline parameters, which a run may change without compiling again."""
     where, spans = config.kubeflow, config.spans
     newest = step.NEWEST if spans.last is None else spans.last
     parameters = {
@@ -162,7 +166,7 @@ def _add_parameters(spec: Spec, config: PipelineConfig) -> None:
 
 
 def _check_names(config: PipelineConfig, names: set[str]) -> None:
-    """Settings for a step that is none would be lost without a word."""
+    """Raises ConfigError for settings of an unknown step, which would be ignored silently."""
     where = config.kubeflow
     for key, given in (
         ("steps", where.named_steps),
@@ -176,7 +180,7 @@ def _check_names(config: PipelineConfig, names: set[str]) -> None:
 
 
 def _check_workers(config: PipelineConfig) -> None:
-    """A step's artifacts lie in its own container: workers elsewhere neither see nor write them."""
+    """Raises ConfigError for workers outside a step's container, which cannot see its artifacts."""
     masters = {"spark.master": config.spark.master}
     if config.trainer.workers > 1:
         masters["trainer.spark.master"] = config.trainer.spark.master
@@ -204,15 +208,15 @@ def _check_workers(config: PipelineConfig) -> None:
 def _give_settings(
     config: PipelineConfig, name: str, task: dict[str, Any], container: dict[str, Any]
 ) -> None:
-    """The command, retries and resources of one step."""
+    """Sets the command, retries and resources of one step."""
     settings = config.kubeflow.step(name)
     module = _REPORT_STEP if name == REPORT else step.__name__
     container["command"] = ["python", "-m", module]
-    # TFX's ExampleGen driver: it knows neither hours nor windows, open-source Kubeflow never runs
-    # it, and SparkExampleGen's executor decides span and fingerprint where no driver did.
+    # Removes TFX's ExampleGen driver. Open-source Kubeflow never runs it, it does not know hours or
+    # windows, and SparkExampleGen's executor resolves span and fingerprint without it.
     container.pop("lifecycle", None)
-    # Kubeflow's key has the numbers of a step's inputs in ML Metadata, which are new in each run
-    # behind SparkExampleGen; and that one looks at files, of which the key knows nothing.
+    # Kubeflow's cache key contains the ids of inputs in ML Metadata, which are new in each run
+    # after SparkExampleGen; and it ignores the files that SparkExampleGen reads.
     task.pop("cachingOptions", None)
     if settings.retries:
         task["retryPolicy"] = {
@@ -234,7 +238,7 @@ def _give_settings(
 
 
 def _whole_numbers(value: Any) -> Any:
-    """3.0 as 3: protobuf's Struct knows only doubles, and its releases print them differently."""
+    """Turns 3.0 into 3: protobuf's Struct has only doubles, and releases print them differently."""
     if isinstance(value, dict):
         return {key: _whole_numbers(entry) for key, entry in value.items()}
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""One step of the compiled pipeline, in its container: python -m kubeflow.step ARGUMENTS
+"""Runs one step of the compiled pipeline in its container: python -m kubeflow.step ARGUMENTS
 
-What runs is TFX's own entrypoint. This one stands before it and puts right what TFX takes for
-granted and open-source Kubeflow Pipelines does otherwise; see README.md, "What is put right".
-Nothing but the standard library is imported before TFX is: a broken image says so in a line.
+It calls TFX's own entrypoint and adapts its input and output, because TFX assumes things that
+open-source Kubeflow Pipelines does differently; see README.md, "What is adapted". Only the standard
+library is imported before TFX, so that a broken image is reported in one line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from metadata.names import ABSENT
 
 # Before TensorFlow is imported: no banner, and one Keras (docs/decisions.md).
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
-SAYS = "kubeflow.step: "  # begins the line that says why a step failed
+SAYS = "kubeflow.step: "  # prefix of the line that says why a step failed
 
 ENTRYPOINT = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 INVOCATION = "--json_serialized_invocation_args"
@@ -32,21 +32,21 @@ INPUTS_SPEC = "--json_serialized_inputs_spec_args"  # the step's own, with the t
 EXECUTOR, DATAFLOW = "--executor_class_path", "--runner=DataflowRunner"
 
 SPAN, WINDOW = "span", "window"  # parameters of the pipeline
-NEWEST = -1  # as `span`: the newest one that is there
-RANGE_CONFIG = "range_config"  # what TFX calls both together
+NEWEST = -1  # as `span`: the newest span
+RANGE_CONFIG = "range_config"  # TFX's parameter for both
 
-# Where Kubeflow's launcher puts what it downloads, and finds what it uploads.
-_LOCAL = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+# Folders into which Kubeflow's launcher downloads, and from which it uploads.
+LAUNCHER_FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 _IMAGES = "oci://"  # an image that holds an artifact, mounted under a name without slashes
-# An output of Kubeflow's own: since 2.5.0 its driver adds the step's log; its launcher writes it.
+# Since 2.5.0 Kubeflow's driver adds this output, the step's log, which its launcher writes.
 LOGS = "executor-logs"
-# In the metadata of an input, by Kubeflow: no property that a step gave.
+# Metadata that Kubeflow adds to an input; they are not properties of the artifact.
 _ADDED = ("display_name", "store_session_info", FILES)
 _PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs TFX's entrypoint on what Kubeflow says; returns the exit status."""
+    """Runs TFX's entrypoint on Kubeflow's arguments; returns the exit status."""
     if INVOCATION not in arguments[:-1]:
         print(f"{SAYS}{INVOCATION} is missing; Kubeflow gives it", file=sys.stderr)
         return 2
@@ -58,20 +58,20 @@ def main(arguments: Sequence[str]) -> int:
         elsewhere = works_elsewhere(arguments)
         if not elsewhere:
             _check_inputs(given)
-        invocation = for_tfx(given, input_types(arguments), elsewhere)
+        invocation = to_tfx_input(given, input_types(arguments), elsewhere)
         sys.argv = [ENTRYPOINT, *arguments[:place], json.dumps(invocation), *arguments[place + 1 :]]
-        peak_mib = _run_tfx()
+        peak_mib = run_tfx()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except Exception as error:
         traceback.print_exc()
         print(SAYS + _one_line(error), file=sys.stderr, flush=True)
         return 1
-    _make_folders(invocation)
+    make_output_folders(invocation)
     output = Path(invocation["outputs"]["outputFile"])
     said = json.loads(output.read_text("utf-8"))
     _list_files(said)
-    said = for_kubeflow(said, names)
+    said = to_kubeflow_output(said, names)
     if ACCOUNT in given["outputs"].get("parameters", {}):
         used = invocation["inputs"]["parameterValues"]
         account = account_of(given, said, used, began, time.time(), peak_mib, ABSENT)
@@ -80,11 +80,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run_tfx() -> int:
-    """Returns the most memory that all processes held, in MiB.
+def run_tfx() -> int:
+    """Runs TFX's entrypoint; returns the peak memory of all processes in MiB.
 
     Raises:
-      SystemExit: TFX ended with another status than 0.
+      SystemExit: TFX ended with a status other than 0.
     """
     from base.peak_memory import PeakMemory, sampled
 
@@ -98,8 +98,8 @@ def _run_tfx() -> int:
     return peak.mib
 
 
-def _make_folders(invocation: dict[str, Any]) -> None:
-    """An output without a file has its folder: some releases of Kubeflow fail without."""
+def make_output_folders(invocation: dict[str, Any]) -> None:
+    """Makes the folders of outputs without files; some releases of Kubeflow fail without them."""
     for entry in invocation["outputs"].get("artifacts", {}).values():
         for artifact in entry["artifacts"]:
             folder = Path(artifact["uri"])
@@ -116,7 +116,7 @@ def _check_inputs(given: dict[str, Any]) -> None:
 
 
 def _list_files(output: dict[str, Any]) -> None:
-    """Says of each output in this container what files it has."""
+    """Adds a listing of its files to each output in this container."""
     for entry in output.get("artifacts", {}).values():
         for artifact in entry.get("artifacts", []):
             path = Path(artifact["uri"])
@@ -129,8 +129,8 @@ def _json(option: str, text: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise ValueError(
-            f"{option} is no JSON: {error}. Kubeflow puts parameters of the pipeline into it as "
-            "they are: none may have a quotation mark or a backslash"
+            f"{option} is not valid JSON: {error}. Kubeflow puts pipeline parameters into it "
+            "without escaping: none may have a quotation mark or a backslash"
         ) from None
     return found
 
@@ -148,20 +148,20 @@ def _one_line(error: Exception) -> str:
 
 
 def works_elsewhere(arguments: Sequence[str]) -> bool:
-    """Whether Dataflow's workers read and write the artifacts, who see no folder of this container.
+    """Returns whether Dataflow's workers, which see no folder of this container, use the artifacts.
 
-    That is TFX's own Beam steps, and the Evaluator, which is one of these; our others are given the
-    same options and do their work here.
+    They do in TFX's own Beam steps and in the Evaluator. Our other components get the same options,
+    but work in this container.
     """
     executor = dict(itertools.pairwise(arguments)).get(EXECUTOR, "")
     return DATAFLOW in arguments and executor.startswith(("tfx.", "components.evaluator."))
 
 
 def executor_input(text: str) -> dict[str, Any]:
-    """What Kubeflow gives a step, without the output that is Kubeflow's own.
+    """Parses Kubeflow's ExecutorInput, and removes Kubeflow's own output from it.
 
     Raises:
-      ValueError: it is no JSON.
+      ValueError: It is not valid JSON.
     """
     given = _json(INVOCATION, text)
     given["outputs"].get("artifacts", {}).pop(LOGS, None)
@@ -169,24 +169,24 @@ def executor_input(text: str) -> dict[str, Any]:
 
 
 def input_types(arguments: Sequence[str]) -> dict[str, Any]:
-    """Input -> its ArtifactTypeSchema, as the step was compiled: Kubeflow gives inputs without."""
+    """Returns input -> ArtifactTypeSchema from the compiled step; Kubeflow omits the types."""
     spec = _json(INPUTS_SPEC, dict(itertools.pairwise(arguments)).get(INPUTS_SPEC, "{}"))
     return {key: one["artifactType"] for key, one in spec.get("artifacts", {}).items()}
 
 
-def for_tfx(
+def to_tfx_input(
     given: dict[str, Any], types: Mapping[str, Any], elsewhere: bool = False
 ) -> dict[str, Any]:
-    """An ExecutorInput as TFX understands it.
+    """Returns an ExecutorInput in the form that TFX expects.
 
     Args:
       given: ExecutorInput of KFP, as JSON.
       types: Input -> ArtifactTypeSchema.
-      elsewhere: artifacts are reached by their URIs, not in this container.
+      elsewhere: Whether artifacts are used by their URIs instead of in this container.
     """
     invocation: dict[str, Any] = json.loads(json.dumps(given))
     inputs = invocation.setdefault("inputs", {})
-    # What this module says itself; TFX refuses a parameter that no artifact of its own gives.
+    # This module writes it itself; TFX rejects a parameter that its component does not declare.
     invocation["outputs"].get("parameters", {}).pop(ACCOUNT, None)
     found = inputs.get("artifacts", {})
     inputs["artifacts"] = {key: one for key, one in found.items() if not _is_absent(one)}
@@ -197,7 +197,7 @@ def for_tfx(
                 artifact.get("metadata", {}).pop(name, None)
     for artifact in _artifacts(invocation):
         artifact["uri"] = artifact["uri"] if elsewhere else local_path(artifact["uri"])
-        artifact["name"] = artifact["uri"]  # which TFX takes for an id: two models have two
+        artifact["name"] = artifact["uri"]  # TFX takes it for an id, and two models need two
     parameters = inputs.setdefault("parameterValues", {})
     for key, value in parameters.items():
         if isinstance(value, str):
@@ -208,12 +208,12 @@ def for_tfx(
     return invocation
 
 
-def for_kubeflow(output: dict[str, Any], names: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """An ExecutorOutput with the names and places that Kubeflow knows.
+def to_kubeflow_output(output: dict[str, Any], names: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """Returns an ExecutorOutput with Kubeflow's names and URIs.
 
     Args:
-      output: ExecutorOutput, as JSON, that TFX wrote.
-      names: local path of an artifact -> its name and URI at Kubeflow.
+      output: ExecutorOutput that TFX wrote, as JSON.
+      names: Local path of an artifact -> its name and URI at Kubeflow.
     """
     for entry in output.get("artifacts", {}).values():
         for artifact in entry.get("artifacts", []):
@@ -227,17 +227,17 @@ def for_kubeflow(output: dict[str, Any], names: dict[str, tuple[str, str]]) -> d
 
 
 def range_config(span: int, window: int) -> dict[str, Any]:
-    """TFX's RangeConfig, as JSON, of the `window` spans up to `span`."""
+    """Returns TFX's RangeConfig, as JSON, for the `window` spans up to `span`."""
     if window < 1:
-        raise ValueError(f"window: {window} spans; at least one is read")
+        raise ValueError(f"window must be at least 1 span. Received: {window}")
     if span == NEWEST:
         return {"rollingRange": {"numSpans": window}}
     return {"staticRange": {"startSpanNumber": span - window + 1, "endSpanNumber": span}}
 
 
 def local_path(uri: str) -> str:
-    """Where an artifact lies in the container."""
-    for scheme, folder in _LOCAL.items():
+    """Returns the path of an artifact in the container."""
+    for scheme, folder in LAUNCHER_FOLDERS.items():
         if uri.startswith(scheme):
             return folder + uri.removeprefix(scheme)
     if uri.startswith(_IMAGES):

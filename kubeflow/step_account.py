@@ -1,7 +1,7 @@
-"""What each step says of itself to the last one, which writes the run's report: one parameter.
+"""The account of a step, a parameter from which the last step writes the run's report.
 
-Kubeflow gives a step the artifacts that it takes, downloaded whole, and not a word of what else the
-run did. Standard library only, for step.py.
+Kubeflow gives a step its input artifacts and tells it nothing else about the run. This module uses
+only the standard library, as step.py requires.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from typing import Any
 from kubeflow.delivery import FILES
 
 Json = dict[str, Any]
-ACCOUNT = "account"  # the parameter
-# The last step has the accounts of all in one argument of its command, and Argo has that argument
-# twice in a variable, escaped as JSON in JSON; Linux takes 128 KiB of each. So an account is
-# compressed, is text that needs no escaping, and is cut until it is short enough.
+ACCOUNT = "account"  # name of the parameter
+# The last step gets all accounts in one argument of its command. Argo stores that argument twice in
+# a variable, as JSON in JSON, and Linux limits each to 128 KiB. So an account is compressed to text
+# that needs no escaping, and is cut until it is short enough.
 _MOST = 2_500  # characters
 _CUTS = ((2_000, 2_000), (300, 2_000), (0, 2_000), (0, 300), (0, 0))
 _TITLE = re.compile(r"^title: (\S+)$", re.MULTILINE)  # in a type's schema, which is YAML
-# In an artifact's metadata: how the launcher logs in, and what only the next step needs.
+# Metadata for the launcher's login and for the next step only.
 _NOT_TOLD = ("store_session_info", FILES)
 
 
 @dataclasses.dataclass(frozen=True)
 class StepAccount:
-    """One step.
+    """The account of one step.
 
     Attributes:
-      began, ended: seconds since the epoch.
-      peak_mib: resident memory of all its processes, sampled.
-      parameters: as the step used them.
-      outputs: key -> RuntimeArtifact, of its type only the title; those that were there.
+      began, ended: Seconds since the epoch.
+      peak_mib: Peak resident memory of all its processes, sampled, in MiB.
+      parameters: Parameters as the step used them.
+      outputs: Key -> RuntimeArtifact with only the title of its type; absent ones are left out.
     """
 
     began: float
@@ -46,7 +46,7 @@ class StepAccount:
     outputs: dict[str, Json]
 
     def to_text(self) -> str:
-        """With long parameters cut, then long metadata; at most 2,500 characters or so."""
+        """Encodes the account; long parameters, then long metadata, are cut to reach the limit."""
         for parameter, metadata in _CUTS:
             text = self._cut(parameter, metadata)._encoded()
             if len(text) <= _MOST:
@@ -55,7 +55,11 @@ class StepAccount:
 
     @classmethod
     def from_text(cls, text: str) -> StepAccount:
-        """Raises ValueError for what is no account, or one of another version."""
+        """Decodes an account.
+
+        Raises:
+          ValueError: The text is no account, or one of another version.
+        """
         try:
             return cls(**json.loads(zlib.decompress(base64.b64decode(text, validate=True))))
         except (zlib.error, TypeError) as error:
@@ -84,25 +88,25 @@ def account_of(
     peak_mib: int,
     absent: str,
 ) -> StepAccount:
-    """Of a step that has ended.
+    """Returns the account of a step that has ended.
 
     Args:
-      executor_input: as Kubeflow gave it.
-      executor_output: with Kubeflow's names and places.
-      parameters: as TFX got them.
-      began, ended, peak_mib: as in StepAccount.
-      absent: property of an artifact that is not there.
+      executor_input: ExecutorInput as Kubeflow gave it.
+      executor_output: ExecutorOutput with Kubeflow's names and URIs.
+      parameters: Parameters as TFX got them.
+      began, ended, peak_mib: As in StepAccount.
+      absent: Name of the property that marks an artifact as absent.
     """
     outputs = {
-        key: _known(merged(artifact, executor_output, key))
+        key: _known(merge_output(artifact, executor_output, key))
         for key, artifact in _outputs(executor_input)
     }
     there = {key: one for key, one in outputs.items() if not one["metadata"].get(absent)}
     return StepAccount(began, ended, peak_mib, parameters, there)
 
 
-def merged(artifact: Json, executor_output: Json, key: str) -> Json:
-    """An output, a RuntimeArtifact, with what the container says of it."""
+def merge_output(artifact: Json, executor_output: Json, key: str) -> Json:
+    """Returns an output, a RuntimeArtifact, with the URI and metadata that the container wrote."""
     said = executor_output.get("artifacts", {}).get(key, {}).get("artifacts", [])
     more: Json = next(iter(said), {})
     return {
@@ -127,7 +131,7 @@ def _known(artifact: Json) -> Json:
 
 
 def _cut(values: Mapping[str, Any], longest: int) -> Json:
-    """Texts cut, lists and objects as texts; nothing at all where `longest` is 0."""
+    """Cuts texts, and lists and objects as JSON texts; returns {} if `longest` is 0."""
     if not longest:
         return {}
     plain = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in values.items()}

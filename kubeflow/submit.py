@@ -1,4 +1,4 @@
-"""Gives a compiled pipeline to Kubeflow Pipelines: python -m kubeflow.submit --help"""
+"""Submits a compiled pipeline to Kubeflow Pipelines: python -m kubeflow.submit --help"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from base.console import Failure
 from base.errors import ComponentError
 from kubeflow.local.steps import Pipeline, read_pipeline
-from kubeflow.parameters import pairs
+from kubeflow.parameters import parse_pairs
 from kubeflow.spec import quiet
 
 TOKEN = "KFP_TOKEN"  # noqa: S105 - the name of a variable
@@ -25,20 +25,20 @@ _PAGE = 100
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--host", envvar="KFP_HOST", help="Address of Kubeflow Pipelines, or $KFP_HOST.")
-@click.option("--namespace", help="Of the runs, where Kubeflow has profiles.")
-@click.option("--experiment", help="That runs are listed under; default: the pipeline's name.")
+@click.option("--namespace", help="Namespace of the runs, if Kubeflow has profiles.")
+@click.option("--experiment", help="Experiment that lists the runs; default: the pipeline's name.")
 @click.option(
-    "--service-account", help="That steps run as; kubeflow/manifests has pipeline-runner."
+    "--service-account", help="Account of the steps; kubeflow/manifests has pipeline-runner."
 )
-@click.option("--param", "given", multiple=True, metavar="NAME=VALUE", help="Of the pipeline.")
+@click.option("--param", "given", multiple=True, metavar="NAME=VALUE", help="Pipeline parameter.")
 @click.option(
     "--every",
     metavar="CRON",
-    help='Again and again: six fields, seconds first ("0 5 * * * *": five past each hour). Takes '
-    "the place of what was scheduled under the same name; one run at a time.",
+    help='Schedule of six fields, seconds first ("0 5 * * * *" is five past each hour). It '
+    "replaces the schedule of the same name; one run at a time.",
 )
-@click.option("--wait", is_flag=True, help="Until the run has ended; exit status 1 if it failed.")
-@click.option("--timeout", default=86_400, show_default=True, help="Of --wait, in seconds.")
+@click.option("--wait", is_flag=True, help="Wait for the run to end; exit status 1 if it failed.")
+@click.option("--timeout", default=86_400, show_default=True, help="Seconds to --wait.")
 def main(
     spec: Path,
     host: str | None,
@@ -52,14 +52,14 @@ def main(
 ) -> None:
     """Runs SPEC, a pipeline that `python -m kubeflow.compile` wrote, on a cluster.
 
-    A token, where the cluster wants one, comes from the variable KFP_TOKEN.
+    If the cluster needs a token, set the environment variable KFP_TOKEN.
     """
     try:
         pipeline = read_pipeline(spec)
-        arguments = pipeline.arguments(pairs("--param", given))
+        arguments = pipeline.arguments(parse_pairs("--param", given))
         if host is None:
             raise ComponentError(
-                "where is Kubeflow Pipelines? --host URL, or the variable KFP_HOST"
+                "no address of Kubeflow Pipelines; give --host URL, or set the variable KFP_HOST"
             )
         if every is not None and len(every.split()) != _CRON_FIELDS:
             raise ComponentError(
@@ -79,19 +79,19 @@ def main(
 
 
 class Cluster:
-    """Kubeflow Pipelines, by its API.
+    """A cluster's Kubeflow Pipelines API.
 
-    Each run is told the pipeline's root: Kubeflow does not read it from the pipeline (`driver`'s
-    root_dag.go), and would put artifacts into its own default bucket.
+    Each run gets the pipeline's root as an argument. Kubeflow does not read it from the pipeline
+    (`driver`'s root_dag.go), and would put artifacts into its default bucket.
 
     Args:
-      host: its address.
-      namespace: of runs; None where there are no profiles.
-      experiment: name; made if there is none.
-      service_account: that steps run as; None: as the cluster has it.
+      host: Address of the API.
+      namespace: Namespace of the runs; None without profiles.
+      experiment: Name of the experiment; it is created if missing.
+      service_account: Account of the steps; None: the cluster's default.
 
     Raises:
-      ComponentError: it does not answer, or refuses.
+      ComponentError: The API does not answer, or rejects the request.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Cluster:
         return str(started.run_id), f"{self._host.rstrip('/')}/#/runs/details/{started.run_id}"
 
     def schedule(self, pipeline: Pipeline, spec: Path, arguments: dict[str, Any], cron: str) -> str:
-        """Has it run by a schedule; what had its name is deleted once the new one is there."""
+        """Schedules runs, and then deletes the older schedules of the same name."""
         name = pipeline.name
         with _readable(self._host), quiet():
             before = [*self._scheduled(name)]
@@ -129,7 +129,7 @@ class Cluster:
                 job_name=name,
                 cron_expression=cron,
                 max_concurrency=1,
-                no_catchup=True,  # the newest span is read with its window: none is left out
+                no_catchup=True,  # the window of the next run covers the missed spans
                 params=arguments,
                 pipeline_package_path=str(spec),
                 pipeline_root=pipeline.root or None,
@@ -154,7 +154,7 @@ class Cluster:
                 return
 
     def succeeds(self, run_id: str, timeout: int) -> bool:
-        """Waits for a run's end."""
+        """Waits for a run to end; returns whether it succeeded."""
         with _readable(self._host), quiet():
             ended = self._client.wait_for_run_completion(run_id, timeout)
         click.echo(f"run {run_id}: {str(ended.state).lower()}")
@@ -165,7 +165,7 @@ class Cluster:
 
 @contextmanager
 def _readable(host: str) -> Iterator[None]:
-    """What the client raises, as a line."""
+    """Turns the client's exceptions into a ComponentError of one line."""
     import kfp_server_api
     import urllib3
 

@@ -1,6 +1,6 @@
-"""The records as JSON: the fields of the dataclasses under their own names.
+"""Writes records as JSON, with the dataclasses' own field names.
 
-That is the contract of `--json`: fields may be added, none is renamed. Times are ISO 8601 in UTC.
+This is the contract of `--json`: fields may be added, but none is renamed. Times are ISO 8601, UTC.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from metadata.records import Run
 
 
 def to_json(value: Any) -> str:
-    """Args: a record of this package, or a dict or list of them."""
+    """Returns a record of this package, or a dict or list of records, as JSON."""
     return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""What differs between two runs, or between two pushed models: `compare(store, before, after)`."""
+"""Compares two runs or two pushed models: `compare(store, before, after)`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from metadata.records import Artifact, Execution, Run
 from pipeline.run_summary import metrics_of
 
 _CODE = ("etl", "run_fn", "preprocessing_fn", "module_path", "module_file")
-# Told by the data sets, and by each place that they were read from.
+# Properties that the comparison of the data sets already covers.
 _OF_DATA = (names.INPUT_FINGERPRINT, names.SPAN, "version", "time_cut", "decided_inputs")
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
-    """One of the two that are compared.
+class ComparedSide:
+    """One of the two runs or models that are compared.
 
     Attributes:
       kind: 'run' or 'model'.
-      name: the run's id, or the version.
-      run_id: of the run; of a model, the run that pushed it.
+      name: Id of the run, or version of the model.
+      run_id: Id of the run, or of the run that pushed the model.
     """
 
     kind: Literal["run", "model"]
@@ -39,12 +39,12 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
-    """A value on both sides; None where a side has none.
+class ValueChange:
+    """A value that differs; None on a side without it.
 
     Attributes:
-      name: e.g. 'Trainer parameters.batch_size'.
-      before, after: text, number, or anything that JSON has.
+      name: Name, e.g. 'Trainer parameters.batch_size'.
+      before, after: Any JSON value.
     """
 
     name: str
@@ -54,39 +54,38 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What differs; everything that is the same on both sides is left out.
+    """The differences; everything that is equal on both sides is left out, except metrics.
 
     Attributes:
-      before, after: the two sides.
-      same: they are one and the same model, or all their components put out the same artifacts.
-      data: spans, rows, fingerprint.
-      files: source files, by the manifests; None if one of these cannot be read, or none was
-        ever written.
-      code: hashes and dotted paths, by component.
-      parameters: of the components.
-      metrics: of the evaluations: all of them, also those that are equal.
-      not_recorded: which of 'data', 'code' and 'parameters' neither side records: there, no
-        difference does not mean the same.
-      files_problem: why `files` is None.
+      before, after: The two sides.
+      same: Whether both are the same model, or all their components have the same outputs.
+      data: Spans, rows and fingerprint.
+      files: Source files, by the manifests; None if a manifest cannot be read or never existed.
+      code: Hashes and dotted paths, by component.
+      parameters: Parameters of the components.
+      metrics: All metrics of the evaluations, also the equal ones.
+      not_recorded: Those of 'data', 'code' and 'parameters' that neither side records; no
+        difference there does not mean equality.
+      files_problem: Why `files` is None.
     """
 
-    before: Side
-    after: Side
+    before: ComparedSide
+    after: ComparedSide
     same: bool
-    data: tuple[Change, ...]
+    data: tuple[ValueChange, ...]
     files: tuple[FileChange, ...] | None
-    code: tuple[Change, ...]
-    parameters: tuple[Change, ...]
-    metrics: tuple[Change, ...]
+    code: tuple[ValueChange, ...]
+    parameters: tuple[ValueChange, ...]
+    metrics: tuple[ValueChange, ...]
     not_recorded: tuple[str, ...] = ()
     files_problem: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Facts:
-    """What is compared of a side."""
+    """The facts of one side that are compared."""
 
-    side: Side
+    side: ComparedSide
     components: dict[str, Execution]
     datasets: tuple[Dataset, ...]
     metrics: dict[str, float]
@@ -115,15 +114,15 @@ def compare(
     """Compares two runs or two models.
 
     Args:
-      store: where to look.
-      before: run id, 'latest', 'run:NAME', version or artifact id of a pushed model, its
-        destination, or 'model:VERSION'; None: the run before `after`, or the model before it.
-      after: likewise; None: the newest of what `before` is, and if it is `before`, that and the one
-        before.
-      summaries: folder of <run_id>/run_summary.json, which hold the metrics.
+      store: Store to read.
+      before: Run id, 'latest', 'run:NAME', version, artifact id or destination of a pushed model,
+        or 'model:VERSION'. None: the run or model before `after`.
+      after: A name of the same kinds. None: the newest run or model; if that is `before`, it is
+        compared with its predecessor.
+      summaries: Folder of <run_id>/run_summary.json files, which hold the metrics.
 
     Raises:
-      LineageError: there is no such run or model, nothing before it, or one of each.
+      LineageError: There is no such run or model, none before it, or one of each was named.
     """
     ends = _find(store, before, after)
     facts = [_facts(store, end, summaries) for end in ends]
@@ -142,7 +141,7 @@ def compare(
         code=tuple(change for change in changes if _is_code(change.name)),
         parameters=tuple(change for change in changes if not _is_code(change.name)),
         metrics=tuple(
-            Change(name, ours.metrics.get(name), theirs.metrics.get(name))
+            ValueChange(name, ours.metrics.get(name), theirs.metrics.get(name))
             for name in dict.fromkeys([*ours.metrics, *theirs.metrics])
         ),
     )
@@ -168,7 +167,7 @@ def _find(
 
 
 def _end(store: LineageStore, wanted: str) -> Run | Artifact:
-    """A run, or a pushed model."""
+    """Finds a run or a pushed model by its name."""
     kind, _, name = wanted.partition(":")
     if kind == "run" and name:
         return store.run(name)
@@ -222,7 +221,7 @@ def _one_before(store: LineageStore, last: Run | Artifact) -> Run | Artifact:
 
 
 def run_before(store: LineageStore, last: Run) -> Run | None:
-    """The last run of the same pipeline before it."""
+    """Returns the run of the same pipeline before this one; None if it was the first."""
     for run in store.runs_until(last.run_id):
         if run.run_id != last.run_id and run.pipeline == last.pipeline and _is_pipeline(run):
             return run
@@ -230,7 +229,7 @@ def run_before(store: LineageStore, last: Run) -> Run | None:
 
 
 def _is_pipeline(run: Run) -> bool:
-    """Not a rollout, which is recorded as a run of its own and makes nothing."""
+    """Returns whether a run has outputs; a rollout is recorded as a run without any."""
     return any(execution.outputs for execution in run.components)
 
 
@@ -240,12 +239,12 @@ def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> 
         evaluations = [a for a in made.values() if a.type == names.MODEL_EVALUATION]
         metrics, _ = metrics_of(summaries, end.components[:1], next(iter(evaluations), None))
         components = {e.component: e for e in end.components if e.component}
-        side = Side("run", end.run_id, end.run_id)
+        side = ComparedSide("run", end.run_id, end.run_id)
         return _Facts(side, components, _datasets(store, end, made), metrics)
     found = trace(store, end.id, summaries)
     pusher = found.maker(found.pushed)
     return _Facts(
-        Side("model", found.version, pusher.run_id if pusher else ""),
+        ComparedSide("model", found.version, pusher.run_id if pusher else ""),
         {e.component: e for e in found.executions if e.component},
         found.datasets,
         found.metrics,
@@ -253,7 +252,7 @@ def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> 
 
 
 def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> tuple[Dataset, ...]:
-    """What the run's ExampleGen put out: it reads no artifact."""
+    """Returns the outputs of the run's ExampleGen, the component without inputs."""
     for execution in run.components:
         ids = [i for ids in execution.outputs.values() for i in ids]
         for artifact in (made[i] for i in ids if i in made):
@@ -264,7 +263,7 @@ def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> tu
 
 
 def _data_facts(datasets: Sequence[Dataset]) -> dict[str, Any]:
-    """Of the newest, and how many and which came before it: a window, or a warm start."""
+    """Returns the facts of the newest data set, and the ids and spans of the earlier ones."""
     if not datasets:
         return {}
     dataset, *earlier = datasets
@@ -286,12 +285,14 @@ def _data_facts(datasets: Sequence[Dataset]) -> dict[str, Any]:
     return facts
 
 
-def _changes(before: Mapping[str, Execution], after: Mapping[str, Execution]) -> Iterable[Change]:
+def _changes(
+    before: Mapping[str, Execution], after: Mapping[str, Execution]
+) -> Iterable[ValueChange]:
     for component in dict.fromkeys([*before, *after]):
         ours, theirs = before.get(component), after.get(component)
         if ours is None or theirs is None:
             there = [None if side is None else side.type for side in (ours, theirs)]
-            yield Change(component, *there)
+            yield ValueChange(component, *there)
             continue
         flat = [flattened(_known(side.properties)) for side in (ours, theirs)]
         for change in _different(*flat):
@@ -304,9 +305,9 @@ def _known(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flattened(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values, also those that are JSON in a text, under dotted names.
+    """Flattens nested values, also JSON in a text, to dotted names.
 
-    A list of objects that have names goes under these: `sources.orders.path`.
+    A list of named objects is keyed by their names, as in `sources.orders.path`.
     """
     found: dict[str, Any] = {}
 
@@ -338,10 +339,10 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[Change]:
+def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[ValueChange]:
     for name in dict.fromkeys([*before, *after]):
         if before.get(name) != after.get(name):
-            yield Change(name, before.get(name), after.get(name))
+            yield ValueChange(name, before.get(name), after.get(name))
 
 
 def _is_code(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which source files differ between two sides: `changed_files(before, after)`."""
+"""Compares the source files of two sides: `changed_files(before, after)`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lineage.dataset import GONE, Dataset, Source
 
 @dataclasses.dataclass(frozen=True)
 class FileChange:
-    """A source file that only one side has read, or that has other bytes."""
+    """A source file that only one side read, or whose content differs."""
 
     source: str
     path: str
@@ -19,7 +19,7 @@ class FileChange:
 
 
 def files_problem(before: Sequence[Dataset], after: Sequence[Dataset]) -> str | None:
-    """Why the source files of two sides cannot be compared; None if they can."""
+    """Returns why the source files of two sides cannot be compared; None if they can."""
     if not before or not after:
         return "not recorded: no Examples of an ExampleGen are on one of the sides"
     for dataset in (*before, *after):
@@ -35,7 +35,7 @@ def files_problem(before: Sequence[Dataset], after: Sequence[Dataset]) -> str | 
 
 
 def changed_files(before: Sequence[Dataset], after: Sequence[Dataset]) -> tuple[FileChange, ...]:
-    """The source files that are not the same on both sides, by the manifests."""
+    """Returns the source files that differ between two sides, by the manifests."""
     ours, theirs = (
         _checksums(source for dataset in datasets for source in dataset.sources)
         for datasets in (before, after)

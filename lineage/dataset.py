@@ -1,11 +1,11 @@
-"""The data behind a model: its rows accounted for, its source files, and what was refused.
+"""Reads the data behind a model: row accounts, source files and rejected rows.
 
-SparkExampleGen keeps the counts as properties of its Examples artifact, and everything down to the
-checksum of each source file in `manifest.json` at the artifact's URI. The properties are always
-there; the manifest goes when the artifact's folder is cleaned up.
+SparkExampleGen keeps the counts as properties of its Examples artifact. `manifest.json` at the
+artifact's URI has the details, down to the checksum of each source file. The properties stay in
+the store; the manifest may disappear with the artifact's folder.
 
-Any other ExampleGen (CsvExampleGen, an Importer) counts no rows and writes no manifest. Nothing of
-that is lost: it was never recorded. `is_ours` decides which of the two wrote an artifact.
+Any other ExampleGen (CsvExampleGen, an Importer) counts no rows and writes no manifest, so theirs
+are not recorded rather than lost. `is_ours` tells the two cases apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from metadata import names
 from metadata.artifact_files import local_path
 from metadata.records import Artifact, Execution
 
-# SparkExampleGen describes its Examples with the rows that were read, and these; TFX has none.
+# Properties that SparkExampleGen adds to its Examples; TFX's own components have none of them.
 _MARKS = frozenset({names.ROWS_QUARANTINED, names.ETL_CODE_SHA256})
 GONE = "gone from disk"  # a manifest that SparkExampleGen wrote
 _NO_MANIFEST = "not recorded: only SparkExampleGen writes one"
@@ -30,7 +30,7 @@ _NO_SPLITS = ("read", "quarantined", "dropped")
 
 @dataclasses.dataclass(frozen=True)
 class SourceFile:
-    """`path` is relative to the data set's `input_base`; `bytes` and `checksum` of the contents."""
+    """A source file; `path` is relative to the data set's `input_base`."""
 
     path: str
     bytes: int
@@ -41,7 +41,7 @@ class SourceFile:
 class Source:
     """A source of the ETL; `kind` is 'file', 'jdbc', 'kafka' or 'table'.
 
-    `rows_read` and `files` come from the manifest: None and () without.
+    `rows_read` and `files` come from the manifest; without one they are None and ().
     """
 
     name: str
@@ -58,17 +58,16 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Accounts:
-    """Where every row went: read = splits + quarantined + dropped.
+    """The row accounts: read = splits + quarantined + dropped.
 
     Attributes:
-      read: rows read from the primary source.
-      splits: split -> examples.
-      quarantined: rows of the primary source that were refused.
-      dropped: rows the ETL left out on purpose, such as duplicates.
-      adds_up: whether both sides are the same number.
-      exact: whether they must be; not with an ETL that aggregates (row_accounting: off).
-      differs: where the manifest disagrees with these numbers, a line each; empty if nowhere, or
-        if there is no manifest.
+      read: Rows read from the primary source.
+      splits: Split -> number of examples.
+      quarantined: Rejected rows of the primary source.
+      dropped: Rows that the ETL left out on purpose, such as duplicates.
+      adds_up: Whether both sides are equal.
+      exact: Whether they must be equal; False for an ETL that aggregates (row_accounting: off).
+      differs: One line for each number that differs in the manifest; empty without a manifest.
     """
 
     read: int
@@ -85,23 +84,23 @@ class Dataset:
     """An Examples artifact that came from outside the pipeline.
 
     Attributes:
-      examples: the artifact.
-      run_id: of the run that made it.
-      span: the last span in it; None if it has none.
-      spans: first and last span, e.g. '474792-474839'.
-      input_fingerprint: of the files that were read.
-      etl: dotted path of the ETL function.
-      etl_code_sha256: of the ETL's source code.
-      is_ours: whether SparkExampleGen made it; other ExampleGens record neither rows nor sources.
-      accounts: None if no rows were counted, as by an ExampleGen other than SparkExampleGen.
-      quarantined_reasons: source -> reason -> rows.
-      dropped_reasons: reason -> rows.
-      quarantine: the artifact with the refused rows.
+      examples: The artifact.
+      run_id: Id of the run that made it.
+      span: Last span in it; None if it has none.
+      spans: First and last span, e.g. '474792-474839'.
+      input_fingerprint: Fingerprint of the files that were read.
+      etl: Dotted path of the ETL function.
+      etl_code_sha256: SHA-256 of the ETL's source code.
+      accounts: Row accounts; None if no rows were counted, as by any other ExampleGen.
+      quarantined_reasons: Source -> reason -> rows.
+      dropped_reasons: Reason -> rows.
+      quarantine: Artifact with the rejected rows.
       statistics: ExampleStatistics of these examples, newest first.
-      manifest: its path or URI; '' if none was ever written.
-      manifest_problem: why it could not be read; None if it could.
-      input_base: folder that the source files are relative to.
-      sources: the primary one first.
+      manifest: Path or URI of the manifest; '' if none was ever written.
+      manifest_problem: Why the manifest could not be read; None if it could.
+      input_base: Folder that the source files are relative to.
+      sources: Sources, the primary one first.
+      is_ours: Whether SparkExampleGen made it; other ExampleGens record neither rows nor sources.
     """
 
     examples: Artifact
@@ -124,14 +123,14 @@ class Dataset:
 
     @property
     def lost_manifest(self) -> bool:
-        """Whether SparkExampleGen wrote a manifest that cannot be read here now."""
+        """Returns whether SparkExampleGen wrote a manifest that cannot be read here now."""
         return self.is_ours and self.manifest_problem is not None
 
 
 def is_ours(examples: Artifact) -> bool:
-    """Whether SparkExampleGen made these examples, by what the store says of them.
+    """Returns whether SparkExampleGen made these examples, judged by their properties.
 
-    Only of such examples can a manifest or a count be missing: no other component writes them.
+    No other component writes counts or a manifest, so only here can they be lost.
     """
     counted = isinstance(examples.properties.get(names.ROWS_READ), int)
     return counted and not _MARKS.isdisjoint(examples.properties)
@@ -143,7 +142,7 @@ def read_dataset(
     quarantine: Artifact | None = None,
     statistics: tuple[Artifact, ...] = (),
 ) -> Dataset:
-    """Puts together what the store and the manifest, if it is still there, know of examples."""
+    """Combines what the store and the manifest, if it still exists, know about examples."""
     parameters = maker.properties if maker else {}
     properties = examples.properties if is_ours(examples) else {}
     location, manifest, problem = _read_manifest(examples)
@@ -174,12 +173,12 @@ def read_dataset(
 
 
 def kept_manifest(folder: Path) -> Path:
-    """Where the manifest of examples stays when their folder is deleted."""
+    """Returns where the manifest of examples is kept when their folder is deleted."""
     return folder.parent / ".manifests" / f"{folder.name}.json"
 
 
 def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]:
-    """Location, content ({} if unreadable), and what is wrong with it."""
+    """Returns location, content ({} if unreadable) and problem (None if readable)."""
     if not is_ours(examples):
         return "", {}, _NO_MANIFEST
     name = examples.properties.get("manifest", EXAMPLES_MANIFEST)
@@ -197,9 +196,9 @@ def _read_manifest(examples: Artifact) -> tuple[str, dict[str, Any], str | None]
     except OSError as error:
         return location, {}, f"cannot be read: {error.strerror}"
     except ValueError:
-        return location, {}, "is no JSON"
+        return location, {}, "is not valid JSON"
     if not isinstance(content, dict):
-        return location, {}, "is no manifest"
+        return location, {}, "is not a manifest"
     return location, content, None
 
 
@@ -230,7 +229,7 @@ def _accounts(
 def _differences(
     counts: Mapping[str, int], properties: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> list[str]:
-    """What the manifest says otherwise than the store."""
+    """Returns one line for each number that differs between the store and the manifest."""
     rows = manifest.get("rows", {})
     theirs = {name: rows.get(name) for name in _NO_SPLITS} | dict(rows.get("splits", {}))
     differs = [
@@ -275,19 +274,19 @@ def _files(source: Mapping[str, Any]) -> tuple[SourceFile, ...]:
 
 
 def _format(source: Mapping[str, Any]) -> str:
-    """Of files: their format; of others the kind: jdbc, kafka, table."""
+    """Returns the file format, or for other sources their kind: jdbc, kafka, table."""
     return str(source.get("format") or source.get("kind", ""))
 
 
 def _pattern(source: Mapping[str, Any]) -> str:
-    """What was read, as the config names it; with a topic's offsets."""
+    """Returns the path, table, query or topic of a source, with a topic's offsets."""
     text = next((source[k] for k in ("path", "table", "query", "topic") if source.get(k)), "")
     offsets = [f"{p}: {a}-{b}" for p, (a, b) in source.get("offsets", {}).items()]
     return f"{text} (offsets {', '.join(offsets)})" if offsets else str(text)
 
 
 def _declared_sources(parameters: Mapping[str, Any]) -> tuple[Source, ...]:
-    """Without a manifest: what SparkExampleGen was told to read."""
+    """Returns the sources that SparkExampleGen was configured to read, for a missing manifest."""
     try:
         return tuple(
             Source(
@@ -302,11 +301,11 @@ def _declared_sources(parameters: Mapping[str, Any]) -> tuple[Source, ...]:
             for name in (source["name"],)
         )
     except (AttributeError, KeyError, TypeError, ValueError):
-        return ()  # another ExampleGen's parameter of that name
+        return ()  # another ExampleGen has a parameter of that name
 
 
 def _whole_number(value: Any) -> int | None:
-    """TFX before 0.27 kept a span as text."""
+    """Returns a number that may be stored as text, as TFX before 0.27 stored spans."""
     if isinstance(value, str) and value.isdecimal():
         return int(value)
     return value if isinstance(value, int) else None

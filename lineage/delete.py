@@ -1,9 +1,9 @@
-"""Deletes what `unused.py` found, and says so in ML Metadata; the only writer in this package.
+"""Deletes unused artifacts and marks them in ML Metadata; the only writer in this package.
 
-An artifact is marked for deletion, then its folder goes, then it is marked as deleted: after a kill
-the next call finds what is marked, and finishes. TFX takes nothing from its cache whose folder is
-gone, and no resolver picks what is not live. The manifest of examples stays, in `.manifests/`
-beside their folder: it is what connects a served model with its source files.
+An artifact is marked for deletion, its folder is deleted, and the artifact is marked as deleted.
+After a kill the next call finds the marks and finishes. TFX's cache skips artifacts without a
+folder, and resolvers pick only live ones. The manifest of examples stays in `.manifests/` beside
+their folder: it connects a served model with its source files.
 """
 
 from __future__ import annotations
@@ -19,55 +19,62 @@ from base.atomic_files import whole_file
 from base.locks import LockHeldError, acquire
 from base.shared_names import EXAMPLES_MANIFEST, RUN_LOCK
 from lineage.dataset import kept_manifest
-from lineage.unused import Garbage, Stored, own_artifacts, recent_runs, still_runs, unused
+from lineage.unused import (
+    StoredArtifact,
+    UnusedArtifacts,
+    own_artifacts,
+    recent_runs,
+    still_runs,
+    unused,
+)
 from metadata.artifact_files import local_path
 from metadata.connection import Connection
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact
 from metadata.writer import MetadataWriter
 
-_PAUSE = dt.timedelta(minutes=10)  # the longest between two steps of a run
+_PAUSE = dt.timedelta(minutes=10)  # longest pause between two steps of a run
 _MARKED: Final = "marked_for_deletion"
 
 
 def delete_unused(
     connection: Connection,
     keep_runs: int,
-    progress: Callable[[Stored], None] | None = None,
+    progress: Callable[[StoredArtifact], None] | None = None,
     ended: Collection[str] = (),
-) -> Garbage:
-    """Deletes what is unused now; returns what that was.
+) -> UnusedArtifacts:
+    """Deletes the artifacts that are unused now, and returns them.
 
     Args:
-      connection: The store; it is opened for writing.
-      keep_runs: as for `unused`.
-      progress: is told of each artifact when its folder is gone.
-      ended: ids of runs that look as if they ran, and do not: their process was killed.
+      connection: Connection to the store, which is opened for writing.
+      keep_runs: Number of newest complete runs per pipeline whose artifacts are kept.
+      progress: Function that is called with each artifact after its folder is deleted.
+      ended: Ids of runs that look as if they were running, but whose process was killed.
 
     Raises:
-      LineageError: a run is in progress, the store cannot be written, or a folder not deleted.
+      LineageError: A run is in progress, or the store or a folder cannot be changed.
     """
     with _no_run(connection):
         store = LineageStore.connect(connection)
         _refuse_if_running(store, ended, locked=connection.kind == "sqlite")
-        garbage = unused(store, keep_runs)
+        unused_now = unused(store, keep_runs)
         writer = MetadataWriter.connect(connection, create=False)
-        writer.change_artifacts([one.artifact.id for one in garbage.unused], state=_MARKED)
+        writer.change_artifacts([one.artifact.id for one in unused_now.unused], state=_MARKED)
         done = [a.id for a in own_artifacts(store, store.all_artifacts()) if _was_removed(a)]
         try:
-            for one in garbage.unused:
+            for one in unused_now.unused:
                 _remove(one.path)
                 done.append(one.artifact.id)
                 if progress:
                     progress(one)
         finally:
             writer.change_artifacts(done, state="deleted")
-    return garbage
+    return unused_now
 
 
 @contextlib.contextmanager
 def _no_run(connection: Connection) -> Iterator[None]:
-    """Keeps local runs from starting; a store that is no file has no such lock."""
+    """Keeps local runs from starting; only a SQLite store has such a lock."""
     if connection.kind != "sqlite":
         yield
         return
@@ -86,7 +93,10 @@ def _no_run(connection: Connection) -> Iterator[None]:
 
 
 def _refuse_if_running(store: LineageStore, ended: Collection[str], *, locked: bool) -> None:
-    """A database has no lock: there a run that changed a moment ago may be between two steps."""
+    """Raises LineageError if a run is in progress.
+
+    A database has no lock, so there a run that has just changed may be between two steps.
+    """
     now = dt.datetime.now(dt.timezone.utc)
     for run in recent_runs(store):
         if run.run_id in ended:
@@ -106,14 +116,14 @@ def _refuse_if_running(store: LineageStore, ended: Collection[str], *, locked: b
 
 
 def _was_removed(artifact: Artifact) -> bool:
-    """By a call that was killed before it could say so."""
+    """Returns whether an earlier call deleted the folder, but was killed before it said so."""
     path = local_path(artifact.uri)
     marked = artifact.state == _MARKED
     return marked and path is not None and path.is_absolute() and not path.exists()
 
 
 def _remove(folder: Path) -> None:
-    """The manifest is in its new place before the folder goes."""
+    """Deletes a folder after its manifest was copied to its new place."""
     manifest = folder / EXAMPLES_MANIFEST
     try:
         if manifest.is_file():

@@ -1,4 +1,4 @@
-"""From data forward to what was made from it: `impact(store, examples_id)`."""
+"""Follows data forward to everything made from it: `impact(store, examples_id)`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from metadata.pushed_models import destination_of, version_of, was_made, was_pus
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact, Execution
 
-# What an ExampleGen writes of its input. An Importer does not, nor does Transform.
-
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class MadeArtifact:
     """An artifact, and the run and component that made it."""
 
     artifact: Artifact
@@ -27,7 +25,7 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """An evaluation that read the data; `trained_from_it` says whether its model did, too."""
+    """An evaluation on the data; `trained_from_it` says whether its model was trained from it."""
 
     artifact: Artifact
     run_id: str
@@ -37,16 +35,16 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """A model that was pushed; it was trained from the data, or only evaluated on it.
+    """A pushed model that was trained from the data, or evaluated on it.
 
     Attributes:
-      artifact: the PushedModel.
-      run_id: of the run that pushed it.
-      version, destination: as it was pushed.
-      model_id: of the Model artifact.
-      trained_from_it: or only evaluated on it.
-      labels: what it answers for now: 'stable', 'canary'.
-      impressions: it is known to have ranked (see `served.py`).
+      artifact: The PushedModel.
+      run_id: Id of the run that pushed it.
+      version, destination: Version and folder it was pushed to.
+      model_id: Id of the Model artifact.
+      trained_from_it: Whether it was trained from the data, not only evaluated on it.
+      labels: Labels it answers for now: 'stable', 'canary'.
+      impressions: Recorded number of impressions it ranked (see `served.py`).
     """
 
     artifact: Artifact
@@ -61,22 +59,22 @@ class Push:
 
 @dataclasses.dataclass(frozen=True)
 class Impact:
-    """What was made from artifacts; each tuple newest first.
+    """Everything that was made from some artifacts; each tuple is sorted newest first.
 
     Attributes:
-      artifact: the one asked about; the newest if there are several.
-      artifacts: all that were asked about.
-      models: trained from it.
-      evaluations: that read it, or a model trained from it.
-      pushes: of those models.
-      runs: ids of all runs that used it, also from the cache.
-      unknown: ids of Examples whose manifest cannot be read: they may have read the file, too.
-      unrecorded: ids of Examples whose ExampleGen records no source files: likewise.
+      artifact: The newest artifact that was asked about.
+      artifacts: All artifacts that were asked about.
+      models: Models trained from them.
+      evaluations: Evaluations that read them, or a model trained from them.
+      pushes: Pushed models among those.
+      runs: Ids of all runs that used them, also from the cache.
+      unknown: Ids of Examples whose manifest cannot be read; they may also have read the file.
+      unrecorded: Ids of Examples whose ExampleGen records no source files; the same holds.
     """
 
     artifact: Artifact
     artifacts: tuple[Artifact, ...]
-    models: tuple[Made, ...]
+    models: tuple[MadeArtifact, ...]
     evaluations: tuple[Evaluation, ...]
     pushes: tuple[Push, ...]
     runs: tuple[str, ...]
@@ -88,7 +86,7 @@ def impact(store: LineageStore, *artifact_ids: int) -> Impact:
     """Finds what was trained, evaluated and pushed from examples (or from any other artifacts).
 
     Raises:
-      LineageError: no artifact has one of these ids.
+      LineageError: No artifact has one of these ids.
     """
     asked = sorted((store.artifact(i) for i in artifact_ids), key=lambda a: a.id, reverse=True)
     graph = descendants(store, artifact_ids)
@@ -105,15 +103,15 @@ def impact(store: LineageStore, *artifact_ids: int) -> Impact:
 
 
 def impact_of(store: LineageStore, wanted: str) -> Impact:
-    """The same, of what a person names.
+    """Finds what was made from data that a person names.
 
     Args:
-      store: where to look.
-      wanted: the id of an artifact, also as 'artifact:12'; 'latest' (the newest Examples that an
-        ExampleGen made); or a source file or folder: its path, or the end of it.
+      store: Store to read.
+      wanted: Id of an artifact, also as 'artifact:12'; 'latest' (the newest Examples that an
+        ExampleGen made); or a source file or folder, by its path or the end of it.
 
     Raises:
-      LineageError: there is none.
+      LineageError: There is no such artifact or file.
     """
     number = wanted.removeprefix("artifact:")
     if number.isdecimal():
@@ -149,7 +147,7 @@ def _generated(store: LineageStore, examples: list[Artifact]) -> list[Artifact]:
 
 
 def _no_such_file(store: LineageStore, wanted: str, datasets: list[Dataset]) -> str:
-    """The message for a file that no manifest names."""
+    """Returns the message for a file that no manifest names."""
     at_hand = sum(d.is_ours and not d.manifest_problem for d in datasets)
     lost = sum(d.manifest_problem == GONE for d in datasets)
     unrecorded = sum(not d.is_ours for d in datasets)
@@ -168,16 +166,16 @@ def _no_such_file(store: LineageStore, wanted: str, datasets: list[Dataset]) -> 
 
 
 def _reads(dataset: Dataset, wanted: str) -> bool:
-    """Whether a source file has this path, or ends in it, or lies in a folder that does."""
+    """Returns whether a source file, or a folder above it, has this path or ends in it."""
     base = (dataset.input_base or "").rstrip("/")
     end = f"/{wanted.removeprefix('./').strip('/')}"
     paths = (f"{base}/{file.path}" for source in dataset.sources for file in source.files)
     return any(path.endswith(end) or f"{end}/" in path for path in paths)
 
 
-def _made(graph: Graph, artifact: Artifact) -> Made:
+def _made(graph: Graph, artifact: Artifact) -> MadeArtifact:
     maker = graph.maker(artifact.id)
-    return Made(artifact, maker.component if maker else "", maker.run_id if maker else "")
+    return MadeArtifact(artifact, maker.component if maker else "", maker.run_id if maker else "")
 
 
 def _evaluation(graph: Graph, artifact: Artifact) -> Evaluation:
@@ -202,7 +200,7 @@ def _push(graph: Graph, artifact: Artifact, serving: ServedModel | None) -> Push
 
 
 def _model_of(maker: Execution | None) -> int | None:
-    """Evaluator and Pusher both read the candidate under this key."""
+    """Returns the id of the candidate, which Evaluator and Pusher read under the same key."""
     return next(iter(maker.inputs.get("model", ())), None) if maker else None
 
 

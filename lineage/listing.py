@@ -1,4 +1,4 @@
-"""A line a run: `run_lines(store)`."""
+"""Lists runs, one line each: `run_lines(store)`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from metadata.records import Artifact, Run, State
 
 @dataclasses.dataclass(frozen=True)
 class RunLine:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
-      run_id, pipeline, started: of the run; `started` is UTC.
-      state: of the run, see `Run.state`.
-      seconds: from its start to its last change in the store.
-      components: how many components ended in which state.
-      failed: the components that failed.
-      span: of the examples it made or took from the cache; None if it had none.
-      pushed_version: version of the model that the run pushed, or would have pushed again; None
-        if there is none, or if its Pusher recorded no version.
+      run_id, pipeline: Id of the run and name of its pipeline.
+      started: Start of the run (UTC).
+      state: State of the run, see `Run.state`.
+      seconds: Seconds from its start to its last change in the store.
+      components: State -> number of components.
+      failed: Components that failed.
+      span: Span of the examples it made or took from the cache; None if it had none.
+      pushed_version: Version of the model that the run pushed or found already pushed; None if
+        there is none, or if its Pusher recorded no version.
     """
 
     run_id: str
@@ -39,10 +40,10 @@ class RunLine:
 
 
 def run_lines(store: LineageStore, limit: int | None = None) -> list[RunLine]:
-    """Runs, newest first; the newest `limit` of them if given.
+    """Returns the newest `limit` runs (default: all), newest first.
 
     Raises:
-      LineageError: the store cannot be read.
+      LineageError: The store cannot be read.
     """
     runs = store.runs(limit)
     artifacts = store.artifacts(i for run in runs for i in _outputs(run))

@@ -1,9 +1,9 @@
-"""A run as OpenLineage events, for a catalog such as Marquez: `run_events(store, "latest")`.
+"""Exports a run as OpenLineage events for a catalog such as Marquez.
 
-A pipeline run is an OpenLineage run, and each of its components another one below it, with a START
-and a COMPLETE, FAIL or ABORT event. Artifacts are datasets, named by where they lie; so are the
-sources that SparkExampleGen read. Ids are made from the pipeline's and the execution's: a run that
-is sent again is the same run.
+A pipeline run is an OpenLineage run, and each component is a run below it. Each has a START event
+and a COMPLETE, FAIL or ABORT event. Artifacts, and the sources that SparkExampleGen read, are
+datasets named by their location. Ids are derived from the pipeline and the execution, so a run that
+is sent twice is one run.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from lineage.whole_file import write_whole
 from metadata.reader import LineageError, LineageStore
 from metadata.records import Artifact, Execution
 
-# What writes such metadata; the release is that of the machine that sends the events.
+# The release is that of the machine that sends the events.
 PRODUCER = f"https://github.com/tensorflow/tfx/tree/v{version('tfx')}"
 _D = TypeVar("_D", InputDataset, OutputDataset)
 _IDS = uuid.UUID("6f0d3c1e-6f54-5c3b-9a43-0f6d0a8a1a57")
@@ -67,7 +67,7 @@ _ENDS = {
     "failed": RunState.FAIL,
     "canceled": RunState.ABORT,
 }
-# By how the same place is called everywhere: Spark's own connector says s3a.
+# Schemes of Spark's connectors -> the common scheme of the same place.
 _SCHEMES = {"s3a": "s3", "s3n": "s3"}
 _OBJECT_STORES = ("s3", "gs", "minio", "oci")  # whose keys begin without a slash
 _NO_NAME = "not-recorded"  # of a pipeline, in a store that does not say
@@ -78,16 +78,16 @@ _LONGEST, _LONGEST_REASON = 2_000, 200  # characters: of a parameter, of an erro
 def run_events(
     store: LineageStore, run_id: str, summaries: Path | None, namespace: str
 ) -> list[RunEvent]:
-    """The events of a run, in the order of their times.
+    """Returns the events of a run in the order of their times.
 
     Args:
-      store: where to look.
-      run_id: of the run, or 'latest'.
-      summaries: folder of <run_id>/run_summary.json, which says why a run failed.
-      namespace: of the jobs; a catalog keeps those of one team or cluster together by it.
+      store: Store to read.
+      run_id: Id of the run, or 'latest'.
+      summaries: Folder of <run_id>/run_summary.json files, which say why a run failed.
+      namespace: Namespace of the jobs; a catalog groups the jobs of a team or cluster by it.
 
     Raises:
-      LineageError: there is no such run.
+      LineageError: There is no such run.
     """
     set_producer(PRODUCER)
     return sorted(_Events(gather(store, run_id, summaries), namespace), key=lambda e: e.eventTime)
@@ -119,7 +119,7 @@ class _Events:
         own = _id(self._facts.run.pipeline, self._facts.run.run_id, str(execution.id))
         end = _ENDS.get(execution.state)
         if end is None and self._facts.run.state in ("failed", "canceled"):
-            end = RunState.ABORT  # its process died without a word
+            end = RunState.ABORT  # its process was killed
         run = self._run(own, self._problem(end))
         run.facets = {
             **(run.facets or {}),
@@ -140,14 +140,14 @@ class _Events:
     def _event(
         self,
         state: RunState,
-        moment: dt.datetime,
+        timestamp: dt.datetime,
         run: Run,
         job: Job,
         inputs: Iterable[InputDataset] = (),
         outputs: Iterable[OutputDataset] = (),
     ) -> RunEvent:
         return RunEvent(
-            eventTime=moment.isoformat(),
+            eventTime=timestamp.isoformat(),
             producer=PRODUCER,
             run=run,
             job=job,
@@ -175,7 +175,7 @@ class _Events:
         return [known[i] for ids in by_key.values() for i in ids if i in known]
 
     def _name(self, artifact: Artifact) -> tuple[str, str]:
-        """Its place, or without one its id in the store: two of them are not the same data set."""
+        """Returns namespace and name by location, or by id for an artifact without one."""
         if artifact.uri:
             return output_name(artifact.uri)
         return self._namespace, f"{self._facts.run.pipeline}/artifact/{artifact.id}"
@@ -212,7 +212,7 @@ class _Events:
         return facets
 
     def _sources(self, execution: Execution) -> list[InputDataset]:
-        """What the ETL read; only its own execution has read it, not one from the cache."""
+        """Returns the sources that this execution read; a cached execution read none."""
         dataset: Dataset | None = self._facts.dataset
         made = dataset and dataset.examples.id in self._outputs(execution)
         if dataset is None or not made:
@@ -224,9 +224,7 @@ class _Events:
 
 
 def dataset_name(uri: str) -> tuple[str, str]:
-    """Namespace and name as OpenLineage has them: ('s3://bucket', 'a/b'), ('hdfs://host:8020',
-    '/a/b'), ('file', '/a/b').
-    """
+    """Returns OpenLineage's namespace and name, e.g. ('s3://bucket', 'a/b') or ('file', '/a/b')."""
     parts = urlsplit(uri.rstrip("/"))
     scheme = _SCHEMES.get(parts.scheme, parts.scheme)
     if not scheme or scheme == "file":
@@ -236,16 +234,16 @@ def dataset_name(uri: str) -> tuple[str, str]:
 
 
 def output_name(uri: str) -> tuple[str, str]:
-    """Of an artifact.
+    """Returns namespace and name of an artifact.
 
-    TFX ends an output's folder with the number of its execution. Without it the output of every
-    run is one data set, whose version is the artifact's id.
+    TFX ends an output's folder with the id of its execution. Without that id the outputs of all
+    runs are one data set, whose version is the artifact's id.
     """
     return dataset_name(_EXECUTION.sub("", uri.rstrip("/")))
 
 
 def _once(datasets: Iterable[_D]) -> list[_D]:
-    """Of each name the newest version: a catalog has a data set among a run's inputs once."""
+    """Keeps the newest version of each name: a run can have a data set as input only once."""
     found: dict[tuple[str, str], _D] = {}
     for one in datasets:
         known = found.get((one.namespace, one.name))
@@ -285,7 +283,7 @@ def _schema(features: Iterable[Feature]) -> schema_dataset.SchemaDatasetFacet:
 def _quality(
     features: Iterable[Feature],
 ) -> data_quality_metrics_dataset.DataQualityMetricsDatasetFacet:
-    """Of train."""
+    """Returns the quality facet of the train split."""
     known = list(features)
     return data_quality_metrics_dataset.DataQualityMetricsDatasetFacet(
         rowCount=int(max((feature.examples for feature in known), default=0)),
@@ -324,10 +322,10 @@ def _id(*names: str) -> str:
 
 
 def write(events: Sequence[RunEvent], path: Path) -> None:
-    """One event a line; whole, or not at all.
+    """Writes one event per line; the file is written completely or not at all.
 
     Raises:
-      LineageError: the file cannot be written.
+      LineageError: The file cannot be written.
     """
     text = "".join(f"{Serde.to_json(event)}\n" for event in events)
     try:
@@ -339,7 +337,7 @@ def write(events: Sequence[RunEvent], path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Without the names of objects in memory that requests puts around it."""
+    """Returns the cause without the object names that requests adds."""
     if isinstance(error, requests.ConnectionError):
         inner: Any = error.args[0] if error.args else error
         inner = getattr(inner, "reason", inner)
@@ -351,10 +349,10 @@ def _reason(error: Exception) -> str:
 
 
 def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
-    """Posts each event, in their order.
+    """Posts the events in order.
 
     Raises:
-      LineageError: the address is none, or the endpoint does not take one of them.
+      LineageError: The address is invalid, or the endpoint rejects an event.
     """
     if "@" in url:
         raise LineageError("--url: no user or password in the address; see --api-key-env")
@@ -370,5 +368,5 @@ def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
         reason = _reason(error)
         raise LineageError(
             f"{url} took {sent} of {len(events)} events, then: {reason}; check the address, the "
-            "key and that it is up, and send the run again: what was taken is not taken twice"
+            "key and that it is up, and send the run again: no event is counted twice"
         ) from error

@@ -1,9 +1,9 @@
-"""When a pushed model served, and how much: `served(store)`.
+"""Finds when each pushed model served, and how much traffic it had: `served(store)`.
 
-Times are those of ML Metadata: of the push (its artifact says for which label), and of each
-promotion and rollback, which `python -m serving` records as an execution with the labels before
-and after. Traffic is what `python -m streaming evaluate` records: an `OnlineMetrics` artifact for
-each hour, arm and version. A server that only TensorFlow Serving's own logs know of has none.
+Times come from ML Metadata. The PushedModel artifact has the time of the push and its label.
+`python -m serving` records each promotion and rollback as an execution with the labels before and
+after. Traffic comes from `python -m streaming evaluate`, which records an `OnlineMetrics` artifact
+for each hour, arm and version.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _SWITCHES = (names.PROMOTION, names.ROLLBACK)
 
 
 @dataclasses.dataclass(frozen=True)
-class Period:
-    """A version answered for a label; `until` is None if it still does. Times are UTC."""
+class ServingPeriod:
+    """A time (UTC) in which a version answered for a label; `until` is None if it still does."""
 
     label: str
     since: dt.datetime
@@ -34,14 +34,14 @@ class Period:
 
 
 @dataclasses.dataclass(frozen=True)
-class Hour:
-    """What a version did in an hour.
+class TrafficHour:
+    """The traffic of a version in one hour.
 
     Attributes:
-      hour: e.g. '2024-03-01T05'.
-      arm: label that the users had asked for.
-      impressions, clicks: counts.
-      metrics: by name, e.g. auc, normalized_entropy.
+      hour: Hour, e.g. '2024-03-01T05'.
+      arm: Label that the clients asked for.
+      impressions, clicks: Counts.
+      metrics: Metrics by name, e.g. auc, normalized_entropy.
     """
 
     hour: str
@@ -53,30 +53,30 @@ class Hour:
 
 @dataclasses.dataclass(frozen=True)
 class ServedModel:
-    """A pushed model.
+    """A pushed version with its serving periods and traffic.
 
     Attributes:
-      pushed: the PushedModel artifact of its first push.
-      version: it was pushed as.
-      destination: folder it was pushed to.
-      periods: when it answered for which label, oldest first.
-      withdrawn: why it was taken back; None if it was not.
-      labels_recorded: whether its Pusher records labels; TFX's own does not, and then nobody knows
-        when a version answered.
-      hours: its traffic, oldest first; empty if none was recorded.
+      pushed: PushedModel artifact of its first push.
+      version: Version it was pushed as.
+      destination: Folder it was pushed to.
+      periods: Periods in which it answered for a label, oldest first.
+      withdrawn: Reason why it was withdrawn; None if it was not.
+      hours: Traffic by hour, oldest first; empty if none was recorded.
+      labels_recorded: Whether its Pusher records labels. TFX's own does not, so its periods are
+        unknown.
     """
 
     pushed: Artifact
     version: str
     destination: str
-    periods: tuple[Period, ...]
+    periods: tuple[ServingPeriod, ...]
     withdrawn: str | None
-    hours: tuple[Hour, ...]
+    hours: tuple[TrafficHour, ...]
     labels_recorded: bool = True
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it answers for now."""
+        """Labels that it answers for now."""
         return tuple(period.label for period in self.periods if period.until is None)
 
     @property
@@ -89,10 +89,10 @@ class ServedModel:
 
 
 def served(store: LineageStore) -> list[ServedModel]:
-    """Every pushed version, newest first; not a push whose version is not recorded.
+    """Returns every pushed version that is recorded, newest first.
 
     Raises:
-      LineageError: the store cannot be read.
+      LineageError: The store cannot be read.
     """
     places: dict[str, dict[str, Artifact]] = {}
     for artifact in reversed(pushed_models(store)):
@@ -125,23 +125,23 @@ def served(store: LineageStore) -> list[ServedModel]:
 
 
 def _place(pushed: Artifact) -> str:
-    """The folder of all versions: what a server watches."""
+    """Returns the folder of all versions, which a server watches."""
     return destination_of(pushed).rstrip("/").rpartition("/")[0]
 
 
 def _is_about(
     switch: Execution, place: str, pushed: Mapping[str, Artifact], *, alone: bool
 ) -> bool:
-    """Whether a promotion or rollback was in this folder: its inputs are artifacts pushed there."""
+    """Returns whether a promotion or rollback read artifacts that were pushed to this folder."""
     read = {i for ids in switch.inputs.values() for i in ids}
     return alone or bool(read & {artifact.id for artifact in pushed.values()})
 
 
 def find_served(store: LineageStore, wanted: str) -> ServedModel:
-    """One of `served`, by version, artifact id, destination, or 'latest'.
+    """Returns one of `served`, by version, artifact id, destination, or 'latest'.
 
     Raises:
-      LineageError: there is no such pushed model.
+      LineageError: There is no such pushed model.
     """
     wanted_one = find_pushed(store, wanted)
     same = (_place(wanted_one), version_of(wanted_one))
@@ -159,12 +159,12 @@ def find_served(store: LineageStore, wanted: str) -> ServedModel:
 
 def _periods(
     pushed: Mapping[str, Artifact], switches: Iterable[Execution]
-) -> dict[str, list[Period]]:
-    """Version -> when it served, by replaying pushes, promotions and rollbacks."""
+) -> dict[str, list[ServingPeriod]]:
+    """Replays pushes, promotions and rollbacks; returns the serving periods of each version."""
     changes: list[tuple[dt.datetime, dict[str, str | None]]] = []
     for version, artifact in pushed.items():
         canary = artifact.properties.get(names.RELEASE) == CANARY
-        # What is pushed for all ends a canary, too.
+        # A push that is not a canary also ends the current canary.
         labels: dict[str, str | None]
         labels = {CANARY: version} if canary else {STABLE: version, CANARY: None}
         changes.append((artifact.created, labels))
@@ -173,25 +173,25 @@ def _periods(
         changes.append(
             (switch.started, {k: None if v is None else str(v) for k, v in after.items()})
         )
-    found: dict[str, list[Period]] = {}
-    live: dict[str, tuple[str, dt.datetime]] = {}  # label -> version, and since when
-    for moment, labels in sorted(changes, key=lambda change: change[0]):
+    found: dict[str, list[ServingPeriod]] = {}
+    live: dict[str, tuple[str, dt.datetime]] = {}  # label -> (version, start)
+    for timestamp, labels in sorted(changes, key=lambda change: change[0]):
         for label, now in labels.items():
             before = live.get(label)
             if before and before[0] == now:
                 continue
             if before:
-                found.setdefault(before[0], []).append(Period(label, before[1], moment))
+                found.setdefault(before[0], []).append(ServingPeriod(label, before[1], timestamp))
                 del live[label]
             if now is not None:
-                live[label] = (now, moment)
+                live[label] = (now, timestamp)
     for label, (version, since) in live.items():
-        found.setdefault(version, []).append(Period(label, since, None))
+        found.setdefault(version, []).append(ServingPeriod(label, since, None))
     return {v: sorted(periods, key=lambda p: p.since) for v, periods in found.items()}
 
 
 def _withdrawn(switches: Iterable[Execution]) -> dict[str, str]:
-    """Version -> reason; a version that a person made stable again is not withdrawn any more."""
+    """Returns the reason for each withdrawn version, unless it was made stable again."""
     found: dict[str, str] = {}
     for switch in switches:
         for name, value in switch.properties.items():
@@ -201,8 +201,8 @@ def _withdrawn(switches: Iterable[Execution]) -> dict[str, str]:
     return found
 
 
-def _hours(store: LineageStore) -> dict[int, list[Hour]]:
-    """PushedModel's id -> its hours. An hour evaluated again, with late events, counts once."""
+def _hours(store: LineageStore) -> dict[int, list[TrafficHour]]:
+    """Returns PushedModel id -> its hours; an hour evaluated again with late events counts once."""
     metrics = store.artifacts_of_type(names.ONLINE_METRICS)
     made = {edge.artifact_id: edge.execution_id for edge in makers(store, [a.id for a in metrics])}
     executions = store.executions(made.values())
@@ -212,7 +212,7 @@ def _hours(store: LineageStore) -> dict[int, list[Hour]]:
         execution = executions.get(made.get(artifact.id, 0))
         key = (execution.pipeline if execution else "", str(artifact.properties.get("hour")))
         last[key] = max(last.get(key, 0), made.get(artifact.id, 0))
-    found: dict[int, list[Hour]] = {}
+    found: dict[int, list[TrafficHour]] = {}
     for artifact in metrics:
         execution = executions.get(made.get(artifact.id, 0))
         properties = dict(artifact.properties)
@@ -226,10 +226,10 @@ def _hours(store: LineageStore) -> dict[int, list[Hour]]:
         ids = [i for ids in execution.inputs.values() for i in ids if i in read]
         model = next((i for i in ids if version_of(read[i]) == version), None)
         if model is not None:
-            found.setdefault(model, []).append(Hour(hour, arm, impressions, clicks, numbers))
+            found.setdefault(model, []).append(TrafficHour(hour, arm, impressions, clicks, numbers))
     return found
 
 
 def _count(value: object) -> int:
-    """Zero for what is no number: another writer's artifact."""
+    """Returns a count, or 0 for a property that another writer made no number."""
     return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0

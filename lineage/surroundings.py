@@ -1,4 +1,4 @@
-"""What belongs to a model, which gc keeps or deletes whole: `Surroundings(store, all).of([5])`."""
+"""The artifacts that belong to a model, which gc keeps or deletes as a whole."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ _WITH_A_MODEL = _JUDGED | {names.MODEL}
 
 
 class Surroundings:
-    """Who made and who read each artifact, read at once: asking for each takes a store of 10,000
-    executions a minute.
+    """The makers and readers of all artifacts.
+
+    They are read in one go: one query for each artifact takes a minute with 10,000 executions.
 
     Args:
-      store: where to look.
-      artifacts: all that it has.
+      store: Store to read.
+      artifacts: All artifacts of the store.
 
     Attributes:
-      maker: artifact id -> the execution that made it.
-      key: artifact id -> of its maker's output.
+      maker: Artifact id -> the execution that made it.
+      key: Artifact id -> output key under which its maker wrote it.
     """
 
     def __init__(self, store: LineageStore, artifacts: Iterable[Artifact]) -> None:
@@ -42,14 +43,14 @@ class Surroundings:
                 readers.append(executions[edge.execution_id])
 
     def pipeline(self, artifact_id: int) -> str:
-        """The pipeline that made an artifact; '' if the store does not record it."""
+        """Returns the pipeline that made an artifact; '' if the store does not record it."""
         maker = self.maker.get(artifact_id)
         return maker.pipeline if maker else ""
 
-    def of(self, artifact_ids: Collection[int]) -> set[int]:
-        """The models that these are about, and what a server or a later run reads with them.
+    def around(self, artifact_ids: Collection[int]) -> set[int]:
+        """Returns the models behind artifacts, and what a server or a later run reads with them.
 
-        Not what a warm start began with: the model has its weights.
+        The base model of a warm start is left out: its weights are in the model.
         """
         beside = set(artifact_ids) | self._inputs(artifact_ids, _WITH_A_MODEL)
         models = {i for i in beside if self._types.get(i) == names.MODEL}
@@ -65,7 +66,7 @@ class Surroundings:
         return beside | {i for i in judged if self._types.get(i) in _JUDGED}
 
     def _inputs(self, made: Iterable[int], types: Collection[str]) -> set[int]:
-        """Of these types, what the makers read."""
+        """Returns the inputs of these types that the makers read."""
         return {
             i
             for one in made

@@ -1,4 +1,4 @@
-"""Jinja2 for pages: everything is escaped, and a name that is missing is an error."""
+"""Sets up Jinja2 for pages: everything is escaped, and a missing name is an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lineage.text import duration, size, when
 
 
 def environment(folder: Path, filters: Mapping[str, Callable[[Any], str]]) -> jinja2.Environment:
-    """For the templates of a folder; `filters` go beside those that every page has."""
+    """Returns the environment for a folder's templates; `filters` are added to the common ones."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,

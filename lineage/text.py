@@ -1,4 +1,4 @@
-"""Times, durations and sizes as people read them, on the screen and in pages."""
+"""Formats times, durations and sizes for the screen and for pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NOT_RECORDED = "not recorded"
 
 
 def when(time: dt.datetime) -> str:
-    """In the reader's own time zone; the epoch is what a store has that records no time."""
+    """Formats a time in the local time zone; a store without times has the epoch."""
     if not time.timestamp():
         return NOT_RECORDED
     return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes, in the unit that fits."""
+    """Formats bytes in the unit that fits."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:

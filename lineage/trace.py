@@ -1,4 +1,4 @@
-"""From a served model back to the source files: `trace(store, "latest")`."""
+"""Traces a served model back to its source files: `trace(store, "latest")`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from pipeline.run_summary import metrics_of
 
 @dataclasses.dataclass(frozen=True)
 class Blessing:
-    """Evaluator's verdict.
+    """The Evaluator's verdict.
 
     Attributes:
-      artifact: the ModelBlessing.
-      blessed: None if the store does not record it.
+      artifact: The ModelBlessing.
+      blessed: The verdict; None if the store does not record it.
       current_model_id: Id of the model that was judged.
-      baseline_model_id: None when there was nothing to compare with.
+      baseline_model_id: Id of the model it was compared with; None without a baseline.
     """
 
     artifact: Artifact
@@ -41,23 +41,23 @@ class Blessing:
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """Everything a served model came from.
+    """Everything a served model came from. An artifact that the store does not record is None.
 
     Attributes:
-      pushed: the PushedModel artifact.
-      version: the version it was pushed as; '' if its Pusher recorded none.
-      destination: the folder it was pushed to, which the model server watches; '' likewise.
-      model: what Trainer made; None if the store does not record it. So also the next three.
-      base_model: what a warm start began with; None without one.
-      transform_graph: the preprocessing inside the model.
-      schema: the schema that Trainer knew.
-      evaluation: the ModelEvaluation behind the blessing.
-      blessing: None if the pipeline pushes without one, or none is recorded.
-      metrics: of the evaluation, by name; empty if neither a summary of that run was found nor
-        the evaluation itself.
-      metrics_from: path of what they were read from.
-      datasets: the examples it was made from and evaluated on, newest first.
-      executions: the components that made all this, in the order they started.
+      pushed: The PushedModel artifact.
+      version: Version it was pushed as; '' if its Pusher recorded none.
+      destination: Folder it was pushed to, which the model server watches; '' if not recorded.
+      model: The Model artifact of the Trainer.
+      transform_graph: The preprocessing inside the model.
+      schema: The schema that the Trainer read.
+      evaluation: The ModelEvaluation behind the blessing.
+      blessing: The verdict; None also if the pipeline pushes without one.
+      metrics: Metrics of the evaluation by name; empty if neither the run's summary nor the
+        evaluation was found.
+      metrics_from: Path of the file that the metrics were read from.
+      datasets: Examples that the model was made from and evaluated on, newest first.
+      executions: Executions that made all these artifacts, in the order of their starts.
+      base_model: Model that a warm start began with; None without one.
     """
 
     pushed: Artifact
@@ -75,7 +75,7 @@ class Trace:
     base_model: Artifact | None = None
 
     def maker(self, artifact: Artifact) -> Execution | None:
-        """The component that made an artifact of this trace."""
+        """Returns the execution that made an artifact of this trace."""
         makers = (e for e in self.executions for ids in e.outputs.values() if artifact.id in ids)
         return next(makers, None)
 
@@ -84,14 +84,14 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
     """Walks from a pushed model to its source files.
 
     Args:
-      store: where to look.
-      pushed: version, destination, the run that pushed it, 'model:7', 'artifact:12', 'latest', or
-        the artifact's id as a number.
-      summaries: folder of <run_id>/run_summary.json, which hold the metrics and what else is
-        known of them; without it they are read from the evaluation.
+      store: Store to read.
+      pushed: Version, destination, id of the run that pushed it, 'model:7', 'artifact:12',
+        'latest', or the artifact's id as a number.
+      summaries: Folder of <run_id>/run_summary.json files, which hold the metrics; without it
+        they are read from the evaluation.
 
     Raises:
-      LineageError: there is no such pushed model.
+      LineageError: There is no such pushed model.
     """
     artifact = find_pushed(store, pushed)
     origin = origin_of(store, artifact)
@@ -116,10 +116,10 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
 
 
 def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
-    """Args as in `trace`; a text that is a version is that, whatever artifact has this number.
+    """Finds a PushedModel by any name that `trace` takes; a version wins over an artifact id.
 
     Raises:
-      LineageError: there is none; it names what there is.
+      LineageError: There is no such pushed model; the message names the newest ones.
     """
     models = pushed_models(store)
     if not models:
@@ -131,7 +131,7 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
     if isinstance(pushed, int):
         kind = "artifact"
     found: list[Artifact] = []
-    # In this order: a text that could be several is the first of these.
+    # A text may be the name of several; the first kind wins.
     if kind not in ("artifact", "run"):
         found += pushed_as(models, wanted)
     if kind not in ("artifact", "model"):
@@ -148,7 +148,7 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
 
 
 def _no_pushed_model(store: LineageStore) -> str:
-    """The message for a store without one; its Pusher may just as well not be recorded."""
+    """Returns the message for a store that has no pushed model, or does not record one."""
     blessed = any(
         a.properties.get(names.BLESSED) for a in store.artifacts_of_type(names.MODEL_BLESSING)
     )
@@ -162,7 +162,7 @@ def _no_pushed_model(store: LineageStore) -> str:
 
 
 def _of_run(store: LineageStore, models: list[Artifact], wanted: str) -> list[Artifact]:
-    """What a run pushed."""
+    """Returns the models that a run pushed."""
     if wanted not in store.run_ids():
         return []
     run = store.run(wanted)
@@ -183,7 +183,7 @@ def _blessing(artifact: Artifact | None) -> Blessing | None:
 
 
 def _datasets(store: LineageStore, graph: Graph) -> tuple[Dataset, ...]:
-    """The Examples that were not made from other Examples, as Transform's are."""
+    """Returns the Examples that came from outside, without those that Transform made."""
     examples = graph.of_type(names.EXAMPLES)
     ids = {artifact.id for artifact in examples}
     derived = {
@@ -197,7 +197,7 @@ def _datasets(store: LineageStore, graph: Graph) -> tuple[Dataset, ...]:
 
 
 def dataset_of(store: LineageStore, examples: Artifact, maker: Execution | None) -> Dataset:
-    """All that is known of examples, and of the execution that made them."""
+    """Reads examples together with the artifacts that belong to them."""
     return read_dataset(
         examples,
         maker,

@@ -1,23 +1,22 @@
-"""What no run and no served model needs any more: `unused(store)`; delete.py deletes it.
+"""Finds artifacts that no run and no served model needs any more; delete.py deletes them.
 
-Of each pipeline are kept
+These artifacts of a pipeline are kept:
 
-- what its newest complete runs, all runs since, and those that still run, made, read, picked or
-  took from the cache;
-- examples of spans that are not older than the oldest of these, with their statistics: a window
-  that moves on by several spans at once will read them;
-- every pushed version whose folder is still there, since it is served or may be gone back to, with
-  its model, transform graph, schema, evaluation and blessing;
-- blessed models that are not older than the oldest of these: after a rollback a run begins with
-  one of them, and is compared with it;
-- what lies anywhere but where TFX puts a component's output: it may belong to somebody else;
-- outputs of a type that this project does not know: nobody here can say who reads them;
-- a folder that an artifact which is kept names, too, as an Importer's does.
+- everything that its newest complete runs, all later runs and all running runs made, read, picked
+  or took from the cache;
+- examples whose span is not older than the oldest of these, with their statistics: a window that
+  moves by several spans at once will read them;
+- every pushed version whose folder still exists, with its model, transform graph, schema,
+  evaluation and blessing: it is served, or a rollback may return to it;
+- blessed models that are not older than the oldest of these: after a rollback, a run starts from
+  one of them and is compared with it;
+- artifacts outside the folders in which TFX puts outputs: they may belong to somebody else;
+- outputs of a type that this project does not know: their readers are unknown;
+- a folder that a kept artifact also names, as an Importer's artifact does.
 
-Pipelines without SparkExampleGen are not looked at. What they keep, serve and read again follows
-rules that nobody has told us.
+Pipelines without SparkExampleGen are skipped: which artifacts they still need is unknown.
 
-Examples of a served model are not kept for it: lineage remembers their spans, rows and checksums.
+Examples are not kept for a served model: lineage keeps their spans, row counts and checksums.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ KEEP_RUNS = 3
 _LONGEST_RUN = dt.timedelta(days=2)
 _REMOVED = frozenset({"deleted", "abandoned"})
 _GONE = _REMOVED | {"reference"}
-# Outputs whose readers are known: TFX's own components and this project's.
+# Outputs of TFX's and this project's components, whose readers are known.
 _KNOWN_TYPES = frozenset(
     {
         names.EXAMPLE_ANOMALIES,
@@ -67,16 +66,16 @@ _MAY_RUN = frozenset({"running", "unknown"})
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
-    """An artifact's folder on this machine.
+class StoredArtifact:
+    """An artifact and its folder on this machine.
 
     Attributes:
-      artifact: it.
-      component: that made it.
-      run_id: of the run that made it.
-      path: its folder.
-      bytes: of all files in it.
-      reason: why it is kept; '' if it is not.
+      artifact: The artifact.
+      component: Component that made it.
+      run_id: Id of the run that made it.
+      path: Its folder.
+      bytes: Size of all files in the folder.
+      reason: Why it is kept; '' if it is unused.
     """
 
     artifact: Artifact
@@ -88,18 +87,18 @@ class Stored:
 
 
 @dataclasses.dataclass(frozen=True)
-class Garbage:
-    """What could be deleted, and what could not, oldest first; with the rule that was followed.
+class UnusedArtifacts:
+    """The artifacts that could be deleted and those that are kept, oldest first.
 
     Attributes:
-      unused, kept: artifacts with a folder here.
-      elsewhere: artifacts whose folder is not on this machine, or not where TFX puts outputs.
-      foreign: artifacts of other pipelines than this project's, or of none.
-      keep_runs: so many of the newest runs keep what they touched.
+      unused, kept: Artifacts with a folder on this machine.
+      elsewhere: Number of artifacts whose folder is missing here, or not where TFX puts outputs.
+      keep_runs: Number of newest runs per pipeline whose artifacts are kept.
+      foreign: Number of artifacts of pipelines that are not this project's, or of no pipeline.
     """
 
-    unused: tuple[Stored, ...]
-    kept: tuple[Stored, ...]
+    unused: tuple[StoredArtifact, ...]
+    kept: tuple[StoredArtifact, ...]
     elsewhere: int
     keep_runs: int
     foreign: int = 0
@@ -109,32 +108,33 @@ class Garbage:
         return sum(one.bytes for one in self.unused)
 
 
-def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> Garbage:
-    """Looks at every artifact that is still on this machine.
+def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> UnusedArtifacts:
+    """Sorts the artifacts on this machine into unused and kept ones.
 
     Args:
-      store: where to look.
-      keep_runs: of each pipeline, so many of the newest complete runs keep what they touched; 1 at
-        least.
+      store: Store to read.
+      keep_runs: Number of newest complete runs per pipeline whose artifacts are kept; at least 1.
 
     Raises:
-      LineageError: the store cannot be read, or a folder not looked into.
+      LineageError: The store or an artifact's folder cannot be read.
     """
     everything = store.all_artifacts()
     artifacts = [a for a in everything if a.state not in _GONE]
     around = Surroundings(store, everything)
-    reasons = _Reasons(store, artifacts, around, keep_runs).found
+    reasons = _KeepReasons(store, artifacts, around, keep_runs).found
     ours = [a for a in _of_own_pipelines(everything, around) if a.state not in _GONE]
-    found: list[Stored] = []
+    found: list[StoredArtifact] = []
     for artifact in ours:
         maker = around.maker.get(artifact.id)
         path = _own_folder(artifact, around.key[artifact.id], maker) if maker else None
         if path is not None and maker is not None:
             reason = reasons.get(artifact.id, "")
             size = _size(path)
-            found.append(Stored(artifact, maker.component, maker.run_id, path, size, reason))
+            found.append(
+                StoredArtifact(artifact, maker.component, maker.run_id, path, size, reason)
+            )
     found = _without_shared(found, everything)
-    return Garbage(
+    return UnusedArtifacts(
         unused=tuple(one for one in found if not one.reason),
         kept=tuple(one for one in found if one.reason),
         elsewhere=len(ours) - len(found),
@@ -144,28 +144,30 @@ def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> Garbage:
 
 
 def own_artifacts(store: LineageStore, everything: list[Artifact]) -> list[Artifact]:
-    """Those that pipelines of this project made; nobody else's may be deleted or marked.
+    """Returns the artifacts of this project's pipelines; no others may be deleted or marked.
 
     Args:
-      store: where to look.
-      everything: all artifacts that it has.
+      store: Store to read.
+      everything: All artifacts of the store.
     """
     return _of_own_pipelines(everything, Surroundings(store, everything))
 
 
 def _of_own_pipelines(everything: list[Artifact], around: Surroundings) -> list[Artifact]:
-    """A pipeline is ours if SparkExampleGen made examples in it, deleted ones or not."""
+    """Returns the artifacts of pipelines in which SparkExampleGen made examples."""
     made = (a for a in everything if a.type == names.EXAMPLES and is_ours(a))
     own = {around.pipeline(artifact.id) for artifact in made} - {""}
     return [a for a in everything if around.pipeline(a.id) in own]
 
 
-def _without_shared(found: list[Stored], artifacts: Iterable[Artifact]) -> list[Stored]:
-    """The same, but a folder is kept if an artifact that stays names it, or one in or above it."""
+def _without_shared(
+    found: list[StoredArtifact], artifacts: Iterable[Artifact]
+) -> list[StoredArtifact]:
+    """Keeps each folder that contains, equals or lies in a folder of an artifact that stays."""
     unused = {one.artifact.id for one in found if not one.reason}
     if not unused:
         return found
-    named = _Named(a for a in artifacts if a.id not in unused and a.state not in _REMOVED)
+    named = _NamedFolders(a for a in artifacts if a.id not in unused and a.state not in _REMOVED)
     result = []
     for one in found:
         other = None if one.reason else named.by(one.path)
@@ -174,13 +176,13 @@ def _without_shared(found: list[Stored], artifacts: Iterable[Artifact]) -> list[
     return result
 
 
-class _Named:
-    """Folders that artifacts name, and those above them; path -> the artifact's id."""
+class _NamedFolders:
+    """An index of the folders that artifacts name, and of their parents, to artifact ids."""
 
     def __init__(self, artifacts: Iterable[Artifact]) -> None:
         self._folders: dict[str, int] = {}
         self._above: dict[str, int] = {}
-        self._relative: dict[str, int] = {}  # to a folder that nobody knows
+        self._relative: dict[str, int] = {}  # the folder they are relative to is unknown
         for artifact in artifacts:
             path = local_path(artifact.uri)
             if path is not None and path.is_absolute():
@@ -191,7 +193,7 @@ class _Named:
                 self._relative[f"/{os.path.normpath(path)}/"] = artifact.id
 
     def by(self, folder: Path) -> int | None:
-        """The artifact that names this folder, or one in or above it."""
+        """Returns the id of an artifact whose folder contains, equals or lies in this one."""
         real = Path(os.path.realpath(folder))
         if str(real) in self._above:
             return self._above[str(real)]
@@ -202,13 +204,13 @@ class _Named:
 
 
 def still_runs(run: Run) -> bool:
-    """Whether a component of it runs; what began days ago and has no end died without a word."""
+    """Returns whether a component is running; a run that began days ago is taken for dead."""
     since = dt.datetime.now(dt.timezone.utc) - _LONGEST_RUN
     return run.started >= since and any(e.state in _MAY_RUN for e in run.components)
 
 
 def recent_runs(store: LineageStore) -> Iterator[Run]:
-    """Those that may still run, newest first."""
+    """Yields the runs that may still be running, newest first."""
     since = dt.datetime.now(dt.timezone.utc) - _LONGEST_RUN
     for run in store.runs_until():
         if run.started < since:
@@ -216,8 +218,8 @@ def recent_runs(store: LineageStore) -> Iterator[Run]:
         yield run
 
 
-class _Reasons:
-    """Artifact id -> why it is kept; the strongest reason."""
+class _KeepReasons:
+    """The reason why each artifact is kept; `found` maps artifact ids to the strongest one."""
 
     def __init__(
         self,
@@ -240,14 +242,14 @@ class _Reasons:
             self.found.setdefault(artifact_id, reason)
 
     def _pipeline(self, artifact_id: int) -> str:
-        there = artifact_id in self._artifacts  # what is gone says nothing of what is the newest
+        there = artifact_id in self._artifacts  # deleted artifacts do not decide what is newest
         return self._around.pipeline(artifact_id) if there else ""
 
     def _served(self) -> dict[str, int]:
-        """Pipeline -> the oldest artifact that its versions keep."""
+        """Keeps what pushed versions need; returns the oldest artifact kept for each pipeline."""
         oldest: dict[str, int] = {}
         for pushed in filter(_is_there, pushed_models(self._store)):
-            around = self._around.of([pushed.id])
+            around = self._around.around([pushed.id])
             self._keep(around, f"version {version_of(pushed)} is served, or can be")
             models = [
                 i for i in around if i in self._artifacts and self._artifacts[i].type == names.MODEL
@@ -264,7 +266,7 @@ class _Reasons:
                 continue
             if pipeline not in newest or blessing.id >= oldest.get(pipeline, blessing.id + 1):
                 reason = "a later model may begin with it, or be compared with it"
-                self._keep(self._around.of([blessing.id]), reason)
+                self._keep(self._around.around([blessing.id]), reason)
             newest.add(pipeline)
 
     def _runs(self, keep_runs: int) -> None:
@@ -277,12 +279,12 @@ class _Reasons:
                 self._keep(run.touched, f"run {run.run_id} still runs")
             elif left.get(run.pipeline, keep_runs) > 0:
                 self._keep(run.touched, f"run {run.run_id}")
-                # Not a rollout, recorded as a run of its own; nor one that failed and used little.
+                # A rollout is a run without outputs, and a failed run may have used little.
                 if run.state == "complete" and any(e.outputs for e in run.components):
                     left[run.pipeline] = left.get(run.pipeline, keep_runs) - 1
 
     def _windows(self) -> None:
-        """Examples that a window is still to reach, by the spans of those that are kept."""
+        """Keeps examples that a later window may read, judged by the oldest span that is kept."""
         generated = [a for a in self._artifacts.values() if _is_generated(a)]
         first: dict[str, int] = {}
         for artifact in generated:
@@ -306,27 +308,27 @@ class _Reasons:
 
 
 def _is_generated(artifact: Artifact) -> bool:
-    """Examples of an ExampleGen: Transform's have no fingerprint."""
+    """Returns whether an ExampleGen made these examples; Transform's have no fingerprint."""
     properties = artifact.properties
     has_span = isinstance(properties.get(names.SPAN), int)
     return artifact.type == names.EXAMPLES and has_span and names.INPUT_FINGERPRINT in properties
 
 
 def _is_there(pushed: Artifact) -> bool:
-    """Or may be: on another machine, or on a file system that is not mounted here now."""
+    """Returns whether a pushed model exists, or may exist elsewhere or on an unmounted disk."""
     path = local_path(destination_of(pushed))
     try:
         if path is None or not path.is_absolute() or path.is_dir():
             return True
         return not path.parent.is_dir() or not any(path.parent.iterdir())
-    except OSError:  # it may not be looked into
+    except OSError:  # no permission
         return True
 
 
 def _own_folder(artifact: Artifact, key: str, maker: Execution) -> Path | None:
-    """ROOT/COMPONENT/KEY/EXECUTION, as TFX names it, if it is still there.
+    """Returns ROOT/COMPONENT/KEY/EXECUTION, as TFX names an output's folder, if it still exists.
 
-    Not a relative one: below the current folder there may be another pipeline's.
+    A relative path is skipped: below the current folder it may be another pipeline's.
     """
     path = local_path(artifact.uri)
     if path is None or path.parts[-3:] != (maker.component, key, str(maker.id)):
@@ -335,7 +337,7 @@ def _own_folder(artifact: Artifact, key: str, maker: Execution) -> Path | None:
 
 
 def _size(folder: Path) -> int:
-    """Of all files below; a file that goes meanwhile does not count."""
+    """Returns the bytes of all files below; a file that disappears meanwhile does not count."""
     total = 0
     try:
         for parent, _, files in os.walk(folder, onerror=_raise):
@@ -345,7 +347,7 @@ def _size(folder: Path) -> int:
                 except FileNotFoundError:
                     continue
     except OSError as error:
-        raise LineageError(f"cannot look into {folder}: {error.strerror or error}") from error
+        raise LineageError(f"cannot read {folder}: {error.strerror or error}") from error
     return total
 
 

@@ -1,4 +1,4 @@
-"""Writes what a command was asked for: to a file, a pipe or the standard output."""
+"""Writes the output of a command to a file, a pipe or the standard output."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One run of a pipeline on this machine; see README.md."""
+"""Runs a pipeline once on this machine; see README.md."""

@@ -1,4 +1,4 @@
-"""Whether the runner of the Beam steps can be had: asked before the first component runs."""
+"""Checks, before the first component runs, that the runner of the Beam steps is available."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from pipeline.config import ConfigError
 
 
 def check_beam_runner(arguments: Sequence[str]) -> None:
-    """Looks at `beam_pipeline_args`.
+    """Checks `beam_pipeline_args`.
 
-    Beam would say so when the first Beam step begins, of a job server that does not answer only
-    after five minutes.
+    Beam itself fails only when the first Beam step begins, and waits five minutes for a job server.
 
     Raises:
-      ConfigError: there is no runner of this name, or nobody answers at its job endpoint.
+      ConfigError: There is no runner of this name, or its job endpoint does not answer.
     """
     options = PipelineOptions([*arguments])
     name = options.view_as(StandardOptions).runner

@@ -1,7 +1,7 @@
 """Beam's direct runner with a worker process for each core, forked from one that has TFX loaded.
 
-Beam's own `multi_processing` starts workers that import TensorFlow and TFX each, in each Beam step:
-8 s of a core every time. These are there at once, so several cores pay for small data too.
+Workers of Beam's own `multi_processing` import TensorFlow and TFX in each Beam step, which takes
+8 s of a core. These start at once, so several cores pay off for small data too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _URN = "local_run:beam_workers:v1"
 
 
 def beam_arguments() -> list[str]:
-    """`beam_pipeline_args` for this machine."""
+    """Returns the default `beam_pipeline_args` for this machine."""
     workers = worker_count()
     if workers == 1:
         return [*ONE_PROCESS]
@@ -31,7 +31,7 @@ def beam_arguments() -> list[str]:
 
 
 class WarmWorkersRunner(fn_runner.FnApiRunner):  # type: ignore[misc]
-    """For `--runner`."""
+    """The runner that `beam_arguments` names in `--runner`."""
 
     def __init__(self) -> None:
         worker_handlers.grpc = _loopback_grpc()
@@ -40,7 +40,7 @@ class WarmWorkersRunner(fn_runner.FnApiRunner):  # type: ignore[misc]
 
 @environments.Environment.register_urn(_URN, bytes)
 class ForkedEnvironment(environments.Environment):  # type: ignore[misc]
-    """Where Beam's functions run: in a process that `_Handler` starts."""
+    """The environment of Beam's functions, a process that `_Handler` starts."""
 
     def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
         return _URN, b""
@@ -58,13 +58,13 @@ class ForkedEnvironment(environments.Environment):  # type: ignore[misc]
 
 @worker_handlers.WorkerHandler.register_environment(_URN, bytes)
 class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
-    """One worker, as long as the pipeline runs."""
+    """Starts and stops one worker, which lives as long as the pipeline runs."""
 
     def __init__(self, payload: bytes, state: Any, provision: Any, server: Any) -> None:
         super().__init__(state, provision, server)
 
     def start_worker(self) -> None:
-        # A daemon: it is not waited for where this process ends without asking it to.
+        # A daemon does not block this process from ending early.
         self._process = context.Process(
             target=_work, args=(self.control_address, self.worker_id), daemon=True
         )
@@ -75,24 +75,24 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
 
 
 def _work(control_address: str, worker_id: str) -> None:
-    """The worker: until the pipeline closes its end."""
+    """Runs a worker until the pipeline closes the connection."""
     from apache_beam.runners.worker import sdk_worker
 
-    gc.freeze()  # what was loaded before the fork is no garbage
-    os.setsid()  # Ctrl-C reaches the pipeline, which closes its end
+    gc.freeze()  # objects loaded before the fork are never garbage
+    os.setsid()  # Ctrl-C reaches only the pipeline, which then closes the connection
     sdk_worker.SdkHarness(
         control_address,
         worker_id=worker_id,
         state_cache_size=worker_handlers.STATE_CACHE_SIZE_MB << 20,
-        # By size only: Beam's flush by time cuts an element that another thread is writing, and
-        # what follows is read as elements of any length (Evaluator took 21 GB, or failed).
+        # 0 flushes by size only. Beam's flush by time splits an element that another thread is
+        # writing, and the rest is read with a wrong length (Evaluator took 21 GB, or failed).
         data_buffer_time_limit_ms=0,
         runner_capabilities=worker_handlers.FNAPI_RUNNER_CAPABILITIES,
     ).run()
 
 
 def _loopback_grpc() -> types.SimpleNamespace:
-    """gRPC whose servers listen on loopback: Beam's listen on all addresses of the machine."""
+    """Returns gRPC with servers on loopback; Beam's would listen on all addresses."""
 
     def server(*arguments: Any, **options: Any) -> grpc.Server:
         made = grpc.server(*arguments, **options)

@@ -1,4 +1,4 @@
-"""How good any model could be: AUC and log loss of the true probabilities, where they are known."""
+"""Measures the best reachable AUC and log loss, those of the true probabilities."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sklearn import metrics
 def best_reachable(
     examples: Path, truth: list[Path], key: str, label: str, probability: str
 ) -> dict[str, float] | None:
-    """Scores the truth on the rows of an eval split.
+    """Scores the true probabilities on the rows of an eval split.
 
     Args:
-      examples: folder with gzipped TFRecord shards.
-      truth: Parquet files with `key` and `probability`.
-      key: bytes feature that names a row.
-      label: int64 feature.
-      probability: Column of the truth.
+      examples: Folder with gzipped TFRecord shards.
+      truth: Parquet files with the columns `key` and `probability`.
+      key: Name of the bytes feature that identifies a row.
+      label: Name of the int64 label.
+      probability: Name of the column with the true probability.
 
     Returns:
       `best_reachable_auc` and `best_reachable_log_loss`; None when no row has a truth.
@@ -42,7 +42,7 @@ def best_reachable(
     )
     wanted = set(rows[key])
     parts = []
-    for path in truth:  # a file at a time: the truth of a large log does not fit in memory
+    for path in truth:  # one file at a time: the truth of a large log does not fit in memory
         part = pd.read_parquet(path)
         parts.append(part[part[key].isin(wanted)])
     known = rows.merge(pd.concat(parts), on=key) if parts else rows.iloc[:0]

@@ -1,4 +1,4 @@
-"""What is reported of a component while a pipeline runs."""
+"""The report about a component while a pipeline runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One component, at its start or at its end.
+    """The start or end of one component.
 
     Attributes:
       component: Node id.

@@ -1,4 +1,4 @@
-"""The run's log file: all that is logged (without secrets) or printed while a run lasts."""
+"""Writes everything that a run logs (without secrets) or prints to its log file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from base.redaction import redacted
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Without secrets: TFX logs its whole metadata connection, password included."""
+    """A formatter that removes secrets; TFX logs its metadata connection with the password."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -24,7 +24,7 @@ class _RedactingFormatter(logging.Formatter):
 
 
 class _Progress(logging.Handler):
-    """Hands what our own components say to the screen."""
+    """Shows the log messages of our own components on the screen."""
 
     def __init__(self, show: Callable[[str], None]):
         super().__init__(logging.INFO)
@@ -36,21 +36,21 @@ class _Progress(logging.Handler):
 
 
 @contextlib.contextmanager
-def captured(path: Path, show: Callable[[str], None]) -> Iterator[TextIO]:
-    """Within it, logging, stdout and stderr of this process and its children go to `path`.
+def captured_output(path: Path, show: Callable[[str], None]) -> Iterator[TextIO]:
+    """Sends logging, stdout and stderr of this process and its children to `path`.
 
     Args:
-      path: the log file; it is made.
-      show: called with each progress message of a component.
+      path: Path of the log file, which is created.
+      show: Function that is called with each progress message of a component.
 
     Yields:
-      The terminal, for what a person is to see.
+      The terminal, for messages to a person.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     saved = os.dup(1), os.dup(2)
     file = path.open("a", encoding="utf-8", errors="replace")
-    for descriptor in (1, 2):  # native code does not ask sys.stderr
+    for descriptor in (1, 2):  # native code bypasses sys.stderr
         os.dup2(file.fileno(), descriptor)
     handler = logging.StreamHandler(file)
     handler.setFormatter(_RedactingFormatter())
@@ -60,7 +60,7 @@ def captured(path: Path, show: Callable[[str], None]) -> Iterator[TextIO]:
     root.setLevel(logging.INFO)
     for ours in ("components", "pipeline"):
         logging.getLogger(ours).setLevel(logging.DEBUG)
-    # TFX logs through it, and whoever saved a model before in this process has left it at WARNING.
+    # TFX logs through absl, and saving a model earlier in this process left it at WARNING.
     logging.getLogger("absl").setLevel(logging.NOTSET)
     try:
         yield terminal

@@ -1,4 +1,4 @@
-"""Peak memory, of the run and of each component while it runs."""
+"""Measures the peak memory of the run, and of each component while it runs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class ComponentMemory(PeakMemory):
     """The largest sum of resident memory so far.
 
     Attributes:
-      of: component -> MiB while it ran, whatever the processes held before.
+      by_component: Component -> peak in MiB while it ran, with memory that was held before.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.of: dict[str, int] = {}
+        self.by_component: dict[str, int] = {}
         self._running: set[str] = set()
 
     def report(self, launch: Launch) -> None:
-        """A component begins or ends."""
+        """Takes note that a component began or ended."""
         self._running.add(launch.component)
         self.measure()
         if launch.state != "running":
@@ -31,13 +31,13 @@ class ComponentMemory(PeakMemory):
     def measure(self) -> int:
         total = super().measure()
         for component in [*self._running]:
-            self.of[component] = max(self.of.get(component, 0), total)
+            self.by_component[component] = max(self.by_component.get(component, 0), total)
         return total
 
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[ComponentMemory]:
-    """Samples every half second while it lasts."""
+    """Samples memory every half second until the block ends."""
     peak = ComponentMemory()
     with sampled(peak):
         yield peak

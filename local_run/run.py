@@ -1,4 +1,4 @@
-"""One run, from a config to its summary."""
+"""Runs a pipeline once, from its config to its summary."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from base.failures import one_line
 from base.locks import LockHeldError, acquire
 from base.shared_names import RUN_LOCK, RUN_LOG, RUN_REPORT, RUN_SUMMARY, RUNS_FOLDER
 from local_run.launches import Launch
-from local_run.loaded_process import load_ahead, loading
-from local_run.logs import captured
+from local_run.loaded_process import load_ahead, without_garbage_collection
+from local_run.logs import captured_output
 from local_run.memory import ComponentMemory, peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
@@ -28,15 +28,15 @@ def run(config: PipelineConfig, runner: str) -> int:
     """Runs the pipeline; returns the process's exit code.
 
     Args:
-      config: what to run.
-      runner: 'beam' or 'local', as `run_pipeline` has them.
+      config: Config of the pipeline.
+      runner: 'beam' or 'local', as in `run_pipeline`.
     """
-    config.metadata_connection.password()  # where it is missing, that is said now
+    config.metadata_connection.password()  # fails now if it is missing
     with _only_run(config) as run_id:
         folder = config.run_folder / RUNS_FOLDER / run_id
         screens: list[Screen] = []
         show = lambda message: screens[0].say(message) if screens else None  # noqa: E731
-        with captured(folder / RUN_LOG, show) as terminal:
+        with captured_output(folder / RUN_LOG, show) as terminal:
             title = f"pipeline {config.name}, run {run_id}, log {folder / RUN_LOG}"
             with (
                 temporary_folder(config.name),
@@ -56,7 +56,7 @@ def run(config: PipelineConfig, runner: str) -> int:
                     "error": failure,
                 }
                 summary, problem = _summarize(
-                    config, run_id, measured, peak.of, folder / RUN_SUMMARY
+                    config, run_id, measured, peak.by_component, folder / RUN_SUMMARY
                 )
                 wanted = summary is not None and config.report
                 report = _report(config, run_id, folder / RUN_REPORT) if wanted else None
@@ -70,11 +70,11 @@ def run(config: PipelineConfig, runner: str) -> int:
 def _launch(
     config: PipelineConfig, runner: str, run_id: str, screen: Screen, peak: ComponentMemory
 ) -> str | None:
-    """Runs every component; returns None or what went wrong, in one line."""
+    """Runs every component; returns None, or the error in one line."""
     screen.say("loading TFX")
     if config.beam_pipeline_args is None:
         load_ahead()
-    with loading():
+    with without_garbage_collection():
         from local_run.beam_runner import check_beam_runner
         from local_run.beam_workers import beam_arguments
         from local_run.runners import run_pipeline
@@ -111,12 +111,12 @@ def _launch(
 
 
 def _close_open_executions(config: PipelineConfig, run_id: str) -> None:
-    """A driver that fails leaves its execution RUNNING; a run that has ended has none of those."""
+    """Marks running executions as failed; a driver that fails leaves its execution RUNNING."""
     from metadata.writer import MetadataWriter
 
     try:
         MetadataWriter.connect(config.metadata_connection, config.name).fail_running(run_id)
-    except Exception:  # the store may be what failed: the first error is the one to report
+    except Exception:  # the store itself may have failed; the first error is the one to report
         logging.getLogger(__name__).exception("cannot mark executions as failed")
 
 
@@ -127,7 +127,7 @@ def _summarize(
     peaks: dict[str, int],
     path: Path,
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """(the summary, written to `path`; what kept it from being made, in one line)."""
+    """Writes the summary to `path`; returns it, or None and the error in one line."""
     from local_run.summary import summarize
     from metadata.reader import LineageStore
 
@@ -142,7 +142,7 @@ def _summarize(
 
 
 def _report(config: PipelineConfig, run_id: str, path: Path) -> str | None:
-    """Path of the page about the run; None if it could not be made: no run is worse for it."""
+    """Writes the report and returns its path; returns None if that fails, which fails no run."""
     from lineage.report.write import write_report
     from metadata.reader import LineageStore
 
@@ -162,13 +162,17 @@ def _only_run(config: PipelineConfig) -> Iterator[str]:
         locks.enter_context(_lock(config, config.run_folder))
         store = config.metadata_path.parent
         if config.metadata.kind == "sqlite" and store != config.run_folder:
-            # `python -m lineage gc` asks for it alone; other pipelines may share the store.
+            # `python -m lineage gc` takes it exclusively; other pipelines may share the store.
             locks.enter_context(_lock(config, store, shared=True))
         yield dt.datetime.now(dt.timezone.utc).strftime("%Y%m%d-%H%M%S")
 
 
 def _lock(config: PipelineConfig, folder: Path, *, shared: bool = False) -> IO[bytes]:
-    """Takes the lock of a folder; raises ConfigError if a run holds it, or it cannot be taken."""
+    """Takes the lock of a folder.
+
+    Raises:
+      ConfigError: Another run holds the lock, or the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return acquire(folder / RUN_LOCK, shared=shared)

@@ -1,7 +1,7 @@
 """Runs a pipeline as TFX's BeamDagRunner or LocalDagRunner does, and reports every component.
 
-Neither of the two has a hook that tells when a component starts and ends. Both call TFX's Launcher
-once for each node, so what is here calls it in their place. TFX 1.16.0 and 1.21.0 have the same
+Neither runner has a hook for the start and end of a component. Both call TFX's Launcher once for
+each node, so this module calls it in their place. TFX 1.16.0 and 1.21.0 have the same
 text of orchestration/local/local_dag_runner.py, beam/beam_dag_runner.py and portable/launcher.py.
 """
 
@@ -25,8 +25,8 @@ from local_run.launches import Launch, ReportLaunch
 from pipeline.beam_arguments import LOCAL_RUNNER
 
 _log = logging.getLogger(__name__)
-# Beam pickles what it runs, even within one process, and a screen cannot be pickled: a node finds
-# its report here, by the run's id.
+# Run id -> report. Beam pickles its functions even within one process, and a screen cannot be
+# pickled, so a node finds its report here.
 _reports: dict[str, ReportLaunch] = {}
 
 
@@ -36,8 +36,8 @@ def run_pipeline(pipeline: Pipeline, run_id: str, runner: str, report: ReportLau
     Args:
       pipeline: The pipeline, with a metadata connection.
       run_id: Id of the run in ML Metadata; TFX's runners would choose one of their own.
-      runner: 'beam' (TFX's BeamDagRunner) or 'local' (one component after the other, as TFX's
-        LocalDagRunner has it).
+      runner: 'beam' (TFX's BeamDagRunner) or 'local' (one component after the other, as in
+        TFX's LocalDagRunner).
       report: Function that is called when a component starts and when it ends.
 
     Raises:
@@ -60,7 +60,7 @@ def run_pipeline(pipeline: Pipeline, run_id: str, runner: str, report: ReportLau
 
 
 class _BeamNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
-    """One node, a step of the Beam pipeline that BeamDagRunner builds."""
+    """A node as a step of the Beam pipeline that BeamDagRunner builds."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class _BeamNode(beam_dag_runner.PipelineNodeAsDoFn):  # type: ignore[misc]
 
         Args:
           element: None; it starts the step.
-          *upstream: What the nodes before it put out: nothing, once they have ended.
+          *upstream: Empty outputs of the nodes before it; reading one waits for the node to end.
         """
         for ended in upstream:
             assert not list(ended)
@@ -106,7 +106,7 @@ def _launch(
 
 
 def _run_node(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> str:
-    """Returns 'complete', or 'cached' where an earlier execution gave the outputs.
+    """Runs a node; returns 'complete', or 'cached' if an earlier execution had the outputs.
 
     Raises:
       ComponentError: TFX could not resolve the node's inputs. Its launcher records a failed
@@ -125,7 +125,7 @@ def _run_node(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) 
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         platform_config=_set_field(deployment.node_level_platform_configs.get(name), "config"),
     ).launch()
-    assert done is not None  # which its annotation would allow
+    assert done is not None  # its annotation allows None
     if done.execution_id and not (done.input_dict or done.output_dict):
         raise ComponentError("TFX could not resolve its inputs; the log has the reason")
     # Only what is executed gets a temporary folder; resolvers and importers never do.
@@ -133,5 +133,5 @@ def _run_node(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) 
 
 
 def _set_field(message: Any, oneof: str) -> Any:
-    """Returns the field of a protobuf `oneof` that is set; None where there is no message."""
+    """Returns the field of a protobuf `oneof` that is set; None without a message."""
     return getattr(message, message.WhichOneof(oneof)) if message else None

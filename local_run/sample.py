@@ -1,4 +1,4 @@
-"""Makes the sample data that a config asks for, when it is not there yet."""
+"""Makes the sample data that a config asks for, unless it exists."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.config import ConfigError, PipelineConfig
 
 
 def ensure_sample_data(config: PipelineConfig) -> None:
-    """Runs the application's module `sample_data` for `data_root`, unless the data is there.
+    """Runs the application's module `sample_data`, unless `data_root` already has the data.
 
     Raises:
-      ConfigError: no data and none to be made, or the generator failed (it has said why).
+      ConfigError: There is neither data nor a generator, or the generator failed.
     """
     root = Path(config.data_root)
     if config.sample_data is None:
@@ -24,4 +24,4 @@ def ensure_sample_data(config: PipelineConfig) -> None:
     for name, value in config.sample_data.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     if subprocess.run(command, check=False).returncode != 0:
-        raise ConfigError(f"sample_data: making {root} failed, as said above")
+        raise ConfigError(f"sample_data: cannot make {root}; see the generator's error above")

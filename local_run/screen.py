@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress while it lasts, a table when it has ended."""
+"""Shows a run to a person: progress while it lasts, and a table when it has ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STYLES = {"running": "cyan", "complete": "green", "cached": "blue", "failed": "
 
 
 class Screen:
-    """Progress of one run. On a terminal a live table, elsewhere a line for each event."""
+    """Shows the progress of a run: a live table on a terminal, elsewhere one line per event."""
 
     def __init__(self, terminal: TextIO, title: str):
         # Without a terminal rich assumes 80 columns and breaks the summary's lines.
@@ -38,7 +38,7 @@ class Screen:
                 console=self.console,
                 refresh_per_second=4,
                 transient=True,
-                redirect_stdout=False,  # what is printed belongs into the log
+                redirect_stdout=False,  # printed text belongs in the log
                 redirect_stderr=False,
             )
             self._live.start()
@@ -51,7 +51,7 @@ class Screen:
             self._live.stop()
 
     def report(self, launch: Launch) -> None:
-        """A component has started or ended."""
+        """Shows that a component started or ended."""
         with self._lock:
             self._launches[launch.component] = launch
             self._message = ""
@@ -62,7 +62,7 @@ class Screen:
             self.console.print(f"{launch.component}: {launch.state}{seconds}")
 
     def say(self, message: str) -> None:
-        """A component tells what it is doing."""
+        """Shows a component's progress message."""
         self._message = message
         if self._live is None:
             self.console.print(f"  {message}")
@@ -78,7 +78,7 @@ class Screen:
         return Group(Text(self._title, style="bold"), table, Text(self._message, style="dim"))
 
     def warn(self, text: str) -> None:
-        """Something that a person should know, and that stops nothing."""
+        """Shows a warning."""
         self.console.print(Text.assemble(("Warning:", "yellow"), " ", text), soft_wrap=True)
 
     def error(self, text: str) -> None:
@@ -88,7 +88,7 @@ class Screen:
 def show_summary(
     console: Console, summary: dict[str, Any], folder: str, report: str | None = None
 ) -> None:
-    """The final table: components, seconds, rows and metrics; and where the report is."""
+    """Shows the final table of components, seconds, rows and metrics, and the report's path."""
     table = _component_table()
     table.add_column("peak MiB", justify="right")
     for component in summary["components"]:
@@ -128,7 +128,7 @@ def _interval(bounds: list[float] | None) -> str:
 
 
 def _refused(summary: dict[str, Any]) -> str:
-    """Each metric that missed its bound, a line each."""
+    """Returns one line for each metric that missed its threshold."""
     reasons = summary["not_blessed_because"] or ["see the evaluation's thresholds"]
     return "no: " + "\n".join(reasons)
 

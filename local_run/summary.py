@@ -1,4 +1,4 @@
-"""run_summary.json: what a run did, from ML Metadata and the evaluation."""
+"""Makes run_summary.json from ML Metadata and the evaluation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from metadata import names
 from metadata.reader import Artifact, LineageStore, Run
 from pipeline.config import PipelineConfig
 
-# These come first, the others in the order of their names.
+# These come first, then the others by name.
 _FIRST = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece")
-_COUNTS = ("example_count", "negatives")  # the rows say so already
+_COUNTS = ("example_count", "negatives")  # already in the row counts
 _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
 
 
@@ -25,14 +25,14 @@ def summarize(
     measured: dict[str, Any],
     peaks: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Describes a run that has ended, well or not.
+    """Describes a run that has ended, complete or failed.
 
     Args:
-      config: what was run.
-      store: ML Metadata.
-      run_id: of the run.
-      measured: `state`, `seconds`, `peak_mib` and `error`, as the runner saw them.
-      peaks: component -> MiB of memory while it ran.
+      config: Config of the run.
+      store: ML Metadata store with the run.
+      run_id: Id of the run.
+      measured: `state`, `seconds`, `peak_mib` and `error`, as the runner measured them.
+      peaks: Component -> peak memory in MiB while it ran.
     """
     run = store.run(run_id)
     examples = _output(store, run, names.EXAMPLES, "SparkExampleGen")
@@ -66,13 +66,13 @@ def summarize(
 
 
 def _blessed(blessing: Artifact | None) -> bool | None:
-    """None: nothing was judged."""
+    """Returns the Evaluator's verdict; None if it judged no model."""
     found = blessing.properties.get(names.BLESSED) if blessing else None
     return None if found is None else bool(found)
 
 
 def _canary(blessing: Artifact) -> dict[str, Any]:
-    """Whether a server with the model answered as it should, and why not."""
+    """Returns whether a server answered correctly with the model, and the reason if not."""
     properties = blessing.properties
     return {"blessed": bool(properties.get(names.BLESSED)), "reason": properties.get("reason")}
 
@@ -80,7 +80,7 @@ def _canary(blessing: Artifact) -> dict[str, Any]:
 def _output(
     store: LineageStore, run: Run, artifact_type: str, component: str | None = None
 ) -> Artifact | None:
-    """The newest output of that type that the run made or took from the cache."""
+    """Returns the newest output of a type that the run made or took from the cache."""
     ids = [
         artifact_id
         for execution in run.components
@@ -89,13 +89,13 @@ def _output(
         for ids in execution.outputs.values()
         for artifact_id in ids
     ]
-    # Resolvers put out what others made: only the component itself counts.
+    # Resolvers output artifacts of other components; only the component itself counts.
     found = [a for a in store.artifacts(ids).values() if a.type == artifact_type]
     return max(found, key=lambda a: a.id, default=None)
 
 
 def _rows(examples: Artifact) -> dict[str, int]:
-    """Counts by name: read, the splits, quarantined, dropped."""
+    """Returns row counts by name: read, the splits, quarantined, dropped."""
     counts = {
         name[len(names.ROWS) :]: value
         for name, value in examples.properties.items()
@@ -107,7 +107,7 @@ def _rows(examples: Artifact) -> dict[str, int]:
 
 
 def _evaluated(config: PipelineConfig, examples: Artifact, evaluation: Artifact) -> dict[str, Any]:
-    """`metrics` and `intervals` of overall_metrics, with the best reachable ones."""
+    """Returns `metrics` and `intervals` of the evaluation, with the best reachable metrics."""
     metrics, intervals = overall_metrics(evaluation.uri)
     if config.truth and metrics:
         truth = sorted(Path(config.data_root).glob(config.truth.files))
@@ -123,9 +123,9 @@ def _evaluated(config: PipelineConfig, examples: Artifact, evaluation: Artifact)
 
 
 def overall_metrics(uri: str) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """The metrics of a ModelEvaluation on its whole split, and intervals [low, high] of 95 %.
+    """Returns a ModelEvaluation's overall metrics, and their 95 % intervals [low, high].
 
-    A metric that says nothing (AUC of one class, NaN) is left out.
+    An undefined metric (AUC of one class, NaN) is left out.
     """
     evaluation = read_evaluation(uri)
     overall = evaluation.overall if evaluation else None

@@ -1,4 +1,4 @@
-"""A temporary folder for one run, which goes with it."""
+"""Gives a run a temporary folder of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def temporary_folder(name: str) -> Iterator[None]:
-    """Within it, this process and its children keep their temporary files in a folder of their own.
+    """Redirects temporary files of this process and its children to a folder, then removes it.
 
-    TFX, Beam and TensorFlow's autograph leave what they wrote there; a run each hour fills a disk.
-    A run that is killed leaves its folder. Java's files are elsewhere; Spark removes them.
+    TFX, Beam and TensorFlow's autograph leave files there, and hourly runs would fill the disk. A
+    killed run leaves its folder. Java's files are elsewhere; Spark removes them.
 
     Args:
-      name: begins the folder's name.
+      name: Prefix of the folder's name.
     """
     variable, default = os.environ.get("TMPDIR"), tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True) as folder:

@@ -17,7 +17,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from base.errors import ComponentError
 
-_LOCK_SECONDS = 3  # how long to wait for a writer of a SQLite file
+LOCK_SECONDS = 3  # wait for another writer of a SQLite file
 _EXAMPLE = "give the store's file, e.g. runs/ctr/metadata.sqlite"
 _VERSIONS = re.compile(r"database version (\d+) is (older|greater) than library version (\d+)")
 # ML Metadata 0.13 had no table for the version of its schema.
@@ -80,7 +80,7 @@ def check_sqlite(path: Path) -> None:
     _check_file(path)
     uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS)) as file:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS)) as file:
             tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):

@@ -1,4 +1,4 @@
-"""What runs a step's command: a process of this machine, or a container of podman."""
+"""Runs a step's command in a process or in a podman container."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from kubeflow.local.steps import Step
 from kubeflow.step import ENVIRONMENT, local_path
 
 _GB = 10**9
-IMAGE_USER = 1000  # of the Containerfile
+IMAGE_USER = 1000  # user in the Containerfile
 
 
 class Engine(Protocol):
-    """Runs a command to its end."""
+    """The interface of an engine, which runs commands to their ends."""
 
     def check(self, steps: Sequence[Step]) -> None:
-        """Raises a ComponentError if one of the steps cannot be run; before any is."""
+        """Raises ComponentError before the first step if a step cannot run."""
 
     def uri(self, path: Path) -> str:
-        """What a step is told of an artifact that lies at `path` on this machine."""
+        """Returns the URI that a step gets for an artifact at `path` on this machine."""
 
     def run(self, task: Task, command: Sequence[str]) -> int:
-        """The exit status; what the command says goes to the task's log."""
+        """Runs a command; returns its exit status. Its output goes to the task's log."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A step that is run.
+    """A running step; all paths are on this machine.
 
     Attributes:
-      step: of the pipeline.
-      folder: of its outputs, on this machine.
-      log: file, on this machine.
-      inputs: where the artifacts that it takes lie on this machine.
+      step: Step of the pipeline.
+      folder: Folder of its outputs.
+      log: Log file.
+      inputs: Paths of its input artifacts.
     """
 
     step: Step
@@ -62,12 +62,12 @@ def _variables(steps: Sequence[Step]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A process, in the project's own environment; `python` is this Python.
+    """An engine that runs processes in the project's own environment; `python` is this Python.
 
-    It sees no bucket, so artifacts have paths of this machine where Kubeflow gives URIs.
+    There is no bucket, so artifacts have paths of this machine instead of Kubeflow's URIs.
 
     Args:
-      folder: that it runs in, the project's root.
+      folder: Working directory, the project's root.
     """
 
     folder: Path
@@ -94,15 +94,15 @@ class Process:
 
 @dataclasses.dataclass(frozen=True)
 class Podman:
-    """A container of the step's own image, which is removed when it ends.
+    """An engine that runs each step in a container of its own image.
 
     Artifacts have URIs in the pipeline's bucket. A step finds its inputs where Kubeflow's launcher
-    would have copied them, cannot change them, and sees nothing of other steps.
+    would have copied them, cannot change them, and does not see other steps.
 
     Args:
-      folder: of the artifacts; takes the place of `root`.
-      root: URI, of the pipeline's artifacts.
-      claims: name of a PersistentVolumeClaim -> the folder that takes its place.
+      folder: Folder of the artifacts, in place of `root`.
+      root: URI of the pipeline's artifacts.
+      claims: Name of a PersistentVolumeClaim -> folder in its place.
     """
 
     folder: Path
@@ -114,7 +114,7 @@ class Podman:
 
     def check(self, steps: Sequence[Step]) -> None:
         if shutil.which("podman") is None:
-            raise ComponentError("there is no podman; install it, or take --engine process")
+            raise ComponentError("podman is missing; install it, or use --engine process")
         _variables(steps)
         for step in steps:
             for claim in step.mounts:
@@ -143,7 +143,7 @@ class Podman:
         options.append(_user())
         options += [f"--env={name}" for name in step.variables]  # podman looks up the value
         if step.memory_gb:
-            # The same for memory and swap together: a step is not to go on in swap.
+            # The limit of memory and swap together is the same, so that a step cannot use swap.
             options += [f"--memory{swap}={int(step.memory_gb * _GB)}" for swap in ("", "-swap")]
         with task.log.open("w", encoding="utf-8") as output:
             return _wait(
@@ -156,16 +156,16 @@ class Podman:
 
 
 def _user() -> str:
-    """What a step writes is to belong to who runs it, not to the image's user."""
+    """Returns the option that gives a step's files to the user of this machine."""
     if os.geteuid() == 0:
         return "--user=0:0"
-    return f"--userns=keep-id:uid={IMAGE_USER},gid={IMAGE_USER}"  # who runs it is that user inside
+    return f"--userns=keep-id:uid={IMAGE_USER},gid={IMAGE_USER}"
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
     try:
         return process.wait()
-    except BaseException:  # Ctrl-C, say
+    except BaseException:  # for instance Ctrl-C
         process.send_signal(signal.SIGTERM)
         process.wait()
         raise

@@ -1,4 +1,4 @@
-"""Walks a compiled pipeline: what each step takes, what it is told, and what came of it."""
+"""Runs the steps of a compiled pipeline, and records their inputs, outputs and states."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from kubeflow.local.engines import Engine, Task
 from kubeflow.local.steps import Json, Pipeline, Step
 from kubeflow.record import Output, Record
 from kubeflow.step import LOGS, SAYS, local_path
-from kubeflow.step_account import merged
+from kubeflow.step_account import merge_output
 
 _OUTPUT = "output_metadata.json"
 _LOG_TYPE = {"schemaTitle": "system.Artifact"}
-_SESSION = json.dumps({"Provider": "minio", "Params": {"fromEnv": "false"}})  # no account is here
+_SESSION = json.dumps({"Provider": "minio", "Params": {"fromEnv": "false"}})  # has no credentials
 _KILLED = (137, -9)
-_RUN_ID = "{{$.pipeline_job_uuid}}"  # Kubeflow's placeholder, as a whole constant
+_RUN_ID = "{{$.pipeline_job_uuid}}"  # Kubeflow's placeholder, which is a whole constant
 
 
 @dataclasses.dataclass(frozen=True)
-class Ended:
-    """How a step ended.
+class StepResult:
+    """The result of a step.
 
     Attributes:
-      seconds: that its command ran.
-      reason: why it failed, in a line; None if it did not.
-      log: what the command said.
-      outputs: key -> RuntimeArtifact.
+      step: Name of the step.
+      seconds: Running time of its command.
+      reason: Why it failed, in one line; None if it succeeded.
+      log: Log file of the command.
+      outputs: Key -> RuntimeArtifact.
     """
 
     step: str
@@ -47,20 +48,20 @@ def run_pipeline(
     engine: Engine,
     folder: Path,
     record: Record,
-    report: Callable[[Ended], None],
+    report: Callable[[StepResult], None],
 ) -> bool:
-    """Runs step after step; what waits for a failed one is not run.
+    """Runs the steps one by one; a step that depends on a failed one is skipped.
 
     Args:
-      pipeline: what to run.
-      arguments: the pipeline's parameters, all of them.
-      engine: what runs a command.
-      folder: absolute, of this run, whose id is its name: artifacts and logs.
-      record: of this run.
-      report: is told of each step that has ended.
+      pipeline: Pipeline to run.
+      arguments: All parameters of the pipeline.
+      engine: Engine that runs the commands.
+      folder: Absolute folder of this run's artifacts and logs; its name is the run's id.
+      record: Record of this run.
+      report: Function that is called with the result of each step.
 
     Returns:
-      Whether all steps did what they should.
+      Whether all steps succeeded.
     """
     walk = _Walk(arguments, engine, folder, record)
     failed: set[str] = set()
@@ -83,9 +84,9 @@ class _Walk:
         self._places: dict[Output, Path] = {}  # on this machine
         self._results: dict[str, Json] = {}  # step -> parameter -> value
 
-    def run(self, step: Step) -> Ended:
+    def run(self, step: Step) -> StepResult:
         parameters = self._parameters(step)
-        # What other steps said is in their own records.
+        # Values from other steps are in the records of those steps.
         own = {key: value for key, value in parameters.items() if key not in step.results}
         number = self._record.begin(step.name, own)
         folder = self._folder / step.name / str(uuid.uuid4())
@@ -96,7 +97,7 @@ class _Walk:
         }
         taken = {key: (one.step, one.key) for key, one in step.inputs.items()}
         inputs = {key: self._given[output] for key, output in taken.items()}
-        # Under podman the container has its outputs in the same place as the launcher's.
+        # Under podman, the outputs are where Kubeflow's launcher has them.
         inside = Path(local_path(self._engine.uri(folder)))
         invocation = {
             "inputs": _filled(parameterValues=parameters, artifacts=_lists(inputs)),
@@ -112,7 +113,7 @@ class _Walk:
         began = time.monotonic()
         try:
             status = self._engine.run(task, command_line(step.command, invocation))
-        except BaseException:  # Ctrl-C, say
+        except BaseException:  # for instance Ctrl-C
             self._record.end(number, "failed", taken, {})
             raise
         reason = _reason(step, status, task.log)
@@ -120,7 +121,7 @@ class _Walk:
         made: dict[str, Json] = {}
         if reason is None:
             said = _said(folder / _OUTPUT)
-            made = {key: merged(outputs[key], said, key) for key in step.outputs}
+            made = {key: merge_output(outputs[key], said, key) for key in step.outputs}
             self._results[step.name] = _results(step, said, folder)
             reason = _not_given(step, self._results[step.name])
         here = {key: self._on_this_machine(one, folder / key) for key, one in made.items()}
@@ -129,15 +130,17 @@ class _Walk:
             for key, one in made.items():
                 self._places[step.name, key] = Path(here[key]["uri"])
                 self._given[step.name, key] = self._as_input(step.name, key, one)
-        return Ended(step.name, seconds, reason, task.log, here)
+        return StepResult(step.name, seconds, reason, task.log, here)
 
     def _on_this_machine(self, artifact: Json, path: Path) -> Json:
         ours = artifact["uri"] == self._engine.uri(path)
         return {**artifact, "uri": str(path)} if ours else artifact
 
     def _as_input(self, step: str, key: str, artifact: Json) -> Json:
-        """An output as Kubeflow gives it to the next step: named by its number in ML Metadata,
-        without its type, and with what Kubeflow adds (its driver's own: tests/kubeflow/driver).
+        """Returns an output as Kubeflow gives it to the next step.
+
+        Its name is its id in ML Metadata, it has no type, and Kubeflow adds metadata (see the real
+        driver's files in tests/kubeflow/driver).
         """
         added = {"display_name": key, "store_session_info": _SESSION}
         return {
@@ -157,8 +160,9 @@ class _Walk:
 
 
 def command_line(command: Sequence[str], invocation: Json) -> list[str]:
-    """The command with all placeholders filled in as Kubeflow's launcher does it: in the program's
-    arguments, and as plain text, also within the JSON of the ExecutorInput.
+    """Fills in the placeholders of a command as Kubeflow's launcher does.
+
+    It replaces them as plain text in the arguments, also within the ExecutorInput's JSON.
     """
     program, *words = command
     texts = {
@@ -180,7 +184,7 @@ def _as_text(value: Any) -> str:
 
 
 def _filled(**fields: Any) -> Json:
-    """Protobuf writes no field that is empty."""
+    """Returns the fields that are not empty, as protobuf's JSON does."""
     return {key: value for key, value in fields.items() if value}
 
 
@@ -189,7 +193,7 @@ def _lists(artifacts: Mapping[str, Json]) -> Json:
 
 
 def _said(path: Path) -> Json:
-    """The ExecutorOutput, which a container may leave out."""
+    """Reads the ExecutorOutput; {} if the container wrote none."""
     if not path.is_file():
         return {}
     found: Json = json.loads(path.read_text("utf-8"))
@@ -197,7 +201,7 @@ def _said(path: Path) -> Json:
 
 
 def _results(step: Step, said: Json, place: Path) -> Json:
-    """The parameters that a step gives: as it says, or else in a file for each."""
+    """Returns the output parameters of a step, from its ExecutorOutput or from one file each."""
     given: Json = said.get("parameterValues", {})
     files = {key: place / key for key in step.gives if key not in given}
     return given | {key: file.read_text("utf-8") for key, file in files.items() if file.is_file()}
@@ -224,4 +228,4 @@ def _reason(step: Step, status: int, log: Path) -> str | None:
         )
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     said = [line.removeprefix(SAYS) for line in lines if line.startswith(SAYS)]
-    return (said or lines or [f"exit status {status}, and not a word"])[-1]
+    return (said or lines or [f"exit status {status} without any output"])[-1]

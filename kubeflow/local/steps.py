@@ -1,4 +1,4 @@
-"""A compiled pipeline, read and checked: the steps in an order in which they can run."""
+"""Reads and checks a compiled pipeline, and sorts its steps."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NOT_HERE = ("triggerPolicy", "artifactIterator", "parameterIterator", "iterator
 
 
 @dataclasses.dataclass(frozen=True)
-class Produced:
-    """An output of a step, as the input of another."""
+class StepOutput:
+    """An output of a step that is an input of another."""
 
     step: str
     key: str
@@ -36,18 +36,18 @@ class Step:
     """One container step.
 
     Attributes:
-      name: of the task.
-      image, command: of the container; the command with its placeholders.
-      constants: parameter -> value.
-      taken: parameter -> the pipeline's parameter that it is.
-      results: parameter -> the step that gives it.
-      inputs: artifact -> the step that gives it.
-      outputs: artifact -> ArtifactTypeSchema.
-      gives: parameters that it gives to others.
-      after: steps that must have ended.
-      memory_gb: limit, if there is one.
-      mounts: claim -> path.
-      variables: taken from secrets.
+      name: Name of the task.
+      image, command: Image and command of the container; the command has placeholders.
+      constants: Parameter -> value.
+      taken: Parameter -> the pipeline parameter that it is set to.
+      results: Parameter -> the step output that it is set to.
+      inputs: Artifact key -> the step output that it comes from.
+      outputs: Artifact key -> ArtifactTypeSchema.
+      gives: Output parameters.
+      after: Steps that must end before.
+      memory_gb: Memory limit in GB; None without one.
+      mounts: Claim -> path.
+      variables: Environment variables that come from secrets.
     """
 
     name: str
@@ -55,8 +55,8 @@ class Step:
     command: tuple[str, ...]
     constants: Mapping[str, Any]
     taken: Mapping[str, str]
-    results: Mapping[str, Produced]
-    inputs: Mapping[str, Produced]
+    results: Mapping[str, StepOutput]
+    inputs: Mapping[str, StepOutput]
     outputs: Mapping[str, Json]
     gives: frozenset[str]
     after: frozenset[str]
@@ -67,8 +67,14 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """All steps in order, and the parameters with their defaults; `root` is the URI below which
-    artifacts lie.
+    """A compiled pipeline.
+
+    Attributes:
+      name: Name of the pipeline.
+      root: URI of the folder of all artifacts.
+      steps: Steps in an order in which they can run.
+      parameters: Parameter -> default value.
+      kinds: Parameter -> KFP parameter type.
     """
 
     name: str
@@ -78,10 +84,10 @@ class Pipeline:
     kinds: Mapping[str, str]
 
     def arguments(self, given: Mapping[str, str]) -> Json:
-        """The defaults, and over them what a person gives as text.
+        """Returns the defaults, overridden by values that a person gave as text.
 
         Raises:
-          ComponentError: there is no such parameter, it is of another kind, or one has no value.
+          ComponentError: A parameter is unknown, of another type, or has no value.
         """
         values = dict(self.parameters)
         for name, text in given.items():
@@ -96,7 +102,7 @@ class Pipeline:
             if name not in values:
                 raise ComponentError(f"--param {name} is required: it has no default")
         for name, value in values.items():
-            # Kubeflow's launcher puts it into JSON as it is.
+            # Kubeflow's launcher puts it into JSON without escaping.
             if isinstance(value, str) and json.dumps(value, ensure_ascii=False) != f'"{value}"':
                 raise ComponentError(
                     f"--param {name}: no quotation mark, backslash or control character may be in "
@@ -109,7 +115,7 @@ def read_pipeline(path: Path) -> Pipeline:
     """Reads a compiled pipeline.
 
     Raises:
-      ComponentError: one line: it is no such file, or a hand has broken it, and where.
+      ComponentError: The file is missing, no compiled pipeline, or invalid; the line says where.
     """
     try:
         documents = [*yaml.safe_load_all(path.read_text("utf-8"))]
@@ -122,14 +128,16 @@ def read_pipeline(path: Path) -> Pipeline:
         raise ComponentError(f"{path} cannot be read as YAML: {text}") from None
     spec = documents[0] if documents else None
     if not isinstance(spec, dict) or "root" not in spec or "deploymentSpec" not in spec:
-        raise ComponentError(f"{path} is no compiled pipeline: it lacks `root` or `deploymentSpec`")
+        raise ComponentError(
+            f"{path} is not a compiled pipeline: it lacks `root` or `deploymentSpec`"
+        )
     platform = documents[1] if len(documents) > 1 else {}
     _check_format(path, spec)
     return _Reader(path, spec, platform or {}).pipeline()
 
 
 def _check_format(path: Path, spec: Json) -> None:
-    """Against KFP's own definition: an unknown key is a spelling mistake."""
+    """Raises ComponentError if the spec does not match KFP's proto, e.g. for an unknown key."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -137,7 +145,7 @@ def _check_format(path: Path, spec: Json) -> None:
         json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     except json_format.ParseError as error:
         text = " ".join(str(error).split())
-        raise ComponentError(f"{path} is no PipelineSpec: {text}") from None
+        raise ComponentError(f"{path} is not a valid PipelineSpec: {text}") from None
 
 
 class _Reader:
@@ -228,10 +236,10 @@ class _Reader:
             ),
         )
 
-    def _produced(self, name: str, key: str, given: Json | None, what: str) -> Produced:
+    def _produced(self, name: str, key: str, given: Json | None, what: str) -> StepOutput:
         if not given:
             raise self._error(name, f"{key}: only outputs of other steps are run here")
-        return Produced(given.get("producerTask", ""), given.get(what, ""))
+        return StepOutput(given.get("producerTask", ""), given.get(what, ""))
 
     def _check_inputs(self, step: Step, steps: Mapping[str, Step]) -> None:
         for other in step.after:
@@ -242,7 +250,7 @@ class _Reader:
         for key, wanted in step.results.items():
             self._check_given(step.name, key, wanted, steps[wanted.step].gives)
 
-    def _check_given(self, name: str, key: str, wanted: Produced, there: Iterable[str]) -> None:
+    def _check_given(self, name: str, key: str, wanted: StepOutput, there: Iterable[str]) -> None:
         if wanted.key not in there:
             known = ", ".join(sorted(there)) or "nothing"
             raise self._error(name, f"{key}: {wanted.step} gives no {wanted.key}; it gives {known}")

@@ -1,4 +1,4 @@
-"""Shell completion of run ids and versions: from the store that the command line names."""
+"""Completes run ids and versions in a shell, from the store that the command line names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST = 50
 
 
 def _completing(names: Callable[[LineageStore], dict[str, str]]) -> _Complete:
-    """A store that cannot be read completes to nothing: the command itself says what is wrong."""
+    """Completes nothing if the store cannot be read; the command itself reports the error."""
 
     def complete(
         ctx: click.Context, parameter: click.Parameter, incomplete: str
@@ -55,7 +55,7 @@ RUNS_AND_MODELS: _Complete = _completing(lambda store: {**_runs(store), **_model
 
 
 _SCRIPT = """\
-# Completion for bash, and for zsh by its bashcompinit:  eval "$(python -m lineage completion)"
+# Completion for bash, and for zsh with bashcompinit:  eval "$(python -m lineage completion)"
 lineage() {{ {python} -m lineage "$@"; }}
 if [ -n "${{ZSH_VERSION-}}" ]; then autoload -U +X bashcompinit && bashcompinit; fi
 _lineage_completion() {{
@@ -65,7 +65,7 @@ _lineage_completion() {{
             {variable}=bash_complete {python} -m lineage 2>/dev/null); do
         case ${{line%%,*}} in
             plain) COMPREPLY+=("${{line#*,}}") ;;
-            *) compopt -o default 2>/dev/null ;;  # a path: the shell knows those
+            *) compopt -o default 2>/dev/null ;;  # the shell completes paths
         esac
     done
 }}
@@ -75,13 +75,13 @@ complete -F _lineage_completion lineage
 
 @cli.command()
 def completion() -> None:
-    """Prints a shell script: a command `lineage`, with completion of commands, runs and versions.
+    """Prints a shell script that defines `lineage` and completes commands, runs and versions.
 
     \b
     eval "$(python -m lineage completion)"        in ~/.bashrc or ~/.zshrc
     lineage trace <TAB>
     """
-    # From any folder: the package is found by the project's root.
+    # The command works from any folder.
     root = shlex.quote(str(Path(__file__).resolve().parents[2]))
     python = f"PYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}} {shlex.quote(sys.executable)}"
     click.echo(_SCRIPT.format(python=python, variable=COMPLETE_VARIABLE), nl=False)

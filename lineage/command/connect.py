@@ -1,4 +1,4 @@
-"""Which store the command reads: a file, the one below ./runs, or a database."""
+"""Opens the store that a command reads: a given file, one below ./runs, or a database."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _KINDS = {"mysql": "MySQL", "postgresql": "PostgreSQL"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Opened:
-    """A store.
+class OpenedStore:
+    """An open store.
 
     Attributes:
-      store: open for reading.
-      connection: to open it again, for writing.
-      summaries: where its runs keep their summaries and logs; None: unknown.
-      note: what the user should know of the choice.
+      store: Store open for reading.
+      connection: Connection that opens it again for writing.
+      summaries: Folder of the runs' summaries and logs; None: unknown.
+      note: Message for the user about which store was chosen.
     """
 
     store: LineageStore
@@ -36,32 +36,32 @@ class Opened:
     note: str | None = None
 
 
-def open_sqlite(path: Path | None) -> Opened:
+def open_sqlite(path: Path | None) -> OpenedStore:
     """Opens a file, or the store below ./runs that was written last.
 
     Raises:
-      LineageError: there is none, or it cannot be read.
+      LineageError: There is no store, or it cannot be read.
     """
     note = None
     if path is None:
         path, note = _find()
     store, connection = LineageStore.sqlite(path), Connection("sqlite", path)
-    return Opened(store, connection, path.parent / RUNS_FOLDER, note)
+    return OpenedStore(store, connection, path.parent / RUNS_FOLDER, note)
 
 
 def open_database(
     kind: Literal["mysql", "postgresql"], location: str, user: str | None, password_env: str | None
-) -> Opened:
+) -> OpenedStore:
     """Opens a database.
 
     Args:
-      kind: of server; MySQL is MariaDB, too.
-      location: HOST:PORT/DATABASE.
-      user: database user.
-      password_env: name of the environment variable with the password; None: no password.
+      kind: Kind of server; 'mysql' also stands for MariaDB.
+      location: Address as HOST:PORT/DATABASE.
+      user: Database user.
+      password_env: Name of the environment variable with the password; None: no password.
 
     Raises:
-      LineageError: a wrong argument, or no connection.
+      LineageError: An argument is wrong, or the server cannot be reached.
     """
     host, _, rest = location.partition(":")
     port, _, database = rest.partition("/")
@@ -82,7 +82,7 @@ def open_database(
     )
     _check_reachable(_KINDS[kind], host, int(port))
     with _silent_native_code():
-        return Opened(LineageStore.connect(connection), connection, None)
+        return OpenedStore(LineageStore.connect(connection), connection, None)
 
 
 def _find() -> tuple[Path, str | None]:
@@ -99,7 +99,7 @@ def _find() -> tuple[Path, str | None]:
 
 
 def _check_reachable(kind: str, host: str, port: int) -> None:
-    """ML Metadata's own message for this is an empty one."""
+    """Raises LineageError if nothing listens; ML Metadata's own message would be empty."""
     try:
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
@@ -110,7 +110,7 @@ def _check_reachable(kind: str, host: str, port: int) -> None:
 
 @contextlib.contextmanager
 def _silent_native_code() -> Iterator[None]:
-    """ML Metadata's C++ logs to file descriptor 2 what the exception says again."""
+    """Silences file descriptor 2, where ML Metadata's C++ code repeats the exception's text."""
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, by its descriptor

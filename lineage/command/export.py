@@ -1,4 +1,4 @@
-"""Lineage for other tools: `python -m lineage export`."""
+"""Exports lineage to other tools: `python -m lineage export`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lineage.command.complete import RUNS
-from lineage.command.connect import Opened
+from lineage.command.connect import OpenedStore
 from lineage.command.group import cli, with_store
 from lineage.whole_file import STANDARD_OUTPUT
 from metadata.reader import LineageError
@@ -20,13 +20,13 @@ from metadata.reader import LineageError
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="A file: one event a line; - for a pipe.",
+    help="Output file, one event per line; - for a pipe.",
 )
-@click.option("--url", help="Send them to this OpenLineage endpoint, such as Marquez.")
+@click.option("--url", help="OpenLineage endpoint that gets the events, such as Marquez.")
 @click.option("--api-key-env", metavar="NAME", help="Environment variable with the endpoint's key.")
-@click.option("--namespace", default="tfx", show_default=True, help="Of the jobs.")
+@click.option("--namespace", default="tfx", show_default=True, help="Namespace of the jobs.")
 def export(
-    opened: Opened,
+    opened: OpenedStore,
     /,
     run: str,
     out: Path | None,
@@ -36,7 +36,7 @@ def export(
 ) -> None:
     """Exports a run as OpenLineage events: runs, jobs and datasets, with facets.
 
-    The events of a run have the same ids each time: sent twice, it is one run.
+    The events of a run always have the same ids, so a run that is sent twice is one run.
 
     \b
     python -m lineage export --out events.ndjson
@@ -46,7 +46,7 @@ def export(
         raise LineageError("give either --out FILE or --url URL")
     if api_key_env and api_key_env not in os.environ:
         raise LineageError(f"--api-key-env: the variable {api_key_env} is not set; export it")
-    # Here, not above: the other commands do without the client.
+    # Imported here, so that the other commands need not load the client.
     from lineage.open_lineage import run_events, send, write
 
     events = run_events(opened.store, run, opened.summaries, namespace)

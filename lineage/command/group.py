@@ -1,4 +1,4 @@
-"""The group of commands, the options that every one has, and how they print."""
+"""Defines the group of commands, their common options, and their output."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from base.console import Failure, PlainConsole
-from lineage.command.connect import DEFAULT_PATTERN, Opened, open_database, open_sqlite
+from lineage.command.connect import DEFAULT_PATTERN, OpenedStore, open_database, open_sqlite
 from metadata.reader import LineageError
 
 COMPLETE_VARIABLE = "_LINEAGE_COMPLETE"
-_PIPE_WIDTH = 100_000  # nothing is cut or wrapped when a program reads it
+_PIPE_WIDTH = 100_000  # a program gets lines that are neither cut nor wrapped
 _STORE_OPTIONS = (
     click.option(
         "--store",
@@ -27,7 +27,9 @@ _STORE_OPTIONS = (
         help=f"SQLite file of ML Metadata.  [default: the newest {DEFAULT_PATTERN}]",
     ),
     click.option("--mysql", metavar="HOST:PORT/DATABASE", help="Read a MySQL store instead."),
-    click.option("--postgresql", metavar="HOST:PORT/DATABASE", help="Or one in PostgreSQL."),
+    click.option(
+        "--postgresql", metavar="HOST:PORT/DATABASE", help="Read a PostgreSQL store instead."
+    ),
     click.option("--user", help="Database user."),
     click.option(
         "--password-env", metavar="NAME", help="Environment variable with the user's password."
@@ -44,14 +46,14 @@ _NAMES = ("store", "mysql", "postgresql", "user", "password_env", "summaries")
 
 
 class _Commands(click.Group):
-    """An error of ours is one line and exit code 1."""
+    """A group whose commands report errors in one line, with exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except LineageError as error:
             raise Failure(error) from error
-        except OSError as error:  # a folder that may not be read, say
+        except OSError as error:  # for instance a folder without read permission
             where = f"{error.filename}: " if error.filename else ""
             raise Failure(
                 f"{where}{error.strerror or error}; check the path, and who may read it"
@@ -65,7 +67,7 @@ def _store_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_store(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the store's options, which may also stand before the command, and opens the store."""
+    """Adds the store's options, which may also precede the command, and opens the store."""
 
     @click.pass_context
     @functools.wraps(command)
@@ -76,16 +78,16 @@ def with_store(command: Callable[..., None]) -> Callable[..., None]:
     return _store_options(opened)
 
 
-def open_store(ctx: click.Context, given: Mapping[str, Any], *, quiet: bool = False) -> Opened:
-    """The store that the options name.
+def open_store(ctx: click.Context, given: Mapping[str, Any], *, quiet: bool = False) -> OpenedStore:
+    """Opens the store that the options name.
 
     Args:
-      ctx: has what stands before the command.
-      given: what stands after it.
-      quiet: do not say which was chosen.
+      ctx: Context with the options before the command.
+      given: Options after the command; they win.
+      quiet: Whether to leave out the note about which store was chosen.
 
     Raises:
-      LineageError: it cannot be read, or the options contradict each other.
+      LineageError: The store cannot be read, or the options contradict each other.
     """
     before = ctx.obj or (ctx.parent.params if ctx.parent else {})
     chosen = {n: before.get(n) if given.get(n) is None else given[n] for n in _NAMES}
@@ -102,7 +104,7 @@ def _open(
     user: str | None,
     password_env: str | None,
     summaries: Path | None,
-) -> Opened:
+) -> OpenedStore:
     if len([given for given in (store, mysql, postgresql) if given]) > 1:
         raise LineageError("give one of --store, --mysql and --postgresql")
     if mysql:
@@ -126,11 +128,11 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     \b
     python -m lineage list                     the newest runs
     python -m lineage show latest              the components of the last run
-    python -m lineage trace stable             the model that serves, down to its source files
+    python -m lineage trace stable             the serving model, down to its source files
     python -m lineage impact latest            what was trained from the newest examples
     python -m lineage diff                     the last run and the one before
     python -m lineage served                   when each version served, and what it ranked
-    python -m lineage gc                       what nothing needs any more
+    python -m lineage gc                       artifacts that nothing needs any more
     python -m lineage report                   the last run as a page
     python -m lineage serve                    all runs as a page
     python -m lineage export --out -           the last run as OpenLineage events
@@ -148,27 +150,27 @@ def show_on_screen(renderable: RenderableType) -> None:
     console().print(renderable)
 
 
-def show_table(drawn: Callable[[Collection[str]], Table], *, spare: Sequence[str]) -> None:
+def show_table(draw: Callable[[Collection[str]], Table], *, spare: Sequence[str]) -> None:
     """Shows as many columns as fit.
 
     Args:
-      drawn: the table, without these columns.
-      spare: what a narrow terminal does without, the first ones first.
+      draw: Function that returns the table without the columns it is given.
+      spare: Columns that a narrow terminal may lose, the least important first.
     """
     screen, gone = console(), list[str]()
     unlimited = screen.options.update(width=_PIPE_WIDTH)
     for name in spare:
-        if screen.measure(drawn(gone), options=unlimited).maximum <= screen.width:
+        if screen.measure(draw(gone), options=unlimited).maximum <= screen.width:
             break
         gone.append(name)
-    screen.print(drawn(gone))
+    screen.print(draw(gone))
     if gone:
         click.echo(f"(a wider terminal shows {', '.join(gone)})", err=True)
 
 
 def main() -> None:
-    """The entry point: a screen that cannot show a character shows '?' for it."""
-    if sys.stdout is None:  # closed by who called
+    """Runs the command line; a character that the screen cannot show becomes '?'."""
+    if sys.stdout is None:  # the caller closed it
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -1,4 +1,4 @@
-"""Pages for a browser: `python -m lineage report`."""
+"""Makes pages for a browser: `python -m lineage report | serve`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from base.shared_names import RUN_REPORT
 from lineage.as_json import to_json
 from lineage.command.complete import RUNS
-from lineage.command.connect import Opened
+from lineage.command.connect import OpenedStore
 from lineage.command.group import cli, with_store
 from lineage.whole_file import STANDARD_OUTPUT
 from metadata.reader import LineageError
@@ -22,15 +22,15 @@ from metadata.records import Run
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help=f"The file; - for a pipe.  [default: {RUN_REPORT} in the run's folder, else here]",
+    help=f"Output file; - for a pipe.  [default: {RUN_REPORT} in the run's folder, else here]",
 )
-@click.option("--json", "as_json", is_flag=True, help="What the page is made of, for a program.")
-def report(opened: Opened, /, run: str, out: Path | None, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the facts of the page as JSON.")
+def report(opened: OpenedStore, /, run: str, out: Path | None, as_json: bool) -> None:
     """Writes a run's report: one HTML file that needs no network.
 
-    Pipeline with state, times and logs; rows, quarantine, every feature against the run before;
-    training; evaluation with slices and calibration; what the model was made from. Every run writes
-    its own; this makes it again, or for a run that has none.
+    The page shows the components with states, times and logs; rows, quarantine, and every feature
+    compared with the run before; training; evaluation with slices and calibration; and what the
+    model was made from. Every run writes its own report; this command writes it again.
 
     \b
     python -m lineage report
@@ -46,7 +46,7 @@ def report(opened: Opened, /, run: str, out: Path | None, as_json: bool) -> None
         click.echo(to_json(gather(opened.store, found.run_id, opened.summaries)))
         return
     path = out or _beside(opened, found)
-    # Here, not above: the other commands do without plotly and jinja2.
+    # Imported here, so that the other commands need not load plotly and jinja2.
     from lineage.report.write import write_report
 
     try:
@@ -58,28 +58,28 @@ def report(opened: Opened, /, run: str, out: Path | None, as_json: bool) -> None
     click.echo(path, err=path == STANDARD_OUTPUT)
 
 
-def _beside(opened: Opened, run: Run) -> Path:
+def _beside(opened: OpenedStore, run: Run) -> Path:
     folder = opened.summaries / run.run_id if opened.summaries else None
     return folder / RUN_REPORT if folder and folder.is_dir() else Path(RUN_REPORT)
 
 
 @cli.command()
 @with_store
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True)
 @click.option(
     "--allow-host",
     multiple=True,
     metavar="NAME",
-    help="A name or address that browsers call this server by, when --host is not loopback.",
+    help="Name or address that browsers may use for this server, if --host is not loopback.",
 )
 @click.option(
     "--streaming",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The config's streaming.folder, for spans that wait.",
+    help="The config's streaming.folder, for waiting spans.",
 )
 def serve(
-    opened: Opened,
+    opened: OpenedStore,
     /,
     host: str,
     port: int,
@@ -88,7 +88,8 @@ def serve(
 ) -> None:
     """Serves a page over all runs: trends, serving versions and traffic, waiting spans, reports.
 
-    Read only, and on this machine only unless --host says otherwise; it asks nobody for a password.
+    The page is read only and has no password. Only this machine can reach it, unless --host says
+    otherwise.
 
     \b
     python -m lineage serve

@@ -1,4 +1,4 @@
-"""The questions: `python -m lineage list | show | trace | impact | diff | served | gc`."""
+"""Answers questions: `python -m lineage list | show | trace | impact | diff | served | gc`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from components.pusher.release import CANARY, STABLE
 from lineage.as_json import to_json
 from lineage.command import render
 from lineage.command.complete import MODELS, RUNS, RUNS_AND_MODELS
-from lineage.command.connect import Opened
+from lineage.command.connect import OpenedStore
 from lineage.command.group import cli, console, show_on_screen, show_table, with_store
 from lineage.command.render_compare import comparison_tree
 from lineage.command.render_served import served_table, served_tree
 from lineage.command.render_trace import trace_tree
-from lineage.command.render_unused import garbage_tables
+from lineage.command.render_unused import unused_tables
 from lineage.compare import compare
 from lineage.delete import delete_unused
 from lineage.impact import impact_of
 from lineage.listing import run_lines
 from lineage.served import find_served, served
 from lineage.trace import find_pushed, trace
-from lineage.unused import KEEP_RUNS, Garbage, unused
+from lineage.unused import KEEP_RUNS, UnusedArtifacts, unused
 from metadata.graph import edges_of_artifacts, makers
 from metadata.pushed_models import pushed_models, version_of
 from metadata.reader import LineageError, LineageStore
@@ -35,9 +35,11 @@ from pipeline.run_summary import error_of
 
 @cli.command("list")
 @with_store
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs.")
-@click.option("--json", "as_json", is_flag=True, help="For a program.")
-def list_runs(opened: Opened, /, limit: int, as_json: bool) -> None:
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of runs."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_runs(opened: OpenedStore, /, limit: int, as_json: bool) -> None:
     """Lists runs, newest first: state, components, span and pushed version.
 
     \b
@@ -57,12 +59,12 @@ def list_runs(opened: Opened, /, limit: int, as_json: bool) -> None:
 @cli.command()
 @with_store
 @click.argument("identifier", metavar="[ID|latest]", default="latest", shell_complete=RUNS)
-@click.option("--json", "as_json", is_flag=True, help="For a program.")
-def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(opened: OpenedStore, /, identifier: str, as_json: bool) -> None:
     """Shows a run, an execution or an artifact.
 
-    ID is run:NAME, execution:NUMBER, artifact:NUMBER or model:VERSION; 'latest' is the last run; a
-    number alone is an artifact if there is one of that number, else an execution or a run.
+    ID is run:NAME, execution:NUMBER, artifact:NUMBER or model:VERSION; 'latest' is the last run. A
+    plain number is an artifact if there is one with that id, else an execution or a run.
 
     \b
     python -m lineage show latest
@@ -84,12 +86,12 @@ def show(opened: Opened, /, identifier: str, as_json: bool) -> None:
     "pushed_model", metavar="[PUSHED_MODEL|latest]", default="latest", shell_complete=MODELS
 )
 @click.option("--files", is_flag=True, help="List every source file.")
-@click.option("--json", "as_json", is_flag=True, help="For a program; always has every file.")
-def trace_model(opened: Opened, /, pushed_model: str, files: bool, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, always with every file.")
+def trace_model(opened: OpenedStore, /, pushed_model: str, files: bool, as_json: bool) -> None:
     """Traces a served model down to the source files it was made from.
 
     PUSHED_MODEL is a version, the folder it was pushed to, the run that pushed it, artifact:NUMBER,
-    or what answers now: stable or canary. 'latest' is the newest one.
+    or a label: stable or canary. 'latest' is the newest one.
 
     \b
     python -m lineage trace latest
@@ -97,7 +99,7 @@ def trace_model(opened: Opened, /, pushed_model: str, files: bool, as_json: bool
     python -m lineage trace 1795565929 --files
     python -m lineage trace latest --json | jq '.datasets[].accounts'
     """
-    found = trace(opened.store, named(opened.store, pushed_model), opened.summaries)
+    found = trace(opened.store, resolve_label(opened.store, pushed_model), opened.summaries)
     if as_json:
         click.echo(to_json(found))
         return
@@ -110,12 +112,12 @@ def trace_model(opened: Opened, /, pushed_model: str, files: bool, as_json: bool
 @cli.command("impact")
 @with_store
 @click.argument("examples", metavar="[EXAMPLES|FILE|latest]", default="latest")
-@click.option("--json", "as_json", is_flag=True, help="For a program.")
-def show_impact(opened: Opened, /, examples: str, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show_impact(opened: OpenedStore, /, examples: str, as_json: bool) -> None:
     """Shows what was trained from examples: models, evaluations, pushed versions, runs.
 
-    EXAMPLES is an artifact id; any other artifact's id works, too. FILE is a source file or folder,
-    by its path or the end of it: all examples that were made from it are followed.
+    EXAMPLES is the id of Examples or of any other artifact. FILE is a source file or folder, by its
+    path or the end of it; the command follows all examples that were made from it.
 
     \b
     python -m lineage impact latest
@@ -123,7 +125,7 @@ def show_impact(opened: Opened, /, examples: str, as_json: bool) -> None:
     python -m lineage impact 3 --json | jq '.pushes[].version'
     """
     found = impact_of(opened.store, examples)
-    _say_what_it_is(opened.store, examples, found.artifact)
+    _note_if_also_a_version(opened.store, examples, found.artifact)
     if as_json:
         click.echo(to_json(found))
         return
@@ -135,15 +137,15 @@ def show_impact(opened: Opened, /, examples: str, as_json: bool) -> None:
 @click.argument("before", metavar="[BEFORE]", required=False, shell_complete=RUNS_AND_MODELS)
 @click.argument("after", metavar="[AFTER]", required=False, shell_complete=RUNS_AND_MODELS)
 @click.option("--files", is_flag=True, help="List every source file that differs.")
-@click.option("--json", "as_json", is_flag=True, help="For a program; always has every file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, always with every file.")
 def diff(
-    opened: Opened, /, before: str | None, after: str | None, files: bool, as_json: bool
+    opened: OpenedStore, /, before: str | None, after: str | None, files: bool, as_json: bool
 ) -> None:
     """Shows what differs between two runs or two models: data, code, parameters, metrics.
 
-    Each is a run's id or a pushed version; run:NAME and model:VERSION say which if a name could be
-    either. Without AFTER: the newest of its kind, or if BEFORE is that, the one before it and it.
-    Without both: the last run and the one before.
+    Each is a run's id or a pushed version; write run:NAME or model:VERSION if a name could be
+    either. AFTER defaults to the newest of its kind; if BEFORE is the newest, it is compared with
+    its predecessor. Without both, the last two runs are compared.
 
     \b
     python -m lineage diff
@@ -161,14 +163,14 @@ def diff(
 @with_store
 @click.argument("version", metavar="[VERSION|latest]", required=False, shell_complete=MODELS)
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest versions."
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Number of versions."
 )
-@click.option("--json", "as_json", is_flag=True, help="For a program; has every version.")
-def when_served(opened: Opened, /, version: str | None, limit: int, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every version.")
+def when_served(opened: OpenedStore, /, version: str | None, limit: int, as_json: bool) -> None:
     """Shows when each pushed version served, for which label, and how many impressions it ranked.
 
-    With VERSION (or the folder it was pushed to, the run that pushed it, artifact:NUMBER, stable or
-    canary): that one, hour by hour.
+    VERSION shows one version hour by hour; it may also be the folder it was pushed to, the run that
+    pushed it, artifact:NUMBER, stable or canary.
 
     \b
     python -m lineage served
@@ -191,7 +193,7 @@ def when_served(opened: Opened, /, version: str | None, limit: int, as_json: boo
         if len(found) > limit:
             click.echo(f"{len(found) - limit:,} older versions; --limit shows more", err=True)
         return
-    one = find_served(opened.store, named(opened.store, version))
+    one = find_served(opened.store, resolve_label(opened.store, version))
     if as_json:
         click.echo(to_json(one))
         return
@@ -205,21 +207,23 @@ def when_served(opened: Opened, /, version: str | None, limit: int, as_json: boo
     type=click.IntRange(min=1),
     default=KEEP_RUNS,
     show_default=True,
-    help="Keep what this many of a pipeline's newest runs touched.",
+    help="Number of newest runs of a pipeline whose artifacts are kept.",
 )
-@click.option("--delete", is_flag=True, help="Delete it; without, nothing is deleted.")
+@click.option(
+    "--delete", is_flag=True, help="Delete the unused artifacts; without it, nothing is deleted."
+)
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")
 @click.option(
     "--ended",
     multiple=True,
     metavar="RUN",
     shell_complete=RUNS,
-    help="This run looks as if it ran, and does not: its process was killed.",
+    help="Run that looks as if it were running, but whose process was killed.",
 )
-@click.option("--all", "everything", is_flag=True, help="List every artifact, also what is kept.")
-@click.option("--json", "as_json", is_flag=True, help="For a program; has every artifact.")
+@click.option("--all", "everything", is_flag=True, help="List every artifact, also the kept ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every artifact.")
 def gc(
-    opened: Opened,
+    opened: OpenedStore,
     /,
     keep_runs: int,
     delete: bool,
@@ -228,12 +232,12 @@ def gc(
     everything: bool,
     as_json: bool,
 ) -> None:
-    """Lists artifacts that nothing needs any more, with their sizes; deletes them if told to.
+    """Lists artifacts that nothing needs any more, with their sizes; --delete deletes them.
 
-    Kept are: what the newest complete runs touched, and all since; examples whose span is in the
-    window; every pushed version whose folder is still there, with its model, schema and evaluation;
-    blessed models that a later one may begin with. Lineage stays in ML Metadata, and so do the
-    manifests of deleted examples: `trace` and `impact` answer as before.
+    These are kept: artifacts of the newest complete runs and of all later runs; examples whose span
+    is in the window; every pushed version whose folder still exists, with its model, schema and
+    evaluation; blessed models that a later run may start from. ML Metadata and the manifests of
+    deleted examples stay, so `trace` and `impact` answer as before.
 
     \b
     python -m lineage gc                          how much could go, and why the rest cannot
@@ -245,7 +249,7 @@ def gc(
     ended = tuple(opened.store.run(run).run_id for run in ended)
     found = unused(opened.store, keep_runs)
     if not as_json:
-        show_on_screen(garbage_tables(found, everything=everything))
+        show_on_screen(unused_tables(found, everything=everything))
     if delete and found.unused:
         if not yes:
             click.confirm(f"Delete {len(found.unused)} artifacts?", abort=True, err=True)
@@ -256,10 +260,10 @@ def gc(
 
 
 def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifact, str | None]:
-    """What an ID of `show` means, and what else it could have meant.
+    """Returns what an ID of `show` names, and a note if it could name something else.
 
     Raises:
-      LineageError: nothing has this id.
+      LineageError: Nothing has this id.
     """
     kind, _, rest = identifier.partition(":")
     if kind == "run" and rest:
@@ -268,7 +272,7 @@ def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifa
         return find_pushed(store, identifier), None
     if kind in ("artifact", "execution") and rest:
         if not rest.isdecimal():
-            raise LineageError(f"'{rest}' is no number; write e.g. {kind}:12")
+            raise LineageError(f"'{rest}' is not a number; write for instance {kind}:12")
         number = int(rest)
         return (store.artifact(number) if kind == "artifact" else store.execution(number)), None
     if not identifier.isdecimal():
@@ -282,11 +286,11 @@ def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifa
     return artifact, also if store.states([number]) else None
 
 
-def named(store: LineageStore, pushed: str) -> str:
-    """What answers now, as the artifact that it is; any other name as it is.
+def resolve_label(store: LineageStore, pushed: str) -> str:
+    """Returns the artifact that answers for a label; any other name is returned unchanged.
 
     Raises:
-      LineageError: nothing answers for this label.
+      LineageError: No version answers for this label.
     """
     if pushed not in (STABLE, CANARY):
         return pushed
@@ -302,8 +306,8 @@ def named(store: LineageStore, pushed: str) -> str:
     raise LineageError(f"nothing is {pushed} now; see: python -m lineage served")
 
 
-def _say_what_it_is(store: LineageStore, wanted: str, found: Artifact) -> None:
-    """A number is an artifact here; to `trace` it is a version."""
+def _note_if_also_a_version(store: LineageStore, wanted: str, found: Artifact) -> None:
+    """Notes that a number was taken for an artifact if it is also a version."""
     if wanted.isdecimal():
         for model in pushed_models(store):
             if version_of(model) == wanted and model.id != found.id:
@@ -314,14 +318,14 @@ def _say_what_it_is(store: LineageStore, wanted: str, found: Artifact) -> None:
                 return
 
 
-def _fields(found: Run | Execution | Artifact | Garbage) -> dict[str, Any]:
+def _fields(found: Run | Execution | Artifact | UnusedArtifacts) -> dict[str, Any]:
     fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
     if isinstance(found, Run):
         fields |= {"state": found.state, "seconds": found.seconds}
     return fields
 
 
-def _shown(opened: Opened, found: Run | Execution | Artifact) -> RenderableType:
+def _shown(opened: OpenedStore, found: Run | Execution | Artifact) -> RenderableType:
     store = opened.store
     if isinstance(found, Run):
         folder = opened.summaries / found.run_id if opened.summaries else None

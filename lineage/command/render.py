@@ -1,7 +1,7 @@
-"""Records for a person's eyes: rich tables and trees.
+"""Renders records as rich tables and trees.
 
-Every name, path and property comes from outside and may hold anything: it is put in as rich Text,
-never as markup, with control characters made visible.
+Every name, path and property comes from outside and may contain anything. It becomes rich Text,
+never markup, with visible control characters.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATE_STYLES = {
 
 
 def plain(value: Any, style: str = "") -> Text:
-    """Text as it is, but no character that moves the cursor or ends the line."""
+    """Returns text in which control characters are escaped."""
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)
     )
@@ -41,12 +41,12 @@ def state(value: str) -> Text:
 
 
 def labelled(label: str, *values: Any) -> Text:
-    """'label  value value', the label dim; empty values are left out."""
+    """Returns 'label  value value' with a dim label; empty values are left out."""
     return _row(plain(label, "dim"), values)
 
 
 def titled(kind: str, *values: Any) -> Text:
-    """A node's own line: 'Model 12  /path', the first word bold; empty values are left out."""
+    """Returns a node's title, 'Model 12  /path', with a bold kind; empty values are left out."""
     return _row(plain(kind, "bold"), values)
 
 
@@ -67,22 +67,22 @@ def version_title(version: str) -> str:
 
 
 def table(*headings: str) -> Table:
-    """Headings that start with '>' are of right-aligned columns, with '!' of ones never folded."""
+    """Makes a table; '>' before a heading right-aligns its column, '!' keeps it from folding."""
     result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         result.add_column(
             heading.lstrip(">!"),
             justify="right" if heading.startswith(">") else "left",
             overflow="fold",
-            no_wrap=heading.startswith(("!", ">")),  # half a number says something else
+            no_wrap=heading.startswith(("!", ">")),  # a folded number would be misread
         )
     return result
 
 
-def filled(
+def table_without(
     headings: Sequence[str], rows: Iterable[Sequence[Text | str]], without: Collection[str]
 ) -> Table:
-    """A table of rows, `without` these columns."""
+    """Makes a table of rows without some of its columns."""
     kept = [n for n, heading in enumerate(headings) if heading.lstrip(">!") not in without]
     result = table(*(headings[n] for n in kept))
     for row in rows:
@@ -91,9 +91,9 @@ def filled(
 
 
 def run_table(lines: list[RunLine], without: Collection[str] = ()) -> Table:
-    """Args: the runs; columns to leave out."""
+    """Renders runs as a table without some columns."""
     headings = ("!run", "pipeline", "!started", ">span", "!state", "components", ">seconds")
-    return filled((*headings, "!version"), map(_run_row, lines), without)
+    return table_without((*headings, "!version"), map(_run_row, lines), without)
 
 
 def _run_row(line: RunLine) -> list[Text | str]:
@@ -112,7 +112,7 @@ def _run_row(line: RunLine) -> list[Text | str]:
 
 
 def run_tree(run: Run, error: str | None = None, log: Path | None = None) -> Tree:
-    """Args: the run; why it failed, and its log, if these are known."""
+    """Renders a run, with its error and the path of its log if they are known."""
     title = titled(f"run {run.run_id}", run.pipeline, when(run.started), state(run.state))
     tree = Tree(title.append(f"  {duration(run.seconds)}"))
     rows = table("!component", "!state", ">seconds", ">execution", "outputs")
@@ -133,7 +133,7 @@ def run_tree(run: Run, error: str | None = None, log: Path | None = None) -> Tre
 
 
 def execution_tree(execution: Execution, artifacts: Mapping[int, Artifact]) -> Tree:
-    """Args: the execution, and the artifacts it read or made."""
+    """Renders an execution with the artifacts it read or made."""
     title = titled(f"execution {execution.id}", execution.title, state(execution.state))
     tree = Tree(title.append(f"  {duration(execution.seconds)}"))
     tree.add(labelled("type", execution.type))
@@ -157,7 +157,7 @@ def execution_tree(execution: Execution, artifacts: Mapping[int, Artifact]) -> T
 
 
 def artifact_tree(artifact: Artifact, maker: Execution | None, readers: list[Execution]) -> Tree:
-    """Args: the artifact, what made it, and what read it."""
+    """Renders an artifact with the executions that made and read it."""
     tree = Tree(titled(f"artifact {artifact.id}", artifact.type, artifact.name))
     tree.add(labelled("uri", artifact.uri or NOT_RECORDED))
     tree.add(labelled("created", when(artifact.created), f"({artifact.state})"))

@@ -1,4 +1,4 @@
-"""What differs, as a tree: `python -m lineage diff`."""
+"""Renders a comparison as a tree: `python -m lineage diff`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lineage.command.render import plain, table, titled
-from lineage.compare import Change, Comparison
+from lineage.compare import Comparison, ValueChange
 from lineage.text import NOT_RECORDED
 
 _FILES_SHOWN = 5
-_SHORT = 16  # characters of a hash: two never share so many by chance
+_SHORT = 16  # characters of a hash; two hashes never share so many by chance
 _STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 
 
 def comparison_tree(found: Comparison, *, all_files: bool = False) -> Tree:
-    """Args: the comparison; whether to list every file that differs."""
+    """Renders a comparison, with every file that differs or only the first ones."""
     ends = (found.before, found.after)
     tree = Tree(titled("diff", *(f"{side.kind} {side.name}" for side in ends)))
     if found.same:
@@ -34,19 +34,21 @@ def comparison_tree(found: Comparison, *, all_files: bool = False) -> Tree:
     return tree
 
 
-def _add(tree: Tree, title: str, changes: Sequence[Change], otherwise: Mapping[str, str]) -> None:
+def _add(
+    tree: Tree, title: str, changes: Sequence[ValueChange], otherwise: Mapping[str, str]
+) -> None:
     branch = tree.add(plain(title, "bold"))
     branch.add(_changes(changes) if changes else plain(otherwise.get(title, "the same"), "dim"))
 
 
-def _changes(changes: Iterable[Change]) -> Table:
+def _changes(changes: Iterable[ValueChange]) -> Table:
     result = table("what", "before", "after")
     for change in changes:
         result.add_row(plain(change.name), _value(change.before), _value(change.after))
     return result
 
 
-def _metrics(changes: Iterable[Change]) -> Table:
+def _metrics(changes: Iterable[ValueChange]) -> Table:
     result = table("what", ">before", ">after", ">change")
     for change in changes:
         numbers = [v for v in (change.before, change.after) if isinstance(v, int | float)]

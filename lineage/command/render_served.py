@@ -1,4 +1,4 @@
-"""When versions served: `python -m lineage served`."""
+"""Renders when versions served: `python -m lineage served`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from lineage.command.render import filled, labelled, plain, table, titled, version_title
-from lineage.served import Period, ServedModel
+from lineage.command.render import labelled, plain, table, table_without, titled, version_title
+from lineage.served import ServedModel, ServingPeriod
 from lineage.text import NOT_RECORDED, when
 
-_REASON = 40  # characters of why a version was withdrawn, in the table
+_REASON = 40  # characters of a withdrawal's reason in the table
 _METRICS = ("auc", "log_loss", "normalized_entropy", "calibration")
 
 
 def served_table(models: list[ServedModel], without: Collection[str] = ()) -> Table:
-    """Args: the versions; columns to leave out."""
+    """Renders versions as a table without some columns."""
     if len({_folder(model) for model in models}) <= 1:
         without = {*without, "folder"}
     headings = ("!version", "!pushed", "!answers for", "!since", ">hours", ">impressions")
     rest = (">clicks", "withdrawn", "folder")
-    return filled((*headings, *rest), map(_served_row, models), without)
+    return table_without((*headings, *rest), map(_served_row, models), without)
 
 
 def _served_row(model: ServedModel) -> list[Text | str]:
@@ -41,7 +41,7 @@ def _served_row(model: ServedModel) -> list[Text | str]:
 
 
 def _shortened(reason: str) -> str:
-    """The whole of it is in the version's own tree."""
+    """Shortens a reason; the version's own tree has all of it."""
     return reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
 
 
@@ -92,10 +92,10 @@ def serving_labels(model: ServedModel) -> Text:
 
 
 def _folder(model: ServedModel) -> str:
-    """The folder of all versions; a path or a URI."""
+    """Returns the folder of all versions, a path or a URI."""
     return model.destination.rstrip("/").rpartition("/")[0]
 
 
-def _period(period: Period) -> Text:
+def _period(period: ServingPeriod) -> Text:
     until = f"until {when(period.until)}" if period.until else "until now"
     return titled(period.label, f"from {when(period.since)}", until)

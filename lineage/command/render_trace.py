@@ -1,4 +1,4 @@
-"""A trace as a tree, from the served model down to the source files."""
+"""Renders a trace as a tree, from the served model down to the source files."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ _VERDICTS = {
     False: plain("not blessed", "bold red"),
     None: plain(f"verdict {NOT_RECORDED}", "yellow"),
 }
-_FILES_SHOWN = 3  # of a source, unless all are asked for
+_FILES_SHOWN = 3  # files of a source, unless all are asked for
 
 
 def trace_tree(
     found: Trace, serving: ServedModel, *, all_files: bool = False, ticks: bool = True
 ) -> Tree:
-    """Args:
-    found: what to show.
-    serving: when it served.
-    all_files: every source file, instead of the first and the last of each source.
-    ticks: whether the screen can show a tick.
+    """Renders a trace.
+
+    Args:
+      found: Trace to render.
+      serving: Serving periods and traffic of the model.
+      all_files: Whether to list every source file, or the first and last of each source.
+      ticks: Whether the screen can show a tick.
     """
     tree = Tree(titled(f"PushedModel {found.pushed.id}", version_title(found.version)))
     tree.add(labelled("served from", found.destination or NOT_RECORDED))
@@ -54,7 +56,7 @@ def trace_tree(
 
 
 def accounts_line(accounts: Accounts, ticks: bool = True) -> Text:
-    """'306 read = 193 train + 98 eval + 12 quarantined + 3 dropped  ✓ adds up'."""
+    """Returns e.g. '306 read = 193 train + 98 eval + 12 quarantined + 3 dropped  ✓ adds up'."""
     parts = {**accounts.splits, "quarantined": accounts.quarantined, "dropped": accounts.dropped}
     total = sum(parts.values())
     right = " + ".join(f"{rows:,} {name}" for name, rows in parts.items())

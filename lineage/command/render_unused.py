@@ -1,4 +1,4 @@
-"""What could be deleted: `python -m lineage gc`."""
+"""Renders what could be deleted: `python -m lineage gc`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.table import Table
 
 from lineage.command.render import plain, table
 from lineage.text import size
-from lineage.unused import Garbage, Stored
+from lineage.unused import StoredArtifact, UnusedArtifacts
 
 
-def garbage_tables(found: Garbage, *, everything: bool = False) -> RenderableType:
-    """Args: what was found; whether to list every artifact, or only sums by component."""
+def unused_tables(found: UnusedArtifacts, *, everything: bool = False) -> RenderableType:
+    """Renders sums by component, and every artifact if `everything` is set."""
     parts: list[RenderableType] = []
     if everything and (found.unused or found.kept):
         parts += [_artifacts(sorted([*found.unused, *found.kept], key=lambda o: o.artifact.id)), ""]
@@ -48,7 +48,7 @@ def garbage_tables(found: Garbage, *, everything: bool = False) -> RenderableTyp
     return Group(*parts)
 
 
-def _sums(found: Garbage) -> Table:
+def _sums(found: UnusedArtifacts) -> Table:
     result = table("component", "output", ">unused", ">size", ">kept", ">size")
     unused, kept = _by_output(found.unused), _by_output(found.kept)
     for component, kind in sorted(unused | kept):
@@ -67,7 +67,7 @@ def _sums(found: Garbage) -> Table:
     return result
 
 
-def _by_output(items: Iterable[Stored]) -> dict[tuple[str, str], Counter[str]]:
+def _by_output(items: Iterable[StoredArtifact]) -> dict[tuple[str, str], Counter[str]]:
     found: dict[tuple[str, str], Counter[str]] = {}
     for one in items:
         counts = found.setdefault((one.component, one.artifact.type), Counter())
@@ -75,7 +75,7 @@ def _by_output(items: Iterable[Stored]) -> dict[tuple[str, str], Counter[str]]:
     return found
 
 
-def _artifacts(items: Iterable[Stored]) -> Table:
+def _artifacts(items: Iterable[StoredArtifact]) -> Table:
     result = table(">artifact", "type", "run", ">size", "kept because", "folder")
     for one in items:
         result.add_row(

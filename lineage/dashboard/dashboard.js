@@ -47,7 +47,7 @@
 
   byId("waits").textContent = waiting.length
     ? waiting.map(({ name, rows }) => `${name} (${rows.toLocaleString("en")} impressions)`).join(", ")
-    : "none that is known of; `--streaming FOLDER` names where closed spans are";
+    : "none known; name the folder of closed spans with `--streaming FOLDER`";
 
   const measured = runs.filter(({ line, metrics }) => line.span !== null && Object.keys(metrics).length).reverse();
   const names = [...new Set(measured.flatMap(({ metrics }) => Object.keys(metrics)))];

@@ -1,4 +1,4 @@
-"""What the dashboard shows: runs with their metrics, what serves, which spans wait."""
+"""Collects what the dashboard shows: runs with metrics, serving versions, waiting spans."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lineage.listing import RunLine, run_lines
 from lineage.served import served
 from metadata.reader import LineageStore
 
-_FIRST = 50  # runs that the page is sent with; the others follow
+_FIRST = 50  # runs in the page itself; its script loads the others
 
 
 @dataclasses.dataclass(frozen=True)
 class ShownRun:
-    """A run, what it measured, and the most memory it took."""
+    """A run with its metrics and peak memory."""
 
     line: RunLine
     metrics: dict[str, float]
@@ -27,8 +27,8 @@ class ShownRun:
 
 
 @dataclasses.dataclass(frozen=True)
-class Waiting:
-    """A span that is closed, and has no complete run."""
+class WaitingSpan:
+    """A closed span without a complete run."""
 
     span: int
     name: str
@@ -38,42 +38,42 @@ class Waiting:
 def shown_runs(
     store: LineageStore, summaries: Path | None, limit: int | None = _FIRST
 ) -> list[ShownRun]:
-    """Newest first.
+    """Returns runs with their metrics, newest first.
 
     Raises:
-      LineageError: the store cannot be read.
+      LineageError: The store cannot be read.
     """
     return [_shown(line, summaries) for line in run_lines(store, limit)]
 
 
-def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[Waiting]:
-    """Closed spans that no complete run has read, oldest first.
+def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[WaitingSpan]:
+    """Returns closed spans that no complete run has read, oldest first.
 
     Args:
-      store_lines: of all runs.
-      streaming: the config's `streaming.folder`; None: there is none.
+      store_lines: Lines of all runs.
+      streaming: The config's `streaming.folder`; None without streaming.
     """
     done = {line.span for line in store_lines if line.state == "complete"}
-    found: dict[int, Waiting] = {}
+    found: dict[int, WaitingSpan] = {}
     for path in sorted((streaming / "spans" / "closed").glob("[0-9]*.json")) if streaming else ():
         marker = _json(path)
         try:
             span = int(marker["hour"])
             rows = int(marker["impressions"]["rows"])
         except (KeyError, TypeError, ValueError):
-            continue  # being written, or not as `python -m streaming ingest` writes it
+            continue  # still being written, or not written by `python -m streaming ingest`
         if span not in done and rows:
-            found[span] = Waiting(span, path.stem.partition(".")[0], rows)
+            found[span] = WaitingSpan(span, path.stem.partition(".")[0], rows)
     return [found[span] for span in sorted(found)]
 
 
 def as_json(
     store: LineageStore, summaries: Path | None, streaming: Path | None, limit: int | None
 ) -> str:
-    """Everything, for the page's script and for programs.
+    """Returns everything as JSON, for the page's script and for programs.
 
     Raises:
-      LineageError: the store cannot be read.
+      LineageError: The store cannot be read.
     """
     runs = shown_runs(store, summaries, limit)
     return to_json(

@@ -1,4 +1,4 @@
-"""A web page over all runs, read only: `python -m lineage serve`."""
+"""Serves a read-only web page over all runs: `python -m lineage serve`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from lineage.templates import environment
 from metadata.reader import LineageError, LineageStore
 
 _HERE = Path(__file__).parent
-_RUNS = 1000  # that the page's script asks for
-_REPORTS = 8  # pages of five megabytes that are kept
+_RUNS = 1000  # newest runs that the page's script loads
+_REPORTS = 8  # cached pages, five megabytes each
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _T = TypeVar("_T")
 
@@ -34,11 +34,11 @@ class Dashboard:
     """Answers requests from one store.
 
     Args:
-      store: open for reading; asked by one request at a time.
-      summaries: folder of <run_id>/run_summary.json; None: unknown.
-      streaming: the config's `streaming.folder`, for spans that wait; None: there is none.
-      hosts: names that a request may call this server by, beside those of loopback: a page
-        elsewhere that has its own name point here gets nothing.
+      store: Store open for reading; one request at a time uses it.
+      summaries: Folder of <run_id>/run_summary.json files; None: unknown.
+      streaming: The config's `streaming.folder`, for waiting spans; None without streaming.
+      hosts: Host names that requests may use besides those of loopback. Requests for other names
+        are refused, which stops DNS rebinding.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Dashboard:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
-        """Only for this host, and with an error that a person can read."""
+        """Rejects requests for other hosts, and answers errors with readable text."""
         if _host_of(request.host) not in self._hosts:
             raise web.HTTPForbidden(text=f"this server is not {request.host}\n")
         try:
@@ -96,7 +96,7 @@ class Dashboard:
         return web.Response(text=await self._ask(make), content_type="application/json")
 
     async def _static(self, request: web.Request) -> web.Response:
-        """The scripts change with the version of the server alone."""
+        """Serves a script; its ETag changes only with the version of the server."""
         scripts = {"plotly.js": plotly.offline.get_plotlyjs, "dashboard.js": _script}
         make = scripts.get(request.match_info["name"])
         if make is None:
@@ -108,7 +108,7 @@ class Dashboard:
         return web.Response(status=304) if _is_known(request, response) else response
 
     async def _ask(self, question: Callable[[], _T]) -> _T:
-        """In a thread, one at a time: ML Metadata's client is not made for several."""
+        """Asks the store in a thread, one question at a time: its client is not thread-safe."""
 
         def locked() -> _T:
             with self._asking:
@@ -129,33 +129,33 @@ class Dashboard:
         )
 
     def _newest_report(self, run_id: str) -> str:
-        """From memory, if nothing of the run has changed since."""
+        """Returns a run's report, from the cache if the run has not changed."""
         run = self._store.run(run_id)
         folder = self._summaries / run.run_id if self._summaries else None
         changed = [_changed(folder / name) for name in (RUN_SUMMARY, RUN_LOG)] if folder else []
         return self._report(run.run_id, run.state, run.seconds, *changed)
 
     def _made_report(self, run_id: str, *_: object) -> str:
-        """The other arguments say what it was made of."""
+        """Renders a report; the other arguments are only part of the cache key."""
         return render(gather(self._store, run_id, self._summaries))
 
 
 def serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Answers until it is interrupted (Ctrl-C), or told to end.
+    """Answers requests until SIGINT (Ctrl-C) or SIGTERM.
 
     Args:
-      dashboard: what to serve.
-      host, port: where; port 0 is any that is free.
-      ready: is told the address when it answers.
+      dashboard: Dashboard to serve.
+      host, port: Address to listen on; port 0 is any free port.
+      ready: Function that is called with the address once the server answers.
 
     Raises:
-      LineageError: the port is taken, or the host is not one of this machine.
+      LineageError: The port is taken, or the host is not one of this machine.
     """
     asyncio.run(_serve(dashboard, host, port, ready))
 
 
 async def _serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[str], None]) -> None:
-    # A signal that were left to Python could arrive in the middle of anything, and be lost there.
+    # Python's default handler could raise KeyboardInterrupt anywhere, where it may be lost.
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -191,7 +191,7 @@ def _script() -> str:
 
 
 def _host_of(header: str) -> str:
-    """Without the port."""
+    """Returns the host name of a Host header, without the port."""
     name, colon, port = header.rpartition(":")
     return (name if colon and port.isdecimal() else header).strip("[]")
 

@@ -1,4 +1,4 @@
-"""What is known of a run: `gather(store, "latest", summaries)`."""
+"""Collects everything that is known about a run: `gather(store, "latest", summaries)`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.evaluator.evaluation_files import Evaluation, Verdict, read_eval
 from lineage.compare import run_before
 from lineage.dataset import Dataset
 from lineage.report.log_sections import log_tails
-from lineage.report.quarantine import Refused, read_refused
+from lineage.report.quarantine import RejectedRecord, read_rejected_records
 from lineage.report.statistics import (
     Anomaly,
     Drift,
@@ -38,24 +38,24 @@ class RunFacts:
     """A run, and everything that its artifacts say.
 
     Attributes:
-      store: its name, for the page's foot.
-      elsewhere: whether the run was on other machines, and no store that can be asked has it.
-      run: of ML Metadata.
-      summary: its run_summary.json; {} if there is none.
-      artifacts: what its components read, made or picked, by id.
-      made_by: id of each of these -> the execution that really made it, maybe of an earlier run.
-      dataset: the examples it began with.
-      refused: some records that the ETL refused.
-      features: of the examples.
-      earlier_run: the run before, that it is compared with; None if there was none.
-      earlier: features of that run's examples.
-      anomalies, drift: of ExampleValidator.
-      validated: whether its files were read; without them nobody knows of an anomaly.
-      curves: of the training.
-      evaluation: of the model.
-      verdict: What the Evaluator says of the model.
-      logs: component -> the end of its log.
-      origin: what the pushed model (else the model) was made from; None without a model.
+      store: Name of the store, for the page's footer.
+      elsewhere: Whether the run was on other machines, so that no store here can be asked.
+      run: The run in ML Metadata.
+      summary: Its run_summary.json; {} if there is none.
+      artifacts: Artifacts that its components read, made or picked, by id.
+      made_by: Artifact id -> the execution that really made it, maybe of an earlier run.
+      dataset: The examples it began with.
+      refused: A sample of the records that the ETL rejected.
+      features: Features of the examples.
+      earlier_run: Id of the run before, for comparison; None if there was none.
+      earlier: Features of that run's examples.
+      anomalies, drift: Findings of ExampleValidator.
+      validated: Whether ExampleValidator's files were read; without them anomalies are unknown.
+      curves: Training curves.
+      evaluation: Evaluation of the model.
+      verdict: The Evaluator's verdict on the model.
+      logs: Component -> the end of its log.
+      origin: What the pushed model (else the model) was made from; None without a model.
     """
 
     store: str
@@ -65,7 +65,7 @@ class RunFacts:
     artifacts: dict[int, Artifact]
     made_by: dict[int, Execution]
     dataset: Dataset | None
-    refused: list[Refused]
+    refused: list[RejectedRecord]
     features: Features
     earlier_run: str | None
     earlier: Features
@@ -79,11 +79,11 @@ class RunFacts:
     origin: Graph | None
 
     def newest(self, type_name: str) -> Artifact | None:
-        """Of what the run put out."""
+        """Returns the newest output of the run of this type; None without one."""
         return _newest(self.run, self.artifacts, type_name)
 
-    def said(self, type_name: str, name: str) -> Any:
-        """A property of the newest artifact of that type; None without one."""
+    def newest_property(self, type_name: str, name: str) -> Any:
+        """Returns a property of the newest output of this type; None without one."""
         found = self.newest(type_name)
         return found.properties.get(name) if found else None
 
@@ -100,16 +100,16 @@ def gather(
     summaries: Path | None,
     places: Mapping[str, str] | None = None,
 ) -> RunFacts:
-    """Reads everything.
+    """Reads everything that is known about a run.
 
     Args:
-      store: where to look.
-      run_id: of the run, or 'latest'.
-      summaries: folder of <run_id>/ with run_summary.json and run.log; None: unknown.
-      places: of a run elsewhere: URI -> folder, of artifacts that this machine has a copy of.
+      store: Store to read.
+      run_id: Id of the run, or 'latest'.
+      summaries: Folder of <run_id>/ folders with run_summary.json and run.log; None: unknown.
+      places: URI -> local copy, for the artifacts of a run on other machines.
 
     Raises:
-      LineageError: there is no such run.
+      LineageError: There is no such run.
     """
     run = store.run(run_id)
     artifacts = store.artifacts(run.touched)
@@ -133,7 +133,9 @@ def gather(
         artifacts=artifacts,
         made_by=made_by,
         dataset=dataset_of(store, examples, made_by.get(examples.id)) if examples else None,
-        refused=files.read(_newest(run, artifacts, names.QUARANTINED_RECORDS), read_refused, []),
+        refused=files.read(
+            _newest(run, artifacts, names.QUARANTINED_RECORDS), read_rejected_records, []
+        ),
         features=files.read(_newest(run, artifacts, names.EXAMPLE_STATISTICS), read_statistics, {}),
         earlier_run=earlier.run_id if earlier else None,
         earlier=_features_of(store, earlier) if earlier else {},
@@ -168,7 +170,7 @@ def _features_of(store: LineageStore, run: Run) -> Features:
 
 @dataclasses.dataclass(frozen=True)
 class _Files:
-    """Reads what lies at an artifact, or at the copy of it."""
+    """Reads the files of an artifact, or of its local copy."""
 
     places: Mapping[str, str]
 
@@ -179,7 +181,7 @@ class _Files:
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    """What the page reads of it, and only of the kind that it should be: a hand may have edited."""
+    """Returns the parts of a summary that the page needs, without values of a wrong type."""
     found = read_summary(path)
     if not found:
         return {}

@@ -1,4 +1,4 @@
-"""Plotly figures of a run's facts. Colours and fonts are the page's: see page.js."""
+"""Draws a run's facts as Plotly figures; page.js sets colours and fonts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lineage.report.statistics import Feature
 from lineage.report.training import Curve
 from metadata.records import Run
 
-_POINTS = 20  # of the calibration plot
-_VALUES = 10  # of a text feature
+_POINTS = 20  # points in the calibration plot
+_VALUES = 10  # values shown of a text feature
 _HEIGHT, _ROW = 340, 18  # pixels of a figure, and of each slice in it
-_LONGEST = 24  # characters of a name on an axis
+_LONGEST = 24  # characters of an axis label
 _STATES = ("complete", "cached", "failed", "running", "canceled", "unknown")
 
 
 def timings(run: Run, peaks: Mapping[str, int | None]) -> go.Figure:
-    """When each component ran, over the seconds of the run."""
+    """Draws when each component ran, in seconds since the run began."""
     figure = go.Figure()
     for state in _STATES:
         chosen = [e for e in run.components if e.state == state]
@@ -47,7 +47,7 @@ def timings(run: Run, peaks: Mapping[str, int | None]) -> go.Figure:
 
 
 def memory(run: Run, peaks: Mapping[str, int | None]) -> go.Figure | None:
-    """Peak memory of each component; None if it was not measured."""
+    """Draws the peak memory of each component; None if it was not measured."""
     known = list(dict.fromkeys(e.component for e in run.components if peaks.get(e.component)))
     if not known:
         return None
@@ -64,7 +64,7 @@ def memory(run: Run, peaks: Mapping[str, int | None]) -> go.Figure | None:
 
 
 def curve(metric: str, curves: Iterable[Curve]) -> go.Figure:
-    """A metric of the training, by rounds."""
+    """Draws a training metric by round."""
     figure = go.Figure()
     for one in curves:
         if one.metric == metric:
@@ -79,7 +79,7 @@ def curve(metric: str, curves: Iterable[Curve]) -> go.Figure:
 
 
 def calibration(buckets: Sequence[Bucket]) -> go.Figure:
-    """Mean label against mean prediction, in groups of about as many rows."""
+    """Draws mean label against mean prediction, in groups of about equal size."""
     groups = grouped(buckets)
     x = [group.predictions / group.rows for group in groups]
     y = [group.labels / group.rows for group in groups]
@@ -101,7 +101,7 @@ def calibration(buckets: Sequence[Bucket]) -> go.Figure:
 
 
 def grouped(buckets: Sequence[Bucket]) -> list[Bucket]:
-    """Neighbours put together until each has a twentieth of the rows, the last one what is left."""
+    """Merges neighbours until each group has a twentieth of the rows; the last has the rest."""
     enough = sum(bucket.rows for bucket in buckets) / _POINTS
     groups: list[Bucket] = []
     rows = predictions = labels = 0.0
@@ -118,7 +118,7 @@ def grouped(buckets: Sequence[Bucket]) -> list[Bucket]:
 
 
 def slices(evaluation: Evaluation, metric: str) -> go.Figure | None:
-    """A metric on each slice, with its interval, beside the baseline's; None without slices."""
+    """Draws a metric and its interval for each slice and the baseline; None without slices."""
     chosen = [one for one in evaluation.slices if metric in one.metrics]
     if len(chosen) < 2:
         return None
@@ -136,7 +136,7 @@ def slices(evaluation: Evaluation, metric: str) -> go.Figure | None:
 
 
 def _range(chosen: Sequence[Slice], metric: str) -> list[float]:
-    """Of the values: the interval of a slice with a handful of rows would dwarf all others."""
+    """Returns an axis range for the values; the wide interval of a tiny slice is cut off."""
     values = [
         side[metric].value for s in chosen for side in (s.metrics, s.baseline) if metric in side
     ]
@@ -169,10 +169,10 @@ def _slice_name(one: Slice) -> str:
 
 
 def distribution(sides: Mapping[str, Feature]) -> go.Figure | None:
-    """A feature in several sets of examples; None if there is nothing to draw.
+    """Draws a feature's distribution in several sets of examples; None if it is empty.
 
     Args:
-      sides: e.g. 'train' -> the feature there.
+      sides: Name of the set, e.g. 'train' -> the feature there.
     """
     figure = go.Figure()
     if all(feature.kind == "text" for feature in sides.values()):
@@ -202,12 +202,12 @@ def distribution(sides: Mapping[str, Feature]) -> go.Figure | None:
 
 
 def _text(value: str) -> str:
-    """Plotly takes some tags in a text for HTML: none of what came from outside is one."""
+    """Escapes a text, since Plotly renders some HTML tags."""
     return html.escape(value)
 
 
 def _ticks(values: Sequence[str]) -> dict[str, Any]:
-    """Long names shortened on the axis alone: two that begin alike are two."""
+    """Shortens long names on the axis only, so that names with the same start stay distinct."""
     short = [value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…" for value in values]
     return {
         "type": "category",
@@ -219,8 +219,8 @@ def _ticks(values: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def as_data(figure: go.Figure) -> dict[str, Any]:
-    """Data and layout, without plotly's own template of colours."""
+def figure_to_json(figure: go.Figure) -> dict[str, Any]:
+    """Returns data and layout as JSON values, without Plotly's colour template."""
     found: dict[str, Any] = figure.to_plotly_json()
     found["layout"].pop("template", None)
     return found

@@ -13,9 +13,9 @@ class Node:
     """A box.
 
     Attributes:
-      key: its own, of the panel that it opens.
-      title, subtitle: its two lines.
-      style: class for its colour, such as a state.
+      key: Unique key, which the panel that the box opens also has.
+      title, subtitle: Its two lines.
+      style: CSS class for its colour, such as a state.
     """
 
     key: str
@@ -37,7 +37,7 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """An SVG to be: `lines` are paths from box to box."""
+    """The content of an SVG; `lines` are paths from box to box."""
 
     width: int
     height: int
@@ -45,12 +45,12 @@ class Drawing:
     lines: tuple[str, ...]
 
 
-def drawn(nodes: Sequence[Node], edges: Iterable[tuple[str, str]]) -> Drawing:
-    """Left to right: each box is one layer after the last of those that lead to it.
+def draw_graph(nodes: Sequence[Node], edges: Iterable[tuple[str, str]]) -> Drawing:
+    """Lays out a graph from left to right, each box one layer after the last that leads to it.
 
     Args:
-      nodes: in an order that is kept within a layer where lines allow.
-      edges: (key, key) from where to where; without a cycle, others are left out.
+      nodes: Boxes; their order is kept within a layer where the lines allow it.
+      edges: Pairs of keys (from, to). Edges that close a cycle are left out.
     """
     keys = {node.key for node in nodes}
     lines = sorted({(a, b) for a, b in edges if a in keys and b in keys and a != b})
@@ -75,7 +75,7 @@ def drawn(nodes: Sequence[Node], edges: Iterable[tuple[str, str]]) -> Drawing:
 
 def _layers(keys: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
     layers = dict.fromkeys(keys, 0)
-    for _ in keys:  # so many rounds are enough without a cycle, and end with one
+    for _ in keys:  # enough rounds for any graph without a cycle, and an end for one with a cycle
         moved = False
         for a, b in edges:
             if layers[b] <= layers[a] < len(keys):
@@ -88,7 +88,7 @@ def _layers(keys: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, 
 
 
 def _rows(columns: Mapping[int, list[Node]], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Places within a column: beside what leads there, so that few lines cross."""
+    """Returns each box's place in its column, beside its predecessors so that few lines cross."""
     rows: dict[str, int] = {}
     for layer in sorted(columns):
         before = {

@@ -1,4 +1,4 @@
-"""The end of each component's part of a run's log."""
+"""Reads the last lines of each component from a run's log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LINES, _LONGEST = 30, 500
 
 
 def log_tails(path: Path) -> dict[str, str]:
-    """Component -> its last lines; nothing if there is no log."""
+    """Returns component -> its last lines; empty if there is no log."""
     found: dict[str, deque[str]] = {}
     current: str | None = None
     try:

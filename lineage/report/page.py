@@ -1,4 +1,4 @@
-"""The page: `render(gather(store, "latest", summaries))` is one self-contained HTML text."""
+"""Renders the report as one self-contained HTML text: `render(gather(...))`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import plotly.offline
 from base.foreign_json import parse
 from lineage.report import figures
 from lineage.report.facts import RunFacts
-from lineage.report.graph import Drawing, Node, drawn
+from lineage.report.graph import Drawing, Node, draw_graph
 from lineage.report.statistics import Feature
 from lineage.templates import environment
 from lineage.text import duration
@@ -31,7 +31,7 @@ _SLICED = ("auc", "log_loss", "calibration")
 
 
 def render(facts: RunFacts) -> str:
-    """The whole page; takes about a second, most of it plotly's own four megabytes."""
+    """Returns the whole page; this takes about a second, mostly for Plotly's four megabytes."""
     shown = _figures(facts)
     scripts = [plotly.offline.get_plotlyjs(), _text("page.js")]
     return (
@@ -45,7 +45,7 @@ def render(facts: RunFacts) -> str:
             origin=_origin(facts.origin) if facts.origin else None,
             features=_feature_cards(facts),
             metrics=_metrics(facts),
-            figures={name: figures.as_data(figure) for name, figure in shown.items()},
+            figures={name: figures.figure_to_json(figure) for name, figure in shown.items()},
             style=_text("page.css"),
             scripts=scripts,
             hashes=[_sha256(script) for script in scripts],
@@ -72,12 +72,12 @@ def _text(name: str) -> str:
 
 
 def _sha256(script: str) -> str:
-    """As a content security policy names a script that may run."""
+    """Returns the hash by which a content security policy allows a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _as_script_data(value: Any) -> str:
-    """JSON that ends no <script> element, whatever is in its texts; NaN and infinity are null."""
+    """Returns JSON that cannot end a <script> element; NaN and infinity become null."""
     text = json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -89,7 +89,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return _plain(value.tolist()) if hasattr(value, "tolist") else value  # of numpy
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value  # a NumPy value
 
 
 def _metric(number: float) -> str:
@@ -97,7 +97,7 @@ def _metric(number: float) -> str:
 
 
 def _value(value: Any) -> str:
-    """A parameter, JSON in a text made readable."""
+    """Formats a parameter; JSON in a text is indented."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = parse(value, finite=False)
@@ -107,7 +107,7 @@ def _value(value: Any) -> str:
 
 
 def _figures(facts: RunFacts) -> dict[str, Any]:
-    """Name -> figure, of what there is."""
+    """Returns name -> figure for everything that is known."""
     peaks = {e.component: facts.peak_mib(e.component) for e in facts.run.components}
     found: dict[str, Any] = {
         "timings": figures.timings(facts.run, peaks),
@@ -127,7 +127,7 @@ def _figures(facts: RunFacts) -> dict[str, Any]:
 
 
 def _feature_names(facts: RunFacts) -> list[str]:
-    """Those with an anomaly or too much drift first, then by name."""
+    """Returns feature names, those with an anomaly or too much drift first."""
     marked = {a.feature for a in facts.anomalies} | {d.feature for d in facts.drift if d.too_far}
     names = {name for features in facts.features.values() for name in features}
     return sorted(names, key=lambda name: (name not in marked, name))
@@ -154,7 +154,7 @@ def _feature_cards(facts: RunFacts) -> list[dict[str, Any]]:
 
 
 def _metrics(facts: RunFacts) -> list[dict[str, Any]]:
-    """Of the evaluation, beside the baseline; then what only the summary knows."""
+    """Returns the evaluation's metrics with the baseline's, then those of the summary alone."""
     overall = facts.evaluation.overall if facts.evaluation else None
     baseline = overall.baseline if overall else {}
     rows = [
@@ -174,15 +174,15 @@ def _metrics(facts: RunFacts) -> list[dict[str, Any]]:
 
 
 def _place(named: tuple[str, Any]) -> tuple[int, str]:
-    """What one looks at first comes first."""
+    """Returns a sort key that puts the most important metrics first."""
     name = named[0]
     return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
 
 
 def _pipeline(facts: RunFacts) -> Drawing:
-    """The components of the run; what came from an earlier run has a box of its own."""
+    """Draws the run's components; each artifact of an earlier run gets its own box."""
     last = {e.component or str(e.id): e for e in facts.run.components}
-    # What a resolver picked came through it, unless a component of this run made it.
+    # An artifact that a resolver picked is drawn as its output, unless this run made it.
     picked = {i: name for name, e in last.items() for i in _ids(e.resolved)}
     put_out = picked | {i: name for name, e in last.items() for i in _ids(e.outputs)}
     nodes = [_component(execution) for execution in last.values()]
@@ -196,7 +196,7 @@ def _pipeline(facts: RunFacts) -> Drawing:
                 outside[source] = _artifact(facts.artifacts[artifact_id], "from an earlier run")
             if source:
                 edges.append((key_of.get(source, source), key_of[name]))
-    return drawn([*outside.values(), *nodes], edges)
+    return draw_graph([*outside.values(), *nodes], edges)
 
 
 def _component(execution: Execution) -> Node:
@@ -214,7 +214,7 @@ def _artifact(artifact: Artifact, subtitle: str = "") -> Node:
 
 
 def _origin(graph: Graph) -> Drawing:
-    """Artifacts, by the executions between them."""
+    """Draws artifacts, linked by the executions between them."""
     nodes = [
         Node(str(artifact.id), artifact.type, _made(graph, artifact), "artifact")
         for artifact in sorted(graph.artifacts.values(), key=lambda a: a.id)
@@ -227,7 +227,7 @@ def _origin(graph: Graph) -> Drawing:
         for execution, a in read
         if execution == edge.execution_id
     }
-    return drawn(nodes, [(str(a), str(b)) for a, b in made])
+    return draw_graph(nodes, [(str(a), str(b)) for a, b in made])
 
 
 def _made(graph: Graph, artifact: Artifact) -> str:

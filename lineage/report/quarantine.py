@@ -1,4 +1,4 @@
-"""A few of the records that the ETL refused."""
+"""Reads a sample of the records that the ETL rejected."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import zlib
 from base.foreign_json import parse
 from metadata.artifact_files import files_below
 
-_A_REASON = 2
+_RECORDS_PER_REASON = 2
 _LONGEST = 400  # characters of a record
 _MOST_LINES = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Refused:
-    """A record as it came."""
+class RejectedRecord:
+    """A rejected record, as it was read."""
 
     source: str
     reason: str
     record: str
 
 
-def read_refused(uri: str) -> list[Refused]:
-    """Some of each reason; none if they are not on this machine."""
-    found: dict[tuple[str, str], list[Refused]] = {}
+def read_rejected_records(uri: str) -> list[RejectedRecord]:
+    """Returns a few records for each reason; empty if they are not on this machine."""
+    found: dict[tuple[str, str], list[RejectedRecord]] = {}
     lines = 0
     for path in files_below(uri, "records/*.json.gz"):
         try:
@@ -37,17 +37,17 @@ def read_refused(uri: str) -> list[Refused]:
                     try:
                         refused = _refused(line)
                     except (ValueError, KeyError, TypeError):
-                        continue  # not as SparkExampleGen writes it
+                        continue  # SparkExampleGen did not write this line
                     kept = found.setdefault((refused.source, refused.reason), [])
-                    if len(kept) < _A_REASON:
+                    if len(kept) < _RECORDS_PER_REASON:
                         kept.append(refused)
         except (OSError, EOFError, zlib.error):
             continue  # damaged from here on
     return [refused for key in sorted(found) for refused in found[key]]
 
 
-def _refused(line: str) -> Refused:
+def _refused(line: str) -> RejectedRecord:
     content = parse(line, finite=False)
     record = str(content["record"])
     shown = record if len(record) <= _LONGEST else record[:_LONGEST] + "…"
-    return Refused(str(content["source"]), str(content["reason"]), shown)
+    return RejectedRecord(str(content["source"]), str(content["reason"]), shown)

@@ -1,6 +1,6 @@
-"""Distributions of features, from StatisticsGen's and ExampleValidator's files.
+"""Reads feature distributions from StatisticsGen's and ExampleValidator's files.
 
-TFDV's protos are read as they are: importing TFDV takes longer than making the whole report.
+The protos are parsed without TFDV: importing TFDV takes longer than making the whole report.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TOP_VALUES = 15
 
 @dataclasses.dataclass(frozen=True)
 class Bin:
-    """Examples with a value in [low, high)."""
+    """The number of examples with a value in [low, high)."""
 
     low: float
     high: float
@@ -32,14 +32,14 @@ class Feature:
     """A feature in one split.
 
     Attributes:
-      name: of the feature; a step in it is joined by a dot.
+      name: Name of the feature; the steps of its path are joined by dots.
       kind: 'number' or 'text'.
-      examples: in the split.
-      missing: examples without it.
-      mean, deviation, zeros, low, median, high: of a number; None of a text.
-      unique: different values of a text; None of a number.
-      bins: of a number, by equal width.
-      top: most frequent values of a text, with their counts.
+      examples: Number of examples in the split.
+      missing: Number of examples without it.
+      mean, deviation, zeros, low, median, high: Statistics of a number; None for a text.
+      unique: Number of different values of a text; None for a number.
+      bins: Histogram of a number, with bins of equal width.
+      top: Most frequent values of a text, with their counts.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Feature:
 
 @dataclasses.dataclass(frozen=True)
 class Anomaly:
-    """What ExampleValidator found in a feature of a split."""
+    """A finding of ExampleValidator in a feature of a split."""
 
     split: str
     feature: str
@@ -69,13 +69,13 @@ class Anomaly:
 
 @dataclasses.dataclass(frozen=True)
 class Drift:
-    """How far a feature moved, from another span (drift) or another split (skew).
+    """The distance of a feature from another span (drift) or another split (skew).
 
     Attributes:
-      split, feature: where.
+      split, feature: Names of the split and the feature.
       kind: 'drift' or 'skew'.
-      measure: e.g. 'JENSEN_SHANNON_DIVERGENCE'.
-      value, threshold: too far if the value is larger.
+      measure: Measure, e.g. 'JENSEN_SHANNON_DIVERGENCE'.
+      value, threshold: Distance, and the largest one that is accepted.
     """
 
     split: str
@@ -91,7 +91,7 @@ class Drift:
 
 
 def read_statistics(uri: str) -> dict[str, dict[str, Feature]]:
-    """Split -> name -> feature; nothing if it is not on this machine or cannot be read."""
+    """Returns split -> name -> feature; empty if the files are missing or unreadable."""
     found: dict[str, dict[str, Feature]] = {}
     for split, path in _splits(uri, _STATISTICS):
         try:
@@ -105,7 +105,7 @@ def read_statistics(uri: str) -> dict[str, dict[str, Feature]]:
 
 
 def read_anomalies(uri: str) -> tuple[list[Anomaly], list[Drift]]:
-    """What was found in all splits; nothing if it is not on this machine or cannot be read."""
+    """Returns the findings in all splits; empty if the files are missing or unreadable."""
     anomalies: list[Anomaly] = []
     drift: list[Drift] = []
     for split, path in _splits(uri, _ANOMALIES):
@@ -126,7 +126,7 @@ def read_anomalies(uri: str) -> tuple[list[Anomaly], list[Drift]]:
 
 
 def has_anomalies(uri: str) -> bool:
-    """Whether ExampleValidator's files are on this machine."""
+    """Returns whether ExampleValidator's files are on this machine."""
     return bool(_splits(uri, _ANOMALIES))
 
 
@@ -164,7 +164,7 @@ def _feature(proto: Any, examples: float) -> Feature:
 
 
 def _bins(histograms: Any) -> tuple[Bin, ...]:
-    """Of equal width; by quantiles if there is nothing else."""
+    """Returns bins of equal width, or else quantiles."""
     standard = statistics_pb2.Histogram.STANDARD
     chosen = next((h for h in histograms if h.type == standard), None)
     chosen = chosen or next(iter(histograms), None)

@@ -1,4 +1,4 @@
-"""Training curves, from what Keras wrote for TensorBoard."""
+"""Reads training curves from the event files that Keras wrote for TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _EPOCH = "epoch_"
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """A metric by rounds.
+    """A metric by round.
 
     Attributes:
-      metric: e.g. 'loss'.
+      metric: Name of the metric, e.g. 'loss'.
       rows: 'train' or 'validation'.
-      points: (round, value), rounds from 1.
+      points: Pairs of round (from 1) and value.
     """
 
     metric: str
@@ -29,7 +29,7 @@ class Curve:
 
 
 def read_curves(uri: str) -> list[Curve]:
-    """Of a ModelRun artifact; none if it is not on this machine, or cannot be read."""
+    """Reads the curves of a ModelRun artifact; empty if its files are missing or unreadable."""
     found: dict[tuple[str, str], dict[int, float]] = {}
     for path in files_below(uri, "*/events.out.tfevents.*"):
         try:
@@ -41,7 +41,7 @@ def read_curves(uri: str) -> list[Curve]:
                         number = float(tensor_util.make_ndarray(value.tensor))
                         found.setdefault(key, {})[event.step + 1] = number
         except UNREADABLE:
-            continue  # the last record of a training that was killed
+            continue  # a killed training leaves a broken last record
     return [
         Curve(metric, rows, tuple(sorted(points.items())))
         for (metric, rows), points in sorted(found.items())

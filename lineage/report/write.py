@@ -1,4 +1,4 @@
-"""A run's report as a file."""
+"""Writes a run's report to a file."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def write_report(
     path: Path,
     places: Mapping[str, str] | None = None,
 ) -> None:
-    """Whole, or not at all.
+    """Writes the whole report, or no file.
 
     Args:
-      store: where to look.
-      run_id: of the run, or 'latest'.
-      summaries: folder of <run_id>/ with run_summary.json and run.log; None: unknown.
-      path: of the page.
-      places: of a run elsewhere: URI -> folder, of artifacts that this machine has a copy of.
+      store: Store to read.
+      run_id: Id of the run, or 'latest'.
+      summaries: Folder of <run_id>/ folders with run_summary.json and run.log; None: unknown.
+      path: Path of the page.
+      places: URI -> local copy, for the artifacts of a run on other machines.
 
     Raises:
-      LineageError: there is no such run.
-      OSError: the file cannot be written.
+      LineageError: There is no such run.
+      OSError: The file cannot be written.
     """
     write_whole(path, render(gather(store, run_id, summaries, places)))

@@ -43,7 +43,9 @@ def rows(frame: DataFrame) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("name", ["mariadb", "postgresql"])
-def test_a_table(people: DataFrame, spark, name: str, request: pytest.FixtureRequest) -> None:
+def test_a_table_is_read_over_jdbc(
+    people: DataFrame, spark, name: str, request: pytest.FixtureRequest
+) -> None:
     service: Mariadb | Postgresql = request.getfixturevalue(f"{name}_service")
     login = {"user": service.user, "password": service.password, "driver": service.driver}
     people.write.jdbc(service.jdbc_url, "people", "overwrite", login)
@@ -51,14 +53,14 @@ def test_a_table(people: DataFrame, spark, name: str, request: pytest.FixtureReq
 
 
 @pytest.mark.parametrize("name", ["mariadb", "postgresql"])
-def test_a_wrong_password(spark, name: str, request: pytest.FixtureRequest) -> None:
+def test_a_wrong_password_is_rejected(spark, name: str, request: pytest.FixtureRequest) -> None:
     service: Mariadb | Postgresql = request.getfixturevalue(f"{name}_service")
     login = {"user": service.user, "password": "wrong", "driver": service.driver}
     with pytest.raises(Exception, match=r"(?i)access denied|authentication failed"):
         spark.read.jdbc(service.jdbc_url, "people", properties=login)
 
 
-def test_a_topic(people: DataFrame, spark, kafka_service: Kafka) -> None:
+def test_a_topic_is_read_from_kafka(people: DataFrame, spark, kafka_service: Kafka) -> None:
     options = {"kafka.bootstrap.servers": kafka_service.bootstrap_servers}
     people.selectExpr("cast(id as string) key", "name value").write.format("kafka").options(
         **options, topic="people"
@@ -67,7 +69,9 @@ def test_a_topic(people: DataFrame, spark, kafka_service: Kafka) -> None:
     assert rows(topic.selectExpr("int(string(key))", "string(value)")) == [r[:2] for r in ROWS]
 
 
-def test_a_stream_of_a_topic(people: DataFrame, spark, kafka_service: Kafka, tmp_path) -> None:
+def test_a_topic_is_read_as_a_stream(
+    people: DataFrame, spark, kafka_service: Kafka, tmp_path
+) -> None:
     options = {"kafka.bootstrap.servers": kafka_service.bootstrap_servers}
     people.selectExpr("name value").write.format("kafka").options(**options, topic="stream").save()
     stream = spark.readStream.format("kafka").options(**options, subscribe="stream")
@@ -84,13 +88,13 @@ def test_a_stream_of_a_topic(people: DataFrame, spark, kafka_service: Kafka, tmp
     assert rows(spark.read.parquet(str(tmp_path / "rows"))) == sorted((r[1],) for r in ROWS)
 
 
-def test_hdfs(people: DataFrame, spark, hdfs_service: Hdfs) -> None:
+def test_files_are_read_from_hdfs(people: DataFrame, spark, hdfs_service: Hdfs) -> None:
     path = f"{hdfs_service.url}/people/{uuid.uuid4()}"
     people.write.parquet(path)
     assert rows(spark.read.parquet(path)) == ROWS
 
 
-def test_s3(people: DataFrame, spark, s3_service: S3) -> None:
+def test_files_are_read_from_s3(people: DataFrame, spark, s3_service: S3) -> None:
     settings = spark.sparkContext._jsc.hadoopConfiguration()
     for name, value in s3_service.spark_conf().items():
         settings.set(name.removeprefix("spark.hadoop."), value)
@@ -99,7 +103,7 @@ def test_s3(people: DataFrame, spark, s3_service: S3) -> None:
     assert rows(spark.read.parquet(path)) == ROWS
 
 
-def test_avro(people: DataFrame, spark, tmp_path: Path) -> None:
+def test_avro_files_are_read(people: DataFrame, spark, tmp_path: Path) -> None:
     people.write.format("avro").save(str(tmp_path / "people"))
     assert rows(spark.read.format("avro").load(str(tmp_path / "people"))) == ROWS
 
@@ -172,7 +176,7 @@ def test_the_command_stops_in_order_and_removes_its_data(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_service_that_there_is_not() -> None:
+def test_an_unknown_service_is_an_error() -> None:
     result = CliRunner().invoke(main, ["oracle"])
     assert result.exit_code == 2
     assert "no service oracle; there are mariadb, postgresql, kafka, hdfs, s3" in result.output

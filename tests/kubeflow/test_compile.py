@@ -1,4 +1,4 @@
-"""The compiled pipeline: what Kubeflow is given, and what must never be in it."""
+"""The compiled pipeline: its content, and what must never be in it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """Config -> file. One process: importing TFX takes far longer than compiling."""
+    """Compiles all configs in one process, since importing TFX is slow; config -> file."""
     folder = tmp_path_factory.mktemp("compiled")
     files = {name: folder / f"{name}.yaml" for name in CONFIGS}
     with pytest.MonkeyPatch.context() as patch:
@@ -100,14 +100,16 @@ def containers_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def refusal(result: Result) -> str:
-    """The one line that a refused command ends with."""
+    """Returns the one line with which a failed command ends."""
     assert result.exit_code == 2, result.output
     assert result.output.count("\n") == 1, result.output
     return result.output
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_it_is_what_it_was(compiled: dict[str, Path], config: str) -> None:
+def test_the_compiled_pipeline_matches_the_golden_file(
+    compiled: dict[str, Path], config: str
+) -> None:
     """Both TFX lines compile the same. `UPDATE_GOLDEN=1` writes what is compared with."""
     golden = GOLDEN / f"{config}.yaml"
     text = without_versions(compiled[config].read_text("utf-8"))
@@ -117,7 +119,7 @@ def test_it_is_what_it_was(compiled: dict[str, Path], config: str) -> None:
 
 
 def without_versions(text: str) -> str:
-    """Code is hashed, and TFX names itself: neither is part of what is compared."""
+    """Masks hashes of code and TFX's version, which are not compared."""
     text = re.sub(r"\b[0-9a-f]{64}\b", "SHA256", text)
     return re.sub(r"sdkVersion: .*", "sdkVersion: TFX", text)
 
@@ -184,7 +186,7 @@ def test_nothing_of_this_machine_and_no_secret_is_in_it(
 
 
 def test_no_step_is_answered_from_kubeflows_cache(compiled: dict[str, Path]) -> None:
-    """Its key knows nothing of the files that are read, edited schemas and served models."""
+    """Its cache key ignores the files that are read, edited schemas and served models."""
     for file in compiled.values():
         assert not any("cachingOptions" in task for task in tasks_of(spec_of(file)).values())
 
@@ -208,7 +210,7 @@ def test_no_step_needs_what_open_source_kubeflow_does_not_run(
     assert all(command == ["python", "-m", "kubeflow.step"] for command in commands.values())
 
 
-def test_the_report_is_given_no_examples_no_models_and_no_refused_records(
+def test_the_report_takes_no_examples_models_or_rejected_records(
     compiled: dict[str, Path],
 ) -> None:
     """Kubeflow would download them whole."""
@@ -274,7 +276,7 @@ def test_paths_are_parameters_and_the_config_says_the_defaults(tmp_path: Path) -
         assert file.read_text("utf-8").count(root) == 1
 
 
-def test_what_tfx_does_not_compile_is_said(tmp_path: Path) -> None:
+def test_a_component_that_tfx_cannot_compile_is_named(tmp_path: Path) -> None:
     changed = "serving.canary.infra_validator={tags: [2.16.1]}"
     result = invoke(tmp_path / "p.yaml", "--set", changed)
     assert result.exit_code == 2
@@ -334,8 +336,8 @@ def test_the_command_starts_without_importing_tfx() -> None:
     [
         (["--set", "kubeflow.imaeg=x"], "kubeflow.imaeg: unknown key"),
         (["--set", "application=pipeline.nothing"], "there is no package pipeline.nothing"),
-        (["--image", "two words"], "'two words' is no container image"),
-        (["--image", ""], "'' is no container image"),
+        (["--image", "two words"], "must be a container image. Received: 'two words'"),
+        (["--image", ""], "must be a container image. Received: ''"),
         (["--config", "nowhere.yaml"], "there is no config nowhere.yaml"),
         (["--set", f"spark.conf={{spark.hadoop.fs.s3a.secret.key: {SECRET}}}"], "s3a.secret.key"),
         (["--set", f"sources.users.options={{password: {SECRET}}}"], "option 'password' holds"),
@@ -355,7 +357,7 @@ def test_the_name_of_a_secret_is_no_secret(tmp_path: Path) -> None:
     assert invoke(tmp_path / "p.yaml", *named).exit_code == 0
 
 
-def test_a_schema_outside_the_project_is_refused(tmp_path: Path) -> None:
+def test_a_schema_outside_the_project_is_an_error(tmp_path: Path) -> None:
     schema = tmp_path / "schema.pbtxt"
     schema.write_text((ROOT / "schemas/ctr.pbtxt").read_text("utf-8"))
     line = refusal(invoke(tmp_path / "p.yaml", "--set", f"schema={schema}"))
@@ -392,7 +394,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_what_kfp_cannot_load_is_refused(compiled: dict[str, Path]) -> None:
+def test_a_spec_that_kfp_cannot_load_is_an_error(compiled: dict[str, Path]) -> None:
     text = compiled["ctr"].read_text("utf-8")
-    with pytest.raises(ComponentError, match=r"kfp refuses the compiled pipeline: .*noSuchField"):
+    with pytest.raises(ComponentError, match=r"kfp rejects the compiled pipeline: .*noSuchField"):
         kubeflow_compile.check_loads(f"{text}noSuchField: 1\n")

@@ -1,4 +1,4 @@
-"""What Kubeflow's own driver gives each step, read by TFX; see driver/README.md."""
+"""TFX reads the inputs that Kubeflow's own driver gives each step; see driver/README.md."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ INPUTS = {
 
 @functools.cache
 def arguments_of(name: str) -> tuple[str, ...]:
-    """As the step is compiled."""
+    """Returns the arguments of the compiled step."""
     spec = next(yaml.safe_load_all((Path(__file__).parent / "golden/ctr.yaml").read_text()))
     (executor,) = [
         executor
@@ -55,13 +55,13 @@ def arguments_of(name: str) -> tuple[str, ...]:
     return tuple(executor["container"]["args"])
 
 
-def for_tfx(name: str) -> dict[str, Any]:
+def to_tfx_input(name: str) -> dict[str, Any]:
     given = step.executor_input(GIVEN[name].read_text("utf-8"))
-    return step.for_tfx(given, step.input_types(arguments_of(name)))
+    return step.to_tfx_input(given, step.input_types(arguments_of(name)))
 
 
 def read_by_tfx(invocation: dict[str, Any], side: str) -> dict[str, list[Any]]:
-    """As TFX's entrypoint does it."""
+    """Parses the arguments as TFX's entrypoint does."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx
 
     parsed = json_format.Parse(
@@ -77,7 +77,7 @@ def test_every_step_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", OF_TFX)
 def test_tfx_reads_the_inputs_with_their_types(name: str) -> None:
-    found = read_by_tfx(for_tfx(name), "inputs")
+    found = read_by_tfx(to_tfx_input(name), "inputs")
     assert {key: one.type_name for key, (one,) in found.items()} == INPUTS[name]
     for (one,) in found.values():
         assert one.uri.startswith("/minio/mlpipeline/v2/artifacts/ctr/")
@@ -90,20 +90,20 @@ def test_tfx_reads_the_inputs_with_their_types(name: str) -> None:
 def test_tfx_reads_the_outputs_and_leaves_kubeflow_its_log(name: str) -> None:
     given = json.loads(GIVEN[name].read_text("utf-8"))
     assert step.LOGS in given["outputs"]["artifacts"]
-    found = read_by_tfx(for_tfx(name), "outputs")
+    found = read_by_tfx(to_tfx_input(name), "outputs")
     assert {*found} == {*given["outputs"]["artifacts"]} - {step.LOGS}
 
 
 def test_what_a_step_said_of_its_output_arrives() -> None:
-    (examples,) = read_by_tfx(for_tfx("Transform"), "inputs")["examples"]
+    (examples,) = read_by_tfx(to_tfx_input("Transform"), "inputs")["examples"]
     assert examples.get_int_custom_property("rows_train") == 15054
     assert examples.split_names == '["train", "eval"]'
-    (blessing,) = read_by_tfx(for_tfx("Pusher"), "inputs")["model_blessing"]
+    (blessing,) = read_by_tfx(to_tfx_input("Pusher"), "inputs")["model_blessing"]
     assert blessing.get_int_custom_property("blessed") == 1
 
 
 def here(name: str, folder: Path) -> list[str]:
-    """The step's command, with the test's own folder in place of the bucket."""
+    """Returns the step's command with the test's folder in place of the bucket."""
     given = BUCKETS.sub(str(folder), GIVEN[name].read_text("utf-8"))
     place = str(folder / "task")
     document = json.loads(given)

@@ -1,4 +1,4 @@
-"""The manifests render, Kubernetes takes them, and they say what they are meant to say."""
+"""The manifests render, match Kubernetes' schemas, and have the intended content."""
 
 from __future__ import annotations
 
@@ -51,21 +51,23 @@ def render(kustomize: str, name: str) -> Objects:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", ["base", "overlays/dev", "overlays/prod"])
-def test_kubernetes_takes_them(rendered: dict[str, Objects], name: str, version: str) -> None:
+def test_the_manifests_match_the_schemas_of_kubernetes(
+    rendered: dict[str, Objects], name: str, version: str
+) -> None:
     for one in rendered[name].values():
         kubernetes_validate.validate(one, version, strict=True)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", ["driver", "executor"])
-def test_kubernetes_takes_sparks_templates(name: str, version: str) -> None:
+def test_sparks_pod_templates_match_the_schemas_of_kubernetes(name: str, version: str) -> None:
     pod = yaml.safe_load((MANIFESTS / "spark" / f"{name}.yaml").read_text())
     pod["metadata"]["name"] = name
     kubernetes_validate.validate(pod, version, strict=True)
 
 
 def test_a_wrong_key_is_found(rendered: dict[str, Objects]) -> None:
-    """The check above can fail."""
+    """The check above must be able to fail."""
     quota = yaml.safe_load(yaml.safe_dump(rendered["base"]["ResourceQuota", "ai-training"]))
     quota["spec"]["hart"] = quota["spec"].pop("hard")
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -99,7 +101,7 @@ def test_no_pod_asks_for_more_than_the_restricted_policy_gives(
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_what_a_pod_names_is_there(rendered: dict[str, Objects]) -> None:
+def test_every_object_that_a_pod_names_exists(rendered: dict[str, Objects]) -> None:
     for objects in rendered.values():
         for pod in pods(objects).values():
             assert ("ServiceAccount", pod["serviceAccountName"]) in objects
@@ -194,7 +196,7 @@ def test_the_pusher_can_ask_each_pod(rendered: dict[str, Objects]) -> None:
 
 
 def test_rights_are_the_least(rendered: dict[str, Objects]) -> None:
-    """Nobody may do everything, read secrets by any name, or change rights."""
+    """No account may do everything, read arbitrary secrets, or change rights."""
     for objects in rendered.values():
         for (kind, _), one in objects.items():
             assert kind not in ("ClusterRole", "ClusterRoleBinding")
@@ -223,7 +225,7 @@ def test_rights_are_the_least(rendered: dict[str, Objects]) -> None:
         assert pods(objects)["driver"]["serviceAccountName"] == "spark-driver"
 
 
-def test_nobody_talks_to_the_world(rendered: dict[str, Objects]) -> None:
+def test_no_pod_can_reach_the_internet(rendered: dict[str, Objects]) -> None:
     for name, objects in rendered.items():
         for (kind, policy), one in objects.items():
             if kind != "NetworkPolicy":

@@ -1,4 +1,4 @@
-"""The last step of the compiled pipeline: from the accounts of the others to a page."""
+"""The last step of the compiled pipeline makes a page from the others' accounts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FILES = ("statistics", "evaluation")
 def account(
     name: str, began: float, ended: float, run: str = "run-1", **outputs: tuple[str, dict[str, Any]]
 ) -> StepAccount:
-    """`outputs`: key -> (type, metadata); they lie in the bucket where Kubeflow puts them."""
+    """Returns an account; `outputs` maps key -> (type, metadata), with Kubeflow's URIs."""
     given = {
         key: {
             "uri": f"minio://bucket/ctr/{run}/{name}/{key}",
@@ -86,8 +86,8 @@ def steps() -> dict[str, StepAccount]:
 def write(
     steps: dict[str, StepAccount], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Path]:
-    """Runs the step as Kubeflow would, which has put the artifacts into /minio before."""
-    monkeypatch.setitem(step._LOCAL, "minio://", f"{tmp_path}/minio/")
+    """Runs the step as Kubeflow does, after it has downloaded the artifacts to /minio."""
+    monkeypatch.setitem(step.LAUNCHER_FOLDERS, "minio://", f"{tmp_path}/minio/")
 
     def write(graph: dict[str, Any] = GRAPH, **more: str) -> Path:
         taken = [
@@ -115,7 +115,7 @@ def write(
 
 @pytest.fixture
 def files(steps: dict[str, StepAccount], tmp_path: Path) -> None:
-    """What the report reads besides."""
+    """Writes the files of artifacts that the report reads."""
     for name, key, fill in (
         ("StatisticsGen", "statistics", write_statistics),
         ("Evaluator", "evaluation", write_evaluation),
@@ -134,7 +134,7 @@ def boxes(page: Page, section: str = "pipeline") -> dict[str, str]:
 def test_a_browser_shows_it_as_kubeflow_does(
     write: Callable[..., Path], files: None, tmp_path: Path
 ) -> None:
-    """Kubeflow's page puts it into a frame that may run scripts and do nothing else."""
+    """Kubeflow shows it in a frame that may only run scripts."""
     text = json.dumps(write().read_text("utf-8")).replace("<", "\\u003c")
     frame = tmp_path / "frame.html"
     frame.write_text(
@@ -175,7 +175,7 @@ def test_the_times_are_those_of_the_steps(write: Callable[..., Path], files: Non
     assert foot == "From the accounts of a compiled pipeline's steps."  # no store to be asked again
 
 
-def test_a_clock_that_is_behind_does_no_harm(
+def test_a_clock_that_is_behind_does_not_change_the_page(
     steps: dict[str, StepAccount], write: Callable[..., Path]
 ) -> None:
     early = steps["StatisticsGen"]

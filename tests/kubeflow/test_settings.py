@@ -1,4 +1,4 @@
-"""What a config asks Kubernetes for, and what of it is in the compiled pipeline."""
+"""The config's Kubernetes settings in the compiled pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Compile = Callable[[str], tuple[dict[str, Any], dict[str, Any]]]
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> Compile:
-    """Both documents of the ctr pipeline with this `kubeflow` section."""
+    """Compiles both documents of the ctr pipeline with this `kubeflow` section."""
     monkeypatch.chdir(ROOT)
 
     def compile_with(section: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -106,7 +106,7 @@ def test_spot_nodes_are_told_what_kubeflow_does_not_retry(monkeypatch: pytest.Mo
         (["beam_pipeline_args=[--runner=DataflowRunner]"], "a bucket of gs://, not minio://"),
     ],
 )
-def test_workers_that_see_no_artifact_are_refused(
+def test_workers_that_cannot_see_artifacts_are_an_error(
     monkeypatch: pytest.MonkeyPatch, overrides: list[str], named: str
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -137,7 +137,7 @@ def test_volumes_for_all_and_secrets_for_those_that_are_named(compiled: Compile)
     assert sum("secretAsEnv" in node for node in nodes.values()) == 1
 
 
-def test_no_second_document_without_a_wish(compiled: Compile) -> None:
+def test_without_kubernetes_settings_there_is_no_second_document(compiled: Compile) -> None:
     assert compiled("volumes: []")[1] == {}
 
 
@@ -155,7 +155,9 @@ def test_no_second_document_without_a_wish(compiled: Compile) -> None:
         ("secrets: [{secret: s, key: k, variable: V, steps: [Pushr]}]", "there is no step Pushr"),
     ],
 )
-def test_a_wish_that_cannot_be_met_is_one_line(compiled: Compile, section: str, named: str) -> None:
+def test_settings_that_cannot_be_met_are_one_line(
+    compiled: Compile, section: str, named: str
+) -> None:
     with pytest.raises(ConfigError) as raised:
         compiled(section)
     assert named in str(raised.value)

@@ -1,4 +1,4 @@
-"""An executor in the image of all steps begins as Spark wants it to."""
+"""A Spark executor starts in the image of all steps."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_options_come_in_their_order_and_jars_of_the_user_first() -> None:
 
 
 @pytest.mark.unit
-def test_who_is_not_spark_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_start_without_sparks_variables_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["driver"]) == 2
     assert main(["executor"]) == 2
     assert "SPARK_EXECUTOR_MEMORY is not set" in capsys.readouterr().err
@@ -51,7 +51,7 @@ def test_who_is_not_spark_is_told_so(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.component
 def test_sparks_own_executor_looks_for_its_driver() -> None:
-    """Spark accepts all arguments, and ends because nobody is at the driver's address."""
+    """Spark accepts all arguments, and ends because the driver's address does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = {"SPARK_DRIVER_URL": f"spark://CoarseGrainedScheduler@127.0.0.1:{port}"}

@@ -1,4 +1,4 @@
-"""A compiled pipeline that a hand has changed: what is wrong, and where, in a line."""
+"""Errors in a compiled pipeline that was edited by hand are one line that says where."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_steps_are_in_an_order_in_which_they_can_run() -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda s: tasks(s)["Trainer"].update(dependentTask=[]), "is no PipelineSpec: "),
+        (lambda s: tasks(s)["Trainer"].update(dependentTask=[]), "is not a valid PipelineSpec: "),
         (lambda s: tasks(s).clear(), "root: it has no tasks"),
         (lambda s: tasks(s).pop("Trainer"), "it waits for Trainer, which is no step"),
         (lambda s: s["components"].pop("Trainer"), "Trainer: there is no component Trainer"),
@@ -94,10 +94,10 @@ def test_the_steps_are_in_an_order_in_which_they_can_run() -> None:
             lambda s: tasks(s)["Pusher"].update(triggerPolicy={"condition": "true"}),
             "Pusher: `triggerPolicy` does not run here",
         ),
-        (lambda s: s.pop("root"), "is no compiled pipeline: it lacks `root`"),
+        (lambda s: s.pop("root"), "is not a compiled pipeline: it lacks `root`"),
     ],
 )
-def test_what_is_wrong_is_one_line(
+def test_an_invalid_pipeline_is_one_line(
     changed: Callable[[Change], Path], change: Change, named: str
 ) -> None:
     with pytest.raises(ComponentError) as raised:
@@ -108,16 +108,20 @@ def test_what_is_wrong_is_one_line(
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [(b"a: [", "cannot be read as YAML"), (b"\xff\xfe\xff", "cannot be read"), (b"", "is no comp")],
+    [
+        (b"a: [", "cannot be read as YAML"),
+        (b"\xff\xfe\xff", "cannot be read"),
+        (b"", "is not a comp"),
+    ],
 )
-def test_what_is_no_yaml(tmp_path: Path, content: bytes, named: str) -> None:
+def test_invalid_yaml_is_an_error(tmp_path: Path, content: bytes, named: str) -> None:
     file = tmp_path / "p.yaml"
     file.write_bytes(content)
     with pytest.raises(ComponentError, match=named):
         read_pipeline(file)
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ComponentError, match=r"python -m kubeflow\.compile .* makes it"):
         read_pipeline(tmp_path / "p.yaml")
 
@@ -129,7 +133,7 @@ def test_no_file(tmp_path: Path) -> None:
         ({"span": "newest"}, "--param span: 'newest' is no NUMBER_INTEGER"),
     ],
 )
-def test_a_wrong_parameter(arguments: dict[str, str], named: str) -> None:
+def test_a_wrong_parameter_is_an_error(arguments: dict[str, str], named: str) -> None:
     with pytest.raises(ComponentError, match=named):
         read_pipeline(GOLDEN).arguments(arguments)
 

@@ -1,4 +1,4 @@
-"""What stands between Kubeflow and TFX in a container."""
+"""The adapter between Kubeflow and TFX in a container."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def given(
     ],
 )
 def test_artifacts_are_read_where_the_launcher_puts_them(uri: str, path: str) -> None:
-    found = step.for_tfx(given(outputs={"b": artifact(uri)}, a=artifact(uri)), {})
+    found = step.to_tfx_input(given(outputs={"b": artifact(uri)}, a=artifact(uri)), {})
     for side, key in (("inputs", "a"), ("outputs", "b")):
         (one,) = found[side]["artifacts"][key]["artifacts"]
         assert one["uri"] == path
@@ -60,7 +60,7 @@ def test_dataflow_is_given_the_uris_by_the_steps_it_works_for(
     executor: str, runner: str, elsewhere: bool
 ) -> None:
     assert step.works_elsewhere([step.EXECUTOR, executor, runner]) is elsewhere
-    found = step.for_tfx(
+    found = step.to_tfx_input(
         given(outputs={"b": artifact("gs://b/2")}, a=artifact("gs://b/1")), {}, True
     )
     (one,) = found["inputs"]["artifacts"]["a"]["artifacts"]
@@ -68,28 +68,32 @@ def test_dataflow_is_given_the_uris_by_the_steps_it_works_for(
     assert (one["uri"], other["uri"]) == ("gs://b/1", "gs://b/2")
 
 
-def test_two_models_of_the_same_name_have_two_ids() -> None:
-    found = step.for_tfx(given(model=artifact("s3://b/1"), baseline_model=artifact("s3://b/2")), {})
+def test_two_models_of_the_same_name_have_different_ids() -> None:
+    found = step.to_tfx_input(
+        given(model=artifact("s3://b/1"), baseline_model=artifact("s3://b/2")), {}
+    )
     names = {one["artifacts"][0]["name"] for one in found["inputs"]["artifacts"].values()}
     assert len(names) == 2
 
 
-def test_what_a_step_had_not_to_give_is_no_input() -> None:
+def test_an_absent_artifact_is_no_input() -> None:
     absent = artifact("x", absent=1.0)
-    found = step.for_tfx(given(model=artifact("s3://b/1"), baseline_model=absent), {})
+    found = step.to_tfx_input(given(model=artifact("s3://b/1"), baseline_model=absent), {})
     assert set(found["inputs"]["artifacts"]) == {"model"}
 
 
-def test_what_goes_in_is_left_as_it_is() -> None:
+def test_the_executor_input_is_not_changed() -> None:
     before = given({"span": 3, "window": 2}, model=artifact("s3://b/1"))
     copy = json.loads(json.dumps(before))
-    step.for_tfx(before, {})
+    step.to_tfx_input(before, {})
     assert before == copy
 
 
 def test_parameters_of_the_pipeline_are_put_into_texts() -> None:
     destination = json.dumps({"base": "{{$.inputs.parameters['serving_root']}}/ctr"})
-    found = step.for_tfx(given({"push_destination": destination, "serving_root": "/models"}), {})
+    found = step.to_tfx_input(
+        given({"push_destination": destination, "serving_root": "/models"}), {}
+    )
     assert json.loads(found["inputs"]["parameterValues"]["push_destination"]) == {
         "base": "/models/ctr"
     }
@@ -104,28 +108,30 @@ def test_parameters_of_the_pipeline_are_put_into_texts() -> None:
     ],
 )
 def test_span_and_window_are_a_range_of_tfx(span: Any, window: Any, expected: Any) -> None:
-    values = step.for_tfx(given({"span": span, "window": window}), {})["inputs"]["parameterValues"]
+    values = step.to_tfx_input(given({"span": span, "window": window}), {})["inputs"][
+        "parameterValues"
+    ]
     assert json.loads(values.pop("range_config")) == expected
     assert values == {}
 
 
 def test_an_output_without_a_file_has_its_folder(tmp_path: Path) -> None:
-    """Some releases of Kubeflow fail without."""
+    """Some releases of Kubeflow fail without the folder."""
     (tmp_path / "made").mkdir()
     uris = [str(tmp_path / "made"), str(tmp_path / "run/empty"), "gs://bucket/elsewhere"]
-    step._make_folders(given(outputs={uri: artifact(uri) for uri in uris}))
+    step.make_output_folders(given(outputs={uri: artifact(uri) for uri in uris}))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "made", "run"]
 
 
 def test_what_a_step_says_of_itself_is_no_parameter_of_tfx() -> None:
     invocation = given()
     invocation["outputs"]["parameters"] = {"account": {"outputFile": "/tmp/account"}}
-    assert step.for_tfx(invocation, {})["outputs"]["parameters"] == {}
+    assert step.to_tfx_input(invocation, {})["outputs"]["parameters"] == {}
 
 
 def test_kubeflow_gets_its_own_names_and_places_back() -> None:
     said = {"artifacts": {"model": artifact("/s3/b/1", "/s3/b/1", blessed=1)}}
-    found = step.for_kubeflow(said, {"/s3/b/1": ("model", "s3://b/1")})
+    found = step.to_kubeflow_output(said, {"/s3/b/1": ("model", "s3://b/1")})
     assert found == {"artifacts": {"model": artifact("s3://b/1", "model", blessed=1)}}
 
 
@@ -138,13 +144,13 @@ def test_what_a_blessing_says_of_models_has_kubeflows_names_and_places() -> None
         }
     }
     names = {"/s3/b/1": ("18", "s3://b/1"), "/s3/b/2": ("blessing", "s3://b/2")}
-    (found,) = step.for_kubeflow(said, names)["artifacts"]["blessing"]["artifacts"]
+    (found,) = step.to_kubeflow_output(said, names)["artifacts"]["blessing"]["artifacts"]
     assert found["metadata"] == {"current_model": "s3://b/1", "current_model_id": "18"}
 
 
 def test_a_place_that_an_executor_chose_stays() -> None:
     said = {"artifacts": {"model": artifact("/elsewhere", "x")}}
-    assert step.for_kubeflow(said, {}) == said
+    assert step.to_kubeflow_output(said, {}) == said
 
 
 def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
@@ -167,7 +173,7 @@ def test_json_that_a_parameter_broke_is_one_line() -> None:
     text = json.dumps(given({"base": "BASE"})).replace("BASE", 'a "quoted" name')
     done = run("--json_serialized_invocation_args", text)
     assert done.returncode == 1
-    assert "no JSON" in done.stderr.splitlines()[-1]
+    assert "is not valid JSON" in done.stderr.splitlines()[-1]
     assert "none may have a quotation mark or a backslash" in done.stderr.splitlines()[-1]
 
 
@@ -187,7 +193,7 @@ def fail():
     frame = '  File "/code/shop/etl.py", line 9, in parse'
     raise RuntimeError(f"Traceback (most recent call last):\\n{frame}\\nValueError: no good: b\\n")
 
-step._run_tfx = fail
+step.run_tfx = fail
 """
     done = run("--json_serialized_invocation_args", json.dumps(given()), code=failing)
     assert done.returncode == 1

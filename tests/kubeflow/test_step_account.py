@@ -1,4 +1,4 @@
-"""What a step says of itself to the one that writes the report."""
+"""The account of a step, from which the report is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def account(
     return account_of(given, said, parameters or {}, 3.0, 7.5, 900, "absent")
 
 
-def test_it_is_what_came_out_and_what_it_took() -> None:
+def test_an_account_has_outputs_parameters_times_and_memory() -> None:
     found = account(
         {"model": artifact("s3://b/2")}, {"model": artifact("s3://b/2", pushed=1)}, {"rate": 0.5}
     )
@@ -49,7 +49,7 @@ def test_it_is_what_came_out_and_what_it_took() -> None:
     assert again.parameters == {"rate": 0.5}
 
 
-def test_what_is_not_there_is_left_out() -> None:
+def test_absent_outputs_are_left_out() -> None:
     output = {"model": artifact("s3://b/2")}
     assert account(output, {"model": artifact("s3://b/2", absent=1)}).outputs == {}
 
@@ -58,7 +58,7 @@ def test_an_output_of_which_nothing_is_said_is_there() -> None:
     assert account({"model": artifact("s3://b/2")}, {"model": {"artifacts": []}}).outputs
 
 
-def test_how_the_launcher_logs_in_is_left_out() -> None:
+def test_the_launchers_credentials_are_left_out() -> None:
     login = '{"Params": {"secretName": "minio"}}'
     found = account({"model": artifact("s3://b/2", store_session_info=login)})
     assert found.outputs["model"]["metadata"] == {}
@@ -76,8 +76,8 @@ def noise(length: int) -> str:
         {"table": [number * 7_919 % 9_973 for number in range(50_000)]},
     ],
 )
-def test_twelve_of_them_fit_in_what_argo_passes_on(parameters: dict[str, Any]) -> None:
-    """The argument twice, escaped as JSON in JSON; 128 KiB."""
+def test_twelve_accounts_fit_in_argos_argument(parameters: dict[str, Any]) -> None:
+    """Argo stores the argument twice, as JSON in JSON, within 128 KiB."""
     uri = f"minio://mlpipeline/v2/artifacts/ctr/{'3f2b0e6a-1111-2222-3333-444455556666'}/Trainer"
     outputs = {key: artifact(f"{uri}/{key}", said=noise(5_000)) for key in ("model", "model_run")}
     found = account(outputs, {}, parameters)
@@ -88,7 +88,7 @@ def test_twelve_of_them_fit_in_what_argo_passes_on(parameters: dict[str, Any]) -
     assert [one["uri"] for one in again.outputs.values()] == [f"{uri}/model", f"{uri}/model_run"]
 
 
-def test_what_fits_is_whole() -> None:
+def test_a_short_account_is_not_cut() -> None:
     parameters = {"eval_config": json.dumps({"specs": [{"label_key": "clicked"}] * 50})}
     assert StepAccount.from_text(account({}, {}, parameters).to_text()).parameters == parameters
 
@@ -102,6 +102,6 @@ def test_what_fits_is_whole() -> None:
         base64.b64encode(zlib.compress(b'{"began": 1, "until": 2}')).decode(),
     ],
 )
-def test_what_is_no_account_is_refused(text: str) -> None:
+def test_an_invalid_account_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         StepAccount.from_text(text)

@@ -24,7 +24,7 @@ SPEC = Path(__file__).parent / "golden" / "ctr.yaml"
 
 
 class Api:
-    """What came, and what there is."""
+    """The received requests, and the existing objects."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, Any]] = []
@@ -77,7 +77,7 @@ def api() -> Iterator[Api]:
         do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - names of http.server
 
         def log_message(self, *_: object) -> None:
-            """Silence."""
+            """Logs nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         found.host = f"http://127.0.0.1:{server.server_port}"
@@ -146,7 +146,9 @@ def test_waiting_says_how_it_ended(api: Api) -> None:
         (["--every=5 * * * *"], "has 5 fields; it takes six, seconds first"),
     ],
 )
-def test_a_slip_is_one_line_and_nothing_is_sent(api: Api, arguments: list[str], said: str) -> None:
+def test_a_wrong_argument_is_one_line_and_nothing_is_sent(
+    api: Api, arguments: list[str], said: str
+) -> None:
     done = submit(api, *arguments)
     assert done.exit_code == 1
     assert said in done.output
@@ -163,9 +165,9 @@ def test_what_the_cluster_refuses_is_one_line(api: Api) -> None:
     assert "KFP_TOKEN" in done.output
 
 
-def test_nobody_at_the_address(api: Api) -> None:
+def test_an_address_that_does_not_answer_is_one_line(api: Api) -> None:
     done = CliRunner().invoke(main, [str(SPEC), "--host", "http://127.0.0.1:9"])
     assert done.exit_code == 1
     assert "http://127.0.0.1:9 does not answer as Kubeflow Pipelines" in done.output
     nowhere = CliRunner().invoke(main, [str(SPEC)], env={"KFP_HOST": None})
-    assert "--host URL, or the variable KFP_HOST" in nowhere.output
+    assert "give --host URL, or set the variable KFP_HOST" in nowhere.output

@@ -1,4 +1,4 @@
-"""How steps of a compiled pipeline hand things on, on this machine; the steps are one-liners."""
+"""Steps of a compiled pipeline run on this machine and pass values on; they are one-liners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kubeflow.local.engines import Process
-from kubeflow.local.run import Ended, command_line, run_pipeline
+from kubeflow.local.run import StepResult, command_line, run_pipeline
 from kubeflow.local.steps import read_pipeline
 from kubeflow.record import Record
 from metadata.reader import LineageStore
@@ -36,8 +36,8 @@ def executor(code: str) -> dict[str, Any]:
 
 def walked(
     folder: Path, first: str, gives: dict[str, Any], second: str, takes: dict[str, Any]
-) -> tuple[list[Ended], LineageStore]:
-    """Walks two steps.
+) -> tuple[list[StepResult], LineageStore]:
+    """Runs two steps.
 
     Args:
       folder: For the file, the run and ML Metadata.
@@ -61,7 +61,7 @@ def walked(
     }
     file, store = folder / "two.yaml", folder / "metadata.sqlite"
     file.write_text(yaml.safe_dump(spec))
-    ended: list[Ended] = []
+    ended: list[StepResult] = []
     record = Record(store, "two", "run-1")
     run_pipeline(read_pipeline(file), {}, Process(ROOT), folder / "run-1", record, ended.append)
     del record
@@ -70,9 +70,9 @@ def walked(
 
 @pytest.fixture
 def walk(tmp_path: Path) -> Any:
-    """Walks two steps: the first gives `count` by `code`, the second says what it got."""
+    """Runs two steps: the first outputs `count` by `code`, the second prints its value."""
 
-    def walk(code: str) -> tuple[list[Ended], LineageStore]:
+    def walk(code: str) -> tuple[list[StepResult], LineageStore]:
         given = {"taskOutputParameter": {"producerTask": "First", "outputParameterKey": "count"}}
         run = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
         gives = {"parameters": {"count": {"parameterType": "STRING"}}}
@@ -101,7 +101,7 @@ def test_a_parameter_that_was_not_given_is_one_line(walk: Any) -> None:
 
 
 def test_a_step_is_told_what_kubeflow_tells_it(tmp_path: Path) -> None:
-    """As the driver's own inputs are: driver/*.json."""
+    """The inputs are like those of the real driver in driver/*.json."""
     give = GIVE + (
         "(one,) = given['artifacts']['model']['artifacts']; "
         "said = {'uri': one['uri'], 'metadata': {'rows': 7}}; "

@@ -1,4 +1,4 @@
-"""A page in Debian's Chromium, and whatever is wrong with it."""
+"""Opens a page in Debian's Chromium and collects everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _HERE = ("file", "data", "blob")
 def opened(
     url: str | Path, size: tuple[int, int] = LAPTOP, scheme: str = "light"
 ) -> Iterator[tuple[Page, list[str]]]:
-    """The page, and its complaints: console messages, errors, dialogs, requests to elsewhere.
+    """Opens a page; yields it with its console messages, errors, dialogs and foreign requests.
 
     Args:
-      url: of a page, or the path of a file.
-      size: of the window.
-      scheme: 'light' or 'dark'.
+      url: URL of a page, or path of a file.
+      size: Width and height of the window in pixels.
+      scheme: Color scheme, 'light' or 'dark'.
     """
     address = url if isinstance(url, str) else url.resolve().as_uri()
     program = shutil.which("chromium-headless-shell")
@@ -55,7 +55,7 @@ def opened(
 
 
 def scroll_through(page: Page) -> None:
-    """So that everything that draws itself when it is seen has done so."""
+    """Scrolls down, so that everything that is drawn when visible has been drawn."""
     page.wait_for_function(
         """() => {
           const next = [...document.querySelectorAll(".plot")].find((plot) => !plot.dataset.drawn);

@@ -1,4 +1,4 @@
-"""The store that most questions are asked of."""
+"""The store that most tests use."""
 
 from tests.metadata.conftest import tfx
 

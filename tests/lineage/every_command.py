@@ -1,4 +1,4 @@
-"""Every command of `python -m lineage`, asked of one store."""
+"""Runs every command of `python -m lineage` on one store."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COMMANDS = (
 
 
 def ask(store: Path, *arguments: str) -> Result:
-    """Asks one question; an answer is text, or one line that begins with 'Error: '."""
+    """Runs one command; returns text, or one line that begins with 'Error: '."""
     result = CliRunner().invoke(cli, ["--store", str(store), *arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
     assert result.exit_code in (0, 1), result.output
@@ -55,7 +55,7 @@ def ask(store: Path, *arguments: str) -> Result:
 
 
 def ask_everything(store: Path) -> dict[str, Result]:
-    """The answers by command, and the dashboard's pages without an error of their own."""
+    """Returns the answers by command; checks that the dashboard's pages have no errors."""
     answers = {command: ask(store, *command.split()) for command in COMMANDS}
     try:
         opened = LineageStore.sqlite(store)

@@ -1,4 +1,4 @@
-"""The command, as a person and as a program use it."""
+"""The command line, used by a person and by a program."""
 
 import functools
 import json
@@ -29,13 +29,13 @@ def ask(tfx, *arguments, code=0):
 
 
 def one_line(result):
-    """The error: one line, nothing else."""
+    """Returns the error, which must be one line and the only output."""
     lines = result.output.splitlines()
     assert len(lines) == 1, result.output
     return lines[0]
 
 
-def test_list_shows_a_line_a_run(tfx):
+def test_list_shows_one_line_per_run(tfx):
     made = tfx.full_run("first", "1001")
     tfx.execute(
         "second",
@@ -152,7 +152,7 @@ def test_names_are_shown_as_they_are(tfx, name):
     assert f"note  {shown}" in ask(tfx, "show", f"artifact:{made['model']}").output
 
 
-def test_nothing_is_cut_when_a_program_reads(tfx):
+def test_a_program_gets_uncut_lines(tfx):
     path = "/data/" + "long/" * 100
     tfx.execute("r" * 200, "Trainer", outputs={"model": ("Model", {"uri": path})})
     assert path in ask(tfx, "show", "artifact:1").output
@@ -165,7 +165,7 @@ def test_nothing_is_cut_when_a_program_reads(tfx):
         (["trace", "nope"], "Error: no pushed model 'nope'"),
         (["impact", "99"], "Error: no artifact 99"),
         (["show", "execution:99"], "Error: no execution 99"),
-        (["show", "artifact:x"], "Error: 'x' is no number"),
+        (["show", "artifact:x"], "Error: 'x' is not a number"),
         (["show", "run:nope"], "Error: no run 'nope'"),
         (["show", "99"], "Error: no execution 99"),
         (["--mysql", "h:1/d", "list"], "Error: give one of --store, --mysql"),
@@ -343,7 +343,7 @@ def test_a_number_that_no_store_can_have_is_unknown(tfx, command):
 
 
 def test_a_version_goes_before_an_artifact_of_that_number(tfx):
-    """Both are small numbers: a version is that of an execution."""
+    """The version is the same small number as an execution's id."""
     tfx.full_run("a", "22")
     second = tfx.full_run("b", "1002")
     assert second["pushed_model"] == 22
@@ -359,7 +359,7 @@ def test_what_was_not_pushed_is_no_model_to_compare_with(tfx):
     assert compare(store, None, "1003").before.name == "1001"
 
 
-def test_what_answers_now_has_a_name(tfx):
+def test_stable_and_canary_name_the_versions_that_answer(tfx):
     tfx.full_run("r1", "1001")
     tfx.full_run("r2", "1002", release="canary_in_turn")
     output = ask(tfx, "trace", "stable").output
@@ -401,7 +401,7 @@ def test_diff_of_the_newest_is_with_the_one_before(tfx):
         (("--delete", "--yes", "--ended", "nope"), "no run 'nope'"),
     ],
 )
-def test_what_gc_cannot_follow_is_refused(tfx, arguments, message):
+def test_gc_rejects_invalid_options(tfx, arguments, message):
     tfx.full_run("r", "1001")
     assert message in one_line(ask(tfx, "gc", *arguments, code=1))
 
@@ -422,7 +422,7 @@ def test_served_lists_the_newest(tfx):
 
 @pytest.mark.parametrize("command", ["report", "export"])
 def test_a_page_or_events_go_where_they_are_sent(tfx, tmp_path, command):
-    """A pipe, a link, a device; whose folder is not changed."""
+    """The target is a pipe, a link or a device, whose folder is not changed."""
     tfx.full_run("r", "1001")
     begins = "<!doctype html>" if command == "report" else '{"eventTime"'
     assert ask(tfx, command, "--out", "-").output.startswith(begins)

@@ -1,10 +1,10 @@
-"""What differs between two runs, or two models."""
+"""Comparisons of two runs or two models."""
 
 import json
 
 import pytest
 
-from lineage.compare import Change, FileChange, Side, compare, flattened
+from lineage.compare import ComparedSide, FileChange, ValueChange, compare, flattened
 from metadata.reader import LineageError, LineageStore
 
 pytestmark = pytest.mark.unit
@@ -15,7 +15,7 @@ def compared(tfx, *ends, **arguments):
 
 
 def two_runs(tfx):
-    """The second with an hour less, another ETL and more rows in a batch."""
+    """Makes two runs; the second has an hour less, another ETL and a larger batch."""
     first = tfx.push("a", tfx.model("a", tfx.examples("a")), "1001")
     examples = tfx.examples(
         "b",
@@ -30,19 +30,25 @@ def two_runs(tfx):
 def test_two_runs_differ_in_data_code_and_parameters(tfx):
     two_runs(tfx)
     found = compared(tfx)
-    assert (found.before, found.after) == (Side("run", "a", "a"), Side("run", "b", "b"))
+    assert (found.before, found.after) == (
+        ComparedSide("run", "a", "a"),
+        ComparedSide("run", "b", "b"),
+    )
     assert not found.same
-    assert Change("spans", "474792-474793", "474793-474794") in found.data
-    assert Change("rows read", 306, 300) in found.data
-    assert Change("rows dropped", 3, 3) not in found.data
-    assert Change("SparkExampleGen etl_code_sha256", None, "d" * 64) in found.code
-    assert found.parameters == (Change("Trainer parameters.batch_size", None, 8),)
+    assert ValueChange("spans", "474792-474793", "474793-474794") in found.data
+    assert ValueChange("rows read", 306, 300) in found.data
+    assert ValueChange("rows dropped", 3, 3) not in found.data
+    assert ValueChange("SparkExampleGen etl_code_sha256", None, "d" * 64) in found.code
+    assert found.parameters == (ValueChange("Trainer parameters.batch_size", None, 8),)
 
 
 def test_two_models_differ_as_the_runs_that_made_them(tfx):
     two_runs(tfx)
     models, runs = compared(tfx, "1001", "1002"), compared(tfx, "a", "b")
-    assert (models.before, models.after) == (Side("model", "1001", "a"), Side("model", "1002", "b"))
+    assert (models.before, models.after) == (
+        ComparedSide("model", "1001", "a"),
+        ComparedSide("model", "1002", "b"),
+    )
     assert (models.data, models.parameters) == (runs.data, runs.parameters)
 
 
@@ -72,8 +78,8 @@ def test_metrics_come_from_the_summaries_and_all_are_told(tfx, tmp_path):
         text = json.dumps({"metrics": {"auc": auc, "log_loss": 0.2}})
         (tmp_path / run / "run_summary.json").write_text(text)
     assert compared(tfx, summaries=tmp_path).metrics == (
-        Change("auc", 0.7, 0.7),
-        Change("log_loss", 0.2, 0.2),
+        ValueChange("auc", 0.7, 0.7),
+        ValueChange("log_loss", 0.2, 0.2),
     )
 
 
@@ -89,7 +95,7 @@ def test_a_run_from_the_cache_is_the_same(tfx):
 def test_a_component_that_only_one_run_has(tfx):
     tfx.full_run("a", "1001")
     tfx.model("b", tfx.examples("b"))
-    assert Change("Pusher", "tfx.components.Pusher", None) in compared(tfx).parameters
+    assert ValueChange("Pusher", "tfx.components.Pusher", None) in compared(tfx).parameters
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_a_component_that_only_one_run_has(tfx):
         (("run:c",), "no run 'c'"),
     ],
 )
-def test_what_cannot_be_compared(tfx, ends, message):
+def test_sides_that_cannot_be_compared_are_an_error(tfx, ends, message):
     two_runs(tfx)
     with pytest.raises(LineageError, match=message):
         compared(tfx, *ends)

@@ -1,4 +1,4 @@
-"""Stores in MariaDB and PostgreSQL, as teams share them: the same answers as of a file."""
+"""Stores in MariaDB and PostgreSQL, which give the same answers as a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PASSWORD = "MLMD_PASSWORD_OF_TEST"
 
 @pytest.fixture(scope="module", params=["mysql", "postgresql"])
 def stored(request, tmp_path_factory):
-    """Two runs in a database, and the options that name it."""
+    """Writes two runs to a database; yields the options that name it."""
     folder = tmp_path_factory.mktemp(request.param)
     run_service = mariadb if request.param == "mysql" else postgresql
     service: Any

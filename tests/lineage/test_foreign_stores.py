@@ -1,4 +1,4 @@
-"""Stores that stock TFX components wrote: what they never recorded is not called lost."""
+"""Stores of stock TFX components: facts that were never recorded are not called lost."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def runs_of(store: Path) -> list[Run]:
 
 
 def words(page: str) -> str:
-    """The text of an HTML page, without its scripts and styles."""
+    """Returns the text of an HTML page, without its scripts and styles."""
     return re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
 
 

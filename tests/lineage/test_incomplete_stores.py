@@ -1,4 +1,4 @@
-"""Stores that lack much: each question has an answer, and it says what is not recorded."""
+"""Incomplete stores: every question has an answer, which says what is not recorded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BARE = {"examples": "Examples", "model": "Model", "pushed_model": "PushedModel"}
 
 
 def bare_run(tfx: Any, run_id: str = "r", **properties: Any) -> dict[str, int]:
-    """ExampleGen, Trainer and Pusher, whose outputs have these properties only."""
+    """Makes a run of ExampleGen, Trainer and Pusher whose outputs have only these properties."""
     made: dict[str, int] = {}
     for component, key in (("Gen", "examples"), ("Trainer", "model"), ("Pusher", "pushed_model")):
         outputs = {key: (BARE[key], properties)}
@@ -48,7 +48,7 @@ def sql(tfx: Any, *statements: str) -> None:
 
 
 def delete(tfx: Any, kind: str, *numbers: int) -> None:
-    """Deletes rows and their properties, as scripts do that make a store smaller."""
+    """Deletes rows and their properties, as scripts that shrink a store do."""
     ids = ", ".join(map(str, numbers))
     sql(
         tfx,
@@ -112,7 +112,7 @@ def no_states_and_times(tfx: Any) -> None:
 
 
 def odd_properties(tfx: Any) -> None:
-    """Names that this project uses, with values of other kinds."""
+    """The store has this project's property names with values of other types."""
     odd: dict[str, Any] = {
         "span": "7",
         "spans": 3,

@@ -1,4 +1,4 @@
-"""A line for each run."""
+"""The list of runs, one line each."""
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
@@ -9,7 +9,7 @@ from metadata.reader import LineageStore
 pytestmark = pytest.mark.unit
 
 
-def test_a_line_a_run_counts_states_and_names_span_and_version(tfx):
+def test_each_runs_line_has_its_states_span_and_version(tfx):
     made = tfx.full_run("first", "1001")
     tfx.execute(
         "second",

@@ -1,4 +1,4 @@
-"""Refused records and summaries that are not as they were written: a page all the same."""
+"""A report is made even if rejected records or summaries are malformed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.evaluator.evaluation_files import read_verdict
-from lineage.report.quarantine import read_refused
+from lineage.report.quarantine import read_rejected_records
 from pipeline.run_summary import read_summary
 
 pytestmark = pytest.mark.unit
@@ -31,7 +31,7 @@ texts = (
 )
 
 
-def test_ten_thousand_refused_records_that_cannot_be_read(tmp_path: Path) -> None:
+def test_ten_thousand_unreadable_rejected_records_leave_a_page(tmp_path: Path) -> None:
     chance, lines = random.Random(3), []
     good = {"source": "clicks", "reason": "no_id", "record": "x"}
     for number in range(MANY):
@@ -50,7 +50,7 @@ def test_ten_thousand_refused_records_that_cannot_be_read(tmp_path: Path) -> Non
     (folder / "part-0.json.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     damaged = gzip.compress("\n".join(lines).encode())[:-500]
     (folder / "part-1.json.gz").write_bytes(damaged)
-    found = read_refused(str(tmp_path))
+    found = read_rejected_records(str(tmp_path))
     assert {one.reason for one in found} == {"no_id", f"r{MANY - 1}"}  # also the last line
 
 

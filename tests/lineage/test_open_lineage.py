@@ -1,4 +1,4 @@
-"""OpenLineage events: what they say, that they fit the schema, and where they go."""
+"""OpenLineage events: their content, their schema and their destinations."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PARTS: dict[str, Any] = {
 
 
 def check(content: dict[str, Any], kind: Any) -> None:
-    """Every key is one that the schema knows, and none that it demands is missing."""
+    """Checks that every key is known to the schema, and that no required key is missing."""
     fields = {field.name: field for field in attr.fields(kind)}
     assert content.keys() <= fields.keys(), kind
     assert {n for n, f in fields.items() if f.default is attr.NOTHING and f.init} <= content.keys()
@@ -158,7 +158,7 @@ def test_ids_are_the_same_each_time(tfx, run, tmp_path):
         ("hdfs://name:8020/logs", ("hdfs://name:8020", "/logs")),
     ],
 )
-def test_names_of_datasets(uri, expected):
+def test_datasets_are_named_by_scheme_and_path(uri, expected):
     assert dataset_name(uri) == expected
 
 
@@ -191,7 +191,7 @@ def test_what_made_the_metadata_is_named_with_its_version(tfx, run, tmp_path):
 
 @pytest.fixture
 def endpoint():
-    """Keeps what it is sent: (path, key, event); refuses from the third event on if told to."""
+    """Keeps each request as (path, key, event); can reject all events from the third on."""
     kept: list[tuple[str, str | None, dict[str, Any]]] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""When a pushed model served, and how much."""
+"""The serving periods and the traffic of pushed models."""
 
 import datetime as dt
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_a_canary_is_withdrawn_and_says_why(tfx):
 
 
 def online(tfx, hour, span_version, *counts):
-    """An evaluation of an hour: (version, arm, impressions, clicks) each."""
+    """Records the evaluation of an hour, with (version, arm, impressions, clicks) each."""
     outputs = {
         f"metrics{number}": (
             "OnlineMetrics",

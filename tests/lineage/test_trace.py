@@ -1,4 +1,4 @@
-"""From a served model to its source files, and from data to what was made from it."""
+"""Traces from served models back to source files, and from data to what was made from it."""
 
 import json
 
@@ -106,13 +106,13 @@ def test_without_the_manifest_counts_and_declared_sources_remain(tfx):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("{", "is no JSON"),
-        ("[]", "is no manifest"),
+        ("{", "is not valid JSON"),
+        ("[]", "is not a manifest"),
         ('{"rows": 7}', "has another form than SparkExampleGen writes"),
         ('{"sources": [{"name": "x"}]}', "has another form than SparkExampleGen writes"),
     ],
 )
-def test_a_spoilt_manifest_is_named_and_the_trace_goes_on(tfx, content, problem):
+def test_a_damaged_manifest_is_named_and_the_trace_goes_on(tfx, content, problem):
     made = tfx.full_run("r", "1001")
     tfx.manifest(made["examples"]).write_text(content)
     [dataset] = traced(tfx).datasets
@@ -235,7 +235,7 @@ def test_the_latest_examples_are_an_example_gens_not_transforms(tfx):
 
 
 def test_a_bad_source_file_leads_to_all_that_was_made_from_it(tfx):
-    """By its name alone, a longer path, or the whole one; but never by a part of a name."""
+    """A file is found by its name or any end of its path, but not by a part of a name."""
     first, second, third = (tfx.full_run(run, f"100{run}") for run in ("1", "2", "3"))
     for made in (first, second):
         tfx.manifest(made["examples"])
@@ -300,7 +300,7 @@ def test_an_artifacts_number_may_be_a_version_of_two_folders(tfx):
 
 
 def test_what_kubeflow_compares_with_was_not_made_from_the_candidate(tfx):
-    """Its Baseline reads the candidate, and gives the model that is served, or an absent one."""
+    """On Kubeflow, Baseline reads the candidate and outputs the served model or an absent one."""
     made = tfx.full_run("r", "1001")
     for properties in ({}, {"absent": 1}):
         tfx.execute(

@@ -1,4 +1,4 @@
-"""What nothing needs any more, and its deletion."""
+"""Unused artifacts and their deletion."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.delete import delete_unused
 from lineage.trace import trace
-from lineage.unused import Stored, unused
+from lineage.unused import StoredArtifact, unused
 from metadata.connection import Connection
 from metadata.reader import LineageError, LineageStore
 
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def pipeline(tfx):
-    """Four runs with their folders; versions 1001 to 1004, of which 1003 and 1004 are there."""
+    """Makes four runs with their folders; of versions 1001 to 1004, 1003 and 1004 exist."""
     runs = [full_run(tfx, run) for run in ("1", "2", "3", "4")]
     for version in ("1003", "1004"):
         (tfx.folder / "serving" / version).mkdir(parents=True)
@@ -31,7 +31,7 @@ def pipeline(tfx):
 
 
 def full_run(tfx, run):
-    """Each reads a span of its own."""
+    """Makes runs that each read their own span."""
     examples = tfx.model(run, tfx.examples(run, span=474790 + int(run)))
     made = tfx.push(run, examples, f"100{run}", destination=tfx.folder / "serving" / f"100{run}")
     fill(tfx)
@@ -40,7 +40,7 @@ def full_run(tfx, run):
 
 
 def fill(tfx):
-    """A file of 100 bytes in the folder of each artifact."""
+    """Writes a file of 100 bytes into the folder of each artifact."""
     for artifact in tfx.store.get_artifacts():
         path = Path(artifact.uri)
         path.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def states(tfx, wanted):
 
 
 def span_run(tfx, run, span, **state):
-    """A run that makes examples of its own span only, as hourly ones do, with their statistics."""
+    """Makes a run with examples and statistics of its own span only, like an hourly run."""
     examples = tfx.examples(run, span=span)
     inputs = {"examples": examples}
     statistics: dict[str, Any] = {"statistics": ("ExampleStatistics", {})}
@@ -74,7 +74,7 @@ def span_run(tfx, run, span, **state):
 
 
 def test_a_window_keeps_the_spans_it_has_not_reached_yet(tfx):
-    """It moves on by several at once: the newest run reads span 1 only, the next one all five."""
+    """A window may move by several spans: the newest run reads span 1, the next one all five."""
     spans = [span_run(tfx, str(n), n) for n in range(1, 5)]
     newest = span_run(tfx, "5", 5)
     tfx.execute("5", "SpanWindow", picked={"examples": spans[1]["examples"]})
@@ -95,7 +95,7 @@ def test_failed_runs_do_not_take_the_place_of_complete_ones(tfx):
 
 
 def test_blessed_models_since_the_oldest_version_are_kept(tfx):
-    """After a rollback the next run begins with one of them, pushed or not."""
+    """After a rollback the next run starts from one of them, pushed or not."""
     pushed = full_run(tfx, "1")
     (tfx.folder / "serving" / "1001").mkdir(parents=True)
     waiting = tfx.model("2", tfx.examples("2"))
@@ -140,7 +140,7 @@ def test_a_version_that_is_there_keeps_its_model_and_not_its_examples(tfx, pipel
 
 
 def test_a_model_that_was_not_pushed_is_not_kept(tfx):
-    """As the Pusher leaves it while another canary is being judged."""
+    """The Pusher leaves an output like this while another canary is being judged."""
     made = tfx.model("1", tfx.examples("1"))
     outputs = {"pushed_model": ("PushedModel", {"pushed": 0})}
     tfx.execute("1", "Pusher", inputs={"model": made["model"]}, outputs=outputs)
@@ -169,7 +169,7 @@ def test_the_newest_blessed_model_is_kept(tfx):
     assert blessed["examples"] in ids(found.unused)
 
 
-def test_a_blessing_that_is_gone_is_not_the_newest(tfx):
+def test_a_deleted_blessing_is_not_the_newest(tfx):
     blessed, gone = full_run(tfx, "1"), full_run(tfx, "2")
     artifact, *_ = tfx.store.get_artifacts_by_id([gone["blessing"]])
     artifact.state = mlmd.Artifact.DELETED
@@ -225,7 +225,7 @@ def test_sizes_are_of_all_files(tfx, pipeline):
 def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
     before = trace(LineageStore.sqlite(tfx.path), "1001")
     found = looked_at(tfx)
-    told: list[Stored] = []
+    told: list[StoredArtifact] = []
     assert delete_unused(connection(tfx), 1, told.append) == found
     assert told == list(found.unused)
     assert not any(one.path.exists() for one in found.unused)
@@ -240,7 +240,7 @@ def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
 
 @pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH])
 def test_nothing_is_deleted_while_a_run_is_in_progress(tfx, pipeline, kind):
-    """Of the store's own pipeline, or of one that shares the store."""
+    """The run may be of the store's own pipeline, or of one that shares the store."""
     with (tfx.folder / ".lock").open("a+") as lock:
         fcntl.flock(lock, kind)
         with pytest.raises(LineageError, match="is in progress"):

@@ -1,4 +1,4 @@
-"""Nothing that another component made, or may still read, is unused."""
+"""Artifacts that another component made, or may still read, are not unused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from lineage.unused import Garbage, unused
+from lineage.unused import UnusedArtifacts, unused
 from metadata.reader import LineageStore
 from tests.lineage.every_command import ask
 from tests.lineage.stock_tfx import StockRun
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.component
 
 
 def fill(tfx: Any) -> None:
-    """A file in the folder of each artifact."""
+    """Writes a file into the folder of each artifact."""
     for artifact in tfx.store.get_artifacts():
         path = Path(artifact.uri)
         if path.is_absolute():
@@ -26,17 +26,17 @@ def fill(tfx: Any) -> None:
             (path / "data").write_bytes(b"x" * 100)
 
 
-def looked_at(tfx: Any) -> Garbage:
+def looked_at(tfx: Any) -> UnusedArtifacts:
     return unused(LineageStore.sqlite(tfx.path), keep_runs=1)
 
 
-def ids(found: Garbage) -> set[int]:
+def ids(found: UnusedArtifacts) -> set[int]:
     return {one.artifact.id for one in found.unused}
 
 
 @pytest.fixture
 def old_run(tfx: Any) -> dict[str, int]:
-    """What an old run of our own pipeline made, all of it unused."""
+    """Makes the artifacts of an old run of our own pipeline, all unused."""
     old: dict[str, int] = tfx.model("old", tfx.examples("old", span=1))
     tfx.examples("new", span=2)
     fill(tfx)
@@ -68,7 +68,7 @@ def test_deleting_leaves_a_stock_pipeline_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_output_of_an_unknown_type_is_kept(tfx: Any) -> None:
-    """Such as BulkInferrer's: somebody may read them."""
+    """Somebody may read an output of an unknown type, such as BulkInferrer's."""
     inputs = {"examples": tfx.examples("old", span=1)}
     outputs: dict[str, Any] = {
         "inference_result": ("InferenceResult", {}),
@@ -87,7 +87,7 @@ def test_an_output_of_an_unknown_type_is_kept(tfx: Any) -> None:
 def test_a_folder_that_another_artifact_names_is_kept(
     tfx: Any, old_run: dict[str, int], place: str
 ) -> None:
-    """As an Importer does, in this pipeline or another one."""
+    """An Importer of this or another pipeline names an existing folder."""
     [model] = tfx.store.get_artifacts_by_id([old_run["model"]])
     folder = Path(model.uri)
     link = tfx.folder / "link"

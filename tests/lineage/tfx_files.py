@@ -1,4 +1,4 @@
-"""Files as TFX's components leave them, small."""
+"""Writes small files like those of TFX's components."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tensorflow_model_analysis.proto import metrics_for_slice_pb2 as tfma
 
 
 def write_statistics(folder: Path, number: str, value: str = "de") -> None:
-    """Of two splits: a number of this name, and `price`, `country` with `value`."""
+    """Writes statistics of two splits: a number of this name, `price`, and `country`."""
     for split, rows in (("train", 200), ("eval", 100)):
         content = statistics_pb2.DatasetFeatureStatisticsList()
         dataset = content.datasets.add(num_examples=rows)
@@ -54,7 +54,7 @@ def write_curves(folder: Path, losses: Sequence[float] = (0.5, 0.4, 0.3)) -> Non
 
 
 def write_evaluation(folder: Path, *slices: str) -> None:
-    """Metrics on all rows and on slices, with intervals and a baseline; a calibration plot."""
+    """Writes metrics with intervals and a baseline, by slice, and a calibration plot."""
     metrics, plots = [], []
     for key in (None, *slices):
         for_slice = tfma.MetricsForSlice()

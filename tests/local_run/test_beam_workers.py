@@ -1,4 +1,4 @@
-"""Several forked workers give what one process gives, listen on loopback, and end."""
+"""Several forked workers give the results of one process, listen on loopback, and end."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_sums_are_right_and_two_processes_made_them(sums) -> None:
 
 
 def test_beam_listens_on_loopback_only(sums) -> None:
-    """Beam's own listens on all addresses, and who reaches it could take a worker's place."""
+    """Beam's own server listens on all addresses, where anyone could act as a worker."""
     rows, _ = sums
     addresses = {address for row in rows for address in row["listening"]}
     assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}

@@ -96,7 +96,7 @@ def test_a_wrong_parameter_is_named_with_those_there_are() -> None:
 
 
 def raised(function: Callable[[], object]) -> tuple[BaseException, int]:
-    """Returns what a function raises, and the line below its `def`."""
+    """Returns the exception of a function, and the number of the line below its `def`."""
     try:
         function()
     except Exception as error:

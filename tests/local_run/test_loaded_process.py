@@ -1,4 +1,4 @@
-"""Imports without a search for garbage."""
+"""Imports without garbage collection."""
 
 import gc
 import subprocess
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from local_run.loaded_process import loading, worker_count
+from local_run.loaded_process import without_garbage_collection, worker_count
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_what_is_loaded_is_never_looked_through_again() -> None:
+def test_loaded_objects_are_excluded_from_garbage_collection() -> None:
     before = gc.get_freeze_count()
     try:
-        with loading():
+        with without_garbage_collection():
             assert not gc.isenabled()
             kept: list[list[int]] = [[] for _ in range(1000)]
         assert gc.isenabled()
@@ -24,8 +24,8 @@ def test_what_is_loaded_is_never_looked_through_again() -> None:
         gc.unfreeze()  # other tests' objects are among them
 
 
-def test_an_import_that_fails_leaves_the_search_on() -> None:
-    with pytest.raises(ImportError), loading():
+def test_a_failed_import_leaves_garbage_collection_on() -> None:
+    with pytest.raises(ImportError), without_garbage_collection():
         raise ImportError
     gc.unfreeze()
     assert gc.isenabled()

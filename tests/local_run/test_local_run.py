@@ -1,4 +1,4 @@
-"""What a person is shown: mistakes in one line, no secrets in the log, truth beside metrics."""
+"""Output for a person: one-line errors, a log without secrets, the truth beside metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import tensorflow as tf
 from base.redaction import hide
 from local_run.best_reachable import best_reachable
 from local_run.launches import Launch
-from local_run.logs import captured
+from local_run.logs import captured_output
 from local_run.memory import peak_memory
 from local_run.screen import Screen, show_summary
 from local_run.temporary import temporary_folder
@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_log_gets_everything_but_secrets(tmp_path: Path, capfd) -> None:
     said: list[str] = []
     hide(["s3cret"])
-    with captured(tmp_path / "runs" / "run.log", said.append) as terminal:
+    with captured_output(tmp_path / "runs" / "run.log", said.append) as terminal:
         logging.getLogger("components.x").info("reading 5 files")
         logging.getLogger("absl").warning("password: s3cret")
         try:
@@ -120,9 +120,9 @@ def test_peak_memory_is_that_of_each_component_while_it_runs() -> None:
             held = bytearray(mib << 20)
             peak.report(Launch(component, "complete", 1.0))
             del held
-    assert peak.of.keys() == {"First", "Second"}
-    assert peak.of["First"] > peak.of["Second"] + 250
-    assert peak.mib >= peak.of["First"]
+    assert peak.by_component.keys() == {"First", "Second"}
+    assert peak.by_component["First"] > peak.by_component["Second"] + 250
+    assert peak.mib >= peak.by_component["First"]
 
 
 def test_best_reachable_joins_the_truth_to_the_eval_rows(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_password_is_found_however_it_is_escaped(tmp_path: Path) -> None:
     connection = metadata_store_pb2.ConnectionConfig()
     connection.mysql.password = secret
     hide([secret])
-    with captured(tmp_path / "run.log", print):
+    with captured_output(tmp_path / "run.log", print):
         logging.getLogger("absl").info("Using connection config:\n %s", connection)
         logging.getLogger("absl").info("%r", secret)
     text = (tmp_path / "run.log").read_text()

@@ -16,7 +16,7 @@ from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGe
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.pipeline import Pipeline
 
-from local_run.logs import captured
+from local_run.logs import captured_output
 from metadata.connection import connection_config
 from metadata.reader import LineageError, LineageStore
 from pipeline.config import PipelineConfig, load_config
@@ -91,7 +91,7 @@ def test_runs_are_recorded_and_the_password_is_not_logged(
         components=[ImportSchemaGen(schema_file=str(ROOT / "schemas" / "ctr.pbtxt"))],
         metadata_connection_config=connection,
     )
-    with captured(tmp_path / "run.log", print):
+    with captured_output(tmp_path / "run.log", print):
         BeamDagRunner().run(pipeline)
     run = LineageStore.connect(config.metadata_connection).run("latest")
     assert [(e.component, e.state) for e in run.components] == [("ImportSchemaGen", "complete")]

@@ -1,4 +1,4 @@
-"""What TensorFlow says of a failure becomes the one line that says what is wrong."""
+"""A failure of TensorFlow becomes one line that says what is wrong."""
 
 from __future__ import annotations
 

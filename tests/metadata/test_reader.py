@@ -171,7 +171,7 @@ def test_a_store_without_a_run(tfx):
 
 
 def test_a_locked_file_is_an_error_within_seconds(tfx, monkeypatch):
-    monkeypatch.setattr("metadata.opening._LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("metadata.opening.LOCK_SECONDS", 0.2)
     tfx.examples("r")
     hold = (
         "import sqlite3, sys; file = sqlite3.connect(sys.argv[1], isolation_level=None);"

@@ -1,4 +1,4 @@
-"""The dashboard, as a person starts it and a browser shows it."""
+"""The dashboard, started from the command line and shown in a browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @contextlib.contextmanager
 def serving(tfx, *arguments: str) -> Iterator[str]:
-    """The address; ended as by Ctrl-C, which is no error."""
+    """Starts the dashboard and yields its address; stops it as Ctrl-C does, which is no error."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -60,7 +60,7 @@ def answer(address: str, **headers: str) -> tuple[int, str]:
 
 @pytest.fixture
 def site(tfx):
-    """Three runs; versions 1001 and 1002, of which one has traffic; an hour that waits."""
+    """Makes three runs, versions 1001 and 1002, traffic for one of them, and a waiting hour."""
     first = tfx.full_run("first", "1001")
     tfx.push("second", tfx.model("second", tfx.examples("second", span=474794)), "1002")
     tfx.execute("third", "SparkExampleGen", state=tfx.FAILED)
@@ -113,7 +113,7 @@ def test_a_run_is_found_and_opens_its_report(site):
         assert complaints == []
 
 
-def test_it_fits_a_phone(site):
+def test_the_dashboard_fits_a_phone(site):
     with serving(site) as address, opened(address, PHONE, "dark") as (page, complaints):
         page.wait_for_selector("#metrics[data-drawn]")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
@@ -131,7 +131,7 @@ def test_names_are_text_and_nothing_else(tfx):
         assert complaints == []
 
 
-def test_it_only_reads_and_only_answers_to_its_own_name(site):
+def test_the_dashboard_is_read_only_and_answers_only_to_its_own_name(site):
     with serving(site) as address:
         assert answer(address)[0] == 200
         assert answer(address, Host="elsewhere.example")[0] == 403

@@ -41,7 +41,7 @@ def uri(tfx, artifact_id):
 
 
 def full_run(tfx, run="r", name="age", **arguments):
-    """A run with all the files that the report reads."""
+    """Makes a run with all the files that the report reads."""
     made = tfx.full_run(run, f"100{run}", **arguments)
     tfx.manifest(made["examples"])
     write_statistics(uri(tfx, made["statistics"]), name)
@@ -74,7 +74,7 @@ def test_a_box_opens_its_component_and_escape_closes_it(tfx, report):
     assert complaints == []
 
 
-def test_it_can_be_used_by_keyboard_alone(tfx, report):
+def test_the_page_can_be_used_with_the_keyboard(tfx, report):
     full_run(tfx)
     with opened(report()) as (page, _):
         for _ in range(40):
@@ -86,7 +86,7 @@ def test_it_can_be_used_by_keyboard_alone(tfx, report):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_in_light_and_dark(tfx, report, scheme):
+def test_the_page_fits_a_phone_in_light_and_dark(tfx, report, scheme):
     full_run(tfx)
     with opened(report(), PHONE, scheme) as (page, complaints):
         scroll_through(page)
@@ -142,7 +142,7 @@ def test_a_feature_with_an_anomaly_or_drift_comes_first(tfx, report):
         assert "out of domain" in page.locator("#data table.problem").inner_text()
 
 
-def test_what_is_missing_is_said(tfx, report):
+def test_a_missing_part_of_the_page_is_named(tfx, report):
     """Artifacts deleted from disk, no summary and no log."""
     tfx.full_run("r", "1001")
     with opened(report()) as (page, complaints):
@@ -168,7 +168,7 @@ def test_a_failed_run_shows_its_error_and_the_end_of_the_log(tfx, report, tmp_pa
         assert "line 99" in log and "line 50" not in log
 
 
-def test_it_is_small_and_whole(tfx, report):
+def test_the_page_is_one_small_file(tfx, report):
     full_run(tfx)
     path = report()
     assert path.stat().st_size < 8_000_000
@@ -183,7 +183,7 @@ def test_a_component_that_was_tried_twice_opens_its_last_try(tfx, report):
         assert "complete" in page.locator(".panel:target h3").inner_text()
 
 
-def test_slices_that_begin_alike_are_two(tfx, report):
+def test_slices_with_the_same_start_stay_distinct(tfx, report):
     made = full_run(tfx)
     names = [f"home_feed_placement_number_{n}" for n in (1, 2)]
     write_evaluation(uri(tfx, made["evaluation"]), *names)
@@ -193,8 +193,8 @@ def test_slices_that_begin_alike_are_two(tfx, report):
     assert len(axis) == 3
 
 
-def test_numbers_that_are_none_and_files_that_are_broken(tfx, report, tmp_path):
-    """A training that diverged, a summary edited by hand, a quarantine cut off: still a page."""
+def test_invalid_numbers_and_broken_files_leave_a_page(tfx, report, tmp_path):
+    """A diverged training, an edited summary and a cut-off quarantine still give a page."""
     made = full_run(tfx)
     write_curves(uri(tfx, made["model_run"]), losses=(0.5, float("nan"), float("inf")))
     (uri(tfx, made["statistics"]) / "Split-eval" / "FeatureStats.pb").write_bytes(b"\xff\xff")
@@ -220,7 +220,7 @@ def test_numbers_that_are_none_and_files_that_are_broken(tfx, report, tmp_path):
 
 
 def test_components_stand_after_what_they_read(tfx, report):
-    """A resolver that picks the run's own model stands between nothing."""
+    """A resolver that picks the run's own model is not drawn between components."""
     made = full_run(tfx)
     tfx.execute("r", "Baseline", picked={"model": made["model"]})
     with opened(report()) as (page, _):
