@@ -41,7 +41,7 @@ class PlainConsole(Console):
     def __init__(self, **options: Any):
         super().__init__(**{**options, "markup": False, "emoji": False, "highlight": False})
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(redacted(text), **options)  # before it is broken into lines
 
     def render(

@@ -111,7 +111,7 @@ class _Reader(abc.ABC):
 
     def __init__(self, spark: SparkSession):
         self.jvm: Any = spark._jvm
-        self.conf = spark._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+        self.conf = spark._jsc.hadoopConfiguration()
 
     def path(self, uri: str) -> Any:
         return self.jvm.org.apache.hadoop.fs.Path(uri)

@@ -133,7 +133,7 @@ def cut_short(source: FileSource, found: Found, base: str) -> Path | None:
     if not source.is_local(base):
         return None
     for file in found.facts["files"]:
-        path = Path(source.place(base)[0]) / file["path"]
+        path = Path(source.place(base)[0], file["path"])
         try:
             with opened(path) as content:
                 while content.read(1 << 20):

@@ -25,7 +25,7 @@ class HadoopFiles:
     def __init__(self, spark: SparkSession, base: str):
         jvm: Any = spark._jvm
         self._jvm = jvm
-        self._conf = spark._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+        self._conf = spark._jsc.hadoopConfiguration()
         path = jvm.org.apache.hadoop.fs.Path(
             base if "://" in base else f"file://{Path(base).resolve()}"
         )

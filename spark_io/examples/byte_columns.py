@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 from base.errors import ComponentError
 from spark_io.examples.wire import varint
 
-Sizes: TypeAlias = "int | np.ndarray"  # bytes of a row: the same in all, or int64 (n,)
+Items: TypeAlias = NDArray[Any]  # (n,), of any type with a fixed number of bytes
+Sizes: TypeAlias = "int | NDArray[np.int64]"  # bytes of a row: the same in all, or (n,)
 
 _LONGEST_SLOT = 64  # bytes; a longer value is joined, as room for it would cost more than a copy
 # Bytes: offsets into a matrix must stay below 2**31. Only the array of a single row gets there, for
@@ -33,16 +35,16 @@ _LARGEST_MATRIX = 1 << 29
 class Cut:
     """Fixed parts of which a row keeps only the first `kept` bytes, (n,)."""
 
-    parts: tuple[bytes | np.ndarray, ...]
-    kept: np.ndarray
+    parts: tuple[bytes | Items, ...]
+    kept: NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Ragged:
     """Row i is data[offsets[i]:offsets[i + 1]]; offsets (n + 1,), data uint8."""
 
-    offsets: np.ndarray
-    data: np.ndarray
+    offsets: NDArray[np.integer[Any]]
+    data: NDArray[np.uint8]
 
     @classmethod
     def of(cls, values: pa.Array) -> Ragged:
@@ -54,20 +56,20 @@ class Ragged:
         every = np.frombuffer(offsets, np.int32) if offsets else np.zeros(1, np.int32)
         return cls(every[rows], np.frombuffer(data or b"", np.uint8))
 
-    def sizes(self) -> np.ndarray:
+    def sizes(self) -> NDArray[np.int64]:
         return np.diff(self.offsets).astype(np.int64)
 
-    def content(self) -> np.ndarray:
+    def content(self) -> NDArray[np.uint8]:
         """All rows side by side."""
         return self.data[self.offsets[0] : self.offsets[-1]]
 
-    def grouped(self, bounds: np.ndarray) -> Ragged:
+    def grouped(self, bounds: NDArray[np.int64]) -> Ragged:
         """Rows bounds[i] to bounds[i + 1] as one: they lie side by side."""
         return Ragged(self.offsets[bounds], self.data)
 
 
 # The same bytes in all rows; one item of an array a row; or one of the two above.
-Part: TypeAlias = "bytes | np.ndarray | Cut | Ragged"
+Part: TypeAlias = "bytes | Items | Cut | Ragged"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,7 @@ def ragged(values: Ragged) -> ByteColumn:
     return ByteColumn((values,), sizes, int(sizes.max()))
 
 
-def floats(values: np.ndarray, present: np.ndarray | None) -> ByteColumn:
+def floats(values: NDArray[np.float32], present: NDArray[np.bool_] | None) -> ByteColumn:
     """Four bytes each, (n,) float32; none where not present."""
     values = values.astype("<f4", copy=False)
     if present is None:
@@ -107,13 +109,15 @@ def floats(values: np.ndarray, present: np.ndarray | None) -> ByteColumn:
     return ByteColumn((Cut((values,), kept),), kept, 4)
 
 
-def varints(values: np.ndarray, present: np.ndarray | None = None) -> ByteColumn:
+def varints(values: NDArray[np.uint64], present: NDArray[np.bool_] | None = None) -> ByteColumn:
     """Of (n,) uint64; none where not present. n is not 0."""
     slot, sizes = _varint_slot(values, int(values.max()))
     return _cut((slot,), sizes, slot.itemsize, present)
 
 
-def length_header(tag: bytes, content: ByteColumn, present: np.ndarray | None = None) -> ByteColumn:
+def length_header(
+    tag: bytes, content: ByteColumn, present: NDArray[np.bool_] | None = None
+) -> ByteColumn:
     """The tag and the length of a field with that content; none where not present."""
     if isinstance(content.size, int):
         header = tag + varint(content.size)
@@ -128,7 +132,7 @@ def delimited(tag: bytes, content: ByteColumn) -> ByteColumn:
 
 
 def _cut(
-    parts: tuple[bytes | np.ndarray, ...], sizes: Sizes, most: int, present: np.ndarray | None
+    parts: tuple[bytes | Items, ...], sizes: Sizes, most: int, present: NDArray[np.bool_] | None
 ) -> ByteColumn:
     if present is not None:
         sizes = present * sizes
@@ -137,7 +141,7 @@ def _cut(
     return ByteColumn((Cut(parts, sizes),), sizes, most)
 
 
-def _varint_slot(values: np.ndarray, most: int) -> tuple[np.ndarray, Sizes]:
+def _varint_slot(values: NDArray[np.uint64], most: int) -> tuple[Items, Sizes]:
     """Varints of (n,) uint64, each at the start of an item as wide as the longest; their sizes.
 
     None of the values is above `most`.
@@ -146,7 +150,7 @@ def _varint_slot(values: np.ndarray, most: int) -> tuple[np.ndarray, Sizes]:
         return values.astype(np.uint8), 1
     shortest, longest = len(varint(int(values.min()))), len(varint(most))
     sizes: Sizes = longest
-    last = np.uint64(_CONTINUED[longest])
+    last: np.uint64 | NDArray[np.uint64] = np.uint64(_CONTINUED[longest])
     if shortest != longest:
         sizes = np.full(len(values), shortest)
         for size in range(shortest, longest):
@@ -169,7 +173,7 @@ _CONTINUED = np.array(
 )
 
 
-def _spread(values: np.ndarray, longest: int) -> np.ndarray:
+def _spread(values: NDArray[np.uint64], longest: int) -> NDArray[np.uint64]:
     """Puts each seven of the lowest 56 bits into a byte of its own, by halves: 28, 14, 7 bits."""
     if longest > 4:
         values = _apart(values, 0x000000000FFFFFFF, 0x00FFFFFFF0000000, 4)
@@ -178,7 +182,7 @@ def _spread(values: np.ndarray, longest: int) -> np.ndarray:
     return _apart(values, 0x007F007F007F007F, 0x3F803F803F803F80, 1)
 
 
-def _apart(values: np.ndarray, stay: int, move: int, by: int) -> np.ndarray:
+def _apart(values: NDArray[np.uint64], stay: int, move: int, by: int) -> NDArray[np.uint64]:
     return (values & np.uint64(stay)) | ((values & np.uint64(move)) << np.uint64(by))
 
 
@@ -201,7 +205,7 @@ def glue(parts: Sequence[Part], rows: int) -> pa.BinaryArray:
     return pc.binary_join_element_wise(*pieces, b"") if len(pieces) > 1 else pieces[0]
 
 
-def _ragged_slot(part: Ragged) -> Cut | np.ndarray | bytes | None:
+def _ragged_slot(part: Ragged) -> Cut | Items | bytes | None:
     """The same, with room for the longest in every row; None if that is too long."""
     sizes = part.sizes()
     shortest, longest = int(sizes.min()), int(sizes.max())
@@ -214,7 +218,7 @@ def _ragged_slot(part: Ragged) -> Cut | np.ndarray | bytes | None:
         return content.view(f"V{longest}")
     # An item that begins at each byte; the last ones need bytes behind them to reach into.
     data = np.concatenate([content, np.zeros(longest, np.uint8)])
-    items: np.ndarray = np.ndarray((len(content) + 1,), f"V{longest}", data, 0, (1,))
+    items: Items = np.ndarray((len(content) + 1,), f"V{longest}", data, 0, (1,))
     return Cut((items[part.offsets[:-1] - part.offsets[0]],), sizes)
 
 
@@ -224,14 +228,14 @@ class _Matrix:
     def __init__(self, rows: int):
         self._rows = rows
         self._template = bytearray()
-        self._fields: list[tuple[int, np.ndarray]] = []  # where it starts, its items
-        self._cuts: list[tuple[int, int, np.ndarray]] = []  # start, end, bytes kept
+        self._fields: list[tuple[int, Items]] = []  # where it starts, its items
+        self._cuts: list[tuple[int, int, NDArray[np.int64]]] = []  # start, end, bytes kept
 
     @property
     def width(self) -> int:
         return len(self._template)
 
-    def append(self, part: bytes | np.ndarray | Cut) -> None:
+    def append(self, part: bytes | Items | Cut) -> None:
         if isinstance(part, bytes):
             self._template += part
         elif isinstance(part, Cut):
@@ -270,7 +274,7 @@ class _Matrix:
         return _binary(taken.offsets[:: len(self._cuts) + 1], taken.data)
 
 
-def _binary(offsets: np.ndarray, data: np.ndarray) -> pa.BinaryArray:
+def _binary(offsets: NDArray[np.integer[Any]], data: NDArray[np.uint8]) -> pa.BinaryArray:
     offsets = np.ascontiguousarray(offsets, np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)

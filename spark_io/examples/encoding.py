@@ -11,10 +11,12 @@ values, list, feature, entry, with lengths computed for all rows at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 from base.errors import ComponentError
@@ -154,7 +156,7 @@ def _feature(column: pa.Array) -> ByteColumn:
     return bc.delimited(_FEATURE_TAG[values.type], content)
 
 
-def _at_most_one(values: pa.Array, present: np.ndarray | None) -> ByteColumn:
+def _at_most_one(values: pa.Array, present: NDArray[np.bool_] | None) -> ByteColumn:
     """The content of a BytesList, FloatList or Int64List with one value, or none."""
     if pa.types.is_binary(values.type):
         text = bc.ragged(Ragged.of(values))
@@ -165,7 +167,7 @@ def _at_most_one(values: pa.Array, present: np.ndarray | None) -> ByteColumn:
     return bc.length_header(b"\x0a", packed, present) + packed
 
 
-def _many(values: pa.Array, bounds: np.ndarray) -> ByteColumn:
+def _many(values: pa.Array, bounds: NDArray[np.int64]) -> ByteColumn:
     """The content of a list with values bounds[i] to bounds[i + 1] in row i; bounds (n + 1,)."""
     if pa.types.is_binary(values.type):
         each = bc.delimited(b"\x0a", bc.ragged(Ragged.of(values)))
@@ -179,11 +181,11 @@ def _many(values: pa.Array, bounds: np.ndarray) -> ByteColumn:
     return bc.length_header(b"\x0a", packed, np.greater(packed.size, 0)) + packed
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
+def _numbers(values: pa.Array) -> NDArray[Any]:
     """float32, or int64 as uint64; whatever in place of nulls."""
     if values.null_count:
         values = values.fill_null(0)
-    numbers = values.to_numpy()
+    numbers: NDArray[Any] = values.to_numpy()
     return numbers.view(np.uint64) if numbers.dtype == np.int64 else numbers
 
 

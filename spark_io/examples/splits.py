@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 from base.errors import ComponentError
@@ -22,7 +23,7 @@ class Splits(Protocol):
     def names(self) -> tuple[str, ...]:
         """In order."""
 
-    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> NDArray[np.int64]:
         """The index of each row's split, (rows,).
 
         Args:
@@ -56,7 +57,7 @@ class HashSplits:
         if sum(self.buckets) >= 1 << 32:
             raise ComponentError(f"{sum(self.buckets):,} hash buckets; give them smaller numbers")
 
-    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> NDArray[np.int64]:
         """See Splits. `encoded` is in the deterministic form, which TFX hashes as well."""
         if self.feature is None:
             return self._assign(encoded)
@@ -71,9 +72,11 @@ class HashSplits:
                 "choose another"
             )
         values = column.dictionary_encode()  # each value is hashed once
-        return self._assign(features_of(values.dictionary))[values.indices.to_numpy()]
+        split_of_value = self._assign(features_of(values.dictionary))
+        splits: NDArray[np.int64] = np.take(split_of_value, values.indices.to_numpy())
+        return splits
 
-    def _assign(self, keys: pa.BinaryArray) -> np.ndarray:
+    def _assign(self, keys: pa.BinaryArray) -> NDArray[np.int64]:
         """Index of the split for each key (a serialized Feature, or a serialized Example)."""
         bounds = list(accumulate(self.buckets))
         sha256 = hashlib.sha256
@@ -117,7 +120,7 @@ class TimeSplit:
     _UNITS_NS: ClassVar[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
     _DAY_NS: ClassVar[int] = 86_400 * 10**9
 
-    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> NDArray[np.int64]:
         """See Splits."""
         column = features.column(features.schema.get_field_index(self.column))
         if column.null_count:
@@ -129,7 +132,8 @@ class TimeSplit:
         bounds = [-(-cut * 1000 // unit_ns) for cut in self.cuts_us]
         within = np.array([min(max(bound, -(2**63)), 2**63 - 1) for bound in bounds], np.int64)
         times = column.cast(pa.int32()) if pa.types.is_date32(column.type) else column
-        return np.searchsorted(within, times.cast(pa.int64()).to_numpy(), side="right")
+        rows: NDArray[np.int64] = times.cast(pa.int64()).to_numpy()
+        return np.searchsorted(within, rows, side="right")
 
     def _unit_ns(self, kind: pa.DataType) -> int:
         if pa.types.is_timestamp(kind):

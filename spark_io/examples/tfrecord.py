@@ -15,6 +15,7 @@ import google_crc32c
 import numpy as np
 import pyarrow as pa
 from isal import isal_zlib
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 from spark_io.examples.byte_columns import Ragged, glue
@@ -56,7 +57,7 @@ class TFRecordShard:
         return self._file.crc32c
 
 
-def framed(records: pa.BinaryArray) -> np.ndarray:
+def framed(records: pa.BinaryArray) -> NDArray[np.uint8]:
     """The bytes of all records, each with its length and checksums; there is at least one."""
     data = Ragged.of(records)
     lengths = data.sizes().astype("<u8")
@@ -67,13 +68,13 @@ def framed(records: pa.BinaryArray) -> np.ndarray:
     return Ragged.of(glue(parts, len(records))).content()
 
 
-def _masked(checksums: np.ndarray) -> np.ndarray:
+def _masked(checksums: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """TFRecord's form of a checksum, (n,) uint32: rotated, plus a constant."""
     rotated = (checksums >> np.uint32(15)) | (checksums << np.uint32(17))
     return (rotated + np.uint32(0xA282EAD8)).astype("<u4", copy=False)
 
 
-def _crc32c_of(lengths: np.ndarray) -> np.ndarray:
+def _crc32c_of(lengths: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """CRC32C of (n,) numbers as eight bytes each: the CRC of a sum (XOR) is the sum of the CRCs."""
     checksums = np.full(len(lengths), _CRC32C_OF_ZERO, np.uint32)
     for position, table in enumerate(_CRC32C_OF_BYTE):

@@ -43,5 +43,5 @@ def read_records(path: str, content: bytes) -> Iterator[bytes]:
 
 
 def _masked(data: bytes) -> int:
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

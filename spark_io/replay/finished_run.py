@@ -44,7 +44,8 @@ class FinishedRun:
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Source -> reason -> rows."""
-        return self.manifest["quarantined"]
+        counts: dict[str, dict[str, int]] = self.manifest["quarantined"]
+        return counts
 
     def refused(self) -> Iterator[Refused]:
         """Every record.
