@@ -11,7 +11,7 @@ import json
 import math
 from typing import Any, NoReturn
 
-MOST_DEEP, MOST_BYTES = 64, 64 << 20
+MAX_DEPTH, MAX_BYTES = 64, 64 << 20
 _MOST_DIGITS = 400  # a float has 309 before its point
 
 
@@ -19,20 +19,20 @@ class ForeignError(ValueError):
     """A text from outside cannot be used; the message says why, in one line."""
 
 
-def parse(text: str | bytes, *, most_bytes: int = MOST_BYTES, finite: bool = True) -> Any:
+def parse(text: str | bytes, *, max_bytes: int = MAX_BYTES, finite: bool = True) -> Any:
     """The value of a JSON text.
 
     Args:
       text: UTF-8 if it is bytes.
-      most_bytes: Of the text.
+      max_bytes: Of the text.
       finite: Whether to refuse NaN and Infinity, which Python writes and JSON does not have.
 
     Raises:
       ForeignError: It is too long, no JSON, nested more than 64 deep, or has half a character, or a
         number that is not finite or has more than 400 digits.
     """
-    if len(text) > most_bytes:
-        raise ForeignError(f"it has {len(text):,} bytes; {most_bytes:,} are read")
+    if len(text) > max_bytes:
+        raise ForeignError(f"it has {len(text):,} bytes; {max_bytes:,} are read")
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
@@ -42,15 +42,15 @@ def parse(text: str | bytes, *, most_bytes: int = MOST_BYTES, finite: bool = Tru
     except ForeignError:
         raise
     except RecursionError:
-        raise ForeignError(f"it is nested more than {MOST_DEEP} deep") from None
+        raise ForeignError(f"it is nested more than {MAX_DEPTH} deep") from None
     except ValueError as error:
         raise ForeignError(f"it is no JSON: {str(error)[:200]}") from None
     return found
 
 
-def parse_object(text: str | bytes, *, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+def parse_object(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """`parse`, of what has to be an object."""
-    found = parse(text, most_bytes=most_bytes)
+    found = parse(text, max_bytes=max_bytes)
     if not isinstance(found, dict):
         raise ForeignError("it is no JSON object")
     return found
@@ -71,8 +71,8 @@ def _check(value: Any, finite: bool) -> None:
     level, depth = [value], 0
     while level:
         depth += 1
-        if depth > MOST_DEEP:
-            raise ForeignError(f"it is nested more than {MOST_DEEP} deep")
+        if depth > MAX_DEPTH:
+            raise ForeignError(f"it is nested more than {MAX_DEPTH} deep")
         below: list[Any] = []
         for one in level:
             if isinstance(one, dict):

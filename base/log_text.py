@@ -13,7 +13,7 @@ from base.redaction import redacted
 _SECONDS, _MOST = 10.0, 20  # so many lines of one place in so many seconds
 
 
-class OneLine(logging.Formatter):
+class OneLineFormatter(logging.Formatter):
     """A record is one line; the trace of an exception follows, indented.
 
     What a client sent may be in either. It cannot begin a line of its own that looks like a record.
@@ -31,7 +31,7 @@ class OneLine(logging.Formatter):
         return "  " + text.replace("\n", "\n  ")
 
 
-class NotWithoutEnd(logging.Filter):
+class RateLimit(logging.Filter):
     """Lets 20 lines of one place in the code through in 10 seconds, and says how many it left out.
 
     Args:

@@ -18,13 +18,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from base.errors import ComponentError
 from spark_io.connectors import files
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.examples.encoding import check_types
 from spark_io.examples.rows import EtlContext, with_reserved_columns
-from spark_io.examples.shards import REFUSED, REPORT_SCHEMA, shard_writer
+from spark_io.examples.shards import REJECTED, REPORT_SCHEMA, shard_writer
 from spark_io.examples.splits import HashSplits, TimeSplit
 from spark_io.examples.time_cut import cuts_us
-from spark_io.jobs.child import answer, say
+from spark_io.jobs.child import answer, log_progress
 from spark_io.jobs.errors import explain, hide_secrets
 from spark_io.jobs.session import size_shuffles, spark_session
 from spark_io.publishing import publish
@@ -81,14 +81,14 @@ def find(request: InputRequest) -> Inputs:
     """What there is to read, contents of tables included."""
     sources = sources_from_json(request.sources)
     with spark_session(request.spark) as spark:
-        say(f"looking what there is in {', '.join(sources)}")
-        place = Place(request.input_base, spark, request.decided)
+        log_progress(f"looking what there is in {', '.join(sources)}")
+        place = InputLocation(request.input_base, spark, request.decided)
         return find_inputs(sources, request.span_range(), place)
 
 
 def run(request: JobRequest) -> dict[str, Any]:
     """Runs the ETL and publishes its rows; returns the manifest."""
-    say(f"starting Spark on {request.inputs.spark['master']}")
+    log_progress(f"starting Spark on {request.inputs.spark['master']}")
     with (
         spark_session(request.inputs.spark) as spark,
         staging_folder(Path(request.examples_uri)) as staging,
@@ -99,7 +99,7 @@ def run(request: JobRequest) -> dict[str, Any]:
 def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str, Any]:
     """`run`, on a session and in a staging folder that are there already."""
     sources = sources_from_json(request.inputs.sources)
-    place = Place(request.inputs.input_base, spark, request.inputs.decided, checksums=False)
+    place = InputLocation(request.inputs.input_base, spark, request.inputs.decided, checksums=False)
     inputs = find_inputs(sources, request.inputs.span_range(), place)
     splits = _splits(request, inputs)
     rows, inputs = _read_sources(spark, sources, inputs, place.base)
@@ -109,18 +109,18 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
     counts = {name: source.read for name, source in rows.items()}
     examples = Path(request.examples_uri)
     description = _description(request, inputs, counts)
-    done = publish.published(examples, description)
+    done = publish.published_manifest(examples, description)
     if done is not None:
-        say("published already, by a run that was stopped before it could say so")
+        log_progress("published already, by a run that was stopped before it could say so")
         return done
     publish.check_not_published(examples)
 
     size_shuffles(spark, request.inputs.spark, max(counts.values()))
     result = _apply_etl(spark, request, inputs, rows)
     _check_columns(result, splits)
-    say("transforming and encoding")
+    log_progress("transforming and encoding")
     attempts = staging / publish.ATTEMPTS
-    for name in (*splits.names, REFUSED):
+    for name in (*splits.names, REJECTED):
         (attempts / name).mkdir(parents=True)
     writer = shard_writer(str(attempts), splits, primary, result.columns)
     # By position: mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
@@ -156,12 +156,14 @@ def _read_sources(
     rows, found = {}, dict(inputs.found)
     for name, source in sources.items():
         count = len(found[name].facts.get("files", ()))
-        say(f"reading {name}" + (f": {count:,} file{'s' if count > 1 else ''}" if count else ""))
+        log_progress(
+            f"reading {name}" + (f": {count:,} file{'s' if count > 1 else ''}" if count else "")
+        )
         primary = name == next(iter(sources))
         rows[name] = read_source(spark, name, source, found[name], base, primary)
         if rows[name].checksum:
             found[name] = found[name].with_facts(checksum=rows[name].checksum)
-        say(f"read {name}: {rows[name].read:,} rows")
+        log_progress(f"read {name}: {rows[name].read:,} rows")
     return rows, Inputs(found)
 
 
@@ -178,8 +180,8 @@ def _apply_etl(
     frames = {name: source.rows for name, source in sources.items()}
     rows = with_reserved_columns(build(spark, frames, context))
     for source in sources.values():
-        if source.refused is not None:
-            rows = rows.unionByName(source.refused, allowMissingColumns=True)
+        if source.rejected is not None:
+            rows = rows.unionByName(source.rejected, allowMissingColumns=True)
     return rows
 
 

@@ -65,7 +65,7 @@ def read_predictions(
     for path in [*closed, *sorted(folder.glob(f"{OPEN_HOUR_PREFIX}*.json"))]:
         for number, line in enumerate(_lines(path), start=1):
             try:
-                found = _Line.model_validate(parse_object(line, most_bytes=_MOST_LINE))
+                found = _Line.model_validate(parse_object(line, max_bytes=_MOST_LINE))
             except (ForeignError, ValidationError) as error:
                 # The last one of a file that is being written, or what somebody else wrote there.
                 _log.warning("%s: line %d is left out: %s", path, number, _one_line(error))

@@ -265,7 +265,7 @@ def first_value(example: tf.train.Example, name: str) -> Any:
 def _context(text: str) -> Any:
     """What a client sent along, if that is JSON that others can read; else its text."""
     try:
-        return parse(text, most_bytes=_MOST_CONTEXT) if text else None
+        return parse(text, max_bytes=_MOST_CONTEXT) if text else None
     except ForeignError:
         return _clean(text)
 

@@ -6,4 +6,4 @@ from types import ModuleType
 
 from spark_io.connectors import files, jdbc, kafka, tables
 
-BY_KIND: dict[str, ModuleType] = {"file": files, "jdbc": jdbc, "kafka": kafka, "table": tables}
+CONNECTORS: dict[str, ModuleType] = {"file": files, "jdbc": jdbc, "kafka": kafka, "table": tables}

@@ -20,9 +20,9 @@ from pyspark.sql.types import DataType, StructType
 
 from base.errors import ComponentError
 from spark_io.connectors import text_values
-from spark_io.connectors.found import missing_column
+from spark_io.connectors.connector import missing_column
 from spark_io.connectors.json_lines import declared
-from spark_io.connectors.lines import CORRUPT, PARSED, UNPARSEABLE, judged, read_lines
+from spark_io.connectors.lines import CORRUPT, PARSED, UNPARSEABLE, read_lines, with_reasons
 from spark_io.connectors.multi_line_csv import FIELDS, Dialect, read_records
 from spark_io.sources.column_names import LINE, REASON, quoted
 from spark_io.sources.source_types import FileSource
@@ -131,7 +131,7 @@ def _converted(
         rows = rows.withColumn(array, content)
     reason = F.when(reason.isNotNull(), reason).when(text_values.any_of(unfit), UNPARSEABLE)
     chosen = [F.expr(f"{columns[column]} AS {quoted(column)}") for column in source.columns]
-    return judged(chosen, reason, [F.col(quoted(c)) for c in source.folder_columns], rows)
+    return with_reasons(chosen, reason, [F.col(quoted(c)) for c in source.folder_columns], rows)
 
 
 def _by_type(schema: StructType) -> dict[DataType, list[str]]:

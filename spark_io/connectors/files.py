@@ -12,9 +12,9 @@ from pyspark.sql import SparkSession
 
 from base.errors import ComponentError
 from spark_io.connectors import codecs
+from spark_io.connectors.connector import ConnectorRows, InputLocation, SourceInput
 from spark_io.connectors.csv_lines import read_csv
 from spark_io.connectors.file_schemas import check_same_columns
-from spark_io.connectors.found import Found, Place, Read
 from spark_io.connectors.hadoop import HadoopFiles, for_spark, require_folder
 from spark_io.connectors.json_lines import parse_json
 from spark_io.connectors.lines import read_lines
@@ -29,7 +29,7 @@ _TEXT = ("json", "csv")
 _OF_TEXT = ("value", "path", "content", "length", "modificationTime")
 
 
-def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Found:
+def find(name: str, source: FileSource, wanted: SpanRange, place: InputLocation) -> SourceInput:
     """The files of the wanted spans, with sizes and checksums.
 
     Raises:
@@ -60,7 +60,7 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Foun
     facts: dict[str, Any] = {"files": [files.describe(path) for path in chosen.paths()]}
     if "://" in source.path:
         facts["base"] = base
-    return Found(
+    return SourceInput(
         spans=tuple(sorted(chosen.files)) if pattern.has_spans else (0,),
         version=chosen.version,
         hourly=pattern.hourly if pattern.tokens & {"YYYY"} else None,
@@ -108,7 +108,7 @@ def _check_folder_columns(
 
 
 def check_unchanged(
-    spark: SparkSession, name: str, source: FileSource, found: Found, base: str
+    spark: SparkSession, name: str, source: FileSource, found: SourceInput, base: str
 ) -> None:
     """Files are read several times: counted, joined, read again where a task is tried again.
 
@@ -128,7 +128,7 @@ def check_unchanged(
             )
 
 
-def cut_short(source: FileSource, found: Found, base: str) -> Path | None:
+def cut_short(source: FileSource, found: SourceInput, base: str) -> Path | None:
     """The first file, of local ones, that cannot be read to its end: Spark names none."""
     if not source.is_local(base):
         return None
@@ -143,7 +143,9 @@ def cut_short(source: FileSource, found: Found, base: str) -> Path | None:
     return None
 
 
-def read(spark: SparkSession, name: str, source: FileSource, found: Found, base: str) -> Read:
+def read(
+    spark: SparkSession, name: str, source: FileSource, found: SourceInput, base: str
+) -> ConnectorRows:
     """The rows of the files.
 
     Raises:
@@ -154,7 +156,7 @@ def read(spark: SparkSession, name: str, source: FileSource, found: Found, base:
     paths = [file["path"] for file in found.facts["files"]]
     spark_paths = {path: for_spark(files.uri(path)) for path in paths}
     if not paths:  # of spans_before; every other source has files
-        return Read(spark.createDataFrame([], ddl(source.columns)), keep=False)
+        return ConnectorRows(spark.createDataFrame([], ddl(source.columns)), must_persist=False)
     reader = spark.read
     if source.folder_columns:
         _check_not_in_files(name, _OF_TEXT, paths)
@@ -165,18 +167,20 @@ def read(spark: SparkSession, name: str, source: FileSource, found: Found, base:
         for path in (path for path in paths if path.endswith(".bz2")):
             codecs.check_whole_bz2(name, Path(folder) / path)
         if source.format == "csv":
-            return Read(read_csv(reader, name, source, quick, spark_paths), judged=True)
+            return ConnectorRows(
+                read_csv(reader, name, source, quick, spark_paths), has_reasons=True
+            )
         lines = read_lines(reader, list(spark_paths.values()), source.folder_columns)
-        return Read(parse_json(lines, source.columns, source.options), judged=True)
+        return ConnectorRows(parse_json(lines, source.columns, source.options), has_reasons=True)
     if source.format == "tfrecord":
-        return Read(read_tfrecords(reader, name, source, list(spark_paths.values())))
+        return ConnectorRows(read_tfrecords(reader, name, source, list(spark_paths.values())))
     uris = [files.uri(path) for path in paths]
     columns = check_same_columns(spark, name, source.format, uris, source.columns)
     _check_not_in_files(name, columns if source.folder_columns else (), paths)
     frame = reader.options(**source.options).format(source.format).load(list(spark_paths.values()))
     if source.folder_columns:
         frame = frame.select(*[quoted(column) for column in (*columns, *source.folder_columns)])
-    return Read(frame, keep=False)
+    return ConnectorRows(frame, must_persist=False)
 
 
 def _check_not_in_files(name: str, columns: Collection[str], paths: list[str]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FractionalType
 
+from spark_io.connectors.connector import ConnectorRows, InputLocation, SourceInput
 from spark_io.connectors.database_rows import database_rows
-from spark_io.connectors.found import Found, Place, Read
 from spark_io.connectors.queries import find_query, statement
 from spark_io.connectors.secrets import secret_values
 from spark_io.sources.source_types import JdbcSource
@@ -22,7 +22,7 @@ _DRIVERS = {
 _FETCH_ROWS = "10000"
 
 
-def find(name: str, source: JdbcSource, wanted: SpanRange, place: Place) -> Found:
+def find(name: str, source: JdbcSource, wanted: SpanRange, place: InputLocation) -> SourceInput:
     """The spans that have rows, and the checksum of the contents; see queries.py."""
     spark = place.session()
     options = connection(name, source)
@@ -36,7 +36,9 @@ def find(name: str, source: JdbcSource, wanted: SpanRange, place: Place) -> Foun
     )
 
 
-def read(spark: SparkSession, name: str, source: JdbcSource, found: Found, base: str) -> Read:
+def read(
+    spark: SparkSession, name: str, source: JdbcSource, found: SourceInput, base: str
+) -> ConnectorRows:
     """The rows, in `partitions` parts by the range of `partition_column`.
 
     Each part is a query of its own: rows that change meanwhile may be seen or not. A table that
@@ -45,7 +47,7 @@ def read(spark: SparkSession, name: str, source: JdbcSource, found: Found, base:
     options = connection(name, source)
     query = statement(source, found.facts)
     parts = _parts(spark, options, source, query) if source.partitions > 1 else {}
-    return Read(database_rows(spark, name, options, query, parts), judged=True)
+    return ConnectorRows(database_rows(spark, name, options, query, parts), has_reasons=True)
 
 
 def connection(name: str, source: JdbcSource) -> dict[str, str]:

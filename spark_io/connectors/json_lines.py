@@ -9,7 +9,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import ArrayType, DataType, DoubleType, StringType, StructType
 
 from spark_io.connectors import text_values
-from spark_io.connectors.lines import CORRUPT, PARSED, RAW, TRAILING_TEXT, UNPARSEABLE, judged
+from spark_io.connectors.lines import CORRUPT, PARSED, RAW, TRAILING_TEXT, UNPARSEABLE, with_reasons
 from spark_io.sources.column_names import LINE, ddl, quoted
 
 _MARK = "the object behind the line"
@@ -56,7 +56,7 @@ def parse_json(
     reason = reason.when(_has_more(settings), TRAILING_TEXT)
     others = [name for name in lines.columns if name not in (*columns, LINE)]
     values = [_field(PARSED, column).cast(kind).alias(column) for column, kind in kinds.items()]
-    return judged(values, reason, [F.col(quoted(name)) for name in others], parsed)
+    return with_reasons(values, reason, [F.col(quoted(name)) for name in others], parsed)
 
 
 def declared(frame: DataFrame, columns: Mapping[str, str]) -> StructType:

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from base.errors import ComponentError
-from spark_io.connectors.found import Found, Place, Read
+from spark_io.connectors.connector import ConnectorRows, InputLocation, SourceInput
 from spark_io.connectors.json_lines import parse_json
 from spark_io.connectors.secrets import secret_values
 from spark_io.sources.column_names import LINE
@@ -32,7 +32,7 @@ _PATIENCE_MS = 20_000
 _ISOLATION = "kafka.isolation.level"
 
 
-def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Found:
+def find(name: str, source: KafkaSource, wanted: SpanRange, place: InputLocation) -> SourceInput:
     """The offsets of each partition.
 
     Raises:
@@ -44,7 +44,7 @@ def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Fou
         decided = place.decided.get(name)
         if decided is not None:
             offsets = {int(p): (s, e) for p, (s, e) in decided["offsets"].items()}
-            found = Found(
+            found = SourceInput(
                 tuple(decided["spans"]), None, _hourly(source), {}, has_spans=bool(source.span)
             )
         elif source.span:
@@ -54,7 +54,7 @@ def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Fou
             ends = _explicit(source.end, there[1])
             partitions = starts.keys() | ends.keys()
             offsets = {p: (starts.get(p, 0), ends.get(p, 0)) for p in partitions}
-            found = Found((0,), None, None, {}, has_spans=False)
+            found = SourceInput((0,), None, None, {}, has_spans=False)
         _check_offsets(name, source.topic, offsets, *there)
         return found.with_facts(
             topic_id=topic.id,
@@ -63,7 +63,9 @@ def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Fou
         )
 
 
-def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base: str) -> Read:
+def read(
+    spark: SparkSession, name: str, source: KafkaSource, found: SourceInput, base: str
+) -> ConnectorRows:
     """The declared columns of each record's value, and where it lies in the topic."""
     bounds = found.facts["offsets"]
     options = {
@@ -78,7 +80,7 @@ def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base
         F.col("offset").alias("kafka_offset"),
         F.col("timestamp").alias("kafka_timestamp"),
     )
-    return Read(parse_json(lines, source.columns, {}), judged=True)
+    return ConnectorRows(parse_json(lines, source.columns, {}), has_reasons=True)
 
 
 def reader_options(name: str, source: KafkaSource) -> dict[str, str]:
@@ -99,7 +101,7 @@ def _hourly(source: KafkaSource) -> bool | None:
 
 def _window(
     name: str, source: KafkaSource, wanted: SpanRange, topic: Topic
-) -> tuple[Found, dict[int, tuple[int, int]]]:
+) -> tuple[SourceInput, dict[int, tuple[int, int]]]:
     """Offsets by the records' timestamps: the first one not before a span's begin."""
     hourly = source.span == "hour"
     period = HOUR_US if hourly else 24 * HOUR_US
@@ -121,7 +123,7 @@ def _window(
         lambda: newest_complete_span(topic.newest_us(), period, name),
     )
     offsets = {partition: (edges[0][partition], edges[-1][partition]) for partition in edges[0]}
-    return Found(tuple(present), None, hourly, {}), offsets
+    return SourceInput(tuple(present), None, hourly, {}), offsets
 
 
 def _explicit(wanted: str | Mapping[str, int], there: dict[int, int]) -> dict[int, int]:

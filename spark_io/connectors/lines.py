@@ -42,7 +42,7 @@ def strings(columns: Iterable[str]) -> list[Column]:
     return [F.col(quoted(column)).cast("string").alias(column) for column in columns]
 
 
-def judged(
+def with_reasons(
     columns: list[Column], reason: Column, others: list[Column], rows: DataFrame
 ) -> DataFrame:
     """Rows with REASON and RECORD.

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from base.errors import ComponentError
-from spark_io.connectors.found import Found, Place
+from spark_io.connectors.connector import InputLocation, SourceInput
 from spark_io.examples.rows import WHOLE_VALUES
 from spark_io.sources.column_names import quoted
 from spark_io.sources.source_types import QuerySource
@@ -32,8 +32,8 @@ _EPOCH = dt.datetime(1970, 1, 1)
 
 
 def find_query(
-    name: str, source: QuerySource, wanted: SpanRange, place: Place, ask: Ask, rows_of: Ask
-) -> Found:
+    name: str, source: QuerySource, wanted: SpanRange, place: InputLocation, ask: Ask, rows_of: Ask
+) -> SourceInput:
     """The spans of a query that have rows, and what stands for its contents.
 
     Args:
@@ -48,7 +48,7 @@ def find_query(
       ComponentError: no rows in a span that must have some, or no way to tell the newest span.
     """
     if not source.span:
-        found = Found((0,), None, None, {}, has_spans=False)
+        found = SourceInput((0,), None, None, {}, has_spans=False)
     else:
         hourly = source.span == "hour"
         period = HOUR_US if hourly else 24 * HOUR_US
@@ -67,7 +67,7 @@ def find_query(
             lambda: _complete_to(name, source, period, ask),
         )
         window = {"begin_us": first * period, "end_us": behind * period}
-        found = Found(tuple(spans), None, hourly, window)
+        found = SourceInput(tuple(spans), None, hourly, window)
     checksum = _checksum(source, found, place.decided.get(name, {}), place.checksums, ask, rows_of)
     return found.with_facts(checksum=checksum) if checksum else found
 
@@ -118,7 +118,12 @@ def contents_checksum(frame: DataFrame) -> str:
 
 
 def _checksum(
-    source: QuerySource, found: Found, decided: dict[str, Any], now: bool, ask: Ask, rows_of: Ask
+    source: QuerySource,
+    found: SourceInput,
+    decided: dict[str, Any],
+    now: bool,
+    ask: Ask,
+    rows_of: Ask,
 ) -> str | None:
     if source.fingerprint == "never":
         return decided.get("checksum") or f"run:{uuid.uuid4()}"

@@ -33,7 +33,7 @@ REPORT_SCHEMA = (
     "kind string, source string, name string, file string, rows long, bytes long, crc32c long"
 )
 EXAMPLES, QUARANTINE, DROP = "examples", "quarantine", "dropped"
-REFUSED = "_refused"  # the folder beside those of the splits, which may have any name
+REJECTED = "_refused"  # the folder beside those of the splits, which may have any name
 
 
 def shard_writer(
@@ -132,7 +132,7 @@ class _TaskWriter:
                 f"the ETL set {OUTCOME} to '{row[OUTCOME]}'; it is {QUARANTINED} or {DROPPED}"
             )
         if self._quarantine is None:
-            path = self._staging / REFUSED / f"{self._attempt}.json.gz"
+            path = self._staging / REJECTED / f"{self._attempt}.json.gz"
             self._quarantine = JsonLinesShard(path)
         record = row[RECORD] if row[RECORD] is None else row[RECORD].decode(errors="replace")
         self._quarantine.write({"source": source, "reason": reason, "record": record})

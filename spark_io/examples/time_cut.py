@@ -17,7 +17,7 @@ from base.errors import ComponentError
 from spark_io.sources.spans import HOUR_US
 
 if TYPE_CHECKING:  # it imports Spark, and a config is read without
-    from spark_io.connectors.found import Found
+    from spark_io.connectors.connector import SourceInput
 
 _NAMES = ("train", "eval", "test")
 _DURATION = re.compile(r"-(\d+)([dhm])")
@@ -56,7 +56,7 @@ class TimeCut:
                 _moment_us(cut)
 
 
-def cuts_us(cuts: Sequence[str], primary: Found) -> tuple[int, ...]:
+def cuts_us(cuts: Sequence[str], primary: SourceInput) -> tuple[int, ...]:
     """The cuts in microseconds since 1970 UTC.
 
     Args:
@@ -77,7 +77,7 @@ def cuts_us(cuts: Sequence[str], primary: Found) -> tuple[int, ...]:
     return moments
 
 
-def _cut_us(at: str, primary: Found) -> int:
+def _cut_us(at: str, primary: SourceInput) -> int:
     relative = _DURATION.fullmatch(at)
     if relative is None:
         return _moment_us(at)

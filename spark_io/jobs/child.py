@@ -17,7 +17,7 @@ ANSWER = "answer.json"
 PROGRESS = "progress: "
 
 
-def say(text: str) -> None:
+def log_progress(text: str) -> None:
     """A line for the pipeline's log."""
     print(f"{PROGRESS}{text}", flush=True)
 

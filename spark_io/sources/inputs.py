@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from base.errors import ComponentError
-from spark_io.connectors import BY_KIND
-from spark_io.connectors.found import Found, Place
+from spark_io.connectors import CONNECTORS
+from spark_io.connectors.connector import InputLocation, SourceInput
 from spark_io.sources.source_types import AnySource, FileSource
 from spark_io.sources.spans import SpanRange
 
@@ -25,10 +25,10 @@ class Inputs:
     found: source -> what it will be read from; the first one is primary.
     """
 
-    found: dict[str, Found]
+    found: dict[str, SourceInput]
 
     @property
-    def primary(self) -> Found:
+    def primary(self) -> SourceInput:
         return next(iter(self.found.values()))
 
     @property
@@ -59,16 +59,18 @@ def needs_spark(input_base: str, sources: Mapping[str, AnySource]) -> bool:
     )
 
 
-def find_inputs(sources: Mapping[str, AnySource], wanted: SpanRange, place: Place) -> Inputs:
+def find_inputs(
+    sources: Mapping[str, AnySource], wanted: SpanRange, place: InputLocation
+) -> Inputs:
     """Asks every source; the first one decides which spans the run is about.
 
     Raises:
       ComponentError: see the connectors and `spans`.
     """
-    found: dict[str, Found] = {}
-    primary: Found | None = None
+    found: dict[str, SourceInput] = {}
+    primary: SourceInput | None = None
     for name, source in sources.items():
-        this = BY_KIND[source.kind].find(name, source, wanted, place)
+        this = CONNECTORS[source.kind].find(name, source, wanted, place)
         kinds = {this.hourly, primary.hourly if primary else None}
         if kinds == {True, False}:
             raise ComponentError(

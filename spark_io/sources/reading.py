@@ -13,9 +13,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from base.errors import ComponentError
-from spark_io.connectors import BY_KIND
+from spark_io.connectors import CONNECTORS
+from spark_io.connectors.connector import SourceInput, missing_column
 from spark_io.connectors.files import cut_short
-from spark_io.connectors.found import Found, missing_column
 from spark_io.connectors.queries import contents_checksum
 from spark_io.examples.rows import QUARANTINED
 from spark_io.sources.column_names import (
@@ -58,7 +58,7 @@ class SourceRows:
 
 
 def read_source(
-    spark: SparkSession, name: str, source: AnySource, found: Found, base: str, primary: bool
+    spark: SparkSession, name: str, source: AnySource, found: SourceInput, base: str, primary: bool
 ) -> SourceRows:
     """Reads one source.
 
@@ -71,11 +71,11 @@ def read_source(
         everywhere.
     """
     source = dataclasses.replace(source, columns=spark_types(spark, name, source.columns))
-    result = BY_KIND[source.kind].read(spark, name, source, found, base)
-    rows = result.frame.persist(StorageLevel.DISK_ONLY) if result.keep else result.frame
-    frame = rows if is_text(source) else _declared_columns(name, source, rows, result.judged)
+    result = CONNECTORS[source.kind].read(spark, name, source, found, base)
+    rows = result.frame.persist(StorageLevel.DISK_ONLY) if result.must_persist else result.frame
+    frame = rows if is_text(source) else _declared_columns(name, source, rows, result.has_reasons)
     try:
-        read, readable, filled = _counts(frame, source, result.judged)
+        read, readable, filled = _counts(frame, source, result.has_reasons)
     except (PySparkException, Py4JJavaError) as error:
         damaged = cut_short(source, found, base) if isinstance(source, FileSource) else None
         if damaged is not None:
@@ -90,7 +90,7 @@ def read_source(
         )
     if read or not (isinstance(source, FileSource) and source.spans_before):
         _check_columns(name, source, read, filled)
-    if not result.judged:
+    if not result.has_reasons:
         return SourceRows(frame, None, read, checksum)
     return SourceRows(*_divided(name, frame, primary, read - readable), read, checksum)
 
@@ -142,10 +142,12 @@ def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> d
     raise AssertionError(f"each of {columns} is a column, and all of them are not")
 
 
-def _declared_columns(name: str, source: AnySource, frame: DataFrame, judged: bool) -> DataFrame:
+def _declared_columns(
+    name: str, source: AnySource, frame: DataFrame, has_reasons: bool
+) -> DataFrame:
     """Returns the columns that are declared, as they are declared; all if none is."""
     types = dict(frame.dtypes)
-    ours = (REASON, RECORD) if judged else ()
+    ours = (REASON, RECORD) if has_reasons else ()
     theirs = [column for column in frame.columns if column not in ours]
     problem = same_but_for_case(theirs) or reserved_in(source.columns or theirs)
     if problem:
@@ -168,13 +170,13 @@ def _declared_columns(name: str, source: AnySource, frame: DataFrame, judged: bo
     return frame.select(*chosen, *[F.col(quoted(column)) for column in (*folders, *ours)])
 
 
-def _counts(frame: DataFrame, source: AnySource, judged: bool) -> tuple[int, int, set[str]]:
+def _counts(frame: DataFrame, source: AnySource, has_reasons: bool) -> tuple[int, int, set[str]]:
     """Returns numbers of rows and of readable rows, and the declared columns that have a value."""
-    bad = F.count(REASON) if judged else F.lit(0)
+    bad = F.count(REASON) if has_reasons else F.lit(0)
     counts = frame.select(F.count(F.lit(1)), bad).first()
     assert counts is not None
     read, refused = counts
-    readable = frame.where(F.col(REASON).isNull()) if judged else frame
+    readable = frame.where(F.col(REASON).isNull()) if has_reasons else frame
     filled: set[str] = set()
     # Some rows show of nearly all columns that they have a value; the others are looked at whole.
     for rows in (readable.limit(_FIRST_ROWS), readable):
@@ -187,7 +189,7 @@ def _counts(frame: DataFrame, source: AnySource, judged: bool) -> tuple[int, int
 
 
 def columns_that_fail(
-    spark: SparkSession, name: str, source: AnySource, found: Found, base: str
+    spark: SparkSession, name: str, source: AnySource, found: SourceInput, base: str
 ) -> list[str]:
     """Returns the declared columns of which no value fits, among the first rows of text.
 
@@ -196,7 +198,9 @@ def columns_that_fail(
     failing = []
     for column, kind in list(source.columns.items())[:_TRIED_COLUMNS] if is_text(source) else ():
         alone = dataclasses.replace(source, columns={column: kind})
-        rows = BY_KIND[source.kind].read(spark, name, alone, found, base).frame.limit(_FIRST_ROWS)
+        rows = (
+            CONNECTORS[source.kind].read(spark, name, alone, found, base).frame.limit(_FIRST_ROWS)
+        )
         if not rows.where(F.col(REASON).isNull()).take(1):
             failing.append(f"'{column}' ({kind})")
     return failing

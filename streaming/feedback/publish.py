@@ -117,7 +117,7 @@ class Feedback:
 
     def _events_of(self, line: bytes, name: str, start: int) -> list[dict[str, Any]]:
         try:
-            return self._events_of_request(parse_object(line, most_bytes=_MOST_LINE), self._key)
+            return self._events_of_request(parse_object(line, max_bytes=_MOST_LINE), self._key)
         except (ForeignError, RequestLineError) as error:
             self.refused.keep(name, start, str(error), line)
         except Exception as error:  # whatever a line does, the next one is read

@@ -56,7 +56,7 @@ def test_anything_else_is_one_error_and_what_is_read_can_be_used(text: str | byt
 )
 def test_what_others_cannot_use(text: str | bytes, reason: str) -> None:
     with pytest.raises(ForeignError, match=reason) as raised:
-        parse(text, most_bytes=101 if "bytes" in reason else 1 << 20)
+        parse(text, max_bytes=101 if "bytes" in reason else 1 << 20)
     assert len(str(raised.value)) < 300
 
 

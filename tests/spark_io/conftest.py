@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 
 from components.spark_example_gen import __main__ as command
 from spark_io import example_job as job
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.files import find
-from spark_io.connectors.found import Place
 from spark_io.publishing.staging import staging_folder
 from spark_io.sources.column_names import quoted
 from spark_io.sources.reading import read_source
@@ -65,11 +65,11 @@ def read(spark: SparkSession, tmp_path: Path) -> Read:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         source = FileSource(path=name, **fields)
-        found = find("s", source, SpanRange(), Place(str(tmp_path)))
+        found = find("s", source, SpanRange(), InputLocation(str(tmp_path)))
         rows = read_source(spark, "s", source, found, str(tmp_path), True)
         columns = [quoted(column) for column in source.columns]
         readable = sorted(map(tuple, rows.rows.select(*columns).collect()), key=_nulls_first)
-        refused = rows.refused.select("_reason", "_record").collect() if rows.refused else []
+        refused = rows.rejected.select("_reason", "_record").collect() if rows.rejected else []
         assert rows.read == len(readable) + len(refused)
         return readable, sorted(tuple(row) for row in refused)
 

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from dev_services.mariadb import Mariadb
 from dev_services.postgresql import Postgresql
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.jobs.errors import explain
 from spark_io.sources.inputs import find_inputs
 from spark_io.sources.reading import read_source
@@ -120,10 +120,10 @@ def database(
 def check(spark: SparkSession, source: JdbcSource, wanted: Any) -> None:
     if isinstance(wanted, re.Pattern):
         with pytest.raises(Exception) as caught:
-            find_inputs({"s": source}, SpanRange(), Place("", spark))
+            find_inputs({"s": source}, SpanRange(), InputLocation("", spark))
         assert wanted.search(explain(caught.value))
         return
-    found = find_inputs({"s": source}, SpanRange(), Place("", spark)).primary
+    found = find_inputs({"s": source}, SpanRange(), InputLocation("", spark)).primary
     rows = read_source(spark, "s", source, found, "", True)
     assert rows.checksum == found.facts["checksum"]
     values = {row["n"]: row["v"] for row in rows.rows.collect()}
@@ -134,8 +134,8 @@ def check(spark: SparkSession, source: JdbcSource, wanted: Any) -> None:
     assert value == wanted or str(value) == str(wanted)  # NaN is not itself
     assert type(value) is type(wanted) or isinstance(wanted, bytearray)
     if wanted is REFUSED:
-        assert rows.refused is not None
-        assert [row["_reason"] for row in rows.refused.collect()] == ["unparseable"]
+        assert rows.rejected is not None
+        assert [row["_reason"] for row in rows.rejected.collect()] == ["unparseable"]
 
 
 @pytest.mark.parametrize(("kind", "literal", "wanted"), MARIADB)
@@ -179,7 +179,7 @@ def test_names_that_a_table_may_not_have(
     ):
         execute("DROP TABLE IF EXISTS odd_names", f"CREATE TABLE odd_names ({names})")
         with pytest.raises(Exception, match=message):
-            find_inputs({"s": source(table="odd_names")}, SpanRange(), Place("", spark))
+            find_inputs({"s": source(table="odd_names")}, SpanRange(), InputLocation("", spark))
     with pytest.raises(ValueError, match="a date says no hour"):
         source(table="t", span="hour", span_column="d", span_type="date")
 
@@ -198,7 +198,7 @@ def test_parts_by_a_date_and_odd_names(
         )
         columns = {"n": "int", "the day.of": "date"}
         parts = source(table="by_day", columns=columns, partition_column=name, partitions=3)
-        found = find_inputs({"s": parts}, SpanRange(), Place("", spark)).primary
+        found = find_inputs({"s": parts}, SpanRange(), InputLocation("", spark)).primary
         rows = read_source(spark, "s", parts, found, "", True).rows
         assert rows.rdd.getNumPartitions() == 3
         found_days = sorted((row[0], row[1].day) for row in rows.collect())
@@ -216,6 +216,6 @@ def test_a_whole_column_of_dates_that_are_none(
         f"INSERT INTO values_of_a_type VALUES (0, {at}), (1, {at})",
     )
     none = source(table="values_of_a_type", columns={"n": "int", "v": "date"})
-    found = find_inputs({"s": none}, SpanRange(), Place("", spark)).primary
+    found = find_inputs({"s": none}, SpanRange(), InputLocation("", spark)).primary
     with pytest.raises(Exception, match="none of its 2 rows is readable"):
         read_source(spark, "s", none, found, "", True)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark_io.connectors import files
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.replay import next_version
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
@@ -153,7 +153,7 @@ def test_names_of_versions_and_files_follow_the_pattern(
     folder = folder.with_name(new) if pattern[0] != "v" else tmp_path / "v2/2026-01-01/01"
     assert rows(folder / added)[-1] == COOLER
     assert Counter(rows(folder)) == Counter([*GOOD, COOLER])
-    place_of_run = Place(str(tmp_path))
+    place_of_run = InputLocation(str(tmp_path))
     found = files.find("readings", FileSource("json", pattern, COLUMNS), SpanRange(), place_of_run)
     assert sum(len(rows(tmp_path / f["path"])) for f in found.facts["files"]) == len(GOOD) + 1
 
@@ -162,7 +162,7 @@ def test_the_marker_is_no_file_of_the_source(finished: Run, v1: Path) -> None:
     finished.apply(finished.export({HOT: COOLER}))
     assert (v1.with_name("v2") / ".replay.json").is_file()
     source = FileSource("json", PATTERN, COLUMNS)
-    found = files.find("readings", source, SpanRange(), Place(str(finished.base)))
+    found = files.find("readings", source, SpanRange(), InputLocation(str(finished.base)))
     names = [Path(file["path"]).name for file in found.facts["files"]]
     assert names == ["a.json.gz", "b.json", "repaired-2.json.gz"]
 

@@ -17,8 +17,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from base.errors import ComponentError
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.files import find
-from spark_io.connectors.found import Place
 from spark_io.sources.reading import SourceRows, read_source
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
@@ -30,7 +30,7 @@ N = {"n": "int"}
 
 
 def read_all(spark: SparkSession, base: Path, source: FileSource) -> SourceRows:
-    found = find("s", source, SpanRange(), Place(str(base)))
+    found = find("s", source, SpanRange(), InputLocation(str(base)))
     return read_source(spark, "s", source, found, str(base), True)
 
 
@@ -394,4 +394,4 @@ def test_a_folder_column_is_not_declared_twice() -> None:
     with pytest.raises(ValueError, match="'n' is in `columns` and in `folder_columns`"):
         FileSource("json", "*/*.json", N, folder_columns=["n"])
     with pytest.raises(ComponentError, match=r"only \* and \? are known"):
-        find("s", FileSource("json", "[ab]/*", N), SpanRange(), Place("/"))
+        find("s", FileSource("json", "[ab]/*", N), SpanRange(), InputLocation("/"))

@@ -18,7 +18,7 @@ from dev_services.hdfs import Hdfs
 from dev_services.mariadb import Mariadb
 from dev_services.postgresql import Postgresql
 from dev_services.s3 import S3
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.examples.time_cut import TimeCut
 from spark_io.sources.inputs import find_inputs
 from spark_io.sources.reading import read_source
@@ -39,7 +39,7 @@ HOUR_MS = 3_600_000
 
 
 def fingerprint(spark: SparkSession, source: Any, base: str = "", **wanted: Any) -> str:
-    return find_inputs({"r": source}, SpanRange(**wanted), Place(base, spark)).fingerprint()
+    return find_inputs({"r": source}, SpanRange(**wanted), InputLocation(base, spark)).fingerprint()
 
 
 # Files
@@ -283,7 +283,7 @@ def test_a_small_number_is_no_boolean(spark, mariadb_service: Mariadb, monkeypat
     statement.execute("CREATE OR REPLACE TABLE ratings (rating TINYINT(1))")
     statement.execute("INSERT INTO ratings VALUES (5), (2)")
     connection.close()
-    found = find_inputs({"r": source}, SpanRange(), Place("", spark)).primary
+    found = find_inputs({"r": source}, SpanRange(), InputLocation("", spark)).primary
     rows = read_source(spark, "r", source, found, "", True).rows
     assert sorted(row.rating for row in rows.collect()) == [2, 5]
 
@@ -335,7 +335,7 @@ def append_row(spark: SparkSession, database, table: str) -> None:
 
 def test_a_table_that_changes_under_a_run_stops_it(run, spark, database, table: str) -> None:
     sources = {"readings": jdbc(database, table=table)}
-    decided = find_inputs(sources, SpanRange(), Place("", spark))
+    decided = find_inputs(sources, SpanRange(), InputLocation("", spark))
     arguments = {"sources": sources, "etl": "tests.spark_io.sensor_etl.without_time"}
     run(**arguments, decided=decided.facts(), fingerprint=decided.fingerprint())
     append_row(spark, database, table)

@@ -10,7 +10,7 @@ import pytest
 from base.errors import ComponentError
 from components.spark_example_gen.driver import resolve_inputs
 from spark_io.connectors import files
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.local_files import LocalFiles
 from spark_io.sources.source_types import FileSource, sources_to_json
 from spark_io.sources.spans import SpanPattern, SpanRange, resolve
@@ -138,7 +138,7 @@ def test_nothing_there(tmp_path: Path) -> None:
         find(tmp_path, HOURLY)
     source = FileSource("json", HOURLY, {"a": "int"})
     with pytest.raises(ComponentError, match="does not exist"):
-        files.find("logs", source, SpanRange(), Place(str(tmp_path / "nowhere")))
+        files.find("logs", source, SpanRange(), InputLocation(str(tmp_path / "nowhere")))
 
 
 def test_driver_and_executor_agree_when_only_the_secondary_source_has_spans(

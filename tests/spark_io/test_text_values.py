@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.files import find
-from spark_io.connectors.found import Place
 from spark_io.sources.reading import read_source
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
@@ -326,7 +326,7 @@ def test_a_text_is_its_value_or_is_refused(
     options = {"multiLine": "true"} if form == "multi_line" else {}
     kind = "json" if form == "json" else "csv"
     source = FileSource(kind, "a.txt", columns, options=options, may_be_null=list(columns))
-    found = find("s", source, SpanRange(), Place(str(folder)))
+    found = find("s", source, SpanRange(), InputLocation(str(folder)))
     result = read_source(spark, "s", source, found, str(folder), True)
     assert result.read == len(rows)
     for row in result.rows.select(*columns).collect():

@@ -11,7 +11,7 @@ from base.errors import ComponentError
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class InputLocation:
     """Where a connector looks.
 
     Attributes:
@@ -35,7 +35,7 @@ class Place:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SourceInput:
     """What one source will be read from, decided before it is read.
 
     Attributes:
@@ -53,12 +53,12 @@ class Found:
     facts: dict[str, Any]
     has_spans: bool = True
 
-    def with_facts(self, **facts: Any) -> Found:
+    def with_facts(self, **facts: Any) -> SourceInput:
         return dataclasses.replace(self, facts={**self.facts, **facts})
 
 
 @dataclasses.dataclass(frozen=True)
-class Read:
+class ConnectorRows:
     """A connector's rows.
 
     Attributes:
