@@ -1,4 +1,4 @@
-"""One module a kind of source: what is there (`find`), and its rows (`read`)."""
+"""Connectors, one module for each kind of source: `find` lists its data, `read` its rows."""
 
 from __future__ import annotations
 

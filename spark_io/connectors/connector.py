@@ -1,4 +1,4 @@
-"""What a connector found, and where it looked."""
+"""Defines what connectors receive and return."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from base.errors import ComponentError
 
 @dataclasses.dataclass(frozen=True)
 class InputLocation:
-    """Where a connector looks.
+    """The place where a connector looks for data.
 
     Attributes:
-      base: folder or URI that paths are relative to.
-      spark: needed for all but local files.
-      decided: what the driver found, by source: offsets that have moved on since then are not asked
-        for again.
-      checksums: whether the contents of tables are read for their checksum now; a job takes it from
-        the rows that it reads anyway.
+      base: Folder or URI that paths are relative to.
+      spark: Spark session; needed for everything but local files.
+      decided: Source -> facts that the driver found. They replace a new look at offsets, which may
+        have moved since.
+      checksums: Whether to read tables for their checksum now. A job computes it from the rows that
+        it reads anyway.
     """
 
     base: str
@@ -30,21 +30,21 @@ class InputLocation:
 
     def session(self) -> SparkSession:
         if self.spark is None:
-            raise ComponentError("this source can be asked only with Spark running")
+            raise ComponentError("this source needs a Spark session; run it in the Spark job")
         return self.spark
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceInput:
-    """What one source will be read from, decided before it is read.
+    """The input of one source, decided before it is read.
 
     Attributes:
-      spans: those found, oldest first; (0,) for a source without spans.
-      version: of the last span, if the source has versions.
-      hourly: whether its spans are hours; None for a source without dates.
-      facts: plain JSON: all that is needed to read it, and what its contents are. The fingerprint
-        is computed over it, and the manifest keeps it.
-      has_spans: whether the source comes in spans.
+      spans: Spans found, oldest first; (0,) for a source without spans.
+      version: Version of the last span, if the source has versions.
+      hourly: Whether the spans are hours; None for a source without dates.
+      facts: Plain JSON that identifies the contents and suffices to read them. The fingerprint is
+        computed over it, and the manifest keeps it.
+      has_spans: Whether the source has spans.
     """
 
     spans: tuple[int, ...]
@@ -62,18 +62,18 @@ class ConnectorRows:
     """A connector's rows.
 
     Attributes:
-      frame: the columns; if judged, also those of lines.py.
-      judged: whether `frame` has REASON and RECORD: it was made from text that may not fit.
-      keep: whether the rows must be kept because a second reading could give others.
+      frame: Columns of the source, and REASON and RECORD if `has_reasons`; see lines.py.
+      has_reasons: Whether `frame` says which rows do not fit the columns.
+      must_persist: Whether a second reading could give other rows, so these must be kept.
     """
 
     frame: DataFrame
-    judged: bool = False
-    keep: bool = True
+    has_reasons: bool = False
+    must_persist: bool = True
 
 
 def missing_column(name: str, column: str, present: list[str]) -> ComponentError:
     return ComponentError(
-        f"source '{name}' has no column '{column}' (or nothing in it); it has: "
-        f"{', '.join(sorted(present))}. Repair the data or `columns` in the config"
+        f"source '{name}' has no column '{column}', or it is null in every row. Columns with "
+        f"values: {', '.join(sorted(present))}. Fix the data, or `columns` in the config"
     )

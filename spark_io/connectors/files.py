@@ -1,4 +1,4 @@
-"""Files: which there are, what is in them, and their rows."""
+"""The connector for files: finds, checks and reads them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from spark_io.sources.column_names import ddl, quoted
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanPattern, SpanRange, resolve, resolve_before
 
-_TEXT = ("json", "csv")
-# Columns of Spark's readers of text and of whole files.
-_OF_TEXT = ("value", "path", "content", "length", "modificationTime")
+_TEXT_FORMATS = ("json", "csv")
+# Columns of Spark's readers for text and whole files.
+_READER_COLUMNS = ("value", "path", "content", "length", "modificationTime")
 
 
 def find(name: str, source: FileSource, wanted: SpanRange, place: InputLocation) -> SourceInput:
-    """The files of the wanted spans, with sizes and checksums.
+    """Finds the files of the wanted spans, with sizes and checksums.
 
     Raises:
-      ComponentError: no such folder, a name that cannot be read, and what `spans.resolve` raises.
+      ComponentError: The folder does not exist, a file name cannot be read, or a span is missing
+        (see `spans.resolve`).
     """
     base, relative = source.place(place.base)
     pattern = SpanPattern(relative)
@@ -73,21 +74,21 @@ def _check_names(name: str, source: FileSource, paths: list[str], local: bool) -
     for path in paths:
         if not path.isprintable() or (local and ":" in path):
             raise ComponentError(
-                f"source '{name}': the name of {path!r} holds a colon or a control character, "
-                "which Hadoop's file systems cannot read; rename it"
+                f"source '{name}': the name of {path!r} has a colon or a control character, "
+                "which Hadoop's file systems cannot read; rename the file"
             )
-    if source.format in _TEXT:
+    if source.format in _TEXT_FORMATS:
         codecs.check_names(name, paths, local)
 
 
 def _check_folder_columns(
     name: str, source: FileSource, pattern: SpanPattern, paths: list[str]
 ) -> None:
-    """Checks that columns in the names of folders, as Hive writes them, are asked for.
+    """Checks that `folder_columns` matches the columns in folder names, as Hive writes them.
 
     Raises:
-      ComponentError: a folder such as `country=DE`, which a wildcard of the path stands for, is no
-        column in `folder_columns`; or one of those is in the name of no folder.
+      ComponentError: A folder such as `country=DE` that matches a wildcard is missing from
+        `folder_columns`, or a column of `folder_columns` is in no folder name.
     """
     wanted = set(source.folder_columns)
     for path in paths:
@@ -110,10 +111,10 @@ def _check_folder_columns(
 def check_unchanged(
     spark: SparkSession, name: str, source: FileSource, found: SourceInput, base: str
 ) -> None:
-    """Files are read several times: counted, joined, read again where a task is tried again.
+    """Checks that the files are as they were found, because a run may read them several times.
 
     Raises:
-      ComponentError: one is not what it was when it was found.
+      ComponentError: A file changed or is missing.
     """
     folder = source.place(base)[0]
     files = LocalFiles(folder) if source.is_local(base) else HadoopFiles(spark, folder)
@@ -129,7 +130,7 @@ def check_unchanged(
 
 
 def cut_short(source: FileSource, found: SourceInput, base: str) -> Path | None:
-    """The first file, of local ones, that cannot be read to its end: Spark names none."""
+    """Returns the first local file that cannot be read to its end; Spark's error names none."""
     if not source.is_local(base):
         return None
     for file in found.facts["files"]:
@@ -146,22 +147,22 @@ def cut_short(source: FileSource, found: SourceInput, base: str) -> Path | None:
 def read(
     spark: SparkSession, name: str, source: FileSource, found: SourceInput, base: str
 ) -> ConnectorRows:
-    """The rows of the files.
+    """Reads the rows of the files.
 
     Raises:
-      ComponentError: files of one source with different columns, or damaged ones.
+      ComponentError: A file is damaged, or files have different columns.
     """
     folder = source.place(base)[0]
     files = HadoopFiles(spark, folder)
     paths = [file["path"] for file in found.facts["files"]]
     spark_paths = {path: for_spark(files.uri(path)) for path in paths}
-    if not paths:  # of spans_before; every other source has files
+    if not paths:  # only with spans_before
         return ConnectorRows(spark.createDataFrame([], ddl(source.columns)), must_persist=False)
     reader = spark.read
     if source.folder_columns:
-        _check_not_in_files(name, _OF_TEXT, paths)
+        _check_not_in_files(name, _READER_COLUMNS, paths)
         reader = reader.option("basePath", files.uri())
-    if source.format in _TEXT:
+    if source.format in _TEXT_FORMATS:
         quick = LocalFiles(folder) if source.is_local(base) else files
         codecs.check_contents(name, paths, quick)
         for path in (path for path in paths if path.endswith(".bz2")):
@@ -184,9 +185,7 @@ def read(
 
 
 def _check_not_in_files(name: str, columns: Collection[str], paths: list[str]) -> None:
-    """Raises ComponentError for a column that is both in the files and in a folder's name: Spark
-    would take the folder's.
-    """
+    """Raises ComponentError for a column in both files and folder names: Spark uses the latter."""
     for folder in {folder for path in paths for folder in path.split("/")[:-1]}:
         column, between, _ = folder.partition("=")
         if between and column.lower() in {name.lower() for name in columns}:

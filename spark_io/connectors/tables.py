@@ -1,4 +1,4 @@
-"""Spark's own tables, views and queries."""
+"""The connector for tables and views of Spark's catalog, and queries over them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spark_io.sources.spans import SpanRange
 
 
 def find(name: str, source: TableSource, wanted: SpanRange, place: InputLocation) -> SourceInput:
-    """The spans that have rows, and the checksum of the contents; see queries.py."""
+    """Finds the spans that have rows, and the checksum of the contents; see queries.py."""
     sql = place.session().sql
     return find_query(name, source, wanted, place, sql, sql)
 

@@ -92,7 +92,7 @@ def test_given_offsets(run, tmp_path: Path, kafka_service, topic: str) -> None:
 @pytest.mark.parametrize("offsets", [{"end": {"0": 99}}, {"start": {"0": 50}}])
 def test_offsets_out_of_range(run, kafka_service, topic: str, offsets) -> None:
     message = failure(run, sources=kafka(kafka_service, topic, **offsets), etl=ETL)
-    assert "out of range: there is 0 to 41" in message
+    assert "out of range: the topic holds 0 to 41" in message
 
 
 def test_a_partition_that_is_not_there(run, kafka_service, topic: str) -> None:
@@ -156,7 +156,7 @@ def test_an_open_transaction_is_not_waited_for(
     assert manifest["sources"][0]["offsets"] == {"0": [0, 41]}
     assert published(tmp_path) == [*range(20), *range(100, 120), 200]
     message = failure(run, sources=kafka(kafka_service, topic, end={"0": 43}), etl=ETL)
-    assert "out of range: there is 0 to 41" in message
+    assert "out of range: the topic holds 0 to 41" in message
 
 
 def test_records_behind_an_open_transaction_come_when_it_ends(

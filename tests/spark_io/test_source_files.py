@@ -99,7 +99,7 @@ def test_multi_line_csv_of_an_odd_name(spark: SparkSession, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["10:30.json", "a\nb.json"])
 def test_a_name_that_hadoop_cannot_read(spark: SparkSession, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(lines(1))
-    assert "holds a colon or a control character" in problem(
+    assert "has a colon or a control character" in problem(
         spark, tmp_path, FileSource("json", "*.json", N)
     )
 
@@ -209,7 +209,7 @@ def test_a_codec_that_is_not_read_is_named(
     (tmp_path / f"a.{form}{suffix}").write_bytes(b"\x04\x22\x4d\x18")
     (tmp_path / f"b.{form}").write_bytes(lines(1))
     said = problem(spark, tmp_path, FileSource(form, "*", N))
-    assert f"a.{form}{suffix} is compressed as {suffix}, which is not read" in said
+    assert f"a.{form}{suffix} is compressed as {suffix}, which is not supported" in said
 
 
 @pytest.mark.parametrize(

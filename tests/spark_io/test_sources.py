@@ -214,7 +214,7 @@ def test_csv_and_parquet_far_away(run, spark, tmp_path: Path, store: str) -> Non
 def test_nothing_far_away(run, store: str) -> None:
     sources = {"readings": FileSource("json", "*.json", COLUMNS)}
     message = failure(run, input_base=f"{store}/nowhere", sources=sources)
-    assert "there is nothing at" in message
+    assert "nowhere does not exist" in message
 
 
 # Databases

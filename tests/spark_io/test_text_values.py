@@ -269,7 +269,7 @@ def test_with_a_form_of_ones_own_a_number_is_no_time(read: Read, number: str) ->
 
 
 def test_a_csv_field_is_no_array(read: Read) -> None:
-    with pytest.raises(Exception, match=r"'v' is array<int>, which no field of a CSV file is"):
+    with pytest.raises(Exception, match=r"'v' is array<int>, which has no form in CSV"):
         read("a.csv", "n,v\n1,2\n", format="csv", columns={"n": "int", "v": "array<int>"})
 
 
