@@ -130,7 +130,7 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
 
     for name, source in sources.items():
         if isinstance(source, FileSource):
-            files.check_unchanged(spark, name, source, inputs.found[name], place.base)
+            files.check_unchanged(spark, name, source, inputs.by_source[name], place.base)
     publish.check_sources(report, sources)
     if request.row_accounting == "exact":
         publish.check_accounts(report, primary, counts[primary])
@@ -153,7 +153,7 @@ def _read_sources(
     spark: SparkSession, sources: dict[str, AnySource], inputs: Inputs, base: str
 ) -> tuple[dict[str, SourceRows], Inputs]:
     """The rows, and the inputs with the checksums of what was read."""
-    rows, found = {}, dict(inputs.found)
+    rows, found = {}, dict(inputs.by_source)
     for name, source in sources.items():
         count = len(found[name].facts.get("files", ()))
         log_progress(
@@ -212,7 +212,7 @@ def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> d
         kept = {
             key: value for key, value in entry.items() if value not in ("", {}, [], (), 0, None)
         }
-        sources.append({**kept, **inputs.found[name].facts, "rows_read": read[name]})
+        sources.append({**kept, **inputs.by_source[name].facts, "rows_read": read[name]})
     return {
         "format_version": publish.FORMAT_VERSION,
         "span": inputs.span,
@@ -252,7 +252,7 @@ def main(request_path: str) -> None:
 
     def answered() -> dict[str, Any]:
         if action == "find":
-            found = find(inputs).found
+            found = find(inputs).by_source
             return {"found": {name: dataclasses.asdict(f) for name, f in found.items()}}
         return {"manifest": run(JobRequest(inputs=inputs, **fields))}
 

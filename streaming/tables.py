@@ -84,7 +84,7 @@ class HourTables:
           ComponentError: one that cannot be read.
         """
         place = InputLocation(str(Path(self._base).resolve()), spark)
-        found = find_inputs(self._others, SpanRange(), place).found
+        found = find_inputs(self._others, SpanRange(), place).by_source
         frames = {
             name: read_source(spark, name, source, found[name], place.base, False).rows
             for name, source in self._others.items()

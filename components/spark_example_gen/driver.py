@@ -36,7 +36,9 @@ class SparkExampleGenDriver(example_gen_driver.FileBasedDriver):
     ) -> dict[str, Any]:
         inputs = resolve_inputs(exec_properties)
         sources = json.loads(exec_properties["sources"])
-        decided = {s["name"]: inputs.found[s["name"]].facts for s in sources if s["kind"] != "file"}
+        decided = {
+            s["name"]: inputs.by_source[s["name"]].facts for s in sources if s["kind"] != "file"
+        }
         exec_properties[utils.SPAN_PROPERTY_NAME] = inputs.span
         exec_properties[utils.VERSION_PROPERTY_NAME] = inputs.version
         exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = inputs.fingerprint()

@@ -58,8 +58,8 @@ def check_same_columns(
             if "AccessDenied" in reason or "Permission denied" in reason:
                 raise ComponentError(f"source '{name}': no permission to read {uri}") from error
             raise ComponentError(
-                f"source '{name}': {uri} is not a whole {kind} file; it is cut short, damaged or in "
-                "another format, so replace it"
+                f"source '{name}': {uri} is not a whole {kind} file; it is cut short, damaged or "
+                "in another format, so replace it"
             ) from error
 
     def fields(uri: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Sources to the ETL's DataFrames: counted, unreadable rows set apart, columns checked."""
+"""Reads sources for the ETL: counts rows, rejects unreadable ones and checks columns."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from spark_io.sources.column_names import (
 )
 from spark_io.sources.source_types import AnySource, FileSource, KafkaSource, QuerySource
 
-# What else a declared type may be read from: any other cast would change values unseen.
-_WIDENS = {
+# Declared type -> types in the data that convert to it without loss.
+_LOSSLESS_FROM = {
     "smallint": {"tinyint"},
     "int": {"tinyint", "smallint"},
     "bigint": {"tinyint", "smallint", "int"},
@@ -44,15 +44,17 @@ _TRIED_COLUMNS = 50
 
 @dataclasses.dataclass(frozen=True)
 class SourceRows:
-    """Attributes:
-    rows: what could be read; the ETL gets this.
-    refused: what could not, as rows for the quarantine; None if there is none.
-    read: number of rows read, both kinds.
-    checksum: of the contents, where it stands for them in the fingerprint.
+    """The rows of one source.
+
+    Attributes:
+      rows: Readable rows, for the ETL.
+      rejected: Unreadable rows, for the quarantine; None if there are none.
+      read: Number of rows read, both kinds.
+      checksum: Checksum of the contents, if the fingerprint uses it.
     """
 
     rows: DataFrame
-    refused: DataFrame | None
+    rejected: DataFrame | None
     read: int
     checksum: str | None = None
 
@@ -62,13 +64,12 @@ def read_source(
 ) -> SourceRows:
     """Reads one source.
 
-    What another reading might give differently is kept: the rows that are counted, refused and
-    turned into features are then the same rows. On disk: in memory it would be no faster, and leave
-    too little for the ETL.
+    Rows that a second reading could change are persisted, so that the same rows are counted,
+    rejected and encoded. They are on disk: memory would be no faster, and the ETL needs it.
 
     Raises:
-      ComponentError: no row at all, or a declared column that is absent, of another type, or null
-        everywhere.
+      ComponentError: The source is empty, or a declared column is absent, of another type, or null
+        in every row.
     """
     source = dataclasses.replace(source, columns=spark_types(spark, name, source.columns))
     result = CONNECTORS[source.kind].read(spark, name, source, found, base)
@@ -96,7 +97,7 @@ def read_source(
 
 
 def is_text(source: AnySource) -> bool:
-    """Returns whether rows are made from text, as the types that `columns` declares."""
+    """Returns whether rows are parsed from text, with the types in `columns`."""
     return isinstance(source, KafkaSource) or (
         isinstance(source, FileSource) and source.format in ("json", "csv")
     )
@@ -105,7 +106,7 @@ def is_text(source: AnySource) -> bool:
 def _divided(
     name: str, frame: DataFrame, primary: bool, bad: int
 ) -> tuple[DataFrame, DataFrame | None]:
-    """Returns the rows that could be read, and the others as rows for the quarantine, if any."""
+    """Returns the readable rows, and the others as rows for the quarantine, if any."""
     readable = F.col(REASON).isNull()
     rows = frame.where(readable).drop(REASON, RECORD)
     if not bad:
@@ -119,16 +120,16 @@ def _divided(
 
 
 def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> dict[str, str]:
-    """Types as Spark itself writes them: `long` is bigint.
+    """Returns the types of columns as Spark itself writes them, such as bigint for `long`.
 
     Raises:
-      ComponentError: naming a column whose type Spark does not know.
+      ComponentError: Spark does not know the type of a column.
     """
     if not columns:
         return {}
     with contextlib.suppress(ParseException):
         types = dict(spark.createDataFrame([], ddl(columns)).dtypes)
-        if list(types) == list(columns):  # "int, b int" is a type to nobody but the parser
+        if list(types) == list(columns):  # the parser also takes "int, b int" for a type
             return types
     for column, kind in columns.items():
         try:
@@ -137,15 +138,16 @@ def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> d
             known = False
         if not known:
             raise ComponentError(
-                f"source '{name}': the type of column '{column}', {kind}, is none that Spark knows"
+                f"source '{name}': Spark does not know the type of column '{column}'. "
+                f"Received: {kind}"
             )
-    raise AssertionError(f"each of {columns} is a column, and all of them are not")
+    raise AssertionError(f"each of {columns} is valid, but not all together")
 
 
 def _declared_columns(
     name: str, source: AnySource, frame: DataFrame, has_reasons: bool
 ) -> DataFrame:
-    """Returns the columns that are declared, as they are declared; all if none is."""
+    """Returns the declared columns with their types, or all columns if none is declared."""
     types = dict(frame.dtypes)
     ours = (REASON, RECORD) if has_reasons else ()
     theirs = [column for column in frame.columns if column not in ours]
@@ -158,7 +160,7 @@ def _declared_columns(
     for column, wanted in source.columns.items():
         if column not in types:
             raise missing_column(name, column, theirs)
-        if types[column] != wanted and types[column] not in _WIDENS.get(wanted, ()):
+        if types[column] != wanted and types[column] not in _LOSSLESS_FROM.get(wanted, ()):
             raise ComponentError(
                 f"source '{name}': column '{column}' is {types[column]} in the data, but "
                 f"`columns` says {wanted}, which may not hold its values; declare it as it is, "
@@ -171,29 +173,29 @@ def _declared_columns(
 
 
 def _counts(frame: DataFrame, source: AnySource, has_reasons: bool) -> tuple[int, int, set[str]]:
-    """Returns numbers of rows and of readable rows, and the declared columns that have a value."""
+    """Returns the numbers of all and of readable rows, and the declared columns with a value."""
     bad = F.count(REASON) if has_reasons else F.lit(0)
     counts = frame.select(F.count(F.lit(1)), bad).first()
     assert counts is not None
-    read, refused = counts
+    read, rejected = counts
     readable = frame.where(F.col(REASON).isNull()) if has_reasons else frame
     filled: set[str] = set()
-    # Some rows show of nearly all columns that they have a value; the others are looked at whole.
+    # The first rows show a value for nearly all columns. Only the others need all rows.
     for rows in (readable.limit(_FIRST_ROWS), readable):
         unseen = [column for column in source.columns if column not in filled]
         if unseen:
             seen = rows.selectExpr(*[f"count({quoted(column)})" for column in unseen]).first()
             assert seen is not None
             filled |= {column for column, count in zip(unseen, seen, strict=True) if count}
-    return read, read - refused, filled
+    return read, read - rejected, filled
 
 
 def columns_that_fail(
     spark: SparkSession, name: str, source: AnySource, found: SourceInput, base: str
 ) -> list[str]:
-    """Returns the declared columns of which no value fits, among the first rows of text.
+    """Returns the declared columns without any value that fits, among the first rows of text.
 
-    Each is read alone, up to a number: this is for a message about a run that fails anyway.
+    Each is read alone, up to a limit, for the message of a run that fails anyway.
     """
     failing = []
     for column, kind in list(source.columns.items())[:_TRIED_COLUMNS] if is_text(source) else ():
@@ -213,7 +215,7 @@ def _nothing_readable(
     if failing and len(failing) < len(source.columns):
         why = f"no value of {', '.join(failing)} fits its type; correct `columns`"
     else:
-        why = "are format and columns right?"
+        why = "correct `format` or `columns`"
     return ComponentError(
         f"source '{name}': none of its {read:,} rows is readable as {form}; {why}"
     )
@@ -222,7 +224,7 @@ def _nothing_readable(
 def _check_columns(name: str, source: AnySource, read: int, filled: set[str]) -> None:
     """Raises ComponentError for a source without rows, or a declared column without values."""
     if read == 0:
-        raise ComponentError(f"source '{name}' is empty: it holds no row")
+        raise ComponentError(f"source '{name}' is empty: it has no rows")
     for column in source.columns:
         if column not in filled and column not in source.may_be_null:
             raise missing_column(name, column, sorted(filled))

@@ -184,7 +184,7 @@ def test_names_that_a_table_may_not_have(
         execute("DROP TABLE IF EXISTS odd_names", f"CREATE TABLE odd_names ({names})")
         with pytest.raises(Exception, match=message):
             find_inputs({"s": source(table="odd_names")}, SpanRange(), InputLocation("", spark))
-    with pytest.raises(ValueError, match="a date says no hour"):
+    with pytest.raises(ValueError, match="needs a span_type with a time"):
         source(table="t", span="hour", span_column="d", span_type="date")
 
 

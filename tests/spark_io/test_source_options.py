@@ -154,7 +154,7 @@ def test_what_every_csv_file_has_may_be_said() -> None:
 
 @pytest.mark.parametrize(("form", "option"), [("csv", "multiLine"), ("json", "allowComments")])
 def test_a_switch_is_true_or_false(form: str, option: str) -> None:
-    with pytest.raises(ValueError, match=f"'{option}' is 'true' or 'false'. Received: 'yes'"):
+    with pytest.raises(ValueError, match=f"'{option}' must be 'true' or 'false'. Received: 'yes'"):
         FileSource(form, "a", {"n": "int"}, options={option: "yes"})
 
 
@@ -163,9 +163,9 @@ def test_options_that_multi_line_csv_has_not(option: str) -> None:
     options = {"multiLine": "true", option: "true"}
     with pytest.raises(ValueError, match=f"'{option}' is not allowed together with multiLine"):
         FileSource("csv", "a", {"n": "int"}, options=options)
-    with pytest.raises(ValueError, match="a quote within quotes is written twice"):
+    with pytest.raises(ValueError, match="a quote within quotes must be written twice"):
         FileSource("csv", "a", {"n": "int"}, options={"multiLine": "true", "escape": "\\"})
-    with pytest.raises(ValueError, match="`sep` is one character"):
+    with pytest.raises(ValueError, match="`sep` must be one character"):
         FileSource("csv", "a", {"n": "int"}, options={"multiLine": "true", "sep": "||"})
 
 
@@ -191,6 +191,6 @@ def test_what_a_kafka_source_decides_itself(option: str) -> None:
     "key", ["spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles"]
 )
 def test_settings_that_skip_files_are_refused(key: str) -> None:
-    with pytest.raises(ValueError, match="would have Spark skip files that it cannot read"):
+    with pytest.raises(ValueError, match="would make Spark skip unreadable files"):
         SparkConfig(conf={key: "true"})
     SparkConfig(conf={key: "false"})

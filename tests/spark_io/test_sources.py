@@ -450,15 +450,24 @@ def test_cuts_in_the_wrong_order(run_cut) -> None:
 
 def test_mistakes_are_found_before_anything_runs() -> None:
     for make, message in [
-        (lambda: JdbcSource("t", url="jdbc:mysql://u:secret@h/d"), "no password in the url"),
-        (lambda: JdbcSource("t", url="jdbc:sqlserver://h;PWD=x"), "no password in the url"),
-        (lambda: JdbcSource("t", url="jdbc:x://h/d?accessToken=x"), "no password in the url"),
+        (lambda: JdbcSource("t", url="jdbc:mysql://u:secret@h/d"), "the url holds a password"),
+        (lambda: JdbcSource("t", url="jdbc:sqlserver://h;PWD=x"), "the url holds a password"),
+        (lambda: JdbcSource("t", url="jdbc:x://h/d?accessToken=x"), "the url holds a password"),
         (lambda: JdbcSource("t", url="jdbc:oracle:thin:scott/tiger@h:1:x"), "no password in"),
-        (lambda: FileSource("parquet", "s3a://KEY:SECRET@bucket/*.parquet"), "no keys in the path"),
-        (lambda: SparkConfig(conf={"spark.executorEnv.DB_PASSWORD": "x"}), "no secret in the conf"),
-        (lambda: SparkConfig(conf={"spark.sql.catalog.c.token": "x"}), "no secret in the conf"),
+        (
+            lambda: FileSource("parquet", "s3a://KEY:SECRET@bucket/*.parquet"),
+            "the path holds a secret",
+        ),
+        (
+            lambda: SparkConfig(conf={"spark.executorEnv.DB_PASSWORD": "x"}),
+            "holds a secret, and the conf",
+        ),
+        (
+            lambda: SparkConfig(conf={"spark.sql.catalog.c.token": "x"}),
+            "holds a secret, and the conf",
+        ),
         (lambda: TableSource("t", options={"a": "b"}), "takes no options"),
-        (lambda: JdbcSource("t", url="mysql://h/d"), "starts with jdbc:"),
+        (lambda: JdbcSource("t", url="mysql://h/d"), "must start with jdbc:"),
         (lambda: JdbcSource("t", url="jdbc:x", options={"password": "x"}), "holds a secret"),
         (lambda: JdbcSource("t", "q", url="jdbc:x"), "either `table` or `query`"),
         (lambda: JdbcSource("t", url="jdbc:x", partitions=4), "`partition_column`"),

@@ -54,7 +54,7 @@ def examples(
 ) -> dict[str, dict]:
     """Impression id -> its example, of a window of hours, or of these impressions instead."""
     wanted, place = SpanRange(hours, last), InputLocation(config.data_root, spark)
-    found = find_inputs(config.sources, wanted, place).found
+    found = find_inputs(config.sources, wanted, place).by_source
     frames: dict[str, DataFrame] = {
         name: read_source(spark, name, source, found[name], place.base, name == "impressions").rows
         for name, source in config.sources.items()
