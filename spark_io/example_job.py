@@ -1,8 +1,7 @@
-"""The Spark job, in a process of its own: `python -m spark_io.example_job REQUEST`.
+"""The Spark job, run in a process of its own: `python -m spark_io.example_job REQUEST`.
 
-The request is a JSON file: {"run": JobRequest} or, only to find out what there is,
-{"find": InputRequest}. The answer (see spark_io/jobs) is {"manifest": {...}},
-{"found": {...}} or {"error": "one line"}.
+The request is a JSON file: {"run": JobRequest}, or {"find": InputRequest} to find inputs only. The
+answer (see spark_io/jobs) is {"manifest": {...}}, {"found": {...}} or {"error": "one line"}.
 """
 
 from __future__ import annotations
@@ -38,15 +37,16 @@ from spark_io.sources.spans import SpanRange
 
 @dataclasses.dataclass(frozen=True)
 class InputRequest:
-    """What to read.
+    """The inputs of a job.
 
     Attributes:
-      input_base: folder or URI that paths are relative to.
-      sources: `sources_to_json`; the first is primary.
-      length: number of spans.
-      last: the last span; None: the newest.
-      decided: what the driver found in sources that move on, by source; empty without a driver.
-      fingerprint: the driver's; None without one.
+      input_base: Folder or URI that paths are relative to.
+      sources: Sources as JSON; the first is primary.
+      length: Number of spans.
+      last: Last span; None for the newest.
+      decided: Source -> facts that the driver found, for sources that change all the time; empty
+        without a driver.
+      fingerprint: Fingerprint that the driver computed; None without a driver.
       spark: SparkConfig as a dict.
     """
 
@@ -64,13 +64,13 @@ class InputRequest:
 
 @dataclasses.dataclass(frozen=True)
 class JobRequest:
-    """Everything the job needs; plain JSON, so it can be read and repeated by hand."""
+    """A job as plain JSON, which can be read and repeated by hand."""
 
     inputs: InputRequest
     etl: str
     etl_parameters: dict[str, Any]
     etl_code_sha256: str
-    splits: dict[str, Any]  # names, buckets and feature; or those of a TimeCut
+    splits: dict[str, Any]  # HashSplits or TimeCut as a dict
     row_accounting: str  # 'exact' or 'off'
     max_quarantine_fraction: float
     examples_uri: str
@@ -78,10 +78,10 @@ class JobRequest:
 
 
 def find(request: InputRequest) -> Inputs:
-    """What there is to read, contents of tables included."""
+    """Finds the inputs, checksums of tables included."""
     sources = sources_from_json(request.sources)
     with spark_session(request.spark) as spark:
-        log_progress(f"looking what there is in {', '.join(sources)}")
+        log_progress(f"finding the inputs of {', '.join(sources)}")
         place = InputLocation(request.input_base, spark, request.decided)
         return find_inputs(sources, request.span_range(), place)
 
@@ -97,7 +97,7 @@ def run(request: JobRequest) -> dict[str, Any]:
 
 
 def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str, Any]:
-    """`run`, on a session and in a staging folder that are there already."""
+    """Does `run` on an existing session, in an existing staging folder."""
     sources = sources_from_json(request.inputs.sources)
     place = InputLocation(request.inputs.input_base, spark, request.inputs.decided, checksums=False)
     inputs = find_inputs(sources, request.inputs.span_range(), place)
@@ -111,7 +111,7 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
     description = _description(request, inputs, counts)
     done = publish.published_manifest(examples, description)
     if done is not None:
-        log_progress("published already, by a run that was stopped before it could say so")
+        log_progress("already published by a run that was killed before it could report")
         return done
     publish.check_not_published(examples)
 
@@ -123,7 +123,7 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
     for name in (*splits.names, REJECTED):
         (attempts / name).mkdir(parents=True)
     writer = shard_writer(str(attempts), splits, primary, result.columns)
-    # By position: mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
+    # Numbered, because mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
     numbered = result.toDF(*[f"c{number}" for number in range(len(result.columns))])
     written = numbered.mapInArrow(writer, REPORT_SCHEMA)
     report = publish.TaskReport.from_rows(written.collect(), splits.names)
@@ -152,7 +152,7 @@ def _splits(request: JobRequest, inputs: Inputs) -> HashSplits | TimeSplit:
 def _read_sources(
     spark: SparkSession, sources: dict[str, AnySource], inputs: Inputs, base: str
 ) -> tuple[dict[str, SourceRows], Inputs]:
-    """The rows, and the inputs with the checksums of what was read."""
+    """Returns the rows, and the inputs with the checksums of these rows."""
     rows, found = {}, dict(inputs.by_source)
     for name, source in sources.items():
         count = len(found[name].facts.get("files", ()))
@@ -185,7 +185,7 @@ def _apply_etl(
     return rows
 
 
-def _import(dotted_path: str):  # type: ignore[no-untyped-def]
+def _import(dotted_path: str) -> Any:
     module, _, name = dotted_path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
@@ -200,12 +200,13 @@ def _check_columns(rows: DataFrame, splits: HashSplits | TimeSplit) -> None:
     if by is not None and by not in features:
         what = "time column" if isinstance(splits, TimeSplit) else "partition feature"
         raise ComponentError(
-            f"{what} '{by}' is no column of the ETL's result; it has: {', '.join(sorted(features))}"
+            f"{what} '{by}' is not a column of the ETL's result; the columns are "
+            f"{', '.join(sorted(features))}"
         )
 
 
 def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> dict[str, Any]:
-    """The part of the manifest that is known before the ETL runs: what the examples are made of."""
+    """Returns the part of the manifest that is known before the ETL runs."""
     sources = []
     for entry in request.inputs.sources:
         name = entry["name"]
@@ -231,7 +232,7 @@ def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> d
 
 
 def _outcome(read: int, primary: str, report: publish.TaskReport) -> dict[str, Any]:
-    """The other part: what became of the rows."""
+    """Returns the part of the manifest that counts rows by outcome."""
     return {
         "rows": {
             "read": read,
@@ -245,7 +246,7 @@ def _outcome(read: int, primary: str, report: publish.TaskReport) -> dict[str, A
 
 
 def main(request_path: str) -> None:
-    """Runs what the file asks for: a JobRequest, or an InputRequest to find out what there is."""
+    """Answers the request in a file; see the module's docstring."""
     (action, fields), *_ = json.loads(Path(request_path).read_text("utf-8")).items()
     inputs = InputRequest(**(fields if action == "find" else fields.pop("inputs")))
     hide_secrets(sources_from_json(inputs.sources))

@@ -198,7 +198,7 @@ def test_a_jvm_that_is_killed_is_one_line(data: Path, out: Path) -> None:
         jvm.kill()
         answer = run.wait()
         assert run.still_alive() == []
-    assert answer and answer["error"].startswith("Spark's JVM ended in the middle of the run")
+    assert answer and answer["error"].startswith("Spark's JVM was killed or ran out of memory")
     assert nothing_is_visible(out)
     assert left_over(out) == []
 
@@ -231,7 +231,7 @@ def test_a_worker_that_is_killed_is_one_line_where_tasks_are_tried_once(
 ) -> None:
     wanted = request(data, out, faults={"0": "kill"})
     message = failure(run_here, spark=spark, wanted=wanted)
-    assert message.startswith("a Python process of a Spark task was killed, or ran out of memory")
+    assert message.startswith("a Python process of a Spark task was killed or ran out of memory")
     assert nothing_is_visible(out)
     run_here(spark, wanted)
     assert published_rows(out) == undisturbed

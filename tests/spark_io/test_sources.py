@@ -349,7 +349,7 @@ def test_a_table_that_changes_under_a_run_stops_it(run, spark, database, table: 
         ({"columns": {"colour": "string"}}, "source 'readings' has no column 'colour'"),
         ({"columns": {"sensor": "bigint"}}, "column 'sensor' is string in the data"),
         ({"table": "nowhere_at_all"}, "the database says: .*nowhere_at_all"),
-        ({"user": "nobody"}, "refuses user or password"),
+        ({"user": "nobody"}, "rejects user or password"),
         ({"password_env": "NOT_SET"}, "environment variable NOT_SET .* is not set"),
     ],
 )
