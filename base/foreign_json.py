@@ -1,8 +1,7 @@
-"""JSON that somebody else wrote: a client, a broker, another program.
+"""Parses JSON from outside, such as from a client or a broker.
 
-Python's reader takes what later fails elsewhere: lists nested a thousand deep, which exhaust the
-stack of whoever walks them; half a character ("\\ud800"), which no file and no broker takes;
-numbers of a million digits, and NaN, which is no JSON. Here they are refused, by one error.
+Python's parser accepts values that fail later: lists nested a thousand deep, lone surrogates
+("\\ud800"), numbers of a million digits, and NaN, which is not JSON. Here each of them is an error.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ _MOST_DIGITS = 400  # a float has 309 before its point
 
 
 class ForeignError(ValueError):
-    """A text from outside cannot be used; the message says why, in one line."""
+    """A text from outside cannot be used; the message says why in one line."""
 
 
 def parse(text: str | bytes, *, max_bytes: int = MAX_BYTES, finite: bool = True) -> Any:
-    """The value of a JSON text.
+    """Parses a JSON text.
 
     Args:
-      text: UTF-8 if it is bytes.
-      max_bytes: Of the text.
-      finite: Whether to refuse NaN and Infinity, which Python writes and JSON does not have.
+      text: JSON as a string, or as bytes in UTF-8.
+      max_bytes: Largest accepted length of the text.
+      finite: Whether to reject NaN and Infinity, which Python writes but JSON does not have.
 
     Raises:
-      ForeignError: It is too long, no JSON, nested more than 64 deep, or has half a character, or a
-        number that is not finite or has more than 400 digits.
+      ForeignError: The text is too long, is not JSON, is nested more than 64 deep, or has a lone
+        surrogate, an infinite number or a number of more than 400 digits.
     """
     if len(text) > max_bytes:
         raise ForeignError(f"it has {len(text):,} bytes; {max_bytes:,} are read")
@@ -49,7 +48,7 @@ def parse(text: str | bytes, *, max_bytes: int = MAX_BYTES, finite: bool = True)
 
 
 def parse_object(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """`parse`, of what has to be an object."""
+    """Parses a JSON text that must be an object; see `parse`."""
     found = parse(text, max_bytes=max_bytes)
     if not isinstance(found, dict):
         raise ForeignError("it is no JSON object")
@@ -67,7 +66,7 @@ def _whole(digits: str) -> int:
 
 
 def _check(value: Any, finite: bool) -> None:
-    """Goes through all of it without recursion."""
+    """Raises ForeignError for a value that fails later; works without recursion."""
     level, depth = [value], 0
     while level:
         depth += 1

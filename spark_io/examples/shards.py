@@ -55,8 +55,8 @@ def shard_writer(
         if not Path(staging).is_dir():
             raise ComponentError(
                 f"Spark's worker on {socket.gethostname()} does not see {staging}; mount the "
-                "folder of the pipeline's artifacts under the same path on all of Spark's hosts, or "
-                "use the master local[*]"
+                "folder of the pipeline's artifacts under the same path on all of Spark's hosts, "
+                "or use the master local[*]"
             )
         writer = _TaskWriter(Path(staging), attempt, splits, primary)
         try:
