@@ -43,7 +43,7 @@ def parse(text: str | bytes, *, max_bytes: int = MAX_BYTES, finite: bool = True)
     except RecursionError:
         raise ForeignError(f"it is nested more than {MAX_DEPTH} deep") from None
     except ValueError as error:
-        raise ForeignError(f"it is no JSON: {str(error)[:200]}") from None
+        raise ForeignError(f"it is not JSON: {str(error)[:200]}") from None
     return found
 
 
@@ -51,12 +51,12 @@ def parse_object(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, 
     """Parses a JSON text that must be an object; see `parse`."""
     found = parse(text, max_bytes=max_bytes)
     if not isinstance(found, dict):
-        raise ForeignError("it is no JSON object")
+        raise ForeignError("it is not a JSON object")
     return found
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ForeignError(f"{name} is no JSON number")
+    raise ForeignError(f"{name} is not a JSON number")
 
 
 def _whole(digits: str) -> int:
