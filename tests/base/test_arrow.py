@@ -28,7 +28,7 @@ def test_whoever_imports_pyarrow_imports_the_hotfix() -> None:
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    """Tried with the versions of pyarrow that would: later ones are mended."""
+    """Tried with the versions of pyarrow that would: later ones are fixed."""
     import pyarrow
     from pyarrow import ipc
 

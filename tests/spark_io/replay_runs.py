@@ -116,7 +116,7 @@ class Run:
 
 
 def first_version(base: Path) -> Path:
-    """Version 1 of span 7: two refused rows in a, none in b."""
+    """Version 1 of span 7: two rejected rows in a, none in b."""
     folder = base / "readings" / "span-7" / "v1"
     write_lines(folder / "a.json.gz", [*GOOD[:3], BROKEN, HOT])
     write_lines(folder / "b.json", GOOD[3:])
@@ -144,7 +144,7 @@ def replay(command: str, folder: Path, *arguments: Any, code: int = 0) -> Result
 
 
 def one_line(result: Result) -> str:
-    """The error: one line, nothing else."""
+    """Returns the error, which must be one line."""
     (line,) = result.output.splitlines()
     assert line.startswith("Error: ")
     return line.removeprefix("Error: ")

@@ -58,7 +58,7 @@ def test_an_object_with_braces_is_one_object(read: Read, line: str) -> None:
     assert read("a.json", f"{line}\n", **A) == ([(7,)], [])
 
 
-def test_a_date_that_is_none_is_refused(read: Read) -> None:
+def test_an_impossible_date_is_rejected(read: Read) -> None:
     columns = {"a": "bigint", "d": "date"}
     text = '{"a":1,"d":"2024-02-30"}\n{"a":2,"d":"2024-02-29"}\n'
     rows, refused = read("a.json", text, format="json", columns=columns)
@@ -108,7 +108,7 @@ def test_rows_that_do_not_fit_the_header(read: Read, row: str) -> None:
         ("a.json", '{"id":1,"t":"a","p":1.5}', "json"),
     ],
 )
-def test_a_column_of_which_nothing_fits_is_named(
+def test_a_column_without_a_fitting_value_is_named(
     read: Read, name: str, text: str, form: str
 ) -> None:
     columns = {"id": "int", "t": "string", "p": "bigint"}
@@ -247,7 +247,7 @@ def test_the_checksum_of_contents_tells_rows_apart(spark: SparkSession) -> None:
 # What an ETL may get wrong in its accounts
 
 
-def test_refused_rows_must_say_so(run, tmp_path: Path) -> None:
+def test_a_rejected_row_needs_an_outcome(run, tmp_path: Path) -> None:
     write_readings(tmp_path, [reading(n) for n in range(20)])
     message = failure(run, etl="tests.spark_io.sensor_etl.forgets_quarantined")
     assert "pass refused rows through quarantined()" in message

@@ -1,4 +1,4 @@
-"""The new version of a span holds all that the old one did, with repaired rows for refused ones."""
+"""The new version of a span holds the rows of the old one, the rejected ones repaired."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_rows_that_are_not_edited_or_whose_line_is_deleted_stay(v1: Path, tmp_pa
     assert new == Counter([*GOOD, HOT, BROKEN + " ", MENDED, MENDED])
 
 
-def test_a_text_that_is_repaired_less_often_than_it_was_refused(v1: Path, tmp_path: Path) -> None:
+def test_a_text_that_is_repaired_less_often_than_it_was_rejected(v1: Path, tmp_path: Path) -> None:
     write_lines(v1 / "c.json", [BROKEN])
     run = Run(tmp_path, [("unparseable", BROKEN)] * 2).publish()
     repaired = run.export({BROKEN: MENDED})
@@ -167,7 +167,7 @@ def test_the_marker_is_no_file_of_the_source(finished: Run, v1: Path) -> None:
     assert names == ["a.json.gz", "b.json", "repaired-2.json.gz"]
 
 
-def test_what_was_repaired_can_be_refused_and_repaired_again(finished: Run, v1: Path) -> None:
+def test_a_repaired_row_can_be_rejected_and_repaired_again(finished: Run, v1: Path) -> None:
     finished.apply(finished.export({HOT: COOLER}))
     shutil.rmtree(finished.base / "out")
     again = Run(finished.base, [("too_hot", COOLER), ("unparseable", BROKEN)]).publish()

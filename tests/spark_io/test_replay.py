@@ -1,4 +1,4 @@
-"""Refused rows, repaired, come back as a new version of their span: all of them, once."""
+"""Repaired rows come back as a new version of their span: all of them, once."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_repaired_rows_are_examples_of_the_next_run(run, tmp_path: Path) -> None
     assert sorted(numbers) == [*range(4), *range(100, 150)]
 
 
-def test_lines_are_those_that_a_run_reads_and_refuses(spark: SparkSession, tmp_path: Path) -> None:
+def test_lines_are_those_that_a_run_reads_and_rejects(spark: SparkSession, tmp_path: Path) -> None:
     chance = random.Random(4)
     parts = [b"\r", b"\n", b"\r\n", b" ", b"\t", b"a", b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80"]
     parts += [b"\xf0\x9f\x98\x80", b"\xe2\x80\xa8", b"\x00", b"\xe2\x82", b"\xc2\x85"]
@@ -104,7 +104,7 @@ def test_lines_are_those_that_a_run_reads_and_refuses(spark: SparkSession, tmp_p
     }
 
 
-def test_what_the_parser_of_the_next_run_would_refuse_is_an_error(
+def test_a_repair_that_the_next_run_would_reject_is_an_error(
     spark: SparkSession, finished: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = contextlib.nullcontext(spark)

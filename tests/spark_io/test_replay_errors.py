@@ -1,4 +1,4 @@
-"""What cannot be replayed is one line that says why, and nothing is written."""
+"""A row that cannot be replayed gives one line with the reason, and no file changes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_source_that_the_run_does_not_have(finished: Run) -> None:
     assert message == "the run has no source 'orders'; it has: readings"
 
 
-def test_a_run_that_refused_nothing(v1: Path, tmp_path: Path) -> None:
+def test_a_run_without_rejected_rows(v1: Path, tmp_path: Path) -> None:
     run = Run(tmp_path, []).publish()
     message = refused_export(run)
     assert message == "no row of 'readings' was rejected in this run; nothing to replay"
@@ -104,7 +104,7 @@ def test_a_pattern_without_room_for_another_version(tmp_path: Path) -> None:
 # Folders
 
 
-def test_folders_that_are_none_of_a_run(finished: Run, tmp_path: Path) -> None:
+def test_a_folder_of_no_run_is_an_error(finished: Run, tmp_path: Path) -> None:
     message = one_line(replay("show", tmp_path / "nowhere", code=1))
     assert message == f"the folder {tmp_path / 'nowhere'} does not exist"
     message = one_line(replay("show", finished.examples.parent, code=1))
@@ -174,7 +174,7 @@ def test_a_line_that_cannot_be_used(finished: Run, line: str, message: str) -> N
     assert message in found
 
 
-def test_nothing_is_edited_or_there(finished: Run, tmp_path: Path) -> None:
+def test_a_file_without_edits_or_a_missing_file_is_an_error(finished: Run, tmp_path: Path) -> None:
     message = refused_apply(finished, finished.export({}))
     assert (
         message == f"no row of {tmp_path / 'rows.jsonl'} was edited; repair at least one `record`"
@@ -187,7 +187,7 @@ def test_nothing_is_edited_or_there(finished: Run, tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_in_no_file(v1: Path, tmp_path: Path) -> None:
-    """An ETL that refuses rows without the column _line leaves the columns as JSON."""
+    """An ETL that rejects rows without the column _line leaves the columns as JSON."""
     run = Run(tmp_path, [("too_hot", HOT.replace(" ", ""))]).publish()
     message = refused_apply(run, run.export({HOT.replace(" ", ""): COOLER}))
     assert 'line 1: no file that the run read holds this row: \'{"reading":2,' in message

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.component
 
 COLUMNS = {"n": "int", "v": "string"}
 NUMBERS = {"n": "int", "v": "double"}
-# (format, option, value, file without it refused or read otherwise, columns, the rows with it);
+# (format, option, value, file rejected or read otherwise without it, columns, the rows with it);
 # dateFormat and its like are in test_text_values.py.
 OPTIONS: list[tuple[str, str, str, str, dict[str, str], list[Any]]] = [
     ("json", "allowComments", "true", '/* c */ {"n": 1, "v": "a"}', COLUMNS, [(1, "a")]),

@@ -211,7 +211,7 @@ def test_csv_and_parquet_far_away(run, spark, tmp_path: Path, store: str) -> Non
     assert published(tmp_path) == list(range(60))
 
 
-def test_nothing_far_away(run, store: str) -> None:
+def test_a_missing_remote_folder_is_an_error(run, store: str) -> None:
     sources = {"readings": FileSource("json", "*.json", COLUMNS)}
     message = failure(run, input_base=f"{store}/nowhere", sources=sources)
     assert "nowhere does not exist" in message

@@ -122,7 +122,7 @@ def test_what_spark_would_skip_is_not_counted(tmp_path: Path) -> None:
         ("v{VERSION}/x", "without a span"),
     ],
 )
-def test_patterns_that_mean_nothing_are_refused(pattern: str, message: str) -> None:
+def test_a_meaningless_pattern_is_an_error(pattern: str, message: str) -> None:
     with pytest.raises(ComponentError, match=message):
         SpanPattern(pattern)
 
@@ -133,7 +133,7 @@ def test_an_impossible_date_names_the_path(tmp_path: Path) -> None:
         find(tmp_path, HOURLY)
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_missing_folder_or_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ComponentError, match="no file matches"):
         find(tmp_path, HOURLY)
     source = FileSource("json", HOURLY, {"a": "int"})

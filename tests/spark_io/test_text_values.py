@@ -200,7 +200,7 @@ def by_type(table: list[tuple[str, str, Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("kind", "cases"), by_type(JSON_VALUES))
-def test_a_json_value_arrives_or_is_refused(read: Read, kind: str, cases: Any) -> None:
+def test_a_json_value_arrives_or_is_rejected(read: Read, kind: str, cases: Any) -> None:
     lines = [f'{{"n": {n}, "v": {text}}}' for n, (text, _) in enumerate(cases)]
     lines.append(f'{{"n": {len(lines)}}}')  # without the value
     check(read, "a.json", "json", lines, kind, [*[v for _, v in cases], None])
@@ -208,7 +208,7 @@ def test_a_json_value_arrives_or_is_refused(read: Read, kind: str, cases: Any) -
 
 @pytest.mark.parametrize(("kind", "cases"), by_type(CSV_VALUES))
 @pytest.mark.parametrize("options", [{}, {"multiLine": "true"}], ids=["lines", "multi_line"])
-def test_a_csv_field_arrives_or_is_refused(
+def test_a_csv_field_arrives_or_is_rejected(
     read: Read, kind: str, cases: Any, options: dict[str, str]
 ) -> None:
     lines = ["n,v", *[f'{n},"{text}"' for n, (text, _) in enumerate(cases)]]
@@ -273,7 +273,7 @@ def test_a_csv_field_is_no_array(read: Read) -> None:
         read("a.csv", "n,v\n1,2\n", format="csv", columns={"n": "int", "v": "array<int>"})
 
 
-# Generated files: the value arrives, or the row is refused; never another value.
+# Generated files: the value arrives, or the row is rejected; never another value.
 
 
 def parse_date(text: str) -> dt.date:
@@ -311,7 +311,7 @@ TEXTS = st.one_of(
     suppress_health_check=list(HealthCheck),
 )
 @given(st.sampled_from(["csv", "json", "multi_line"]), st.lists(TEXTS, min_size=20, max_size=60))
-def test_a_text_is_its_value_or_is_refused(
+def test_a_text_is_its_value_or_is_rejected(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, form: str, texts: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("texts")
