@@ -250,7 +250,7 @@ def test_the_checksum_of_contents_tells_rows_apart(spark: SparkSession) -> None:
 def test_a_rejected_row_needs_an_outcome(run, tmp_path: Path) -> None:
     write_readings(tmp_path, [reading(n) for n in range(20)])
     message = failure(run, etl="tests.spark_io.sensor_etl.forgets_quarantined")
-    assert "pass refused rows through quarantined()" in message
+    assert "pass rejected rows through quarantined()" in message
 
 
 def test_rows_of_a_source_that_there_is_not(run, tmp_path: Path) -> None:

@@ -476,7 +476,7 @@ def test_mistakes_are_found_before_anything_runs() -> None:
         (lambda: JdbcSource("t", url="jdbc:x", partitions=4), "`partition_column`"),
         (lambda: TableSource("t", span="hour"), "needs `span_column`"),
         (lambda: TableSource(query="SELECT 1", span="day"), ":span_begin and :span_end"),
-        (lambda: TableSource("t", span="week", span_column="at"), "none of day, hour"),
+        (lambda: TableSource("t", span="week", span_column="at"), "span must be 'day' or 'hour'"),
         (lambda: KafkaSource("h:1", "t", {}), "needs `columns`"),
         (lambda: KafkaSource("h:1", "t", {"a": "int"}, span="day", start={"0": 1}), "leave out"),
         (
@@ -484,7 +484,7 @@ def test_mistakes_are_found_before_anything_runs() -> None:
             "not allowed",
         ),
         (lambda: TimeCut("t", "noon"), "a cut must be like"),
-        (lambda: TimeCut("t", "-6h", unit="ns"), "none of s, ms, us"),
+        (lambda: TimeCut("t", "-6h", unit="ns"), "unit must be s, ms or us"),
         (lambda: TimeCut("t", []), "0 cuts in time need 1 splits"),
         (lambda: TimeCut("t", ["-3h", "-2h", "-1h"]), "3 cuts in time need 4 splits"),
         (lambda: TimeCut("t", "-6h", splits=["train", "train"]), "with different names"),
