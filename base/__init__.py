@@ -1,1 +1,1 @@
-"""Files, locks, errors, printing, secrets: what every layer uses. It imports no layer."""
+"""Shared foundations of every layer: files, locks, errors, printing and secrets."""

@@ -1,8 +1,7 @@
-"""Files and folders that appear whole or not at all.
+"""Writes files and folders atomically: they appear whole or not at all.
 
-Each is written beside its place under a hidden name, and takes its place by one rename. A process
-that is killed, or a disk that is full, leaves what was there before. What a killed process has left
-under the hidden name is replaced when the same file is written again.
+Each is written under a hidden name beside its final path, and renamed once. A killed process or a
+full disk leaves the old contents. The next write of the same file replaces a hidden leftover.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 
 def partial_of(path: Path) -> Path:
-    """Returns the hidden path at which a file or folder lies until it is whole.
+    """Returns the hidden path of a file or folder that is being written.
 
     No pattern such as `*.json` matches it, and Spark does not see it.
     """
@@ -27,7 +26,7 @@ def partial_of(path: Path) -> Path:
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, durable: bool = False, many_writers: bool = False) -> Iterator[Path]:
-    """Yields the path to write to; what lies there at the end of the block becomes `path`.
+    """Yields a path to write to, which is renamed to `path` at the end of the block.
 
         with whole_file(Path("table.parquet")) as partial:
             pq.write_table(table, partial)
@@ -36,12 +35,12 @@ def whole_file(path: Path, *, durable: bool = False, many_writers: bool = False)
       path: Path of the file. Its folder is made if it is missing.
       durable: Whether the file must survive a power cut from the end of the block on. The contents
         are on disk before the rename, and the rename is on disk afterwards.
-      many_writers: Whether several processes may write this file at a time. Each gets a path of its
-        own, and the last one wins. A killed one leaves its path behind, so leave this out where a
-        lock sees to one writer at a time.
+      many_writers: Whether several processes may write this file at a time. Each gets its own path,
+        and the last one wins. A killed one leaves its path behind, so do not use this where a lock
+        ensures one writer at a time.
 
     Raises:
-      OSError: The file cannot be written; the file that was there stays.
+      OSError: The file cannot be written; the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
@@ -77,9 +76,9 @@ def write_text(path: Path, text: str, *, durable: bool = False, many_writers: bo
 def write_json(
     path: Path, content: Any, *, durable: bool = False, many_writers: bool = False
 ) -> None:
-    """Writes a file that people can read, too; the arguments and errors are those of `whole_file`.
+    """Writes indented JSON; the arguments and errors are those of `whole_file`.
 
-    Half a character (in a path that is no UTF-8, say) is written as JSON's own escape of it.
+    A lone surrogate, as in a path that is not UTF-8, is written as a JSON escape.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     encoded = text.encode("utf-8", "backslashreplace")
@@ -90,13 +89,13 @@ def write_json(
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder to fill; it becomes `path` at the end of the block.
 
-    It does not survive a power cut for certain; see `publish_folder`.
+    It may not survive a power cut; see `publish_folder`.
 
     Args:
-      path: Path of the folder, which is missing or empty.
+      path: Path of the folder, missing or empty.
 
     Raises:
-      OSError: The folder cannot be made, or `path` has something in it.
+      OSError: The folder cannot be made, or `path` is not empty.
     """
     partial = partial_of(path)
     shutil.rmtree(partial, ignore_errors=True)
@@ -110,14 +109,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def publish_folder(staged: Path, target: Path) -> None:
-    """Moves a folder to its place, with all its contents on disk before and the move afterwards.
+    """Moves a folder durably: its contents are on disk before the move, and the move afterwards.
 
     Args:
-      staged: The folder, on the same file system.
-      target: Its place, missing or an empty folder. Folders above it are made.
+      staged: Path of the folder, on the same file system as `target`.
+      target: New path, missing or an empty folder. Its parents are made.
 
     Raises:
-      OSError: A disk is full, or something is in the place.
+      OSError: The disk is full, or `target` is not empty.
     """
     fsync_tree(staged)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +130,7 @@ def move_durably(source: Path, target: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Makes what was made, renamed or removed in a folder survive a power cut."""
+    """Makes new, renamed and removed entries of a folder survive a power cut."""
     _fsync(folder)
 
 

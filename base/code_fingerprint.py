@@ -1,7 +1,7 @@
-"""A hash of the source code behind a dotted path.
+"""Hashes the source code behind a dotted path.
 
-TFX's cache key holds the *name* of a function given by dotted path, not its code: without this
-hash an edited ETL or model would be answered from the cache.
+TFX's cache key holds only the name of a function. Without this hash, an edited ETL or model would
+be served from the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from base.errors import ComponentError
 
-# Packages of this project that an application may import, wherever it lies itself.
+# Packages of this project that an application in any folder may import.
 OURS = ("base", "components", "features", "metadata", "pipeline", "spark_io", "tabular")
 _OUR_ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,17 +21,17 @@ _OUR_ROOT = Path(__file__).resolve().parents[1]
 def code_sha256(*dotted_paths: str) -> str:
     """Hashes the modules that hold `dotted_paths` and all of the project that they import.
 
-    The project is what lies under the folder that holds the module's top-level package: installed
-    libraries are not part of the hash (the lock file pins those). Imports are read, not run.
+    The project is the folder that holds the module's top-level package. Installed libraries are
+    not hashed, because the lock file pins them. Imports are parsed, not executed.
 
     Args:
-      dotted_paths: `package.module` or `package.module.function`, one or several.
+      dotted_paths: Paths such as `package.module` or `package.module.function`.
 
     Returns:
-      Hexadecimal SHA-256 over names and contents, independent of where the project lies.
+      Hexadecimal SHA-256 of names and contents, independent of the project's folder.
 
     Raises:
-      ComponentError: no module is found under that path, or it cannot be parsed.
+      ComponentError: A path has no module, or the module cannot be parsed.
     """
     digest = hashlib.sha256()
     found = {name: f for path in dotted_paths for name, f in module_closure(path).items()}
@@ -49,15 +49,14 @@ def file_sha256(path: str | Path) -> str:
 
 
 def module_closure(dotted_path: str) -> dict[str, Path]:
-    """Returns the project's modules that `dotted_path` reaches by imports: name -> file.
+    """Returns the modules that `dotted_path` reaches by imports, as name -> file.
 
-    An application may lie elsewhere than this project: what it imports of this project is part of
-    the closure too.
+    For an application in another folder, the modules of this project that it imports count too.
     """
     root = _project_root(dotted_path)
     start = _module_of(root, dotted_path)
     if start is None:
-        raise ComponentError(f"no module of this project is behind '{dotted_path}'")
+        raise ComponentError(f"'{dotted_path}' is not a module of this project; correct the path")
     closure: dict[str, Path] = {}
     waiting = [start]
     while waiting:
@@ -66,7 +65,7 @@ def module_closure(dotted_path: str) -> dict[str, Path]:
         if name in closure or file is None:
             continue
         closure[name] = file
-        parent = name.rpartition(".")[0]  # importing a module runs its packages' __init__
+        parent = name.rpartition(".")[0]  # an import also runs the __init__ of its packages
         waiting += _imported_modules(root, name, file) + ([parent] if parent else [])
     return closure
 
@@ -99,7 +98,7 @@ def _module_file(root: Path, name: str) -> Path | None:
 
 
 def _module_of(root: Path, dotted_path: str) -> str | None:
-    """`a.b.c` is module `a.b.c` where there is one, else attribute `c` of module `a.b`."""
+    """Returns the module of a path: `a.b.c` if it exists, or else `a.b`."""
     parts = dotted_path.split(".")
     for name in (dotted_path, ".".join(parts[:-1])):
         if name and _module_file(root, name) is not None:

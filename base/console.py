@@ -1,4 +1,4 @@
-"""The one way to print: text is text, wherever it came from."""
+"""Prints text from any origin safely, never as markup or as terminal commands."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from rich.text import Text
 
 from base.redaction import redacted
 
-# Control characters but for tab and line feed; other ends of lines; what turns the direction of
-# text or is not seen; halves of a character, which no terminal can be sent.
+# Control characters except tab and line feed, other line breaks, invisible characters and marks of
+# text direction, and lone surrogates, which a terminal cannot encode.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def visible(text: str) -> str:
-    r"""The text with what a terminal would obey written out, such as \x1b."""
+    r"""Returns text with control and invisible characters escaped, such as \x1b."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class Failure(click.ClickException):
-    """Ends a command with a line; what it quotes may come from anywhere."""
+    """Ends a command with one line, which may quote text from outside."""
 
     def __init__(self, message: object):
         super().__init__(visible(redacted(str(message))))
 
 
 class PlainConsole(Console):
-    """Prints text from outside as it is: never as markup, an emoji's name or a terminal's command.
+    """Prints text as it is, never as markup, emoji names or terminal commands.
 
-    Styles are given as such (`style=`, `rich.text.Text`), not within the text.
+    Styles are given by `style=` or `rich.text.Text`, not within the text.
     """
 
     def __init__(self, **options: Any):
         super().__init__(**{**options, "markup": False, "emoji": False, "highlight": False})
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(redacted(text), **options)  # before it is broken into lines
 
     def render(

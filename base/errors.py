@@ -1,4 +1,4 @@
-"""The error a person reads."""
+"""Errors that users read."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-# Types of the problems that base/section.py finds; their messages say all that is known.
+# Types of the problems that base/section.py reports; their messages are complete.
 UNKNOWN_KEY, REPLACED_KEY = "unknown_key", "replaced_key"
 
 
 class ComponentError(RuntimeError):
-    """A failure that is explained in one line: what is wrong, and what to do next.
+    """A failure that its message explains in one line, with the next step.
 
-    Runners show its text as it is; any other exception is shown as a fault of the program, with
-    its stack trace in the log.
+    Runners show the message as it is. Any other exception is shown as a bug, with its stack trace
+    in the log.
     """
 
 
 def first_problem(error: ValidationError) -> str:
     """Returns a pydantic error as one line: the dotted key, what is wrong, and what was received.
 
-    A key that is wrong itself comes before values that are wrong: they may be for another key.
+    Wrong keys come before wrong values, which may belong to another key.
     """
     problems: list[Mapping[str, Any]] = [*error.errors()]
     wrong_keys = [problem for problem in problems if problem["type"] in (UNKNOWN_KEY, REPLACED_KEY)]
@@ -35,7 +35,7 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{key}: this key is required"
     received = problem.get("input")
-    # A section is not shown: what is wrong with it may be that it holds a secret.
+    # A section is not shown, because it may hold a secret.
     is_short = not isinstance(received, Mapping) and len(str(received)) < 60
     shown = f". Received: {received}" if is_short else ""
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}{shown}"

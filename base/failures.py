@@ -1,4 +1,4 @@
-"""A failure as one line for a person: the innermost cause, where it is, and what to do next."""
+"""Describes a failure in one line: the innermost cause, its place and the next step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from base.errors import first_problem
 from base.tracebacks import Raised, chain_of, chain_of_text
 
-_LONGEST = 300  # characters of a message that was not written for a person
+_LONGEST = 300  # characters of a library's message
 _LOG = "the log has the whole trace"
-# Kind and message of a failure that something is known about -> the next step.
+# Kind and message of a known failure -> next step.
 _NEXT_STEPS: tuple[tuple[str, str], ...] = (
     (r"^ModuleNotFoundError: ", "add it to requirements/, run `make setup`, and run again"),
     (r"^MemoryError|^ResourceExhaustedError|OOM when allocating|Cannot allocate memory",
@@ -22,7 +22,7 @@ _NEXT_STEPS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 _OS_ERROR = re.compile(r"\[Errno (?P<number>\d+)\] (?P<why>.*?)(?:: '(?P<file>.*)')?$")
 
-# Parts of messages that say nothing to a person.
+# Parts of messages that do not help a user.
 _FRAMES = re.compile(r'^([ \t]*)File "[^"\n]*", line \d+.*(?:\n\1[ \t]+.*)*', re.MULTILINE)
 _MARKS = re.compile(
     r"\{\{function_node [^}]*\}\} *|\[\[\{\{node.*?\}\}\]\]|\[Op:[^\]]*\](?: name:.*)?"
@@ -33,13 +33,13 @@ _LEADS = re.compile(
     r"in user code:|Graph execution error:|Detected at node .*|Node: .*|\d+ root error\(s\) found\."
     r"|<stack traces unavailable>|(?:\w+: )?Exception encountered when calling .*"
 )
-_COUNT = re.compile(r"\d+ validation errors? for .*")  # how pydantic begins
+_COUNT = re.compile(r"\d+ validation errors? for .*")  # the first line of pydantic's errors
 
 
 def one_line(error: BaseException) -> str:
     """Returns what is wrong and what to do, without a stack trace.
 
-    The text of a ComponentError says both. To any other cause the next step is added.
+    The text of a ComponentError says both. The next step is added to any other cause.
     """
     if isinstance(error, ValidationError):
         return first_problem(error)
@@ -60,24 +60,26 @@ def cause_in(text: str) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Cause:
-    """Attributes:
-    line: Kind, message and place.
-    kind: Kind and message of the innermost exception.
-    explained: Whether it is a ComponentError.
-    by_the_system: Whether the operating system said so.
+    """The innermost cause of a failure.
+
+    Attributes:
+      line: Kind, message and place.
+      kind: Kind and message of the innermost exception.
+      explained: Whether it is a ComponentError.
+      is_os_error: Whether it is an error of the operating system.
     """
 
     line: str
     kind: str = ""
     explained: bool = False
-    by_the_system: bool = False
+    is_os_error: bool = False
 
 
 def _cause_in(chain: list[Raised]) -> _Cause:
     """Finds the innermost cause: a ComponentError anywhere in the chain, or else the last one.
 
-    Wrappers that repeat an exception are left out. What an exception was raised `from` is its
-    cause; one that was raised while another was handled is a cause of its own.
+    Wrappers that repeat an exception are skipped. Only an explicit `raise ... from` links an
+    exception to its cause; one raised during handling is a cause of its own.
     """
     for raised in chain:
         if raised.explained:
@@ -93,20 +95,20 @@ def _cause_in(chain: list[Raised]) -> _Cause:
         line += f"; caused by {kind}"
     if found.place:
         line += f" ({found.place})"
-    return _Cause(line, kind, by_the_system=bool(_OS_ERROR.match(found.text)))
+    return _Cause(line, kind, is_os_error=bool(_OS_ERROR.match(found.text)))
 
 
 def summary(message: str) -> str:
     """Returns the line of a message that says what is wrong.
 
-    TensorFlow puts the nodes of its graph and the places where they were made around it.
+    TensorFlow surrounds it with the nodes of its graph and their origins.
     """
     text = _MARKS.sub("", _FRAMES.sub("", message))
     lines = [line.strip() for line in text.splitlines()]
     telling = [line for line in lines if line and not _LEADS.fullmatch(line)]
     if not telling:
         return next(filter(None, lines), "")
-    if _COUNT.fullmatch(telling[0]):  # then the key, and what is wrong with it
+    if _COUNT.fullmatch(telling[0]):  # the key and the problem follow
         return ": ".join(telling[:3])
     if telling[0].endswith(":") and len(telling) > 1:
         return f"{telling[0]} {telling[1]}"
@@ -118,7 +120,7 @@ def _behind_wrappers(chain: list[Raised]) -> tuple[Raised, list[Raised]]:
     found, *deeper = chain
     while deeper and _repeats(found, deeper[0]):
         inner, *deeper = deeper
-        # Where the wrapper's message shows the code, its stack and the inner one's only lead to it.
+        # If the wrapper's message quotes the code, the wrapper has the better place.
         place = found.place if 'File "' in found.text else inner.place or found.place
         found = dataclasses.replace(inner, place=place)
     return found, deeper
@@ -143,4 +145,4 @@ def _next_step(found: _Cause) -> str:
     for pattern, step in _NEXT_STEPS:
         if re.search(pattern, found.kind):
             return step
-    return "fix that and run again" if found.by_the_system else _LOG
+    return "fix that and run again" if found.is_os_error else _LOG

@@ -1,8 +1,7 @@
-"""JSON that somebody else wrote: a client, a broker, another program.
+"""Parses JSON from outside, such as from a client or a broker.
 
-Python's reader takes what later fails elsewhere: lists nested a thousand deep, which exhaust the
-stack of whoever walks them; half a character ("\\ud800"), which no file and no broker takes;
-numbers of a million digits, and NaN, which is no JSON. Here they are refused, by one error.
+Python's parser accepts values that fail later: lists nested a thousand deep, lone surrogates
+("\\ud800"), numbers of a million digits, and NaN, which is not JSON. Here each of them is an error.
 """
 
 from __future__ import annotations
@@ -11,28 +10,28 @@ import json
 import math
 from typing import Any, NoReturn
 
-MOST_DEEP, MOST_BYTES = 64, 64 << 20
+MAX_DEPTH, MAX_BYTES = 64, 64 << 20
 _MOST_DIGITS = 400  # a float has 309 before its point
 
 
 class ForeignError(ValueError):
-    """A text from outside cannot be used; the message says why, in one line."""
+    """A text from outside cannot be used; the message says why in one line."""
 
 
-def parse(text: str | bytes, *, most_bytes: int = MOST_BYTES, finite: bool = True) -> Any:
-    """The value of a JSON text.
+def parse(text: str | bytes, *, max_bytes: int = MAX_BYTES, finite: bool = True) -> Any:
+    """Parses a JSON text.
 
     Args:
-      text: UTF-8 if it is bytes.
-      most_bytes: Of the text.
-      finite: Whether to refuse NaN and Infinity, which Python writes and JSON does not have.
+      text: JSON as a string, or as bytes in UTF-8.
+      max_bytes: Largest accepted length of the text.
+      finite: Whether to reject NaN and Infinity, which Python writes but JSON does not have.
 
     Raises:
-      ForeignError: It is too long, no JSON, nested more than 64 deep, or has half a character, or a
-        number that is not finite or has more than 400 digits.
+      ForeignError: The text is too long, is not JSON, is nested more than 64 deep, or has a lone
+        surrogate, an infinite number or a number of more than 400 digits.
     """
-    if len(text) > most_bytes:
-        raise ForeignError(f"it has {len(text):,} bytes; {most_bytes:,} are read")
+    if len(text) > max_bytes:
+        raise ForeignError(f"it has {len(text):,} bytes; {max_bytes:,} are read")
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
@@ -42,22 +41,22 @@ def parse(text: str | bytes, *, most_bytes: int = MOST_BYTES, finite: bool = Tru
     except ForeignError:
         raise
     except RecursionError:
-        raise ForeignError(f"it is nested more than {MOST_DEEP} deep") from None
+        raise ForeignError(f"it is nested more than {MAX_DEPTH} deep") from None
     except ValueError as error:
-        raise ForeignError(f"it is no JSON: {str(error)[:200]}") from None
+        raise ForeignError(f"it is not JSON: {str(error)[:200]}") from None
     return found
 
 
-def parse_object(text: str | bytes, *, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
-    """`parse`, of what has to be an object."""
-    found = parse(text, most_bytes=most_bytes)
+def parse_object(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Parses a JSON text that must be an object; see `parse`."""
+    found = parse(text, max_bytes=max_bytes)
     if not isinstance(found, dict):
-        raise ForeignError("it is no JSON object")
+        raise ForeignError("it is not a JSON object")
     return found
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ForeignError(f"{name} is no JSON number")
+    raise ForeignError(f"{name} is not a JSON number")
 
 
 def _whole(digits: str) -> int:
@@ -67,12 +66,12 @@ def _whole(digits: str) -> int:
 
 
 def _check(value: Any, finite: bool) -> None:
-    """Goes through all of it without recursion."""
+    """Raises ForeignError for a value that fails later; works without recursion."""
     level, depth = [value], 0
     while level:
         depth += 1
-        if depth > MOST_DEEP:
-            raise ForeignError(f"it is nested more than {MOST_DEEP} deep")
+        if depth > MAX_DEPTH:
+            raise ForeignError(f"it is nested more than {MAX_DEPTH} deep")
         below: list[Any] = []
         for one in level:
             if isinstance(one, dict):

@@ -1,7 +1,7 @@
-"""The one lock between processes: on a file, and gone with the process that holds it.
+"""Locks files between processes; a lock ends with the process that holds it.
 
-It also holds between machines that mount the folder by NFS. There an exclusive lock wants a file
-that is open for writing, and a shared one a file that is open for reading.
+It also works between machines that mount the folder by NFS, where an exclusive lock needs a file
+open for writing, and a shared lock a file open for reading.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from base.errors import ComponentError
 
-_LOOK_AGAIN_SECONDS = 0.1
+_RETRY_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +26,7 @@ class LockHeldError(ComponentError):
     """Another process holds a lock.
 
     Attributes:
-      holder: Who holds it, as far as that is known.
+      holder: Description of the process that holds it.
     """
 
     def __init__(self, text: str, holder: str):
@@ -38,8 +38,8 @@ def acquire(path: Path, *, shared: bool = False) -> IO[bytes]:
     """Takes a lock without waiting for it.
 
     Args:
-      path: Path of the lock's file, which is made if it is missing.
-      shared: Whether others may hold it, too, if they also share it.
+      path: Path of the lock file, which is made if it is missing.
+      shared: Whether other processes may hold it at the same time, if they share it too.
 
     Returns:
       The open file. The lock is released when it is closed, as by `with acquire(path):`.
@@ -56,7 +56,7 @@ def acquire(path: Path, *, shared: bool = False) -> IO[bytes]:
             raise LockHeldError(f"{holder} holds {path}", holder)
         file.truncate(0)
         if not shared:
-            with contextlib.suppress(OSError):  # a full disk: whoever waits does not learn for whom
+            with contextlib.suppress(OSError):  # on a full disk the holder stays unknown
                 file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
     except BaseException:
         file.close()
@@ -67,20 +67,20 @@ def acquire(path: Path, *, shared: bool = False) -> IO[bytes]:
 def acquire_within(
     path: Path, seconds: float, purpose: str, say: Callable[[str], None] = _log.warning
 ) -> IO[bytes]:
-    """Takes a lock, and waits for it if need be.
+    """Takes a lock, and waits for it if necessary.
 
     Args:
-      path: Path of the lock's file, which is made if it is missing.
-      seconds: The longest time to wait.
-      purpose: What a holder does, as in "process 12 on host, which PURPOSE".
-      say: Told once whom it waits for.
+      path: Path of the lock file, which is made if it is missing.
+      seconds: Longest time to wait, in seconds.
+      purpose: Activity of a holder, as in "process 12 on host, which PURPOSE".
+      say: Function that reports, once, whom it waits for.
 
     Returns:
-      The open file, as of `acquire`.
+      The open file, as from `acquire`.
 
     Raises:
       LockHeldError: Another process held the lock all the time.
-      OSError: As of `acquire`.
+      OSError: The file cannot be opened, or its file system has no locks.
     """
     until, has_said = time.monotonic() + seconds, False
     while True:
@@ -97,11 +97,11 @@ def acquire_within(
                 "it does not end, end it, and try again",
                 holder,
             )
-        time.sleep(_LOOK_AGAIN_SECONDS)
+        time.sleep(_RETRY_SECONDS)
 
 
 def is_held(path: Path) -> bool:
-    """Returns whether a process holds a lock; one without a file is held by nobody."""
+    """Returns whether a process holds a lock; without a lock file none does."""
     try:
         with path.open("r+b") as file:
             return not try_lock(file)
@@ -110,7 +110,7 @@ def is_held(path: Path) -> bool:
 
 
 def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
-    """Locks a file that is open, until it is closed; returns whether that was possible."""
+    """Locks an open file until it is closed, and returns whether that succeeded."""
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

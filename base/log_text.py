@@ -1,4 +1,4 @@
-"""Log lines that nobody can forge, and that do not fill a disk."""
+"""Keeps log lines from being forged and from filling the disk."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from collections.abc import Callable
 from base.console import visible
 from base.redaction import redacted
 
-_SECONDS, _MOST = 10.0, 20  # so many lines of one place in so many seconds
+_SECONDS, _MAX_LINES = 10.0, 20  # the limit for each place in the code
 
 
-class OneLine(logging.Formatter):
-    """A record is one line; the trace of an exception follows, indented.
+class OneLineFormatter(logging.Formatter):
+    """Formats a record as one line, followed by an indented traceback.
 
-    What a client sent may be in either. It cannot begin a line of its own that looks like a record.
-    Secrets are in neither.
+    Text from a client cannot start a line that looks like a record. Secrets are removed.
     """
 
     def __init__(self, wanted: str = "%(asctime)s %(levelname)s %(message)s") -> None:
@@ -31,11 +30,11 @@ class OneLine(logging.Formatter):
         return "  " + text.replace("\n", "\n  ")
 
 
-class NotWithoutEnd(logging.Filter):
-    """Lets 20 lines of one place in the code through in 10 seconds, and says how many it left out.
+class RateLimit(logging.Filter):
+    """Passes 20 records per place in the code and 10 seconds, and counts those it drops.
 
     Args:
-      clock: Stands in for time.monotonic, in tests.
+      clock: Clock in seconds; tests replace it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
@@ -50,11 +49,11 @@ class NotWithoutEnd(logging.Filter):
             since, lines = self._counts.get(place, (now, 0))
             left_out = 0
             if now - since >= _SECONDS:
-                left_out = max(0, lines - _MOST)
+                left_out = max(0, lines - _MAX_LINES)
                 since, lines = now, 0
             self._counts[place] = (since, lines + 1)
         if left_out:
             record.msg = f"{record.msg} (%s such lines before were left out)"
             known = record.args if isinstance(record.args, tuple) else ()
             record.args = (*known, f"{left_out:,}")
-        return lines < _MOST
+        return lines < _MAX_LINES

@@ -1,4 +1,4 @@
-"""Peak memory of this process and all its children."""
+"""Measures the peak memory of this process and its children."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _PERIOD_S = 0.5
 
 
 class PeakMemory:
-    """The largest sum of resident memory so far, `mib`; shared pages count each time."""
+    """The largest sum of resident memory so far, in MiB; shared pages count in every process."""
 
     def __init__(self) -> None:
         self.mib = 0
 
     def measure(self) -> int:
-        """The sum now, in MiB."""
+        """Returns the current sum, in MiB."""
         process = psutil.Process()
         total = 0
         for member in [process, *process.children(recursive=True)]:
@@ -30,7 +30,7 @@ class PeakMemory:
 
 @contextlib.contextmanager
 def sampled(peak: PeakMemory) -> Iterator[None]:
-    """Measures every half second while it lasts."""
+    """Measures every half second until the end of the block."""
     done = threading.Event()
 
     def sample() -> None:

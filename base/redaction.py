@@ -1,7 +1,7 @@
-"""Secrets are taken out of whatever this process says: on the screen, in a log, in an error.
+"""Removes secrets from all output of this process: screen, logs and errors.
 
-Whoever reads a secret, or learns the name of its variable, says so here once. The secrets are those
-of the process, since a library may quote them anywhere.
+Code that reads a secret, or learns the name of its variable, registers it here once. The register
+is global, because a library may quote a secret anywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _changing = threading.Lock()
 
 
 def hide(secrets: Iterable[str | None]) -> None:
-    """From now on `redacted` leaves them out, also as others write them: with escapes."""
+    """Registers secrets, so that `redacted` removes them in plain and escaped forms."""
     with _changing:
         forms = {*_hidden}
         for secret in secrets:
@@ -31,12 +31,12 @@ def hide(secrets: Iterable[str | None]) -> None:
 
 
 def hide_variables(names: Iterable[str]) -> None:
-    """`hide`, of the values of environment variables; those that are not set are left out."""
+    """Registers the values of environment variables; unset ones are skipped."""
     hide(os.environ.get(name) for name in names)
 
 
 def redacted(text: str) -> str:
-    """The text without secrets."""
+    """Returns the text without secrets."""
     for secret in _hidden:
         if secret in text:
             text = text.replace(secret, _STARS)
@@ -44,7 +44,7 @@ def redacted(text: str) -> str:
 
 
 def variables_named(content: Any) -> set[str]:
-    """The variables that a config's keys ending in `_env` name: each, or several by option."""
+    """Returns the variables named by a config's keys that end in `_env`."""
     found: set[str] = set()
     waiting = [content]
     while waiting:

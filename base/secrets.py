@@ -1,7 +1,7 @@
-"""Finds secrets in a config: one function judges every value, by its key and by its content.
+"""Finds secrets in a config by the keys and the contents of its values.
 
-A config is stored in ML Metadata, in compiled specs and in logs. A secret is named there by the
-environment variable that holds it.
+A config is stored in ML Metadata, in compiled specs and in logs. So it must name the environment
+variable that holds a secret.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CONFIDENTIAL = (
     r"user[._]info$|^authorization$"
 )
 _NAMES_SECRET = re.compile(_CONFIDENTIAL, re.IGNORECASE)
-# Names of what says where a secret is, or of what it is like.
+# Keys for the place or kind of a secret, which are harmless.
 _NO_SECRET = re.compile(
     r"\.credentials?\.provider(\.path)?$|^spark\.kubernetes\..*\.(secrets|secretKeyRef)\.|"
     r"_env$|[._-](location|path|file|type|class|provider|policy|url|endpoint|enabled|name|ref)$|"
@@ -41,16 +41,16 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def names_secret(key: str) -> bool:
-    """Whether a value under that key is a secret."""
+    """Returns whether a value under that key is a secret."""
     return bool(_NAMES_SECRET.search(key)) and not _NO_SECRET.search(key)
 
 
 def secret_in(key: str, value: object) -> str | None:
-    """Says for a person why a value of a config is a secret; None if it is none.
+    """Returns why a value of a config is a secret; None if it is none.
 
     Args:
-      key: The last part of the value's key.
-      value: A text or a number.
+      key: Last part of the value's key.
+      value: Value of any type; only strings and numbers can be secrets.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
         return None
@@ -68,11 +68,11 @@ def secret_in(key: str, value: object) -> str | None:
 
 
 def find_secret(content: Any, harmless: Collection[str] = ()) -> tuple[str, str] | None:
-    """The dotted key of the first secret in a config, and what it is; None if there is none.
+    """Returns the dotted key of the first secret in a config, and the reason; None without one.
 
     Args:
-      content: Of the config.
-      harmless: Dotted keys that hold none in spite of their names; their contents are looked at.
+      content: Config as plain data.
+      harmless: Dotted keys that hold no secret despite their names; their values are still checked.
     """
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     while waiting:
@@ -95,11 +95,11 @@ def find_secret(content: Any, harmless: Collection[str] = ()) -> tuple[str, str]
 def _secret_at(path: tuple[str, ...], value: Any, harmless: Collection[str]) -> str | None:
     if any(part.endswith("_env") for part in path):  # the name of a variable, or several by option
         is_name = not isinstance(value, str) or _VARIABLE.fullmatch(value)
-        return None if is_name else f"'{path[-1]}' is to name an environment variable"
+        return None if is_name else f"'{path[-1]}' must name an environment variable"
     what = secret_in("" if ".".join(path) in harmless else path[-1], value)
     if what is None and isinstance(value, str) and value:
         above = next((part for part in path[:-1] if names_secret(part)), None)
-        # Below `secrets` stand the names of Kubernetes' Secrets.
+        # `secrets` lists the names of Kubernetes' Secrets.
         if above is not None and path[-1] in ("value", "text", "content"):
             return f"'{above}' holds a secret"
     return what

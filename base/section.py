@@ -1,6 +1,6 @@
-"""The base of every section of a config, and the error for a config that cannot be used.
+"""The base class of config sections, and the error for a config that cannot be used.
 
-A key that a section does not know is reported with the keys that it knows and the closest of them.
+An unknown key is reported with the known keys and the closest of them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from base.errors import REPLACED_KEY, UNKNOWN_KEY
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used; the text is one line for a person."""
+    """A config cannot be used; the message says why in one line."""
 
 
 class Section(BaseModel):
-    """A part of a config: unknown keys are errors, and values do not change.
+    """A part of a config, immutable and without unknown keys.
 
     Class attributes:
-      REPLACED: Former key -> what to write in its place, as a format string: `{value}` stands for
-        the value that was given, and other braces are doubled.
+      REPLACED: Former key -> replacement, as a format string in which `{value}` stands for the
+        given value and other braces are doubled.
 
             REPLACED = {"min_auc": "thresholds: {{auc: {{min: {value}}}}}"}
     """
@@ -35,7 +35,7 @@ class Section(BaseModel):
 
     @classmethod
     def known_keys(cls) -> list[str]:
-        """Returns the keys as a config writes them: by their alias, where they have one."""
+        """Returns the keys as a config writes them, by alias if they have one."""
         return keys_of(cls)
 
     @model_validator(mode="before")
@@ -54,12 +54,12 @@ def keys_of(model: type[BaseModel]) -> list[str]:
 def check_keys(
     given: Mapping[str, Any], known: Collection[str], replaced: Mapping[str, str] | None = None
 ) -> None:
-    """Checks the keys of a section before its values are looked at.
+    """Checks the keys of a section before its values.
 
     Args:
       given: The section as it was read.
-      known: Keys that it may have.
-      replaced: As Section.REPLACED.
+      known: Allowed keys.
+      replaced: Former keys, as in `Section.REPLACED`.
 
     Raises:
       ValidationError: One problem for each key that is not among `known`.

@@ -1,7 +1,7 @@
-"""The chain of exceptions behind a failure, from an exception or from a worker's traceback.
+"""Reads the chain of exceptions behind a failure, from an exception or a worker's traceback.
 
-Processes that do the work of another one (Beam's workers, Spark's tasks) send an exception back as
-the text of its traceback, and what is raised here is a RuntimeError around that text.
+Worker processes (Beam's workers, Spark's tasks) send an exception as the text of its traceback,
+which then arrives in the message of a RuntimeError.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _DIRECT = "The above exception was the direct cause of the following exception:"
 _LATER = "During handling of the above exception, another exception occurred:"
 _BETWEEN = re.compile(rf"\n\s*(?P<how>{re.escape(_DIRECT)}|{re.escape(_LATER)})\n\s*")
 _GROUP = "Exception Group Traceback"
-_MARGIN = re.compile(r"^ *(?:\| ?|\+[-+ ]*)", re.MULTILINE)  # that the lines of a group have
+_MARGIN = re.compile(r"^ *(?:\| ?|\+[-+ ]*)", re.MULTILINE)  # of the lines of a group
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
 _LAST_LINE = re.compile(r"^(?P<name>[A-Za-z_][\w.<>]*)(?:: (?P<text>.*))?$", re.DOTALL)
-# Code that is neither the project's nor an application's: libraries, and what is made at run time.
+# Files of libraries and of generated code.
 _FOREIGN = re.compile(
     r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib(?:64)?[/\\]python3|^<|__autograph_generated_file"
     r"|[/\\](?:pyspark|py4j)[^/\\]*\.zip[/\\]"
 )
-# What stands before TFX's launcher in a stack is a runner, and no cause of anything.
+# Frames before TFX's launcher belong to a runner, never to the cause.
 _LAUNCHER = re.compile(r"[/\\]tfx[/\\]orchestration[/\\]")
 
 
@@ -42,11 +42,11 @@ class Raised:
     """One exception of a chain.
 
     Attributes:
-      name: Class, without its module; empty where the text says it all.
-      text: The message, which may have many lines.
-      place: Innermost line of our own or an application's code, as "shop/etl.py, line 12";
-        empty where the stack has none.
-      explained: Whether it is a ComponentError, whose text is for a person.
+      name: Class without its module; empty if the text suffices.
+      text: Message, possibly of many lines.
+      place: Innermost line of the project's or an application's code, such as
+        "shop/etl.py, line 12"; empty if the stack has none.
+      explained: Whether it is a ComponentError, whose text explains the failure.
       direct: Whether it was raised `from` the next one of the chain.
     """
 
@@ -58,7 +58,7 @@ class Raised:
 
 
 def chain_of(error: BaseException) -> list[Raised]:
-    """Returns the exception, what it was raised from or while handling, and so on to the first."""
+    """Returns an exception and its chain of causes and contexts, down to the first."""
     chain: list[Raised] = []
     seen: list[BaseException] = []
     current: BaseException | None = error
@@ -74,7 +74,7 @@ def chain_of(error: BaseException) -> list[Raised]:
 
 
 def chain_of_text(text: str) -> list[Raised]:
-    """Returns the chain that a text's first traceback shows, outermost first; empty without any."""
+    """Returns the chain of a text's first traceback, outermost first; empty without one."""
     if _GROUP in text:
         text = _MARGIN.sub("", text)
     start = text.find(TRACEBACK)
@@ -91,18 +91,18 @@ def chain_of_text(text: str) -> list[Raised]:
 
 
 def place_of(error: BaseException) -> str:
-    """Returns the innermost line of our own or an application's code; empty if there is none."""
+    """Returns the innermost line of the project's or an application's code, or ''."""
     frames = traceback.extract_tb(error.__traceback__)
     return _innermost((frame.filename, frame.lineno or 0) for frame in frames)
 
 
 def place_in(text: str) -> str:
-    """Returns the same for the frames that a text shows."""
+    """Returns the same as `place_of` for the frames in a text."""
     return _innermost((found["file"], int(found["line"])) for found in _FRAME.finditer(text))
 
 
 def _of_block(block: str) -> list[Raised]:
-    """Reads what follows the word Traceback: frames, and the line that they end in."""
+    """Reads one block of a traceback: frames, and the line of the exception."""
     lines = block.lstrip("\n").splitlines()
     end = next((n for n, line in enumerate(lines) if line[:1].strip()), None)
     if end is None:
@@ -140,7 +140,7 @@ _ERRORS = ("error", "errors")
 
 
 def _listed(items: list[Any], what: tuple[str, str]) -> str:
-    """Returns how many there are, and the first."""
+    """Returns the number of items and the first one."""
     first = items[0]
     if isinstance(first, tuple) and len(first) == 3:
         source, destination, why = first
@@ -159,7 +159,7 @@ def _innermost(frames: Iterator[tuple[str, int]]) -> str:
             place = ""
         elif not _FOREIGN.search(file):
             path = Path(file)
-            # Compiled libraries show paths of the machine that they were built on.
+            # Compiled libraries show paths of their build machine.
             if path.is_absolute() or path.is_file():
                 folder = Path.cwd()
                 shown = path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -15,7 +15,7 @@ import click
 
 from base.console import Failure, PlainConsole
 from base.errors import ComponentError
-from base.log_text import NotWithoutEnd, OneLine
+from base.log_text import OneLineFormatter, RateLimit
 from pipeline.config import ConfigError, load_config
 
 _WIDE = 200
@@ -56,8 +56,8 @@ def _log_to_the_screen() -> None:
     if not logging.getLogger().handlers:
         handler = logging.StreamHandler()
         handler.setLevel(logging.WARNING)
-        handler.setFormatter(OneLine("%(message)s"))
-        handler.addFilter(NotWithoutEnd())
+        handler.setFormatter(OneLineFormatter("%(message)s"))
+        handler.addFilter(RateLimit())
         logging.getLogger().addHandler(handler)
 
 

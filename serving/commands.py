@@ -19,7 +19,7 @@ from rich.table import Table
 
 from base.console import Failure
 from base.errors import ComponentError, first_problem
-from base.log_text import NotWithoutEnd, OneLine
+from base.log_text import OneLineFormatter, RateLimit
 from base.shared_names import MODELS_CONFIG
 from pipeline.command_line import console, stop_event, with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
@@ -70,8 +70,8 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
     except ValidationError as error:
         raise Failure(first_problem(error).lstrip(": ")) from None
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine())
-    handler.addFilter(NotWithoutEnd())
+    handler.setFormatter(OneLineFormatter())
+    handler.addFilter(RateLimit())
     logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     logging.getLogger("absl").setLevel(logging.ERROR)
     # grpc logs a stack for each invalid message, but the client already gets the error.

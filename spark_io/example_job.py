@@ -1,8 +1,7 @@
-"""The Spark job, in a process of its own: `python -m spark_io.example_job REQUEST`.
+"""The Spark job, run in a process of its own: `python -m spark_io.example_job REQUEST`.
 
-The request is a JSON file: {"run": JobRequest} or, only to find out what there is,
-{"find": InputRequest}. The answer (see spark_io/jobs) is {"manifest": {...}},
-{"found": {...}} or {"error": "one line"}.
+The request is a JSON file: {"run": JobRequest}, or {"find": InputRequest} to find inputs only. The
+answer (see spark_io/jobs) is {"manifest": {...}}, {"found": {...}} or {"error": "one line"}.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from base.errors import ComponentError
 from spark_io.connectors import files
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.examples.encoding import check_types
 from spark_io.examples.rows import EtlContext, with_reserved_columns
-from spark_io.examples.shards import REFUSED, REPORT_SCHEMA, shard_writer
+from spark_io.examples.shards import REJECTED, REPORT_SCHEMA, shard_writer
 from spark_io.examples.splits import HashSplits, TimeSplit
 from spark_io.examples.time_cut import cuts_us
-from spark_io.jobs.child import answer, say
+from spark_io.jobs.child import answer, log_progress
 from spark_io.jobs.errors import explain, hide_secrets
 from spark_io.jobs.session import size_shuffles, spark_session
 from spark_io.publishing import publish
@@ -38,15 +37,16 @@ from spark_io.sources.spans import SpanRange
 
 @dataclasses.dataclass(frozen=True)
 class InputRequest:
-    """What to read.
+    """The inputs of a job.
 
     Attributes:
-      input_base: folder or URI that paths are relative to.
-      sources: `sources_to_json`; the first is primary.
-      length: number of spans.
-      last: the last span; None: the newest.
-      decided: what the driver found in sources that move on, by source; empty without a driver.
-      fingerprint: the driver's; None without one.
+      input_base: Folder or URI that paths are relative to.
+      sources: Sources as JSON; the first is primary.
+      length: Number of spans.
+      last: Last span; None for the newest.
+      decided: Source -> facts that the driver found, for sources that change all the time; empty
+        without a driver.
+      fingerprint: Fingerprint that the driver computed; None without a driver.
       spark: SparkConfig as a dict.
     """
 
@@ -64,13 +64,13 @@ class InputRequest:
 
 @dataclasses.dataclass(frozen=True)
 class JobRequest:
-    """Everything the job needs; plain JSON, so it can be read and repeated by hand."""
+    """A job as plain JSON, which can be read and repeated by hand."""
 
     inputs: InputRequest
     etl: str
     etl_parameters: dict[str, Any]
     etl_code_sha256: str
-    splits: dict[str, Any]  # names, buckets and feature; or those of a TimeCut
+    splits: dict[str, Any]  # HashSplits or TimeCut as a dict
     row_accounting: str  # 'exact' or 'off'
     max_quarantine_fraction: float
     examples_uri: str
@@ -78,17 +78,17 @@ class JobRequest:
 
 
 def find(request: InputRequest) -> Inputs:
-    """What there is to read, contents of tables included."""
+    """Finds the inputs, checksums of tables included."""
     sources = sources_from_json(request.sources)
     with spark_session(request.spark) as spark:
-        say(f"looking what there is in {', '.join(sources)}")
-        place = Place(request.input_base, spark, request.decided)
+        log_progress(f"finding the inputs of {', '.join(sources)}")
+        place = InputLocation(request.input_base, spark, request.decided)
         return find_inputs(sources, request.span_range(), place)
 
 
 def run(request: JobRequest) -> dict[str, Any]:
     """Runs the ETL and publishes its rows; returns the manifest."""
-    say(f"starting Spark on {request.inputs.spark['master']}")
+    log_progress(f"starting Spark on {request.inputs.spark['master']}")
     with (
         spark_session(request.inputs.spark) as spark,
         staging_folder(Path(request.examples_uri)) as staging,
@@ -97,9 +97,9 @@ def run(request: JobRequest) -> dict[str, Any]:
 
 
 def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str, Any]:
-    """`run`, on a session and in a staging folder that are there already."""
+    """Does `run` on an existing session, in an existing staging folder."""
     sources = sources_from_json(request.inputs.sources)
-    place = Place(request.inputs.input_base, spark, request.inputs.decided, checksums=False)
+    place = InputLocation(request.inputs.input_base, spark, request.inputs.decided, checksums=False)
     inputs = find_inputs(sources, request.inputs.span_range(), place)
     splits = _splits(request, inputs)
     rows, inputs = _read_sources(spark, sources, inputs, place.base)
@@ -109,28 +109,28 @@ def run_in(spark: SparkSession, staging: Path, request: JobRequest) -> dict[str,
     counts = {name: source.read for name, source in rows.items()}
     examples = Path(request.examples_uri)
     description = _description(request, inputs, counts)
-    done = publish.published(examples, description)
+    done = publish.published_manifest(examples, description)
     if done is not None:
-        say("published already, by a run that was stopped before it could say so")
+        log_progress("already published by a run that was killed before it could report")
         return done
     publish.check_not_published(examples)
 
     size_shuffles(spark, request.inputs.spark, max(counts.values()))
     result = _apply_etl(spark, request, inputs, rows)
     _check_columns(result, splits)
-    say("transforming and encoding")
+    log_progress("transforming and encoding")
     attempts = staging / publish.ATTEMPTS
-    for name in (*splits.names, REFUSED):
+    for name in (*splits.names, REJECTED):
         (attempts / name).mkdir(parents=True)
     writer = shard_writer(str(attempts), splits, primary, result.columns)
-    # By position: mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
+    # Numbered, because mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
     numbered = result.toDF(*[f"c{number}" for number in range(len(result.columns))])
     written = numbered.mapInArrow(writer, REPORT_SCHEMA)
     report = publish.TaskReport.from_rows(written.collect(), splits.names)
 
     for name, source in sources.items():
         if isinstance(source, FileSource):
-            files.check_unchanged(spark, name, source, inputs.found[name], place.base)
+            files.check_unchanged(spark, name, source, inputs.by_source[name], place.base)
     publish.check_sources(report, sources)
     if request.row_accounting == "exact":
         publish.check_accounts(report, primary, counts[primary])
@@ -152,16 +152,18 @@ def _splits(request: JobRequest, inputs: Inputs) -> HashSplits | TimeSplit:
 def _read_sources(
     spark: SparkSession, sources: dict[str, AnySource], inputs: Inputs, base: str
 ) -> tuple[dict[str, SourceRows], Inputs]:
-    """The rows, and the inputs with the checksums of what was read."""
-    rows, found = {}, dict(inputs.found)
+    """Returns the rows, and the inputs with the checksums of these rows."""
+    rows, found = {}, dict(inputs.by_source)
     for name, source in sources.items():
         count = len(found[name].facts.get("files", ()))
-        say(f"reading {name}" + (f": {count:,} file{'s' if count > 1 else ''}" if count else ""))
+        log_progress(
+            f"reading {name}" + (f": {count:,} file{'s' if count > 1 else ''}" if count else "")
+        )
         primary = name == next(iter(sources))
         rows[name] = read_source(spark, name, source, found[name], base, primary)
         if rows[name].checksum:
             found[name] = found[name].with_facts(checksum=rows[name].checksum)
-        say(f"read {name}: {rows[name].read:,} rows")
+        log_progress(f"read {name}: {rows[name].read:,} rows")
     return rows, Inputs(found)
 
 
@@ -178,12 +180,12 @@ def _apply_etl(
     frames = {name: source.rows for name, source in sources.items()}
     rows = with_reserved_columns(build(spark, frames, context))
     for source in sources.values():
-        if source.refused is not None:
-            rows = rows.unionByName(source.refused, allowMissingColumns=True)
+        if source.rejected is not None:
+            rows = rows.unionByName(source.rejected, allowMissingColumns=True)
     return rows
 
 
-def _import(dotted_path: str):  # type: ignore[no-untyped-def]
+def _import(dotted_path: str) -> Any:
     module, _, name = dotted_path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
@@ -198,19 +200,20 @@ def _check_columns(rows: DataFrame, splits: HashSplits | TimeSplit) -> None:
     if by is not None and by not in features:
         what = "time column" if isinstance(splits, TimeSplit) else "partition feature"
         raise ComponentError(
-            f"{what} '{by}' is no column of the ETL's result; it has: {', '.join(sorted(features))}"
+            f"{what} '{by}' is not a column of the ETL's result; the columns are "
+            f"{', '.join(sorted(features))}"
         )
 
 
 def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> dict[str, Any]:
-    """The part of the manifest that is known before the ETL runs: what the examples are made of."""
+    """Returns the part of the manifest that is known before the ETL runs."""
     sources = []
     for entry in request.inputs.sources:
         name = entry["name"]
         kept = {
             key: value for key, value in entry.items() if value not in ("", {}, [], (), 0, None)
         }
-        sources.append({**kept, **inputs.found[name].facts, "rows_read": read[name]})
+        sources.append({**kept, **inputs.by_source[name].facts, "rows_read": read[name]})
     return {
         "format_version": publish.FORMAT_VERSION,
         "span": inputs.span,
@@ -229,7 +232,7 @@ def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> d
 
 
 def _outcome(read: int, primary: str, report: publish.TaskReport) -> dict[str, Any]:
-    """The other part: what became of the rows."""
+    """Returns the part of the manifest that counts rows by outcome."""
     return {
         "rows": {
             "read": read,
@@ -243,14 +246,14 @@ def _outcome(read: int, primary: str, report: publish.TaskReport) -> dict[str, A
 
 
 def main(request_path: str) -> None:
-    """Runs what the file asks for: a JobRequest, or an InputRequest to find out what there is."""
+    """Answers the request in a file; see the module's docstring."""
     (action, fields), *_ = json.loads(Path(request_path).read_text("utf-8")).items()
     inputs = InputRequest(**(fields if action == "find" else fields.pop("inputs")))
     hide_secrets(sources_from_json(inputs.sources))
 
     def answered() -> dict[str, Any]:
         if action == "find":
-            found = find(inputs).found
+            found = find(inputs).by_source
             return {"found": {name: dataclasses.asdict(f) for name, f in found.items()}}
         return {"manifest": run(JobRequest(inputs=inputs, **fields))}
 

@@ -1,4 +1,4 @@
-"""Has the Spark job run in a process of its own; no secret of its sources gets into the log."""
+"""Runs the Spark job in a process of its own, and hides the secrets of its sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from spark_io.sources.source_types import sources_from_json
 
 
 def run_job(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a request; see `job.main` for both, and `run_in_child` for what it raises."""
+    """Returns the answer to a request; example_job.py describes both.
+
+    Raises:
+      ComponentError: The job failed; see `run_in_child`.
+    """
     inputs = request["run"]["inputs"] if "run" in request else request["find"]
     hide_secrets(sources_from_json(inputs["sources"]))
     return run_in_child(job.__name__, request)

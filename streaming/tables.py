@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from base.atomic_files import partial_of, publish_folder
 from features.hourly_counts import Declared
 from pipeline.config import PipelineConfig
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.hadoop import for_spark
 from spark_io.examples.rows import EtlContext
 from spark_io.sources.inputs import find_inputs
@@ -83,8 +83,8 @@ class HourTables:
         Raises:
           ComponentError: A source cannot be read.
         """
-        place = Place(str(Path(self._base).resolve()), spark)
-        found = find_inputs(self._others, SpanRange(), place).found
+        place = InputLocation(str(Path(self._base).resolve()), spark)
+        found = find_inputs(self._others, SpanRange(), place).by_source
         frames = {
             name: read_source(spark, name, source, found[name], place.base, False).rows
             for name, source in self._others.items()

@@ -19,7 +19,7 @@ from base.atomic_files import whole_file
 from base.errors import ComponentError
 from spark_io.connectors.hadoop import for_spark
 from spark_io.connectors.tfrecords import read_tfrecords
-from spark_io.jobs.child import answer, say
+from spark_io.jobs.child import answer, log_progress
 from spark_io.jobs.errors import explain
 from spark_io.jobs.session import spark_session
 from spark_io.sources.source_types import FileSource
@@ -29,12 +29,12 @@ from tabular.precomputed import FEATURE
 def learn(request: dict[str, Any]) -> dict[str, int]:
     """Writes the vectors; returns the artifact's numbers."""
     wanted, parameters = request["sequences"], request["word2vec"]
-    say("starting Spark")
+    log_progress("starting Spark")
     with spark_session(request["spark"], "SparkEmbeddings") as spark:
         examples = read(spark, request["examples"], wanted)
         sequences = as_sequences(examples, wanted).cache()
         count = sequences.count()
-        say(f"learning from {count:,} sequences of {wanted['token']}")
+        log_progress(f"learning from {count:,} sequences of {wanted['token']}")
         counts = {
             row["token"]: row["count"]
             for row in sequences.select(F.explode("tokens").alias("token"))

@@ -20,7 +20,7 @@ from base.errors import ComponentError
 from spark_io.jobs.errors import explain
 from spark_io.replay import replay as replaying
 from spark_io.replay.check import check_readable
-from spark_io.replay.finished_run import FinishedRun, Refused, open_run
+from spark_io.replay.finished_run import FinishedRun, RejectedRow, open_run
 
 _PROGRAM = "python -m components.spark_example_gen"
 _PIPE_WIDTH = 100_000  # nothing is cut or wrapped when a program reads it
@@ -162,7 +162,7 @@ def apply(folder: Path, source: str, rows: Path, dry_run: bool) -> None:
     for version in found.versions:
         written = "would be written" if dry_run else "written"
         _say_accounts(found, version, written if version in missing else "there already")
-    left = found.refused - len(found.repairs.rows)
+    left = found.rejected - len(found.repairs.rows)
     if left:
         unedited = found.repairs.unedited
         click.echo(
@@ -184,20 +184,20 @@ def _say_accounts(found: replaying.Replay, version: replaying.NextVersion, state
         click.echo(f"  version {number}: {_rows(total)} = {rows}")
 
 
-def _samples(run: FinishedRun, number: int) -> list[Refused]:
+def _samples(run: FinishedRun, number: int) -> list[RejectedRow]:
     """The first records of each source and reason."""
     if not number:
         return []
     seen: Counter[tuple[str, str]] = Counter()
     shown = []
-    for row in run.refused():
+    for row in run.rejected():
         seen[row.source, row.reason] += 1
         if seen[row.source, row.reason] <= number:
             shown.append(row)
     return sorted(shown, key=lambda row: (row.source, row.reason))
 
 
-def _as_json(run: FinishedRun, samples: list[Refused]) -> dict[str, Any]:
+def _as_json(run: FinishedRun, samples: list[RejectedRow]) -> dict[str, Any]:
     return {
         "examples": str(run.examples),
         "quarantine": str(run.quarantine),
@@ -224,7 +224,7 @@ def _counts_table(run: FinishedRun) -> Table:
     return table
 
 
-def _samples_table(samples: list[Refused]) -> Table:
+def _samples_table(samples: list[RejectedRow]) -> Table:
     table = _table("source", "reason", "a record")
     for _, rows in itertools.groupby(samples, key=lambda row: (row.source, row.reason)):
         for row in rows:

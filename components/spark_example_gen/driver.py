@@ -14,7 +14,7 @@ from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
 from base.errors import ComponentError
-from spark_io.connectors.found import Found, Place
+from spark_io.connectors.connector import InputLocation, SourceInput
 from spark_io.example_job import InputRequest
 from spark_io.example_job_process import run_job
 from spark_io.sources.inputs import Inputs, find_inputs, needs_spark
@@ -36,7 +36,9 @@ class SparkExampleGenDriver(example_gen_driver.FileBasedDriver):
     ) -> dict[str, Any]:
         inputs = resolve_inputs(exec_properties)
         sources = json.loads(exec_properties["sources"])
-        decided = {s["name"]: inputs.found[s["name"]].facts for s in sources if s["kind"] != "file"}
+        decided = {
+            s["name"]: inputs.by_source[s["name"]].facts for s in sources if s["kind"] != "file"
+        }
         exec_properties[utils.SPAN_PROPERTY_NAME] = inputs.span
         exec_properties[utils.VERSION_PROPERTY_NAME] = inputs.version
         exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = inputs.fingerprint()
@@ -49,9 +51,9 @@ def resolve_inputs(exec_properties: dict[str, Any]) -> Inputs:
     request = input_request(exec_properties)
     sources = sources_from_json(request.sources)
     if not needs_spark(request.input_base, sources):
-        return find_inputs(sources, request.span_range(), Place(request.input_base))
+        return find_inputs(sources, request.span_range(), InputLocation(request.input_base))
     answer = run_job({"find": dataclasses.asdict(request)})
-    return Inputs({name: Found(**found) for name, found in answer["found"].items()})
+    return Inputs({name: SourceInput(**found) for name, found in answer["found"].items()})
 
 
 def input_request(exec_properties: dict[str, Any]) -> InputRequest:

@@ -19,7 +19,7 @@ from spark_tensorflow_distributor import MirroredStrategyRunner
 
 from base.tracebacks import place_in
 from components.spark_trainer import worker
-from spark_io.jobs.child import answer, say
+from spark_io.jobs.child import answer, log_progress
 from spark_io.jobs.session import spark_session
 
 ATTEMPTS = 4  # as many as Spark gives a stage
@@ -37,7 +37,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
     """Runs run_fn on all workers, again from its last checkpoint if one of them is lost."""
     workers = request["workers"]
     settings = {**request["spark"], "conf": {**_defaults(), **request["spark"]["conf"]}}
-    say(f"starting Spark on {settings['master']} for {workers} worker{'s'[: workers > 1]}")
+    log_progress(f"starting Spark on {settings['master']} for {workers} worker{'s'[: workers > 1]}")
     with spark_session(settings, "SparkTrainer"):
         runner = MirroredStrategyRunner(
             num_slots=workers, use_gpu=_GPUS in settings["conf"], use_custom_strategy=True
@@ -51,7 +51,9 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
                 # Spark itself does not repeat the last stage of a job when it is a barrier stage.
                 if attempt == ATTEMPTS or not _WORKER_LOST.search(str(error)):
                     raise
-                say(f"a worker was lost; starting all of them again ({attempt} of {ATTEMPTS - 1})")
+                log_progress(
+                    f"a worker was lost; starting all of them again ({attempt} of {ATTEMPTS - 1})"
+                )
     return {"workers": workers}
 
 
@@ -76,7 +78,7 @@ def _follow(logs: str) -> None:
             lines = path.read_text("utf-8", "replace").splitlines(keepends=True)
             whole = [line for line in lines if line.endswith("\n")]
             for line in whole[seen:]:
-                say(line.rstrip())
+                log_progress(line.rstrip())
             seen = len(whole)
 
 

@@ -65,7 +65,7 @@ def read_predictions(
     for path in [*closed, *sorted(folder.glob(f"{OPEN_HOUR_PREFIX}*.json"))]:
         for number, line in enumerate(_lines(path), start=1):
             try:
-                found = _LogLine.model_validate(parse_object(line, most_bytes=_MAX_LINE_BYTES))
+                found = _LogLine.model_validate(parse_object(line, max_bytes=_MAX_LINE_BYTES))
             except (ForeignError, ValidationError) as error:
                 # The incomplete last line of an open file, or a line of another program.
                 _log.warning("%s: line %d is skipped: %s", path, number, _one_line(error))

@@ -266,7 +266,7 @@ def first_value(example: tf.train.Example, name: str) -> Any:
 def _context(text: str) -> Any:
     """Returns the client's context as JSON if it is valid, else as text."""
     try:
-        return parse(text, most_bytes=_MOST_CONTEXT) if text else None
+        return parse(text, max_bytes=_MOST_CONTEXT) if text else None
     except ForeignError:
         return _clean(text)
 

@@ -1,4 +1,4 @@
-"""One module a kind of source: what is there (`find`), and its rows (`read`)."""
+"""Connectors, one module for each kind of source: `find` lists its data, `read` its rows."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from types import ModuleType
 
 from spark_io.connectors import files, jdbc, kafka, tables
 
-BY_KIND: dict[str, ModuleType] = {"file": files, "jdbc": jdbc, "kafka": kafka, "table": tables}
+CONNECTORS: dict[str, ModuleType] = {"file": files, "jdbc": jdbc, "kafka": kafka, "table": tables}

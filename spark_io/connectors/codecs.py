@@ -1,8 +1,8 @@
-"""How files of text are compressed: by name and by content, which must agree.
+"""Checks how text files are compressed: name and content must agree.
 
-Spark takes the codec from the name alone, and what it does with a file that it cannot decompress
-depends on the codec: some give no rows, some garbage, one ends the JVM. So only those are read that
-are tested here, and a file is looked into before Spark gets it.
+Spark takes the codec from the name alone. A file that it cannot decompress gives no rows, garbage
+or a crash of the JVM, depending on the codec. So only tested codecs are accepted, and the first
+bytes of each file are checked before Spark reads it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Protocol
 
 from base.errors import ComponentError
 
-_READ = {".gz": b"\x1f\x8b", ".bz2": b"BZh"}  # the last part of a name -> how its content begins
-_NOT_READ = {
+_SUPPORTED = {".gz": b"\x1f\x8b", ".bz2": b"BZh"}  # suffix -> first bytes
+_UNSUPPORTED = {
     *(".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".zip"),
     *(".br", ".bz", ".deflate", ".gzip", ".lz4", ".lzma", ".lzo", ".lzop", ".snappy", ".sz"),
     *(".xz", ".z", ".zst", ".zstd"),
 }
-# What a file begins with that is no text.
-_KNOWN = {
+# First bytes of files that are not text.
+_FIRST_BYTES = {
     b"\x1f\x8b": "gzip",
     b"BZh91AY&SY": "bzip2",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -37,12 +37,12 @@ _KNOWN = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
-_LONGEST = max(map(len, _KNOWN))
-_AT_A_TIME = 16  # a look is a round trip or two to HDFS or S3
+_LONGEST = max(map(len, _FIRST_BYTES))
+_PARALLEL_READS = 16  # each is a round trip or two to HDFS or S3
 
 
 class Files(Protocol):
-    """LocalFiles or HadoopFiles."""
+    """The methods of LocalFiles and HadoopFiles that are used here."""
 
     def head(self, path: str, size: int) -> bytes: ...
 
@@ -53,11 +53,11 @@ def check_names(name: str, paths: Iterable[str], local: bool) -> None:
     Args:
       name: Name of the source.
       paths: Paths of the files.
-      local: Whether they are files of this machine: others cannot be looked through for damage,
-        and Hadoop's reader of bzip2 skips what it cannot read.
+      local: Whether the files are local. Only local bzip2 files can be checked for damage, and
+        Hadoop's bzip2 reader skips damaged blocks.
 
     Raises:
-      ComponentError: naming a file with a codec that is not read.
+      ComponentError: A file has an unsupported codec.
     """
     for path in paths:
         suffix = PurePosixPath(path).suffix.lower()
@@ -66,22 +66,22 @@ def check_names(name: str, paths: Iterable[str], local: bool) -> None:
                 f"source '{name}': {path} is compressed as .bz2, which is read on local disks "
                 "only; decompress it, or compress it as .gz"
             )
-        if suffix in _NOT_READ or (suffix in _READ and not path.endswith(suffix)):
+        if suffix in _UNSUPPORTED or (suffix in _SUPPORTED and not path.endswith(suffix)):
             raise ComponentError(
                 f"source '{name}': {path} is compressed as {PurePosixPath(path).suffix}, which is "
-                f"not read; decompress it, or compress it as {' or '.join(_READ)}"
+                f"not supported; decompress it, or compress it as {' or '.join(_SUPPORTED)}"
             )
 
 
 def bz2_chunks(path: Path) -> Iterator[bytes]:
-    """Yields the content of a bzip2 file, strictly.
+    """Yields the content of a bzip2 file, and fails on any damage.
 
-    Hadoop's reader goes on at the next block that it can read, and Python's takes what follows the
-    last whole stream for padding: both would lose rows without a word.
+    Other readers lose rows silently: Hadoop's continues at the next readable block, and Python's
+    takes everything after the last whole stream as padding.
 
     Raises:
-      OSError: the file, or a part of it, is not bzip2.
-      EOFError: the file ends within a stream.
+      OSError: The file, or a part of it, is not bzip2.
+      EOFError: The file ends within a stream.
     """
     decompressor, ended = bz2.BZ2Decompressor(), True
     with path.open("rb") as file:
@@ -112,26 +112,26 @@ def check_contents(name: str, paths: Iterable[str], files: Files) -> None:
     """Checks that text files are compressed as their names say.
 
     Raises:
-      ComponentError: naming a file whose content is something else.
+      ComponentError: The content of a file does not match its name.
     """
 
     def check(path: str) -> None:
         head, suffix = files.head(path, _LONGEST), PurePosixPath(path).suffix
         if not head:
             return
-        if suffix in _READ:
-            if not head.startswith(_READ[suffix]):
+        if suffix in _SUPPORTED:
+            if not head.startswith(_SUPPORTED[suffix]):
                 raise ComponentError(
                     f"source '{name}': {path} is not compressed as its name says; replace or "
                     "rename it"
                 )
             return
-        for start, what in _KNOWN.items():
+        for start, what in _FIRST_BYTES.items():
             if head.startswith(start):
                 raise ComponentError(
                     f"source '{name}': {path} is {what}, but its name says that it is plain text; "
                     "rename or convert it"
                 )
 
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
         list(pool.map(check, paths))

@@ -1,7 +1,7 @@
-"""CSV with a header, to columns by their names.
+"""Reads CSV files with a header into columns by name.
 
-A record is a line, or (the option multiLine) what multi_line_csv.py cuts out of a file. Fields are
-text, which text_values.py converts: Spark's own CSV reader is lenient.
+A record is one line, or several with the option multiLine (multi_line_csv.py). text_values.py
+converts the fields, because Spark's own CSV reader is lenient.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from pyspark.sql.types import DataType, StructType
 
 from base.errors import ComponentError
 from spark_io.connectors import text_values
-from spark_io.connectors.found import missing_column
+from spark_io.connectors.connector import missing_column
 from spark_io.connectors.json_lines import declared
-from spark_io.connectors.lines import CORRUPT, PARSED, UNPARSEABLE, judged, read_lines
+from spark_io.connectors.lines import CORRUPT, PARSED, UNPARSEABLE, read_lines, with_reasons
 from spark_io.connectors.multi_line_csv import FIELDS, Dialect, read_records
 from spark_io.sources.column_names import LINE, REASON, quoted
 from spark_io.sources.source_types import FileSource
 
 _END = "end"
 _ESCAPED_SEPARATORS = {"\\t": "\t", "\\\\": "\\"}
-_AT_A_TIME = 16  # a look into a file is a round trip or two to HDFS or S3
+_PARALLEL_READS = 16  # each is a round trip or two to HDFS or S3
 
 
 class Files(Protocol):
-    """LocalFiles or HadoopFiles."""
+    """The methods of LocalFiles and HadoopFiles that are used here."""
 
     def first_line(self, path: str, comment: str = "") -> str: ...
 
@@ -41,17 +41,17 @@ class Files(Protocol):
 def read_csv(
     reader: DataFrameReader, name: str, source: FileSource, files: Files, paths: Mapping[str, str]
 ) -> DataFrame:
-    """See lines.py. Records that equal a file's first one are headers.
+    """Returns the columns that lines.py describes; records that equal a header are left out.
 
     Args:
-      reader: See `read_lines`.
+      reader: Spark's reader, as for `read_lines`.
       name: Name of the source.
-      source: The source.
-      files: Gives the first lines.
-      paths: Relative path -> the path as Spark takes it.
+      source: Declaration of the source.
+      files: Reader of the files' first lines.
+      paths: Relative path -> path as Spark takes it.
 
     Raises:
-      ComponentError: what `csv_header` raises; a declared type that no CSV field has.
+      ComponentError: The header is wrong (see `csv_header`), or a declared type has no text form.
     """
     first_lines = _first_lines(files, list(paths), source.options.get("comment", ""))
     header = csv_header(name, source, first_lines)
@@ -59,12 +59,14 @@ def read_csv(
         rows = read_records(
             reader, list(paths.values()), header, _dialect(source), source.folder_columns
         )
-        # An empty field is null, as Spark has it.
+        # An empty field is null, as in Spark.
         fields = F.transform(F.col(FIELDS), lambda field: F.when(field != "", field))
         reason = F.col(REASON)
     else:
         lines = read_lines(reader, list(paths.values()), source.folder_columns)
-        without_marks = F.regexp_replace(F.col(LINE), "^\ufeff+", "")  # of files put together
+        without_marks = F.regexp_replace(
+            F.col(LINE), "^\ufeff+", ""
+        )  # concatenated files have several
         lines = lines.where(~without_marks.isin(sorted(set(first_lines.values()))))
         if comment := source.options.get("comment"):
             lines = lines.where(~F.col(LINE).startswith(comment))
@@ -75,19 +77,19 @@ def read_csv(
 def _parsed(lines: DataFrame, source: FileSource, width: int) -> tuple[DataFrame, Column, Column]:
     """Returns the lines, their fields (an array of strings) and why a line cannot be read.
 
-    A field is put behind each line, and must come out: an open quote would swallow it, where Spark
-    would end the value at the end of the line, unseen.
+    A marker field is added to the end of each line. An open quote swallows the marker, where Spark
+    alone would end the value at the end of the line without a sign.
     """
     text = F.concat(F.col(LINE), F.lit(separator(source) + _END))
-    # By number: Spark takes CSV columns by position, and names may differ only in case.
+    # Numbered, because Spark takes CSV columns by position and names may differ only in case.
     names = [f"c{number}" for number in range(width)]
     schema = ", ".join(f"{c} string" for c in (*names, _END)) + f", {quoted(CORRUPT)} string"
     rows = lines.withColumn(PARSED, F.from_csv(text, schema, _settings(source)))
     whole = F.col(f"{PARSED}.{_END}").eqNullSafe(_END)
     corrupt = F.col(f"{PARSED}.{quoted(CORRUPT)}").isNotNull()
     fields = F.expr(f"array({', '.join(f'{PARSED}.{column}' for column in names)})")
-    # A value that begins with a quote is written with that quote escaped. Where none is, text
-    # follows a closing quote, and Spark took the quotes for a part of the value.
+    # A value that begins with a quote has that quote escaped in the line. If the line has no
+    # escaped quote, text follows a closing quote, and Spark took the quotes as part of the value.
     quote, escape = _quotes(source)
     opened = F.exists(fields, lambda field: F.coalesce(field.startswith(quote), F.lit(False)))
     loose = opened & ~F.col(LINE).contains(quote + escape + quote) if quote else F.lit(False)
@@ -102,14 +104,14 @@ def _converted(
     fields: Column,
     reason: Column,
 ) -> DataFrame:
-    """Fields (text; null where empty) to the declared columns, with REASON and RECORD.
+    """Converts fields (text, null where empty) to the declared columns, with REASON and RECORD.
 
-    All columns of a type at once, as an array: an expression for each of thousands of columns
-    would take Spark minutes to plan.
+    All columns of a type are converted as one array, because Spark would take minutes to plan an
+    expression for each of thousands of columns.
     """
-    if nothing := source.options.get("nullValue"):
+    if null_value := source.options.get("nullValue"):
         whole = fields
-        fields = F.transform(whole, lambda field: F.when(field != nothing, field))
+        fields = F.transform(whole, lambda field: F.when(field != null_value, field))
     rows = rows.withColumn(FIELDS, fields)
     places = {column: number for number, column in enumerate(header)}
     columns: dict[str, str] = {}
@@ -121,8 +123,8 @@ def _converted(
         converted = text_values.all_from_text(F.col(texts), kind, source.options)
         if converted is None:
             raise ComponentError(
-                f"source '{name}': column '{names[0]}' is {kind.simpleString()}, which no field "
-                f"of a CSV file is; take one of {text_values.SCALARS}"
+                f"source '{name}': column '{names[0]}' is {kind.simpleString()}, which has no "
+                f"form in CSV; use one of {text_values.SCALARS}"
             )
         arrays[values] = converted
         unfit.append(text_values.some_unfit(F.col(texts), F.col(values)))
@@ -131,7 +133,7 @@ def _converted(
         rows = rows.withColumn(array, content)
     reason = F.when(reason.isNotNull(), reason).when(text_values.any_of(unfit), UNPARSEABLE)
     chosen = [F.expr(f"{columns[column]} AS {quoted(column)}") for column in source.columns]
-    return judged(chosen, reason, [F.col(quoted(c)) for c in source.folder_columns], rows)
+    return with_reasons(chosen, reason, [F.col(quoted(c)) for c in source.folder_columns], rows)
 
 
 def _by_type(schema: StructType) -> dict[DataType, list[str]]:
@@ -151,30 +153,30 @@ def _first_lines(files: Files, paths: list[str], comment: str) -> dict[str, str]
                 raise ComponentError(f"cannot read {path}: {error.strerror}") from error
             raise ComponentError(f"{path} is cut short or damaged; replace it") from error
 
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
         return dict(zip(paths, pool.map(first_line, paths), strict=True))
 
 
 def _settings(source: FileSource) -> dict[str, str]:
-    """The user's options; those that decide what becomes of a bad row are ours."""
+    """Returns the options of `from_csv`; the user's cannot change how bad rows are treated."""
     ours = {
         "mode": "PERMISSIVE",
         "columnNameOfCorruptRecord": CORRUPT,
         "nullValue": "",
         "header": "false",
-        "maxColumns": "200000",  # a line with more fields than the header is refused, not fatal
+        "maxColumns": "200000",  # a line with too many fields is rejected, not fatal
     }
     return {**source.options, **ours, "sep": separator(source), "escape": _quotes(source)[1]}
 
 
 def _quotes(source: FileSource) -> tuple[str, str]:
-    """Returns the quote, and what stands before one within quotes: another one by default."""
+    """Returns the quote, and its escape within quotes, which is another quote by default."""
     quote = source.options.get("quote", '"')
     return quote, source.options.get("escape", quote)
 
 
 def separator(source: FileSource) -> str:
-    """Returns what is between fields; `\\t` and `\\u0001` may be written like that."""
+    """Returns the separator of fields; the config may write it as `\\t` or `\\u0001`."""
     given = source.options.get("sep", source.options.get("delimiter", ","))
     if re.fullmatch(r"\\u[0-9a-fA-F]{4}", given):
         return chr(int(given[2:], 16))
@@ -186,32 +188,36 @@ def _dialect(source: FileSource) -> Dialect:
 
 
 def csv_header(name: str, source: FileSource, first_lines: Mapping[str, str]) -> list[str]:
-    """The columns of the files, which must be the same in all of them.
+    """Returns the columns of the files, which must be the same in all of them.
 
     Args:
-      name: of the source.
-      source: its options may name the separator.
-      first_lines: path -> first line that is not blank.
+      name: Name of the source.
+      source: Declaration of the source; its options may set the separator.
+      first_lines: Path -> first line that is not blank.
 
     Raises:
-      ComponentError: a declared column is missing, two have one name, or a file has other columns
-        than the first one.
+      ComponentError: A declared column is missing, two columns have one name, or a file has other
+        columns than the first one.
     """
     present = {
         path: _fields(name, path, line, source) for path, line in first_lines.items() if line
     }
     if not present:
-        raise ComponentError(f"source '{name}' is empty: its files hold no row")
+        raise ComponentError(
+            f"source '{name}' is empty: its files have no rows; add data, or correct `path`"
+        )
     first, header = next(iter(present.items()))
     for path, other in present.items():
         if other != header:
             raise ComponentError(
                 f"source '{name}': {path} has the columns {', '.join(other)}, but {first} has "
-                f"{', '.join(header)}; bring them into one form"
+                f"{', '.join(header)}; give all files the same columns"
             )
     if len(set(header)) < len(header):
         twice = next(column for column in header if header.count(column) > 1)
-        raise ComponentError(f"source '{name}': {first} has two columns named '{twice}'")
+        raise ComponentError(
+            f"source '{name}': {first} has two columns named '{twice}'; rename one"
+        )
     for column in source.columns:
         if column not in header:
             raise missing_column(name, column, header)

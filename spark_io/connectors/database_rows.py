@@ -1,8 +1,8 @@
-"""The rows of a query to a database, with the values that the database has.
+"""Reads the rows of a database query with exactly the values in the database.
 
-Drivers turn dates that are none, such as MySQL's 2024-00-00, and PostgreSQL's infinity into other
-dates, and Spark cuts decimals to 38 digits. So the database writes such columns as text, which
-text_values.py converts; a row with a value that does not fit is set apart.
+Drivers change invalid dates such as MySQL's 2024-00-00 and PostgreSQL's infinity, and Spark cuts
+decimals to 38 digits. So the database returns such columns as text, which text_values.py converts.
+A row with a value that does not fit is rejected.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from spark_io.sources.column_names import (
     same_but_for_case,
 )
 
-# Database -> how it quotes a name, and its type of text. Of others the driver's values are taken.
+# Database -> quote of names, type of text. For other databases the driver's values are used.
 _DIALECTS = {"jdbc:mysql": ("`", "CHAR"), "jdbc:postgresql": ('"', "TEXT")}
 _DIVIDER = "source_divider"
 
@@ -52,14 +52,15 @@ def database_rows(
     """Returns the rows of a query, with REASON and RECORD as lines.py has them.
 
     Args:
-      spark: The session.
+      spark: Spark session.
       name: Name of the source.
-      options: Of Spark's JDBC reader, with the secrets.
-      query: The SELECT.
+      options: Options of Spark's JDBC reader, secrets included.
+      query: SELECT statement.
       parts: Spark's options for reading in parts by a column.
 
     Raises:
-      ComponentError: a column is a time of day, which no feature holds.
+      ComponentError: A column has a type that cannot be read exactly, such as a time of day, or two
+        columns have the same name.
     """
     reader = spark.read.format("jdbc").options(**options)
     try:
@@ -77,8 +78,8 @@ def database_rows(
     for field in plain.fields:
         if isinstance(field.dataType, ArrayType) and _may_change(field.dataType.elementType):
             raise ComponentError(
-                f"source '{name}': column '{field.name}' is {field.dataType.simpleString()}, of "
-                "which the driver may change values; cast it to an array of text or of double "
+                f"source '{name}': column '{field.name}' is {field.dataType.simpleString()}, "
+                "whose values the driver may change; cast it to an array of text or of double "
                 "precision in the query"
             )
         if _is_time_of_day(field):
@@ -88,7 +89,7 @@ def database_rows(
             )
     dialect = _DIALECTS.get(":".join(options["url"].split(":")[:2]))
     as_text = [f.name for f in plain.fields if dialect and _may_change(f.dataType)]
-    # MySQL writes six digits of a FLOAT, which has more.
+    # MySQL shows only six digits of a FLOAT.
     floats = [
         f.name
         for f in plain.fields
@@ -99,12 +100,12 @@ def database_rows(
         query, parts = _with_texts(query, plain.names, as_text, floats, dialect, parts)
     rows = reader.options(**(parts or {})).option("dbtable", f"({query}) source_rows").load()
     columns, unfit = [], []
-    kept: list[Column] = []  # of the record
+    kept: list[Column] = []  # in the record
     for field in plain.fields:
         column = F.col(quoted(field.name))
         if field.name not in as_text:
             if field.dataType == ArrayType(StringType()):
-                # PostgreSQL's driver has an address in memory for an array in an array.
+                # PostgreSQL's driver returns a memory address for a nested array.
                 nested = F.coalesce(F.exists(column, lambda t: t.startswith("[L")), F.lit(False))
                 unfit.append(nested)
                 column = F.when(~nested, column)
@@ -130,7 +131,7 @@ def _is_time_of_day(field: StructField) -> bool:
 
 
 def _may_change(kind: DataType) -> bool:
-    """Returns whether a driver or Spark may give another value than the database has."""
+    """Returns whether a driver or Spark may change values of a type."""
     return isinstance(kind, DateType | DecimalType | TimestampType | TimestampNTZType)
 
 
@@ -152,7 +153,7 @@ def _with_texts(
         elif name in floats:
             column = f"CAST({column} AS DOUBLE) AS {column}"
         columns.append(column)
-    if parts:  # the database divides by the column itself, not by its text
+    if parts:  # parts are by the column itself, not by its text
         columns.append(f"{parts['partitionColumn']} AS {_DIVIDER}")
         parts = {**parts, "partitionColumn": _DIVIDER}
     return f"SELECT {', '.join(columns)} FROM ({query}) source_values", parts  # noqa: S608

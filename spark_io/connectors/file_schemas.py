@@ -1,7 +1,7 @@
-"""Whether all files of a source have the same columns, by what their footers and headers say.
+"""Checks that all files of a source have the same columns, by their footers and headers.
 
-Spark takes the columns of one file for those of all: what another one calls or types differently
-would turn into nulls unseen. A damaged file is found here as well, by its name.
+Spark takes the columns of one file for all files, so a column with another name or type in a second
+file would silently become null. A damaged file is found here as well.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ import base.arrow  # noqa: F401
 from base.errors import ComponentError
 from spark_io.sources.column_names import reserved_in, same_but_for_case
 
-# Logical types that Spark 3.5 or 4.1 stops at.
-_NOT_SPARKS = re.compile(
+# Logical types on which Spark 3.5 or 4.1 fails.
+_UNSUPPORTED_TYPES = re.compile(
     r"TIMESTAMP\(NANOS,\w+\)|TIME\(\w+,\w+\)|\bUUID\b|\bINTERVAL\b|\bFLOAT16\b|"
     r"DECIMAL\((?:39|[4-9]\d|\d{3,}),\d+\)"
 )
-_AT_A_TIME = 16  # a footer is a round trip or two to HDFS or S3
+_PARALLEL_READS = 16  # a footer is a round trip or two to HDFS or S3
 
 
 def check_same_columns(
     spark: SparkSession, name: str, kind: str, uris: list[str], columns: Collection[str]
 ) -> list[str]:
-    """Compares the columns of files, and returns them: those of `columns`, or all.
+    """Checks that files have the same columns, and returns the columns.
 
     Args:
-      spark: Its JVM reads the files' schemas.
+      spark: Session whose JVM reads the files' schemas.
       name: Name of the source.
-      kind: parquet, orc or avro.
+      kind: Format of the files: parquet, orc or avro.
       uris: URIs of the files.
-      columns: The columns that must agree; none: all of them.
+      columns: Columns to compare; empty for all.
 
     Raises:
-      ComponentError: two files disagree, or one cannot be read; both are named. A column has a
-        reserved name, or differs from another one only in upper and lower case.
+      ComponentError: Two files differ, a file cannot be read, a column has a reserved name, or two
+        columns differ only in upper and lower case.
     """
     kinds: dict[str, type[_Reader]] = {"parquet": _Parquet, "orc": _Orc, "avro": _Avro}
     reader = kinds[kind](spark)
@@ -58,8 +58,8 @@ def check_same_columns(
             if "AccessDenied" in reason or "Permission denied" in reason:
                 raise ComponentError(f"source '{name}': no permission to read {uri}") from error
             raise ComponentError(
-                f"source '{name}': {uri} is no whole {kind} file: cut short, damaged or of another "
-                "format; replace it"
+                f"source '{name}': {uri} is not a whole {kind} file; it is cut short, damaged or "
+                "in another format, so replace it"
             ) from error
 
     def fields(uri: str) -> dict[str, str]:
@@ -68,8 +68,8 @@ def check_same_columns(
             _check_parquet_types(name, uri, found)
         return {c: t for c, t in found.items() if c in columns} if columns else found
 
-    # A schema as one text is one answer of the JVM; its fields are two for each of them.
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    # A schema as text takes one call to the JVM, but two calls for each of its fields.
+    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
         texts = list(pool.map(lambda uri: opened(reader.text, uri), uris))
     first = fields(uris[0])
     problem = reserved_in(first) or same_but_for_case(first)
@@ -83,17 +83,17 @@ def check_same_columns(
         if other != first:
             raise ComponentError(
                 f"source '{name}': {uri} and {uris[0]} have different columns "
-                f"({_difference(other, first)}); bring them into one form, or name in "
-                "`columns` the ones that all files have"
+                f"({_difference(other, first)}); give all files the same columns, or name "
+                "in `columns` those that all files have"
             )
         same.add(text)
     return list(first)
 
 
 def _check_parquet_types(name: str, uri: str, fields: dict[str, str]) -> None:
-    """Raises ComponentError for a column that has Spark refuse the whole file, asked for or not."""
+    """Raises ComponentError for a column that makes Spark fail on the file, even if unused."""
     for column, kind in fields.items():
-        if found := _NOT_SPARKS.search(kind):
+        if found := _UNSUPPORTED_TYPES.search(kind):
             raise ComponentError(
                 f"source '{name}': column '{column}' of {uri} is {found.group(0)}, which Spark "
                 "does not read; write timestamps in microseconds (pandas: coerce_timestamps='us'), "
@@ -107,17 +107,17 @@ def _difference(one: dict[str, str], other: dict[str, str]) -> str:
 
 
 class _Reader(abc.ABC):
-    """Opens files in the JVM."""
+    """Reads the schemas of files in the JVM."""
 
     def __init__(self, spark: SparkSession):
         self.jvm: Any = spark._jvm
-        self.conf = spark._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+        self.conf = spark._jsc.hadoopConfiguration()
 
     def path(self, uri: str) -> Any:
         return self.jvm.org.apache.hadoop.fs.Path(uri)
 
     def text(self, uri: str) -> str:
-        """Returns a file's schema as a text: the same text is the same schema."""
+        """Returns a file's schema as text; equal texts mean equal schemas."""
         with self.schema(uri) as schema:
             return str(schema.toString())
 
@@ -132,7 +132,7 @@ class _Reader(abc.ABC):
 
 class _Parquet(_Reader):
     def text(self, uri: str) -> str:
-        if uri.startswith("file:"):  # without the JVM: of ten thousand files, in a second
+        if uri.startswith("file:"):  # ten thousand files take a second without the JVM
             with contextlib.suppress(pa.ArrowException, OSError):
                 return str(pq.read_schema(uri.removeprefix("file:")).remove_metadata())
         return super().text(uri)
@@ -149,7 +149,7 @@ class _Parquet(_Reader):
 
     def fields(self, uri: str) -> list[tuple[str, str]]:
         with self.schema(uri) as schema:
-            # 'optional int64 id' and 'required int64 id' differ in what may be missing, not in type
+            # 'optional int64 id' and 'required int64 id' are the same type
             return [(f.getName(), str(f.toString()).partition(" ")[2]) for f in schema.getFields()]
 
 

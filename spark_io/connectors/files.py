@@ -1,4 +1,4 @@
-"""Files: which there are, what is in them, and their rows."""
+"""The connector for files: finds, checks and reads them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pyspark.sql import SparkSession
 
 from base.errors import ComponentError
 from spark_io.connectors import codecs
+from spark_io.connectors.connector import ConnectorRows, InputLocation, SourceInput
 from spark_io.connectors.csv_lines import read_csv
 from spark_io.connectors.file_schemas import check_same_columns
-from spark_io.connectors.found import Found, Place, Read
 from spark_io.connectors.hadoop import HadoopFiles, for_spark, require_folder
 from spark_io.connectors.json_lines import parse_json
 from spark_io.connectors.lines import read_lines
@@ -24,16 +24,17 @@ from spark_io.sources.column_names import ddl, quoted
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanPattern, SpanRange, resolve, resolve_before
 
-_TEXT = ("json", "csv")
-# Columns of Spark's readers of text and of whole files.
-_OF_TEXT = ("value", "path", "content", "length", "modificationTime")
+_TEXT_FORMATS = ("json", "csv")
+# Columns of Spark's readers for text and whole files.
+_READER_COLUMNS = ("value", "path", "content", "length", "modificationTime")
 
 
-def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Found:
-    """The files of the wanted spans, with sizes and checksums.
+def find(name: str, source: FileSource, wanted: SpanRange, place: InputLocation) -> SourceInput:
+    """Finds the files of the wanted spans, with sizes and checksums.
 
     Raises:
-      ComponentError: no such folder, a name that cannot be read, and what `spans.resolve` raises.
+      ComponentError: The folder does not exist, a file name cannot be read, or a span is missing
+        (see `spans.resolve`).
     """
     base, relative = source.place(place.base)
     pattern = SpanPattern(relative)
@@ -60,7 +61,7 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: Place) -> Foun
     facts: dict[str, Any] = {"files": [files.describe(path) for path in chosen.paths()]}
     if "://" in source.path:
         facts["base"] = base
-    return Found(
+    return SourceInput(
         spans=tuple(sorted(chosen.files)) if pattern.has_spans else (0,),
         version=chosen.version,
         hourly=pattern.hourly if pattern.tokens & {"YYYY"} else None,
@@ -73,21 +74,21 @@ def _check_names(name: str, source: FileSource, paths: list[str], local: bool) -
     for path in paths:
         if not path.isprintable() or (local and ":" in path):
             raise ComponentError(
-                f"source '{name}': the name of {path!r} holds a colon or a control character, "
-                "which Hadoop's file systems cannot read; rename it"
+                f"source '{name}': the name of {path!r} has a colon or a control character, "
+                "which Hadoop's file systems cannot read; rename the file"
             )
-    if source.format in _TEXT:
+    if source.format in _TEXT_FORMATS:
         codecs.check_names(name, paths, local)
 
 
 def _check_folder_columns(
     name: str, source: FileSource, pattern: SpanPattern, paths: list[str]
 ) -> None:
-    """Checks that columns in the names of folders, as Hive writes them, are asked for.
+    """Checks that `folder_columns` matches the columns in folder names, as Hive writes them.
 
     Raises:
-      ComponentError: a folder such as `country=DE`, which a wildcard of the path stands for, is no
-        column in `folder_columns`; or one of those is in the name of no folder.
+      ComponentError: A folder such as `country=DE` that matches a wildcard is missing from
+        `folder_columns`, or a column of `folder_columns` is in no folder name.
     """
     wanted = set(source.folder_columns)
     for path in paths:
@@ -108,12 +109,12 @@ def _check_folder_columns(
 
 
 def check_unchanged(
-    spark: SparkSession, name: str, source: FileSource, found: Found, base: str
+    spark: SparkSession, name: str, source: FileSource, found: SourceInput, base: str
 ) -> None:
-    """Files are read several times: counted, joined, read again where a task is tried again.
+    """Checks that the files are as they were found, because a run may read them several times.
 
     Raises:
-      ComponentError: one is not what it was when it was found.
+      ComponentError: A file changed or is missing.
     """
     folder = source.place(base)[0]
     files = LocalFiles(folder) if source.is_local(base) else HadoopFiles(spark, folder)
@@ -128,12 +129,12 @@ def check_unchanged(
             )
 
 
-def cut_short(source: FileSource, found: Found, base: str) -> Path | None:
-    """The first file, of local ones, that cannot be read to its end: Spark names none."""
+def cut_short(source: FileSource, found: SourceInput, base: str) -> Path | None:
+    """Returns the first local file that cannot be read to its end; Spark's error names none."""
     if not source.is_local(base):
         return None
     for file in found.facts["files"]:
-        path = Path(source.place(base)[0]) / file["path"]
+        path = Path(source.place(base)[0], file["path"])
         try:
             with opened(path) as content:
                 while content.read(1 << 20):
@@ -143,46 +144,48 @@ def cut_short(source: FileSource, found: Found, base: str) -> Path | None:
     return None
 
 
-def read(spark: SparkSession, name: str, source: FileSource, found: Found, base: str) -> Read:
-    """The rows of the files.
+def read(
+    spark: SparkSession, name: str, source: FileSource, found: SourceInput, base: str
+) -> ConnectorRows:
+    """Reads the rows of the files.
 
     Raises:
-      ComponentError: files of one source with different columns, or damaged ones.
+      ComponentError: A file is damaged, or files have different columns.
     """
     folder = source.place(base)[0]
     files = HadoopFiles(spark, folder)
     paths = [file["path"] for file in found.facts["files"]]
     spark_paths = {path: for_spark(files.uri(path)) for path in paths}
-    if not paths:  # of spans_before; every other source has files
-        return Read(spark.createDataFrame([], ddl(source.columns)), keep=False)
+    if not paths:  # only with spans_before
+        return ConnectorRows(spark.createDataFrame([], ddl(source.columns)), must_persist=False)
     reader = spark.read
     if source.folder_columns:
-        _check_not_in_files(name, _OF_TEXT, paths)
+        _check_not_in_files(name, _READER_COLUMNS, paths)
         reader = reader.option("basePath", files.uri())
-    if source.format in _TEXT:
+    if source.format in _TEXT_FORMATS:
         quick = LocalFiles(folder) if source.is_local(base) else files
         codecs.check_contents(name, paths, quick)
         for path in (path for path in paths if path.endswith(".bz2")):
             codecs.check_whole_bz2(name, Path(folder) / path)
         if source.format == "csv":
-            return Read(read_csv(reader, name, source, quick, spark_paths), judged=True)
+            return ConnectorRows(
+                read_csv(reader, name, source, quick, spark_paths), has_reasons=True
+            )
         lines = read_lines(reader, list(spark_paths.values()), source.folder_columns)
-        return Read(parse_json(lines, source.columns, source.options), judged=True)
+        return ConnectorRows(parse_json(lines, source.columns, source.options), has_reasons=True)
     if source.format == "tfrecord":
-        return Read(read_tfrecords(reader, name, source, list(spark_paths.values())))
+        return ConnectorRows(read_tfrecords(reader, name, source, list(spark_paths.values())))
     uris = [files.uri(path) for path in paths]
     columns = check_same_columns(spark, name, source.format, uris, source.columns)
     _check_not_in_files(name, columns if source.folder_columns else (), paths)
     frame = reader.options(**source.options).format(source.format).load(list(spark_paths.values()))
     if source.folder_columns:
         frame = frame.select(*[quoted(column) for column in (*columns, *source.folder_columns)])
-    return Read(frame, keep=False)
+    return ConnectorRows(frame, must_persist=False)
 
 
 def _check_not_in_files(name: str, columns: Collection[str], paths: list[str]) -> None:
-    """Raises ComponentError for a column that is both in the files and in a folder's name: Spark
-    would take the folder's.
-    """
+    """Raises ComponentError for a column in both files and folder names: Spark uses the latter."""
     for folder in {folder for path in paths for folder in path.split("/")[:-1]}:
         column, between, _ = folder.partition("=")
         if between and column.lower() in {name.lower() for name in columns}:

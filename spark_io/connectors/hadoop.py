@@ -1,6 +1,6 @@
-"""Files by Hadoop's file systems (HDFS, S3A, and local ones too), through Spark's JVM.
+"""Lists and reads files by Hadoop's file systems (HDFS, S3A, local) in Spark's JVM.
 
-The same client, settings and credentials that Spark reads with.
+It uses the client, settings and credentials that Spark reads with.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _GLOB_CHARACTERS = re.compile(r"([\[\]{}*?\\])")
 
 
 class HadoopFiles:
-    """One folder or URI."""
+    """The files below a folder or URI."""
 
     def __init__(self, spark: SparkSession, base: str):
         jvm: Any = spark._jvm
         self._jvm = jvm
-        self._conf = spark._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+        self._conf = spark._jsc.hadoopConfiguration()
         path = jvm.org.apache.hadoop.fs.Path(
             base if "://" in base else f"file://{Path(base).resolve()}"
         )
@@ -40,9 +40,9 @@ class HadoopFiles:
         return matching_files(pattern, self._base, self._entries)
 
     def describe(self, path: str) -> dict[str, Any]:
-        """Size, and a checksum of the contents that the file system keeps (HDFS: CRC32C; S3: ETag).
+        """Returns path, size in bytes and the file system's checksum (HDFS: CRC32C; S3: ETag).
 
-        A file system that keeps none gives the time of the last change, in milliseconds.
+        Without a checksum it is the time of the last change, in milliseconds.
         """
         status = self._files.getFileStatus(self._path(path))
         checksum = self._files.getFileChecksum(status.getPath())
@@ -65,7 +65,7 @@ class HadoopFiles:
 
         Args:
           path: Path relative to the base.
-          comment: How lines begin that are left out; '': none are.
+          comment: Prefix of comment lines, which are skipped; '' for none.
         """
         io, hadoop = self._jvm.java.io, self._jvm.org.apache.hadoop
         where = self._path(path)
@@ -82,7 +82,7 @@ class HadoopFiles:
         return (line or "").lstrip("\ufeff")
 
     def uri(self, path: str = "") -> str:
-        """Returns the URI of a file; of the base itself without an argument."""
+        """Returns the URI of a file, or of the base itself without an argument."""
         return f"{self._base}/{path}" if path else self._base
 
     def _entries(self, folder: str) -> list[Entry]:
@@ -110,11 +110,13 @@ def _is_left_out(line: str, comment: str) -> bool:
 
 
 def for_spark(uri: str) -> str:
-    """Returns what to give Spark's readers, which take every path for a glob, for this file."""
+    """Escapes the URI of a file for Spark's readers, which take every path as a glob."""
     return _GLOB_CHARACTERS.sub(r"\\\1", uri)
 
 
 def require_folder(files: HadoopFiles, source: str, base: str) -> None:
-    """Raises ComponentError when there is nothing at `base`."""
+    """Raises ComponentError when `base` does not exist."""
     if not files.exists():
-        raise ComponentError(f"source '{source}': there is nothing at {base}")
+        raise ComponentError(
+            f"source '{source}': {base} does not exist; correct the path or the URI"
+        )

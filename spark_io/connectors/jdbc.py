@@ -1,4 +1,4 @@
-"""Databases, through Spark's JDBC reader."""
+"""The connector for databases, with Spark's JDBC reader."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import FractionalType
 
+from spark_io.connectors.connector import ConnectorRows, InputLocation, SourceInput
 from spark_io.connectors.database_rows import database_rows
-from spark_io.connectors.found import Found, Place, Read
 from spark_io.connectors.queries import find_query, statement
 from spark_io.connectors.secrets import secret_values
 from spark_io.sources.source_types import JdbcSource
 from spark_io.sources.spans import SpanRange
 
 _DRIVERS = {
-    "jdbc:mysql:": "org.mariadb.jdbc.Driver",  # it speaks to both, and may be shipped with anything
+    "jdbc:mysql:": "org.mariadb.jdbc.Driver",  # for MySQL too; its license allows shipping it
     "jdbc:postgresql:": "org.postgresql.Driver",
 }
-# Rows a round trip. Without it MariaDB's driver loads the whole answer into memory.
+# Rows per round trip. Without a limit MariaDB's driver loads the whole result into memory.
 _FETCH_ROWS = "10000"
 
 
-def find(name: str, source: JdbcSource, wanted: SpanRange, place: Place) -> Found:
-    """The spans that have rows, and the checksum of the contents; see queries.py."""
+def find(name: str, source: JdbcSource, wanted: SpanRange, place: InputLocation) -> SourceInput:
+    """Finds the spans that have rows, and the checksum of the contents; see queries.py."""
     spark = place.session()
     options = connection(name, source)
     return find_query(
@@ -36,36 +36,38 @@ def find(name: str, source: JdbcSource, wanted: SpanRange, place: Place) -> Foun
     )
 
 
-def read(spark: SparkSession, name: str, source: JdbcSource, found: Found, base: str) -> Read:
-    """The rows, in `partitions` parts by the range of `partition_column`.
+def read(
+    spark: SparkSession, name: str, source: JdbcSource, found: SourceInput, base: str
+) -> ConnectorRows:
+    """Reads the rows in `partitions` parts, by the range of `partition_column`.
 
-    Each part is a query of its own: rows that change meanwhile may be seen or not. A table that
-    changes under a run is found by its checksum.
+    Each part is a separate query, which may or may not see rows that change meanwhile. The checksum
+    shows if a table changed during a run.
     """
     options = connection(name, source)
     query = statement(source, found.facts)
     parts = _parts(spark, options, source, query) if source.partitions > 1 else {}
-    return Read(database_rows(spark, name, options, query, parts), judged=True)
+    return ConnectorRows(database_rows(spark, name, options, query, parts), has_reasons=True)
 
 
 def connection(name: str, source: JdbcSource) -> dict[str, str]:
-    """Options for Spark's reader, with the secrets of the environment.
+    """Returns options for Spark's reader, with the secrets of the environment.
 
     Raises:
-      ComponentError: a variable is not set.
+      ComponentError: An environment variable is not set.
     """
     url = source.url
     defaults = {"fetchsize": _FETCH_ROWS}
     ours = {"user": source.user} if source.user else {}
     if url.startswith("jdbc:mariadb:"):
-        # Spark quotes names of an unknown dialect with ", which MariaDB takes for text.
+        # For an unknown dialect Spark quotes names with ", which is text to MariaDB.
         url = "jdbc:mysql:" + url.removeprefix("jdbc:mariadb:")
     if url.startswith("jdbc:mysql:"):
         if "permitMysqlScheme" not in url:
             url += ("&" if "?" in url else "?") + "permitMysqlScheme"
         defaults["tinyInt1isBit"] = "false"  # else a number from 0 to 127 becomes a boolean
         defaults["yearIsDateType"] = "false"  # else a year becomes its first of January
-        # Times of the type TIMESTAMP come in the session's zone; ours is UTC, everywhere.
+        # TIMESTAMP values come in the time zone of the session.
         variables = (source.options.get("sessionVariables"), "time_zone='+00:00'")
         ours["sessionVariables"] = ",".join(filter(None, variables))
     for prefix, name_of_driver in _DRIVERS.items():
@@ -92,7 +94,7 @@ def _parts(
     texts = answer.selectExpr("cast(low as string)", "cast(high as string)").first()
     assert texts is not None
     if texts[0] is None:
-        return {}  # no row, or no value to divide by
+        return {}  # no row, or only nulls
     return {
         "partitionColumn": column,
         "lowerBound": texts[0],

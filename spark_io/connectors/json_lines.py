@@ -1,4 +1,4 @@
-"""JSON objects, one a row, to columns."""
+"""Parses JSON objects, one per row, into columns."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import ArrayType, DataType, DoubleType, StringType, StructType
 
 from spark_io.connectors import text_values
-from spark_io.connectors.lines import CORRUPT, PARSED, RAW, TRAILING_TEXT, UNPARSEABLE, judged
+from spark_io.connectors.lines import CORRUPT, PARSED, RAW, TRAILING_TEXT, UNPARSEABLE, with_reasons
 from spark_io.sources.column_names import LINE, ddl, quoted
 
-_MARK = "the object behind the line"
+_MARKER = "the object behind the line"
 _HIGH, _LOW = r"\\ud[89ab][0-9a-f]{2}", r"\\ud[c-f][0-9a-f]{2}"
 _LONE_SURROGATE = f"(?i){_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}"
 
@@ -20,15 +20,15 @@ _LONE_SURROGATE = f"(?i){_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}"
 def parse_json(
     lines: DataFrame, columns: Mapping[str, str], options: Mapping[str, str]
 ) -> DataFrame:
-    """Parses LINE.
+    """Parses the column LINE.
 
     Args:
-      lines: rows with LINE and any other columns, which are kept.
-      columns: column -> Spark SQL type.
-      options: of Spark's JSON reader.
+      lines: Rows with LINE and any other columns, which are kept.
+      columns: Column -> Spark SQL type.
+      options: Options of Spark's JSON reader.
 
     Returns:
-      See lines.py; also what `lines` has.
+      The columns that lines.py describes, and the other columns of `lines`.
     """
     settings = {
         **options,
@@ -49,29 +49,29 @@ def parse_json(
             raw_as = raw_as.add(column, text_values.raw_type(kind))
         parsed = parsed.withColumn(RAW, F.from_json(F.col(LINE), raw_as, settings))
 
-    # `null` is JSON, and parses to no object at all.
+    # `null` is valid JSON but no object.
     unparseable = F.col(PARSED).isNull() | _field(PARSED, CORRUPT).isNotNull()
     changed = _changed(kinds, raw_columns, settings)
-    reason = F.when(unparseable | changed | _half_a_character(), UNPARSEABLE)
-    reason = reason.when(_has_more(settings), TRAILING_TEXT)
+    reason = F.when(unparseable | changed | _has_lone_surrogate(), UNPARSEABLE)
+    reason = reason.when(_has_trailing_text(settings), TRAILING_TEXT)
     others = [name for name in lines.columns if name not in (*columns, LINE)]
     values = [_field(PARSED, column).cast(kind).alias(column) for column, kind in kinds.items()]
-    return judged(values, reason, [F.col(quoted(name)) for name in others], parsed)
+    return with_reasons(values, reason, [F.col(quoted(name)) for name in others], parsed)
 
 
 def declared(frame: DataFrame, columns: Mapping[str, str]) -> StructType:
     """Returns `columns` as a schema."""
-    # Through a text: StructType.fromDDL is not in both Sparks.
+    # Not StructType.fromDDL, which only one of the supported Sparks has.
     return frame.sparkSession.createDataFrame([], ddl(columns)).schema
 
 
 def _changed(
     kinds: Mapping[str, DataType], raw: Mapping[str, DataType], settings: dict[str, str]
 ) -> Column:
-    """Returns whether a value is another one than the text says.
+    """Returns whether a value differs from its text.
 
-    All columns of a type at once, as an array: an expression for each of thousands of columns
-    would take Spark minutes to plan.
+    All columns of a type are checked as one array, because Spark would take minutes to plan an
+    expression for each of thousands of columns.
     """
     checks = []
     by_type: dict[DataType, list[str]] = {}
@@ -90,9 +90,9 @@ def _changed(
 
 
 def _number_in_text(columns: list[str], texts: Column, settings: dict[str, str]) -> Column:
-    """Returns whether a column of text holds a number that Spark 3.5 wrote anew.
+    """Returns whether a string column holds a number that Spark 3.5 rewrote.
 
-    Lines in which one may are parsed again: only a number is a double.
+    Lines that may hold one are parsed again with type double, which only a number fits.
     """
     as_numbers = StructType()
     for column in columns:
@@ -107,15 +107,15 @@ def _number_in_text(columns: list[str], texts: Column, settings: dict[str, str])
 
     whole_line = F.regexp_replace(F.col(LINE), r"\s", "")
 
-    def written_anew(text: Column) -> Column:
-        """Returns whether an object or array differs from its text in the line, blanks aside."""
+    def is_rewritten(text: Column) -> Column:
+        """Returns whether an object or array differs from its text, apart from white space."""
         same = whole_line.contains(F.regexp_replace(text, r"\s", ""))
         return F.coalesce(text.rlike(r"^[\[{]") & ~same, F.lit(False))
 
     some = F.exists(texts, lambda t: F.coalesce(text_values.number_as_text(t), F.lit(False)))
     parsed_again = F.array(F.from_json(F.col(LINE), as_numbers, settings))
     numbers = F.coalesce(F.when(some, F.exists(parsed_again, is_number)), F.lit(False))
-    return numbers | F.exists(texts, written_anew)
+    return numbers | F.exists(texts, is_rewritten)
 
 
 def _fields(struct: str, columns: list[str]) -> Column:
@@ -128,25 +128,25 @@ def _field(struct: str, column: str) -> Column:
     return F.col(f"{quoted(struct)}.{quoted(column)}")
 
 
-def _has_more(settings: dict[str, str]) -> Column:
-    """Whether text follows the object, which Spark ignores: `{"a": 1}{"a": 2}` is one row to it.
+def _has_trailing_text(settings: dict[str, str]) -> Column:
+    """Returns whether text follows the object: Spark reads `{"a": 1}{"a": 2}` as one row.
 
-    A line with its only `}` at the end has none. Others are read once more, in an array with one
-    object of ours behind: these are two, or the line is not one object.
+    A line whose only `}` is at its end has none. Other lines are parsed again in an array, followed
+    by a marker object. The array has two items only if the line is one object.
     """
     line = F.col(LINE)
     plain = F.instr(line, "}") == F.length(F.rtrim(line))
     both = F.from_json(
-        F.concat(F.lit("["), line, F.lit(f',{{"{_MARK}": 1}}]')),
-        f"array<struct<`{_MARK}`:int>>",
+        F.concat(F.lit("["), line, F.lit(f',{{"{_MARKER}": 1}}]')),
+        f"array<struct<`{_MARKER}`:int>>",
         settings,
     )
-    # A `]` in the line would end the array before our object.
-    marked = (F.size(both) == 2) & (F.element_at(both, 2).getField(_MARK) == 1)
+    # A `]` in the line would end the array before the marker.
+    marked = (F.size(both) == 2) & (F.element_at(both, 2).getField(_MARKER) == 1)
     return ~plain & ~F.coalesce(marked, F.lit(False))
 
 
-def _half_a_character() -> Column:
-    """Returns whether a line has one half of a surrogate pair, of which Spark makes a `?`."""
+def _has_lone_surrogate() -> Column:
+    """Returns whether a line has a lone surrogate, which Spark replaces by `?`."""
     line = F.col(LINE)
     return line.contains("\\u") & line.rlike(_LONE_SURROGATE)

@@ -1,7 +1,7 @@
-"""A Kafka topic as a batch: the records between two offsets of each partition.
+"""Reads a Kafka topic as a batch: the records between two offsets of each partition.
 
-The offsets are decided once, by Kafka's own client in Spark's JVM, and recorded: the same offsets
-are the same records, for a topic of the same id that is not compacted.
+Kafka's own client in Spark's JVM decides the offsets once, and they are recorded. The same offsets
+give the same records as long as the topic keeps its id and is not compacted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from base.errors import ComponentError
-from spark_io.connectors.found import Found, Place, Read
+from spark_io.connectors.connector import ConnectorRows, InputLocation, SourceInput
 from spark_io.connectors.json_lines import parse_json
 from spark_io.connectors.secrets import secret_values
 from spark_io.sources.column_names import LINE
@@ -28,34 +28,34 @@ from spark_io.sources.spans import (
     present_spans,
 )
 
-_PATIENCE_MS = 20_000
+_TIMEOUT_MS = 20_000
 _ISOLATION = "kafka.isolation.level"
 
 
-def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Found:
-    """The offsets of each partition.
+def find(name: str, source: KafkaSource, wanted: SpanRange, place: InputLocation) -> SourceInput:
+    """Finds the offsets of each partition.
 
     Raises:
-      ComponentError: no broker, no topic, offsets that are not there (any more), or a span without
-        records that must have some.
+      ComponentError: No broker answers, the topic or an offset does not exist, or a required span
+        has no records.
     """
     with Topic.open(place.session(), name, source) as topic:
-        there = topic.offsets("earliest"), topic.offsets("latest")
+        earliest, latest = topic.offsets("earliest"), topic.offsets("latest")
         decided = place.decided.get(name)
         if decided is not None:
             offsets = {int(p): (s, e) for p, (s, e) in decided["offsets"].items()}
-            found = Found(
+            found = SourceInput(
                 tuple(decided["spans"]), None, _hourly(source), {}, has_spans=bool(source.span)
             )
         elif source.span:
             found, offsets = _window(name, source, wanted, topic)
         else:
-            starts = _explicit(source.start, there[0])
-            ends = _explicit(source.end, there[1])
+            starts = _with_configured(source.start, earliest)
+            ends = _with_configured(source.end, latest)
             partitions = starts.keys() | ends.keys()
             offsets = {p: (starts.get(p, 0), ends.get(p, 0)) for p in partitions}
-            found = Found((0,), None, None, {}, has_spans=False)
-        _check_offsets(name, source.topic, offsets, *there)
+            found = SourceInput((0,), None, None, {}, has_spans=False)
+        _check_offsets(name, source.topic, offsets, earliest, latest)
         return found.with_facts(
             topic_id=topic.id,
             spans=list(found.spans),
@@ -63,8 +63,10 @@ def find(name: str, source: KafkaSource, wanted: SpanRange, place: Place) -> Fou
         )
 
 
-def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base: str) -> Read:
-    """The declared columns of each record's value, and where it lies in the topic."""
+def read(
+    spark: SparkSession, name: str, source: KafkaSource, found: SourceInput, base: str
+) -> ConnectorRows:
+    """Reads the declared columns of each record's value, and its position in the topic."""
     bounds = found.facts["offsets"]
     options = {
         **reader_options(name, source),
@@ -78,18 +80,18 @@ def read(spark: SparkSession, name: str, source: KafkaSource, found: Found, base
         F.col("offset").alias("kafka_offset"),
         F.col("timestamp").alias("kafka_timestamp"),
     )
-    return Read(parse_json(lines, source.columns, {}), judged=True)
+    return ConnectorRows(parse_json(lines, source.columns, {}), has_reasons=True)
 
 
 def reader_options(name: str, source: KafkaSource) -> dict[str, str]:
-    """For Spark's reader, of a batch or a stream; secrets are among them."""
+    """Returns options for Spark's batch or streaming reader, secrets included."""
     return {
-        _ISOLATION: "read_committed",  # what a transaction took back is no record
+        _ISOLATION: "read_committed",  # skips records of aborted transactions
         **source.options,
         **secret_values(name, source),
         "kafka.bootstrap.servers": source.bootstrap_servers,
         "subscribe": source.topic,
-        "failOnDataLoss": "true",  # records that expired unread are an error, not a gap
+        "failOnDataLoss": "true",  # expired records are an error, not a gap
     }
 
 
@@ -99,8 +101,8 @@ def _hourly(source: KafkaSource) -> bool | None:
 
 def _window(
     name: str, source: KafkaSource, wanted: SpanRange, topic: Topic
-) -> tuple[Found, dict[int, tuple[int, int]]]:
-    """Offsets by the records' timestamps: the first one not before a span's begin."""
+) -> tuple[SourceInput, dict[int, tuple[int, int]]]:
+    """Finds the offsets of the wanted spans by the records' timestamps."""
     hourly = source.span == "hour"
     period = HOUR_US if hourly else 24 * HOUR_US
     last = wanted.last
@@ -121,14 +123,14 @@ def _window(
         lambda: newest_complete_span(topic.newest_us(), period, name),
     )
     offsets = {partition: (edges[0][partition], edges[-1][partition]) for partition in edges[0]}
-    return Found(tuple(present), None, hourly, {}), offsets
+    return SourceInput(tuple(present), None, hourly, {}), offsets
 
 
-def _explicit(wanted: str | Mapping[str, int], there: dict[int, int]) -> dict[int, int]:
-    """The offsets of the config; partitions that it does not name are read whole."""
+def _with_configured(wanted: str | Mapping[str, int], default: dict[int, int]) -> dict[int, int]:
+    """Returns the offsets of the config; partitions that it does not name have the default."""
     if isinstance(wanted, str):
-        return there
-    return {**there, **{int(partition): int(offset) for partition, offset in wanted.items()}}
+        return default
+    return {**default, **{int(partition): int(offset) for partition, offset in wanted.items()}}
 
 
 def _check_offsets(
@@ -141,26 +143,26 @@ def _check_offsets(
     for partition, (start, end) in sorted(offsets.items()):
         if partition not in earliest:
             raise ComponentError(
-                f"source '{name}': topic {topic} has no partition {partition}; it has "
-                f"{len(earliest)}"
+                f"source '{name}': topic {topic} has no partition {partition}; it "
+                f"has {len(earliest)}. Correct `start` and `end`"
             )
         low, high = earliest[partition], latest[partition]
         if not low <= start <= end <= high:
             raise ComponentError(
                 f"source '{name}': offsets {start} to {end} of {topic}, partition {partition}, are "
-                f"out of range: there is {low} to {high}. Older records have expired, or the "
-                "config names offsets that do not exist yet"
+                f"out of range: the topic holds {low} to {high}. Older records have expired, or "
+                "the config names offsets that do not exist yet"
             )
 
 
 class Topic:
-    """One topic, seen by Kafka's AdminClient."""
+    """A topic, as Kafka's AdminClient shows it."""
 
     def __init__(self, jvm: Any, admin: Any, name: str, isolation: str):
         self._jvm, self._admin, self._name = jvm, admin, name
         level = jvm.org.apache.kafka.common.IsolationLevel.valueOf(isolation.upper())
-        # What the reader will see: without it the end lies behind records of open transactions,
-        # which a reader of committed records would wait for.
+        # With another level the end would include records of open transactions, for which a reader
+        # of committed records would wait.
         self._options = jvm.org.apache.kafka.clients.admin.ListOffsetsOptions(level)
         names = jvm.java.util.Collections.singletonList(name)
         described = self._wait(admin.describeTopics(names).allTopicNames()).get(name)
@@ -170,13 +172,13 @@ class Topic:
     @classmethod
     @contextmanager
     def open(cls, spark: SparkSession, name: str, source: KafkaSource) -> Iterator[Topic]:
-        """Connects, and turns the client's exceptions into one line."""
+        """Connects to a topic; the client's exceptions become ComponentErrors."""
         from py4j.protocol import Py4JJavaError
 
         jvm: Any = spark._jvm
         settings = jvm.java.util.Properties()
-        settings.setProperty("default.api.timeout.ms", str(_PATIENCE_MS))
-        settings.setProperty("request.timeout.ms", str(_PATIENCE_MS // 2))
+        settings.setProperty("default.api.timeout.ms", str(_TIMEOUT_MS))
+        settings.setProperty("request.timeout.ms", str(_TIMEOUT_MS // 2))
         options = reader_options(name, source)
         for key, value in options.items():
             if key.startswith("kafka.") and key != _ISOLATION:
@@ -192,18 +194,18 @@ class Topic:
                 admin.close(jvm.java.time.Duration.ofSeconds(1))
 
     def offsets(self, which: str) -> dict[int, int]:
-        """Partition -> its 'earliest' or 'latest' offset."""
+        """Returns the 'earliest' or 'latest' offset of each partition."""
         spec = getattr(self._spec(), which)()
         return {partition: info.offset() for partition, info in self._list(spec).items()}
 
     def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Partition -> the first offset whose record is not older; the end where there is none."""
+        """Returns each partition's first offset at or after a time, or its end if there is none."""
         found = self._list(self._spec().forTimestamp(time_ms))
         ends = self.offsets("latest")
         return {p: info.offset() if info.offset() >= 0 else ends[p] for p, info in found.items()}
 
     def newest_us(self) -> int | None:
-        """The largest timestamp of any record."""
+        """Returns the largest timestamp of any record, in microseconds; None without records."""
         found = self._list(self._spec().maxTimestamp())
         times = [info.timestamp() for info in found.values() if info.offset() >= 0]
         return max(times) * 1000 if times else None
@@ -221,7 +223,7 @@ class Topic:
         return {partition: answer.get(key) for partition, key in keys.items()}
 
     def _wait(self, future: Any) -> Any:
-        return future.get(2 * _PATIENCE_MS, self._jvm.java.util.concurrent.TimeUnit.MILLISECONDS)
+        return future.get(2 * _TIMEOUT_MS, self._jvm.java.util.concurrent.TimeUnit.MILLISECONDS)
 
 
 def _admin_client(jvm: Any) -> Any:
@@ -243,9 +245,9 @@ def _reason(error: Any, source: KafkaSource) -> str:
         return f"there is no topic {source.topic} at {source.bootstrap_servers}"
     if "Timeout" in text or "No resolvable bootstrap" in text:
         return (
-            f"no Kafka broker answers at {source.bootstrap_servers}; is it running, and are the "
-            "address and the security settings right?"
+            f"no Kafka broker answers at {source.bootstrap_servers}; check that it runs, and check "
+            "its address and the security settings"
         )
     if "Authentication" in text or "Authorization" in text:
-        return f"Kafka at {source.bootstrap_servers} refuses us: {text.splitlines()[0][:200]}"
+        return f"Kafka at {source.bootstrap_servers} denied access: {text.splitlines()[0][:200]}"
     return f"Kafka: {text.splitlines()[0][:300]}"

@@ -1,7 +1,7 @@
-"""Lines of text as rows: which of them are text at all.
+"""Reads lines of text, and rejects those that are not UTF-8.
 
-A connector for text returns the declared columns, LINE (where a line is a whole record), REASON
-(null: the row is readable) and RECORD (the text of a row that is not).
+A connector for text returns the declared columns, LINE (if a line is a whole record), REASON (null
+for a readable row) and RECORD (the text of a rejected row).
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_io.sources.column_names import LINE, REASON, RECORD, quoted
 
 UNPARSEABLE = "unparseable"  # does not fit the columns
-TRAILING_TEXT = "trailing_text"  # something behind the JSON object
+TRAILING_TEXT = "trailing_text"  # text follows the JSON object
 NOT_UTF8 = "not_utf8"
-# Of frames in between. A source's column cannot be named like that: names are in its own struct.
+# Columns of intermediate frames. Columns of the source are in a struct, so no name clashes.
 PARSED, RAW = "_parsed", "_raw"
-# Spark's column for the text of a row that it could not parse, beside those of the source: a text
-# that nobody chooses for a name.
+# Spark's column for text that it could not parse, under a name that no source uses.
 CORRUPT = "the record, if Spark could not parse it"
 
 
@@ -29,9 +28,9 @@ def read_lines(
     """Returns every line of the files that is not blank, as LINE.
 
     Args:
-      reader: Its option basePath adds the columns that are in the names of folders.
+      reader: Spark's reader; its option basePath adds the columns in folder names.
       paths: Paths, as Spark takes them.
-      folder_columns: Those of them that are wanted, as strings.
+      folder_columns: Columns in folder names to return, as strings.
     """
     lines = reader.text(paths).select(F.col("value").alias(LINE), *strings(folder_columns))
     return lines.where(F.trim(F.col(LINE)) != "")
@@ -42,23 +41,22 @@ def strings(columns: Iterable[str]) -> list[Column]:
     return [F.col(quoted(column)).cast("string").alias(column) for column in columns]
 
 
-def judged(
+def with_reasons(
     columns: list[Column], reason: Column, others: list[Column], rows: DataFrame
 ) -> DataFrame:
-    """Rows with REASON and RECORD.
+    """Returns rows with REASON and RECORD.
 
-    Text that is not UTF-8 is refused whatever the parser made of it: parsers put a replacement
-    character where they could not read, unseen. Its record is the bytes as ISO-8859-1, which
-    loses none.
+    Text that is not UTF-8 is always rejected, because parsers silently replace what they cannot
+    decode. Its record is the bytes as ISO-8859-1, which loses none.
 
     Args:
-      columns: the declared ones.
-      reason: null, or why a row is refused that is UTF-8.
-      others: columns that are kept beside them.
-      rows: with LINE.
+      columns: Declared columns.
+      reason: Reason code of a rejected row; null for a readable one.
+      others: Further columns to keep.
+      rows: Rows with the column LINE.
     """
     line = F.col(LINE)
-    # On Spark 4 by spark.sql.legacy.codingErrorAction, see session.py.
+    # Spark 4 needs spark.sql.legacy.codingErrorAction for this, see session.py.
     is_text = F.decode(line.cast("binary"), "UTF-8") == line
     reason = F.when(~is_text, NOT_UTF8).otherwise(reason)
     text = F.when(is_text, line).otherwise(F.decode(line.cast("binary"), "ISO-8859-1"))

@@ -1,7 +1,7 @@
-"""Which files match a pattern, folder by folder.
+"""Lists the files that match a pattern, folder by folder.
 
-Names are compared here, not by the glob of a library: a base folder is a name even if it holds
-`[` or `*`, and what cannot be looked at is an error, where a glob would leave it out.
+A library's glob would not do: it takes `[` or `*` in the base folder for a pattern, and leaves out
+files and folders that it cannot read, which are errors here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Entry:
     """One name in a folder.
 
     Attributes:
-      name: Without the folder.
-      kind: FILE, FOLDER, DANGLING or OTHER; of a link, what it leads to.
+      name: Name without the folder.
+      kind: FILE, FOLDER, DANGLING or OTHER; for a link, the kind of its target.
     """
 
     name: str
@@ -38,13 +38,13 @@ def matching_files(
 
     Args:
       pattern: Pattern of paths relative to the base.
-      base: The base, for errors.
-      entries: Lists a folder, given relative to the base ('' is the base itself); of a folder that
-        does not exist, nothing.
+      base: Base folder or URI, for errors.
+      entries: Function that lists a folder, given relative to the base ('' is the base itself). The
+        list of a missing folder is empty.
 
     Raises:
-      ComponentError: what matches the whole pattern is no file: a link that leads nowhere, a
-        folder, a file that is still being copied. What `entries` raises.
+      ComponentError: The whole pattern matches a dangling link, a folder or a file that is still
+        being copied, or `entries` cannot list a folder.
     """
     folders, (*upper, last) = [""], pattern.segments()
     for matches in upper:

@@ -1,4 +1,4 @@
-"""Files of this machine, or mounted on it; needs no JVM."""
+"""Lists and reads files on local and mounted disks, without a JVM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spark_io.sources.spans import SpanPattern
 
 
 class LocalFiles:
-    """One folder."""
+    """The files below a local folder."""
 
     def __init__(self, base: str):
         self._base = Path(base)
@@ -31,16 +31,16 @@ class LocalFiles:
         return matching_files(pattern, str(self._base), self._entries)
 
     def describe(self, path: str) -> dict[str, Any]:
-        """Size, and CRC32C of the contents: a touched file is the same file."""
-        checksum = google_crc32c.Checksum()
+        """Returns path, size in bytes and CRC32C; a new modification time alone changes none."""
+        crc32c = 0
         try:
             with (self._base / path).open("rb") as file:
-                for _ in checksum.consume(file, 1 << 20):
-                    pass
+                while chunk := file.read(1 << 20):
+                    crc32c = google_crc32c.extend(crc32c, chunk)
                 size = file.tell()
         except OSError as error:
             raise ComponentError(f"cannot read {self._base / path}: {error.strerror}") from error
-        return {"path": path, "bytes": size, "checksum": f"crc32c:{checksum.digest().hex()}"}
+        return {"path": path, "bytes": size, "checksum": f"crc32c:{crc32c:08x}"}
 
     def head(self, path: str, size: int) -> bytes:
         """Returns the first bytes of a file."""
@@ -52,10 +52,10 @@ class LocalFiles:
 
         Args:
           path: Path relative to the base.
-          comment: How lines begin that are left out; '': none are.
+          comment: Prefix of comment lines, which are skipped; '' for none.
         """
         with opened(self._base / path) as file:
-            # Lines end where Spark ends them: not at the other breaks that Unicode knows.
+            # Lines end only where Spark ends them, not at other line breaks of Unicode.
             for raw in file:
                 for line in raw.replace(b"\r", b"\n").split(b"\n"):
                     text = line.decode("utf-8", "replace").lstrip("\ufeff")
@@ -75,7 +75,7 @@ class LocalFiles:
 
 
 def opened(path: Path) -> io.BufferedIOBase:
-    """Opens a file for its uncompressed bytes, by its name's last part."""
+    """Opens a file for its uncompressed bytes; the suffix of its name gives the codec."""
     if path.suffix == ".gz":
         return gzip.open(path)
     return bz2.open(path) if path.suffix == ".bz2" else path.open("rb")
@@ -86,7 +86,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
         mode = entry.stat().st_mode
     except FileNotFoundError:
         return DANGLING if entry.is_symlink() else OTHER
-    except OSError as error:  # a link to itself, or into a folder without permission
+    except OSError as error:  # a link to itself, or no permission
         raise ComponentError(f"cannot look at {entry.path}: {error.strerror}") from error
     if stat.S_ISREG(mode):
         return FILE

@@ -1,9 +1,8 @@
-"""CSV records that may span lines, cut by a strict parser.
+"""Reads CSV records that may span lines, with a strict parser.
 
-Where a quote is left open, Spark's parser takes the rest of the file for one value, and what it
-swallowed is never counted. Python's csv module in its strict mode stops instead: at a quote that
-the file never closes, and at text behind a closing quote, which is how a later quote ends an open
-one.
+Spark's parser takes everything after an open quote as one value, and never counts the rows that it
+swallows. Python's csv module in strict mode stops instead, at a quote that is never closed or at
+text after a closing quote.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pyspark.sql import DataFrame, DataFrameReader
+from pyspark.sql import DataFrame, DataFrameReader, Row
 
 from base.errors import ComponentError
 from spark_io.connectors.lines import NOT_UTF8, UNPARSEABLE, strings
@@ -29,13 +28,13 @@ FIELDS = "_fields"
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """One character each; no comment: ''."""
+    """The special characters of a CSV file; `comment` is '' for none."""
 
     separator: str
     quote: str
     comment: str
 
-    def reader(self, lines: Iterator[str]):  # type: ignore[no-untyped-def]
+    def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
         return csv.reader(lines, delimiter=self.separator, quotechar=self.quote, strict=True)
 
 
@@ -48,27 +47,26 @@ def read_records(
 ) -> DataFrame:
     """Returns the records of whole files: FIELDS (array of string), LINE (its text) and REASON.
 
-    A worker holds one file in memory. A record that is not as wide as the header, or is not UTF-8,
-    has a reason; its text, of bytes that are not UTF-8, is ISO-8859-1.
+    A worker holds one file in memory. REASON is set for a record that is not as wide as the header
+    or is not UTF-8. Bytes that are not UTF-8 are decoded as ISO-8859-1.
 
     Args:
-      reader: Its option basePath adds the columns that are in the names of folders.
+      reader: Spark's reader; its option basePath adds the columns in folder names.
       paths: Paths, as Spark takes them.
       header: Names of the columns; records that equal it are left out.
-      dialect: How the files are written.
-
-      folder_columns: See `read_lines`.
+      dialect: Special characters of the files.
+      folder_columns: Columns in folder names to return, as strings.
 
     Raises (in Spark's workers):
-      ComponentError: naming file and line, where a quote is not closed or text follows a closing
-        one: where records begin and end is then unknown.
+      ComponentError: A quote is not closed, or text follows a closing quote, so the ends of records
+        are unknown. The error gives file and line.
     """
     files = reader.format("binaryFile").load(paths)
     files = files.select("path", "content", *strings(folder_columns))
     schema = f"{FIELDS} array<string>, {LINE} string, {REASON} string"
     schema += "".join(f", {quoted(column)} string" for column in folder_columns)
 
-    def rows(file):  # type: ignore[no-untyped-def]
+    def rows(file: Row) -> Iterator[tuple[Any, ...]]:
         path, content, *folders = file
         for record in _records(path, bytes(content), header, dialect):
             yield (*record, *folders)
@@ -91,13 +89,12 @@ def _records(
         except csv.Error as error:
             raise ComponentError(
                 f"{path}, the record that begins in line {lines.first}: a quote is not closed, or "
-                f"text follows a closing quote ({error}), so where records begin and end is "
-                "unknown; repair the file"
+                f"text follows a closing quote ({error}); repair the file"
             ) from error
         except (OSError, EOFError, zlib.error) as error:
             raise ComponentError(f"{path} is cut short or damaged; replace it") from error
         text = "".join(lines.taken).rstrip("\r\n")
-        # A blank line is no row, in files put together a header may have a byte order mark.
+        # In concatenated files a header may be repeated, with a byte order mark.
         if not text.strip(" ") or [fields[0].lstrip("\ufeff"), *fields[1:]] == header:
             continue
         try:
@@ -119,7 +116,7 @@ def _opened(path: str, content: bytes) -> io.TextIOWrapper:
 
 
 class _Lines:
-    """The lines of a file, without comments; it keeps those of the record that is being read."""
+    """Iterates over the lines of a file without comments, and keeps those of the current record."""
 
     def __init__(self, file: io.TextIOWrapper, comment: str):
         self._file = file

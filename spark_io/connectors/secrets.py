@@ -1,4 +1,4 @@
-"""Secrets, read from the environment where they are used, and kept nowhere."""
+"""Reads secrets from the environment when they are used, and stores them nowhere."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from spark_io.sources.source_types import JdbcSource, KafkaSource
 
 
 def secret_values(name: str, source: JdbcSource | KafkaSource) -> dict[str, str]:
-    """Option -> value, from the environment.
+    """Returns the secret options of a source, as option -> value.
 
     Raises:
-      ComponentError: naming the variable that is not set.
+      ComponentError: An environment variable is not set.
     """
     values = {}
     for option, variable in source.secrets().items():

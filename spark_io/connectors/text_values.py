@@ -1,12 +1,12 @@
-"""Which text is a value of a declared type, the same for every format of text.
+"""Converts text to values of declared types, by the same rules for every text format.
 
 Spark's readers and drivers are lenient: "5" is a date (the fifth day of 1970), "10:30" a timestamp
 of today, "0x1p3" and "5d" are doubles, "1,5" is the decimal 15, 1.239 a decimal(5,2) of 1.24, and
-1e400 is infinity. Here a text either is the value of its type, or does not fit.
+1e400 is infinity. Here a text is either exactly a value of its type, or does not fit.
 
-Dates and times are ISO 8601, as YYYY-MM-DD and YYYY-MM-DD HH:MM[:SS[.fraction]] with a T or a blank
-between them and, for `timestamp`, a zone behind them; without one they are UTC. Of a fraction Spark
-keeps microseconds. The options dateFormat, timestampFormat and timestampNTZFormat replace the form.
+Dates and times are ISO 8601: YYYY-MM-DD, and YYYY-MM-DD HH:MM[:SS[.fraction]] with a T or a space.
+A `timestamp` may end with a zone and is UTC without one. Spark keeps microseconds of a fraction.
+The options dateFormat, timestampFormat and timestampNTZFormat replace these forms.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ from pyspark.sql.types import (
 _INTEGER = r"^[+-]?[0-9]+\z"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
 _SHORT_NUMBER = r"^[+-]?[0-9]{1,30}(\.[0-9]{0,30})?\z"  # is finite, in 32 bits too
-# How Spark 3.5 writes a JSON number with a fraction or an exponent where text is wanted.
+# The form in which Spark 3.5 rewrites a JSON fraction or exponent for a string column.
 _FRACTION = r'^(-?[0-9]+(\.[0-9]+([eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)|"-?Infinity"|"NaN")\z'
-# A JSON value, of an object or an array, that says so itself; 1e400 is parsed as infinity too.
+# An explicit infinity in JSON; 1e400 is parsed as infinity too.
 _INFINITY = r'[:\[,]\s*"?[+-]?(Infinity|INF)"?\s*[,}\]]'
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
 _ZONE = r" ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?|[A-Z][A-Za-z]+/[A-Za-z_/]+)"
 _TIMESTAMP = rf"{_TIME}({_ZONE})?)?\z"
 _TIMESTAMP_NTZ = rf"{_TIME})?\z"
-# Seconds since 1970 from the year 1 to the year 9999: milliseconds lie beyond.
+# Seconds since 1970 for the years 1 to 9999. Milliseconds are beyond that range.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
-_DIGITS = 38  # of Spark's widest decimal
-_SPARE = 18
+_MAX_DIGITS = 38  # of Spark's widest decimal
+_SPARE_DIGITS = 18
 
 SCALARS = "boolean, tinyint to bigint, float, double, decimal, string, date and timestamps"
 
 
 def from_text(text: Column, kind: DataType, options: Mapping[str, str]) -> Column | None:
-    """Converts text to a type; null is what does not fit, and what is null.
+    """Converts text to a type.
 
     Args:
       text: Strings.
-      kind: The type.
-      options: Those of the reader.
+      kind: Type of the values.
+      options: Options of the reader.
 
     Returns:
-      The values; None for a type that is not written as text.
+      The values, null where the text is null or does not fit; None for a type without text form.
     """
     if isinstance(kind, StringType):
         return text
@@ -77,11 +77,11 @@ def from_text(text: Column, kind: DataType, options: Mapping[str, str]) -> Colum
     if isinstance(kind, DecimalType):
         return _decimal_from_text(text, kind)
     if isinstance(kind, DateType):
-        return _moment(text, kind, _DATE, options.get("dateFormat"))
+        return _date_or_time(text, kind, _DATE, options.get("dateFormat"))
     if isinstance(kind, TimestampType):
-        return _moment(text, kind, _TIMESTAMP, options.get("timestampFormat"))
+        return _date_or_time(text, kind, _TIMESTAMP, options.get("timestampFormat"))
     if isinstance(kind, TimestampNTZType):
-        return _moment(text, kind, _TIMESTAMP_NTZ, options.get("timestampNTZFormat"))
+        return _date_or_time(text, kind, _TIMESTAMP_NTZ, options.get("timestampNTZFormat"))
     return None
 
 
@@ -91,27 +91,27 @@ def all_from_text(texts: Column, kind: DataType, options: Mapping[str, str]) -> 
         return texts
     if from_text(F.lit(None), kind, options) is None:
         return None
-    return F.transform(texts, lambda text: _given(from_text(text, kind, options)))
+    return F.transform(texts, lambda text: _not_none(from_text(text, kind, options)))
 
 
 def some_unfit(texts: Column, values: Column) -> Column:
-    """Returns whether some text of an array became no value."""
+    """Returns whether some text in an array has no value of its type."""
     pairs = F.zip_with(texts, values, lambda text, value: text.isNotNull() & value.isNull())
     return F.exists(pairs, lambda unfit: unfit)
 
 
-def _given(column: Column | None) -> Column:
+def _not_none(column: Column | None) -> Column:
     assert column is not None
     return column
 
 
 def _decimal_from_text(text: Column, kind: DecimalType) -> Column:
-    """Spark rounds: 1.239 is 1.24 to it, and 1e-40 is 0."""
+    """Converts text to a decimal without rounding, where Spark makes 1.24 of 1.239."""
     value = text.cast(kind)
     fits = text.rlike(rf"^[+-]?[0-9]*\.?[0-9]{{0,{kind.scale}}}0*\z")
-    if kind.precision <= _DIGITS - _SPARE:
-        # With an exponent, of so many digits, Spark's widest decimal shows what was rounded.
-        short = text.rlike(rf"^[+-]?[0-9.]{{1,{_SPARE}}}[eE]")
+    if kind.precision <= _MAX_DIGITS - _SPARE_DIGITS:
+        # For a short number with an exponent, Spark's widest decimal shows what was rounded.
+        short = text.rlike(rf"^[+-]?[0-9.]{{1,{_SPARE_DIGITS}}}[eE]")
         fits |= short & (text.cast(_widest(kind)) == value) & ~_is_lost(text, value)
     return F.when(text.rlike(_NUMBER) & fits, value)
 
@@ -147,7 +147,7 @@ def _floating(text: Column, kind: DataType, options: Mapping[str, str]) -> Colum
     return number
 
 
-def _moment(text: Column, kind: DataType, form: str, given: str | None) -> Column:
+def _date_or_time(text: Column, kind: DataType, form: str, given: str | None) -> Column:
     if given is None:
         return F.when(text.rlike(form), text.cast(kind))
     if isinstance(kind, DateType):
@@ -158,11 +158,11 @@ def _moment(text: Column, kind: DataType, form: str, given: str | None) -> Colum
 
 
 def _widest(kind: DecimalType) -> DecimalType:
-    """A decimal with as many digits before the point, and all that are left behind it."""
-    return DecimalType(_DIGITS, _DIGITS - (kind.precision - kind.scale))
+    """Returns the decimal type with the same digits before the point and the most after it."""
+    return DecimalType(_MAX_DIGITS, _MAX_DIGITS - (kind.precision - kind.scale))
 
 
-# JSON: numbers, strings and objects are told apart by the parser, which we check.
+# The functions below check what Spark's JSON parser made of a value.
 
 
 def raw_type(kind: DataType) -> DataType:
@@ -209,21 +209,21 @@ def _leaves(kind: DataType) -> Iterator[DataType]:
 def unfit(
     value: Column, raw: Column | None, line: Column, kind: DataType, options: Mapping[str, str]
 ) -> Column | None:
-    """Returns whether a value that Spark parsed is another one than its JSON text says.
+    """Returns whether a value that Spark parsed differs from its JSON text.
 
     Args:
-      value: Values that were parsed as `parsed_type(kind)`.
-      raw: The same parsed as `raw_type(kind)`; None unless `needs_raw(kind)`.
-      line: The whole record.
-      kind: The declared type.
-      options: Those of the reader.
+      value: Values parsed as `parsed_type(kind)`.
+      raw: The same values parsed as `raw_type(kind)`; None unless `needs_raw(kind)`.
+      line: Text of the whole record.
+      kind: Declared type.
+      options: Options of the reader.
 
     Returns:
-      Booleans, never null; None for a type of which every value is what its text says.
+      Booleans, never null; None for a type that Spark always parses exactly.
     """
     if not any(type(leaf) in _CHECKS for leaf in _leaves(kind)):
         return None
-    raw = value if raw is None else raw  # of what needs none
+    raw = value if raw is None else raw
     if isinstance(kind, ArrayType):
         return _any_unfit(value, raw, line, kind.elementType, options)
     if isinstance(kind, MapType):
@@ -239,9 +239,9 @@ def unfit(
 
 
 def any_of(conditions: list[Column]) -> Column:
-    """Returns whether one of the conditions (which are never null) holds.
+    """Returns whether one of the conditions holds; none of them may be null.
 
-    As an array, not a chain: a tree of thousands of conditions is too deep for Spark.
+    They form an array, because a chain of thousands of conditions is too deep for Spark.
     """
     if not conditions:
         return F.lit(False)
@@ -251,7 +251,7 @@ def any_of(conditions: list[Column]) -> Column:
 def _any_unfit(
     values: Column, raws: Column, line: Column, kind: DataType, options: Mapping[str, str]
 ) -> Column:
-    pairs = F.zip_with(values, raws, lambda v, r: _given(unfit(v, r, line, kind, options)))
+    pairs = F.zip_with(values, raws, lambda v, r: _not_none(unfit(v, r, line, kind, options)))
     return F.coalesce(F.exists(pairs, lambda unfit: unfit), F.lit(False))
 
 
@@ -265,8 +265,8 @@ def _float(value: Column, raw: Column, line: Column, *_: Any) -> Column:
 
 def _decimal(value: Column, raw: Column, line: Column, kind: Any, options: Any) -> Column:
     rounded = value.cast(kind)
-    # The digits must stand in the line as they are: where a type leaves no digits to spare, Spark
-    # has rounded before anybody can compare.
+    # The digits must be in the line as they are. A type without spare digits hides that Spark has
+    # rounded.
     whole = F.regexp_replace(F.abs(rounded).cast("string"), r"\.0*\z|(\.[0-9]*?)0+\z", "$1")
     zeros = F.when(whole.contains("."), F.lit("0*")).otherwise(F.lit(r"(\.0*)?"))
     digits = F.regexp_replace(whole, r"\.", r"\\.")
@@ -282,10 +282,10 @@ def _date(value: Column, raw: Column, line: Column, kind: Any, options: Any) -> 
 
 def _timestamp(value: Column, raw: Column, line: Column, kind: Any, options: Any) -> Column:
     seconds = F.when(raw.rlike(r"^-?[0-9]+\z"), raw.cast("bigint"))
-    # The product overflows as Spark's own does, for what is no number of seconds.
+    # The product overflows as Spark's does where `raw` is not a number of seconds.
     is_number = F.coalesce(F.unix_micros(value) == seconds * F.lit(1_000_000), F.lit(False))
     if "timestampFormat" in options:
-        return is_number  # texts have that form
+        return is_number  # strings have that form
     in_range = F.coalesce(seconds.between(_FIRST_SECOND, _LAST_SECOND), F.lit(False))
     return ~raw.rlike(_TIMESTAMP) & ~(is_number & in_range)
 
@@ -297,7 +297,7 @@ def _timestamp_ntz(value: Column, raw: Column, line: Column, kind: Any, options:
 def number_as_text(value: Column) -> Column:
     """Returns whether a text may come from a JSON number with a fraction or an exponent.
 
-    Spark 3.5 writes such a number anew where a column is a string: 1.10 becomes "1.1".
+    Spark 3.5 rewrites such a number for a string column: 1.10 becomes "1.1".
     """
     return value.rlike(_FRACTION)
 

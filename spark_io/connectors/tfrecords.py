@@ -1,7 +1,7 @@
-"""TFRecord files of tf.train.Examples as a source: what a pipeline before ours has written.
+"""Reads TFRecord files of tf.train.Examples, such as the output of another pipeline.
 
-Spark reads whole files (`binaryFile` works on every file system of Spark's, without a jar of our
-own), so a worker holds one file in memory: shards of some hundred megabytes, as TFX writes them.
+Spark reads whole files, because `binaryFile` works on all of its file systems without a jar. So a
+worker holds one file in memory, which suits shards of some hundred megabytes as TFX writes them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from spark_io.connectors.json_lines import declared
 from spark_io.examples.tfrecord_reader import read_records
 from spark_io.sources.source_types import FileSource
 
-# Types of Spark that a feature is read as.
+# Spark types that a feature can be read as.
 _READABLE = {
     "bigint": pa.int64(),
     "int": pa.int32(),
@@ -48,18 +48,17 @@ _RECORD = StructType([StructField("record", BinaryType()), StructField("file", S
 def read_tfrecords(
     reader: DataFrameReader, name: str, source: FileSource, paths: list[str]
 ) -> DataFrame:
-    """The declared columns of every record.
+    """Returns the declared columns of every record.
 
     Args:
-      reader: Of the session.
+      reader: Spark's reader.
       name: Name of the source.
-      source: The source.
+      source: Declaration of the source.
       paths: Paths, as Spark takes them.
 
-    Raises (but for the first one in Spark's workers):
-      ComponentError: a column of a type that no feature is read as.
-      ComponentError: a damaged file, a record that is no Example, a feature of another kind, or
-        several values where the column is no array.
+    Raises:
+      ComponentError: A column has a type that no feature can be read as. In Spark's workers: a file
+        is damaged, a record is no Example, or a feature does not fit its column.
     """
     check_types(name, source.columns)
     files = reader.format("binaryFile").load(paths).select("path", "content")
@@ -68,7 +67,7 @@ def read_tfrecords(
     )
     schema = declared(files, source.columns)
     frame = files.sparkSession.createDataFrame(records, _RECORD)
-    # By number: mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
+    # Numbered, because mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
     numbered = StructType(
         [StructField(f"c{number}", field.dataType) for number, field in enumerate(schema.fields)]
     )
@@ -78,7 +77,7 @@ def read_tfrecords(
 def decoder(
     schema: StructType,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `DataFrame.mapInArrow`: a batch of records to columns."""
+    """Returns the function for `DataFrame.mapInArrow` that decodes batches of records."""
 
     def decode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from tensorflow_metadata.proto.v0 import schema_pb2
@@ -122,12 +121,12 @@ def _decode_one(coder: Any, record: bytes, file: str, schema: StructType) -> Non
 
 
 def check_types(name: str, columns: Mapping[str, str]) -> None:
-    """Raises ComponentError naming a column that is nothing a feature is read as."""
+    """Raises ComponentError for a column with a type that no feature can be read as."""
     for column, kind in columns.items():
         element = kind.removeprefix("array<").removesuffix(">")
         if element not in _READABLE:
             raise ComponentError(
-                f"source '{name}': a feature cannot be read as {kind} (column '{column}'); take "
+                f"source '{name}': a feature cannot be read as {kind} (column '{column}'); use "
                 f"one of {', '.join(_READABLE)} or an array of it, and cast it in the ETL"
             )
 
@@ -142,7 +141,7 @@ def _feature_type(kind: DataType) -> Any:
 
 
 def _column(lists: pa.RecordBatch, name: str, kind: DataType) -> pa.Array:
-    """Lists of values to one value or null a row; lists stay lists for an array column."""
+    """Converts lists to one value or null per row, or keeps them for an array column."""
     column = lists.column(lists.schema.get_field_index(name))
     if isinstance(kind, ArrayType):
         return _cast(column, name, kind.elementType)
@@ -157,7 +156,7 @@ def _column(lists: pa.RecordBatch, name: str, kind: DataType) -> pa.Array:
 
 
 def _cast(values: pa.Array, name: str, element: DataType) -> pa.Array:
-    """Returns values, or lists of them, as Spark's type; raises ComponentError where none fits."""
+    """Casts values or lists to a Spark type; raises ComponentError if one does not fit."""
     wanted, flat = _READABLE[element.simpleString()], values
     if pa.types.is_list(values.type):
         wanted, flat = pa.list_(wanted), values.flatten()

@@ -1,1 +1,1 @@
-"""From rows to files of tf.Examples."""
+"""Encodes rows as files of tf.Examples."""

@@ -1,31 +1,33 @@
-"""A byte string for each of n rows, built from parts for all rows at once.
+"""Builds one byte string per row from parts, for all rows at once.
 
-There is no loop over rows: parts are laid out in one matrix of bytes, a row each, in which a part
-whose length varies has room for its longest value; Arrow then closes the gaps in one pass. What is
-too long for that is joined by Arrow.
+There is no loop over rows. The parts are laid out in one matrix of bytes, in which a part of
+variable length has room for its longest value, and Arrow removes the gaps in one pass. Arrow joins
+parts that are too long for that.
 
-Byte order is little-endian, the machine's and Spark's, as protobuf has it.
+Byte order is little-endian, as in protobuf, Spark and the supported machines.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 from base.errors import ComponentError
 from spark_io.examples.wire import varint
 
-Sizes: TypeAlias = "int | np.ndarray"  # bytes of a row: the same in all, or int64 (n,)
+Items: TypeAlias = NDArray[Any]  # (n,), of any type with a fixed number of bytes
+Sizes: TypeAlias = "int | NDArray[np.int64]"  # bytes of a row: the same in all, or (n,)
 
-_LONGEST_SLOT = 64  # bytes; a longer value is joined, as room for it would cost more than a copy
-# Bytes: offsets into a matrix must stay below 2**31. Only the array of a single row gets there, for
-# larger batches are encoded in parts.
+_LONGEST_SLOT = 64  # bytes; joining costs less than room for longer values
+# Bytes, because offsets into a matrix must stay below 2**31. Only the array of a single row gets
+# there: larger batches are encoded in parts.
 _LARGEST_MATRIX = 1 << 29
 
 
@@ -33,60 +35,60 @@ _LARGEST_MATRIX = 1 << 29
 class Cut:
     """Fixed parts of which a row keeps only the first `kept` bytes, (n,)."""
 
-    parts: tuple[bytes | np.ndarray, ...]
-    kept: np.ndarray
+    parts: tuple[bytes | Items, ...]
+    kept: NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Ragged:
     """Row i is data[offsets[i]:offsets[i + 1]]; offsets (n + 1,), data uint8."""
 
-    offsets: np.ndarray
-    data: np.ndarray
+    offsets: NDArray[np.integer[Any]]
+    data: NDArray[np.uint8]
 
     @classmethod
     def of(cls, values: pa.Array) -> Ragged:
-        """The bytes of a binary array; those of nulls are empty."""
+        """Returns the bytes of a binary array; those of nulls are empty."""
         if values.null_count:
-            values = values.fill_null(b"")  # below a null anything may lie
+            values = values.fill_null(b"")  # a null may have any bytes
         _, offsets, data = values.buffers()
         rows = slice(values.offset, values.offset + len(values) + 1)
         every = np.frombuffer(offsets, np.int32) if offsets else np.zeros(1, np.int32)
         return cls(every[rows], np.frombuffer(data or b"", np.uint8))
 
-    def sizes(self) -> np.ndarray:
+    def sizes(self) -> NDArray[np.int64]:
         return np.diff(self.offsets).astype(np.int64)
 
-    def content(self) -> np.ndarray:
-        """All rows side by side."""
+    def content(self) -> NDArray[np.uint8]:
+        """Returns the bytes of all rows, concatenated."""
         return self.data[self.offsets[0] : self.offsets[-1]]
 
-    def grouped(self, bounds: np.ndarray) -> Ragged:
-        """Rows bounds[i] to bounds[i + 1] as one: they lie side by side."""
+    def grouped(self, bounds: NDArray[np.int64]) -> Ragged:
+        """Joins rows bounds[i] to bounds[i + 1] into one row each."""
         return Ragged(self.offsets[bounds], self.data)
 
 
-# The same bytes in all rows; one item of an array a row; or one of the two above.
-Part: TypeAlias = "bytes | np.ndarray | Cut | Ragged"
+# The same bytes in all rows, one item of an array per row, or one of the two above.
+Part: TypeAlias = "bytes | Items | Cut | Ragged"
 
 
 @dataclasses.dataclass(frozen=True)
 class ByteColumn:
-    """Parts side by side.
+    """Concatenated parts.
 
     Attributes:
-      parts: from the left to the right.
-      size: how many bytes they are in each row.
-      most: no row has more; known without a look at all rows.
+      parts: Parts from left to right.
+      size: Number of bytes in each row.
+      max_size: Upper bound of `size`, known without a pass over all rows.
     """
 
     parts: tuple[Part, ...]
     size: Sizes
-    most: int
+    max_size: int
 
     def __add__(self, other: ByteColumn) -> ByteColumn:
         size = self.size + other.size
-        return ByteColumn(self.parts + other.parts, size, self.most + other.most)
+        return ByteColumn(self.parts + other.parts, size, self.max_size + other.max_size)
 
 
 def constant(content: bytes) -> ByteColumn:
@@ -98,8 +100,8 @@ def ragged(values: Ragged) -> ByteColumn:
     return ByteColumn((values,), sizes, int(sizes.max()))
 
 
-def floats(values: np.ndarray, present: np.ndarray | None) -> ByteColumn:
-    """Four bytes each, (n,) float32; none where not present."""
+def floats(values: NDArray[np.float32], present: NDArray[np.bool_] | None) -> ByteColumn:
+    """Returns four bytes per (n,) float32 value, and none where not present."""
     values = values.astype("<f4", copy=False)
     if present is None:
         return ByteColumn((values,), 4, 4)
@@ -107,28 +109,30 @@ def floats(values: np.ndarray, present: np.ndarray | None) -> ByteColumn:
     return ByteColumn((Cut((values,), kept),), kept, 4)
 
 
-def varints(values: np.ndarray, present: np.ndarray | None = None) -> ByteColumn:
-    """Of (n,) uint64; none where not present. n is not 0."""
+def varints(values: NDArray[np.uint64], present: NDArray[np.bool_] | None = None) -> ByteColumn:
+    """Returns varints of (n,) uint64 values, n > 0, and no bytes where not present."""
     slot, sizes = _varint_slot(values, int(values.max()))
     return _cut((slot,), sizes, slot.itemsize, present)
 
 
-def length_header(tag: bytes, content: ByteColumn, present: np.ndarray | None = None) -> ByteColumn:
-    """The tag and the length of a field with that content; none where not present."""
+def length_header(
+    tag: bytes, content: ByteColumn, present: NDArray[np.bool_] | None = None
+) -> ByteColumn:
+    """Returns tag and length of a field with that content, and no bytes where not present."""
     if isinstance(content.size, int):
         header = tag + varint(content.size)
         return _cut((header,), len(header), len(header), present)
-    slot, sizes = _varint_slot(content.size.view(np.uint64), content.most)
+    slot, sizes = _varint_slot(content.size.view(np.uint64), content.max_size)
     return _cut((tag, slot), sizes + len(tag), slot.itemsize + len(tag), present)
 
 
 def delimited(tag: bytes, content: ByteColumn) -> ByteColumn:
-    """A field that holds a string or a message."""
+    """Returns a field that holds a string or a message."""
     return length_header(tag, content) + content
 
 
 def _cut(
-    parts: tuple[bytes | np.ndarray, ...], sizes: Sizes, most: int, present: np.ndarray | None
+    parts: tuple[bytes | Items, ...], sizes: Sizes, most: int, present: NDArray[np.bool_] | None
 ) -> ByteColumn:
     if present is not None:
         sizes = present * sizes
@@ -137,16 +141,16 @@ def _cut(
     return ByteColumn((Cut(parts, sizes),), sizes, most)
 
 
-def _varint_slot(values: np.ndarray, most: int) -> tuple[np.ndarray, Sizes]:
-    """Varints of (n,) uint64, each at the start of an item as wide as the longest; their sizes.
+def _varint_slot(values: NDArray[np.uint64], most: int) -> tuple[Items, Sizes]:
+    """Returns varints of (n,) uint64 values, padded to the longest, and their sizes.
 
-    None of the values is above `most`.
+    No value is above `most`.
     """
     if most < 128:
         return values.astype(np.uint8), 1
     shortest, longest = len(varint(int(values.min()))), len(varint(most))
     sizes: Sizes = longest
-    last = np.uint64(_CONTINUED[longest])
+    last: np.uint64 | NDArray[np.uint64] = np.uint64(_CONTINUED[longest])
     if shortest != longest:
         sizes = np.full(len(values), shortest)
         for size in range(shortest, longest):
@@ -163,14 +167,14 @@ def _varint_slot(values: np.ndarray, most: int) -> tuple[np.ndarray, Sizes]:
     return np.ndarray((len(values),), f"V{longest}", wide, 0, (10,)), sizes
 
 
-# By a varint's size: the bits that say a byte is not the last, in its first eight bytes.
+# The continuation bits in the first eight bytes of a varint, by its size.
 _CONTINUED = np.array(
     [sum(0x80 << 8 * byte for byte in range(min(size - 1, 8))) for size in range(11)], np.uint64
 )
 
 
-def _spread(values: np.ndarray, longest: int) -> np.ndarray:
-    """Puts each seven of the lowest 56 bits into a byte of its own, by halves: 28, 14, 7 bits."""
+def _spread(values: NDArray[np.uint64], longest: int) -> NDArray[np.uint64]:
+    """Spreads the lowest 56 bits over bytes, seven bits each, by halves: 28, 14, 7 bits."""
     if longest > 4:
         values = _apart(values, 0x000000000FFFFFFF, 0x00FFFFFFF0000000, 4)
     if longest > 2:
@@ -178,12 +182,12 @@ def _spread(values: np.ndarray, longest: int) -> np.ndarray:
     return _apart(values, 0x007F007F007F007F, 0x3F803F803F803F80, 1)
 
 
-def _apart(values: np.ndarray, stay: int, move: int, by: int) -> np.ndarray:
+def _apart(values: NDArray[np.uint64], stay: int, move: int, by: int) -> NDArray[np.uint64]:
     return (values & np.uint64(stay)) | ((values & np.uint64(move)) << np.uint64(by))
 
 
 def glue(parts: Sequence[Part], rows: int) -> pa.BinaryArray:
-    """Each row's parts as one byte string; at least one row, and less than 2 GiB together."""
+    """Joins each row's parts to one byte string; at least one row, under 2 GiB in total."""
     pieces: list[pa.BinaryArray] = []
     table = _Matrix(rows)
     for part in parts:
@@ -193,16 +197,16 @@ def glue(parts: Sequence[Part], rows: int) -> pa.BinaryArray:
             table.append(part)
             continue
         if table.width:
-            pieces.append(table.closed())
+            pieces.append(table.joined())
         pieces.append(_binary(part.offsets, part.data))
         table = _Matrix(rows)
     if table.width or not pieces:
-        pieces.append(table.closed())
+        pieces.append(table.joined())
     return pc.binary_join_element_wise(*pieces, b"") if len(pieces) > 1 else pieces[0]
 
 
-def _ragged_slot(part: Ragged) -> Cut | np.ndarray | bytes | None:
-    """The same, with room for the longest in every row; None if that is too long."""
+def _ragged_slot(part: Ragged) -> Cut | Items | bytes | None:
+    """Returns the part with room for the longest value in every row; None if that is too long."""
     sizes = part.sizes()
     shortest, longest = int(sizes.min()), int(sizes.max())
     if longest > _LONGEST_SLOT:
@@ -212,26 +216,26 @@ def _ragged_slot(part: Ragged) -> Cut | np.ndarray | bytes | None:
     content = part.content()
     if shortest == longest:
         return content.view(f"V{longest}")
-    # An item that begins at each byte; the last ones need bytes behind them to reach into.
+    # One item begins at each byte, so the last ones need padding.
     data = np.concatenate([content, np.zeros(longest, np.uint8)])
-    items: np.ndarray = np.ndarray((len(content) + 1,), f"V{longest}", data, 0, (1,))
+    items: Items = np.ndarray((len(content) + 1,), f"V{longest}", data, 0, (1,))
     return Cut((items[part.offsets[:-1] - part.offsets[0]],), sizes)
 
 
 class _Matrix:
-    """A row of bytes for each row, with gaps."""
+    """A matrix with one row of bytes per row, and gaps after short values."""
 
     def __init__(self, rows: int):
         self._rows = rows
         self._template = bytearray()
-        self._fields: list[tuple[int, np.ndarray]] = []  # where it starts, its items
-        self._cuts: list[tuple[int, int, np.ndarray]] = []  # start, end, bytes kept
+        self._fields: list[tuple[int, Items]] = []  # where it starts, its items
+        self._cuts: list[tuple[int, int, NDArray[np.int64]]] = []  # start, end, bytes kept
 
     @property
     def width(self) -> int:
         return len(self._template)
 
-    def append(self, part: bytes | np.ndarray | Cut) -> None:
+    def append(self, part: bytes | Items | Cut) -> None:
         if isinstance(part, bytes):
             self._template += part
         elif isinstance(part, Cut):
@@ -243,13 +247,15 @@ class _Matrix:
             self._fields.append((self.width, part))
             self._template += bytes(part.itemsize)
 
-    def closed(self) -> pa.BinaryArray:
-        """The rows without the gaps."""
+    def joined(self) -> pa.BinaryArray:
+        """Returns the rows without the gaps."""
         width, rows = self.width, self._rows
         if not width:
             return _binary(np.zeros(rows + 1, np.int32), np.zeros(0, np.uint8))
         if rows * width > _LARGEST_MATRIX:
-            raise ComponentError(f"{rows:,} values in one array; an example cannot hold so many")
+            raise ComponentError(
+                f"an array has {rows:,} values, too many for one example; shorten it in the ETL"
+            )
         matrix = np.empty(rows * width, np.uint8)
         matrix.view(f"V{width}")[:] = np.void(bytes(self._template))
         for start, items in self._fields:
@@ -258,7 +264,7 @@ class _Matrix:
         if not self._cuts:
             return _binary(starts, matrix)
 
-        # Each row as pieces: kept, gap, kept, gap, ..., kept. Arrow copies the kept ones.
+        # Each row consists of kept, gap, kept, gap, ..., kept. Arrow copies the kept pieces.
         bounds = np.empty((rows, 2 * len(self._cuts) + 1), np.int32)
         bounds[:, 0] = starts[:-1]
         for index, (start, end, kept) in enumerate(self._cuts):
@@ -270,7 +276,7 @@ class _Matrix:
         return _binary(taken.offsets[:: len(self._cuts) + 1], taken.data)
 
 
-def _binary(offsets: np.ndarray, data: np.ndarray) -> pa.BinaryArray:
+def _binary(offsets: NDArray[np.integer[Any]], data: NDArray[np.uint8]) -> pa.BinaryArray:
     offsets = np.ascontiguousarray(offsets, np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)

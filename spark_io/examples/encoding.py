@@ -1,8 +1,8 @@
-"""Arrow record batches to serialized tf.train.Example, without a Python loop over rows.
+"""Encodes Arrow record batches as tf.train.Examples, without a Python loop over rows.
 
-The type table (README.md has it in full) is `FEATURE_KINDS` below. A null is a feature without a
-value; zeros, NaN, empty strings and empty lists stay what they are. The bytes are those of
-protobuf's deterministic form (wire.py), so the same rows always give the same bytes.
+`FEATURE_KINDS` is the table of types. A null becomes a feature without a value; zeros, NaN, empty
+strings and empty lists stay as they are. The bytes are protobuf's deterministic form (wire.py), so
+the same rows always give the same bytes.
 
 Each column becomes a byte column of map entries, built from the inside out (byte_columns.py):
 values, list, feature, entry, with lengths computed for all rows at once.
@@ -11,10 +11,12 @@ values, list, feature, entry, with lengths computed for all rows at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 from base.errors import ComponentError
@@ -41,20 +43,20 @@ FEATURE_KINDS: dict[str, str] = {
 _OTHER_BYTES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_large_binary)
 _FEATURE_TAG = {pa.binary(): b"\x0a", pa.float32(): b"\x12", pa.int64(): b"\x1a"}
 
-# How large a part of a batch is. Smaller ones: the time numpy needs for each call counts more.
-# Larger ones: they leave the processor's cache, and Arrow's allocator gives 8 MiB back at once.
-_PART_EXAMPLE_BYTES = 5 << 20  # as Examples, but for long values
-_PART_ARROW_BYTES = 4 << 20  # as Arrow holds it, with long values
-_VALUE_BYTES = 16  # of an entry, beside its name: a guess
+# The size of a part of a batch. In smaller parts numpy's overhead per call counts more. Larger ones
+# leave the processor's cache, and Arrow's allocator returns 8 MiB at once.
+_PART_EXAMPLE_BYTES = 5 << 20  # as Examples, without long values
+_PART_ARROW_BYTES = 4 << 20  # as Arrow data, with long values
+_VALUE_BYTES = 16  # of an entry without its name, estimated
 
-_EXAMPLE_MAX_BYTES = (1 << 31) - 64  # what protobuf reads, and a frame around it
+_EXAMPLE_MAX_BYTES = (1 << 31) - 64  # protobuf's limit, less the frame of a record
 
 
 def check_types(columns: dict[str, str]) -> None:
-    """Raises ComponentError naming the first column whose type no feature can hold.
+    """Raises ComponentError for the first column whose type no feature can hold.
 
     Args:
-      columns: column -> Spark's simple type string, as in `DataFrame.dtypes`.
+      columns: Column -> Spark's simple type string, as in `DataFrame.dtypes`.
     """
     for name, spark_type in columns.items():
         element = spark_type
@@ -68,20 +70,19 @@ def check_types(columns: dict[str, str]) -> None:
 
 
 class ExampleEncoder:
-    """Encodes batches of one schema or several."""
+    """Encodes batches; their schemas may differ."""
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, pa.BinaryArray]]:
         """Yields the batch in parts, each with its rows as serialized Examples.
 
-        Parts are small enough for what is made of them to stay in the processor's cache, and, of
-        whatever size the batch is, below Arrow's 2 GiB of bytes in one array.
+        Parts fit the processor's cache, and stay below Arrow's limit of 2 GiB in one array.
 
         Args:
-          batch: a column for each feature; of the types in the table.
+          batch: One column per feature, of the types in the table.
 
         Raises:
-          ComponentError: a null in an array, a type of no feature, two columns of one name, a row
-            that is larger than an Example can be.
+          ComponentError: An array holds a null, no feature can hold a type, two columns have one
+            name, or a row is too large for an Example.
         """
         names = batch.schema.names
         if len(set(names)) < len(names):
@@ -118,12 +119,14 @@ def _encoded(part: pa.RecordBatch) -> pa.BinaryArray:
     examples = bc.delimited(b"\x0a", features)
     largest = int(np.max(examples.size))
     if largest > _EXAMPLE_MAX_BYTES:
-        raise ComponentError(f"a row of {largest:,} bytes; an example holds at most 2 GiB")
+        raise ComponentError(
+            f"a row has {largest:,} bytes, and an example at most 2 GiB; shorten it in the ETL"
+        )
     return bc.glue(examples.parts, part.num_rows)
 
 
 def features_of(column: pa.Array) -> pa.BinaryArray:
-    """Each value, of one row or more, as a serialized Feature."""
+    """Returns each value of a non-empty column as a serialized Feature."""
     return bc.glue(_feature(column).parts, len(column))
 
 
@@ -137,7 +140,7 @@ def _map_entry(name: bytes, column: pa.Array) -> ByteColumn:
 
 
 def _feature(column: pa.Array) -> ByteColumn:
-    """The serialized Feature of each row: a list of one value, of none for a null, of many."""
+    """Returns the serialized Feature of each row, with no value for a null."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         values = to_feature_values(column.flatten())
         if values.null_count:
@@ -154,8 +157,8 @@ def _feature(column: pa.Array) -> ByteColumn:
     return bc.delimited(_FEATURE_TAG[values.type], content)
 
 
-def _at_most_one(values: pa.Array, present: np.ndarray | None) -> ByteColumn:
-    """The content of a BytesList, FloatList or Int64List with one value, or none."""
+def _at_most_one(values: pa.Array, present: NDArray[np.bool_] | None) -> ByteColumn:
+    """Returns the content of a BytesList, FloatList or Int64List with one value or none."""
     if pa.types.is_binary(values.type):
         text = bc.ragged(Ragged.of(values))
         return bc.length_header(b"\x0a", text, present) + text
@@ -165,8 +168,8 @@ def _at_most_one(values: pa.Array, present: np.ndarray | None) -> ByteColumn:
     return bc.length_header(b"\x0a", packed, present) + packed
 
 
-def _many(values: pa.Array, bounds: np.ndarray) -> ByteColumn:
-    """The content of a list with values bounds[i] to bounds[i + 1] in row i; bounds (n + 1,)."""
+def _many(values: pa.Array, bounds: NDArray[np.int64]) -> ByteColumn:
+    """Returns the content of a list with values bounds[i] to bounds[i + 1] in row i."""
     if pa.types.is_binary(values.type):
         each = bc.delimited(b"\x0a", bc.ragged(Ragged.of(values)))
         return bc.ragged(Ragged.of(bc.glue(each.parts, len(values))).grouped(bounds))
@@ -179,11 +182,11 @@ def _many(values: pa.Array, bounds: np.ndarray) -> ByteColumn:
     return bc.length_header(b"\x0a", packed, np.greater(packed.size, 0)) + packed
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
-    """float32, or int64 as uint64; whatever in place of nulls."""
+def _numbers(values: pa.Array) -> NDArray[Any]:
+    """Returns float32 values, or int64 values as uint64; those of nulls are undefined."""
     if values.null_count:
         values = values.fill_null(0)
-    numbers = values.to_numpy()
+    numbers: NDArray[Any] = values.to_numpy()
     return numbers.view(np.uint64) if numbers.dtype == np.int64 else numbers
 
 
@@ -199,7 +202,7 @@ def to_feature_values(values: pa.Array) -> pa.Array:
     elif pa.types.is_decimal(kind):
         values = values.cast(pa.float64()).cast(pa.float32())
     elif pa.types.is_floating(kind):
-        # safe=False: a double beyond float32 becomes infinity, as everywhere in TensorFlow
+        # safe=False: a double beyond float32 becomes infinity, as in TensorFlow
         values = values.cast(pa.float32(), safe=False)
     elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         values = values.cast(pa.int64())

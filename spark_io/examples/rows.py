@@ -1,11 +1,11 @@
 """The contract between an ETL function and SparkExampleGen.
 
-An ETL is `build(spark, sources, context) -> DataFrame`: a column for each feature, a row for each
-example. A row that should not become an example is returned too, with the reason: that way the
-component can prove that every row it read is accounted for.
+An ETL is `build(spark, sources, context) -> DataFrame`, with one column per feature and one row per
+example. It also returns the rows that should not become examples, each with a reason, so that the
+component can account for every row.
 
-    valid, refused = divide(readings, reason)
-    return features(valid).unionByName(quarantined(refused, REASON), allowMissingColumns=True)
+    valid, rejected = divide(readings, reason)
+    return features(valid).unionByName(quarantined(rejected), allowMissingColumns=True)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from spark_io.sources.column_names import (
 QUARANTINED = "quarantined"
 DROPPED = "dropped"
 
-# For to_json: Spark leaves nulls out, and of times all but milliseconds.
+# Options of to_json, which by default leaves out nulls and microseconds.
 WHOLE_VALUES = {
     "ignoreNullFields": "false",
     "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
@@ -44,11 +44,11 @@ WHOLE_VALUES = {
 
 @dataclasses.dataclass(frozen=True)
 class EtlContext:
-    """What an ETL may know about the run.
+    """The facts about a run that an ETL may use.
 
     Attributes:
-      parameters: from the pipeline's configuration.
-      spans: the spans of the primary source that are read, oldest first.
+      parameters: Parameters from the pipeline's configuration.
+      spans: Spans of the primary source that are read, oldest first.
     """
 
     parameters: Mapping[str, Any]
@@ -56,26 +56,26 @@ class EtlContext:
 
 
 def divide(rows: DataFrame, reason: Column) -> tuple[DataFrame, DataFrame]:
-    """Splits into rows where `reason` is null, and the others with the reason in REASON."""
+    """Splits rows into those with a null `reason`, and the others with it in REASON."""
     judged = rows.withColumn(REASON, reason)
     return judged.where(F.col(REASON).isNull()).drop(REASON), judged.where(
         F.col(REASON).isNotNull()
     )
 
 
-def quarantined(refused: DataFrame, source: str | None = None) -> DataFrame:
-    """Rows for the quarantine: each with the reason found in REASON, and the record as it was read.
+def quarantined(rejected: DataFrame, source: str | None = None) -> DataFrame:
+    """Returns rows for the quarantine, each with its reason and its record as it was read.
 
     Args:
-      refused: rows with a column REASON. Where they have LINE that is the record, else all columns
-        as JSON.
-      source: the source they are from; None for the primary one.
+      rejected: Rows with a column REASON. The record is LINE if they have it, or all columns as
+        JSON.
+      source: Source of the rows; None for the primary one.
     """
-    columns = [name for name in refused.columns if name not in (*RESERVED, LINE)]
+    columns = [name for name in rejected.columns if name not in (*RESERVED, LINE)]
     kept = F.to_json(F.struct(*[F.col(quoted(name)) for name in columns]), WHOLE_VALUES)
-    if LINE in refused.columns:
+    if LINE in rejected.columns:
         kept = F.coalesce(F.col(LINE), kept)
-    return refused.select(
+    return rejected.select(
         F.lit(QUARANTINED).alias(OUTCOME),
         F.col(REASON),
         F.lit(source).cast("string").alias(SOURCE),
@@ -84,22 +84,22 @@ def quarantined(refused: DataFrame, source: str | None = None) -> DataFrame:
 
 
 def dropped(rows: DataFrame, reason: str) -> DataFrame:
-    """Rows of the primary source left out on purpose (duplicates): counted, not kept."""
-    nothing = F.lit(None).cast("string")
+    """Marks rows of the primary source, such as duplicates, that are counted but not kept."""
+    null = F.lit(None).cast("string")
     return rows.select(
         F.lit(DROPPED).alias(OUTCOME),
         F.lit(reason).alias(REASON),
-        nothing.alias(SOURCE),
-        nothing.alias(RECORD),
+        null.alias(SOURCE),
+        null.alias(RECORD),
     )
 
 
 def with_reserved_columns(rows: DataFrame) -> DataFrame:
-    """Adds the reserved columns that an ETL did not return, as nulls, and takes LINE away.
+    """Adds missing reserved columns as nulls to the result of an ETL, and removes LINE.
 
     Raises:
-      ComponentError: two columns have one name or differ only in upper and lower case, or a name
-        is a reserved one in other letters (`_Source`).
+      ComponentError: Two columns have one name or differ only in upper and lower case, or a name
+        differs from a reserved one only in case (`_Source`).
     """
     columns = [name for name in rows.columns if name != LINE]
     others = [name for name in columns if name not in RESERVED]

@@ -1,7 +1,7 @@
-"""Runs inside Spark's Python workers: Arrow batches to TFRecord shards in a staging folder.
+"""Writes Arrow batches as TFRecord shards to a staging folder, in Spark's Python workers.
 
-Each task writes files of its own, named by the task's attempt, and reports them as rows. Only what
-a successful task reported is published, so a retried or speculative task neither loses nor doubles.
+Each task attempt writes its own files and reports them as rows. Only files that a successful task
+reported are published, so a retried or speculative task neither loses nor duplicates rows.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from spark_io.examples.splits import Splits
 from spark_io.examples.tfrecord import TFRecordShard
 from spark_io.sources.column_names import OUTCOME, REASON, RECORD, RESERVED, SOURCE
 
-# What a task reports, a row for each file and for each reason; `name` is the split or the reason.
+# The report of a task: one row per file and per reason; `name` is the split or the reason.
 REPORT_SCHEMA = (
     "kind string, source string, name string, file string, rows long, bytes long, crc32c long"
 )
 EXAMPLES, QUARANTINE, DROP = "examples", "quarantine", "dropped"
-REFUSED = "_refused"  # the folder beside those of the splits, which may have any name
+REJECTED = "_refused"  # a folder beside those of the splits
 
 
 def shard_writer(
     staging: str, splits: Splits, primary: str, columns: Sequence[str]
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `DataFrame.mapInArrow`.
+    """Returns the function for `DataFrame.mapInArrow` that writes batches.
 
     Args:
-      staging: folder on storage that every worker and the driver share.
-      splits: how rows are assigned.
-      primary: name of the primary source, for rows that do not name theirs.
-      columns: Names of the columns, which the batches have by position only.
+      staging: Folder on storage that every worker and the driver share.
+      splits: Assignment of rows to splits.
+      primary: Name of the primary source, for rows that name no source.
+      columns: Names of the columns, by their position in a batch.
     """
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -54,9 +54,9 @@ def shard_writer(
         attempt = f"{task.partitionId():05d}-{task.taskAttemptId()}"
         if not Path(staging).is_dir():
             raise ComponentError(
-                f"Spark's worker on {socket.gethostname()} does not see {staging}: the folder of "
-                "the pipeline's artifacts has to be mounted on all of Spark's hosts, under the "
-                "same path; or run Spark in this process: local[*]"
+                f"Spark's worker on {socket.gethostname()} does not see {staging}; mount the "
+                "folder of the pipeline's artifacts under the same path on all of Spark's hosts, "
+                "or use the master local[*]"
             )
         writer = _TaskWriter(Path(staging), attempt, splits, primary)
         try:
@@ -92,10 +92,10 @@ class _TaskWriter:
         for part in table.filter(pc.is_null(outcome)).to_batches():
             self._add_examples(part)
         rest = table.filter(pc.is_valid(outcome)).select(list(RESERVED))
-        # As bytes: an ETL may have made a record that is no text.
+        # As bytes, because an ETL may return a record that is not UTF-8.
         records = rest.column(RECORD).cast(pa.binary())
         for row in rest.set_column(RESERVED.index(RECORD), RECORD, records).to_pylist():
-            self._add_refused(row)
+            self._add_rejected(row)
 
     def _add_examples(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
@@ -103,7 +103,7 @@ class _TaskWriter:
         reasons = batch.column(batch.schema.get_field_index(REASON))
         if reasons.null_count < len(reasons):
             raise ComponentError(
-                f"the ETL gives a row a {REASON} but no {OUTCOME}: pass refused rows through "
+                f"the ETL gives a row a {REASON} but no {OUTCOME}; pass rejected rows through "
                 "quarantined() or dropped() of rows.py"
             )
         names = [name for name in batch.schema.names if name not in RESERVED]
@@ -122,17 +122,18 @@ class _TaskWriter:
             self._shards[split] = TFRecordShard(self._staging / split / f"{self._attempt}.gz")
         return self._shards[split]
 
-    def _add_refused(self, row: dict[str, Any]) -> None:
+    def _add_rejected(self, row: dict[str, Any]) -> None:
         source, reason = row[SOURCE] or self._primary, row[REASON] or "unspecified"
         if row[OUTCOME] == DROPPED:
             self._dropped[reason] += 1
             return
         if row[OUTCOME] != QUARANTINED:
             raise ComponentError(
-                f"the ETL set {OUTCOME} to '{row[OUTCOME]}'; it is {QUARANTINED} or {DROPPED}"
+                f"the ETL must set {OUTCOME} to {QUARANTINED} or {DROPPED}. "
+                f"Received: {row[OUTCOME]!r}"
             )
         if self._quarantine is None:
-            path = self._staging / REFUSED / f"{self._attempt}.json.gz"
+            path = self._staging / REJECTED / f"{self._attempt}.json.gz"
             self._quarantine = JsonLinesShard(path)
         record = row[RECORD] if row[RECORD] is None else row[RECORD].decode(errors="replace")
         self._quarantine.write({"source": source, "reason": reason, "record": record})
@@ -169,7 +170,7 @@ class _TaskWriter:
 
 
 class JsonLinesShard:
-    """A gzipped file of JSON lines, on disk once closed."""
+    """A gzipped file of JSON lines, which is synced to disk when closed."""
 
     def __init__(self, path: Path):
         self.path = path

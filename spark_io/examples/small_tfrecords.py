@@ -1,4 +1,4 @@
-"""Small TFRecord files, read without TensorFlow."""
+"""Reads small TFRecord files without TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from google.protobuf.message import DecodeError
 from base.errors import ComponentError
 from spark_io.examples.tfrecord_reader import read_records
 
-# What reading a file and parsing its records may raise.
+# The exceptions of reading a file and parsing its records.
 UNREADABLE = (OSError, DecodeError, ComponentError)
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """Returns each record, its checksums verified.
+    """Yields each record after its checksums are verified.
 
     Raises:
       OSError: The file cannot be read.

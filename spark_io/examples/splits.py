@@ -1,4 +1,4 @@
-"""Which split an example belongs to: TFX's own hash buckets, or cuts in time."""
+"""Assigns examples to splits by TFX's hash buckets or by time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 from base.errors import ComponentError
@@ -16,21 +17,21 @@ from spark_io.examples.encoding import features_of
 
 
 class Splits(Protocol):
-    """How rows are assigned to splits."""
+    """An assignment of rows to splits."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In order."""
+        """The names of the splits, in order."""
 
-    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
-        """The index of each row's split, (rows,).
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> NDArray[np.int64]:
+        """Returns the index of each row's split, (rows,).
 
         Args:
-          features: the rows, a column for each feature.
-          encoded: the same rows as serialized Examples.
+          features: Rows, with one column per feature.
+          encoded: The same rows as serialized Examples.
 
         Raises:
-          ComponentError: a row that cannot be assigned.
+          ComponentError: A row cannot be assigned.
         """
 
 
@@ -38,14 +39,14 @@ class Splits(Protocol):
 class HashSplits:
     """TFX's hash buckets.
 
-    TFX hashes the partition feature as a serialized `Feature` (without one: the whole record),
-    takes it modulo the total number of buckets, and bisects. The same bytes are hashed here, so a
-    key is in the same split whether Spark or a stock ExampleGen made the examples.
+    TFX hashes the partition feature as a serialized `Feature` (or else the whole record) modulo the
+    total number of buckets. The same bytes are hashed here, so Spark and a stock ExampleGen put a
+    key into the same split.
 
     Attributes:
-      names: the splits, in order.
-      buckets: hash buckets of each; shares are buckets over their sum.
-      feature: the example's feature that is hashed; None hashes the serialized example.
+      names: Names of the splits, in order.
+      buckets: Number of hash buckets of each split; its share is that number over the sum.
+      feature: Feature to hash; None hashes the serialized example.
     """
 
     names: tuple[str, ...]
@@ -54,9 +55,11 @@ class HashSplits:
 
     def __post_init__(self) -> None:
         if sum(self.buckets) >= 1 << 32:
-            raise ComponentError(f"{sum(self.buckets):,} hash buckets; give them smaller numbers")
+            raise ComponentError(
+                f"{sum(self.buckets):,} hash buckets are too many; the sum must be below 2**32"
+            )
 
-    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> NDArray[np.int64]:
         """See Splits. `encoded` is in the deterministic form, which TFX hashes as well."""
         if self.feature is None:
             return self._assign(encoded)
@@ -71,17 +74,18 @@ class HashSplits:
                 "choose another"
             )
         values = column.dictionary_encode()  # each value is hashed once
-        return self._assign(features_of(values.dictionary))[values.indices.to_numpy()]
+        split_of_value = self._assign(features_of(values.dictionary))
+        splits: NDArray[np.int64] = np.take(split_of_value, values.indices.to_numpy())
+        return splits
 
-    def _assign(self, keys: pa.BinaryArray) -> np.ndarray:
-        """Index of the split for each key (a serialized Feature, or a serialized Example)."""
+    def _assign(self, keys: pa.BinaryArray) -> NDArray[np.int64]:
+        """Returns the index of the split for each key, a serialized Feature or Example."""
         bounds = list(accumulate(self.buckets))
         sha256 = hashlib.sha256
         digests = b"".join([sha256(key).digest() for key in keys.to_numpy(zero_copy_only=False)])
         words = np.frombuffer(digests, ">u4").reshape(-1, 8).astype(np.uint64)
-        total = np.uint64(
-            bounds[-1]
-        )  # below 2**32: with a word behind it, a rest fits into 64 bits
+        # Below 2**32, so a remainder with one more word fits into 64 bits.
+        total = np.uint64(bounds[-1])
         rest = words[:, 0] % total
         for word in range(1, 8):
             rest = ((rest << np.uint64(32)) | words[:, word]) % total
@@ -100,13 +104,13 @@ _HASHED = (
 
 @dataclasses.dataclass(frozen=True)
 class TimeSplit:
-    """Rows strictly before a moment, those before the next one, and so on.
+    """Splits by time: rows strictly before the first cut, before the second one, and so on.
 
     Attributes:
-      names: of the splits, one more than cuts.
-      column: a timestamp (without a zone: UTC), a date (its midnight) or an integer.
-      cuts_us: the moments, ascending, in microseconds since 1970-01-01T00 UTC.
-      unit: of an integer since 1970: 's', 'ms' or 'us'.
+      names: Names of the splits, one more than cuts.
+      column: Column with a timestamp (UTC if it has no zone), a date (its midnight) or an integer.
+      cuts_us: Cuts in ascending order, in microseconds since 1970-01-01T00 UTC.
+      unit: Unit of an integer since 1970: 's', 'ms' or 'us'.
     """
 
     names: tuple[str, ...]
@@ -117,7 +121,7 @@ class TimeSplit:
     _UNITS_NS: ClassVar[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
     _DAY_NS: ClassVar[int] = 86_400 * 10**9
 
-    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> np.ndarray:
+    def assign_batch(self, features: pa.RecordBatch, encoded: pa.BinaryArray) -> NDArray[np.int64]:
         """See Splits."""
         column = features.column(features.schema.get_field_index(self.column))
         if column.null_count:
@@ -125,11 +129,12 @@ class TimeSplit:
                 f"time column '{self.column}' is null in some row; set such rows apart in the ETL"
             )
         unit_ns = self._unit_ns(column.type)
-        # t * unit < cut, for whole t: t < cut / unit, rounded up; nothing here can overflow.
+        # For whole t, t * unit < cut means t < ceil(cut / unit), which cannot overflow.
         bounds = [-(-cut * 1000 // unit_ns) for cut in self.cuts_us]
         within = np.array([min(max(bound, -(2**63)), 2**63 - 1) for bound in bounds], np.int64)
         times = column.cast(pa.int32()) if pa.types.is_date32(column.type) else column
-        return np.searchsorted(within, times.cast(pa.int64()).to_numpy(), side="right")
+        rows: NDArray[np.int64] = times.cast(pa.int64()).to_numpy()
+        return np.searchsorted(within, rows, side="right")
 
     def _unit_ns(self, kind: pa.DataType) -> int:
         if pa.types.is_timestamp(kind):

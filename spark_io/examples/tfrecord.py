@@ -1,4 +1,4 @@
-"""Gzipped TFRecord files, written many records at a time.
+"""Writes gzipped TFRecord files, many records at a time.
 
 https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details: a record is
 
@@ -15,6 +15,7 @@ import google_crc32c
 import numpy as np
 import pyarrow as pa
 from isal import isal_zlib
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 from spark_io.examples.byte_columns import Ragged, glue
@@ -24,7 +25,7 @@ _LEVEL = 2  # as fast as level 1 in large pieces, and 2% smaller
 
 
 class TFRecordShard:
-    """A gzipped TFRecord file: rows, and bytes and CRC32C of the file as it lies on disk."""
+    """A gzipped TFRecord file, with its rows, and bytes and CRC32C of the compressed file."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -34,7 +35,7 @@ class TFRecordShard:
         self._closed = False
 
     def write_all(self, records: pa.BinaryArray) -> None:
-        """Records of less than 2 GiB together."""
+        """Writes records of less than 2 GiB in total."""
         if len(records):
             self._file.write(self._gzip.compress(framed(records)))
             self.rows += len(records)
@@ -56,25 +57,25 @@ class TFRecordShard:
         return self._file.crc32c
 
 
-def framed(records: pa.BinaryArray) -> np.ndarray:
-    """The bytes of all records, each with its length and checksums; there is at least one."""
+def framed(records: pa.BinaryArray) -> NDArray[np.uint8]:
+    """Returns the bytes of one or more records, each with its length and checksums."""
     data = Ragged.of(records)
     lengths = data.sizes().astype("<u8")
-    # A bytes object of each: google_crc32c takes nothing else. The cheapest way to make them.
+    # google_crc32c takes only bytes objects, and this is the cheapest way to make them.
     objects = records.to_numpy(zero_copy_only=False)
     checksums = np.fromiter(map(google_crc32c.value, objects), np.uint32, len(records))
     parts = (lengths, _masked(_crc32c_of(lengths)), data, _masked(checksums))
     return Ragged.of(glue(parts, len(records))).content()
 
 
-def _masked(checksums: np.ndarray) -> np.ndarray:
-    """TFRecord's form of a checksum, (n,) uint32: rotated, plus a constant."""
+def _masked(checksums: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Returns (n,) checksums in TFRecord's masked form: rotated, plus a constant."""
     rotated = (checksums >> np.uint32(15)) | (checksums << np.uint32(17))
     return (rotated + np.uint32(0xA282EAD8)).astype("<u4", copy=False)
 
 
-def _crc32c_of(lengths: np.ndarray) -> np.ndarray:
-    """CRC32C of (n,) numbers as eight bytes each: the CRC of a sum (XOR) is the sum of the CRCs."""
+def _crc32c_of(lengths: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Returns the CRC32C of (n,) numbers of eight bytes, as XOR of the bytes' contributions."""
     checksums = np.full(len(lengths), _CRC32C_OF_ZERO, np.uint32)
     for position, table in enumerate(_CRC32C_OF_BYTE):
         checksums ^= table[(lengths >> np.uint64(8 * position)) & np.uint64(0xFF)]
@@ -82,7 +83,7 @@ def _crc32c_of(lengths: np.ndarray) -> np.ndarray:
 
 
 _CRC32C_OF_ZERO = google_crc32c.value(bytes(8))
-# What each of the lower four bytes of a length changes in its checksum: lengths are below 2**32.
+# The contribution of each of the lower four bytes; lengths are below 2**32.
 _CRC32C_OF_BYTE = [
     np.array(
         [
@@ -96,7 +97,7 @@ _CRC32C_OF_BYTE = [
 
 
 class _ChecksummedFile:
-    """A binary file that counts and checksums what is written, and is on disk once closed."""
+    """A binary file with a running size and checksum, which is synced to disk when closed."""
 
     def __init__(self, path: Path):
         self._file: BinaryIO = path.open("wb", buffering=1 << 20)

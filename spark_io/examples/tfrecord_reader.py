@@ -1,4 +1,4 @@
-"""TFRecord files, gzipped or not, read without Spark and TensorFlow."""
+"""Reads TFRecord files, gzipped or not, without Spark and TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_records(path: str, content: bytes) -> Iterator[bytes]:
-    """Returns the records of one file; tfrecord.py describes the format.
+    """Yields the records of one file; tfrecord.py describes the format.
 
     Args:
-      path: Path of the file, for the error's text.
+      path: Path of the file, for errors.
       content: All bytes of the file.
 
     Raises:
-      ComponentError: The file is damaged. The records before the damage have been returned then,
-        unless the file is gzipped.
+      ComponentError: The file is damaged. The records before the damage were yielded, unless the
+        file is gzipped.
     """
     try:
         data = gzip.decompress(content) if content[:2] == _GZIP else content
@@ -43,5 +43,5 @@ def read_records(path: str, content: bytes) -> Iterator[bytes]:
 
 
 def _masked(data: bytes) -> int:
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as far as tf.train.Example needs it.
+"""Encodes the parts of protobuf's wire format that tf.train.Example needs.
 
     https://protobuf.dev/programming-guides/encoding/
 
@@ -7,7 +7,7 @@
                  0A <length> { 0A <length> name, 12 <length> Feature }
     Feature      one of  0A <length> BytesList,  12 <length> FloatList,  1A <length> Int64List
     BytesList    for each value:  0A <length> value
-    FloatList    0A <length> four bytes a value, little-endian  (nothing where there is no value)
+    FloatList    0A <length> four bytes a value, little-endian  (empty without values)
     Int64List    0A <length> a varint a value                   (likewise)
 
 Lengths are varints: seven bits a byte, the lowest first, the top bit set on all but the last byte.
@@ -20,9 +20,9 @@ from google.protobuf.struct_pb2 import Struct
 
 
 def _is_prefix_last() -> bool:
-    """Whether the deterministic form of the installed protobuf has the name "ab" before "a".
+    """Returns whether the installed protobuf's deterministic form puts "ab" before "a".
 
-    upb, the implementation since protobuf 4, has it so.
+    upb, the implementation since protobuf 4, does.
     """
     sample = Struct()
     sample.update({"a": True, "ab": True})
@@ -34,7 +34,7 @@ _NAME_END = b"\xff" if _is_prefix_last() else b""
 
 
 def varint(number: int) -> bytes:
-    """Of a number from 0 to 2**64 - 1."""
+    """Returns the varint of a number from 0 to 2**64 - 1."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -48,16 +48,15 @@ def delimited(tag: bytes, content: bytes) -> bytes:
 
 
 def name_order(name: bytes) -> bytes:
-    """Sort key of a map's names in the deterministic form of the installed protobuf.
+    """Returns the sort key of a map's names in the installed protobuf's deterministic form.
 
-    Each implementation sorts in its own way, so TFX's splits by whole record differ between its
-    lines, and ours with them.
+    Implementations differ, so splits by whole record differ between TFX lines, as TFX's own do.
     """
     return name + _NAME_END
 
 
 def canonical(example: bytes) -> bytes:
-    """A serialized tf.train.Example with its features in `name_order`: what TFX hashes."""
+    """Sorts the features of a serialized tf.train.Example by `name_order`, as TFX hashes it."""
     start, _ = _read_varint(example, 1)
     entries = []
     while start < len(example):
@@ -70,7 +69,7 @@ def canonical(example: bytes) -> bytes:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """(position behind the varint, its value)."""
+    """Returns the position after a varint, and its value."""
     value = shift = 0
     while True:
         byte = data[position]

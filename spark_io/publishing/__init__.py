@@ -1,1 +1,1 @@
-"""Makes written files visible, whole or not at all."""
+"""Publishes written files."""

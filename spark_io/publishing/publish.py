@@ -1,7 +1,6 @@
-"""From a staging folder to a published artifact: numbered shards, a manifest, one rename.
+"""Publishes a staging folder as an artifact: numbered shards, a manifest, one rename.
 
-Until the last rename nothing is visible under a name that a reader would open, after it everything
-is; and a reader of a split folder finds data files only.
+The last rename makes everything visible at once. A split folder holds data files only.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from base.shared_names import EXAMPLES_MANIFEST
 from spark_io.examples import shards
 
 FORMAT_VERSION = 2  # of the manifest
-SUMMARY = "summary.json"  # of what was refused: source -> reason -> rows
-RECORDS = "records"  # the folder of the rows that were refused
+SUMMARY = "summary.json"  # rejected rows: source -> reason -> rows
+RECORDS = "records"  # the folder of the rejected rows
 ATTEMPTS = "attempts"  # in the staging folder: where tasks write
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskReport:
-    """What the successful tasks wrote: the only source of counts, files and checksums."""
+    """The files, counts and checksums that the successful tasks reported."""
 
     files: dict[str, list[dict[str, Any]]]  # split -> [{file, rows, bytes, crc32c}]
     quarantine_files: tuple[str, ...]
@@ -35,7 +34,7 @@ class TaskReport:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Any], splits: Iterable[str]) -> TaskReport:
-        """Args: rows of `shards.REPORT_SCHEMA`, and the names of all splits."""
+        """Sums up rows of `shards.REPORT_SCHEMA` for the named splits."""
         files: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
         quarantined: dict[str, Counter[str]] = {}
         quarantine_files, dropped = set(), Counter[str]()
@@ -67,10 +66,10 @@ class TaskReport:
 
 
 def check_accounts(report: TaskReport, primary: str, read: int) -> None:
-    """Every row read is an example, quarantined or dropped; else the ETL lost or doubled some.
+    """Checks that every row read is an example, quarantined or dropped.
 
     Raises:
-      ComponentError: the sum is another one.
+      ComponentError: The ETL lost or duplicated rows.
     """
     examples = sum(report.split_rows().values())
     quarantined, dropped = report.quarantined_of(primary), sum(report.dropped.values())
@@ -83,16 +82,16 @@ def check_accounts(report: TaskReport, primary: str, read: int) -> None:
 
 
 def check_sources(report: TaskReport, sources: Collection[str]) -> None:
-    """Raises ComponentError when rows are refused in the name of a source that there is not."""
+    """Raises ComponentError when rejected rows name an unknown source."""
     for source in report.quarantined:
         if source not in sources:
             raise ComponentError(
-                f"the ETL refuses rows of '{source}', but the sources are {', '.join(sources)}"
+                f"the ETL rejects rows of '{source}', but the sources are {', '.join(sources)}"
             )
 
 
 def check_splits(report: TaskReport) -> None:
-    """Raises ComponentError when a split has no row: every component behind would fail on it."""
+    """Raises ComponentError when a split has no row, on which later components would fail."""
     for split, rows in report.split_rows().items():
         if rows == 0:
             raise ComponentError(
@@ -102,16 +101,17 @@ def check_splits(report: TaskReport) -> None:
 
 
 def check_quarantine(report: TaskReport, read: Mapping[str, int], maximum: float) -> None:
-    """Stops when too large a part of a source was refused: of any source, for what cannot be read
-    of a secondary one may be a label that is wrong.
+    """Checks the rejected fraction of every source.
+
+    Secondary sources count too: an unreadable row there may make a label wrong.
 
     Args:
-      report: of the tasks.
-      read: source -> rows read.
-      maximum: largest fraction that may be refused.
+      report: Report of the tasks.
+      read: Source -> number of rows read.
+      maximum: Largest fraction of rows that may be rejected, from 0 to 1.
 
     Raises:
-      ComponentError: naming source and reasons.
+      ComponentError: Too many rows of a source were rejected; the error gives the reasons.
     """
     for source, count in read.items():
         rows = report.quarantined_of(source)
@@ -120,7 +120,7 @@ def check_quarantine(report: TaskReport, read: Mapping[str, int], maximum: float
             named = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
             raise ComponentError(
                 f"{rows:,} of {count:,} rows ({rows / count:.1%}) of '{source}' are bad, more than "
-                f"max_quarantine_fraction {maximum:.1%}: {named}. Mend the source, or raise the "
+                f"max_quarantine_fraction {maximum:.1%}: {named}. Fix the source, or raise the "
                 "limit"
             )
 
@@ -128,24 +128,24 @@ def check_quarantine(report: TaskReport, read: Mapping[str, int], maximum: float
 def publish(
     staging: Path, report: TaskReport, manifest: dict[str, Any], examples: Path, quarantine: Path
 ) -> None:
-    """Gives the shards that count their final names, adds the manifest, makes all visible at once.
+    """Renames the reported shards, adds the manifest and publishes both artifacts.
 
-    They move into folders that no task knows: an attempt that lost, and writes on, adds nothing.
+    Shards move into folders that no task knows, so a losing attempt that still runs adds nothing.
 
     Args:
-      staging: the tasks wrote into its folder ATTEMPTS; what did not count stays there.
-      report: of the tasks that counted.
-      manifest: what it says beside the shards.
-      examples: the artifact's folder; not there, or empty.
-      quarantine: the other artifact's folder; what it holds is replaced, for it counts only beside
-        examples.
+      staging: Staging folder; tasks wrote to its folder ATTEMPTS, where unreported files stay.
+      report: Report of the successful tasks.
+      manifest: Manifest without the list of shards.
+      examples: Folder of the Examples artifact, missing or empty.
+      quarantine: Folder of the QuarantinedRecords artifact. Its contents are replaced, because they
+        are valid only beside examples.
 
     Raises:
-      ComponentError: something lies in the folder of the examples.
-      OSError: a full disk.
+      ComponentError: The examples folder is not empty.
+      OSError: The disk is full.
     """
     check_not_published(examples)
-    ready, refused = staging / "examples", staging / "quarantine"
+    ready, rejected = staging / "examples", staging / "quarantine"
     splits = {}
     for split, files in report.files.items():
         names = [f"data_tfrecord-{n:05d}-of-{len(files):05d}.gz" for n in range(len(files))]
@@ -153,16 +153,16 @@ def publish(
         _move(staging / ATTEMPTS / split, written, ready / f"Split-{split}", names)
         splits[split] = [{**entry, "file": name} for entry, name in zip(files, names, strict=True)]
     kept = report.quarantine_files
-    _move(staging / ATTEMPTS / shards.REFUSED, kept, refused / RECORDS, kept)
-    write_json(refused / SUMMARY, report.quarantined, durable=True)
+    _move(staging / ATTEMPTS / shards.REJECTED, kept, rejected / RECORDS, kept)
+    write_json(rejected / SUMMARY, report.quarantined, durable=True)
     write_json(ready / EXAMPLES_MANIFEST, {**manifest, "splits": splits}, durable=True)
 
-    # Two renames: what was refused, then the examples, which make both count. A rename replaces an
-    # empty folder, which is what TFX has made for the artifact.
+    # The examples come last, because they make both artifacts valid. A rename replaces an empty
+    # folder, such as the one that TFX makes for an artifact.
     if quarantine.exists():
-        quarantine.rename(staging / "replaced")  # of a run that was killed between the two
+        quarantine.rename(staging / "replaced")  # from a run that was killed between the renames
     quarantine.parent.mkdir(parents=True, exist_ok=True)
-    move_durably(refused, quarantine)
+    move_durably(rejected, quarantine)
     move_durably(ready, examples)
 
 
@@ -175,23 +175,23 @@ def _move(source: Path, files: Sequence[str], target: Path, names: Sequence[str]
 
 
 def check_not_published(examples: Path) -> None:
-    """Raises ComponentError if something is there: what is published is never replaced."""
+    """Raises ComponentError if the folder is not empty: published examples are never replaced."""
     if examples.exists() and any(examples.iterdir()):
-        raise ComponentError(f"{examples} holds the result of another run, which is kept as it is")
+        raise ComponentError(f"{examples} holds the result of another run, which is never replaced")
 
 
-def published(examples: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The manifest, if the same run has published already and was killed before it could say so.
+def published_manifest(examples: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the manifest of the same run, if it was killed after publishing; None otherwise.
 
     Args:
-      examples: the artifact's folder.
-      description: part of the manifest; it must be the same there.
+      examples: Folder of the Examples artifact.
+      description: Part of the manifest that identifies the run.
     """
     path = examples / EXAMPLES_MANIFEST
     if not path.exists():
         return None
     manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    described = json.loads(json.dumps(description))  # JSON knows no tuples
+    described = json.loads(json.dumps(description))  # JSON has no tuples
     if any(manifest.get(key) != value for key, value in described.items()):
         return None
     return {key: value for key, value in manifest.items() if key != "splits"}

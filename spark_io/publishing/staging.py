@@ -1,6 +1,6 @@
-"""A hidden folder beside the artifact that will be published, held by a lock.
+"""Makes a hidden staging folder beside the artifact, protected by a lock.
 
-The lock tells a folder in use from one that a killed process left: the next run removes those.
+The lock tells a folder in use from one that a killed process left. The next run removes the latter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from base.locks import acquire_within, try_lock
 
-_LOCK_SECONDS = 60  # a run that starts looks at each lock for a moment
+_LOCK_SECONDS = 60  # a starting run holds each lock briefly
 _MARK = ".staging-"
 
 
@@ -27,7 +27,7 @@ def staging_folder(artifact: Path) -> Iterator[Path]:
     remove_abandoned(parent)
     folder = parent / f".{artifact.name}{_MARK}{uuid.uuid4().hex[:8]}"
     lock = folder.with_name(f"{folder.name}.lock")
-    with acquire_within(lock, _LOCK_SECONDS, "looks for what killed runs have left"):
+    with acquire_within(lock, _LOCK_SECONDS, "is removing the leftovers of killed runs"):
         folder.mkdir()
         try:
             yield folder
@@ -36,28 +36,28 @@ def staging_folder(artifact: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Removes the folders whose process is gone."""
+    """Removes the folders of processes that have ended."""
     for lock in parent.glob(f".*{_MARK}*.lock"):
         with contextlib.suppress(OSError), lock.open("r+b") as held:
             folder = lock.with_name(lock.name.removesuffix(".lock"))
             if try_lock(held) and (folder.exists() or not _young(lock)):
                 _remove(folder, lock)
     for folder in parent.glob(f".*{_MARK}*"):
-        # The lock comes before the folder and goes after it: without one, a task that still ran
-        # has made the folder anew.
+        # A lock outlives its folder. A folder without one was made again by a task that still
+        # ran.
         if folder.is_dir() and not folder.with_name(f"{folder.name}.lock").exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove(folder: Path, lock: Path) -> None:
-    """A task that still runs may put a file in meanwhile; what is left then is still abandoned."""
+    """Removes a folder, and its lock unless a task that still runs added a file meanwhile."""
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         lock.unlink(missing_ok=True)
 
 
 def _young(lock: Path) -> bool:
-    """Returns whether a lock was made within the last minute: it may be about to be held."""
-    # A new file without a name tells the file system's own clock, which may be a server's.
+    """Returns whether a lock file is under a minute old: its process may be about to hold it."""
+    # The time of a new file is that of the file system's clock, which may be a server's.
     with tempfile.TemporaryFile(dir=lock.parent) as now:
         return os.fstat(now.fileno()).st_mtime - lock.stat().st_mtime < 60

@@ -1,1 +1,1 @@
-"""Refused rows, repaired, to a new version of their span; the commands are in ../__main__.py."""
+"""Turns repaired rows into a new version of their span; see README.md."""

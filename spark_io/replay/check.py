@@ -1,4 +1,4 @@
-"""Whether Spark can read repaired rows: by the parser that will read them in the next run."""
+"""Checks repaired rows with the parser that reads them in the next run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _SPARK = {"master": "local[1]", "conf": {"spark.driver.memory": "1g"}}
 
 
 def check_readable(source: ReplaySource, repairs: Repairs) -> None:
-    """Has Spark parse the repaired rows, as a run will.
+    """Parses the repaired rows with Spark, as a run does.
 
     Raises:
-      ComponentError: one of them would be refused as unparseable, or Spark does not start.
+      ComponentError: A row would be rejected as unparseable, or Spark does not start.
     """
     try:
         os.environ.update(spark_environment())
@@ -42,28 +42,28 @@ def check_readable(source: ReplaySource, repairs: Repairs) -> None:
         numbers = ", ".join(map(str, unreadable[:10])) + (", ..." if len(unreadable) > 10 else "")
         raise ComponentError(
             f"{repairs.path}, line {numbers}: the record does not fit the columns of "
-            f"'{source.name}', and would be refused again; they are: {columns}"
+            f"'{source.name}' and would be rejected again; the columns are {columns}"
         )
 
 
 def unreadable_lines(spark: SparkSession, source: FileSource, repairs: Repairs) -> list[int]:
-    """Numbers of the lines whose records do not fit the source's columns."""
+    """Returns the numbers of the lines whose records do not fit the source's columns."""
     number = "_line_of_file"
     with tempfile.TemporaryDirectory() as folder:
-        # By way of a file: Spark reads that itself, and starts no Python.
+        # Spark reads a file without starting a Python worker.
         path = Path(folder) / "rows.json"
         with path.open("w", encoding="utf-8") as file:
             for repair in repairs.rows:
                 file.write(json.dumps({number: repair.line, LINE: repair.record}) + "\n")
         lines = spark.read.schema(f"{number} int, {LINE} string").json(path.as_uri())
         parsed = parse_json(lines, source.columns, source.options)
-        refused = parsed.where(F.col(REASON).isNotNull()).select(number).orderBy(number)
-        return [row[0] for row in refused.collect()]
+        rejected = parsed.where(F.col(REASON).isNotNull()).select(number).orderBy(number)
+        return [row[0] for row in rejected.collect()]
 
 
 @contextlib.contextmanager
 def _without_spark_chatter() -> Iterator[None]:
-    """The JVM's own standard error goes to a file, which is shown only if something fails."""
+    """Keeps the JVM's standard error in a file and shows it only on failure."""
     with tempfile.TemporaryFile() as chatter:
         sys.stderr.flush()
         screen = os.dup(2)

@@ -1,4 +1,4 @@
-"""A finished run, found by one of its two folders: its manifest, and the rows that it refused."""
+"""Opens a finished run by its examples or quarantine folder: the manifest and rejected rows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from spark_io.publishing.publish import FORMAT_VERSION, RECORDS, SUMMARY
 
 
 @dataclasses.dataclass(frozen=True)
-class Refused:
-    """Attributes:
-    source: its name.
-    reason: the reason code.
-    record: the row as it was read; None if the ETL did not keep it.
+class RejectedRow:
+    """A row that a run rejected.
+
+    Attributes:
+      source: Name of the source.
+      reason: Reason code.
+      record: Text of the row as it was read; None if the ETL did not keep it.
     """
 
     source: str
@@ -31,10 +33,12 @@ class Refused:
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """Attributes:
-    examples: the artifact's folder.
-    quarantine: the other artifact's folder.
-    manifest: of the examples.
+    """The published result of a run.
+
+    Attributes:
+      examples: Folder of the Examples artifact.
+      quarantine: Folder of the QuarantinedRecords artifact.
+      manifest: Manifest of the examples.
     """
 
     examples: Path
@@ -43,40 +47,42 @@ class FinishedRun:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Source -> reason -> rows."""
-        return self.manifest["quarantined"]
+        """Number of rejected rows, as source -> reason -> rows."""
+        counts: dict[str, dict[str, int]] = self.manifest["quarantined"]
+        return counts
 
-    def refused(self) -> Iterator[Refused]:
-        """Every record.
+    def rejected(self) -> Iterator[RejectedRow]:
+        """Yields every rejected row.
 
         Raises:
-          ComponentError: a damaged file, or other counts than in the manifest.
+          ComponentError: A file is damaged, or the rows do not match the manifest's counts.
         """
         counts: dict[str, Counter[str]] = {}
         for path in sorted((self.quarantine / RECORDS).glob("*.json.gz")):
             for line in _lines(path):
-                row = Refused(**line)
+                row = RejectedRow(**line)
                 counts.setdefault(row.source, Counter())[row.reason] += 1
                 yield row
         if counts != self.counts:
             raise ComponentError(
                 f"{self.quarantine / 'records'} does not hold the rows that the manifest counts; "
-                "files are missing or were changed: run the pipeline again"
+                "files are missing or changed, so run the pipeline again"
             )
 
 
 def open_run(folder: Path) -> FinishedRun:
-    """The run that one of its two folders belongs to.
+    """Opens the run that a folder belongs to.
 
     Args:
-      folder: of its examples or of its quarantine.
+      folder: Folder of the run's examples or of its quarantine.
 
     Raises:
-      ComponentError: no such folder, none of ours, one of another format, or one without the other.
+      ComponentError: The folder is missing, is not an artifact of SparkExampleGen, has another
+        format version, or its counterpart is missing.
     """
     folder = folder.resolve()
     if not folder.is_dir():
-        raise ComponentError(f"there is no folder {folder}")
+        raise ComponentError(f"the folder {folder} does not exist")
     if (folder / EXAMPLES_MANIFEST).is_file():
         examples, quarantine = folder, _beside(folder, "examples", "quarantine")
     elif (folder / SUMMARY).is_file():
@@ -96,9 +102,8 @@ def open_run(folder: Path) -> FinishedRun:
     written = manifest.get("format_version")
     if written != FORMAT_VERSION:
         raise ComponentError(
-            f"{examples / EXAMPLES_MANIFEST} has format {written}, and replay reads "
-            f"{FORMAT_VERSION}: it was written by another release; run the pipeline again with "
-            "this one"
+            f"{examples / EXAMPLES_MANIFEST} was written by another release: expected format "
+            f"{FORMAT_VERSION}, received {written}. Run the pipeline again with this release"
         )
     if _json(quarantine / SUMMARY) != manifest["quarantined"]:
         raise ComponentError(f"{examples} and {quarantine} are not of the same run")
@@ -106,7 +111,7 @@ def open_run(folder: Path) -> FinishedRun:
 
 
 def _beside(folder: Path, ours: str, other: str) -> Path:
-    """The other folder: TFX calls them COMPONENT/examples/12 and COMPONENT/quarantine/12."""
+    """Returns the other folder: TFX uses COMPONENT/examples/12 and COMPONENT/quarantine/12."""
     if folder.parent.name == ours:
         return folder.parent.with_name(other) / folder.name
     return folder.with_name(other)
@@ -118,7 +123,9 @@ def _json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ComponentError(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict):
-        raise ComponentError(f"{path} is no JSON object; is it one of ours?")
+        raise ComponentError(
+            f"{path} must be a JSON object; give a folder that SparkExampleGen wrote"
+        )
     return content
 
 

@@ -1,7 +1,7 @@
-"""The next version of one span of a source of text files: complete, by one rename.
+"""Writes the next version of one span of a source of text files, by one rename.
 
-It is all that lies in the folder of the version before, but for rows that are replaced: those go,
-and their repaired forms lie in a file of their own, which the source's pattern matches.
+The new version holds everything in the folder of the previous version except the replaced rows.
+Their repaired forms are in a file of their own that the source's pattern matches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spark_io.publishing.staging import staging_folder
 from spark_io.replay.text_lines import is_row, lines_of, new_text_file
 from spark_io.sources.spans import SpanPattern
 
-MARKER = ".replay.json"  # hidden: no source reads it, and no fingerprint is made of it
+MARKER = ".replay.json"  # hidden, so no source reads it and no fingerprint includes it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Version:
     """A version of a span, as a run read it.
 
     Attributes:
-      span: its number.
-      number: of the version.
-      folder: that holds this version of this span and nothing else, relative to the input base.
-      files: that were read, relative to the input base.
+      span: Number of the span.
+      number: Number of the version.
+      folder: Folder of this version of this span alone, relative to the input base.
+      files: Files that the run read, relative to the input base.
     """
 
     span: int
@@ -44,16 +44,16 @@ class Version:
 
 @dataclasses.dataclass(frozen=True)
 class NextVersion:
-    """What to write.
+    """A version to write.
 
     Attributes:
-      old: the version before.
-      folder: of the new one, relative to the input base.
-      repaired_file: the file for repaired rows, relative to `folder`.
-      rows: file of the old version -> rows in it.
-      removed: file of the old version -> texts to leave out, with how often.
-      repaired: the texts in their place.
-      facts: what MARKER says of where this came from.
+      old: Previous version.
+      folder: Folder of the new version, relative to the input base.
+      repaired_file: File for the repaired rows, relative to `folder`.
+      rows: File of the old version -> number of rows.
+      removed: File of the old version -> texts to remove, with their counts.
+      repaired: Repaired texts.
+      facts: Contents of MARKER, which record the origin of this version.
     """
 
     old: Version
@@ -72,39 +72,39 @@ class NextVersion:
     def kept(self) -> int:
         return sum(self.rows.values()) - len(self.repaired)
 
-    def is_there(self, base: Path) -> bool:
-        """Whether this same version was written before."""
+    def is_written(self, base: Path) -> bool:
+        """Returns whether an earlier call wrote this same version."""
         marker = base / self.folder / MARKER
         return marker.is_file() and json.loads(marker.read_text("utf-8")) == self.facts
 
 
 def check_pattern(name: str, path: str) -> SpanPattern:
-    """Whether a version of a span has a folder of its own.
+    """Checks that each version of a span has a folder of its own, and returns the pattern.
 
     Raises:
-      ComponentError: a pattern without {VERSION}, or with it elsewhere.
+      ComponentError: The pattern has no {VERSION}, or has it in a file name or several folders.
     """
     if "{VERSION" not in path:
         raise ComponentError(
             f"source '{name}': {path} has no {{VERSION}}, and replay never changes files that were "
-            "read: put it into the path, as in day/v{VERSION}/*.json, or mend the files by hand "
-            "and run again"
+            "read; put it into the path, as in day/v{VERSION}/*.json, or fix the files by hand and "
+            "run again"
         )
     *folders, file = path.split("/")
     if "{" in file or "/".join(folders).count("{VERSION") > 1:
         raise ComponentError(
             f"source '{name}': {path} needs its span and {{VERSION}} once in the names of folders, "
-            "not of files: a new version becomes visible by the rename of one folder. Move the "
-            "files, or write the next version by hand"
+            "not of files, because one folder is renamed to publish a version. Move the files, or "
+            "write the next version by hand"
         )
     return SpanPattern(path)
 
 
 def versions_read(name: str, pattern: SpanPattern, paths: Iterable[str]) -> list[Version]:
-    """The versions that a run read these files of, oldest span first.
+    """Returns the versions that a run's files belong to, oldest span first.
 
     Raises:
-      ComponentError: a version whose files lie in several folders.
+      ComponentError: The files of a version are in several folders.
     """
     depth = 1 + max(n for n, part in enumerate(pattern.pattern.split("/")) if "{" in part)
     versions = []
@@ -123,15 +123,15 @@ def versions_read(name: str, pattern: SpanPattern, paths: Iterable[str]) -> list
 
 
 def next_folder(pattern: SpanPattern, version: Version) -> str:
-    """Where the next version of the span lies.
+    """Returns the folder of the span's next version.
 
     Raises:
-      ComponentError: the pattern cannot say it ({VERSION:1} after 9).
+      ComponentError: The pattern has no name for it ({VERSION:1} after 9).
     """
     parts = version.folder.split("/")
     place = next(n for n, part in enumerate(pattern.pattern.split("/")) if "{VERSION" in part)
     below = version.files[0].removeprefix(version.folder)
-    # Each number in the folder's name is tried: the pattern itself says which is the version.
+    # The pattern decides which number in the folder's name is the version.
     for digits in reversed(list(re.finditer(r"\d+", parts[place]))):
         number = str(version.number + 1).zfill(len(digits.group()))
         renamed = parts[place][: digits.start()] + number + parts[place][digits.end() :]
@@ -144,18 +144,18 @@ def next_folder(pattern: SpanPattern, version: Version) -> str:
 
 
 def repaired_file(pattern: SpanPattern, version: Version, folder: str, beside: str) -> str:
-    """A name for the repaired rows that the source's pattern matches, relative to `folder`.
+    """Returns a file name for the repaired rows that the source's pattern matches.
 
-    Where the pattern leaves no choice (data.json), it is the file that the first of them was in.
+    The name is relative to `folder`. A pattern without a wildcard (data.json) leaves only `beside`.
 
     Args:
-      pattern: of the source.
-      version: the one before.
-      folder: of the new one, relative to the input base.
-      beside: the file of the old version that the first of the rows was in.
+      pattern: Path pattern of the source.
+      version: Previous version.
+      folder: Folder of the new version, relative to the input base.
+      beside: File of the old version that held the first of the rows.
 
     Raises:
-      ComponentError: there is no such name.
+      ComponentError: The pattern matches no such name.
     """
     place, _, file = beside.removeprefix(f"{version.folder}/").rpartition("/")
     last = pattern.pattern.split("/")[-1]
@@ -170,25 +170,25 @@ def repaired_file(pattern: SpanPattern, version: Version, folder: str, beside: s
     taken = f"{version.folder}/{found}" in version.files and name != file
     if taken or not _is(pattern, f"{folder}/{found}", version):
         raise ComponentError(
-            f"{pattern.pattern} leaves no name for the file of repaired rows ({found} will not do)"
+            f"{pattern.pattern} leaves no name for the file of repaired rows. Tried: {found}"
         )
     return found
 
 
 def _is(pattern: SpanPattern, path: str, version: Version) -> bool:
-    """Whether a source would read this file as one of the next version."""
+    """Returns whether a source would read this file as part of the next version."""
     try:
         return pattern.find([path]) == {version.span: {version.number + 1: [path]}}
     except ComponentError:
-        return False  # not even a date
+        return False  # the path does not fit the pattern
 
 
 def write(base: Path, version: NextVersion) -> None:
-    """Writes the version; until the end it lies in a hidden folder beside its place.
+    """Writes the version to a hidden folder, and renames that folder at the end.
 
     Raises:
-      ComponentError: a file that is not what it was when it was read, or a folder in the place.
-      OSError: a full disk, no permission.
+      ComponentError: A file changed since the run read it, or the new folder exists.
+      OSError: The disk is full, or there is no permission.
     """
     target = base / version.folder
     with staging_folder(target) as staging:
@@ -206,7 +206,7 @@ def write(base: Path, version: NextVersion) -> None:
 
 
 def _fill(old: Path, new: Path, version: NextVersion) -> None:
-    """All that the old folder holds, with rows replaced, in a new one."""
+    """Fills a new folder with the contents of the old one, with rows replaced."""
     new.mkdir()
     shutil.copymode(old, new)
     removed = {
@@ -228,10 +228,10 @@ def _fill(old: Path, new: Path, version: NextVersion) -> None:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Relative paths; a source of another pattern may read some of them.
+    """Yields the relative paths of all visible files.
 
-    Hidden ones stay behind: an older MARKER, and Hadoop's checksums (.NAME.crc), which would make
-    it refuse the files that are written anew.
+    An older MARKER stays behind, and so do Hadoop's checksums (.NAME.crc): Hadoop would reject the
+    rewritten files by them.
     """
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -241,10 +241,9 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _link(old: Path, new: Path) -> None:
-    """The same file under a second name: no copy to wait for, and none that fills the disk.
+    """Links a file under a second name, or copies it where the file system allows no links.
 
-    Files of a version are not changed, or versions would mean nothing. Where a file system has no
-    such links, or forbids them, the file is copied.
+    A link is safe because the files of a version never change.
     """
     try:
         os.link(old.resolve(), new)
@@ -255,15 +254,15 @@ def _link(old: Path, new: Path) -> None:
 
 
 def _without(path: Path, texts: Counter[str], rows: int) -> Iterator[bytes]:
-    """The lines of a file as they are, but for the first occurrences of some.
+    """Yields the lines of a file without the first occurrences of some texts.
 
     Args:
-      path: of the file.
-      texts: to leave out, with how often.
-      rows: in the file.
+      path: Path of the file.
+      texts: Texts to leave out, with their counts.
+      rows: Number of rows in the file.
 
     Raises:
-      ComponentError: the file holds other rows.
+      ComponentError: The file holds other rows.
     """
     left, seen = texts.copy(), 0
     for text, line in lines_of(path):
@@ -273,7 +272,7 @@ def _without(path: Path, texts: Counter[str], rows: int) -> Iterator[bytes]:
         else:
             yield line
     if +left or seen != rows:
-        raise ComponentError(f"{path} was changed while it was read; run the command again")
+        raise ComponentError(f"{path} changed while it was being read; run the command again")
 
 
 def _write_lines(path: Path, lines: Iterable[bytes], more: Sequence[bytes]) -> None:

@@ -1,9 +1,8 @@
-"""The file in which a person repairs rows that a run refused.
+"""Reads and writes the file in which a person repairs rows that a run rejected.
 
-It has a JSON object a line: {"row": ..., "reason": ..., "record": ...}. `record` is the text to
-mend. `row` is a digest of the text as it was refused, and says which row a line is about: so the
-text itself may be edited freely, by hand or by a program. A row whose line is deleted, or not
-edited, stays as it is, and will be refused again.
+Each line is a JSON object: {"row": ..., "reason": ..., "record": ...}. `record` is the text to
+repair. `row` is a digest of the rejected text and identifies the row, so the text may be edited
+freely. A row whose line is deleted or not edited stays rejected.
 """
 
 from __future__ import annotations
@@ -17,28 +16,32 @@ from pathlib import Path
 
 from base.atomic_files import whole_file
 from base.errors import ComponentError
-from spark_io.replay.finished_run import Refused
+from spark_io.replay.finished_run import RejectedRow
 
 
 @dataclasses.dataclass(frozen=True)
 class Repair:
-    """Attributes:
-    line: number of its line in the file of repaired rows.
-    refused: the text that was refused.
-    record: the text to replace it.
+    """One row that a person repaired.
+
+    Attributes:
+      line: Line number in the file of repaired rows, from 1.
+      original: Text of the row as it was rejected.
+      record: Repaired text.
     """
 
     line: int
-    refused: str
+    original: str
     record: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Repairs:
-    """Attributes:
-    path: the file.
-    rows: those that were edited, in the order of the file.
-    unedited: how many lines are as they were exported.
+    """The contents of a file of repaired rows.
+
+    Attributes:
+      path: Path of the file.
+      rows: Edited rows, in the order of the file.
+      unedited: Number of lines that are unchanged since the export.
     """
 
     path: Path
@@ -46,8 +49,8 @@ class Repairs:
     unedited: int
 
 
-def write_rows(path: Path, rows: Iterable[Refused]) -> None:
-    """Writes the file to repair: complete, or not at all."""
+def write_rows(path: Path, rows: Iterable[RejectedRow]) -> None:
+    """Writes rejected rows to a file in which they can be repaired, in one atomic step."""
     with (
         whole_file(path, many_writers=True) as partial,
         partial.open("w", encoding="utf-8") as file,
@@ -58,17 +61,17 @@ def write_rows(path: Path, rows: Iterable[Refused]) -> None:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def read_rows(path: Path, refused: Counter[str]) -> Repairs:
+def read_rows(path: Path, rejected: Counter[str]) -> Repairs:
     """Reads the file that `write_rows` wrote and a person edited.
 
     Args:
-      path: of the file.
-      refused: text -> how often it was refused.
+      path: Path of the file.
+      rejected: Rejected text -> number of rows with that text.
 
     Raises:
-      ComponentError: a line that cannot be used, by its number.
+      ComponentError: A line cannot be used; the error gives its number.
     """
-    known = {_digest(text): text for text in refused}
+    known = {_digest(text): text for text in rejected}
     seen: Counter[str] = Counter()
     rows: list[Repair] = []
     with path.open("rb") as file:
@@ -78,9 +81,10 @@ def read_rows(path: Path, refused: Counter[str]) -> Repairs:
             try:
                 text, record = _row(line, known)
                 seen[text] += 1
-                if seen[text] > refused[text]:
+                if seen[text] > rejected[text]:
                     raise ValueError(
-                        f"this row was refused {_times(refused[text])}, and stands here more often"
+                        f"this row was rejected {_times(rejected[text])}, and the file has it more "
+                        "often; delete the extra lines"
                     )
                 if record != text:
                     _check_record(record)
@@ -91,49 +95,51 @@ def read_rows(path: Path, refused: Counter[str]) -> Repairs:
 
 
 def _row(line: bytes, known: dict[str, str]) -> tuple[str, str]:
-    """(text as it was refused, text now).
+    """Returns the rejected text of a row and its text now.
 
     Raises:
-      ValueError: the line is none of an export.
+      ValueError: The line does not come from an export.
     """
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"no JSON: {_problem(error)}; is a quote or a comma missing?") from error
+        raise ValueError(
+            f"not JSON: {_problem(error)}; check for a missing quote or comma"
+        ) from error
     if not isinstance(row, dict) or not isinstance(row.get("row"), str):
         raise ValueError('not a line of an export: {"row": ..., "reason": ..., "record": ...}')
     if row["row"] not in known:
         raise ValueError(
-            "this row was not refused in this run, for this source; is `row` as it was exported?"
+            "this run rejected no such row of this source; restore `row` as it was exported"
         )
     if not isinstance(row.get("record"), str):
         raise ValueError(
-            "`record` must be a text, the repaired JSON object in quotes; delete the line to leave "
-            "the row refused"
+            "`record` must be a string that holds the repaired JSON object; delete the line to "
+            "leave the row rejected"
         )
     return known[row["row"]], row["record"]
 
 
 def _check_record(record: str) -> None:
-    """What needs no Spark to tell, and is told better here.
+    """Checks a repaired record without Spark.
 
     Raises:
-      ValueError: not one JSON object on one line.
+      ValueError: The record is not one JSON object on one line.
     """
     if "\n" in record or "\r" in record:
-        raise ValueError("the record has a line break; a row is one line")
+        raise ValueError("the record has a line break; a row must be one line")
     try:
         content = json.loads(record)
         record.encode()
     except UnicodeEncodeError:
-        raise ValueError("the record has half of a surrogate pair, which is no text") from None
+        raise ValueError("the record has a lone surrogate; remove it") from None
     except ValueError as error:
         raise ValueError(
-            f"the record is no JSON object: {_problem(error)}; delete the line to leave the row "
-            "refused"
+            f"the record is not a JSON object: {_problem(error)}; delete the line to leave the row "
+            "rejected"
         ) from error
     if not isinstance(content, dict):
-        raise ValueError('the record is no JSON object: it has to be {"column": value, ...}')
+        raise ValueError('the record is not a JSON object; expected {"column": value, ...}')
 
 
 def _problem(error: ValueError) -> str:

@@ -1,12 +1,12 @@
-"""Feeds repaired rows back: a new version of the spans that they were refused in.
+"""Writes repaired rows into a new version of the spans that they were rejected in.
 
-    export   the refused rows of a source, to repair
-    plan     where each repaired row was read, what the next version of its span is
+    export   writes the rejected rows of a source to a file
+    plan     finds each repaired row in the files, and plans the next version of its span
     apply    writes those versions
 
-Files that were read are never changed. A quarantined record is the text of its line, so its place
-is found by looking for that text in the files that the run read: oldest span first, files by name,
-lines in order. The same text in two places is replaced as often as it was repaired.
+Files that a run read are never changed. A quarantined record is the text of its line, so the row
+is found by searching the files of the run for that text: oldest span first, then by file name and
+line. A text that occurs several times is replaced as often as it was repaired.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from base.console import PlainConsole
 from base.errors import ComponentError
 from spark_io.connectors.local_files import LocalFiles
 from spark_io.publishing.staging import remove_abandoned
-from spark_io.replay.finished_run import FinishedRun, Refused
+from spark_io.replay.finished_run import FinishedRun, RejectedRow
 from spark_io.replay.next_version import (
     MARKER,
     NextVersion,
@@ -35,7 +35,7 @@ from spark_io.replay.next_version import (
     write,
 )
 from spark_io.replay.repaired_rows import Repair, Repairs, read_rows, write_rows
-from spark_io.replay.replayable import ReplaySource, source_of
+from spark_io.replay.replayable import ReplaySource, replayable_source
 from spark_io.replay.text_lines import is_row, lines_of
 from spark_io.sources.column_names import LINE
 
@@ -44,45 +44,48 @@ Item = TypeVar("Item")
 
 @dataclasses.dataclass(frozen=True)
 class Replay:
-    """Attributes:
-    source: that is repaired.
-    repairs: the rows.
-    versions: to write, or written by an earlier call with the same rows; oldest span first.
-    refused: how many of the source's rows were refused.
+    """A planned replay of one source.
+
+    Attributes:
+      source: Source whose rows were repaired.
+      repairs: Repaired rows.
+      versions: Versions that the repairs need, oldest span first. An earlier call with the same
+        rows may have written some of them.
+      rejected: Number of the source's rows that the run rejected.
     """
 
     source: ReplaySource
     repairs: Repairs
     versions: list[NextVersion]
-    refused: int
+    rejected: int
 
     def missing(self) -> list[NextVersion]:
-        """The versions that are not there yet."""
-        return [v for v in self.versions if not v.is_there(self.source.base)]
+        """Returns the versions that are not written yet."""
+        return [v for v in self.versions if not v.is_written(self.source.base)]
 
 
-def refused_rows(run: FinishedRun, name: str, reasons: Collection[str] = ()) -> list[Refused]:
-    """The rows of a source that were refused.
+def rejected_rows(run: FinishedRun, name: str, reasons: Collection[str] = ()) -> list[RejectedRow]:
+    """Returns the rejected rows of a source.
 
     Args:
-      run: that refused them.
-      name: of the source.
-      reasons: only these; empty: all.
+      run: Run that rejected them.
+      name: Name of the source.
+      reasons: Reason codes to select; empty for all.
 
     Raises:
-      ComponentError: there is none.
+      ComponentError: The run rejected no such row.
     """
     counts = run.counts.get(name, {})
     if not counts:
-        raise ComponentError(f"no row of '{name}' was refused in this run; nothing to replay")
+        raise ComponentError(f"no row of '{name}' was rejected in this run; nothing to replay")
     for reason in reasons:
         if reason not in counts:
             raise ComponentError(
-                f"no row of '{name}' was refused for '{reason}'; reasons: {', '.join(counts)}"
+                f"no row of '{name}' was rejected for '{reason}'; reasons: {', '.join(counts)}"
             )
     return [
         row
-        for row in run.refused()
+        for row in run.rejected()
         if row.source == name and (not reasons or row.reason in reasons)
     ]
 
@@ -90,40 +93,42 @@ def refused_rows(run: FinishedRun, name: str, reasons: Collection[str] = ()) -> 
 def export(
     run: FinishedRun, name: str, reasons: Collection[str], out: Path, force: bool = False
 ) -> tuple[int, int]:
-    """Writes refused rows to a file in which they can be repaired.
+    """Writes rejected rows to a file in which they can be repaired.
 
     Returns:
-      (rows written, rows that cannot be repaired: their text was not kept).
+      Number of rows written, and number of rows that cannot be repaired because their text was not
+      kept.
 
     Raises:
-      ComponentError: the file is there (unless `force`), no row, or what `source_of` raises.
+      ComponentError: The file exists (unless `force`), the run rejected no such row, or the source
+        cannot be replayed.
     """
-    source_of(run, name)
+    replayable_source(run, name)
     if out.exists() and not force:
-        raise ComponentError(f"{out} is there already; choose another --out, or --force")
-    rows = refused_rows(run, name, reasons)
+        raise ComponentError(f"{out} exists already; choose another --out, or add --force")
+    rows = rejected_rows(run, name, reasons)
     texts = [row for row in rows if row.record is not None]
     write_rows(out, texts)
     return len(texts), len(rows) - len(texts)
 
 
 def plan(run: FinishedRun, name: str, rows: Path) -> Replay:
-    """What there is to write; writes nothing.
+    """Plans the versions to write, and writes nothing.
 
     Args:
-      run: whose rows were exported.
-      name: of the source.
-      rows: the file of repaired rows.
+      run: Run whose rows were exported.
+      name: Name of the source.
+      rows: Path of the file of repaired rows.
 
     Raises:
-      ComponentError: a line that cannot be used, no edited line, files that are not as the run read
-        them, a row that is in none of them, or a newer version than the run read.
+      ComponentError: A line cannot be used, no line was edited, a file changed since the run read
+        it, a row is in none of the files, or there is a newer version than the run read.
     """
-    source = source_of(run, name)
-    refused = refused_rows(run, name)
-    repairs = read_rows(rows, Counter(row.record for row in refused if row.record is not None))
+    source = replayable_source(run, name)
+    rejected = rejected_rows(run, name)
+    repairs = read_rows(rows, Counter(row.record for row in rejected if row.record is not None))
     if not repairs.rows:
-        raise ComponentError(f"no row of {rows} was edited; mend some `record`s first")
+        raise ComponentError(f"no row of {rows} was edited; repair at least one `record`")
     _check_unchanged(source)
     found = _look_for(source, repairs)
     versions = [
@@ -132,48 +137,51 @@ def plan(run: FinishedRun, name: str, rows: Path) -> Replay:
         if any(found.places.get(file) for file in version.files)
     ]
     _check_newest(source, versions)
-    return Replay(source, repairs, versions, len(refused))
+    return Replay(source, repairs, versions, len(rejected))
 
 
 def _check_unchanged(source: ReplaySource) -> None:
     if not source.base.is_dir():
         raise ComponentError(
-            f"the folder {source.base}, which the run read, does not exist; a relative path is "
-            "meant from the folder that the pipeline ran in"
+            f"the folder {source.base}, which the run read, does not exist; run the command in the "
+            "folder that the pipeline ran in if the path is relative"
         )
     files = LocalFiles(str(source.base))
     for file in _progress(source.facts["files"], "comparing files"):
         if not (source.base / file["path"]).is_file():
-            raise ComponentError(f"{source.base / file['path']}, which the run read, is gone")
+            raise ComponentError(
+                f"{source.base / file['path']}, which the run read, does not exist"
+            )
         if files.describe(file["path"]) != file:
             raise ComponentError(
-                f"{source.base / file['path']} was changed since the run read it; run the pipeline "
-                "again, and replay what that run refuses"
+                f"{source.base / file['path']} changed since the run read it; run the pipeline "
+                "again, and replay the rows that it rejects"
             )
 
 
 @dataclasses.dataclass
-class _Found:
-    """Attributes:
-    rows: file -> rows in it.
-    places: file -> the repairs of its rows, in order.
+class _RowPlaces:
+    """The repaired rows in the files of a run.
+
+    Attributes:
+      rows: File -> number of rows.
+      places: File -> repairs of its rows, in the order of its lines.
     """
 
     rows: dict[str, int]
     places: dict[str, list[Repair]]
 
 
-def _look_for(source: ReplaySource, repairs: Repairs) -> _Found:
-    """Reads the files, and gives each repair to the first row that has its text and no repair yet.
+def _look_for(source: ReplaySource, repairs: Repairs) -> _RowPlaces:
+    """Assigns each repair to the first row with its text that has no repair yet.
 
     Raises:
-      ComponentError: a repair without such a row, or files with more or fewer rows than the run
-        read.
+      ComponentError: A repair has no such row, or the number of rows differs from the run's.
     """
     waiting: dict[str, deque[Repair]] = {}
     for repair in repairs.rows:
-        waiting.setdefault(repair.refused, deque()).append(repair)
-    found = _Found({}, {})
+        waiting.setdefault(repair.original, deque()).append(repair)
+    found = _RowPlaces({}, {})
     paths = [file for version in source.versions() for file in version.files]
     for path in _progress(paths, "looking for the rows"):
         rows, places = 0, []
@@ -187,8 +195,8 @@ def _look_for(source: ReplaySource, repairs: Repairs) -> _Found:
         first = min(left, key=lambda repair: repair.line)
         raise ComponentError(
             f"{repairs.path}, line {first.line}: no file that the run read holds this row: "
-            f"{first.refused[:200]!r}. The ETL has to carry the column {LINE} to the rows that it "
-            "refuses, or their text is not that of the file"
+            f"{first.original[:200]!r}. The ETL must keep the column {LINE} in the rows that it "
+            "rejects"
         )
     if sum(found.rows.values()) != source.facts["rows_read"]:
         raise ComponentError(
@@ -199,18 +207,18 @@ def _look_for(source: ReplaySource, repairs: Repairs) -> _Found:
 
 
 def _next_version(
-    source: ReplaySource, version: Version, found: _Found, fingerprint: str
+    source: ReplaySource, version: Version, found: _RowPlaces, fingerprint: str
 ) -> NextVersion:
     places = {file: found.places[file] for file in version.files if found.places[file]}
     repairs = [repair for file in version.files for repair in found.places[file]]
-    pairs = json.dumps([[repair.refused, repair.record] for repair in repairs])
+    pairs = json.dumps([[repair.original, repair.record] for repair in repairs])
     folder = next_folder(source.pattern, version)
     return NextVersion(
         old=version,
         folder=folder,
         repaired_file=repaired_file(source.pattern, version, folder, next(iter(places))),
         rows={file: found.rows[file] for file in version.files},
-        removed={file: Counter(r.refused for r in repairs) for file, repairs in places.items()},
+        removed={file: Counter(r.original for r in repairs) for file, repairs in places.items()},
         repaired=tuple(repair.record for repair in repairs),
         facts={
             "source": source.name,
@@ -223,7 +231,7 @@ def _next_version(
 
 
 def _check_newest(source: ReplaySource, versions: list[NextVersion]) -> None:
-    """What lies there now is what the run read, or what an earlier call made of it."""
+    """Raises ComponentError if a span has changed since the run, other than by this replay."""
     pattern = source.pattern
     there = pattern.find(LocalFiles(str(source.base)).matching(pattern))
     for version in versions:
@@ -231,9 +239,9 @@ def _check_newest(source: ReplaySource, versions: list[NextVersion]) -> None:
         if set(there[old.span][old.number]) != set(old.files):
             raise ComponentError(
                 f"{source.base / old.folder} holds files that the run did not read; run the "
-                "pipeline again, and replay what that run refuses"
+                "pipeline again, and replay the rows that it rejects"
             )
-        if version.is_there(source.base):
+        if version.is_written(source.base):
             continue
         newest = max(number for number in there[old.span] if number is not None)
         target = source.base / version.folder
@@ -242,22 +250,22 @@ def _check_newest(source: ReplaySource, versions: list[NextVersion]) -> None:
             raise ComponentError(
                 f"source '{source.name}': {span} has version {max(newest, version.number)} already"
                 f"{', from an earlier replay' * replayed}, and the run read version {old.number}; "
-                "run the pipeline again, and replay what that run refuses"
+                "run the pipeline again, and replay the rows that it rejects"
             )
 
 
 def apply(replay: Replay) -> None:
-    """Writes the versions that are not there yet, each by one rename.
+    """Writes the missing versions, each by one rename.
 
-    Killed in between it leaves whole versions; the same call then writes the others.
+    A killed call leaves only whole versions; the next call writes the others.
 
     Raises:
-      ComponentError, OSError: see `next_version.write`.
+      ComponentError, OSError: See `next_version.write`.
     """
     for version in replay.missing():
         write(replay.source.base, version)
     for version in replay.versions:
-        # What a call left that was killed after the rename.
+        # Left by a call that was killed after the rename.
         remove_abandoned((replay.source.base / version.folder).parent)
 
 

@@ -1,4 +1,4 @@
-"""The sources of a finished run whose rows can be replayed, and what is said of the others."""
+"""Finds the sources of a finished run whose rows can be replayed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanPattern
 
 _ELSEWHERE = {
-    "jdbc": "mend the rows in the database",
-    "table": "mend the rows in the table",
-    "kafka": "send mended records to the topic",
+    "jdbc": "fix the rows in the database",
+    "table": "fix the rows in the table",
+    "kafka": "send corrected records to the topic",
 }
 
 
@@ -24,10 +24,10 @@ class ReplaySource:
     """A source whose rows can be replayed, as a run read it.
 
     Attributes:
-      name: its name.
-      source: what it is.
-      base: the folder that paths are relative to.
-      facts: of the manifest: files, rows_read.
+      name: Name of the source.
+      source: Declaration of the source.
+      base: Folder that paths are relative to.
+      facts: Entry of the source in the manifest, with `files` and `rows_read`.
     """
 
     name: str
@@ -45,11 +45,11 @@ class ReplaySource:
         )
 
 
-def source_of(run: FinishedRun, name: str) -> ReplaySource:
-    """A source of the run.
+def replayable_source(run: FinishedRun, name: str) -> ReplaySource:
+    """Returns a source of the run.
 
     Raises:
-      ComponentError: there is none of this name, or its rows have to be repaired elsewhere.
+      ComponentError: The run has no source of this name, or its rows must be fixed elsewhere.
     """
     sources = {entry["name"]: entry for entry in run.manifest["sources"]}
     if name not in sources:
@@ -57,20 +57,20 @@ def source_of(run: FinishedRun, name: str) -> ReplaySource:
     facts, base = sources[name], run.manifest["input_base"]
     if facts["kind"] != FileSource.kind:
         raise ComponentError(
-            f"source '{name}' is of kind {facts['kind']}, not of files: "
+            f"source '{name}' is of kind {facts['kind']}, and replay needs files; "
             f"{_ELSEWHERE[facts['kind']]}, and run again"
         )
     fields = {field.name for field in dataclasses.fields(FileSource)}
     source = FileSource(**{key: value for key, value in facts.items() if key in fields})
     if source.format != "json":
         raise ComponentError(
-            f"source '{name}' is {source.format}, and replay repairs JSON lines: mend the rows "
+            f"source '{name}' is {source.format}, and replay repairs JSON lines; fix the rows "
             "where the files are made, and run again"
         )
     if not source.is_local(base):
         raise ComponentError(
             f"source '{name}' is read from {source.place(base)[0]}, and replay writes to local and "
-            "mounted folders: mend its files there, as a new version, and run again"
+            "mounted folders; write fixed files there as a new version, and run again"
         )
     check_pattern(name, source.path)
     return ReplaySource(name, source, Path(base), facts)

@@ -1,4 +1,4 @@
-"""Lines of text files, plain or compressed: cut and decoded as Spark's text reader does."""
+"""Splits and decodes lines of text files, plain or compressed, as Spark's text reader does."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from typing import IO
 from base.errors import ComponentError
 
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-_OTHER_CODECS = (".deflate", ".lz4", ".snappy", ".zst")  # Spark goes by these names, too
+_OTHER_CODECS = (".deflate", ".lz4", ".snappy", ".zst")  # that Spark also reads by name
 
 
 def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Each line as text without its end, and as the bytes that lie in the file.
+    """Yields each line as text without its line break, and as the bytes in the file.
 
-    Lines end with \\n, \\r\\n or \\r, and a byte order mark at the start of the file is none of its
-    text. A line that is not UTF-8 is taken as ISO-8859-1, as in the quarantine. One line is held in
-    memory, or, of a file that knows only \\r, all of them.
+    Lines end with \\n, \\r\\n or \\r. A byte order mark at the start of the file is removed from
+    the text. A line that is not UTF-8 is decoded as ISO-8859-1, as in the quarantine. One line is
+    held in memory, or the whole file if its only line breaks are \\r.
 
     Raises:
-      ComponentError: the file cannot be read, or not to its end.
+      ComponentError: The file cannot be read to its end.
     """
     mark = codecs.BOM_UTF8
     try:
@@ -39,20 +39,20 @@ def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
                     mark = b""
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is cut short or damaged"
-        raise ComponentError(f"cannot read {path}: {reason}; mend or replace it") from error
+        raise ComponentError(f"cannot read {path}: {reason}; repair or replace it") from error
 
 
 def is_row(text: str) -> bool:
-    """Lines of spaces only are no rows."""
+    """Returns whether a line is a row: lines of spaces only are not."""
     return text.strip(" ") != ""
 
 
 @contextlib.contextmanager
 def new_text_file(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, compressed as its name says, and on disk at the end."""
+    """Opens a new file, compressed as its name says, and syncs it to disk at the end."""
     with path.open("xb", buffering=1 << 20) as file:
         if path.suffix == ".gz":
-            # Neither name nor time: the same rows make the same file.
+            # Without name and time, so the same rows make the same file.
             zipped = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0)
             with io.BufferedWriter(zipped) as packed:
                 yield packed
@@ -67,7 +67,9 @@ def new_text_file(path: Path) -> Iterator[IO[bytes]]:
 
 def _open(path: Path) -> io.BufferedIOBase:
     if path.suffix in _OTHER_CODECS:
-        raise ComponentError(f"{path}: {path.suffix} is not read here; compress it as .gz or .bz2")
+        raise ComponentError(
+            f"{path}: replay cannot read {path.suffix}; compress it as .gz or .bz2"
+        )
     if path.suffix == ".gz":
         return gzip.open(path, "rb")
     return bz2.open(path, "rb") if path.suffix == ".bz2" else path.open("rb")

@@ -1,1 +1,1 @@
-"""What is read: sources, spans and the inputs of a run."""
+"""Sources, spans and the inputs of a run."""

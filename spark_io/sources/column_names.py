@@ -1,8 +1,7 @@
-"""Names of columns that SparkExampleGen itself uses, and what a source may call its own.
+"""Names of the columns that SparkExampleGen reserves, and checks of a source's column names.
 
-Spark compares names without regard to case, takes a dot for a field of a struct and backticks for
-quotes. Only here, and where frames are handed to Spark's SQL, does that matter: everywhere else a
-name is any text.
+Spark ignores case in names, takes a dot as access to a struct's field, and quotes names with
+backticks. That matters here and in calls of Spark's SQL; elsewhere a name is any text.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ SOURCE = "_source"  # null: the primary source
 RECORD = "_record"  # the row as it was read, for repair and replay
 RESERVED = (OUTCOME, REASON, SOURCE, RECORD)
 
-# In the frames of JSON files and of Kafka: the text a row was parsed from. An ETL that carries it
-# along gets it into the quarantine as it is; it never becomes a feature.
+# The text that a row of JSON files or Kafka was parsed from. If the ETL keeps it, a rejected row
+# is stored with exactly this text. It never becomes a feature.
 LINE = "_line"
 
 KAFKA_COLUMNS = ("kafka_partition", "kafka_offset", "kafka_timestamp")
 
 
 def quoted(column: str) -> str:
-    """Returns a name as Spark's SQL takes it."""
+    """Returns a name quoted for Spark's SQL."""
     return f"`{column.replace('`', '``')}`"
 
 
@@ -33,11 +32,11 @@ def ddl(columns: Mapping[str, str]) -> str:
 
 
 def reserved_in(columns: Iterable[str], also: Iterable[str] = ()) -> str | None:
-    """Returns what is wrong if a column of a source has a reserved name, else None.
+    """Returns an error text if a column of a source has a reserved name, else None.
 
     Args:
       columns: Names of the source's columns.
-      also: Names that are reserved beside those of every source.
+      also: Further reserved names, beside those of every source.
     """
     reserved = (*RESERVED, LINE, *also)
     for column in columns:
@@ -51,7 +50,7 @@ def reserved_in(columns: Iterable[str], also: Iterable[str] = ()) -> str | None:
 
 
 def same_but_for_case(columns: Iterable[str]) -> str | None:
-    """Returns what is wrong if Spark cannot tell two columns apart, else None."""
+    """Returns an error text if two columns differ only in case, else None."""
     seen: dict[str, str] = {}
     for column in columns:
         other = seen.setdefault(column.lower(), column)

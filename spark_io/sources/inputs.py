@@ -1,7 +1,7 @@
-"""What will be read, decided before it is read: spans, files, offsets, and their fingerprint.
+"""Decides what a run will read before it reads it: spans, files, offsets and their fingerprint.
 
-The driver asks this before the cache is looked at; the Spark job asks it again before it reads, so
-that input which changed in between is noticed (and so that it also works where no driver runs).
+The driver does this before it looks at the cache. The Spark job does it again before it reads, to
+notice input that changed meanwhile, and to work without a driver.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from base.errors import ComponentError
-from spark_io.connectors import BY_KIND
-from spark_io.connectors.found import Found, Place
+from spark_io.connectors import CONNECTORS
+from spark_io.connectors.connector import InputLocation, SourceInput
 from spark_io.sources.source_types import AnySource, FileSource
 from spark_io.sources.spans import SpanRange
 
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Attributes:
-    found: source -> what it will be read from; the first one is primary.
+    """The inputs of a run.
+
+    Attributes:
+      by_source: Source -> its input; the first source is primary.
     """
 
-    found: dict[str, Found]
+    by_source: dict[str, SourceInput]
 
     @property
-    def primary(self) -> Found:
-        return next(iter(self.found.values()))
+    def primary(self) -> SourceInput:
+        return next(iter(self.by_source.values()))
 
     @property
     def spans(self) -> tuple[int, ...]:
@@ -44,31 +46,33 @@ class Inputs:
         return self.primary.version
 
     def facts(self) -> dict[str, dict[str, Any]]:
-        return {name: found.facts for name, found in self.found.items()}
+        return {name: found.facts for name, found in self.by_source.items()}
 
     def fingerprint(self) -> str:
-        """SHA-256 over what every source will be read from: names and contents, not times."""
+        """Returns the SHA-256 of all facts: names and contents, not times."""
         return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()
 
 
 def needs_spark(input_base: str, sources: Mapping[str, AnySource]) -> bool:
-    """Whether some source can be asked only with Spark's clients."""
+    """Returns whether some source needs Spark's clients."""
     return not all(
         isinstance(source, FileSource) and source.is_local(input_base)
         for source in sources.values()
     )
 
 
-def find_inputs(sources: Mapping[str, AnySource], wanted: SpanRange, place: Place) -> Inputs:
-    """Asks every source; the first one decides which spans the run is about.
+def find_inputs(
+    sources: Mapping[str, AnySource], wanted: SpanRange, place: InputLocation
+) -> Inputs:
+    """Finds the input of every source; the first one decides the spans of the run.
 
     Raises:
-      ComponentError: see the connectors and `spans`.
+      ComponentError: An input is missing or unusable; see the connectors and `spans`.
     """
-    found: dict[str, Found] = {}
-    primary: Found | None = None
+    found: dict[str, SourceInput] = {}
+    primary: SourceInput | None = None
     for name, source in sources.items():
-        this = BY_KIND[source.kind].find(name, source, wanted, place)
+        this = CONNECTORS[source.kind].find(name, source, wanted, place)
         kinds = {this.hourly, primary.hourly if primary else None}
         if kinds == {True, False}:
             raise ComponentError(

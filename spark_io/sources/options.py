@@ -1,8 +1,8 @@
-"""Which of Spark's reader options a source may set.
+"""Lists the options of Spark's readers that a source may set.
 
-An option that decides which files or rows are read would make Spark read something else than what
-the manifest lists, and one that decides what becomes of a bad row would hide it. Options are
-therefore allowed by name, for each format; each allowed one has a test (test_source_options.py).
+An option that selects files or rows would make Spark read other data than the manifest lists, and
+one that handles bad rows would hide them. So options are allowed by name for each format, and each
+allowed one has a test (test_source_options.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 _TIME_FORMATS = frozenset({"dateFormat", "timestampFormat", "timestampNTZFormat"})
 
-# What `options` of a FileSource may hold.
+# The options of a FileSource by format.
 FILE_OPTIONS: dict[str, frozenset[str]] = {
     "json": _TIME_FORMATS
     | {
@@ -43,19 +43,15 @@ FILE_OPTIONS: dict[str, frozenset[str]] = {
     "avro": frozenset({"datetimeRebaseMode"}),
     "tfrecord": frozenset(),
 }
-# These are about text between separators, which the reader of multi-line records does not trim.
+# The reader of multi-line records does not trim fields.
 _NOT_MULTI_LINE = ("ignoreLeadingWhiteSpace", "ignoreTrailingWhiteSpace")
-_SWITCHES = (
-    "allow",
-    "ignore",
-    "multiLine",
-)  # how the names of options begin that are true or false
-# True of every file that is read: harmless, and often written.
+_SWITCHES = ("allow", "ignore", "multiLine")  # prefixes of options that are true or false
+# Options that hold for every file anyway. They are harmless, and users often write them.
 _IMPLIED = {"csv": {"header": "true", "encoding": "utf-8", "charset": "utf-8"}}
 
-# Spark's own JDBC options. Others are connection properties, which go to the driver as they are.
+# Spark's own JDBC options. Others are connection properties, which the driver gets unchanged.
 _JDBC_OPTIONS = frozenset({"driver", "fetchsize", "queryTimeout"})
-_JDBC_REFUSED = frozenset(
+_JDBC_FORBIDDEN = frozenset(
     {
         "url",
         "dbtable",
@@ -90,7 +86,7 @@ _KAFKA_OPTIONS = frozenset(
         "fetchOffset.retryIntervalMs",
     }
 )
-# Settings that have Spark skip files which it cannot read.
+# Settings that make Spark skip files that it cannot read.
 SKIPS_FILES = ("ignorecorruptfiles", "ignoremissingfiles")
 
 
@@ -102,8 +98,7 @@ def check_file_options(kind: str, options: Mapping[str, str]) -> None:
       options: Option -> value.
 
     Raises:
-      ValueError: an option that is not allowed for the format, with those that are; or two options
-        of which only one would be applied.
+      ValueError: An option is not allowed for the format, or only one of two options would apply.
     """
     allowed = FILE_OPTIONS[kind]
     implied = _IMPLIED.get(kind, {})
@@ -114,16 +109,16 @@ def check_file_options(kind: str, options: Mapping[str, str]) -> None:
             have = ", ".join(sorted(allowed)) or "none"
             raise ValueError(
                 f"option '{option}' is not allowed for {kind}: the options of {kind} are {have}. "
-                "Types belong into `columns`, and which files are read into `path`"
+                "Types belong in `columns`, and the choice of files in `path`"
             )
         if option.startswith(_SWITCHES) and value.lower() not in ("true", "false"):
-            raise ValueError(f"option '{option}' is 'true' or 'false'. Received: {value!r}")
+            raise ValueError(f"option '{option}' must be 'true' or 'false'. Received: {value!r}")
     if kind == "csv":
         _check_csv_options(options)
 
 
 def _check_csv_options(options: Mapping[str, str]) -> None:
-    """Raises ValueError for options of which only some would be applied."""
+    """Raises ValueError for options that exclude each other."""
     if "sep" in options and "delimiter" in options:
         raise ValueError("give either `sep` or `delimiter`, not both")
     if options.get("multiLine", "false").lower() != "true":
@@ -133,21 +128,21 @@ def _check_csv_options(options: Mapping[str, str]) -> None:
             raise ValueError(f"option '{option}' is not allowed together with multiLine")
     if options.get("escape", options.get("quote", '"')) != options.get("quote", '"'):
         raise ValueError(
-            "with multiLine a quote within quotes is written twice; option 'escape' cannot change "
-            "that. Convert the files"
+            "with multiLine a quote within quotes must be written twice, so option 'escape' is not "
+            "allowed; convert the files"
         )
     for option in ("sep", "delimiter", "quote", "comment"):
         if len(options.get(option, ",").replace("\\t", "\t").replace("\\\\", "\\")) != 1:
             raise ValueError(
-                f"with multiLine, `{option}` is one character. Received: {options[option]!r}"
+                f"with multiLine, `{option}` must be one character. Received: {options[option]!r}"
             )
 
 
 def check_jdbc_options(options: Mapping[str, str]) -> None:
-    """Raises ValueError for an option of Spark's reader that a JdbcSource decides itself."""
-    refused = {option.lower() for option in _JDBC_REFUSED}
+    """Raises ValueError for an option of Spark's reader that a JdbcSource sets itself."""
+    forbidden = {option.lower() for option in _JDBC_FORBIDDEN}
     for option in options:
-        if option.lower() in refused:
+        if option.lower() in forbidden:
             raise ValueError(
                 f"option '{option}' is not allowed for a database: allowed are "
                 f"{', '.join(sorted(_JDBC_OPTIONS))} and the driver's connection properties. "
@@ -156,9 +151,7 @@ def check_jdbc_options(options: Mapping[str, str]) -> None:
 
 
 def check_kafka_options(options: Mapping[str, str]) -> None:
-    """Raises ValueError for an option that is neither Kafka's own nor one that leaves the records
-    that are read as they are.
-    """
+    """Raises ValueError for an option that could change which records are read."""
     for option in options:
         if option not in _KAFKA_OPTIONS and not option.startswith("kafka."):
             raise ValueError(
@@ -169,15 +162,15 @@ def check_kafka_options(options: Mapping[str, str]) -> None:
     level = options.get("kafka.isolation.level", "read_committed")
     if level not in ("read_committed", "read_uncommitted"):
         raise ValueError(
-            f"kafka.isolation.level is read_committed or read_uncommitted. Received: {level!r}"
+            f"kafka.isolation.level must be read_committed or read_uncommitted. Received: {level!r}"
         )
 
 
 def check_spark_settings(conf: Mapping[str, str]) -> None:
-    """Raises ValueError for a setting that has Spark skip files which it cannot read."""
+    """Raises ValueError for a setting that makes Spark skip files that it cannot read."""
     for key, value in conf.items():
         if key.lower().rpartition(".")[2] in SKIPS_FILES and value.lower() != "false":
             raise ValueError(
-                f"{key} would have Spark skip files that it cannot read, and lose their rows; "
-                "repair or remove such files"
+                f"{key} would make Spark skip unreadable files and lose their rows; remove the "
+                "setting, and repair or remove such files"
             )

@@ -1,4 +1,4 @@
-"""Sources to the ETL's DataFrames: counted, unreadable rows set apart, columns checked."""
+"""Reads sources for the ETL: counts rows, rejects unreadable ones and checks columns."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from base.errors import ComponentError
-from spark_io.connectors import BY_KIND
+from spark_io.connectors import CONNECTORS
+from spark_io.connectors.connector import SourceInput, missing_column
 from spark_io.connectors.files import cut_short
-from spark_io.connectors.found import Found, missing_column
 from spark_io.connectors.queries import contents_checksum
 from spark_io.examples.rows import QUARANTINED
 from spark_io.sources.column_names import (
@@ -30,8 +30,8 @@ from spark_io.sources.column_names import (
 )
 from spark_io.sources.source_types import AnySource, FileSource, KafkaSource, QuerySource
 
-# What else a declared type may be read from: any other cast would change values unseen.
-_WIDENS = {
+# Declared type -> types in the data that convert to it without loss.
+_LOSSLESS_FROM = {
     "smallint": {"tinyint"},
     "int": {"tinyint", "smallint"},
     "bigint": {"tinyint", "smallint", "int"},
@@ -44,38 +44,39 @@ _TRIED_COLUMNS = 50
 
 @dataclasses.dataclass(frozen=True)
 class SourceRows:
-    """Attributes:
-    rows: what could be read; the ETL gets this.
-    refused: what could not, as rows for the quarantine; None if there is none.
-    read: number of rows read, both kinds.
-    checksum: of the contents, where it stands for them in the fingerprint.
+    """The rows of one source.
+
+    Attributes:
+      rows: Readable rows, for the ETL.
+      rejected: Unreadable rows, for the quarantine; None if there are none.
+      read: Number of rows read, both kinds.
+      checksum: Checksum of the contents, if the fingerprint uses it.
     """
 
     rows: DataFrame
-    refused: DataFrame | None
+    rejected: DataFrame | None
     read: int
     checksum: str | None = None
 
 
 def read_source(
-    spark: SparkSession, name: str, source: AnySource, found: Found, base: str, primary: bool
+    spark: SparkSession, name: str, source: AnySource, found: SourceInput, base: str, primary: bool
 ) -> SourceRows:
     """Reads one source.
 
-    What another reading might give differently is kept: the rows that are counted, refused and
-    turned into features are then the same rows. On disk: in memory it would be no faster, and leave
-    too little for the ETL.
+    Rows that a second reading could change are persisted, so that the same rows are counted,
+    rejected and encoded. They are on disk: memory would be no faster, and the ETL needs it.
 
     Raises:
-      ComponentError: no row at all, or a declared column that is absent, of another type, or null
-        everywhere.
+      ComponentError: The source is empty, or a declared column is absent, of another type, or null
+        in every row.
     """
     source = dataclasses.replace(source, columns=spark_types(spark, name, source.columns))
-    result = BY_KIND[source.kind].read(spark, name, source, found, base)
-    rows = result.frame.persist(StorageLevel.DISK_ONLY) if result.keep else result.frame
-    frame = rows if is_text(source) else _declared_columns(name, source, rows, result.judged)
+    result = CONNECTORS[source.kind].read(spark, name, source, found, base)
+    rows = result.frame.persist(StorageLevel.DISK_ONLY) if result.must_persist else result.frame
+    frame = rows if is_text(source) else _declared_columns(name, source, rows, result.has_reasons)
     try:
-        read, readable, filled = _counts(frame, source, result.judged)
+        read, readable, filled = _counts(frame, source, result.has_reasons)
     except (PySparkException, Py4JJavaError) as error:
         damaged = cut_short(source, found, base) if isinstance(source, FileSource) else None
         if damaged is not None:
@@ -90,13 +91,13 @@ def read_source(
         )
     if read or not (isinstance(source, FileSource) and source.spans_before):
         _check_columns(name, source, read, filled)
-    if not result.judged:
+    if not result.has_reasons:
         return SourceRows(frame, None, read, checksum)
     return SourceRows(*_divided(name, frame, primary, read - readable), read, checksum)
 
 
 def is_text(source: AnySource) -> bool:
-    """Returns whether rows are made from text, as the types that `columns` declares."""
+    """Returns whether rows are parsed from text, with the types in `columns`."""
     return isinstance(source, KafkaSource) or (
         isinstance(source, FileSource) and source.format in ("json", "csv")
     )
@@ -105,7 +106,7 @@ def is_text(source: AnySource) -> bool:
 def _divided(
     name: str, frame: DataFrame, primary: bool, bad: int
 ) -> tuple[DataFrame, DataFrame | None]:
-    """Returns the rows that could be read, and the others as rows for the quarantine, if any."""
+    """Returns the readable rows, and the others as rows for the quarantine, if any."""
     readable = F.col(REASON).isNull()
     rows = frame.where(readable).drop(REASON, RECORD)
     if not bad:
@@ -119,16 +120,16 @@ def _divided(
 
 
 def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> dict[str, str]:
-    """Types as Spark itself writes them: `long` is bigint.
+    """Returns the types of columns as Spark itself writes them, such as bigint for `long`.
 
     Raises:
-      ComponentError: naming a column whose type Spark does not know.
+      ComponentError: Spark does not know the type of a column.
     """
     if not columns:
         return {}
     with contextlib.suppress(ParseException):
         types = dict(spark.createDataFrame([], ddl(columns)).dtypes)
-        if list(types) == list(columns):  # "int, b int" is a type to nobody but the parser
+        if list(types) == list(columns):  # the parser also takes "int, b int" for a type
             return types
     for column, kind in columns.items():
         try:
@@ -137,15 +138,18 @@ def spark_types(spark: SparkSession, name: str, columns: Mapping[str, str]) -> d
             known = False
         if not known:
             raise ComponentError(
-                f"source '{name}': the type of column '{column}', {kind}, is none that Spark knows"
+                f"source '{name}': Spark does not know the type of column '{column}'. "
+                f"Received: {kind}"
             )
-    raise AssertionError(f"each of {columns} is a column, and all of them are not")
+    raise AssertionError(f"each of {columns} is valid, but not all together")
 
 
-def _declared_columns(name: str, source: AnySource, frame: DataFrame, judged: bool) -> DataFrame:
-    """Returns the columns that are declared, as they are declared; all if none is."""
+def _declared_columns(
+    name: str, source: AnySource, frame: DataFrame, has_reasons: bool
+) -> DataFrame:
+    """Returns the declared columns with their types, or all columns if none is declared."""
     types = dict(frame.dtypes)
-    ours = (REASON, RECORD) if judged else ()
+    ours = (REASON, RECORD) if has_reasons else ()
     theirs = [column for column in frame.columns if column not in ours]
     problem = same_but_for_case(theirs) or reserved_in(source.columns or theirs)
     if problem:
@@ -156,7 +160,7 @@ def _declared_columns(name: str, source: AnySource, frame: DataFrame, judged: bo
     for column, wanted in source.columns.items():
         if column not in types:
             raise missing_column(name, column, theirs)
-        if types[column] != wanted and types[column] not in _WIDENS.get(wanted, ()):
+        if types[column] != wanted and types[column] not in _LOSSLESS_FROM.get(wanted, ()):
             raise ComponentError(
                 f"source '{name}': column '{column}' is {types[column]} in the data, but "
                 f"`columns` says {wanted}, which may not hold its values; declare it as it is, "
@@ -168,35 +172,37 @@ def _declared_columns(name: str, source: AnySource, frame: DataFrame, judged: bo
     return frame.select(*chosen, *[F.col(quoted(column)) for column in (*folders, *ours)])
 
 
-def _counts(frame: DataFrame, source: AnySource, judged: bool) -> tuple[int, int, set[str]]:
-    """Returns numbers of rows and of readable rows, and the declared columns that have a value."""
-    bad = F.count(REASON) if judged else F.lit(0)
+def _counts(frame: DataFrame, source: AnySource, has_reasons: bool) -> tuple[int, int, set[str]]:
+    """Returns the numbers of all and of readable rows, and the declared columns with a value."""
+    bad = F.count(REASON) if has_reasons else F.lit(0)
     counts = frame.select(F.count(F.lit(1)), bad).first()
     assert counts is not None
-    read, refused = counts
-    readable = frame.where(F.col(REASON).isNull()) if judged else frame
+    read, rejected = counts
+    readable = frame.where(F.col(REASON).isNull()) if has_reasons else frame
     filled: set[str] = set()
-    # Some rows show of nearly all columns that they have a value; the others are looked at whole.
+    # The first rows show a value for nearly all columns. Only the others need all rows.
     for rows in (readable.limit(_FIRST_ROWS), readable):
         unseen = [column for column in source.columns if column not in filled]
         if unseen:
             seen = rows.selectExpr(*[f"count({quoted(column)})" for column in unseen]).first()
             assert seen is not None
             filled |= {column for column, count in zip(unseen, seen, strict=True) if count}
-    return read, read - refused, filled
+    return read, read - rejected, filled
 
 
 def columns_that_fail(
-    spark: SparkSession, name: str, source: AnySource, found: Found, base: str
+    spark: SparkSession, name: str, source: AnySource, found: SourceInput, base: str
 ) -> list[str]:
-    """Returns the declared columns of which no value fits, among the first rows of text.
+    """Returns the declared columns without any value that fits, among the first rows of text.
 
-    Each is read alone, up to a number: this is for a message about a run that fails anyway.
+    Each is read alone, up to a limit, for the message of a run that fails anyway.
     """
     failing = []
     for column, kind in list(source.columns.items())[:_TRIED_COLUMNS] if is_text(source) else ():
         alone = dataclasses.replace(source, columns={column: kind})
-        rows = BY_KIND[source.kind].read(spark, name, alone, found, base).frame.limit(_FIRST_ROWS)
+        rows = (
+            CONNECTORS[source.kind].read(spark, name, alone, found, base).frame.limit(_FIRST_ROWS)
+        )
         if not rows.where(F.col(REASON).isNull()).take(1):
             failing.append(f"'{column}' ({kind})")
     return failing
@@ -209,7 +215,7 @@ def _nothing_readable(
     if failing and len(failing) < len(source.columns):
         why = f"no value of {', '.join(failing)} fits its type; correct `columns`"
     else:
-        why = "are format and columns right?"
+        why = "correct `format` or `columns`"
     return ComponentError(
         f"source '{name}': none of its {read:,} rows is readable as {form}; {why}"
     )
@@ -218,7 +224,7 @@ def _nothing_readable(
 def _check_columns(name: str, source: AnySource, read: int, filled: set[str]) -> None:
     """Raises ComponentError for a source without rows, or a declared column without values."""
     if read == 0:
-        raise ComponentError(f"source '{name}' is empty: it holds no row")
+        raise ComponentError(f"source '{name}' is empty: it has no rows")
     for column in source.columns:
         if column not in filled and column not in source.may_be_null:
             raise missing_column(name, column, sorted(filled))

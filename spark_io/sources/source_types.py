@@ -1,7 +1,6 @@
-"""What a SparkExampleGen reads, as data: it travels as JSON from the pipeline to the Spark job.
+"""Declares the sources of a SparkExampleGen, which travel as JSON to the Spark job.
 
-No secret is ever in here: a password is read, where it is used, from the environment variable whose
-*name* a source gives.
+A source never holds a secret. It names an environment variable, which is read when it is used.
 """
 
 from __future__ import annotations
@@ -21,25 +20,24 @@ from spark_io.sources.options import (
 from spark_io.sources.spans import SpanPattern
 
 FILE_FORMATS = ("json", "csv", "parquet", "orc", "avro", "tfrecord")
-UNTYPED_FORMATS = ("json", "csv", "tfrecord")  # their columns' types are nowhere to be found
-SPAN_TYPES = ("timestamp", "date", "s", "ms", "us")  # how a span's begin and end are written
+UNTYPED_FORMATS = ("json", "csv", "tfrecord")  # the data does not tell the types of columns
+SPAN_TYPES = ("timestamp", "date", "s", "ms", "us")  # types of the column that holds a row's time
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What every kind of source has, beside `columns`.
+    """The base of every kind of source.
 
-    `columns` (column -> Spark SQL type) is required where the data does not say (json, csv,
-    tfrecord, Kafka); elsewhere it is optional, is checked, and selects columns. A column that is
-    null in every row counts as missing, and is an error, unless it is one of `may_be_null`.
+    `columns` (column -> Spark SQL type) is required if the data has no types (json, csv, tfrecord,
+    Kafka). Elsewhere it is optional, is checked, and selects columns. A column that is null in
+    every row is an error, unless `may_be_null` names it.
 
     Attributes:
-      may_be_null: columns that may be null in every row, such as the time of an outcome.
-      options: Spark's reader options, as strings. Not for secrets.
-      spans_after: spans behind the window to read as well: events that follow the last span's rows,
-        such as outcomes. Not for the primary source.
-      missing_spans: 'error' or 'allow': whether a hole in the window, or a span missing behind it,
-        is accepted.
+      may_be_null: Columns that may be null in every row, such as the time of an outcome.
+      options: Options of Spark's reader, as strings. Not for secrets.
+      spans_after: Number of spans after the window to read as well, for events that follow the last
+        span's rows, such as outcomes. Not for the primary source.
+      missing_spans: 'error' or 'allow', for spans that are missing in the window or after it.
     """
 
     kind: ClassVar[str]
@@ -50,30 +48,32 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.missing_spans not in ("error", "allow"):
-            raise ValueError("missing_spans is 'error' or 'allow'")
+            raise ValueError(
+                f"missing_spans must be 'error' or 'allow'. Received: {self.missing_spans!r}"
+            )
         if self.spans_after < 0:
-            raise ValueError("spans_after is a number of spans, 0 or more")
+            raise ValueError(f"spans_after must be 0 or more. Received: {self.spans_after}")
         for option, value in self.options.items():
             if names_secret(option) or secret_in(option, value):
                 raise ValueError(
-                    f"option '{option}' holds a secret: put its value into an environment variable "
-                    "and name that (options_env, password_env)"
+                    f"option '{option}' holds a secret; put its value in an environment variable "
+                    "and name the variable (options_env, password_env)"
                 )
 
 
 @dataclasses.dataclass(frozen=True)
 class FileSource(Source):
-    """Files, under the component's `input_base` or at a URI of their own.
+    """Files under the component's `input_base` or at a URI of their own.
 
     Attributes:
-      format: json (one object a line), csv (with a header), parquet, orc, avro, or tfrecord (of
+      format: json (one object per line), csv (with a header), parquet, orc, avro, or tfrecord (of
         tf.train.Examples, gzipped or not).
-      path: glob relative to `input_base`, or a URI such as `s3a://bucket/logs/*.json`; may hold
-        {SPAN}, {VERSION}, {YYYY}, {MM}, {DD}, {HH}.
-      folder_columns: columns that are in the names of folders, as Hive writes them: ['country'] for
+      path: Glob relative to `input_base`, or a URI such as `s3a://bucket/logs/*.json`. May contain
+        {SPAN}, {VERSION}, {YYYY}, {MM}, {DD} and {HH}.
+      folder_columns: Columns in the names of folders, as Hive writes them: ['country'] for
         `country=DE/*.parquet`. Each becomes a column of strings.
-      spans_before: in place of the window, so many spans before it: what was kept of the past.
-        Those that are there: a log begins somewhere. Not for the primary source; needs `columns`.
+      spans_before: Number of spans before the window to read instead of it; missing ones are
+        skipped. Not for the primary source; needs `columns`.
     """
 
     kind: ClassVar[str] = "file"
@@ -91,7 +91,9 @@ class FileSource(Source):
         if both := set(self.columns) & set(self.folder_columns):
             raise ValueError(f"column '{min(both)}' is in `columns` and in `folder_columns`")
         if self.format not in FILE_FORMATS:
-            raise ValueError(f"format '{self.format}' is none of {', '.join(FILE_FORMATS)}")
+            raise ValueError(
+                f"format must be one of {', '.join(FILE_FORMATS)}. Received: {self.format!r}"
+            )
         if self.format in UNTYPED_FORMATS and not self.columns:
             raise ValueError(f"a {self.format} source needs `columns`: name -> Spark SQL type")
         if not self.path or self.path.startswith("/") or ".." in self.path.split("/"):
@@ -99,17 +101,19 @@ class FileSource(Source):
                 f"path '{self.path}' must be relative to input_base, without '..', or a URI"
             )
         if secret_in("path", self.path):
-            raise ValueError("no keys in the path; S3A reads them from the environment")
+            raise ValueError(
+                "the path holds a secret; remove it, S3A reads keys from the environment"
+            )
         check_file_options(self.format, self.options)
         if self.spans_before < 0:
-            raise ValueError("spans_before is a number of spans, 0 or more")
+            raise ValueError(f"spans_before must be 0 or more. Received: {self.spans_before}")
         if self.spans_before and (self.spans_after or not self.columns or not self.has_spans):
             raise ValueError(
-                "spans_before needs `columns` and a path with spans, and goes without spans_after"
+                "spans_before needs `columns` and a path with spans, and excludes spans_after"
             )
 
     def place(self, input_base: str) -> tuple[str, str]:
-        """(folder or URI, pattern relative to it)."""
+        """Returns the folder or URI, and the pattern relative to it."""
         if "://" not in self.path:
             return input_base.rstrip("/"), self.path
         scheme, _, rest = self.path.partition("://")
@@ -128,20 +132,19 @@ class FileSource(Source):
 
 @dataclasses.dataclass(frozen=True)
 class QuerySource(Source):
-    """What a database and Spark's own tables have in common.
+    """The base of databases and of Spark's own tables.
 
     Attributes:
-      table: read whole, or a window of it by `span_column`.
-      query: in place of `table`; may hold :span_begin and :span_end: the first moment of the
-        window, and the first one behind it.
-      span: 'day' or 'hour' for rows that come in spans; without it every run reads all of them.
-      span_column: of `table`: the column that holds a row's time.
-      span_type: how times are written: timestamp, date, or a whole number of s, ms or us since
-        1970.
-      newest: of `query`: a query for the newest time there is, in the same type; without it a run
-        has to be told its span. The newest span is the last one that something newer follows.
-      fingerprint: what stands for the contents in the cache key. 'contents': a checksum of all rows
-        (they are read for it); a query: its answer; 'never': every run reads anew.
+      table: Table to read, whole or a window by `span_column`.
+      query: Query in place of `table`. May contain :span_begin, the start of the window, and
+        :span_end, its end (exclusive).
+      span: 'day' or 'hour' for rows with spans; without it every run reads all rows.
+      span_column: Column of `table` that holds a row's time.
+      span_type: Type of the times: timestamp, date, or s, ms or us for whole numbers since 1970.
+      newest: Query for the newest time, in the same type, for a source with `query`. Without it
+        every run must name its span. The newest span is the last one with newer rows after it.
+      fingerprint: Stand-in for the contents in the cache key. 'contents' is a checksum of all rows,
+        which are read for it. A query stands for its result. With 'never' every run reads again.
     """
 
     table: str = ""
@@ -160,16 +163,18 @@ class QuerySource(Source):
             raise ValueError("give either `table` or `query`")
         _check_span(self.span)
         if self.span_type not in SPAN_TYPES:
-            raise ValueError(f"span_type '{self.span_type}' is none of {', '.join(SPAN_TYPES)}")
+            raise ValueError(
+                f"span_type must be one of {', '.join(SPAN_TYPES)}. Received: {self.span_type!r}"
+            )
         if self.span == "hour" and self.span_type == "date":
-            raise ValueError("a date says no hour: span 'hour' needs a span_type with a time")
+            raise ValueError("span 'hour' needs a span_type with a time. Received: 'date'")
         bound = ":span_begin" in self.query and ":span_end" in self.query
         if self.span and self.table and not self.span_column:
             raise ValueError("a table with spans needs `span_column`")
         if self.span and self.query and not bound:
             raise ValueError("a query with spans must use :span_begin and :span_end")
         if not self.span and (self.span_column or ":span_" in self.query):
-            raise ValueError("`span` is missing: 'day' or 'hour'")
+            raise ValueError("`span` is missing; set it to 'day' or 'hour'")
 
     @property
     def has_spans(self) -> bool:
@@ -181,12 +186,12 @@ class JdbcSource(QuerySource):
     """A table or query of MySQL, MariaDB, PostgreSQL or another database with a JDBC driver.
 
     Attributes:
-      url: `jdbc:mysql://host:3306/shop`, `jdbc:postgresql://host:5432/shop`; without a password.
-      user: of the database.
-      password_env: name of the environment variable that holds the password.
-      partition_column: number, date or timestamp by whose values the reading is divided.
-      partitions: number of parts, read at the same time.
-      options_env: option -> name of the environment variable that holds its value.
+      url: URL such as `jdbc:postgresql://host:5432/shop`, without a password.
+      user: User of the database.
+      password_env: Name of the environment variable that holds the password.
+      partition_column: Column (number, date or timestamp) whose range divides the rows into parts.
+      partitions: Number of parts to read in parallel.
+      options_env: Option -> name of the environment variable that holds its value.
     """
 
     kind: ClassVar[str] = "jdbc"
@@ -200,17 +205,19 @@ class JdbcSource(QuerySource):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.url.startswith("jdbc:"):
-            raise ValueError("url starts with jdbc:, such as jdbc:mysql://host:3306/shop")
+            raise ValueError("url must start with jdbc:, as in jdbc:mysql://host:3306/shop")
         if secret_in("url", self.url):
-            raise ValueError("no password in the url: name its environment variable: password_env")
+            raise ValueError(
+                "the url holds a password; name its environment variable in password_env"
+            )
         check_jdbc_options(self.options)
         if self.partitions < 1:
-            raise ValueError("partitions is 1 or more")
+            raise ValueError(f"partitions must be 1 or more. Received: {self.partitions}")
         if self.partitions > 1 and not self.partition_column:
             raise ValueError("`partitions` needs a `partition_column` to divide by")
 
     def secrets(self) -> dict[str, str]:
-        """Option -> name of the environment variable with its value."""
+        """Returns secret options, as option -> name of the environment variable."""
         password = {"password": self.password_env} if self.password_env else {}
         return {**password, **self.options_env}
 
@@ -224,7 +231,7 @@ class TableSource(QuerySource):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.options:
-            raise ValueError("a table takes no options; Spark's settings are SparkConfig's conf")
+            raise ValueError("a table takes no options; put Spark's settings in SparkConfig.conf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,15 +241,15 @@ class KafkaSource(Source):
     The ETL also gets the columns kafka_partition, kafka_offset and kafka_timestamp.
 
     Attributes:
-      bootstrap_servers: `host:9092`, several with commas.
-      topic: one topic.
-      columns: of the JSON objects, column -> Spark SQL type.
+      bootstrap_servers: Comma-separated addresses such as `host:9092`.
+      topic: Name of the topic.
+      columns: Column of the JSON objects -> Spark SQL type.
       start: 'earliest', or partition -> first offset.
-      end: 'latest', or partition -> the first offset that is not read.
-      span: 'day' or 'hour': the records whose Kafka timestamp lies in the window, in place of
-        `start` and `end`. The newest span is the last one that something newer follows.
-      options: Spark's, and Kafka's own with the prefix `kafka.`.
-      options_env: option -> name of the environment variable that holds its value.
+      end: 'latest', or partition -> end offset (exclusive).
+      span: 'day' or 'hour' to read the records whose Kafka timestamp is in the window, instead of
+        `start` and `end`. The newest span is the last one with newer records after it.
+      options: Options of Spark's reader, and of Kafka with the prefix `kafka.`.
+      options_env: Option -> name of the environment variable that holds its value.
     """
 
     kind: ClassVar[str] = "kafka"
@@ -262,9 +269,9 @@ class KafkaSource(Source):
         _check_names(self.columns, KAFKA_COLUMNS)
         _check_span(self.span)
         if self.start != "earliest" and isinstance(self.start, str):
-            raise ValueError("start is 'earliest', or partition -> offset")
+            raise ValueError("start must be 'earliest' or a map of partition -> offset")
         if self.end != "latest" and isinstance(self.end, str):
-            raise ValueError("end is 'latest', or partition -> offset")
+            raise ValueError("end must be 'latest' or a map of partition -> offset")
         if self.span and (self.start, self.end) != ("earliest", "latest"):
             raise ValueError("`span` decides the offsets; leave out `start` and `end`")
 
@@ -285,7 +292,7 @@ def _check_names(columns: Collection[str], also_reserved: Sequence[str] = ()) ->
 
 def _check_span(span: str) -> None:
     if span not in ("", "day", "hour"):
-        raise ValueError(f"span '{span}' is none of day, hour")
+        raise ValueError(f"span must be 'day' or 'hour'. Received: {span!r}")
 
 
 AnySource = FileSource | JdbcSource | TableSource | KafkaSource
@@ -296,12 +303,12 @@ KINDS: dict[str, type[AnySource]] = {
 
 @dataclasses.dataclass(frozen=True)
 class SparkConfig:
-    """Where Spark runs.
+    """The configuration of Spark.
 
     Attributes:
       master: Spark's master URL.
-      conf: Spark's own configuration, key -> value. Not for secrets.
-      jars: connectors, as globs of local files: `make jars` puts ours into jars/spark/.
+      conf: Spark's settings, key -> value. Not for secrets.
+      jars: Globs of local connector jars; `make jars` downloads ours to jars/spark/.
     """
 
     master: str = "local[*]"
@@ -313,14 +320,14 @@ class SparkConfig:
         for key, value in self.conf.items():
             if names_secret(key) or secret_in(key, value):
                 raise ValueError(
-                    f"{key}: no secret in the configuration, which is stored. S3A reads "
-                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the environment; others "
-                    "belong into spark-defaults.conf (SPARK_CONF_DIR) of the machine"
+                    f"{key} holds a secret, and the configuration is stored; remove it. S3A reads "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the environment. Other "
+                    "secrets belong in spark-defaults.conf (SPARK_CONF_DIR) of the machine"
                 )
 
 
 def sources_to_json(sources: Mapping[str, AnySource]) -> list[dict[str, Any]]:
-    """A list, because the order says which source is primary: the first one."""
+    """Returns the sources as a list, because the first one is primary."""
     return [
         {"name": name, "kind": source.kind, **dataclasses.asdict(source)}
         for name, source in sources.items()

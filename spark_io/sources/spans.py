@@ -1,9 +1,9 @@
-"""Spans: which folders of a time-partitioned source make up one run.
+"""Selects the spans of a time-partitioned source that one run reads.
 
 TFX numbers spans: {SPAN} is the number itself, a date is its number of days since 1970-01-01. {HH}
-is ours: with it a span is an hour, numbered in hours since 1970-01-01T00 UTC. Rows of databases and
-topics come in spans by their time. This module is the only place that says which spans a run is
-about; the driver uses it, and so does the Spark job where no driver runs.
+is our addition: a span is then an hour, numbered in hours since 1970-01-01T00 UTC. Databases and
+topics have spans by the time of their rows. Only this module selects spans, for the driver and, in
+runs without a driver, for the Spark job.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ HOUR_US = 3_600_000_000
 
 @dataclasses.dataclass(frozen=True)
 class SpanRange:
-    """Spans asked for: first..last, both included; `last=None` is the newest there is."""
+    """A request for `length` spans up to and including `last`; None for the newest span."""
 
     length: int = 1
     last: int | None = None
 
     def __post_init__(self) -> None:
         if self.length < 1:
-            raise ComponentError(
-                f"a window of {self.length} spans holds nothing; ask for 1 or more"
-            )
+            raise ComponentError(f"a window must have 1 span or more. Received: {self.length}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +37,9 @@ class SpanFiles:
     """The files of each span that was found.
 
     Attributes:
-      files: span -> sorted paths, oldest span first. A source without span tokens has span 0.
-      version: the newest version, taken of each span, of the last span; None without {VERSION}.
+      files: Span -> sorted paths of its newest version, oldest span first. A source without span
+        tokens has span 0.
+      version: Version of the last span; None without {VERSION}.
     """
 
     files: dict[int, tuple[str, ...]]
@@ -59,7 +58,7 @@ class SpanPattern:
         rest = _TOKEN.sub("", pattern)
         if "**" in rest or set(rest) & set("[]{}\\"):
             raise ComponentError(
-                f"'{pattern}': beside the tokens of spans only * and ? are known, within one folder"
+                f"'{pattern}': beside span tokens only * and ? are known, within one folder"
             )
         dates = self.tokens & set(_DIGITS)
         if "SPAN" in self.tokens and dates:
@@ -80,7 +79,7 @@ class SpanPattern:
     def segments(self) -> list[Callable[[str], bool]]:
         """Returns a test of names for each folder of the pattern, and for its files.
 
-        Tokens match any number of digits: `find` says what is wrong with a date of other lengths.
+        Tokens match any number of digits, so that `find` can report a date of the wrong length.
         """
         tests = []
         for segment in self.pattern.split("/"):
@@ -89,16 +88,16 @@ class SpanPattern:
         return tests
 
     def wildcard_folders(self, path: str) -> list[str]:
-        """Returns the folders of a path that a `*` or `?` of the pattern stands for."""
+        """Returns the folders of a path that match a `*` or `?` of the pattern."""
         pairs = zip(self.pattern.split("/")[:-1], path.split("/")[:-1], strict=True)
         return [name for segment, name in pairs if set("*?") & set(_TOKEN.sub("", segment))]
 
     def find(self, paths: Iterable[str]) -> dict[int, dict[int | None, list[str]]]:
-        """Returns `paths` (relative, as `segments` matched them) by span and version.
+        """Groups `paths` (relative, as `segments` matched them) by span and version.
 
         Raises:
-          ComponentError: a date that is impossible or written with other digits than the pattern
-            says, or one span written in two ways.
+          ComponentError: A date is impossible or has other digits than the pattern, or one span is
+            written in two ways.
         """
         expression = re.compile(self._expression())
         found: dict[int, dict[int | None, list[str]]] = {}
@@ -107,19 +106,19 @@ class SpanPattern:
             match = expression.fullmatch(path)
             if match is None:
                 raise ComponentError(
-                    f"'{path}' does not fit {self.pattern}: YYYY is four digits, MM, DD and HH are "
-                    "two, and a token that stands twice has one value; rename or remove it"
+                    f"'{path}' does not fit {self.pattern}. YYYY has four digits, MM, DD and HH "
+                    "have two, and a repeated token has one value; rename or remove the file"
                 )
             span, version = self._number(match.groupdict(), path)
-            as_written = match.groupdict()
-            first, other = written.setdefault((span, version), (as_written, path))
-            if first != as_written:
+            tokens = match.groupdict()
+            first, other = written.setdefault((span, version), (tokens, path))
+            if first != tokens:
                 raise ComponentError(f"{other} and {path} are the same span; remove one of them")
             found.setdefault(span, {}).setdefault(version, []).append(path)
         return found
 
     def _expression(self) -> str:
-        """The pattern as a regular expression with one named group a token."""
+        """Returns the pattern as a regular expression with one named group per token."""
         parts, position, seen = [], 0, set()
         for match in _TOKEN.finditer(self.pattern):
             token, width = match.group(1), match.group(2) or _DIGITS.get(match.group(1))
@@ -144,22 +143,22 @@ class SpanPattern:
                 raise ValueError(f"hour {hour}")
         except ValueError as error:
             raise ComponentError(
-                f"'{path}' holds no date ({error}); rename or remove it"
+                f"'{path}' has no valid date ({error}); rename or remove it"
             ) from error
         days = (day - dt.date(1970, 1, 1)).days
         return (days * 24 + hour if self.hourly else days), version
 
     def describe(self, span: int) -> str:
-        """The span as a person writes it."""
+        """Returns a span in readable form."""
         if not self.tokens & set(_DIGITS):
             return f"span {span}"
         return describe_period(span, self.hourly)
 
 
 def describe_period(span: int, hourly: bool) -> str:
-    """An hour or a day as a person writes it, with its number."""
-    moment = dt.datetime(1970, 1, 1) + dt.timedelta(hours=span if hourly else span * 24)
-    return f"span {span} ({moment:%Y-%m-%dT%H})" if hourly else f"span {span} ({moment:%F})"
+    """Returns an hour or a day in readable form, with its number."""
+    begin = dt.datetime(1970, 1, 1) + dt.timedelta(hours=span if hourly else span * 24)
+    return f"span {span} ({begin:%Y-%m-%dT%H})" if hourly else f"span {span} ({begin:%F})"
 
 
 def resolve(
@@ -172,26 +171,26 @@ def resolve(
     spans_after: int = 0,
     missing: str = "error",
 ) -> SpanFiles:
-    """The files of the wanted spans.
+    """Returns the files of the wanted spans.
 
     Args:
-      pattern: of the source.
-      paths: what there is, relative to `base`.
-      wanted: which spans.
-      source: its name, for errors.
-      base: folder or URI, for errors.
-      spans_after: spans behind the window that are read too.
-      missing: 'error' or 'allow', for holes.
+      pattern: Path pattern of the source.
+      paths: Paths of the existing files, relative to `base`.
+      wanted: Requested spans.
+      source: Name of the source, for errors.
+      base: Folder or URI, for errors.
+      spans_after: Number of spans after the window to read as well.
+      missing: 'error' or 'allow', for missing spans.
 
     Raises:
-      ComponentError: nothing there, a span that is asked for and missing, or a hole in the window
-        or behind it (unless `missing='allow'`).
+      ComponentError: No file matches, the last span is missing, or another one is (unless
+        `missing='allow'`).
     """
     found = pattern.find(paths)
     if not found:
         raise ComponentError(
             f"source '{source}': no file matches {pattern.pattern} under {base}; "
-            "check the path in the config, or make the data first"
+            "check the path in the config, or create the data first"
         )
     if not pattern.has_spans:
         return SpanFiles({0: tuple(found[0][None])}, None)
@@ -207,13 +206,13 @@ def resolve(
 def resolve_before(
     pattern: SpanPattern, paths: Iterable[str], window: SpanRange, count: int
 ) -> SpanFiles:
-    """The files of those spans that are there among the `count` before a window.
+    """Returns the files of the existing spans among the `count` spans before a window.
 
     Args:
-      pattern: of the source.
-      paths: what there is.
-      window: whose `last` is a number.
-      count: how far back.
+      pattern: Path pattern of the source.
+      paths: Paths of the existing files, relative to the base.
+      window: Window of the run; its `last` is a number.
+      count: Number of spans to look back.
     """
     assert window.last is not None
     first = window.last - window.length + 1
@@ -231,21 +230,21 @@ def present_spans(
     missing: str = "error",
     complete_to: Callable[[], int | None] = lambda: None,
 ) -> list[int]:
-    """The wanted spans that are there, oldest first; `wanted.last` is a number here.
+    """Returns the wanted spans that exist, oldest first.
 
     Args:
-      found: The spans that are there.
-      wanted: The spans asked for.
+      found: Existing spans.
+      wanted: Requested spans; `last` is a number.
       source: Name of the source, for errors.
-      describe: Writes a span for a person.
-      spans_after: Number of spans behind the window that are read too.
-      missing: 'error', or 'allow' for spans that stay empty: those that something newer follows.
-        One that has not yet arrived is an error all the same.
-      complete_to: The last span into which nothing more will come, if the source can tell: rows of
-        a later time are there. Only asked where it matters.
+      describe: Function that returns a span in readable form.
+      spans_after: Number of spans after the window to read as well.
+      missing: 'error', or 'allow' for spans that stay empty. A missing span without a newer one may
+        still arrive, and is always an error.
+      complete_to: Function that returns the last complete span, if the source can tell from rows of
+        a later time. It is called only when needed.
 
     Raises:
-      ComponentError: one of them is missing, and that is not allowed. The last never may be.
+      ComponentError: A span is missing and must not be. The last span never may be missing.
     """
     last = wanted.last
     assert last is not None
@@ -268,18 +267,18 @@ def present_spans(
 
 
 def newest_complete_span(newest_us: int | None, period_us: int, source: str) -> int:
-    """The last span that something newer follows: nothing more will come into it.
+    """Returns the last complete span: a row of a later time exists.
 
     Args:
-      newest_us: time of the newest row, in microseconds since 1970 UTC; None: there is no row.
-      period_us: length of a span.
-      source: its name, for errors.
+      newest_us: Time of the newest row, in microseconds since 1970 UTC; None without rows.
+      period_us: Length of a span, in microseconds.
+      source: Name of the source, for errors.
 
     Raises:
-      ComponentError: there is no row.
+      ComponentError: There is no row.
     """
     if newest_us is None:
-        raise ComponentError(f"source '{source}' is empty: it holds no row with a time")
+        raise ComponentError(f"source '{source}' is empty: it has no row with a time")
     return newest_us // period_us - 1
 
 
@@ -301,16 +300,16 @@ def _not_arrived_message(
     source: str, describe: Callable[[int], str], spans: list[int], newest: int | None
 ) -> str:
     more = f" and {len(spans) - 1} more" if len(spans) > 1 else ""
-    there = "nothing is there" if newest is None else f"the newest there is {describe(newest)}"
+    there = "there is none" if newest is None else f"the newest is {describe(newest)}"
     return (
         f"source '{source}': {describe(spans[0])}{more} may not have arrived yet: {there}. "
-        "missing_spans: allow accepts only spans that something newer follows; wait, choose an "
+        "missing_spans: allow accepts only spans before a newer one; wait, choose an "
         "earlier --span, or write an empty file for a span that stays empty"
     )
 
 
 def is_hidden(name: str) -> bool:
-    """Returns whether Spark skips a file or folder; so do we, or counts would not agree."""
+    """Returns whether Spark skips a file or folder, by its name."""
     return name.startswith(("_", "."))
 
 
@@ -320,5 +319,5 @@ def _full_match(expression: str) -> Callable[[str], bool]:
 
 
 def _glob_to_regex(text: str) -> str:
-    """`*` and `?` within one path segment; everything else is literal."""
+    """Returns a regular expression in which `*` and `?` match within one path segment."""
     return re.escape(text).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")

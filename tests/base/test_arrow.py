@@ -28,12 +28,12 @@ def test_whoever_imports_pyarrow_imports_the_hotfix() -> None:
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    """Tried with the versions of pyarrow that would: later ones are mended."""
+    """Tried with the versions of pyarrow that would: later ones are fixed."""
     import pyarrow
     from pyarrow import ipc
 
     if int(pyarrow.__version__.partition(".")[0]) >= 14:
-        assert base.arrow._version() >= base.arrow._MENDED
+        assert base.arrow._version() >= base.arrow._FIXED_IN
         return
     ran = tmp_path / "ran"
 

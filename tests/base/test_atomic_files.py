@@ -44,7 +44,7 @@ def write_killed_before(way: str, folder: Path, step: int) -> bool:
 
 
 def contents(path: Path) -> Any:
-    """Returns what lies at a path; None for nothing."""
+    """Returns the contents at a path; None if it does not exist."""
     if path.is_dir():
         return {str(p.relative_to(path)): p.read_text() for p in path.rglob("*") if p.is_file()}
     if not path.exists():

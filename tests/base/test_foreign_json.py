@@ -45,23 +45,23 @@ def test_anything_else_is_one_error_and_what_is_read_can_be_used(text: str | byt
         ('{"a":' * 70 + "1" + "}" * 70, "nested"),
         ('{"a": "\\ud800"}', "half a character"),
         ('{"\\udfff": 1}', "half a character"),
-        (b'"\xff"', "no JSON"),
+        (b'"\xff"', "not JSON"),
         ("1" * 401, "401 digits"),
         ("NaN", "NaN"),
         ("-Infinity", "Infinity"),
         ("1e999", "not finite"),
-        ("", "no JSON"),
+        ("", "not JSON"),
         ('"' + "x" * 100 + '"', "102 bytes"),
     ],
 )
 def test_what_others_cannot_use(text: str | bytes, reason: str) -> None:
     with pytest.raises(ForeignError, match=reason) as raised:
-        parse(text, most_bytes=101 if "bytes" in reason else 1 << 20)
+        parse(text, max_bytes=101 if "bytes" in reason else 1 << 20)
     assert len(str(raised.value)) < 300
 
 
 def test_an_object_is_an_object() -> None:
     assert parse_object('{"a": [[1]]}') == {"a": [[1]]}
-    with pytest.raises(ForeignError, match="no JSON object"):
+    with pytest.raises(ForeignError, match="not a JSON object"):
         parse_object("[]")
     assert str(parse("[NaN]", finite=False)) == "[nan]"

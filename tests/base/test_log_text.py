@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from base.log_text import NotWithoutEnd, OneLine
+from base.log_text import OneLineFormatter, RateLimit
 
 pytestmark = pytest.mark.unit
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
 def log() -> tuple[logging.Logger, io.StringIO]:
     file = io.StringIO()
     handler = logging.StreamHandler(file)
-    handler.setFormatter(OneLine())
+    handler.setFormatter(OneLineFormatter())
     logger = logging.Logger("test")
     logger.addHandler(handler)
     return logger, file
@@ -39,7 +39,7 @@ def test_nobody_forges_a_record(log: tuple[logging.Logger, io.StringIO]) -> None
 def test_a_flood_is_counted(log: tuple[logging.Logger, io.StringIO]) -> None:
     logger, file = log
     now = 0.0
-    logger.handlers[0].addFilter(NotWithoutEnd(lambda: now))
+    logger.handlers[0].addFilter(RateLimit(lambda: now))
     for number in range(1000):
         logger.error("no file %d", number)
         logger.info("another place") if number == 500 else None

@@ -10,7 +10,7 @@ import pytest
 from rich.table import Table
 
 from base.console import Failure, PlainConsole
-from base.log_text import OneLine
+from base.log_text import OneLineFormatter
 from base.redaction import hide, hide_variables, redacted, variables_named
 
 pytestmark = pytest.mark.unit
@@ -40,7 +40,7 @@ def test_screen_errors_and_logs_leave_it_out(monkeypatch: pytest.MonkeyPatch) ->
     assert "unter" not in file.getvalue().replace("\n", "")
     assert Failure("no: hunter22").message == "no: ***"
     record = logging.LogRecord("a", logging.INFO, "", 1, "%s", ("hunter22",), None)
-    assert OneLine("%(message)s").format(record) == "***"
+    assert OneLineFormatter("%(message)s").format(record) == "***"
 
 
 def test_the_variables_that_a_config_names() -> None:

@@ -67,7 +67,7 @@ def test_the_evaluator_judges_on_a_split_kept_apart(split: str, judged: str) -> 
         ("name=Not Good", "name: "),
         ("schema=schemas/none.pbtxt", "schema: there is no file schemas/none.pbtxt"),
         ("split.buckets={train: 2}", "split.buckets: needs 'train' and 'eval'"),
-        ("split.time={column: at, at: noon}", "split.time: 'noon' is no moment"),
+        ("split.time={column: at, at: noon}", "split.time: a cut must be like"),
         ("split.time={column: at, at: [-3h, -2h, -1h]}", "split.time: 3 cuts in time"),
         ("window", "--set takes key=value"),
         ("spans.window.of=3", "'window' is a value, not a section"),

@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 
 from components.spark_example_gen import __main__ as command
 from spark_io import example_job as job
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.files import find
-from spark_io.connectors.found import Place
 from spark_io.publishing.staging import staging_folder
 from spark_io.sources.column_names import quoted
 from spark_io.sources.reading import read_source
@@ -59,19 +59,19 @@ def run(spark: SparkSession, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def read(spark: SparkSession, tmp_path: Path) -> Read:
-    """Writes one file and reads it: (rows, (reason, record) of what was refused)."""
+    """Writes one file and reads it: (rows, (reason, record) of rejected rows)."""
 
     def read_file(name: str, content: str | bytes, **fields: Any):  # type: ignore[no-untyped-def]
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         source = FileSource(path=name, **fields)
-        found = find("s", source, SpanRange(), Place(str(tmp_path)))
+        found = find("s", source, SpanRange(), InputLocation(str(tmp_path)))
         rows = read_source(spark, "s", source, found, str(tmp_path), True)
         columns = [quoted(column) for column in source.columns]
         readable = sorted(map(tuple, rows.rows.select(*columns).collect()), key=_nulls_first)
-        refused = rows.refused.select("_reason", "_record").collect() if rows.refused else []
-        assert rows.read == len(readable) + len(refused)
-        return readable, sorted(tuple(row) for row in refused)
+        rejected = rows.rejected.select("_reason", "_record").collect() if rows.rejected else []
+        assert rows.read == len(readable) + len(rejected)
+        return readable, sorted(tuple(row) for row in rejected)
 
     return read_file
 
@@ -94,7 +94,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(
     data: Path, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> job_runs.Rows:
-    """The rows of a run in which nothing goes wrong."""
+    """The rows of a run without failures."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     job_runs.run_here(spark, job_runs.request(data, out))
     return job_runs.published_rows(out)
@@ -107,7 +107,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-# A finished run with refused rows: test_replay*.py, test_next_version.py
+# A finished run with rejected rows: test_replay*.py, test_next_version.py
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def publish_all(data: Path, out: Path) -> None:
     """
     examples = out / "examples"
     with staging_folder(examples) as staging:
-        if publish.published(examples, {"input_fingerprint": "a4f0"}) is None:
+        if publish.published_manifest(examples, {"input_fingerprint": "a4f0"}) is None:
             report = write_attempts(data, staging / publish.ATTEMPTS)
             publish.publish(staging, report, MANIFEST, examples, out / "quarantine")
 
@@ -68,9 +68,9 @@ def write_attempts(data: Path, attempts: Path) -> publish.TaskReport:
         (attempts / split).mkdir(parents=True)
         for file in files:
             (attempts / split / file).write_bytes((data / split / file).read_bytes())
-    (attempts / shards.REFUSED).mkdir()
+    (attempts / shards.REJECTED).mkdir()
     for file in (COUNTED[0], STRAY):
-        (attempts / shards.REFUSED / file).write_bytes((data / "refused.gz").read_bytes())
+        (attempts / shards.REJECTED / file).write_bytes((data / "refused.gz").read_bytes())
     return publish.TaskReport(report, COUNTED[:1], {"readings": {"unparseable": 1}}, {})
 
 

@@ -29,7 +29,7 @@ SPANS = ("span-7", "span-8")
 
 
 def finished_run(base: Path, more_rows: int = 0) -> tuple[Run, Path]:
-    """Two spans, a refused row in the first and one in both, repaired.
+    """Two spans, a rejected row in the first and one in both, repaired.
 
     Args:
       base: folder of all there is.

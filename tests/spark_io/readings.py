@@ -14,7 +14,7 @@ import tensorflow as tf
 from spark_io.jobs.errors import explain
 from spark_io.sources.source_types import FileSource
 
-# Writes one file and reads it: (rows, (reason, record) of what was refused).
+# Writes one file and reads it: (rows, (reason, record) of rejected rows).
 Read = Callable[..., tuple[list[tuple[Any, ...]], list[tuple[str, str]]]]
 
 COLUMNS = {"reading": "bigint", "sensor": "string", "value": "double"}

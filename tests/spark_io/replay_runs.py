@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from base.atomic_files import write_json
 from components.spark_example_gen.__main__ import cli
 from spark_io.connectors import files
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.examples.shards import JsonLinesShard
 from spark_io.replay.text_lines import is_row, lines_of
 from spark_io.sources.source_types import FileSource, sources_to_json
@@ -71,7 +71,7 @@ class Run:
     def publish(self, **changes: Any) -> Run:
         """Writes manifest and quarantine; `changes` are those of the source's entry."""
         source = FileSource("json", self.pattern, COLUMNS)
-        place = Place(str(self.base))
+        place = InputLocation(str(self.base))
         found = files.find("readings", source, SpanRange(self.length), place)
         paths = [self.base / file["path"] for file in found.facts["files"]]
         (entry,) = sources_to_json({"readings": source})
@@ -116,7 +116,7 @@ class Run:
 
 
 def first_version(base: Path) -> Path:
-    """Version 1 of span 7: two refused rows in a, none in b."""
+    """Version 1 of span 7: two rejected rows in a, none in b."""
     folder = base / "readings" / "span-7" / "v1"
     write_lines(folder / "a.json.gz", [*GOOD[:3], BROKEN, HOT])
     write_lines(folder / "b.json", GOOD[3:])
@@ -144,7 +144,7 @@ def replay(command: str, folder: Path, *arguments: Any, code: int = 0) -> Result
 
 
 def one_line(result: Result) -> str:
-    """The error: one line, nothing else."""
+    """Returns the error, which must be one line."""
     (line,) = result.output.splitlines()
     assert line.startswith("Error: ")
     return line.removeprefix("Error: ")

@@ -1,4 +1,4 @@
-"""An ETL that has nothing to do with our application: readings of sensors."""
+"""An ETL that is unrelated to our applications: readings of sensors."""
 
 from __future__ import annotations
 

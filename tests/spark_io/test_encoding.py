@@ -267,19 +267,19 @@ def test_parts_are_small_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pa.Table.from_batches([part for part, _ in parts]) == pa.Table.from_batches([batch])
 
 
-def test_rows_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_too_large_for_an_example_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "_EXAMPLE_MAX_BYTES", 1000)
-    with pytest.raises(ComponentError, match=r"a row of 1,01\d bytes"):
+    with pytest.raises(ComponentError, match=r"a row has 1,01\d bytes"):
         encode(one_column(pa.array(["", "x" * 1000])))
 
 
-def test_arrays_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_array_too_long_for_an_example_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(byte_columns, "_LARGEST_MATRIX", 1000)
-    with pytest.raises(ComponentError, match="2,000 values in one array"):
+    with pytest.raises(ComponentError, match="an array has 2,000 values"):
         encode(one_column(pa.array([list(range(2000))])))
 
 
-def test_nothing_is_nothing() -> None:
+def test_an_empty_batch_has_no_examples() -> None:
     assert encode(one_column(pa.array([], pa.int64()))) == []
     assert encode(pa.RecordBatch.from_arrays([], names=[])) == []
 

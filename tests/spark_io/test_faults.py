@@ -139,7 +139,7 @@ def test_an_attempt_that_goes_on_after_publishing_adds_nothing(attempts: Path, o
             )
             straggler.write(b"too late")
         (tasks / "eval" / "00003-8.gz").write_bytes(b"too late")
-        (tasks / shards.REFUSED / "00003-8.json.gz").write_bytes(b"too late")
+        (tasks / shards.REJECTED / "00003-8.json.gz").write_bytes(b"too late")
     published_rows(out)
     assert visible(out / "quarantine") == ["records", "summary.json"]
     assert visible(out / "quarantine" / "records") == ["00000-1.gz"]
@@ -152,7 +152,7 @@ def test_what_is_published_is_never_replaced(data: Path, spark: SparkSession, ou
     shards = {p: p.stat().st_mtime_ns for p in out.rglob("*.gz")}
     assert run_here(spark, request(data, out)) == first
     message = failure(run_here, spark=spark, wanted=request(data, out, another=1))
-    assert message == f"{out}/examples holds the result of another run, which is kept as it is"
+    assert message == f"{out}/examples holds the result of another run, which is never replaced"
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*.gz")} == shards
 
 
@@ -198,7 +198,7 @@ def test_a_jvm_that_is_killed_is_one_line(data: Path, out: Path) -> None:
         jvm.kill()
         answer = run.wait()
         assert run.still_alive() == []
-    assert answer and answer["error"].startswith("Spark's JVM ended in the middle of the run")
+    assert answer and answer["error"].startswith("Spark's JVM was killed or ran out of memory")
     assert nothing_is_visible(out)
     assert left_over(out) == []
 
@@ -231,7 +231,7 @@ def test_a_worker_that_is_killed_is_one_line_where_tasks_are_tried_once(
 ) -> None:
     wanted = request(data, out, faults={"0": "kill"})
     message = failure(run_here, spark=spark, wanted=wanted)
-    assert message.startswith("a Python process of a Spark task was killed, or ran out of memory")
+    assert message.startswith("a Python process of a Spark task was killed or ran out of memory")
     assert nothing_is_visible(out)
     run_here(spark, wanted)
     assert published_rows(out) == undisturbed

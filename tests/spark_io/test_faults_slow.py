@@ -89,7 +89,7 @@ def test_the_pipeline_gets_one_line_about_a_job_that_was_killed(data: Path, out:
 
 
 def test_a_storm_of_kills(data: Path, undisturbed: Rows, out: Path) -> None:
-    """The same job killed at random moments, again and again, before it may come to its end."""
+    """The same job killed at random times, again and again, before it may come to its end."""
     wanted = request(data, out, slow=0.02)
     before = time.monotonic()
     rerun(out.parent / "calm" / "out", request(data, out.parent / "calm" / "out", slow=0.02))

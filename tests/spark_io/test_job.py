@@ -139,7 +139,7 @@ def test_an_etl_that_loses_rows_is_stopped(run, tmp_path: Path) -> None:
 def test_an_etl_that_uses_an_unknown_column(run, tmp_path: Path) -> None:
     write_readings(tmp_path, [reading(n) for n in range(10)])
     message = failure(run, etl="tests.spark_io.sensor_etl.uses_unknown_column")
-    assert "a column 'colour' that is not there" in message
+    assert "a column 'colour' that does not exist" in message
 
 
 def test_a_type_no_feature_can_hold(run, tmp_path: Path) -> None:

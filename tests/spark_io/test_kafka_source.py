@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from dev_services.kafka import Kafka
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.sources.inputs import find_inputs
 from spark_io.sources.source_types import KafkaSource
 from spark_io.sources.spans import SpanRange
@@ -92,7 +92,7 @@ def test_given_offsets(run, tmp_path: Path, kafka_service, topic: str) -> None:
 @pytest.mark.parametrize("offsets", [{"end": {"0": 99}}, {"start": {"0": 50}}])
 def test_offsets_out_of_range(run, kafka_service, topic: str, offsets) -> None:
     message = failure(run, sources=kafka(kafka_service, topic, **offsets), etl=ETL)
-    assert "out of range: there is 0 to 41" in message
+    assert "out of range: the topic holds 0 to 41" in message
 
 
 def test_a_partition_that_is_not_there(run, kafka_service, topic: str) -> None:
@@ -104,7 +104,7 @@ def test_what_was_decided_is_read_though_more_has_come(
     run, spark, tmp_path: Path, kafka_service, topic: str
 ) -> None:
     sources = kafka(kafka_service, topic)
-    decided = find_inputs(sources, SpanRange(), Place("", spark))
+    decided = find_inputs(sources, SpanRange(), InputLocation("", spark))
     produce(spark, kafka_service, topic, [(json.dumps(reading(300)), FIRST_HOUR * HOUR_MS)])
     manifest = run(sources=sources, etl=ETL, decided=decided.facts())
     assert 300 not in published(tmp_path)
@@ -156,7 +156,7 @@ def test_an_open_transaction_is_not_waited_for(
     assert manifest["sources"][0]["offsets"] == {"0": [0, 41]}
     assert published(tmp_path) == [*range(20), *range(100, 120), 200]
     message = failure(run, sources=kafka(kafka_service, topic, end={"0": 43}), etl=ETL)
-    assert "out of range: there is 0 to 41" in message
+    assert "out of range: the topic holds 0 to 41" in message
 
 
 def test_records_behind_an_open_transaction_come_when_it_ends(
@@ -164,9 +164,9 @@ def test_records_behind_an_open_transaction_come_when_it_ends(
 ) -> None:
     produce(spark, kafka_service, topic, [(json.dumps(reading(400)), FIRST_HOUR * HOUR_MS)])
     sources = kafka(kafka_service, topic)
-    assert find_inputs(sources, SpanRange(), Place("", spark)).facts()["readings"]["offsets"] == {
-        "0": [0, 41]
-    }
+    assert find_inputs(sources, SpanRange(), InputLocation("", spark)).facts()["readings"][
+        "offsets"
+    ] == {"0": [0, 41]}
     producer, _ = open_transaction
     producer.commitTransaction()
     run(sources=sources, etl=ETL)
@@ -189,10 +189,10 @@ def test_an_hour_that_has_yet_to_come_is_no_quiet_one(
     with pytest.raises(
         Exception, match=r"474795 \(2024-03-01T03\) and 1 more may not have arrived"
     ):
-        find_inputs(sources, wanted, Place("", spark))
+        find_inputs(sources, wanted, InputLocation("", spark))
     newer = (json.dumps(reading(500)), (FIRST_HOUR + 9) * HOUR_MS)
     produce(spark, kafka_service, topic, [newer])
-    found = find_inputs(sources, wanted, Place("", spark))
+    found = find_inputs(sources, wanted, InputLocation("", spark))
     assert found.spans == (FIRST_HOUR + 1, FIRST_HOUR + 2)
 
 

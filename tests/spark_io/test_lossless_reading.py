@@ -11,8 +11,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from base.errors import ComponentError
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.files import check_unchanged, find
-from spark_io.connectors.found import Place
 from spark_io.connectors.queries import contents_checksum
 from spark_io.examples.rows import quarantined
 from spark_io.sources.reading import read_source
@@ -58,7 +58,7 @@ def test_an_object_with_braces_is_one_object(read: Read, line: str) -> None:
     assert read("a.json", f"{line}\n", **A) == ([(7,)], [])
 
 
-def test_a_date_that_is_none_is_refused(read: Read) -> None:
+def test_an_impossible_date_is_rejected(read: Read) -> None:
     columns = {"a": "bigint", "d": "date"}
     text = '{"a":1,"d":"2024-02-30"}\n{"a":2,"d":"2024-02-29"}\n'
     rows, refused = read("a.json", text, format="json", columns=columns)
@@ -108,7 +108,7 @@ def test_rows_that_do_not_fit_the_header(read: Read, row: str) -> None:
         ("a.json", '{"id":1,"t":"a","p":1.5}', "json"),
     ],
 )
-def test_a_column_of_which_nothing_fits_is_named(
+def test_a_column_without_a_fitting_value_is_named(
     read: Read, name: str, text: str, form: str
 ) -> None:
     columns = {"id": "int", "t": "string", "p": "bigint"}
@@ -151,18 +151,23 @@ def test_a_number_that_may_not_fit(run, spark, tmp_path: Path, have: str, wanted
 def test_types_by_their_other_names(spark, tmp_path: Path) -> None:
     spark.sql("SELECT 3L a, 1.5BD b").write.parquet(str(tmp_path / "p"))
     source = FileSource("parquet", "p/*.parquet", {"a": "LONG", "b": "decimal(2, 1)"})
-    found = find("s", source, SpanRange(), Place(str(tmp_path)))
+    found = find("s", source, SpanRange(), InputLocation(str(tmp_path)))
     assert read_source(spark, "s", source, found, str(tmp_path), True).read == 1
     for kind in ("number", "int, c int"):
         source = FileSource("json", "p/*.parquet", {"b": "int", "a": kind})
-        with pytest.raises(ComponentError, match=f"'a', {kind}, is none that Spark knows"):
+        with pytest.raises(ComponentError, match=f"type of column 'a'. Received: {kind}"):
             read_source(spark, "s", source, found, str(tmp_path), True)
 
 
 @pytest.mark.parametrize("pattern", ["l/**/*.json", "l/[0-9].json", "l/{a,b}.json"])
 def test_patterns_that_are_not_known(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(ComponentError, match=r"only \* and \? are known"):
-        find("s", FileSource("json", pattern, {"a": "int"}), SpanRange(), Place(str(tmp_path)))
+        find(
+            "s",
+            FileSource("json", pattern, {"a": "int"}),
+            SpanRange(),
+            InputLocation(str(tmp_path)),
+        )
 
 
 def test_one_span_written_in_two_ways(tmp_path: Path) -> None:
@@ -171,7 +176,7 @@ def test_one_span_written_in_two_ways(tmp_path: Path) -> None:
         (tmp_path / name / "a.json").write_text('{"a": 1}\n')
     source = FileSource("json", "s-{SPAN}/*.json", {"a": "int"})
     with pytest.raises(ComponentError, match=r"s-01/a\.json and s-1/a\.json are the same span"):
-        find("s", source, SpanRange(), Place(str(tmp_path)))
+        find("s", source, SpanRange(), InputLocation(str(tmp_path)))
 
 
 def test_a_relative_folder(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +187,7 @@ def test_a_relative_folder(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_file_that_changes_while_it_is_read(spark, tmp_path: Path) -> None:
     path = write_readings(tmp_path, [reading(1)])
-    found = find("readings", READINGS, SpanRange(), Place(str(tmp_path)))
+    found = find("readings", READINGS, SpanRange(), InputLocation(str(tmp_path)))
     path.touch()
     check_unchanged(spark, "readings", READINGS, found, str(tmp_path))
     write_readings(tmp_path, [reading(2)], "b")  # another one is none of ours
@@ -242,10 +247,10 @@ def test_the_checksum_of_contents_tells_rows_apart(spark: SparkSession) -> None:
 # What an ETL may get wrong in its accounts
 
 
-def test_refused_rows_must_say_so(run, tmp_path: Path) -> None:
+def test_a_rejected_row_needs_an_outcome(run, tmp_path: Path) -> None:
     write_readings(tmp_path, [reading(n) for n in range(20)])
     message = failure(run, etl="tests.spark_io.sensor_etl.forgets_quarantined")
-    assert "pass refused rows through quarantined()" in message
+    assert "pass rejected rows through quarantined()" in message
 
 
 def test_rows_of_a_source_that_there_is_not(run, tmp_path: Path) -> None:
@@ -253,7 +258,7 @@ def test_rows_of_a_source_that_there_is_not(run, tmp_path: Path) -> None:
     message = failure(
         run, etl="tests.spark_io.sensor_etl.refuses_in_anothers_name", row_accounting="off"
     )
-    assert "the ETL refuses rows of 'rea/dings', but the sources are readings" in message
+    assert "the ETL rejects rows of 'rea/dings', but the sources are readings" in message
 
 
 def test_an_error_of_the_etl_names_its_line(run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The new version of a span holds all that the old one did, with repaired rows for refused ones."""
+"""The new version of a span holds the rows of the old one, the rejected ones repaired."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark_io.connectors import files
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.replay import next_version
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
@@ -50,7 +50,7 @@ def test_rows_that_are_not_edited_or_whose_line_is_deleted_stay(v1: Path, tmp_pa
     assert new == Counter([*GOOD, HOT, BROKEN + " ", MENDED, MENDED])
 
 
-def test_a_text_that_is_repaired_less_often_than_it_was_refused(v1: Path, tmp_path: Path) -> None:
+def test_a_text_that_is_repaired_less_often_than_it_was_rejected(v1: Path, tmp_path: Path) -> None:
     write_lines(v1 / "c.json", [BROKEN])
     run = Run(tmp_path, [("unparseable", BROKEN)] * 2).publish()
     repaired = run.export({BROKEN: MENDED})
@@ -153,7 +153,7 @@ def test_names_of_versions_and_files_follow_the_pattern(
     folder = folder.with_name(new) if pattern[0] != "v" else tmp_path / "v2/2026-01-01/01"
     assert rows(folder / added)[-1] == COOLER
     assert Counter(rows(folder)) == Counter([*GOOD, COOLER])
-    place_of_run = Place(str(tmp_path))
+    place_of_run = InputLocation(str(tmp_path))
     found = files.find("readings", FileSource("json", pattern, COLUMNS), SpanRange(), place_of_run)
     assert sum(len(rows(tmp_path / f["path"])) for f in found.facts["files"]) == len(GOOD) + 1
 
@@ -162,12 +162,12 @@ def test_the_marker_is_no_file_of_the_source(finished: Run, v1: Path) -> None:
     finished.apply(finished.export({HOT: COOLER}))
     assert (v1.with_name("v2") / ".replay.json").is_file()
     source = FileSource("json", PATTERN, COLUMNS)
-    found = files.find("readings", source, SpanRange(), Place(str(finished.base)))
+    found = files.find("readings", source, SpanRange(), InputLocation(str(finished.base)))
     names = [Path(file["path"]).name for file in found.facts["files"]]
     assert names == ["a.json.gz", "b.json", "repaired-2.json.gz"]
 
 
-def test_what_was_repaired_can_be_refused_and_repaired_again(finished: Run, v1: Path) -> None:
+def test_a_repaired_row_can_be_rejected_and_repaired_again(finished: Run, v1: Path) -> None:
     finished.apply(finished.export({HOT: COOLER}))
     shutil.rmtree(finished.base / "out")
     again = Run(finished.base, [("too_hot", COOLER), ("unparseable", BROKEN)]).publish()

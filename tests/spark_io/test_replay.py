@@ -1,4 +1,4 @@
-"""Refused rows, repaired, come back as a new version of their span: all of them, once."""
+"""Repaired rows come back as a new version of their span: all of them, once."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_repaired_rows_are_examples_of_the_next_run(run, tmp_path: Path) -> None
     assert sorted(numbers) == [*range(4), *range(100, 150)]
 
 
-def test_lines_are_those_that_a_run_reads_and_refuses(spark: SparkSession, tmp_path: Path) -> None:
+def test_lines_are_those_that_a_run_reads_and_rejects(spark: SparkSession, tmp_path: Path) -> None:
     chance = random.Random(4)
     parts = [b"\r", b"\n", b"\r\n", b" ", b"\t", b"a", b"\xef\xbb\xbf", b"\xff", b"\xed\xa0\x80"]
     parts += [b"\xf0\x9f\x98\x80", b"\xe2\x80\xa8", b"\x00", b"\xe2\x82", b"\xc2\x85"]
@@ -104,7 +104,7 @@ def test_lines_are_those_that_a_run_reads_and_refuses(spark: SparkSession, tmp_p
     }
 
 
-def test_what_the_parser_of_the_next_run_would_refuse_is_an_error(
+def test_a_repair_that_the_next_run_would_reject_is_an_error(
     spark: SparkSession, finished: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = contextlib.nullcontext(spark)
@@ -114,8 +114,8 @@ def test_what_the_parser_of_the_next_run_would_refuse_is_an_error(
     before = tree(finished.base)
     number = next(n for n, line in enumerate(repaired.open(), 1) if "warm" in line)
     assert one_line(finished.apply(repaired, code=1)) == (
-        f"{repaired}, line {number}: the record does not fit the columns of 'readings', and would "
-        "be refused again; they are: reading bigint, sensor string, value double"
+        f"{repaired}, line {number}: the record does not fit the columns of 'readings' and would "
+        "be rejected again; the columns are reading bigint, sensor string, value double"
     )
     assert tree(finished.base) == before
 
@@ -151,12 +151,12 @@ def test_export_writes_the_rows_of_the_reasons_asked_for(finished: Run, tmp_path
     (line,) = map(json.loads, out.read_text().splitlines())
     assert line == {"row": line["row"], "reason": "too_hot", "record": HOT}
     message = one_line(replay("export", finished.examples, "--out", out, code=1))
-    assert message == f"{out} is there already; choose another --out, or --force"
+    assert message == f"{out} exists already; choose another --out, or add --force"
     assert "2 rows" in replay("export", finished.examples, "--out", out, "--force").output
     message = one_line(
         replay("export", finished.examples, "--reason", "cold", "--out", out, "--force", code=1)
     )
-    assert message == "no row of 'readings' was refused for 'cold'; reasons: too_hot, unparseable"
+    assert message == "no row of 'readings' was rejected for 'cold'; reasons: too_hot, unparseable"
 
 
 # Once
@@ -186,7 +186,7 @@ def test_other_rows_after_a_replay_are_for_the_next_run(unchecked: None, finishe
     message = one_line(finished.apply(finished.export({BROKEN: MENDED}), code=1))
     assert message == (
         "source 'readings': span 7 has version 2 already, from an earlier replay, and the run read "
-        "version 1; run the pipeline again, and replay what that run refuses"
+        "version 1; run the pipeline again, and replay the rows that it rejects"
     )
     assert tree(finished.base / "readings") == before
 

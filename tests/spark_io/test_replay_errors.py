@@ -1,4 +1,4 @@
-"""What cannot be replayed is one line that says why, and nothing is written."""
+"""A row that cannot be replayed gives one line with the reason, and no file changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.spark_io.replay_runs import (
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("unchecked")]
 
-RERUN = "run the pipeline again, and replay what that run refuses"
+RERUN = "run the pipeline again, and replay the rows that it rejects"
 
 
 def refused_export(run: Run, *options: str) -> str:
@@ -47,10 +47,13 @@ def refused_apply(run: Run, repaired: Path) -> str:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "jdbc"}, "is of kind jdbc, not of files: mend the rows in the database, and run"),
-        ({"kind": "table"}, "mend the rows in the table, and run again"),
-        ({"kind": "kafka"}, "send mended records to the topic, and run again"),
-        ({"format": "csv"}, "is csv, and replay repairs JSON lines: mend the rows where the files"),
+        (
+            {"kind": "jdbc"},
+            "is of kind jdbc, and replay needs files; fix the rows in the database, and run",
+        ),
+        ({"kind": "table"}, "fix the rows in the table, and run again"),
+        ({"kind": "kafka"}, "send corrected records to the topic, and run again"),
+        ({"format": "csv"}, "is csv, and replay repairs JSON lines; fix the rows where the files"),
         ({"format": "parquet"}, "is parquet, and replay repairs JSON lines"),
         ({"path": "s3a://logs/{SPAN}/v{VERSION}/*"}, "is read from s3a://logs, and replay writes"),
         ({"path": "readings/span-{SPAN}/*"}, "has no {VERSION}, and replay never changes files"),
@@ -75,10 +78,10 @@ def test_a_source_that_the_run_does_not_have(finished: Run) -> None:
     assert message == "the run has no source 'orders'; it has: readings"
 
 
-def test_a_run_that_refused_nothing(v1: Path, tmp_path: Path) -> None:
+def test_a_run_without_rejected_rows(v1: Path, tmp_path: Path) -> None:
     run = Run(tmp_path, []).publish()
     message = refused_export(run)
-    assert message == "no row of 'readings' was refused in this run; nothing to replay"
+    assert message == "no row of 'readings' was rejected in this run; nothing to replay"
     assert replay("show", run.examples).output == "no row was refused\n"
 
 
@@ -101,9 +104,9 @@ def test_a_pattern_without_room_for_another_version(tmp_path: Path) -> None:
 # Folders
 
 
-def test_folders_that_are_none_of_a_run(finished: Run, tmp_path: Path) -> None:
+def test_a_folder_of_no_run_is_an_error(finished: Run, tmp_path: Path) -> None:
     message = one_line(replay("show", tmp_path / "nowhere", code=1))
-    assert message == f"there is no folder {tmp_path / 'nowhere'}"
+    assert message == f"the folder {tmp_path / 'nowhere'} does not exist"
     message = one_line(replay("show", finished.examples.parent, code=1))
     assert "holds neither manifest.json (examples) nor summary.json (quarantine)" in message
 
@@ -123,7 +126,7 @@ def test_folders_of_two_runs(finished: Run) -> None:
 
 def test_a_manifest_of_another_format(finished: Run) -> None:
     edit_manifest(finished, format_version=1)
-    assert "has format 1, and replay reads 2: it was written by" in refused_export(finished)
+    assert "expected format 2, received 1. Run the pipeline again" in refused_export(finished)
 
 
 def test_damaged_folders(finished: Run) -> None:
@@ -143,17 +146,20 @@ def test_damaged_folders(finished: Run) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"row": "ROW", "record": "{}"', "no JSON: Expecting ',' delimiter at character"),
+        ('{"row": "ROW", "record": "{}"', "not JSON: Expecting ',' delimiter at character"),
         ('["ROW"]', "not a line of an export"),
         ('{"record": "{}"}', "not a line of an export"),
-        ('{"row": "0123", "record": "{}"}', "this row was not refused in this run"),
-        ('{"row": "ROW", "record": {"reading": 1}}', "`record` must be a text"),
-        ('{"row": "ROW", "record": ""}', "the record is no JSON object: Expecting value"),
-        ('{"row": "ROW", "record": "[1]"}', "the record is no JSON object: it has to be"),
-        ('{"row": "ROW", "record": "{} {}"}', "no JSON object: Extra data at character 4"),
+        ('{"row": "0123", "record": "{}"}', "this run rejected no such row"),
+        ('{"row": "ROW", "record": {"reading": 1}}', "`record` must be a string"),
+        ('{"row": "ROW", "record": ""}', "the record is not a JSON object: Expecting value"),
+        ('{"row": "ROW", "record": "[1]"}', "the record is not a JSON object; expected"),
+        ('{"row": "ROW", "record": "{} {}"}', "not a JSON object: Extra data at character 4"),
         ('{"row": "ROW", "record": "{}\\n{}"}', "the record has a line break"),
-        ('{"row": "ROW", "record": "{\\"a\\": \\"\\ud800\\"}"}', "half of a surrogate pair"),
-        ('{"row": "ROW", "record": "{\\"b\\": 1}"}\n' * 2, "this row was refused once, and stands"),
+        ('{"row": "ROW", "record": "{\\"a\\": \\"\\ud800\\"}"}', "lone surrogate"),
+        (
+            '{"row": "ROW", "record": "{\\"b\\": 1}"}\n' * 2,
+            "this row was rejected once, and the file",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_used(finished: Run, line: str, message: str) -> None:
@@ -168,9 +174,11 @@ def test_a_line_that_cannot_be_used(finished: Run, line: str, message: str) -> N
     assert message in found
 
 
-def test_nothing_is_edited_or_there(finished: Run, tmp_path: Path) -> None:
+def test_a_file_without_edits_or_a_missing_file_is_an_error(finished: Run, tmp_path: Path) -> None:
     message = refused_apply(finished, finished.export({}))
-    assert message == f"no row of {tmp_path / 'rows.jsonl'} was edited; mend some `record`s first"
+    assert (
+        message == f"no row of {tmp_path / 'rows.jsonl'} was edited; repair at least one `record`"
+    )
     missing = refused_apply(finished, tmp_path / "nowhere.jsonl")
     assert missing.startswith(f"No such file or directory: {tmp_path / 'nowhere.jsonl'}")
 
@@ -179,11 +187,11 @@ def test_nothing_is_edited_or_there(finished: Run, tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_in_no_file(v1: Path, tmp_path: Path) -> None:
-    """An ETL that refuses rows without the column _line leaves the columns as JSON."""
+    """An ETL that rejects rows without the column _line leaves the columns as JSON."""
     run = Run(tmp_path, [("too_hot", HOT.replace(" ", ""))]).publish()
     message = refused_apply(run, run.export({HOT.replace(" ", ""): COOLER}))
     assert 'line 1: no file that the run read holds this row: \'{"reading":2,' in message
-    assert "The ETL has to carry the column _line" in message
+    assert "The ETL must keep the column _line" in message
 
 
 def test_files_with_other_rows_than_were_read(v1: Path, tmp_path: Path) -> None:
@@ -199,10 +207,12 @@ def test_files_that_were_changed_added_or_removed(finished: Run, v1: Path, tmp_p
     assert refused_apply(finished, repaired) == message
     (v1 / "c.json").unlink()
     write_lines(v1 / "b.json", GOOD)
-    message = f"{v1 / 'b.json'} was changed since the run read it; {RERUN}"
+    message = f"{v1 / 'b.json'} changed since the run read it; {RERUN}"
     assert refused_apply(finished, repaired) == message
     (v1 / "b.json").unlink()
-    assert refused_apply(finished, repaired) == f"{v1 / 'b.json'}, which the run read, is gone"
+    assert (
+        refused_apply(finished, repaired) == f"{v1 / 'b.json'}, which the run read, does not exist"
+    )
     shutil.move(tmp_path / "readings", tmp_path / "moved")
     edit_manifest(finished, input_base="no-folder")
     message = refused_apply(finished, repaired)
@@ -217,7 +227,7 @@ def test_a_file_that_is_not_read_here(v1: Path, tmp_path: Path) -> None:
     manifest = (run.examples / "manifest.json").read_text()
     (run.examples / "manifest.json").write_text(manifest.replace("c.json", "c.json.zst"))
     message = refused_apply(run, repaired)
-    assert message == f"{v1 / 'c.json.zst'}: .zst is not read here; compress it as .gz or .bz2"
+    assert message == f"{v1 / 'c.json.zst'}: replay cannot read .zst; compress it as .gz or .bz2"
 
 
 @pytest.mark.parametrize("length", [-5, 10])

@@ -17,8 +17,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from base.errors import ComponentError
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.files import find
-from spark_io.connectors.found import Place
 from spark_io.sources.reading import SourceRows, read_source
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
@@ -30,7 +30,7 @@ N = {"n": "int"}
 
 
 def read_all(spark: SparkSession, base: Path, source: FileSource) -> SourceRows:
-    found = find("s", source, SpanRange(), Place(str(base)))
+    found = find("s", source, SpanRange(), InputLocation(str(base)))
     return read_source(spark, "s", source, found, str(base), True)
 
 
@@ -99,7 +99,7 @@ def test_multi_line_csv_of_an_odd_name(spark: SparkSession, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["10:30.json", "a\nb.json"])
 def test_a_name_that_hadoop_cannot_read(spark: SparkSession, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(lines(1))
-    assert "holds a colon or a control character" in problem(
+    assert "has a colon or a control character" in problem(
         spark, tmp_path, FileSource("json", "*.json", N)
     )
 
@@ -209,7 +209,7 @@ def test_a_codec_that_is_not_read_is_named(
     (tmp_path / f"a.{form}{suffix}").write_bytes(b"\x04\x22\x4d\x18")
     (tmp_path / f"b.{form}").write_bytes(lines(1))
     said = problem(spark, tmp_path, FileSource(form, "*", N))
-    assert f"a.{form}{suffix} is compressed as {suffix}, which is not read" in said
+    assert f"a.{form}{suffix} is compressed as {suffix}, which is not supported" in said
 
 
 @pytest.mark.parametrize(
@@ -394,4 +394,4 @@ def test_a_folder_column_is_not_declared_twice() -> None:
     with pytest.raises(ValueError, match="'n' is in `columns` and in `folder_columns`"):
         FileSource("json", "*/*.json", N, folder_columns=["n"])
     with pytest.raises(ComponentError, match=r"only \* and \? are known"):
-        find("s", FileSource("json", "[ab]/*", N), SpanRange(), Place("/"))
+        find("s", FileSource("json", "[ab]/*", N), SpanRange(), InputLocation("/"))

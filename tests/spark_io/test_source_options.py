@@ -14,7 +14,7 @@ pytestmark = pytest.mark.component
 
 COLUMNS = {"n": "int", "v": "string"}
 NUMBERS = {"n": "int", "v": "double"}
-# (format, option, value, file without it refused or read otherwise, columns, the rows with it);
+# (format, option, value, file rejected or read otherwise without it, columns, the rows with it);
 # dateFormat and its like are in test_text_values.py.
 OPTIONS: list[tuple[str, str, str, str, dict[str, str], list[Any]]] = [
     ("json", "allowComments", "true", '/* c */ {"n": 1, "v": "a"}', COLUMNS, [(1, "a")]),
@@ -154,7 +154,7 @@ def test_what_every_csv_file_has_may_be_said() -> None:
 
 @pytest.mark.parametrize(("form", "option"), [("csv", "multiLine"), ("json", "allowComments")])
 def test_a_switch_is_true_or_false(form: str, option: str) -> None:
-    with pytest.raises(ValueError, match=f"'{option}' is 'true' or 'false'. Received: 'yes'"):
+    with pytest.raises(ValueError, match=f"'{option}' must be 'true' or 'false'. Received: 'yes'"):
         FileSource(form, "a", {"n": "int"}, options={option: "yes"})
 
 
@@ -163,9 +163,9 @@ def test_options_that_multi_line_csv_has_not(option: str) -> None:
     options = {"multiLine": "true", option: "true"}
     with pytest.raises(ValueError, match=f"'{option}' is not allowed together with multiLine"):
         FileSource("csv", "a", {"n": "int"}, options=options)
-    with pytest.raises(ValueError, match="a quote within quotes is written twice"):
+    with pytest.raises(ValueError, match="a quote within quotes must be written twice"):
         FileSource("csv", "a", {"n": "int"}, options={"multiLine": "true", "escape": "\\"})
-    with pytest.raises(ValueError, match="`sep` is one character"):
+    with pytest.raises(ValueError, match="`sep` must be one character"):
         FileSource("csv", "a", {"n": "int"}, options={"multiLine": "true", "sep": "||"})
 
 
@@ -191,6 +191,6 @@ def test_what_a_kafka_source_decides_itself(option: str) -> None:
     "key", ["spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles"]
 )
 def test_settings_that_skip_files_are_refused(key: str) -> None:
-    with pytest.raises(ValueError, match="would have Spark skip files that it cannot read"):
+    with pytest.raises(ValueError, match="would make Spark skip unreadable files"):
         SparkConfig(conf={key: "true"})
     SparkConfig(conf={key: "false"})

@@ -18,7 +18,7 @@ from dev_services.hdfs import Hdfs
 from dev_services.mariadb import Mariadb
 from dev_services.postgresql import Postgresql
 from dev_services.s3 import S3
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.examples.time_cut import TimeCut
 from spark_io.sources.inputs import find_inputs
 from spark_io.sources.reading import read_source
@@ -39,7 +39,7 @@ HOUR_MS = 3_600_000
 
 
 def fingerprint(spark: SparkSession, source: Any, base: str = "", **wanted: Any) -> str:
-    return find_inputs({"r": source}, SpanRange(**wanted), Place(base, spark)).fingerprint()
+    return find_inputs({"r": source}, SpanRange(**wanted), InputLocation(base, spark)).fingerprint()
 
 
 # Files
@@ -211,10 +211,10 @@ def test_csv_and_parquet_far_away(run, spark, tmp_path: Path, store: str) -> Non
     assert published(tmp_path) == list(range(60))
 
 
-def test_nothing_far_away(run, store: str) -> None:
+def test_a_missing_remote_folder_is_an_error(run, store: str) -> None:
     sources = {"readings": FileSource("json", "*.json", COLUMNS)}
     message = failure(run, input_base=f"{store}/nowhere", sources=sources)
-    assert "there is nothing at" in message
+    assert "nowhere does not exist" in message
 
 
 # Databases
@@ -283,7 +283,7 @@ def test_a_small_number_is_no_boolean(spark, mariadb_service: Mariadb, monkeypat
     statement.execute("CREATE OR REPLACE TABLE ratings (rating TINYINT(1))")
     statement.execute("INSERT INTO ratings VALUES (5), (2)")
     connection.close()
-    found = find_inputs({"r": source}, SpanRange(), Place("", spark)).primary
+    found = find_inputs({"r": source}, SpanRange(), InputLocation("", spark)).primary
     rows = read_source(spark, "r", source, found, "", True).rows
     assert sorted(row.rating for row in rows.collect()) == [2, 5]
 
@@ -335,7 +335,7 @@ def append_row(spark: SparkSession, database, table: str) -> None:
 
 def test_a_table_that_changes_under_a_run_stops_it(run, spark, database, table: str) -> None:
     sources = {"readings": jdbc(database, table=table)}
-    decided = find_inputs(sources, SpanRange(), Place("", spark))
+    decided = find_inputs(sources, SpanRange(), InputLocation("", spark))
     arguments = {"sources": sources, "etl": "tests.spark_io.sensor_etl.without_time"}
     run(**arguments, decided=decided.facts(), fingerprint=decided.fingerprint())
     append_row(spark, database, table)
@@ -349,7 +349,7 @@ def test_a_table_that_changes_under_a_run_stops_it(run, spark, database, table: 
         ({"columns": {"colour": "string"}}, "source 'readings' has no column 'colour'"),
         ({"columns": {"sensor": "bigint"}}, "column 'sensor' is string in the data"),
         ({"table": "nowhere_at_all"}, "the database says: .*nowhere_at_all"),
-        ({"user": "nobody"}, "refuses user or password"),
+        ({"user": "nobody"}, "rejects user or password"),
         ({"password_env": "NOT_SET"}, "environment variable NOT_SET .* is not set"),
     ],
 )
@@ -444,37 +444,49 @@ def test_splits_by_time(run_cut, tmp_path: Path, cuts: str | list[str]) -> None:
 
 
 def test_cuts_in_the_wrong_order(run_cut) -> None:
-    with pytest.raises(ComponentError, match="cut at -30m and then at -1h, which is no later"):
+    with pytest.raises(ComponentError, match="cut at -30m and then at -1h, which is not later"):
         run_cut(TimeCut("at", ["-30m", "-1h"], unit="ms"))
 
 
 def test_mistakes_are_found_before_anything_runs() -> None:
     for make, message in [
-        (lambda: JdbcSource("t", url="jdbc:mysql://u:secret@h/d"), "no password in the url"),
-        (lambda: JdbcSource("t", url="jdbc:sqlserver://h;PWD=x"), "no password in the url"),
-        (lambda: JdbcSource("t", url="jdbc:x://h/d?accessToken=x"), "no password in the url"),
-        (lambda: JdbcSource("t", url="jdbc:oracle:thin:scott/tiger@h:1:x"), "no password in"),
-        (lambda: FileSource("parquet", "s3a://KEY:SECRET@bucket/*.parquet"), "no keys in the path"),
-        (lambda: SparkConfig(conf={"spark.executorEnv.DB_PASSWORD": "x"}), "no secret in the conf"),
-        (lambda: SparkConfig(conf={"spark.sql.catalog.c.token": "x"}), "no secret in the conf"),
+        (lambda: JdbcSource("t", url="jdbc:mysql://u:secret@h/d"), "the url holds a password"),
+        (lambda: JdbcSource("t", url="jdbc:sqlserver://h;PWD=x"), "the url holds a password"),
+        (lambda: JdbcSource("t", url="jdbc:x://h/d?accessToken=x"), "the url holds a password"),
+        (
+            lambda: JdbcSource("t", url="jdbc:oracle:thin:scott/tiger@h:1:x"),
+            "the url holds a password",
+        ),
+        (
+            lambda: FileSource("parquet", "s3a://KEY:SECRET@bucket/*.parquet"),
+            "the path holds a secret",
+        ),
+        (
+            lambda: SparkConfig(conf={"spark.executorEnv.DB_PASSWORD": "x"}),
+            "holds a secret, and the conf",
+        ),
+        (
+            lambda: SparkConfig(conf={"spark.sql.catalog.c.token": "x"}),
+            "holds a secret, and the conf",
+        ),
         (lambda: TableSource("t", options={"a": "b"}), "takes no options"),
-        (lambda: JdbcSource("t", url="mysql://h/d"), "starts with jdbc:"),
+        (lambda: JdbcSource("t", url="mysql://h/d"), "must start with jdbc:"),
         (lambda: JdbcSource("t", url="jdbc:x", options={"password": "x"}), "holds a secret"),
         (lambda: JdbcSource("t", "q", url="jdbc:x"), "either `table` or `query`"),
         (lambda: JdbcSource("t", url="jdbc:x", partitions=4), "`partition_column`"),
         (lambda: TableSource("t", span="hour"), "needs `span_column`"),
         (lambda: TableSource(query="SELECT 1", span="day"), ":span_begin and :span_end"),
-        (lambda: TableSource("t", span="week", span_column="at"), "none of day, hour"),
+        (lambda: TableSource("t", span="week", span_column="at"), "span must be 'day' or 'hour'"),
         (lambda: KafkaSource("h:1", "t", {}), "needs `columns`"),
         (lambda: KafkaSource("h:1", "t", {"a": "int"}, span="day", start={"0": 1}), "leave out"),
         (
             lambda: FileSource("json", "a", {"a": "int"}, options={"multiLine": "true"}),
             "not allowed",
         ),
-        (lambda: TimeCut("t", "noon"), "'noon' is no moment"),
-        (lambda: TimeCut("t", "-6h", unit="ns"), "none of s, ms, us"),
-        (lambda: TimeCut("t", []), "0 cuts in time make 1 splits"),
-        (lambda: TimeCut("t", ["-3h", "-2h", "-1h"]), "3 cuts in time make 4 splits"),
+        (lambda: TimeCut("t", "noon"), "a cut must be like"),
+        (lambda: TimeCut("t", "-6h", unit="ns"), "unit must be s, ms or us"),
+        (lambda: TimeCut("t", []), "0 cuts in time need 1 splits"),
+        (lambda: TimeCut("t", ["-3h", "-2h", "-1h"]), "3 cuts in time need 4 splits"),
         (lambda: TimeCut("t", "-6h", splits=["train", "train"]), "with different names"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -10,7 +10,7 @@ import pytest
 from base.errors import ComponentError
 from components.spark_example_gen.driver import resolve_inputs
 from spark_io.connectors import files
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.local_files import LocalFiles
 from spark_io.sources.source_types import FileSource, sources_to_json
 from spark_io.sources.spans import SpanPattern, SpanRange, resolve
@@ -122,7 +122,7 @@ def test_what_spark_would_skip_is_not_counted(tmp_path: Path) -> None:
         ("v{VERSION}/x", "without a span"),
     ],
 )
-def test_patterns_that_mean_nothing_are_refused(pattern: str, message: str) -> None:
+def test_a_meaningless_pattern_is_an_error(pattern: str, message: str) -> None:
     with pytest.raises(ComponentError, match=message):
         SpanPattern(pattern)
 
@@ -133,12 +133,12 @@ def test_an_impossible_date_names_the_path(tmp_path: Path) -> None:
         find(tmp_path, HOURLY)
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_missing_folder_or_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ComponentError, match="no file matches"):
         find(tmp_path, HOURLY)
     source = FileSource("json", HOURLY, {"a": "int"})
     with pytest.raises(ComponentError, match="does not exist"):
-        files.find("logs", source, SpanRange(), Place(str(tmp_path / "nowhere")))
+        files.find("logs", source, SpanRange(), InputLocation(str(tmp_path / "nowhere")))
 
 
 def test_driver_and_executor_agree_when_only_the_secondary_source_has_spans(

@@ -76,13 +76,13 @@ def test_values_that_cannot_be_hashed(column: pa.Array, message: str) -> None:
         assigned(HashSplits(("train", "eval"), (2, 1), "x"), column)
 
 
-def test_buckets_beyond_reason_are_refused() -> None:
+def test_too_many_buckets_are_an_error() -> None:
     with pytest.raises(ComponentError, match="4,294,967,296 hash buckets"):
         HashSplits(("train", "eval"), (2**31, 2**31))
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", tz="UTC"), pa.timestamp("us")], ids=str)
-def test_the_moment_itself_is_in_the_second_split(kind: pa.DataType) -> None:
+def test_a_row_at_the_cut_is_in_the_second_split(kind: pa.DataType) -> None:
     times = [CUT_US - 1, CUT_US, CUT_US + 1, -1]
     splits = TimeSplit(("train", "eval"), "x", (CUT_US,))
     assert assigned(splits, pa.array(times, pa.int64()).cast(kind)) == [0, 1, 1, 0]

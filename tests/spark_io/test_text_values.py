@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.files import find
-from spark_io.connectors.found import Place
 from spark_io.sources.reading import read_source
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
@@ -200,7 +200,7 @@ def by_type(table: list[tuple[str, str, Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("kind", "cases"), by_type(JSON_VALUES))
-def test_a_json_value_arrives_or_is_refused(read: Read, kind: str, cases: Any) -> None:
+def test_a_json_value_arrives_or_is_rejected(read: Read, kind: str, cases: Any) -> None:
     lines = [f'{{"n": {n}, "v": {text}}}' for n, (text, _) in enumerate(cases)]
     lines.append(f'{{"n": {len(lines)}}}')  # without the value
     check(read, "a.json", "json", lines, kind, [*[v for _, v in cases], None])
@@ -208,7 +208,7 @@ def test_a_json_value_arrives_or_is_refused(read: Read, kind: str, cases: Any) -
 
 @pytest.mark.parametrize(("kind", "cases"), by_type(CSV_VALUES))
 @pytest.mark.parametrize("options", [{}, {"multiLine": "true"}], ids=["lines", "multi_line"])
-def test_a_csv_field_arrives_or_is_refused(
+def test_a_csv_field_arrives_or_is_rejected(
     read: Read, kind: str, cases: Any, options: dict[str, str]
 ) -> None:
     lines = ["n,v", *[f'{n},"{text}"' for n, (text, _) in enumerate(cases)]]
@@ -269,11 +269,11 @@ def test_with_a_form_of_ones_own_a_number_is_no_time(read: Read, number: str) ->
 
 
 def test_a_csv_field_is_no_array(read: Read) -> None:
-    with pytest.raises(Exception, match=r"'v' is array<int>, which no field of a CSV file is"):
+    with pytest.raises(Exception, match=r"'v' is array<int>, which has no form in CSV"):
         read("a.csv", "n,v\n1,2\n", format="csv", columns={"n": "int", "v": "array<int>"})
 
 
-# Generated files: the value arrives, or the row is refused; never another value.
+# Generated files: the value arrives, or the row is rejected; never another value.
 
 
 def parse_date(text: str) -> dt.date:
@@ -311,7 +311,7 @@ TEXTS = st.one_of(
     suppress_health_check=list(HealthCheck),
 )
 @given(st.sampled_from(["csv", "json", "multi_line"]), st.lists(TEXTS, min_size=20, max_size=60))
-def test_a_text_is_its_value_or_is_refused(
+def test_a_text_is_its_value_or_is_rejected(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, form: str, texts: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("texts")
@@ -326,7 +326,7 @@ def test_a_text_is_its_value_or_is_refused(
     options = {"multiLine": "true"} if form == "multi_line" else {}
     kind = "json" if form == "json" else "csv"
     source = FileSource(kind, "a.txt", columns, options=options, may_be_null=list(columns))
-    found = find("s", source, SpanRange(), Place(str(folder)))
+    found = find("s", source, SpanRange(), InputLocation(str(folder)))
     result = read_source(spark, "s", source, found, str(folder), True)
     assert result.read == len(rows)
     for row in result.rows.select(*columns).collect():

@@ -17,7 +17,7 @@ from applications.ctr.sample_data.dirt import Dirt
 from features.online_table import OnlineTable
 from features.window_features import HOUR_MS, Smoothing
 from pipeline.config import PipelineConfig, load_config
-from spark_io.connectors.found import Place
+from spark_io.connectors.connector import InputLocation
 from spark_io.examples.rows import OUTCOME, EtlContext
 from spark_io.sources.inputs import find_inputs
 from spark_io.sources.reading import read_source
@@ -53,8 +53,8 @@ def examples(
     impressions: DataFrame | None = None,
 ) -> dict[str, dict]:
     """Returns impression id -> its example, for a window of hours or for given impressions."""
-    wanted, place = SpanRange(hours, last), Place(config.data_root, spark)
-    found = find_inputs(config.sources, wanted, place).found
+    wanted, place = SpanRange(hours, last), InputLocation(config.data_root, spark)
+    found = find_inputs(config.sources, wanted, place).by_source
     frames: dict[str, DataFrame] = {
         name: read_source(spark, name, source, found[name], place.base, name == "impressions").rows
         for name, source in config.sources.items()

@@ -153,7 +153,7 @@ def test_mistakes_are_found_when_the_pipeline_is_built(changes, error, message) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("xml", "a/*.xml"), "format 'xml' is none of"),
+        (("xml", "a/*.xml"), "format must be one of"),
         (("csv", "a/*.csv"), "needs `columns`"),
         (("parquet", "/etc/x"), "must be relative"),
         (("parquet", "../x"), "must be relative"),

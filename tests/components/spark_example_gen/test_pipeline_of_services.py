@@ -235,7 +235,7 @@ def test_a_refused_password_is_no_secret_in_the_log(shop: Shop, tmp_path: Path) 
         check=False,
     )
     assert answer.returncode != 0
-    assert "the database refuses user or password" in answer.stderr
+    assert "the database rejects user or password" in answer.stderr
     assert "not-the-password" not in answer.stdout + answer.stderr
 
 
