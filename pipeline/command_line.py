@@ -16,7 +16,8 @@ import click
 from base.console import Failure, PlainConsole
 from base.errors import ComponentError
 from base.log_text import NotWithoutEnd, OneLine
-from pipeline.config import ConfigError, load_config
+from base.section import ConfigError
+from pipeline.config import load_config
 
 _WIDE = 200
 
