@@ -49,7 +49,7 @@ class VersionState:
 
 
 @dataclasses.dataclass(frozen=True)
-class Silent:
+class NoAnswer:
     """A server that does not answer, or does not know the model or label.
 
     Attributes:
@@ -65,7 +65,7 @@ States = Mapping[int, VersionState]
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class ServerConnection:
     """How model servers are reached.
 
     Attributes:
@@ -117,11 +117,11 @@ class Way:
         return os.environ[self.token_env]
 
 
-PLAIN = Way()
+PLAIN = ServerConnection()
 
 
-def way_of(followers: Followers) -> Way:
-    return Way(followers.tls_ca, followers.tls_name, followers.token_env)
+def connection_of(followers: Followers) -> ServerConnection:
+    return ServerConnection(followers.tls_ca, followers.tls_name, followers.token_env)
 
 
 def addresses_of(servers: Iterable[str]) -> list[str]:
@@ -147,8 +147,8 @@ def addresses_of(servers: Iterable[str]) -> list[str]:
 
 
 def versions_of(
-    addresses: Iterable[str], model: str, way: Way = PLAIN
-) -> dict[str, States | Silent]:
+    addresses: Iterable[str], model: str, way: ServerConnection = PLAIN
+) -> dict[str, States | NoAnswer]:
     """Asks all servers at the same time for the state of each version of a model.
 
     Args:
@@ -174,8 +174,8 @@ def versions_of(
 
 
 def labelled_by(
-    addresses: Iterable[str], model: str, label: str, way: Way = PLAIN
-) -> dict[str, int | Silent]:
+    addresses: Iterable[str], model: str, label: str, way: ServerConnection = PLAIN
+) -> dict[str, int | NoAnswer]:
     """Asks all servers at the same time which version answers under a label.
 
     Args:
@@ -199,15 +199,15 @@ def labelled_by(
 
 
 def _asked(
-    addresses: Iterable[str], ask: Callable[[grpc.Channel], _Answer], way: Way
-) -> dict[str, _Answer | Silent]:
-    def one(address: str) -> _Answer | Silent:
+    addresses: Iterable[str], ask: Callable[[grpc.Channel], _Answer], way: ServerConnection
+) -> dict[str, _Answer | NoAnswer]:
+    def one(address: str) -> _Answer | NoAnswer:
         try:
             with way.channel(address) as channel:
                 return ask(channel)
         except grpc.RpcError as error:
             if not isinstance(error, grpc.Call):
-                return Silent(_one_line(str(error)))
+                return NoAnswer(_one_line(str(error)))
             is_away = error.code() in (
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -215,7 +215,7 @@ def _asked(
             reason = _one_line(error.details() or str(error.code()))
             if "Socket closed" in reason and not way.tls_ca:
                 reason += "; does it want TLS (serving.tls_ca)?"
-            return Silent(reason, is_away)
+            return NoAnswer(reason, is_away)
 
     asked = list(addresses)
     if not asked:

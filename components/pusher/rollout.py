@@ -27,9 +27,9 @@ from base.shared_names import MODELS_CONFIG
 from components.pusher.release import Release, write_release
 
 if TYPE_CHECKING:
-    from components.pusher.model_servers import Silent, States
+    from components.pusher.model_servers import NoAnswer, States
 
-    Ask = Callable[[Iterable[str], str], Mapping[str, States | Silent]]
+    Ask = Callable[[Iterable[str], str], Mapping[str, States | NoAnswer]]
 
 _LOOK_AGAIN_SECONDS = 0.2
 _OLD_FAILURE_SECONDS = 5.0  # so long an error may be that of an earlier attempt
@@ -49,7 +49,7 @@ class Followers:
       load_seconds: A named server that has not loaded a version by then stops the release.
       expected: Whether the named servers should be running: one that does not answer is waited for
         then, since it may be about to start with the file as it was.
-      tls_ca, tls_name, token_env: How they are reached; see `model_servers.Way`.
+      tls_ca, tls_name, token_env: How they are reached; see `model_servers.ServerConnection`.
     """
 
     servers: tuple[str, ...] = ()
@@ -169,14 +169,14 @@ class Rollout:
         except ComponentError as error:
             raise ComponentError(f"nothing was released: {error}") from None
 
-    def _answers(self, base: Path) -> Mapping[str, States | Silent]:
+    def _answers(self, base: Path) -> Mapping[str, States | NoAnswer]:
         if not self._followers.servers:
             return {}
         if self._ask is None:
             # Imports TensorFlow, which takes seconds.
-            from components.pusher.model_servers import addresses_of, versions_of, way_of
+            from components.pusher.model_servers import addresses_of, connection_of, versions_of
 
-            way = way_of(self._followers)
+            way = connection_of(self._followers)
             self._ask = lambda servers, model: versions_of(addresses_of(servers), model, way)
         return self._ask(self._followers.servers, base.name)
 
@@ -195,7 +195,7 @@ class _Known:
         self.waiting: dict[str, str] = {}
         self.silent: dict[str, str] = {}
 
-    def look(self, answers: Mapping[str, States | Silent], elapsed: float) -> None:
+    def look(self, answers: Mapping[str, States | NoAnswer], elapsed: float) -> None:
         """Takes in a round of answers.
 
         Raises:

@@ -52,7 +52,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
     [
         (
             {"metrics": ["acu"]},
-            "'acu' is not a metric. Did you mean auc? Known metrics: auc, auc_pr",
+            "'acu' is not a metric. Did you mean auc? Known metrics: auc",
         ),
         ({"metrics": ["precision_at"]}, "precision_at needs a number of examples"),
         ({"metrics": [{"precision_at": "x"}]}, "precision_at: expected a number. Received: x"),
