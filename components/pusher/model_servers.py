@@ -1,7 +1,7 @@
-"""Asks model servers which versions they have loaded, and which of them a label stands for.
+"""Asks model servers for their loaded versions, and for the version of a label.
 
-Both calls are TensorFlow Serving's. GetModelStatus lists every version and ignores labels there, so
-a label is asked for by GetModelMetadata, whose answer names the version.
+Both calls are TensorFlow Serving's. Its GetModelStatus lists every version and ignores labels, so
+the version of a label comes from the answer of GetModelMetadata.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from components.pusher.rollout import Followers
 
 AVAILABLE, END = "AVAILABLE", "END"
-_ASK_SECONDS = 2.0  # a server that answers at all answers these at once
+_ASK_SECONDS = 2.0  # a running server answers these calls at once
 _State = get_model_status_pb2.ModelVersionStatus.State
 _Answer = TypeVar("_Answer")
 
@@ -66,12 +66,12 @@ States = Mapping[int, VersionState]
 
 @dataclasses.dataclass(frozen=True)
 class ServerConnection:
-    """How model servers are reached.
+    """How to connect to model servers.
 
     Attributes:
-      tls_ca: PEM file of who signed their certificates; "" for a connection that is not encrypted.
-      tls_name: The name in their certificates, where it is not their address.
-      token_env: Variable that holds their bearer token; "" for none.
+      tls_ca: PEM file of the servers' certificate authority; "" for an unencrypted connection.
+      tls_name: Name in the servers' certificates, if it differs from their address.
+      token_env: Variable with the servers' bearer token; "" for none.
     """
 
     tls_ca: str = ""
@@ -79,15 +79,15 @@ class ServerConnection:
     token_env: str = ""
 
     def channel(self, address: str) -> grpc.Channel:
-        """Connects, when it is first asked.
+        """Returns a channel that connects with its first call.
 
         Raises:
-          ComponentError: The file or the variable is not there.
+          ComponentError: The file or the variable is missing.
         """
         if not self.tls_ca:
             if self.token_env:
                 raise ComponentError(
-                    "a token is not sent over a connection that anybody can read: name the "
+                    "a token is not sent over an unencrypted connection: name the "
                     "servers' certificate authority, too (serving.tls_ca)"
                 )
             return grpc.insecure_channel(address)
@@ -99,7 +99,7 @@ class ServerConnection:
         return grpc.secure_channel(address, credentials, name)
 
     def authority(self) -> bytes | None:
-        """The PEM; None without TLS."""
+        """Returns the PEM of the certificate authority; None without TLS."""
         if not self.tls_ca:
             return None
         try:
@@ -108,7 +108,7 @@ class ServerConnection:
             raise ComponentError(f"serving.tls_ca: {error}") from None
 
     def token(self) -> str | None:
-        """The token; None where there is none."""
+        """Returns the bearer token; None without one."""
         if not self.token_env:
             return None
         if not os.environ.get(self.token_env):
@@ -125,10 +125,10 @@ def connection_of(followers: Followers) -> ServerConnection:
 
 
 def addresses_of(servers: Iterable[str]) -> list[str]:
-    """Returns every address behind `host:port`, so that a headless Service names each of its pods.
+    """Returns every address of each `host:port`, such as all pods of a headless Service.
 
-    A name with one address, or one of this machine, stays as it is; so does one that cannot be
-    resolved, which the question to it then reports.
+    A name with a single address or of this machine is unchanged. So is a name that cannot be
+    resolved, which the call to it then reports.
     """
     found: list[str] = []
     for server in servers:
@@ -149,12 +149,12 @@ def addresses_of(servers: Iterable[str]) -> list[str]:
 def versions_of(
     addresses: Iterable[str], model: str, way: ServerConnection = PLAIN
 ) -> dict[str, States | NoAnswer]:
-    """Asks all servers at the same time for the state of each version of a model.
+    """Asks all servers in parallel for the state of each version of a model.
 
     Args:
-      addresses: host:port; see `addresses_of`.
-      model: Its name.
-      way: How they are reached.
+      addresses: host:port of each server; see `addresses_of`.
+      model: Name of the model.
+      way: How to connect to the servers.
 
     Returns:
       Address -> version -> state.
@@ -176,13 +176,13 @@ def versions_of(
 def labelled_by(
     addresses: Iterable[str], model: str, label: str, way: ServerConnection = PLAIN
 ) -> dict[str, int | NoAnswer]:
-    """Asks all servers at the same time which version answers under a label.
+    """Asks all servers in parallel which version answers under a label.
 
     Args:
-      addresses: host:port; see `addresses_of`.
-      model: Its name.
-      label: For example "stable".
-      way: How they are reached.
+      addresses: host:port of each server; see `addresses_of`.
+      model: Name of the model.
+      label: Label, such as "stable".
+      way: How to connect to the servers.
 
     Returns:
       Address -> version.

@@ -207,7 +207,7 @@ def assert_releases_reach(address: str, certificate: str) -> None:
     (silent,) = versions_of([address], NAME).values()
     assert isinstance(silent, NoAnswer)
     assert silent.is_away
-    with pytest.raises(ComponentError, match="anybody can read"):
+    with pytest.raises(ComponentError, match="unencrypted connection"):
         versions_of([address], NAME, ServerConnection(token_env="SERVING_TOKEN"))
     with pytest.raises(ComponentError, match="variable NONE is not set"):
         versions_of([address], NAME, ServerConnection(tls_ca=certificate, token_env="NONE"))
