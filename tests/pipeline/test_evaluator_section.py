@@ -84,7 +84,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
             {"group": "u", "thresholds": {"grouped_auc": [{"slice": {"a": "b"}, "min": 1}]}},
             "grouped_auc has bounds on all examples only",
         ),
-        ({"metrics": [{100: 0.3}]}, "a metric's name is a text. Received: 100"),
+        ({"metrics": [{100: 0.3}]}, "a metric's name must be a text. Received: 100"),
         ({"thresholds": {"auc": {"min": 1, "max": 0}}}, "min must not be above max"),
         ({"thresholds": {"auc": {"mim": 1}}}, "mim"),
         ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of regression"),
