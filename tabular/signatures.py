@@ -37,7 +37,7 @@ class ServedModel(tf.Module):
         # Only the variables: for a Keras model, TensorFlow would also trace and write the calls of
         # every layer, which nobody reads. It does not look into a function.
         self.model = tf.train.Checkpoint(variables=model.variables)
-        self._call_model = lambda wanted: model(wanted, training=False)
+        self._call_model: Callable[..., Any] = lambda wanted: model(wanted, training=False)
         self._classes = features.classes
         self.transformed_spec = {
             name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
@@ -116,7 +116,7 @@ class ServedModel(tf.Module):
 
     def _preprocess(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         check_finite(raw)
-        return dict(self.transform_layer(raw))  # type: ignore[no-untyped-call]
+        return dict(self.transform_layer(raw))
 
     def _score(self, **transformed: tf.Tensor) -> dict[str, tf.Tensor]:
         wanted = {name: transformed[name] for name in self.transformed_spec}
