@@ -149,12 +149,12 @@ def write_arrays(prepared: Prepared, path: Path) -> None:
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from tabular.entry_points import found_sizes
+    from tabular.entry_points import transformed_sizes
 
     features = prepared.features
     transform = tft.TFTransformOutput(str(prepared.transform_graph))
     spec = transform.transformed_feature_spec()
-    sizes = found_sizes(transform, features)
+    sizes = transformed_sizes(transform, features)
     arrays: dict[str, Any] = {f"sizes/{name}": np.int64(size) for name, size in sizes.items()}
     pairs = [
         (transformed(whose), transformed(name))
@@ -180,8 +180,8 @@ def widths(prepared: Prepared) -> dict[str, int]:
     import tensorflow_transform as tft
 
     from tabular.embedding_tables import embedding_width
-    from tabular.entry_points import found_sizes
+    from tabular.entry_points import transformed_sizes
 
     transform = tft.TFTransformOutput(str(prepared.transform_graph))
-    sizes = found_sizes(transform, prepared.features)
+    sizes = transformed_sizes(transform, prepared.features)
     return {name: embedding_width(size) for name, size in sizes.items()}

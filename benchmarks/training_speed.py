@@ -16,7 +16,7 @@ import tensorflow_transform as tft
 import tf_keras as keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from tabular.entry_points import dense_width, found_sizes
+from tabular.entry_points import dense_width, transformed_sizes
 from tabular.feature_set import FEATURES, FeatureSet
 from tabular.keras_model import build_model, compile_model, input_names
 from tabular.parameters import TrainerParameters
@@ -44,16 +44,16 @@ def run_fn(fn_args: FnArgs) -> None:
     worker = distribution.this_worker()
     strategy = distribution.strategy(worker)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    sizes = found_sizes(transform, features)
+    sizes = transformed_sizes(transform, features)
     everything = transform.transformed_feature_spec()
     spec = {
         name: everything[name]
         for name in (*input_names(features, sizes, parameters), features.label)
     }
-    train = Examples.of("train", fn_args.train_files, spec, features.label, worker)
-    counts = distribution.of_all_workers(train.counts, strategy).sum(axis=0)
+    train = Examples.matching("train", fn_args.train_files, spec, features.label, worker)
+    counts = distribution.gather_from_workers(train.counts, strategy).sum(axis=0)
     rows, clicks = (int(count) for count in counts)
-    rounds = Rounds.of(rows, parameters.batch_size, 2, 1, 0)
+    rounds = Rounds.for_rows(rows, parameters.batch_size, 2, 1, 0)
     with strategy.scope():
         model = build_model(features, sizes, dense_width(transform), parameters, clicks / rows)
         compile_model(model, parameters, rounds)
@@ -66,13 +66,13 @@ def run_fn(fn_args: FnArgs) -> None:
     model.fit(
         strategy.distribute_datasets_from_function(batches),
         epochs=2,
-        steps_per_epoch=rounds.steps,
+        steps_per_epoch=rounds.steps_per_round,
         callbacks=[measured],
         verbose=0,
     )
-    answer = {"training": rounds.steps * parameters.batch_size / measured.seconds}
+    answer = {"training": rounds.steps_per_round * parameters.batch_size / measured.seconds}
     if worker.count == 1:
-        answer["input"] = _input_alone(batches(), rounds.steps) * parameters.batch_size
+        answer["input"] = _input_alone(batches(), rounds.steps_per_round) * parameters.batch_size
     if worker.is_chief:
         Path(fn_args.model_run_dir).mkdir(parents=True, exist_ok=True)
         (Path(fn_args.model_run_dir) / ANSWER).write_text(json.dumps(answer), "utf-8")

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Artifact types under the path that Kubeflow imports them by; late, since TFX is slow."""
+    """Returns artifact types by the path that Kubeflow imports. The import of TFX is slow."""
     if name == "QuarantinedRecords":
         from components.spark_example_gen.artifacts import QuarantinedRecords
 

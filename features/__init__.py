@@ -1,1 +1,1 @@
-"""Features of the past, declared once."""
+"""Features of past events, declared once."""

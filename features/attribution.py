@@ -1,4 +1,4 @@
-"""What every log of clicks needs: each event once, and each impression's click."""
+"""Removes repeated events, and finds the first click on each impression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CLICK_MS = "click_ms"
 
 
 def first_of_each(events: DataFrame, identity: str, time: str) -> tuple[DataFrame, DataFrame]:
-    """(the first row of each id, the repeated ones); a hash decides between equal times."""
+    """Returns the first row of each id, and the repeated rows. A hash breaks ties in time."""
     order = Window.partitionBy(identity).orderBy(time, F.xxhash64(*sorted(events.columns)))
     numbered = events.withColumn("_number", F.row_number().over(order))
     first = numbered.where(F.col("_number") == 1).drop("_number")
@@ -19,14 +19,14 @@ def first_of_each(events: DataFrame, identity: str, time: str) -> tuple[DataFram
 def with_first_click(
     impressions: DataFrame, clicks: DataFrame, identity: str, time: str, window_ms: int
 ) -> DataFrame:
-    """Adds CLICK_MS: the first click within the attribution window, null if there was none.
+    """Adds CLICK_MS, the first click within the attribution window; null if there was none.
 
     Args:
-      impressions: with `identity` and `time`.
-      clicks: `identity`, of the impression that was clicked, and CLICK_MS.
-      identity: column, id of an impression.
-      time: column, when it was shown, in milliseconds.
-      window_ms: a click later than this counts for nothing; nor does one before.
+      impressions: Impressions with `identity` and `time`.
+      clicks: Clicks with CLICK_MS and the `identity` of the clicked impression.
+      identity: Column with the id of an impression.
+      time: Column with the time of an impression, in milliseconds.
+      window_ms: Length of the attribution window after an impression, in milliseconds.
     """
     delay = F.col(CLICK_MS) - F.col(time)
     first = (

@@ -1,8 +1,8 @@
-"""What later hours need to know of an hour: its counts by entity, and its clicks.
+"""Computes the counts of an hour by entity, which the features of later hours are made from.
 
-A compact table an hour, written once when the hour is complete and never changed. The window
-features of any later hour follow from the tables of the hours within its longest window, and so
-does the table that serving looks into: nothing is ever counted twice, or in two ways.
+Each hour has one compact table, which is written when the hour is complete and never changed. The
+window features of a later hour, and the online table, follow from the tables within the longest
+window. So everything is counted once and in one way.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ COUNTS, RECENT = "counts", "recent_clicks"  # the tables, and the sources that r
 
 
 @dataclasses.dataclass(frozen=True)
-class Declared:
-    """The features of the past that an application has; its hour_tables.py says so."""
+class PastFeatures:
+    """The features of past events that an application declares in its hour_tables.py."""
 
     windows: tuple[WindowFeature, ...]
     recent: RecentClicks
@@ -39,17 +39,17 @@ class Declared:
 def hourly_counts(
     impressions: DataFrame, click_ms: str, features: Iterable[WindowFeature]
 ) -> DataFrame:
-    """How often each entity was shown, and clicked, by the hour in which it happened.
+    """Counts the impressions and clicks of each entity by hour.
 
     Args:
-      impressions: of whole hours, one row an impression: `timestamp_ms`, the keys, and `click_ms`.
-      click_ms: column with the time of the impression's click, null if there was none.
-      features: the declarations.
+      impressions: Impressions of whole hours with `timestamp_ms`, the keys, and `click_ms`.
+      click_ms: Column with the time of the impression's click; null if there was none.
+      features: Declared features.
 
     Returns:
-      FEATURE, all keys (null where the feature has none), `timestamp_ms` (the begin of the hour; of
-      clicks in a later hour than their impression the very moment, for that hour's features
-      need it), IMPRESSIONS and CLICKS.
+      FEATURE, all keys (null if the feature lacks the key), `timestamp_ms`, IMPRESSIONS and CLICKS.
+      The timestamp is the start of the hour, but the exact time of clicks in a later hour than
+      their impression, because the features of that hour need it.
     """
     features = list(features)
     same_hour = hour_of(click_ms) == hour_of("timestamp_ms")

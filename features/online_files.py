@@ -1,16 +1,16 @@
-"""The files of the online table: SQLite, each replaced as a whole, by one rename.
+"""Writes the SQLite files of the online table. Each file is replaced atomically by a rename.
 
-    profiles.sqlite   (kind, key) -> what the ETL knows of a user or an item; when that has changed
-    closed.sqlite     tiles of closed hours; when another hour is closed
-    open.sqlite       tiles of the hours that are not closed; every time
+    profiles.sqlite   (kind, key) -> properties of a user or an item; written when they change
+    closed.sqlite     tiles of closed hours; written when another hour is closed
+    open.sqlite       tiles of the hours that are not closed; written every time
 
-A tile is what happened to an entity in an hour, as one span tells it: a span is the hour of the
-impressions, and a click may come in a later hour than its impression. So an hour that is closed
-again (a replay) or too old leaves nothing behind, and what a minute costs does not depend on how
-long the windows are. Entities are found by the first of their keys: of user and item there is one
-row for a user and an hour, with all items in it.
+A tile has the counts of an entity in one hour from one span. A span is the hour of the impressions,
+and a click may fall into a later hour than its impression. An hour that is closed again (a replay)
+or too old can therefore be removed completely, and the cost of an update does not depend on the
+length of the windows. Tiles are found by the first key of an entity: for user and item, a user has
+one row per hour with all items.
 
-There is no Spark in it; online_features.py reads these files.
+This module does not use Spark. online_table.py reads the files.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ create table clicks (key text, span integer, clicks text, primary key (key, span
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """Of some spans.
+    """The tiles of some spans.
 
     Attributes:
-      counts: (feature, first key, hour, span, impressions, clicks, rest); `rest` is of features
-        with more keys: JSON with three lists, `keys` (those after the first, SEPARATOR between),
-        `impressions` and `clicks`; it may name the same keys twice.
-      clicks: (keys, span, JSON: a list of clicks, each with `timestamp_ms` and the columns).
+      counts: Rows (feature, first key, hour, span, impressions, clicks, rest). For features with
+        several keys, `rest` is JSON with three lists: `keys` (after the first, joined by
+        SEPARATOR), `impressions` and `clicks`. The same keys may occur twice.
+      clicks: Rows (keys, span, JSON list of clicks with `timestamp_ms` and the columns).
     """
 
     counts: Iterable[Sequence[Any]]
@@ -59,12 +59,12 @@ class Tiles:
 def write_profiles(
     folder: Path, version: str, profiles: Iterable[tuple[str, str, Mapping[str, Any]]]
 ) -> None:
-    """Replaces the profiles, if they are of another version.
+    """Replaces the profiles if their version has changed.
 
     Args:
-      folder: of the online table.
-      version: of what they are made of.
-      profiles: (kind, key, column -> value).
+      folder: Folder of the online table.
+      version: Version of the profiles' source.
+      profiles: Rows (kind, key, column -> value).
     """
     if _meta(folder / PROFILES).get("version") == version:
         return
@@ -76,13 +76,13 @@ def write_profiles(
 def write_closed(
     folder: Path, declared: str, spans: Mapping[int, int], tiles: Callable[[int], Tiles]
 ) -> None:
-    """Brings the closed hours to what is asked for: only what has changed is written.
+    """Updates the tiles of closed hours, writing only the changed spans.
 
     Args:
-      folder: of the online table.
-      declared: the features; tiles of other ones are of no use.
-      spans: that are wanted, with their versions.
-      tiles: of a span.
+      folder: Folder of the online table.
+      declared: Text that identifies the features; tiles of other features are replaced.
+      spans: Wanted span -> its version.
+      tiles: Function from a span to its tiles.
     """
     path = folder / CLOSED
     before = _meta(path)
@@ -102,12 +102,12 @@ def write_closed(
 
 
 def write_open(folder: Path, as_of_ms: int, tiles: Tiles) -> None:
-    """Replaces what is known of the hours that are not closed.
+    """Replaces the tiles of the hours that are not closed.
 
     Args:
-      folder: of the online table; the other files are there, and as new as this one.
-      as_of_ms: what happened before this moment is in it.
-      tiles: its contents.
+      folder: Folder of the online table, whose other files are up to date.
+      as_of_ms: Time up to which events are included, in epoch milliseconds.
+      tiles: Tiles to write.
     """
     with _successor(folder / OPEN, {"as_of_ms": as_of_ms}, _TILES) as connection:
         _insert(connection, tiles)
@@ -119,7 +119,7 @@ def _insert(connection: sqlite3.Connection, tiles: Tiles) -> None:
 
 
 def _meta(path: Path) -> dict[str, Any]:
-    """Empty if there is no such file."""
+    """Returns a file's metadata; empty if there is no file."""
     if not path.exists():
         return {}
     with contextlib.closing(connect(path)) as connection:
@@ -128,12 +128,12 @@ def _meta(path: Path) -> dict[str, Any]:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Read only."""
+    """Opens a file read-only."""
     return sqlite3.connect(uri(path), uri=True)
 
 
 def uri(path: Path) -> str:
-    """Of a file that is only read."""
+    """Returns SQLite's URI of a file to open read-only."""
     return f"{path.resolve().as_uri()}?mode=ro"
 
 
@@ -141,19 +141,19 @@ def uri(path: Path) -> str:
 def _successor(
     path: Path, meta: Mapping[str, Any], schema: str, *, anew: bool = True
 ) -> Iterator[sqlite3.Connection]:
-    """Yields a database that takes the file's place at the end: readers see one or the other.
+    """Yields a database that replaces the file at the end.
 
     Args:
-      path: of the file.
-      meta: its new content.
-      schema: of a new file.
-      anew: else what is written is added to a copy of the file.
+      path: File to replace.
+      meta: New metadata.
+      schema: Tables of a new file.
+      anew: Whether to start with an empty file instead of a copy.
     """
     with whole_file(path) as partial:
         if not anew:
             shutil.copyfile(path, partial)
         with contextlib.closing(sqlite3.connect(partial)) as connection:
-            connection.execute("pragma journal_mode = off")  # nobody sees it before it is whole
+            connection.execute("pragma journal_mode = off")  # invisible until it is complete
             connection.execute("pragma synchronous = off")
             if anew:
                 connection.executescript(_META + schema)

@@ -1,7 +1,8 @@
-"""The features of the past as they are now, for serving: looked up in the files of online_files.py.
+"""Looks up the current features of past events for serving, in the files of online_files.py.
 
-Made of the hour tables (hourly_counts.py), so what serving looks up is what the ETL computes for an
-impression at that moment: a test compares the two, value by value. There is no Spark in it.
+They come from the hour tables (hourly_counts.py), so serving gets the values that the ETL computes
+for an impression at the same time. A test compares them value by value. This module does not use
+Spark.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from features.online_files import CLOSED, OPEN, PROFILES, SEPARATOR, connect, ur
 from features.recent_clicks import RecentClicks
 from features.window_features import HOUR_MS, Smoothing, WindowFeature
 
-_AT_ONCE = 500  # SQLite takes 999 values a query
-# Of an hour that has been closed since `open` was written, both files tell.
+_AT_ONCE = 500  # SQLite takes 999 values per query
+# An hour that was closed after `open` was written is in both files.
 _COUNTS = """
 select key, hour, impressions, clicks, rest from closed.counts
     where feature = ? and key in ({keys}) and hour >= ?
@@ -31,15 +32,15 @@ union all select clicks from main.clicks where key = ? and span > ?
 
 
 class OnlineTable:
-    """Reads a table, and its successor as soon as there is one.
+    """Reads the online table, and its new files after `refresh`.
 
-    Not to be shared between threads.
+    Threads must not share an instance.
 
     Args:
-      folder: with the files.
+      folder: Folder of the online table.
 
     Raises:
-      FileNotFoundError: they are not there yet.
+      FileNotFoundError: The files are not written yet.
     """
 
     def __init__(self, folder: Path):
@@ -47,13 +48,13 @@ class OnlineTable:
         self._open()
 
     def refresh(self) -> None:
-        """Looks whether files were replaced."""
+        """Opens the files again if they were replaced."""
         if self._inodes != [path.stat().st_ino for path in self._files]:
             self._connection.close()
             self._open()
 
     def _open(self) -> None:
-        # The open hours first: the other files are as new as they, or newer.
+        # Opens the open hours first, because the other files are never older.
         self._inodes = [path.stat().st_ino for path in self._files]
         path, *others = self._files
         self._connection = connect(path)
@@ -62,7 +63,7 @@ class OnlineTable:
         self.as_of_ms = int(self._meta("main")["as_of_ms"])
         spans = self._meta("closed")["spans"]
         self._closed_through = max(map(int, spans), default=-1)
-        # Popular items are asked for in most requests.
+        # Caches the totals, because most requests contain the same popular items.
         self._totals: dict[tuple[str, int], dict[str, list[int]]] = defaultdict(dict)
 
     def _meta(self, database: str) -> dict[str, Any]:
@@ -79,13 +80,13 @@ class OnlineTable:
         smoothing: Smoothing,
         now_ms: int,
     ) -> list[dict[str, float]]:
-        """The columns of a feature, as add_window_features names them, for each of the entities.
+        """Returns the columns of a feature, named as by add_window_features, for each entity.
 
         Args:
-          feature: the declaration.
-          keys: values of its keys, for each entity.
-          smoothing: for the rates.
-          now_ms: of the request; windows begin at an hour.
+          feature: Declared feature.
+          keys: Values of its keys for each entity.
+          smoothing: Smoothing of the rates.
+          now_ms: Time of the request, in epoch milliseconds.
         """
         hour = now_ms // HOUR_MS
         find = self._of_one_key if len(feature.keys) == 1 else self._of_several_keys
@@ -93,7 +94,7 @@ class OnlineTable:
         return [_columns(feature, one, smoothing) for one in totals]
 
     def _of_one_key(self, feature: WindowFeature, keys: list[str], hour: int) -> list[list[int]]:
-        """Impressions and clicks in each of the windows, for each key."""
+        """Returns the impressions and clicks in each window, for each key."""
         known = self._totals[feature.name, hour]
         missing = [key for key in dict.fromkeys(keys) if key not in known]
         known.update({key: [0] * 2 * len(feature.windows) for key in missing})
@@ -131,7 +132,7 @@ class OnlineTable:
     def _tiles(
         self, feature: WindowFeature, keys: Sequence[str], begin: int
     ) -> Iterator[tuple[str, list[Any]]]:
-        """Queries for the tiles of some first keys, and the values they take."""
+        """Yields queries for the tiles of first keys, with their values."""
         for some in _chunks(keys, _AT_ONCE // 2):
             places = ", ".join("?" * len(some))
             of_each = [feature.name, *some, begin]
@@ -140,7 +141,7 @@ class OnlineTable:
     def recent_clicks(
         self, feature: RecentClicks, keys: Sequence[str], now_ms: int
     ) -> dict[str, list[Any]]:
-        """The list columns of a feature, as add_recent_clicks names them, for one entity."""
+        """Returns the list columns of a feature, named as by add_recent_clicks, for one entity."""
         key, first_ms = SEPARATOR.join(keys), (now_ms // HOUR_MS - feature.hours) * HOUR_MS
         names = ("timestamp_ms", *feature.columns)
         tiles = self._connection.execute(_CLICKS, (key, key, self._closed_through))
@@ -161,7 +162,7 @@ class OnlineTable:
         return columns
 
     def profiles(self, kind: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Key -> what is known; those that are not known are left out."""
+        """Returns key -> profile, without unknown keys."""
         found: dict[str, dict[str, Any]] = {}
         for some in _chunks([*dict.fromkeys(keys)], _AT_ONCE):
             places = ", ".join("?" * len(some))

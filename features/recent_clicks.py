@@ -1,9 +1,8 @@
-"""Recent clicks: what an entity clicked last before each impression, point in time correct.
+"""Recent clicks: the last clicks of an entity before each impression, point-in-time correct.
 
-The behaviour sequence of sequence models such as DIN: a list a column, the most recent click
-first, and the hours since each. As in window features, an impression at time t in hour H sees the
-clicks that happened before t, whichever impression they belong to, and not before the begin of
-hour H - w.
+They are the behaviour sequence of sequence models such as DIN, with one list per column, the most
+recent click first, and the hours since each click. As in window features, an impression at time t
+in hour H sees the clicks between the start of hour H - w and t, on any impression.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ class RecentClicks:
     """The last clicks by key.
 
     Attributes:
-      name: prefix of the columns.
-      keys: columns that make an entity.
-      columns: of the clicked impression; each becomes the list column NAME_COLUMN.
-      length: clicks at most; shorter lists are not padded.
-      hours: so far back (w).
+      name: Prefix of the columns.
+      keys: Columns that identify an entity.
+      columns: Columns of the clicked impression; each becomes the list column NAME_COLUMN.
+      length: Largest number of clicks; shorter lists are not padded.
+      hours: Length of the window in hours (w).
     """
 
     name: str
@@ -52,10 +51,10 @@ def add_recent_clicks(
     """Adds the list columns (arrays of the column's type) and the hours since (array of float).
 
     Args:
-      impressions: one row an impression: `timestamp_ms`, the keys, the columns, and `click_ms`.
-      click_ms: column with the time of the impression's click, null if there was none.
-      feature: the declaration.
-      history: of the impressions before these: their `clicks_of`.
+      impressions: Impressions with `timestamp_ms`, the keys, the columns, and `click_ms`.
+      click_ms: Column with the time of the impression's click; null if there was none.
+      feature: Declared feature.
+      history: Result of `clicks_of` for earlier impressions.
     """
     happened = clicks_of(impressions, click_ms, feature)
     if history is not None:
@@ -65,7 +64,7 @@ def add_recent_clicks(
     clicks = _with_lists(happened, feature)
     shown = impressions.withColumns({_CLICK: F.lit(0), _NUMBER: F.lit(0)})
     events = shown.unionByName(clicks, allowMissingColumns=True)
-    # A click at the very moment of an impression comes after it, so it is not seen.
+    # A click at the same time as an impression comes after it, so the impression does not see it.
     before = (
         Window.partitionBy(*feature.keys)
         .orderBy("timestamp_ms", _CLICK, _NUMBER)
@@ -81,7 +80,7 @@ def add_recent_clicks(
 
 
 def clicks_of(impressions: DataFrame, click_ms: str, feature: RecentClicks) -> DataFrame:
-    """A row a click, at its own time: the keys, the columns and `timestamp_ms`."""
+    """Returns one row per click at its own `timestamp_ms`, with the keys and the columns."""
     names = dict.fromkeys((*feature.keys, *feature.columns))
     return impressions.where(F.col(click_ms).isNotNull()).select(
         *names, F.col(click_ms).alias("timestamp_ms")
@@ -89,14 +88,14 @@ def clicks_of(impressions: DataFrame, click_ms: str, feature: RecentClicks) -> D
 
 
 def _with_lists(happened: DataFrame, feature: RecentClicks) -> DataFrame:
-    """A row a click, at its own time, with itself and the clicks before it as structs.
+    """Returns one row per click with the click and those before it as structs.
 
-    A frame of so many rows, however many clicks a key has: collecting all of them for each would be
+    The window frame has `length` rows. Collecting all clicks of a key for each of them would be
     quadratic for busy keys.
     """
     entry = F.struct(F.col("timestamp_ms").alias(_MS), *feature.columns)
     clicks = happened.select(*feature.keys, "timestamp_ms", entry.alias("_entry"))
-    # Ordered by all there is: clicks that tie are the same, and their order means nothing.
+    # The order uses all columns, so clicks that tie are equal and their order is irrelevant.
     by_time = Window.partitionBy(*feature.keys).orderBy("_entry")
     last = F.collect_list("_entry").over(by_time.rowsBetween(1 - feature.length, 0))
     return clicks.withColumns(

@@ -1,13 +1,12 @@
-"""Window features: declared as data, computed point in time correct.
+"""Window features: counts and rates, declared as data and computed point-in-time correct.
 
-For an impression at time t in hour H, and a window of w hours, the events of the same key from the
-begin of hour H - w up to t are counted; an impression never sees itself, its own outcome, or
-anything later. A click counts from the moment it happened, not from the moment of the impression it
-belongs to.
+For an impression at time t in hour H and a window of w hours, they count the events of the same key
+from the start of hour H - w up to t. An impression never sees itself, its own outcome, or anything
+later. A click counts from its own timestamp, not from that of its impression.
 
-The near end of a window is exact, its far end is the begin of an hour ("sawtooth windows", as in
-Chronon): all that has to be known of the past is a count by the hour, however long the windows are.
-That is what hourly_counts.py keeps, and a batch over the whole log gives the same numbers without.
+A window ends exactly at t and starts at the beginning of an hour ("sawtooth windows", as in
+Chronon). So hourly counts are all that must be kept of the past, whatever the length of the
+windows. hourly_counts.py keeps them, and a batch over the whole log gives the same numbers.
 
 A rate is smoothed towards the prior of all traffic (additive smoothing, as in empirical Bayes):
 
@@ -23,7 +22,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F  # noqa: N812
 
 HOUR_MS = 3_600_000
-# Columns of a history: what happened before the log begins, by hourly_counts.py.
+# Columns of a history, which hourly_counts.py computes of the time before the log.
 FEATURE, IMPRESSIONS, CLICKS = "feature", "impressions", "clicks"
 _HOUR = "_hour"
 
@@ -33,9 +32,9 @@ class WindowFeature:
     """Counts of impressions and clicks by key.
 
     Attributes:
-      name: prefix of the columns.
-      keys: columns that make an entity.
-      windows: name -> length in whole hours.
+      name: Prefix of the columns.
+      keys: Columns that identify an entity.
+      windows: Name -> length in whole hours.
     """
 
     name: str
@@ -51,16 +50,18 @@ class WindowFeature:
 
 @dataclasses.dataclass(frozen=True)
 class Smoothing:
-    """Attributes:
-    prior: rate that an entity without history is given.
-    strength: number of impressions the prior weighs.
+    """Additive smoothing of rates.
+
+    Attributes:
+      prior: Rate of an entity without history.
+      strength: Weight of the prior, as a number of impressions.
     """
 
     prior: float
     strength: float
 
     def rate(self, clicks: float, impressions: float) -> float:
-        """The smoothed rate, of numbers; see the module."""
+        """Returns the smoothed rate of numbers, by the module's formula."""
         return (clicks + self.strength * self.prior) / (impressions + self.strength)
 
 
@@ -74,15 +75,15 @@ def add_window_features(
 ) -> DataFrame:
     """Adds the count (long) and rate (double) columns of each feature.
 
-    All entities are counted in one pass over slim rows; the impressions themselves are joined once.
+    One pass over narrow rows counts all entities. The impressions themselves are joined once.
 
     Args:
-      impressions: one row an impression: `timestamp_ms`, the keys, and `click_ms`.
-      identity: column that no two impressions share.
-      click_ms: column with the time of the impression's click, null if there was none.
-      features: the declarations.
-      smoothing: for the rates.
-      history: of the impressions before these: FEATURE, its keys, `timestamp_ms`, IMPRESSIONS and
+      impressions: Impressions with `timestamp_ms`, the keys, and `click_ms`.
+      identity: Column with a unique id of each impression.
+      click_ms: Column with the time of the impression's click; null if there was none.
+      features: Declared features.
+      smoothing: Smoothing of the rates.
+      history: Counts of earlier impressions with FEATURE, all keys, `timestamp_ms`, IMPRESSIONS and
         CLICKS; see hourly_counts.py.
     """
     features = list(features)
@@ -92,9 +93,8 @@ def add_window_features(
         known = _known(history, impressions, features, keys)
         events = events.unionByName(known, allowMissingColumns=True)
     counted = _counted(events, keys, features).where(F.col(identity).isNotNull())
-    # Shuffled first: Spark would otherwise put groups together before the shuffle, where there is
-    # next to nothing to put together, in a table that leaves the windows of that stage no memory
-    # (10M impressions, heap of 2 GiB).
+    # Without this shuffle, Spark would aggregate before its own shuffle, to almost no effect, in a
+    # table that leaves the windows of that stage no memory (10M impressions, heap of 2 GiB).
     rows = counted.repartition(identity).groupBy(identity).agg(*_columns(features))
     rates = {
         f"{f.name}_ctr_{window}": _smoothed(f, window, smoothing)
@@ -106,29 +106,29 @@ def add_window_features(
 
 
 def all_keys(features: Iterable[WindowFeature]) -> list[str]:
-    """The columns that identify the entities of all of them."""
+    """Returns the key columns of all features."""
     return sorted({key for feature in features for key in feature.keys})
 
 
 def hour_of(time_ms: str) -> Column:
-    """The number of the hour since 1970 (UTC)."""
+    """Returns the number of the hour since 1970 (UTC)."""
     return F.floor(F.col(time_ms) / HOUR_MS)
 
 
 def by_entity(
     impressions: DataFrame, click_ms: str, features: Iterable[WindowFeature], *carried: str
 ) -> DataFrame:
-    """What happened to each entity: an impression, or a click at its own time.
+    """Returns the events of each entity, which are impressions, and clicks at their own time.
 
     Args:
-      impressions: as of `add_window_features`.
-      click_ms: as there.
-      features: the declarations.
-      carried: more columns of the impressions; null for clicks.
+      impressions: Impressions with `timestamp_ms`, the keys, and `click_ms`.
+      click_ms: Column with the time of the impression's click; null if there was none.
+      features: Declared features.
+      carried: Further columns of the impressions; null for clicks.
 
     Returns:
-      A row for each feature and event: FEATURE, all keys (null where the feature has none),
-      `timestamp_ms`, IMPRESSIONS and CLICKS (0 or 1), and what is carried.
+      One row per feature and event with FEATURE, all keys (null if the feature lacks the key),
+      `timestamp_ms`, IMPRESSIONS and CLICKS (0 or 1), and the carried columns.
     """
     features = list(features)
     keys = all_keys(features)
@@ -163,7 +163,7 @@ def _entities(features: list[WindowFeature], keys: list[str]) -> Column:
 def _known(
     history: DataFrame, impressions: DataFrame, features: list[WindowFeature], keys: list[str]
 ) -> DataFrame:
-    """The history of the entities that come up; its rows count more than once."""
+    """Returns the history of the entities in the impressions. Its rows may count several events."""
     there = impressions.select(F.explode(_entities(features, keys)).alias("_entity"))
     entities = there.select("_entity.*").distinct()
     same = [history[column].eqNullSafe(entities[column]) for column in (FEATURE, *keys)]
@@ -175,9 +175,9 @@ def _known(
 def _counted(events: DataFrame, keys: list[str], features: list[WindowFeature]) -> DataFrame:
     """Adds the sums of IMPRESSIONS and CLICKS over the windows before each event.
 
-    A sum over a window is that of everything before now, less that of the hours further back than
-    its begin: frames that only grow cost one pass, a frame of a window's length a pass over the
-    window for each row, quadratic for busy keys.
+    The sum over a window is the sum of all before the event, minus the sum before the window. Such
+    growing frames take one pass. A frame of the window's length would take a pass over the
+    window for each row, which is quadratic for busy keys.
     """
     entity = Window.partitionBy(FEATURE, *keys)
     before = entity.orderBy("timestamp_ms").rangeBetween(Window.unboundedPreceding, -1)
@@ -199,7 +199,7 @@ def _sum(event: str, hours: int) -> str:
 
 
 def _columns(features: list[WindowFeature]) -> list[Column]:
-    """Of an impression's rows, one for each feature: their sums as columns."""
+    """Returns aggregates that turn an impression's rows, one per feature, into columns."""
     return [
         F.max(F.when(F.col(FEATURE) == feature.name, F.col(_sum(event, hours)))).alias(
             f"{feature.name}_{event}_{window}"

@@ -1,4 +1,4 @@
-"""Resolvers' questions: which spans an artifact comes from, and which models are sound."""
+"""Finds the spans that an artifact comes from, and the models without a withdrawn ancestor."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def spans_behind(store: LineageStore, artifact_id: int) -> list[int]:
 
 
 def sound_models(store: LineageStore, models: Iterable[types.Artifact]) -> list[types.Artifact]:
-    """Returns the models that were not withdrawn and do not come from one that was, oldest first.
+    """Returns the models that neither were withdrawn nor come from a withdrawn one, oldest first.
 
-    A warm start hands on what a model has learned, so what was wrong with it lives on in the models
-    of the hours until somebody noticed.
+    A warm start copies what a model has learned, so its faults live on in the models trained from
+    it until somebody noticed.
     """
     models = sorted(models, key=lambda model: model.id)
     unsound = {model.id for model in models if model.has_custom_property(names.WITHDRAWN)}

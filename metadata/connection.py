@@ -1,4 +1,4 @@
-"""Where an ML Metadata store is, and how to reach it."""
+"""The address of an ML Metadata store, and its connection config."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Connection:
 
     @property
     def is_missing(self) -> bool:
-        """Whether it is a file that nobody has written yet."""
+        """Whether the store is a file that does not exist yet."""
         return self.kind == "sqlite" and not self.path.exists()
 
     def password(self) -> str | None:
-        """Returns the password, which nothing that this process says will show; None without one.
+        """Returns the password and hides it from this process's output; None without one.
 
         Raises:
           ConfigError: The variable is not set.
@@ -67,7 +67,7 @@ def connection_config(
     Raises:
       ConfigError: The variable with the password is not set.
     """
-    # Takes a while: whoever only reads a config, and describes a store by it, does without.
+    # Imported late, because reading a config does not need it and it is slow.
     from ml_metadata.proto import metadata_store_pb2
 
     found = metadata_store_pb2.ConnectionConfig()

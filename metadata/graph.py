@@ -50,7 +50,7 @@ class Graph:
     edges: tuple[Edge, ...]
 
     def of_type(self, type_name: str) -> list[Artifact]:
-        """Artifacts of a type that are there, newest first."""
+        """Returns the artifacts of a type that are not absent, newest first."""
         found = [
             a
             for a in self.artifacts.values()
@@ -59,7 +59,7 @@ class Graph:
         return sorted(found, key=lambda a: a.id, reverse=True)
 
     def maker(self, artifact_id: int) -> Execution | None:
-        """The execution in this graph that made an artifact."""
+        """Returns the execution in this graph that made an artifact."""
         return self._makers.get(artifact_id)
 
     @functools.cached_property
@@ -71,15 +71,15 @@ class Graph:
 def ancestors(
     store: LineageStore, artifact_ids: Iterable[int], *, through_baseline: bool = False
 ) -> Graph:
-    """Everything that the artifacts were made from.
+    """Returns everything that the artifacts were made from.
 
     Args:
-      store: where to look.
-      artifact_ids: the ids to start from.
-      through_baseline: also follow the models that Evaluator compared with.
+      store: Store to read.
+      artifact_ids: Ids of the artifacts to start from.
+      through_baseline: Whether to follow the models that Evaluator compared with, too.
 
     Raises:
-      LineageError: the store cannot be read.
+      LineageError: The store cannot be read.
     """
 
     def step(frontier: Collection[int]) -> tuple[list[Edge], set[int]]:
@@ -94,17 +94,18 @@ def ancestors(
 def descendants(
     store: LineageStore, artifact_ids: Iterable[int], *, through_baseline: bool = False
 ) -> Graph:
-    """Everything that was made from the artifacts; failed attempts are among the executions.
+    """Returns everything that was made from the artifacts, including failed executions.
 
-    Cached executions are not: what they put out was made by another one, from the same inputs.
+    Cached executions are left out, because another execution made their outputs from the same
+    inputs.
 
     Args:
-      store: where to look.
-      artifact_ids: the ids to start from.
-      through_baseline: also follow artifacts to evaluations of later models against them.
+      store: Store to read.
+      artifact_ids: Ids of the artifacts to start from.
+      through_baseline: Whether to follow evaluations of later models against the artifacts, too.
 
     Raises:
-      LineageError: the store cannot be read.
+      LineageError: The store cannot be read.
     """
 
     def step(frontier: Collection[int]) -> tuple[list[Edge], set[int]]:
@@ -116,16 +117,16 @@ def descendants(
 
 
 def products(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
-    """What was made directly from these artifacts: one level of `descendants`."""
+    """Returns what was made directly from these artifacts, one level of `descendants`."""
     readers = {edge.execution_id for edge in _readers(store, artifact_ids, False)}
     return [edge for edge in _edges(store, readers) if edge.kind == "output"]
 
 
 def makers(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
-    """For each artifact the edge from the execution that made it: the first that completed.
+    """Returns for each artifact the edge from its maker, the first completed execution.
 
-    An artifact whose maker is gone from the store, or that was only imported, gets the first
-    execution that put it out.
+    If the maker is gone from the store, or the artifact was only imported, the edge is from the
+    first execution with the artifact as output.
     """
     found: dict[int, list[Edge]] = {}
     for edge in edges_of_artifacts(store, artifact_ids):
@@ -139,7 +140,7 @@ def makers(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
 
 
 def made_from(store: LineageStore, artifact_ids: Collection[int]) -> dict[int, set[int]]:
-    """Returns artifact -> what its maker read: one level of `ancestors`, all artifacts at once."""
+    """Returns artifact -> inputs of its maker, one level of `ancestors`."""
     made = makers(store, artifact_ids)
     read: dict[int, set[int]] = {edge.execution_id: set() for edge in made}
     for edge in _edges(store, read.keys()):
@@ -149,7 +150,7 @@ def made_from(store: LineageStore, artifact_ids: Collection[int]) -> dict[int, s
 
 
 def edges_of_artifacts(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
-    """Who read and who put out these artifacts, cached executions and all."""
+    """Returns the edges to and from these artifacts, including those of cached executions."""
     return _as_edges(store.events_of_artifacts(artifact_ids))
 
 
@@ -169,7 +170,7 @@ def _as_edges(events: Iterable[metadata_store_pb2.Event]) -> list[Edge]:
 def _readers(
     store: LineageStore, artifact_ids: Collection[int], through_baseline: bool
 ) -> list[Edge]:
-    """Edges from these artifacts to executions that really ran on them."""
+    """Returns the edges from these artifacts to executions that really ran on them."""
     read = [e for e in edges_of_artifacts(store, artifact_ids) if e.kind == "input"]
     read = [e for e in read if through_baseline or e.key not in COMPARED_KEYS]
     states = store.states({e.execution_id for e in read})
@@ -181,7 +182,7 @@ def _walk(
     artifact_ids: Iterable[int],
     step: Callable[[Collection[int]], tuple[list[Edge], set[int]]],
 ) -> Graph:
-    """Breadth first; what was seen is not visited again, so cycles end."""
+    """Walks breadth first, visiting each artifact once, so that cycles end."""
     start = set(artifact_ids)
     seen, frontier = set(start), set(start)
     edges: dict[Edge, None] = {}
@@ -192,6 +193,6 @@ def _walk(
         seen |= frontier
     artifacts = store.artifacts(seen)
     executions = store.executions({e.execution_id for e in edges})
-    # An incomplete store has events of what it does not have.
+    # An incomplete store may have events of missing artifacts and executions.
     there = [e for e in edges if e.artifact_id in artifacts and e.execution_id in executions]
     return Graph(artifacts, executions, tuple(there))

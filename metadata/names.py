@@ -1,7 +1,7 @@
-"""The names in ML Metadata that several places share: of types, contexts, properties and keys.
+"""Shared names of types, contexts, properties and keys in ML Metadata.
 
-A name that others read from a store is never changed. Standard library only: a step on Kubeflow
-reads this file before it knows whether its image has TFX.
+A name that others read from a store is never changed. This module imports only the standard
+library, because a step on Kubeflow reads it before it knows whether its image has TFX.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opens ML Metadata stores, and says what is wrong with one in a line with the next step."""
+"""Checks ML Metadata stores, and explains their errors in one line with the next step."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _UPGRADE = (
 
 
 class LineageError(ComponentError):
-    """A store that cannot be read or written, or has no answer: one line, with the next step."""
+    """A store that cannot be read or written, or has no answer; one line with the next step."""
 
 
 def store_name(config: Any) -> str:
-    """The name of a store in messages: a file, or an address without user and password.
+    """Returns the name of a store for messages, a file or an address without user and password.
 
     Args:
       config: A `ConnectionConfig` or a `MetadataStoreClientConfig`.
@@ -72,7 +72,7 @@ def explained(name: str, doing: str = "read") -> Iterator[None]:
 
 
 def check_sqlite(path: Path) -> None:
-    """Finds early what ML Metadata would explain badly, or only after half a minute.
+    """Finds faults that ML Metadata would explain badly, or only after half a minute.
 
     Raises:
       LineageError: The file is missing, cannot be read, or is no ML Metadata store.
@@ -129,7 +129,7 @@ def _locked(name: str) -> str:
 
 
 def _too_old(name: str, theirs: str, ours: str) -> str:
-    """The older library cannot open the store after an upgrade, so nothing upgrades it silently."""
+    """Explains a manual upgrade, after which the older library cannot open the store."""
     if Path(name).is_file():
         backup = shlex.join(["cp", name, f"{name}.backup"])
         upgrade = shlex.join(["python", "-c", _UPGRADE, name])

@@ -1,4 +1,4 @@
-"""The models that were pushed, and which executions and artifacts each of them came through."""
+"""Finds pushed models, and the executions and artifacts that each of them came from."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NEVER_MADE = frozenset({"pending", "abandoned"})  # states of outputs of a comp
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a PushedModel came from; None for what the store does not record.
+    """The origin of a PushedModel, with None for parts that the store does not record.
 
     Attributes:
-      graph: Everything it was made from, of which the others are parts.
-      base_model: What a warm start began with.
-      evaluation: The one behind the blessing.
+      graph: Everything that it was made from, including the other attributes.
+      base_model: Model that a warm start began with.
+      evaluation: Evaluation behind the blessing.
     """
 
     graph: Graph
@@ -36,7 +36,7 @@ class Origin:
 
 
 def origin_of(store: LineageStore, pushed: Artifact) -> Origin:
-    """Walks from a pushed model to what it was made from.
+    """Returns the origin of a pushed model.
 
     Raises:
       LineageError: The store cannot be read.
@@ -62,7 +62,7 @@ def origin_of(store: LineageStore, pushed: Artifact) -> Origin:
 
 
 def pushed_models(store: LineageStore) -> list[Artifact]:
-    """Returns what was pushed, newest first; not what a Pusher left that did not push."""
+    """Returns the pushed models, newest first, without outputs of a Pusher that did not push."""
     return [a for a in store.artifacts_of_type(names.PUSHED_MODEL) if was_pushed(a)]
 
 
@@ -73,14 +73,14 @@ def first_pushes(store: LineageStore) -> dict[int, Artifact]:
 
 
 def pushed_as(models: list[Artifact], wanted: str) -> list[Artifact]:
-    """Returns those of this version, or pushed to this folder.
+    """Returns the models of a version, or in a folder.
 
     Args:
-      models: What `pushed_models` returned.
-      wanted: A version, or the path of a folder.
+      models: Result of `pushed_models`.
+      wanted: Version, or path of a folder.
 
     Raises:
-      LineageError: Two folders have one of that version.
+      LineageError: Two folders have a model of this version.
     """
     folder = wanted.rstrip("/")
     folders = {folder, str(Path(folder).absolute())}
@@ -96,17 +96,17 @@ def pushed_as(models: list[Artifact], wanted: str) -> list[Artifact]:
 
 
 def was_pushed(artifact: Artifact) -> bool:
-    """Returns whether a PushedModel was pushed; a Pusher other than TFX's need not say where."""
+    """Returns whether a PushedModel was pushed."""
     return artifact.properties.get(names.PUSHED) != 0 and was_made(artifact)
 
 
 def was_made(artifact: Artifact) -> bool:
-    """Returns whether an output came to be; that of a component that failed is recorded, too."""
+    """Returns whether an output was made, since outputs of failed components are recorded, too."""
     return artifact.state not in _NEVER_MADE
 
 
 def version_of(pushed: Artifact) -> str:
-    """Returns the version a model was pushed as; '' if it was not, or if that is not recorded."""
+    """Returns the version of a pushed model; '' if it is not recorded."""
     return str(pushed.properties.get(names.PUSHED_VERSION) or Path(destination_of(pushed)).name)
 
 
@@ -116,13 +116,13 @@ def destination_of(pushed: Artifact) -> str:
 
 
 def output_of(store: LineageStore, execution: Execution | None, type_name: str) -> Artifact | None:
-    """Returns what an execution made of a type."""
+    """Returns an execution's first output of a type."""
     ids = [i for ids in execution.outputs.values() for i in ids] if execution else []
     return next((a for a in store.artifacts(ids).values() if a.type == type_name), None)
 
 
 def _input(graph: Graph, execution: Execution | None, type_name: str) -> Artifact | None:
     ids = [i for ids in execution.inputs.values() for i in ids] if execution else []
-    # Not its baseline: that one is no part of the graph.
+    # The graph does not have the baseline.
     found = [graph.artifacts[i] for i in ids if i in graph.artifacts]
     return next((artifact for artifact in found if artifact.type == type_name), None)

@@ -1,4 +1,4 @@
-"""The contract between the pipeline and an application: what its module `application` has.
+"""The contract between the pipeline and an application: the members of its module `application`.
 
 The config's key `application` names a package, in this project or anywhere on Python's path. A
 small one has two modules and a config:
@@ -7,9 +7,9 @@ small one has two modules and a config:
     shop/application.py   features = FEATURES
                           def build_examples(spark, sources, context): ...
 
-`load_application` imports and checks it when a config is read, so it must be cheap to import:
-Spark may be imported, TensorFlow may not. A function that needs TensorFlow is therefore given by
-its dotted path, such as run_fn = "shop.training.run_fn".
+`load_application` imports and checks the module when a config is read, so it must be cheap to
+import. It may import Spark but not TensorFlow. A function that needs TensorFlow is given by its
+dotted path, such as run_fn = "shop.training.run_fn".
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class NoParameters(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """What a config may set in an application.
+    """The parameters that a config may set in an application.
 
     Attributes:
-      etl: Pydantic model of `etl.parameters`, best derived from base.section.Section.
-      trainer: Pydantic model of `trainer.parameters`, and of what `tuner.parameters` tries.
+      etl: Pydantic model of `etl.parameters`, preferably derived from base.section.Section.
+      trainer: Pydantic model of `trainer.parameters` and of the trials of `tuner.parameters`.
     """
 
     etl: type[BaseModel] = NoParameters
@@ -61,7 +61,7 @@ class Application(Protocol):
 
     @staticmethod
     def build_examples(spark: Any, sources: Any, context: Any) -> Any:
-        """Turns the sources into one row an example: the ETL.
+        """Turns the sources into one row per example; this is the ETL.
 
         Args:
           spark: The SparkSession.
@@ -69,12 +69,12 @@ class Application(Protocol):
           context: spark_io.examples.rows.EtlContext: `parameters` and `spans`.
 
         Returns:
-          A DataFrame with the columns that the FeatureSet names, and the rows that were rejected or
-          dropped, with their reasons; see spark_io/examples/rows.py.
+          DataFrame with the columns of the FeatureSet, and with the rejected and dropped rows and
+          their reasons; see spark_io/examples/rows.py.
         """
 
 
-# Optional member -> the arguments it is called with; none for a member that is no function.
+# Optional member -> its arguments; none for a member that is not a function.
 OPTIONAL: Mapping[str, tuple[str, ...]] = {
     "parameters": (),
     "aggregations": (),
@@ -95,16 +95,16 @@ _DEFAULTS = {
 
 @dataclasses.dataclass(frozen=True)
 class LoadedApplication:
-    """An application that was checked.
+    """An application whose members were checked.
 
     Attributes:
       name: Dotted path of the package.
-      features: Its FeatureSet.
-      parameters: What a config may set.
-      build_examples, preprocessing_fn, run_fn, tuner_fn: Dotted paths, for TFX; those that the
-        application does not have are those of tabular/.
-      prediction: Name of the served model's output; None where the application has a run_fn of its
-        own, which may name it as it likes.
+      features: FeatureSet of the application.
+      parameters: Parameters that a config may set.
+      build_examples, preprocessing_fn, run_fn, tuner_fn: Dotted paths for TFX; by default the
+        functions of tabular/.
+      prediction: Name of the served model's output; None if the application has its own run_fn,
+        which may use any name.
     """
 
     name: str
@@ -122,10 +122,10 @@ class LoadedApplication:
 
         Args:
           name: Name in OPTIONAL.
-          needed_for: Key of the config that asks for it, for the error.
+          needed_for: Key of the config that needs the member, for the error.
 
         Raises:
-          ConfigError: The application does not have it.
+          ConfigError: The application does not have the member.
         """
         if name not in OPTIONAL:
             raise ValueError(f"no application has a member {name}")
@@ -231,7 +231,7 @@ def _check_signature(
 
 
 def _check_spelling(module: ModuleType) -> None:
-    """A misspelled optional member would otherwise be left out, and a default used, unseen."""
+    """Raises ConfigError for a misspelled member, which would silently be replaced by a default."""
     members = ["features", "build_examples", *OPTIONAL]
     for name, value in vars(module).items():
         is_own = getattr(value, "__module__", module.__name__) == module.__name__
@@ -247,14 +247,14 @@ def _check_spelling(module: ModuleType) -> None:
 def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ValidationError as error:  # of a FeatureSet
+    except ValidationError as error:  # raised by a FeatureSet
         raise ConfigError(f"application: {name}: {first_problem(error).lstrip(': ')}") from error
     except Exception as error:
         raise _broken(name, error) from error
 
 
 def _find_package(application: str) -> None:
-    """Raises ConfigError that names the first part of the path which is missing."""
+    """Raises ConfigError with the first missing part of the dotted path."""
     parts = application.split(".")
     for end in range(1, len(parts) + 1):
         name = ".".join(parts[:end])
@@ -272,7 +272,7 @@ def _find_package(application: str) -> None:
 
 
 def _find(name: str) -> ModuleSpec | None:
-    """Imports the packages above `name`, and finds it; ConfigError if one of them fails."""
+    """Imports the packages above `name` and finds it. Raises ConfigError if an import fails."""
     try:
         return importlib.util.find_spec(name)
     except ModuleNotFoundError:
@@ -286,7 +286,7 @@ def _broken(module: str, error: Exception) -> ConfigError:
 
 
 def _packages_in(parents: list[str]) -> list[str]:
-    """Returns names of the packages within the package `parents`, or in this folder."""
+    """Returns the names of the packages within the package `parents`, or in this folder."""
     if not parents:
         found = pkgutil.iter_modules([str(Path.cwd())])
     else:

@@ -1,21 +1,21 @@
-"""Beam's options where a config says none; workers load no TFX to read them."""
+"""Default options of Beam. This module does not import TFX, because workers read it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Beam's `DirectRunner`, its default, first downloads another one (Prism) from the internet, checks
-# nothing of it, and runs the pipeline in it; without a network it ends up with this one.
+# Beam's default, `DirectRunner`, first downloads another runner (Prism) from the internet without
+# checking it, and uses that one. Without a network it falls back to this one.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-# Where no image is named TFX packs itself for workers elsewhere, in each step: 1.6 s, and 49 MB
-# that stay in the temporary folder.
+# Without an image, TFX packs itself for remote workers in each step, which takes 1.6 s and leaves
+# 49 MB in the temporary folder.
 NO_PACKAGE = "--sdk_container_image=none"
-# In the step's own process: Beam would take the cores of the machine for those of its container.
+# Beam would otherwise start one process for each core of the machine instead of the container.
 ONE_PROCESS = ("--direct_num_workers=1", NO_PACKAGE)
 
 
 def with_runner(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with Beam's runner for one machine where they name none."""
+    """Returns the arguments, with Beam's runner for one machine if they name no runner."""
     if any(argument.split("=")[0] == "--runner" for argument in arguments):
         return [*arguments]
     return [f"--runner={LOCAL_RUNNER}", *arguments]

@@ -1,4 +1,4 @@
-"""Checks what a config says of its application, before anything runs."""
+"""Checks a config's application and its parameters before anything runs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def check_application(config: PipelineConfig) -> LoadedApplication:
-    """Loads the application, and checks that it accepts its parameters.
+    """Loads the application and checks that it accepts its parameters.
 
-    `etl.parameters` are left alone where `etl.function` names another ETL than the application's.
+    `etl.parameters` are not checked if `etl.function` names another ETL than the application's.
 
     Raises:
       ConfigError: One line that names the key.
@@ -50,7 +50,7 @@ def _check_trainer(application: LoadedApplication, key: str, given: Mapping[str,
 
 
 def _check(model: type[BaseModel], key: str, given: Mapping[str, Any]) -> BaseModel:
-    """Also a model that ignores unknown keys gets none, unless it says that it takes any."""
+    """Validates parameters and rejects unknown keys, unless the model allows extra keys."""
     try:
         if model.model_config.get("extra") != "allow":
             check_keys(given, keys_of(model), getattr(model, "REPLACED", None))

@@ -1,4 +1,4 @@
-"""What commands share: --config and --set, errors as one line, and being stopped."""
+"""Shared parts of the commands: --config and --set, one-line errors, and stop signals."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ import click
 from base.console import Failure, PlainConsole
 from base.errors import ComponentError
 from base.log_text import OneLineFormatter, RateLimit
-from pipeline.config import ConfigError, load_config
+from base.section import ConfigError
+from pipeline.config import load_config
 
 _WIDE = 200
 
 
 def console() -> PlainConsole:
-    """For what a command says. Into a file or a pipe lines are not broken at 80 columns."""
+    """Returns the console of a command. Lines in a file or pipe are not broken at 80 columns."""
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", _WIDE))
     return PlainConsole(width=width)
 
 
 def stop_event() -> threading.Event:
-    """An event that Ctrl-C and SIGTERM set, in place of what they do; asked for by the main thread.
+    """Returns an event that Ctrl-C and SIGTERM set instead of ending the process.
 
-    A handler of `signal.signal` may not set it. It runs in the main thread, between two steps of
-    whatever that does: if that is `stopping.wait()`, both want the event's lock, for ever; and it
-    is not run at all while the main thread sleeps and the kernel gave the signal to another one.
-    So a thread of its own waits for the byte that Python writes wherever the signal arrives.
+    Call it in the main thread. A handler of `signal.signal` cannot set the event. It runs in the
+    main thread, so during `stopping.wait()` both would wait for the event's lock for ever. It also
+    does not run while the main thread sleeps and another thread received the signal. A separate
+    thread therefore waits for the byte that Python writes for each signal.
     """
     stopping = threading.Event()
-    reading, writing = os.pipe()  # open as long as the process is there
+    reading, writing = os.pipe()  # open until the process ends
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -52,7 +53,7 @@ def stop_event() -> threading.Event:
 
 
 def _log_to_the_screen() -> None:
-    """Warnings and worse, as lines of text, to standard error; unless somebody has set up more."""
+    """Logs warnings and errors to standard error, unless logging is already set up."""
     if not logging.getLogger().handlers:
         handler = logging.StreamHandler()
         handler.setLevel(logging.WARNING)
@@ -62,7 +63,7 @@ def _log_to_the_screen() -> None:
 
 
 def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose first argument is the config."""
+    """Turns a function of a config into a command with --config and --set."""
 
     @functools.wraps(function)
     def loaded(given: tuple[str, tuple[str, ...]], **arguments: Any) -> Any:
@@ -72,9 +73,7 @@ def with_config(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_config_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose first argument is the config's path and what `--set` changes, for commands
-    that start others.
-    """
+    """Adds --config and --set to a command that passes the path and overrides to other commands."""
 
     @click.option("--config", "path", required=True, help="As for local_runner.py.")
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")

@@ -1,8 +1,8 @@
-"""The typed form of a YAML config: read once, checked once, passed as objects from then on.
+"""Reads and checks a YAML config once, and returns it as typed objects.
 
-Paths are relative to the folder a command is started in, the project's root. Unknown keys, wrong
-types, missing files, and names that neither the application nor the schema knows are one-line
-errors that name the key.
+Paths are relative to the folder in which a command starts, the project's root. Unknown keys, wrong
+types, missing files, and names that are unknown to the application or the schema are one-line
+errors with the key.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from pipeline.sections import (
 from pipeline.streaming_sections import Streaming
 
 EXTENDS = "extends"
-# A column's name; the name of a Secret of Kubernetes.
+# Keys that look like secrets: a column's name, and the name of a Kubernetes Secret.
 _NO_SECRETS = ("embeddings.token", "kubeflow.secrets.secret")
 
 
 class PipelineConfig(Section):
-    """Everything that can differ between two pipelines."""
+    """The config of a pipeline."""
 
     name: str = Field(
         pattern=r"^[a-z][a-z0-9-]*$", description="name of the pipeline: a-z, 0-9 and hyphens"
@@ -91,7 +91,7 @@ class PipelineConfig(Section):
 
     @classmethod
     def known_keys(cls) -> list[str]:
-        """Returns the keys of a file, with the one that load_config takes out first."""
+        """Returns the keys of a file, including `extends`, which load_config removes first."""
         return [*super().known_keys(), EXTENDS]
 
     @property
@@ -104,7 +104,7 @@ class PipelineConfig(Section):
 
     @property
     def metadata_connection(self) -> Connection:
-        """Where the pipeline's ML Metadata is."""
+        """Connection to the pipeline's ML Metadata."""
         return Connection(**{**self.metadata.model_dump(), "path": self.metadata_path})
 
     @property
@@ -113,7 +113,7 @@ class PipelineConfig(Section):
 
     @property
     def warnings(self) -> list[str]:
-        """Lines about a config that works, and not as well as it could."""
+        """Lines about weak points of a valid config."""
         if self.split.judged == "test":
             return []
         return [
@@ -131,11 +131,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
     """Reads a config.
 
     Args:
-      path: YAML file; with `extends`, what it says is laid over the file of that name beside it.
-      overrides: `dotted.key=value`, the value as in YAML.
+      path: YAML file. With `extends`, it overrides the file of that name in the same folder.
+      overrides: Entries `dotted.key=value`, with the value in YAML.
 
     Raises:
-      ConfigError: one line naming the file and the key.
+      ConfigError: The config is invalid. The message is one line with the file and the key.
     """
     file = Path(path)
     content = _read(file, ())
@@ -160,7 +160,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
 
 
 def _read(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
-    """A file's keys over those of the file that it extends."""
+    """Returns a file's keys, merged over those of the file that it extends."""
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
@@ -185,7 +185,7 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Sections are merged key by key; anything else, null too, takes the place of what was."""
+    """Merges sections key by key. Any other value, including null, replaces the earlier one."""
     both = {
         key: _merged(base[key], over[key])
         for key in base.keys() & over.keys()

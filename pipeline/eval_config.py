@@ -1,4 +1,4 @@
-"""TFMA's EvalConfig from the section `evaluator` of a config."""
+"""Builds TFMA's EvalConfig from the section `evaluator` of a config."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tabular.metrics.metric_names import (
 
 
 def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
-    """Metrics on every slice; bounds on the slice that each names, or on all examples."""
+    """Returns an EvalConfig with metrics on every slice, and bounds on their own slices."""
     result = config_pb2.EvalConfig(
         model_specs=[
             config_pb2.ModelSpec(
@@ -52,10 +52,9 @@ def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
 
 
 def _slices(wanted: Evaluator) -> list[config_pb2.SlicingSpec]:
-    """Lists the slices that are asked for, and those that a bound is about.
+    """Returns the requested slices and the slices with bounds.
 
-    They are named by features alone: TFMA takes a value that looks like a number for one, also
-    where the feature is a text.
+    They have only feature names, because TFMA reads a text that looks like a number as a number.
     """
     names = [*map(frozenset, wanted.slices), *(frozenset(one) for one in _judged_slices(wanted))]
     unique = [names for names in dict.fromkeys(names) if names]
@@ -63,7 +62,7 @@ def _slices(wanted: Evaluator) -> list[config_pb2.SlicingSpec]:
 
 
 def _judged_slices(wanted: Evaluator) -> list[dict[str, str | int]]:
-    """Lists the slices that bounds are about, each once; {} is all examples."""
+    """Returns the slices with bounds, each once; {} is all examples."""
     slices = [{}, *(bound.slice for name in wanted.judged for bound in wanted.bounds(name))]
     return [one for number, one in enumerate(slices) if one not in slices[:number]]
 
@@ -96,7 +95,7 @@ _Threshold = tuple[config_pb2.SlicingSpec, config_pb2.MetricThreshold]
 
 
 def _enough(wanted: Evaluator, least: int) -> list[_Threshold]:
-    """Demands so many examples in each slice that a bound is about."""
+    """Requires at least `least` examples in each slice with a bound."""
     threshold = config_pb2.MetricThreshold()
     threshold.value_threshold.lower_bound.value = least
     return [(_slice(one), threshold) for one in _judged_slices(wanted)]

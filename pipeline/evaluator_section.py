@@ -1,4 +1,4 @@
-"""The section `evaluator` of a config: what is measured, and what a model must reach."""
+"""The section `evaluator` of a config: the metrics, and the bounds that a model must reach."""
 
 from __future__ import annotations
 
@@ -205,20 +205,20 @@ class Evaluator(Section):
 
     @property
     def measured(self) -> tuple[MetricName, ...]:
-        """The metrics that are computed: those that are named, and those that are judged."""
+        """Metrics to compute, which are the named and the judged ones."""
         named = [metric_name(name) for name in self.metrics]
         others = [name for name in self.judged if name.kind != GROUPED_AUC]
         return tuple(dict.fromkeys([*named, *others]))
 
     @property
     def judged(self) -> tuple[MetricName, ...]:
-        """The metrics that have bounds."""
+        """Metrics with bounds."""
         default = _DEFAULT_BOUNDS if self.task == CLASSIFICATION else ()
         names = map(metric_name, dict.fromkeys([*default, *self.thresholds]))
         return tuple(name for name in names if self.bounds(name))
 
     def bounds(self, name: MetricName) -> tuple[Bound, ...]:
-        """Limits of a metric: those that are given, and the defaults of the others."""
+        """Returns the given bounds of a metric, and its default bounds where none are given."""
         key = str(name)
         given = self.thresholds.get(key, ())
         if key in self.thresholds and not given:  # null
@@ -230,7 +230,7 @@ class Evaluator(Section):
 
 
 def _as_tfma_reads(text: str) -> str:
-    """Returns a slice's value as TFMA reads it: a number, where it looks like one."""
+    """Returns a slice's value as TFMA reads it, as a number if it looks like one."""
     for kind in (int, float):
         try:
             return str(kind(text))

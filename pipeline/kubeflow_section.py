@@ -1,4 +1,4 @@
-"""The section `kubeflow` of a config: where the compiled pipeline runs, and what each step gets."""
+"""The section `kubeflow` of a config: settings of the compiled pipeline and of its steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from base.errors import first_problem
 from base.section import Section
 
-ALL = "default"  # key of `steps`: settings of every step that has none of its own
+ALL = "default"  # key of `steps` with the settings of steps that have none of their own
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # name of an object in Kubernetes
 
 
@@ -40,7 +40,7 @@ class Nodes(Section):
 
 
 class Step(Section):
-    """What one step asks Kubernetes for."""
+    """The resources and nodes that one step requests from Kubernetes."""
 
     cpu: float | None = Field(None, gt=0, description="cores that it asks for")
     cpu_limit: float | None = Field(None, gt=0, description="cores that it gets at most")
@@ -73,7 +73,7 @@ class Step(Section):
 
 
 class Volume(Section):
-    """A PersistentVolumeClaim that all steps see (access mode ReadWriteMany)."""
+    """A PersistentVolumeClaim that all steps mount (access mode ReadWriteMany)."""
 
     claim: str = Field(description="name of the claim")
     path: str = Field(description="absolute path that it is mounted at")
@@ -94,7 +94,7 @@ class Volume(Section):
 
 
 class SecretVariable(Section):
-    """A key of a Secret that a step finds in a variable; the value is never in the spec."""
+    """A key of a Secret that a step gets in a variable. The value is never in the spec."""
 
     secret: str = Field(description="name of the Secret")
     key: str = Field(description="key within the Secret")
@@ -105,7 +105,7 @@ class SecretVariable(Section):
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    """Checks the settings that one step has of its own."""
+    """Checks the settings of one step."""
     Step.model_validate(given)
     return given
 
@@ -151,5 +151,5 @@ class Kubeflow(Section):
         return [name for name in self.steps if name != ALL]
 
     def step(self, name: str) -> Step:
-        """Returns the settings of a component: its own, over those of `default`."""
+        """Returns the settings of a component, which override those of `default`."""
         return Step.model_validate({**self.steps.get(ALL, {}), **self.steps.get(name, {})})

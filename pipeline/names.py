@@ -1,6 +1,6 @@
-"""Checks the names that a config takes from elsewhere: features of the schema, and the signature.
+"""Checks the features of the schema, and the model's label and output, that a config names.
 
-A wrong one would otherwise be found when the step that needs it starts, minutes into a run.
+A wrong name would otherwise fail only when the step that needs it starts, minutes into a run.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pipeline.application import LoadedApplication
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
-Named = Iterator[tuple[str, str | None]]  # key, and the feature that it names; None for none
+NamedFeatures = Iterator[tuple[str, str | None]]  # key, and the feature that it names, if any
 
 
 def check_names(config: PipelineConfig, application: LoadedApplication) -> None:
     """Checks every feature that the config or the application names, and the model's output.
 
-    Not `allowed_anomalies`: a column that the schema does not have yet is such an anomaly. Where a
-    feature is read from the examples, whatever the schema says, it may be one of those.
+    `allowed_anomalies` is not checked, because it may have columns that the schema lacks. A feature
+    that is read from the examples may be one of them.
 
     Raises:
-      ConfigError: One line that names the key, what was received, and the name that may be meant.
+      ConfigError: A name is unknown. The message has the key, the name, and a similar known name.
     """
     schema = read_schema(config.schema_file)
     features = [feature.name for feature in schema.feature]
@@ -54,7 +54,7 @@ def read_schema(path: str) -> schema_pb2.Schema:
       path: File with a tensorflow_metadata Schema in protobuf's text format.
 
     Raises:
-      ConfigError: The file cannot be read or parsed; with the line, where it is known.
+      ConfigError: The file cannot be read or parsed. The message has the line, if it is known.
     """
     try:
         text = Path(path).read_text("utf-8")
@@ -71,7 +71,7 @@ def read_schema(path: str) -> schema_pb2.Schema:
 
 
 def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
-    """Checks that a weight is a number, and that slices are made of what has few values."""
+    """Checks that the weight is a number, and that no slice is made of a float."""
     kinds = {feature.name: feature.type for feature in schema.feature}
     evaluator = config.evaluator
     if evaluator.weight and kinds[evaluator.weight] == schema_pb2.BYTES:
@@ -92,7 +92,7 @@ def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
 
 
 def _known_values(schema: schema_pb2.Schema, name: str) -> Collection[str]:
-    """Returns all values that a text may have; empty where the schema does not say."""
+    """Returns the values in a text feature's domain; empty if the schema has no domain."""
     (feature,) = (one for one in schema.feature if one.name == name)
     if feature.HasField("string_domain"):
         return [*feature.string_domain.value]
@@ -110,8 +110,8 @@ def _check_value(
     raise ConfigError(f"{key}: '{value}' is no value of '{name}' in {config.schema_file}. {advice}")
 
 
-def _features_of_the_schema(config: PipelineConfig) -> Named:
-    """Yields what is read by the schema: by the Evaluator, the server, and the watch for drift."""
+def _features_of_the_schema(config: PipelineConfig) -> NamedFeatures:
+    """Yields features that are read by the schema: by Evaluator, server and drift check."""
     evaluator = config.evaluator
     yield "evaluator.label", evaluator.label
     yield "evaluator.weight", evaluator.weight
@@ -132,8 +132,8 @@ def _features_of_the_schema(config: PipelineConfig) -> Named:
             yield "streaming.drift.leave_out", name
 
 
-def _features_of_the_examples(config: PipelineConfig) -> Named:
-    """Yields what is read from the examples themselves; every column of the ETL is in them."""
+def _features_of_the_examples(config: PipelineConfig) -> NamedFeatures:
+    """Yields features that are read from the examples, which have every column of the ETL."""
     time = config.split.time
     yield "split.feature", config.split.feature
     yield "split.time.column", time.column if time else None

@@ -1,22 +1,24 @@
-"""The pipeline, written once for every runner; it reads in the order of the data."""
+"""Builds the pipeline for every runner, in the order of the data."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import tensorflow_data_validation as tfdv
 
 # Not `tfx.v1`: it also imports the clients of Google Cloud, six seconds in every process.
 from tfx import components as tfx_components
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, infra_validator_pb2, range_config_pb2
 from tfx.types import Channel, standard_artifacts
 
 from base.code_fingerprint import code_sha256, file_sha256
+from base.section import ConfigError
 from components.anomaly_gate.component import AnomalyGate
 from components.baseline_resolver.earlier_model import EarlierModelStrategy
 from components.baseline_resolver.strategy import BaselineModelStrategy
@@ -32,16 +34,18 @@ from components.spark_trainer import SparkTrainer
 from components.trainer.component import Trainer, Tuner
 from components.transform.component import Transform
 from pipeline.beam_arguments import ONE_PROCESS, with_runner
-from pipeline.config import ConfigError, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.eval_config import eval_config
 from pipeline.sections import Incremental, Statistics
 from tabular.feature_set import FEATURES
 from tabular.metrics import extractors, grouped_auc, tfma_metrics
 
+_Node = TypeVar("_Node", bound=BaseNode)
+
 
 @dataclasses.dataclass(frozen=True)
 class Locations:
-    """Where a runner keeps things; the same pipeline lies elsewhere in a cluster."""
+    """Paths that differ between runners, such as this machine and a cluster."""
 
     pipeline_root: str
     data_root: str
@@ -59,19 +63,19 @@ def create_pipeline(
     """Builds the pipeline of an application.
 
     Args:
-      config: what to run.
-      locations: where.
-      runner: Kubeflow has no metadata store of ours and no custom resolver strategies.
-      metadata_connection_config: of ML Metadata, for local runners.
+      config: Config of the pipeline.
+      locations: Paths as the runner sees them.
+      runner: Runner of the pipeline. Kubeflow has neither our metadata store nor custom resolvers.
+      metadata_connection_config: Connection to ML Metadata, for local runners.
     """
     warm_start = config.trainer.warm_start and runner == "local"
     incremental = config.incremental if runner == "local" else None
 
-    # Spark ETL: raw logs to tf.Examples, with what was refused beside them.
+    # The Spark ETL turns raw logs into tf.Examples and quarantines rejected rows.
     example_gen = spark_example_gen(config, locations.data_root)
     examples = example_gen.outputs["examples"]
 
-    # The data is measured and held against the curated schema; anomalies stop the run.
+    # Statistics are compared with the curated schema, and anomalies stop the run.
     statistics_gen = tfx_components.StatisticsGen(
         examples=examples, stats_options=stats_options(config.statistics)
     )
@@ -83,19 +87,19 @@ def create_pipeline(
     validator = tfx_components.ExampleValidator(statistics=statistics, schema=schema)
     gate = AnomalyGate(anomalies=validator.outputs["anomalies"], allow=config.allowed_anomalies)
 
-    # One preprocessing function for training and serving, of this run's examples or of a window.
+    # One preprocessing function serves training and serving, over this run's examples or a window.
     window = span_window(incremental, examples) if incremental else None
     transform = make_transform(config, window.outputs if window else {"examples": examples}, schema)
     transform.add_upstream_node(gate)
 
-    # Optional: vectors of values that occur together, by Word2Vec.
+    # Optional vectors of values that occur together, by Word2Vec.
     embeddings = spark_embeddings(config, examples) if config.embeddings else None
 
-    # Optional: which parameters to train with.
+    # Optional search for training parameters.
     learned = examples if incremental else transform.outputs["transformed_examples"]
     tuner = make_tuner(config, learned, transform, embeddings) if config.tuner else None
 
-    # In this process, or on the workers of a Spark cluster.
+    # Training runs in this process, or on the workers of a Spark cluster.
     earlier = earlier_model_resolver(examples) if warm_start else None
     trainer = make_trainer(config, learned, transform, schema, earlier, embeddings, tuner)
     model = trainer.outputs["model"]
@@ -114,12 +118,12 @@ def create_pipeline(
         code_sha256=code_sha256(tfma_metrics.__name__, grouped_auc.__name__, extractors.__name__),
     )
 
-    # A real server has to answer with it what the training would have answered.
+    # A real server must give the scores of the training graph.
     canary = None
     if config.serving.canary:
         canary = model_canary(config, runner, model, examples, transform)
 
-    # A blessed model goes where the model server looks.
+    # A blessed model goes to the folder of the model server.
     pusher = Pusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
@@ -156,7 +160,7 @@ def create_pipeline(
 
 
 def local_locations(config: PipelineConfig) -> Locations:
-    """Absolute paths on this machine."""
+    """Returns absolute paths on this machine."""
     return Locations(
         pipeline_root=str((config.run_folder / "artifacts").resolve()),
         data_root=str(Path(config.data_root).resolve()),
@@ -166,7 +170,7 @@ def local_locations(config: PipelineConfig) -> Locations:
 
 
 def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen:
-    """The Spark ETL of this config, reading under `data_root`."""
+    """Returns the Spark ETL of this config, which reads below `data_root`."""
     time_cut = config.split.time.time_cut() if config.split.time else None
     return SparkExampleGen(
         input_base=data_root,
@@ -183,26 +187,27 @@ def spark_example_gen(config: PipelineConfig, data_root: str) -> SparkExampleGen
 
 
 def span_window(incremental: Incremental, examples: Channel) -> Resolver:
-    """The examples of the last spans; see components/span_window."""
-    return Resolver(
+    """Returns the resolver of the last spans' examples; see components/span_window."""
+    resolver = Resolver(
         strategy_class=SpanWindowStrategy,
         config={"length": incremental.window, "refresh": incremental.refresh},
         current=examples,
         examples=Channel(type=standard_artifacts.Examples),
         analyzer_cache=Channel(type=standard_artifacts.TransformCache),
-    ).with_id("SpanWindow")
+    )
+    return _with_id(resolver, "SpanWindow")
 
 
 def make_transform(
     config: PipelineConfig, inputs: Mapping[str, Channel], schema: Channel
 ) -> tfx_components.Transform:
-    """The standard Transform, or for a window ours.
+    """Returns the standard Transform, or our own for a window.
 
     Args:
-      config: with the application.
-      inputs: `examples`; of a window also `analyzer_cache`: then each span is analyzed once, and
-        whoever reads examples transforms them.
-      schema: of the examples.
+      config: Config that names the application.
+      inputs: `examples`, and for a window `analyzer_cache`. With a cache, each span is analyzed
+        once, and components that read the examples transform them.
+      schema: Schema of the examples.
     """
     application = config.loaded_application()
     cache = inputs.get("analyzer_cache")
@@ -218,17 +223,17 @@ def make_transform(
         analyzer_cache=cache,
         disable_analyzer_cache=cache is None,
         materialize=cache is None,
-        disable_statistics=True,  # StatisticsGen has them; a fifth of this step's time
+        disable_statistics=True,  # StatisticsGen computes them; a fifth of this step's time
     )
 
 
 def stats_options(wanted: Statistics) -> tfdv.StatsOptions | None:
-    """None: TFX's own."""
+    """Returns the options of StatisticsGen; None for TFX's defaults."""
     return tfdv.StatsOptions(sample_rate=wanted.sample_rate) if wanted.sample_rate else None
 
 
 def spark_embeddings(config: PipelineConfig, examples: Channel) -> SparkEmbeddings:
-    """Of this config's `embeddings`."""
+    """Returns the component for this config's `embeddings`."""
     assert config.embeddings is not None
     settings = config.embeddings.model_dump()
     names = {key: settings.pop(key) for key in ("token", "group", "order", "where")}
@@ -245,8 +250,16 @@ def make_trainer(
     embeddings: SparkEmbeddings | None,
     tuner: Tuner | None,
 ) -> Trainer:
-    """The standard Trainer, or for several workers the same on Spark; `examples` are transformed
-    ones, or those that Transform has not materialized.
+    """Returns the standard Trainer, or the Trainer on Spark for several workers.
+
+    Args:
+      config: Config that names the application.
+      examples: Transformed examples, or raw examples if Transform does not materialize its output.
+      transform: Transform step.
+      schema: Schema of the examples.
+      earlier: Resolver of a warm start's model.
+      embeddings: Component with vectors of an earlier step.
+      tuner: Search for parameters.
     """
     application = config.loaded_application()
     arguments: dict[str, Any] = {
@@ -261,18 +274,18 @@ def make_trainer(
             FEATURES: application.features.to_json(),
             "parameters": config.trainer.parameters,
             "code_sha256": code_sha256(application.run_fn),
-            **_how(transform),
+            **_transformed_flag(transform),
         },
     }
     if config.trainer.workers == 1:
         return Trainer(**arguments)
     spark = config.trainer.spark.spark_config()
-    trainer = SparkTrainer(workers=config.trainer.workers, spark=spark, **arguments)
-    return trainer.with_id("Trainer")
+    trainer: Trainer = SparkTrainer(workers=config.trainer.workers, spark=spark, **arguments)
+    return _with_id(trainer, "Trainer")
 
 
-def _how(transform: tfx_components.Transform) -> dict[str, Any]:
-    """Tells the application when examples still have to be transformed."""
+def _transformed_flag(transform: tfx_components.Transform) -> dict[str, Any]:
+    """Tells the application whether it must transform the examples itself."""
     return {} if "transformed_examples" in transform.outputs else {"transformed": False}
 
 
@@ -282,7 +295,7 @@ def make_tuner(
     transform: tfx_components.Transform,
     embeddings: SparkEmbeddings | None,
 ) -> Tuner:
-    """TFX's Tuner, with the training of the application."""
+    """Returns TFX's Tuner with the application's training."""
     assert config.tuner is not None
     application = config.loaded_application()
     return Tuner(
@@ -296,7 +309,7 @@ def make_tuner(
             FEATURES: application.features.to_json(),
             "parameters": config.trainer.parameters,
             "code_sha256": code_sha256(application.tuner_fn),
-            **_how(transform),
+            **_transformed_flag(transform),
         },
     )
 
@@ -308,17 +321,17 @@ def model_canary(
     examples: Channel,
     transform: tfx_components.Transform,
 ) -> ModelCanary | tfx_components.InfraValidator:
-    """Our own server by default; for a runner that may start pods the standard InfraValidator.
+    """Returns our ModelCanary, or the standard InfraValidator if the config names one.
 
     Raises:
-      ConfigError: TFX has no InfraValidator for this runner.
+      ConfigError: TFX does not support InfraValidator on this runner.
     """
     canary = config.serving.canary
     assert canary is not None
     if runner == "kubeflow" and canary.infra_validator is not None:
         raise ConfigError(
             "serving.canary.infra_validator: TFX does not compile InfraValidator for Kubeflow "
-            "Pipelines v2; remove the key, and the project's own server is asked instead"
+            "Pipelines v2. Remove the key to use ModelCanary instead"
         )
     if canary.infra_validator is None:
         return ModelCanary(
@@ -330,7 +343,7 @@ def model_canary(
             **canary.model_dump(exclude={"infra_validator"}),
         )
     tensorflow_serving = infra_validator_pb2.TensorFlowServing(tags=canary.infra_validator.tags)
-    return tfx_components.InfraValidator(
+    validator = tfx_components.InfraValidator(
         model=model,
         examples=examples,
         serving_spec=infra_validator_pb2.ServingSpec(
@@ -342,11 +355,12 @@ def model_canary(
             split_name=config.split.judged,
             num_examples=canary.candidates,
         ),
-    ).with_id("ModelCanary")
+    )
+    return _with_id(validator, "ModelCanary")
 
 
 def hash_splits(config: PipelineConfig) -> example_gen_pb2.Output:
-    """The config's splits in TFX's form."""
+    """Returns the config's splits as TFX's Output."""
     split = example_gen_pb2.SplitConfig.Split
     return example_gen_pb2.Output(
         split_config=example_gen_pb2.SplitConfig(
@@ -357,7 +371,7 @@ def hash_splits(config: PipelineConfig) -> example_gen_pb2.Output:
 
 
 def range_config(config: PipelineConfig) -> range_config_pb2.RangeConfig:
-    """The config's spans in TFX's form."""
+    """Returns the config's spans as TFX's RangeConfig."""
     window, last = config.spans.window, config.spans.last
     if last is None:
         return range_config_pb2.RangeConfig(
@@ -371,23 +385,29 @@ def range_config(config: PipelineConfig) -> range_config_pb2.RangeConfig:
 
 
 def earlier_model_resolver(examples: Channel) -> Resolver:
-    """The model to begin with; see components/baseline_resolver."""
-    return Resolver(
+    """Returns the resolver of a warm start's model; see components/baseline_resolver."""
+    resolver = Resolver(
         strategy_class=EarlierModelStrategy,
         examples=examples,
         model=Channel(type=standard_artifacts.Model),
         model_blessing=Channel(type=standard_artifacts.ModelBlessing),
-    ).with_id("EarlierModel")
+    )
+    return _with_id(resolver, "EarlierModel")
 
 
 def baseline_of(model: Channel, runner: str, locations: Locations) -> Resolver | LiveModel:
-    """The model to compare with: blessed before, or, where no store can be asked, served now."""
+    """Returns the baseline: the latest blessed model, or on Kubeflow the model that is served."""
     if runner == "kubeflow":
-        return LiveModel(model, locations.serving_folder).with_id("Baseline")
+        return _with_id(LiveModel(model, locations.serving_folder), "Baseline")
     resolver = Resolver(
         strategy_class=BaselineModelStrategy,
         candidate=model,
         model=Channel(type=standard_artifacts.Model),
         model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     )
-    return resolver.with_id("Baseline")
+    return _with_id(resolver, "Baseline")
+
+
+def _with_id(node: _Node, node_id: str) -> _Node:
+    node.with_id(node_id)  # returns the node, without its type
+    return node

@@ -1,4 +1,4 @@
-"""run_summary.json of a run, as everybody reads it: metrics, and why the run failed."""
+"""Reads the metrics and the error of a run from its run_summary.json."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from base.shared_names import RUN_SUMMARY
 from components.evaluator.evaluation_files import read_evaluation
 from metadata.records import Artifact, Execution
 
-_NO_METRIC = "example_count"  # TFMA counts beside its metrics
+_NO_METRIC = "example_count"  # a count among TFMA's metrics
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Returns {} if there is none, or none that can be read: other answers stand without."""
+    """Returns the summary; empty if it is missing or unreadable."""
     try:
         found = parse(path.read_text("utf-8"), finite=False)
     except (OSError, ValueError):
@@ -24,7 +24,7 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def error_of(folder: Path) -> str | None:
-    """Returns why the run of this folder failed, by its summary."""
+    """Returns why the run of this folder failed; None if it did not."""
     found = read_summary(folder / RUN_SUMMARY).get("error")
     return found if isinstance(found, str) else None
 
@@ -32,12 +32,12 @@ def error_of(folder: Path) -> str | None:
 def metrics_of(
     summaries: Path | None, executions: Iterable[Execution | None], evaluation: Artifact | None
 ) -> tuple[dict[str, float], str | None]:
-    """Returns metrics by name, and the path they are from.
+    """Returns metrics by name, and the path of their file.
 
     Args:
-      summaries: Folder of <run_id>/run_summary.json; None: unknown.
-      executions: The first one whose run has metrics in its summary decides.
-      evaluation: A ModelEvaluation, which is read if no summary has any.
+      summaries: Folder of <run_id>/run_summary.json; None if it is unknown.
+      executions: Executions, of which the first whose run summary has metrics is used.
+      evaluation: ModelEvaluation that is read if no summary has metrics.
     """
     for execution in executions:
         if summaries is None or execution is None or not execution.run_id:

@@ -22,7 +22,7 @@ from spark_io.sources.source_types import KINDS, AnySource, FileSource, SparkCon
 
 
 def _source(fields: Any) -> AnySource:
-    """Returns the source: `kind` (default: file) names its class, the other keys are its fields."""
+    """Returns a source, where `kind` (default: file) names its class and other keys its fields."""
     if not isinstance(fields, dict):
         raise ValueError("a source is a section with keys such as format and path")
     kind = fields.get("kind", FileSource.kind)
@@ -38,7 +38,7 @@ Source = Annotated[AnySource, PlainValidator(_source)]
 
 
 class Truth(Section):
-    """True probabilities. Only the run's summary reads them, for the best reachable AUC."""
+    """True probabilities, which only the run's summary uses, for the best reachable AUC."""
 
     files: str = Field(description="glob of Parquet files, below data_root")
     key: str = Field(description="their column, and a feature, that names an example")
@@ -74,9 +74,9 @@ class Cut(Section):
 
 
 class Split(Section):
-    """How examples are divided: by hash buckets, or by time.
+    """How examples are divided, by hash buckets or by time.
 
-    The Trainer learns from train and stops by eval. The Evaluator judges on test, where there is
+    The Trainer learns from train and stops early by eval. The Evaluator judges on test if there is
     such a split, else on eval.
     """
 
@@ -227,10 +227,9 @@ class Trainer(Section):
 
 
 class Incremental(Section):
-    """For runs that read one new span each (spans.window: 1).
+    """Settings of runs that read one new span each (spans.window: 1), but not on Kubeflow.
 
-    Transform still sees the last spans, from what it kept of them. Not on Kubeflow. See
-    components/span_window.
+    Transform still covers the last spans, by its analyzer cache. See components/span_window.
     """
 
     window: int = Field(24, ge=1, description="spans that vocabularies and scales are made of")
@@ -240,10 +239,10 @@ class Incremental(Section):
 
 
 class Statistics(Section):
-    """What StatisticsGen looks at.
+    """The share of the examples that StatisticsGen reads.
 
-    A sample is enough for distributions, vocabularies and drift; a value that is wrong in a few
-    examples may escape it. The ETL checks every row in any case.
+    A sample is enough for distributions, vocabularies and drift, but it may miss a value that is
+    wrong in few examples. The ETL checks every row in any case.
     """
 
     sample_rate: float | None = Field(
@@ -261,8 +260,10 @@ class RequestLog(Section):
 
 
 class InfraValidator(Section):
-    """The standard InfraValidator: TensorFlow Serving in a pod. For local_runner.py within a
-    cluster, or with a kubeconfig; TFX does not compile it for Kubeflow Pipelines v2.
+    """The standard InfraValidator, which runs TensorFlow Serving in a pod.
+
+    It is for local_runner.py within a cluster or with a kubeconfig. TFX does not compile it for
+    Kubeflow Pipelines v2.
     """
 
     tags: list[str] = Field(
@@ -344,7 +345,7 @@ class Serving(Section):
         return servers
 
     def followers(self) -> Followers:
-        """Returns whom a release waits for."""
+        """Returns the servers that a release waits for."""
         return Followers(
             tuple(self.servers),
             self.follow_seconds,

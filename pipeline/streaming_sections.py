@@ -1,6 +1,4 @@
-"""The section `streaming` of a config: what events look like, where they come from, when an hour is
-closed, and what is done about what the hours say.
-"""
+"""The section `streaming` of a config: events, their source, closing of hours, and online rules."""
 
 from __future__ import annotations
 
@@ -151,7 +149,7 @@ class Streaming(Section):
         return round(self.attribution_minutes * 60_000)
 
     def click_hours(self, hour: int) -> range:
-        """The hours of clicks on an hour's impressions."""
+        """Returns the hours that clicks on an hour's impressions may fall into."""
         return range(hour, hour + math.ceil(self.attribution_minutes / 60) + 1)
 
     @property

@@ -128,7 +128,7 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
     import grpc
     import tensorflow as tf
 
-    from components.pusher.model_servers import way_of
+    from components.pusher.model_servers import connection_of
     from serving.client.client import RankingClient
     from serving.examples import last_examples, without_label
     from serving.request_log.writer import first_value
@@ -136,7 +136,7 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
     raw = last_examples(config.run_folder, config.split.judged, count)
     sent = [without_label(one, config.evaluator.label) for one in raw]
     percent = config.serving.canary_percent
-    way = way_of(config.serving.followers())
+    way = connection_of(config.serving.followers())
     client_of = functools.partial(
         RankingClient, token=way.token(), root_certificates=way.authority(), tls_name=way.tls_name
     )
@@ -253,14 +253,14 @@ def _switch(
     )
     started = time.monotonic()
     switch = change(Rollout(followers, say=console().print))
-    from components.pusher.model_servers import way_of
+    from components.pusher.model_servers import connection_of
 
     # Importing ML Metadata takes seconds, so the release is changed first.
     from serving.release.follow import followed
     from serving.release.record import record_in
     from serving.release.settle import describe, settle
 
-    problems = followed(config.name, switch.after, followers.servers, way_of(followers))
+    problems = followed(config.name, switch.after, followers.servers, connection_of(followers))
     seconds = time.monotonic() - started
     before = switch.before.labels if switch.before is not None else {}
     after = switch.after.labels
@@ -371,7 +371,7 @@ def bench(
 ) -> None:
     """Measures the latency of a running server under an open load with Poisson arrivals."""
     from components.model_canary.requests import request_of
-    from components.pusher.model_servers import way_of
+    from components.pusher.model_servers import connection_of
     from serving.client.load import run_load
     from serving.client.load_report import print_load
     from serving.examples import last_examples, without_label
@@ -382,7 +382,7 @@ def bench(
         request_of(config.name, sent[start : start + candidates], label).SerializeToString()
         for start in range(0, len(sent), candidates)
     ]
-    channel_of = way_of(config.serving.followers()).channel
+    channel_of = connection_of(config.serving.followers()).channel
     with channel_of(server) as channel, console().status("") as status:
         load = run_load(
             channel,

@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 import base.arrow  # noqa: F401
-from features.hourly_counts import COUNTS, RECENT, Declared
+from features.hourly_counts import COUNTS, RECENT, PastFeatures
 from features.online_files import SEPARATOR, Tiles, write_closed, write_open, write_profiles
 from features.window_features import CLICKS, FEATURE, HOUR_MS, IMPRESSIONS, hour_of
 from pipeline.streaming_sections import Streaming
@@ -66,7 +66,7 @@ def update_table(
 
 
 def _wanted(
-    layout: Layout, declared: Declared, settings: Streaming, as_of_ms: int
+    layout: Layout, declared: PastFeatures, settings: Streaming, as_of_ms: int
 ) -> dict[int, int]:
     """Returns closed hour -> version, for hours that have tables and that a window may reach.
 
@@ -97,10 +97,12 @@ def _rows(frame: DataFrame, folder: Path) -> Iterator[tuple[Any, ...]]:
     shutil.rmtree(folder)
 
 
-def _tiles(spans: Mapping[int, Mapping[str, DataFrame]], declared: Declared, staged: Path) -> Tiles:
+def _tiles(
+    spans: Mapping[int, Mapping[str, DataFrame]], declared: PastFeatures, staged: Path
+) -> Tiles:
     """Returns the tiles of the hour tables of each span."""
 
-    def together(name: str, tiles: Callable[[DataFrame, Declared], DataFrame]) -> Iterator[Any]:
+    def together(name: str, tiles: Callable[[DataFrame, PastFeatures], DataFrame]) -> Iterator[Any]:
         frames = [
             tiles(tables[name].withColumn(_SPAN, F.lit(span)), declared)
             for span, tables in spans.items()
@@ -110,7 +112,7 @@ def _tiles(spans: Mapping[int, Mapping[str, DataFrame]], declared: Declared, sta
     return Tiles(together(COUNTS, _counts), together(RECENT, _recent))
 
 
-def _counts(counts: DataFrame, declared: Declared) -> DataFrame:
+def _counts(counts: DataFrame, declared: PastFeatures) -> DataFrame:
     """Returns the rows of Tiles.counts."""
 
     def of_feature(column: Callable[[tuple[str, ...]], Column]) -> Column:
@@ -145,7 +147,7 @@ def _counts(counts: DataFrame, declared: Declared) -> DataFrame:
     )
 
 
-def _recent(clicks: DataFrame, declared: Declared) -> DataFrame:
+def _recent(clicks: DataFrame, declared: PastFeatures) -> DataFrame:
     """Returns the rows of Tiles.clicks."""
     feature = declared.recent
     entries = F.sort_array(F.collect_list(F.struct("timestamp_ms", *feature.columns)), asc=False)

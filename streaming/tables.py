@@ -12,7 +12,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from base.atomic_files import partial_of, publish_folder
-from features.hourly_counts import Declared
+from features.hourly_counts import PastFeatures
 from pipeline.config import PipelineConfig
 from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.hadoop import for_spark
@@ -53,7 +53,7 @@ class HourTables:
         application, key = config.loaded_application(), "streaming.hour_tables"
         self._build: Callable[..., dict[str, DataFrame]] = application.member("hour_tables", key)
         self._profiles: Callable[..., dict[str, DataFrame]] = application.member("profiles", key)
-        self.declared: Declared = application.member("aggregations", key)
+        self.declared: PastFeatures = application.member("aggregations", key)
         self._parameters = config.etl.parameters
         self._base = config.data_root
         self._others = {

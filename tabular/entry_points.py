@@ -1,7 +1,7 @@
-"""TFX's entry points for any FeatureSet: run_fn and tuner_fn; preprocessing.py has the third.
+"""TFX's entry points for any FeatureSet: run_fn and tuner_fn. preprocessing.py has the third.
 
-TFX calls them by their dotted paths. The FeatureSet comes as JSON in custom_config. An application
-that needs something else has functions of its own, and may call `train` and `ServedModel`.
+TFX calls them by their dotted paths and passes the FeatureSet as JSON in custom_config. An
+application with other needs writes its own functions around `train` and `ServedModel`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_transform as tft
 import tf_keras as keras
+from numpy.typing import NDArray
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import TunerFnResult
 
@@ -25,7 +26,7 @@ from tabular.signatures import ServedModel
 from tabular.training import distribution
 from tabular.training.calibration import calibrate
 from tabular.training.checkpoints import RunFolder, TrainingError
-from tabular.training.distribution import ALONE, Shard
+from tabular.training.distribution import SINGLE_WORKER, Shard
 from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds, fit
 from tabular.training.search import Search
@@ -33,19 +34,19 @@ from tabular.warm_start import WarmStart, save_slots
 
 
 def run_fn(fn_args: FnArgs) -> list[float]:
-    """Trains on the transformed examples, and exports to serving_model_dir.
+    """Trains on the transformed examples and exports the model to serving_model_dir.
 
-    A Tuner's best values (fn_args.hyperparameters) go over those of `trainer.parameters`.
+    A Tuner's best values (fn_args.hyperparameters) override `trainer.parameters`.
 
     Returns:
-      The validation loss of each round, for benchmarks; TFX ignores it.
+      Validation loss of each round. Benchmarks use it; TFX ignores it.
     """
     features = FeatureSet.from_json(fn_args.custom_config[FEATURES])
     given = fn_args.custom_config.get("parameters", {})
     found = (fn_args.hyperparameters or {}).get("values", {})
     parameters = TrainerParameters(**{**given, **found})
     worker = distribution.this_worker()
-    folder = RunFolder.of(fn_args, {"workers": worker.count})
+    folder = RunFolder.for_run(fn_args, {"workers": worker.count})
     model, losses = train(fn_args, features, parameters, folder, fn_args.model_run_dir)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     served = ServedModel(model, transform, features)
@@ -58,7 +59,7 @@ def run_fn(fn_args: FnArgs) -> list[float]:
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """Searches custom_config["search"] with custom_config["trials"] trainings, for TFX's Tuner."""
+    """Searches custom_config["search"] with custom_config["trials"] trainings."""
     features = FeatureSet.from_json(fn_args.custom_config[FEATURES])
     given, space = fn_args.custom_config["parameters"], fn_args.custom_config["search"]
 
@@ -82,44 +83,44 @@ def train(
     folder: RunFolder,
     log_folder: str,
 ) -> tuple[keras.Model, list[float]]:
-    """Builds the network and trains it.
+    """Builds and trains the network.
 
     Args:
       fn_args: Files, transform graph, base model and precomputed vectors.
-      features: The declarations.
-      parameters: Which network, and how it is trained.
+      features: Declared features.
+      parameters: Network and training parameters.
       folder: Folder for checkpoints.
       log_folder: Folder for TensorBoard.
 
     Returns:
-      The model with its best weights, and the validation loss of each round.
+      Model with its best weights, and the validation loss of each round.
 
     Raises:
-      TrainingError: There is nothing to learn from, or the loss is not finite.
+      TrainingError: All labels are equal, or the loss is not finite.
     """
     keras.utils.set_random_seed(parameters.seed)
     worker = distribution.this_worker()
     strategy = distribution.strategy(worker)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    tokens, sizes = vocabularies(transform, features), found_sizes(transform, features)
+    tokens, sizes = vocabularies(transform, features), transformed_sizes(transform, features)
     specs = transform.transformed_feature_spec()
     names = input_names(features, sizes, parameters)
     spec = {name: specs[name] for name in (*names, features.label)}
     raw = None if fn_args.custom_config.get("transformed", True) else transform
 
     def examples(split: str, patterns: list[str], worker: Shard = worker) -> Examples:
-        return Examples.of(split, patterns, spec, features.label, worker, raw)
+        return Examples.matching(split, patterns, spec, features.label, worker, raw)
 
     learned = examples("train", fn_args.train_files)
     evaluation = examples("eval", fn_args.eval_files)
-    counts = distribution.of_all_workers(learned.counts, strategy).sum(axis=0)
+    counts = distribution.gather_from_workers(learned.counts, strategy).sum(axis=0)
     rows, positive = (int(count) for count in counts)
     if positive in (0, rows):
         raise TrainingError(
-            f"the label {features.label} is {min(positive, 1)} in all {rows:,} training examples: "
-            "nothing to learn from; look at how the ETL makes the label"
+            f"the label {features.label} must be 0 in some training examples and 1 in others. "
+            f"Received: {min(positive, 1)} in all {rows:,}. Check how the ETL makes the label"
         )
-    rounds = Rounds.of(
+    rounds = Rounds.for_rows(
         rows,
         parameters.batch_size,
         parameters.epochs,
@@ -150,15 +151,15 @@ def train(
         log_folder=log_folder,
     )
     if parameters.calibrate:
-        everything = evaluation  # in memory already; of several workers each has but its share
+        whole_split = evaluation  # already in memory; with several workers, only this one's share
         if worker.count > 1:
-            everything = examples("eval", fn_args.eval_files, ALONE)
-        calibrate(model, model.get_layer(PREDICTION), everything)
+            whole_split = examples("eval", fn_args.eval_files, SINGLE_WORKER)
+        calibrate(model, model.get_layer(PREDICTION), whole_split)
     return model, losses
 
 
 def vocabularies(transform: tft.TFTransformOutput, features: FeatureSet) -> dict[str, list[bytes]]:
-    """Returns categorical feature with a vocabulary -> its tokens by index."""
+    """Returns the tokens, by index, of each categorical feature that has a vocabulary."""
     return {
         one.name: transform.vocabulary_by_name(one.name)
         for one in features.categorical
@@ -166,8 +167,8 @@ def vocabularies(transform: tft.TFTransformOutput, features: FeatureSet) -> dict
     }
 
 
-def found_sizes(transform: tft.TFTransformOutput, features: FeatureSet) -> dict[str, int]:
-    """Returns transformed index feature -> number of indices, by Transform's vocabularies."""
+def transformed_sizes(transform: tft.TFTransformOutput, features: FeatureSet) -> dict[str, int]:
+    """Returns the number of indices of each transformed index feature."""
     tokens = vocabularies(transform, features)
     return index_sizes(features, {name: len(them) for name, them in tokens.items()})
 
@@ -180,29 +181,29 @@ def dense_width(transform: tft.TFTransformOutput) -> int:
 
 def precomputed_vectors(
     uri: str | None, features: FeatureSet, tokens: Mapping[str, Sequence[bytes]]
-) -> dict[str, np.ndarray]:
-    """Reads vectors that were learned beforehand.
+) -> dict[str, NDArray[np.float32]]:
+    """Reads vectors that an earlier step has learned.
 
     Args:
-      uri: Folder of the artifact; None for none.
-      features: The declarations.
+      uri: Folder of the artifact, or None if there is none.
+      features: Declared features.
       tokens: Categorical feature -> its tokens by index.
 
     Returns:
       Transformed index feature -> float32 [number of indices, width]; empty without a `uri`.
 
     Raises:
-      TrainingError: The vectors are of no categorical feature with a vocabulary.
+      TrainingError: The vectors belong to no categorical feature with a vocabulary.
     """
     if uri is None:
         return {}
     found = PrecomputedVectors.read(uri)
     if found.feature not in tokens:
         raise TrainingError(
-            f"the embeddings are of '{found.feature}', which is none of the categorical features "
-            f"{', '.join(tokens)}; name one of them in embeddings.token"
+            "embeddings.token must be a categorical feature with a vocabulary: "
+            f"{', '.join(tokens)}. Received: '{found.feature}'"
         )
     (category,) = (one for one in features.categorical if one.name == found.feature)
-    vectors = found.of(tokens[found.feature])
+    vectors = found.for_tokens(tokens[found.feature])
     unknown = np.zeros((category.oov_buckets, vectors.shape[1]), np.float32)
     return {transformed(found.feature): np.vstack([vectors, unknown])}

@@ -1,7 +1,7 @@
 """Declares which raw features a model takes, and how each is treated.
 
-A FeatureSet is data: preprocessing, the network's inputs, the served signatures and the check of a
-config follow from it. It is cheap to import: no Spark, no TensorFlow.
+A FeatureSet is data. Preprocessing, the network's inputs, the served signatures and the check of a
+config follow from it. This module imports neither Spark nor TensorFlow.
 
     FEATURES = FeatureSet(
         label="churned",
@@ -27,7 +27,7 @@ from pydantic.dataclasses import dataclass
 FEATURES = "features"  # key of TFX's custom_config: FeatureSet.to_json()
 _CONFIG = ConfigDict(extra="forbid")
 PositiveInt = Annotated[int, Field(ge=1)]
-Declared = TypeVar("Declared")
+FeatureType = TypeVar("FeatureType")
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -35,11 +35,11 @@ class Categorical:
     """A text or whole number, with a learned embedding for each value.
 
     Attributes:
-      name: Raw feature, one value a row.
-      vocabulary: Largest number of values with an embedding of their own, the most frequent ones;
-        rarer values are hashed to the out-of-vocabulary buckets.
-      hash_buckets: In place of a vocabulary: values are hashed to so many buckets.
-      oov_buckets: Number of out-of-vocabulary buckets behind a vocabulary.
+      name: Raw feature, one value per row.
+      vocabulary: Largest number of values with their own embedding. The most frequent values get
+        one; rarer values are hashed to the out-of-vocabulary buckets.
+      hash_buckets: Number of buckets that all values are hashed to, instead of a vocabulary.
+      oov_buckets: Number of out-of-vocabulary buckets after a vocabulary.
     """
 
     name: str
@@ -51,18 +51,19 @@ class Categorical:
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.hash_buckets is None):
             raise ValueError(
-                f"Categorical('{self.name}') must have either `vocabulary` or `hash_buckets`"
+                f"Categorical('{self.name}') must have either `vocabulary` or `hash_buckets`. "
+                f"Received: vocabulary={self.vocabulary}, hash_buckets={self.hash_buckets}"
             )
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class Numeric:
-    """A number: scaled into the dense vector, cut into buckets with an embedding each, or both.
+    """A number that is scaled into the dense vector, cut into embedded buckets, or both.
 
     Attributes:
-      name: Raw feature, one value a row.
-      scale: Whether it is scaled to mean 0 and variance 1, as a part of the dense vector.
-      log: Whether log(1 + value) is scaled in its place, for heavy tails; below 0 counts as 0.
+      name: Raw feature, one value per row.
+      scale: Whether it joins the dense vector, scaled to mean 0 and variance 1.
+      log: Whether log(1 + value) replaces the value, for heavy tails; negative values count as 0.
       buckets: Number of buckets, cut at quantiles; None for no buckets.
     """
 
@@ -82,8 +83,8 @@ class Ordinal:
     """A small whole number that is its own index, such as a weekday.
 
     Attributes:
-      name: Raw feature, one value a row.
-      size: Number of different values, from 0; others count as the nearest of these.
+      name: Raw feature, one value per row.
+      size: Number of values, counted from 0. Values outside the range count as the nearest inside.
     """
 
     name: str
@@ -93,13 +94,12 @@ class Ordinal:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Sequence:
-    """Events of the past, the most recent first: parallel lists, which attention looks at.
+    """Past events as parallel lists, the most recent first, for a network with attention.
 
     Attributes:
-      columns: Raw list feature -> Categorical feature that it is compared with, whose vocabulary
-        and embeddings it shares.
-      length: Events at most; longer lists are cut.
-      ages: Raw list of floats: how long ago each event was, in any unit; None if there is none.
+      columns: Raw list feature -> Categorical feature whose vocabulary and embeddings it shares.
+      length: Largest number of events; longer lists are cut.
+      ages: Raw list feature with the age of each event, a float in any unit; None without ages.
     """
 
     columns: Mapping[str, str]
@@ -114,12 +114,12 @@ class Sequence:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Recency:
-    """How long ago a sequence last had this row's value; treated as a number with a heavy tail.
+    """Time since this row's value last occurred in a sequence, a number with a heavy tail.
 
     Attributes:
-      name: Name of the feature that is made.
+      name: Name of the new feature.
       column: List column of a Sequence with `ages`.
-      longest: Age that stands for "never", in the unit of the ages; older counts as never.
+      longest: Age that stands for "never", in the unit of the ages. Higher ages count as never.
       buckets: Number of buckets, cut at quantiles.
     """
 
@@ -135,9 +135,9 @@ class Bands:
     """A number cut at fixed boundaries, as an operand of a Cross.
 
     Attributes:
-      name: Name of the bands, part of the cross's name.
-      of: Raw feature that is cut.
-      boundaries: Ascending; a value at a boundary belongs to the band above it.
+      name: Name of the bands, a part of the cross's name.
+      of: Raw feature to cut.
+      boundaries: Ascending boundaries. A value at a boundary belongs to the band above it.
     """
 
     name: str
@@ -154,10 +154,10 @@ class Bands:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Cross:
-    """Several features taken together as one categorical feature, hashed.
+    """A combination of several features, hashed to one categorical feature.
 
     Attributes:
-      of: Raw features of one value a row, or Bands of one.
+      of: Raw features with one value per row, or Bands of such a feature.
       hash_buckets: Number of different indices.
     """
 
@@ -184,9 +184,9 @@ class FeatureSet:
     """The features of an application's model.
 
     Attributes:
-      label: Raw feature that the model learns; whole numbers 0 and 1.
-      features: The features, in the order in which the model takes them.
-      keys: Raw features that are carried along and not learned from, such as an identifier.
+      label: Raw feature to predict; whole numbers 0 and 1.
+      features: Features in the order in which the model takes them.
+      keys: Raw features that the examples carry but the model does not learn from, such as ids.
       classes: Names of label 1 and label 0, for TensorFlow Serving's Classify.
 
     Raises:
@@ -244,7 +244,7 @@ class FeatureSet:
 
     @property
     def lists(self) -> dict[str, Sequence]:
-        """Raw list feature, those with ages included -> its Sequence."""
+        """Raw list feature, including ages -> its Sequence."""
         found: dict[str, Sequence] = {}
         for sequence in self.sequences:
             names = [*sequence.columns, *([sequence.ages] if sequence.ages else [])]
@@ -253,7 +253,7 @@ class FeatureSet:
 
     @property
     def single_values(self) -> tuple[str, ...]:
-        """Raw features that a model takes and that have one value a row."""
+        """Raw features with one value per row that the model takes."""
         found = [one.name for one in self.categorical]
         found += [one.name for one in self.numeric]
         found += [one.name for one in self.ordinal]
@@ -263,14 +263,14 @@ class FeatureSet:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All raw features: what the ETL has to give, in the order of an example."""
+        """All raw features that the ETL must return, in the order of an example."""
         return (*self.keys, self.label, *self.single_values, *self.lists)
 
     def sequence_of(self, column: str) -> Sequence:
-        """Returns the Sequence that has a list column.
+        """Returns the Sequence with this list column.
 
         Raises:
-          ValueError: No Sequence has it.
+          ValueError: No Sequence has this column.
         """
         for sequence in self.sequences:
             if column in sequence.columns:
@@ -283,10 +283,10 @@ class FeatureSet:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> FeatureSet:
-        """Returns the FeatureSet that `to_json` has written."""
+        """Returns the FeatureSet that `to_json` wrote."""
         return _adapter().validate_python(content)
 
-    def _of(self, kind: type[Declared]) -> Iterator[Declared]:
+    def _of(self, kind: type[FeatureType]) -> Iterator[FeatureType]:
         return (one for one in self.features if isinstance(one, kind))
 
     def _check_crosses(self) -> None:
@@ -296,13 +296,13 @@ class FeatureSet:
                 name = part if isinstance(part, str) else part.of
                 if name in known:
                     raise ValueError(
-                        f"Cross {cross.name}: '{name}' is a label, a key or a list; cross features "
-                        "of one value a row"
+                        f"Cross {cross.name} must combine features with one value per row. "
+                        f"Received: '{name}', which is a label, a key or a list"
                     )
 
 
 def transformed(name: str) -> str:
-    """Returns the name of a feature after Transform: raw and transformed ones never share one."""
+    """Returns the name of a feature after Transform, which is never the name of a raw feature."""
     return f"{name}_xf"
 
 
@@ -317,9 +317,9 @@ def _names_of(features: Iterable[Any]) -> Iterator[str]:
 
 
 def _check_names(names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"features are declared twice: {', '.join(twice)}")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"feature names must be unique. Declared twice: {', '.join(duplicates)}")
 
 
 def _adapter() -> TypeAdapter[FeatureSet]:

@@ -1,4 +1,4 @@
-"""The Keras model: from transformed features to the probability of label 1."""
+"""Builds and compiles the Keras model from transformed features to the probability of label 1."""
 
 from __future__ import annotations
 
@@ -8,43 +8,44 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from numpy.typing import NDArray
 
 from tabular.embedding_tables import EmbeddingTables, PrecomputedEmbedding, embedding_width
 from tabular.feature_set import FeatureSet, transformed
 from tabular.feature_set import Sequence as DeclaredSequence
-from tabular.networks import NETWORKS, Encoded, EncodedSequence
+from tabular.networks import NETWORKS, EncodedFeatures, EncodedSequence
 from tabular.parameters import ON_SEQUENCES, PREDICTION, TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR
 from tabular.training.rounds import Rounds
-from tabular.training.tracing import Network, as_written
+from tabular.training.tracing import Network, without_autograph
 
 layers = keras.layers
-STEPS_AT_ONCE = 16  # in one call into TensorFlow: on two cores Python between steps costs a third
-_LAST_RATE = 0.1  # of the peak, at the end of the decay
+STEPS_AT_ONCE = 16  # per call into TensorFlow; on two cores, Python between steps costs a third
+_LAST_RATE = 0.1  # learning rate at the end of the decay, as a share of the peak
 
 
-@as_written
+@without_autograph  # type: ignore[untyped-decorator]
 def build_model(
     features: FeatureSet,
     sizes: Mapping[str, int],
     dense_width: int,
     parameters: TrainerParameters,
     base_rate: float,
-    precomputed: Mapping[str, np.ndarray] | None = None,
+    precomputed: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> keras.Model:
     """Builds a model from transformed features to the probability of label 1, [batch, 1].
 
     Args:
-      features: The declarations.
+      features: Declared features.
       sizes: Transformed index feature -> number of indices.
       dense_width: Length of the dense vector; 0 if there is none.
-      parameters: Which network, and its sizes.
-      base_rate: Share of label 1 in the training data; the output starts there.
-      precomputed: Transformed index feature -> vectors learned beforehand, float32
-        [number of indices, width]; all networks but logistic_regression take them.
+      parameters: Network and its sizes.
+      base_rate: Share of label 1 in the training data, where the output starts.
+      precomputed: Transformed index feature -> vectors of an earlier step, float32
+        [number of indices, width]. Every network except logistic_regression takes them.
 
     Returns:
-      The model, not compiled.
+      Model that is not compiled yet.
     """
     inputs = _inputs(features, sizes, dense_width, parameters)
     encoded = _encoded(features, inputs, sizes, parameters, precomputed or {})
@@ -57,39 +58,39 @@ def build_model(
 
 
 def compile_model(model: keras.Model, parameters: TrainerParameters, rounds: Rounds) -> None:
-    """Sets optimizer and loss; within the scope of the strategy that `model` was made in."""
+    """Sets optimizer and loss. Call it in the scope of the strategy that `model` was built in."""
     rate = learning_rate(parameters, rounds)
-    steps = parameters.weight_averaging * rounds.steps
+    steps = parameters.weight_averaging * rounds.steps_per_round
     average = {
         "use_ema": steps > 1,
         "ema_momentum": 1 - 1 / max(steps, 1),
         "ema_overwrite_frequency": None,  # see tabular/training/averaging.py
     }
     if parameters.optimizer == "adagrad":
-        # The accumulator starts at almost nothing: a rare embedding's first step is a whole one.
+        # A tiny initial accumulator gives a rare embedding a full first step.
         optimizer = keras.optimizers.Adagrad(rate, initial_accumulator_value=1e-6, **average)
     else:
         optimizer = keras.optimizers.Adam(rate, **average)
     model.compile(
         optimizer,
         loss=keras.losses.BinaryCrossentropy(),
-        steps_per_execution=min(STEPS_AT_ONCE, rounds.steps),
+        steps_per_execution=min(STEPS_AT_ONCE, rounds.steps_per_round),
     )
 
 
 def learning_rate(
     parameters: TrainerParameters, rounds: Rounds
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the rate over the steps of a run: a linear warm-up, then a cosine down to a tenth.
+    """Returns a linear warm-up followed by a cosine decay to a tenth of the peak.
 
-    Warm-up keeps Adam's first steps small, while its second moments are those of a few batches; the
-    decay is one cycle of Loshchilov and Hutter, "SGDR" (2017).
+    Warm-up keeps Adam's first steps small while its second moments come from few batches. The decay
+    is one cycle of Loshchilov and Hutter, "SGDR" (2017).
     """
-    warm_up = int(parameters.warm_up * rounds.steps * parameters.rounds_per_epoch)
-    warm_up = min(warm_up, rounds.all_steps - 1)
+    warm_up = int(parameters.warm_up * rounds.steps_per_round * parameters.rounds_per_epoch)
+    warm_up = min(warm_up, rounds.total_steps - 1)
     return keras.optimizers.schedules.CosineDecay(
         parameters.peak_rate / max(1, warm_up),  # where the warm-up begins
-        rounds.all_steps - warm_up,
+        rounds.total_steps - warm_up,
         alpha=_LAST_RATE,
         warmup_target=parameters.peak_rate,
         warmup_steps=warm_up,
@@ -99,7 +100,7 @@ def learning_rate(
 def input_names(
     features: FeatureSet, sizes: Mapping[str, int], parameters: TrainerParameters
 ) -> list[str]:
-    """Returns the transformed features that the network takes."""
+    """Returns the names of the transformed features that the network takes."""
     has_dense = any(one.scale for one in features.numeric) or features.recencies
     names = [*([DENSE_VECTOR] if has_dense else []), *sizes]
     if parameters.model in ON_SEQUENCES:
@@ -133,8 +134,8 @@ def _encoded(
     inputs: dict[str, tf.Tensor],
     sizes: Mapping[str, int],
     parameters: TrainerParameters,
-    precomputed: Mapping[str, np.ndarray],
-) -> Encoded:
+    precomputed: Mapping[str, NDArray[np.float32]],
+) -> EncodedFeatures:
     indices = {name: inputs[name] for name in sizes}
     sequences = features.sequences if parameters.model in ON_SEQUENCES else ()
     shared = {
@@ -150,7 +151,7 @@ def _encoded(
         f"{name}_fixed": PrecomputedEmbedding(vectors, name=f"{name}_fixed")(inputs[name])
         for name, vectors in precomputed.items()
     }
-    return Encoded(
+    return EncodedFeatures(
         dense=inputs.get(DENSE_VECTOR),
         weights=lambda: list(weights(indices).values()) if indices else [],
         fields={**{name: embedded[name] for name in sizes}, **fixed},

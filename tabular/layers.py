@@ -1,13 +1,16 @@
-"""Layers that Keras does not have, each with its paper; B is the batch."""
+"""Layers that Keras does not have, each with its paper. B is the batch size."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 
 class CrossLayer(keras.layers.Layer):
-    """Computes one cross of DCN-v2: x0 * (W x + b) + x, for x0 and x, both [B, d].
+    """Computes one cross of DCN-v2, x0 * (W x + b) + x, where x0 and x are [B, d].
 
     Wang et al., "DCN V2: Improved Deep & Cross Network" (2021), equation 1.
     """
@@ -34,15 +37,15 @@ class FactorizationMachine(keras.layers.Layer):
 
 
 class SequenceAttention(keras.layers.Layer):
-    """Sums the past events that concern the row, each by a learned weight: [B, w].
+    """Sums past events with learned weights, [B, w].
 
-    Inputs: the row's own embedding [B, w], those of the events [B, n, w], facts about each event
-    [B, n, f], and which of the n places hold an event, bool [B, n]. The weights are not normalized,
-    so that many events that fit count for more than one (Zhou et al., "Deep Interest Network for
-    Click-Through Rate Prediction" (2018), section 4.3); Keras' Attention normalizes them.
+    The inputs are the row's embedding [B, w], the events' embeddings [B, n, w], numbers about each
+    event [B, n, f], and a mask of the places with an event, bool [B, n]. The weights are not
+    normalized, so many matching events count for more than one (Zhou et al., "Deep Interest Network
+    for Click-Through Rate Prediction" (2018), section 4.3). Keras' Attention normalizes them.
     """
 
-    def __init__(self, units=(32, 16), **kwargs):  # type: ignore[no-untyped-def]
+    def __init__(self, units: Sequence[int] = (32, 16), **kwargs: Any):
         super().__init__(**kwargs)
         self.units = tuple(units)
 

@@ -2,13 +2,14 @@
 
 | name | what it is |
 |---|---|
-| logistic_regression | a weight for each value of each feature; the baseline of the field |
-| wide_deep | that, beside a deep network: Cheng et al. 2016 |
-| deepfm | that, beside all pairs of features: Guo et al. 2017 |
-| dcn | explicit crosses beside a deep network: DCN-v2, Wang et al. 2021 |
-| din | attention over sequences of past events, then as dcn: DIN, Zhou et al. 2018 |
+| logistic_regression | one weight per value of each feature, the field's baseline |
+| wide_deep | logistic regression and a deep network (Cheng et al. 2016) |
+| deepfm | wide_deep and all pairs of features (Guo et al. 2017) |
+| dcn | explicit crosses and a deep network (DCN-v2, Wang et al. 2021) |
+| din | attention over past events, followed by dcn (DIN, Zhou et al. 2018) |
 
-Every network takes any FeatureSet: without numbers, without categories, with a single feature.
+Every network takes any FeatureSet, even one without numbers, without categories, or with a single
+feature.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ layers = keras.layers
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSequence:
-    """Events of the past beside what the row itself is about; B is the batch, n their number.
+    """The past events of a row. B is the batch size, n the number of places for events.
 
     Attributes:
       current: Embedding of the row's own values, [B, w].
       events: Embeddings of the events' values, [B, n, w].
       facts: Numbers about each event, [B, n, f].
-      present: Which places hold an event, bool [B, n].
+      present: Mask of the places with an event, bool [B, n].
     """
 
     current: tf.Tensor
@@ -43,14 +44,14 @@ class EncodedSequence:
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoded:
-    """What a network starts from.
+class EncodedFeatures:
+    """The input of a network.
 
     Attributes:
-      dense: The scaled numbers, [B, d]; None if there are none.
-      weights: Makes a learned weight [B, 1] for the value of each indexed feature.
-      fields: Feature -> [B, width of its embedding].
-      sequences: Sequences, for networks that look at them.
+      dense: Scaled numbers, [B, d]; None if there are none.
+      weights: Function that makes a learned weight [B, 1] for the value of each indexed feature.
+      fields: Feature -> its embedding, [B, width].
+      sequences: Past events, for networks with attention.
     """
 
     dense: tf.Tensor | None
@@ -59,22 +60,22 @@ class Encoded:
     sequences: Sequence[EncodedSequence]
 
 
-def logistic_regression(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
+def logistic_regression(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
     terms = inputs.weights()
     if inputs.dense is not None:
         terms = [layers.Dense(1, use_bias=False, name="linear")(inputs.dense), *terms]
     return layers.Add()(terms) if len(terms) > 1 else terms[0]
 
 
-def wide_deep(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
+def wide_deep(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
     deep = _deep(_everything(inputs), sizes)
     return logistic_regression(inputs, sizes) + _log_odds(deep)
 
 
-def deepfm(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
+def deepfm(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
     if len(inputs.fields) < 2:  # no pairs
         return wide_deep(inputs, sizes)
-    # Fields of different widths meet in a common one, as in mixed-dimension embeddings.
+    # Fields of different widths are projected to one width, as in mixed-dimension embeddings.
     common = [
         layers.Dense(sizes.factors, use_bias=False, name=f"factors_{name}")(field)
         for name, field in inputs.fields.items()
@@ -83,11 +84,11 @@ def deepfm(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
     return wide_deep(inputs, sizes) + pairs
 
 
-def dcn(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
+def dcn(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
     return _crossed_and_deep(_everything(inputs), sizes)
 
 
-def din(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
+def din(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
     parts = [_everything(inputs)]
     for number, sequence in enumerate(inputs.sequences):
         name = f"interest_{number}" if number else "interest"
@@ -97,12 +98,12 @@ def din(inputs: Encoded, sizes: TrainerParameters) -> tf.Tensor:
     return _crossed_and_deep(layers.Concatenate()(parts), sizes)
 
 
-NETWORKS: dict[str, Callable[[Encoded, TrainerParameters], tf.Tensor]] = {
+NETWORKS: dict[str, Callable[[EncodedFeatures, TrainerParameters], tf.Tensor]] = {
     network.__name__: network for network in (logistic_regression, wide_deep, deepfm, dcn, din)
 }
 
 
-def _everything(inputs: Encoded) -> tf.Tensor:
+def _everything(inputs: EncodedFeatures) -> tf.Tensor:
     parts = [*inputs.fields.values()]
     if inputs.dense is not None:
         parts = [inputs.dense, *parts]

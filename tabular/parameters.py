@@ -1,6 +1,6 @@
-"""`trainer.parameters`: which network, and how it is trained; also what a Tuner's trials set.
+"""`trainer.parameters`: the network, and how it is trained. A Tuner's trials set them too.
 
-It is cheap to import: no Spark, no TensorFlow. Reading a config checks these parameters.
+Reading a config checks these parameters, so this module imports neither Spark nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pydantic import ConfigDict, Field, PositiveInt
 from base.section import Section
 from tabular.feature_set import FeatureSet
 
-PREDICTION = "probability"  # the served model's output: `evaluator.prediction` names it
+PREDICTION = "probability"  # output of the served model, named by `evaluator.prediction`
 
-# Adam moves every row it sees by about the learning rate, Adagrad by less and less.
+# Adam moves every row by about the learning rate; Adagrad's steps shrink.
 LEARNING_RATES = {"adagrad": 0.05, "adam": 0.001}
 ON_SEQUENCES = ("din",)  # networks that need a Sequence
 
 
 class TrainerParameters(Section):
-    """`trainer.parameters`: which network, and how it is trained."""
+    """`trainer.parameters`: the network, and how it is trained."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -34,24 +34,24 @@ class TrainerParameters(Section):
     attention_layers: tuple[PositiveInt, ...] = Field(
         (32, 16), description="units of each layer of din's attention"
     )
-    factors: int = Field(16, ge=1, description="width that the fields of deepfm meet in")
-    dropout: float = Field(0.3, ge=0, lt=1, description="share of units left out while training")
+    factors: int = Field(16, ge=1, description="width that deepfm projects all fields to")
+    dropout: float = Field(0.3, ge=0, lt=1, description="share of units dropped in training")
     l2: float = Field(0.0, ge=0, description="weight of a batch's squared embeddings in the loss")
 
     epochs: int = Field(
-        2, ge=1, description="passes over the data at most; the learning rate decays over them all"
+        2, ge=1, description="most passes over the data; the learning rate decays over all of them"
     )
-    rounds_per_epoch: int = Field(4, ge=1, description="validations, and checkpoints, in an epoch")
+    rounds_per_epoch: int = Field(4, ge=1, description="validations and checkpoints per epoch")
     patience: int = Field(
         2, ge=0, description="rounds without a lower log loss before training stops"
     )
-    batch_size: int = Field(1024, ge=1, description="rows of a step, over all workers")
+    batch_size: int = Field(1024, ge=1, description="rows per step, over all workers")
     calibrate: bool = Field(
-        True, description="whether the output is fitted to the eval split, by two numbers"
+        True, description="whether two numbers of the output are fitted to the eval split"
     )
-    optimizer: Literal["adagrad", "adam"] = Field("adagrad", description="of Keras")
+    optimizer: Literal["adagrad", "adam"] = Field("adagrad", description="optimizer of Keras")
     learning_rate: float | None = Field(
-        None, gt=0, description="after the warm-up; by default 0.05 for adagrad, 0.001 for adam"
+        None, gt=0, description="peak learning rate; by default 0.05 for adagrad, 0.001 for adam"
     )
     warm_up: float = Field(
         0.05, ge=0, lt=1, description="share of the first epoch over which the learning rate rises"
@@ -60,9 +60,9 @@ class TrainerParameters(Section):
         0.4, ge=0, le=1, description="share of a round over which weights are averaged; 0 for none"
     )
     shuffle_rows: int = Field(
-        200_000, ge=0, description="rows to shuffle among where they do not all fit into memory"
+        200_000, ge=0, description="size of the shuffle buffer, if the data exceeds the memory"
     )
-    seed: int = Field(17, description="of the weights, the shuffle and the dropout")
+    seed: int = Field(17, description="seed of the weights, the shuffle and the dropout")
 
     @property
     def peak_rate(self) -> float:
@@ -73,10 +73,10 @@ def check_network(parameters: TrainerParameters, features: FeatureSet) -> None:
     """Checks that the network can be built for these features.
 
     Raises:
-      ValueError: The network looks at sequences, and there is none.
+      ValueError: The network needs a sequence, and there is none.
     """
     if parameters.model in ON_SEQUENCES and not features.sequences:
         raise ValueError(
-            f"model: {parameters.model} looks at sequences, and the features have none; declare a "
-            "Sequence, or choose dcn"
+            f"model: {parameters.model} needs at least one Sequence, and the features have none. "
+            "Declare a Sequence, or choose dcn"
         )

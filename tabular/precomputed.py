@@ -1,4 +1,4 @@
-"""Vectors that were learned beforehand, such as item embeddings: their file, and how it is read."""
+"""Reads vectors that an earlier step has learned, such as item embeddings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 import base.arrow  # noqa: F401
 
 FILE = "embeddings.parquet"
-FEATURE = b"feature"  # in the file's metadata
+FEATURE = b"feature"  # key of the file's metadata
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +23,12 @@ class PrecomputedVectors:
     Attributes:
       feature: Name of the feature.
       tokens: Values that have a vector.
-      vectors: One vector a value, float32 [tokens, width].
+      vectors: One vector per value, float32 [tokens, width].
     """
 
     feature: str
     tokens: list[bytes]
-    vectors: np.ndarray
+    vectors: NDArray[np.float32]
 
     @classmethod
     def read(cls, uri: str) -> PrecomputedVectors:
@@ -39,8 +40,8 @@ class PrecomputedVectors:
             vectors=np.stack(table["vector"].to_numpy()).astype(np.float32),
         )
 
-    def of(self, tokens: Sequence[bytes]) -> np.ndarray:
-        """Returns the vectors of `tokens`, float32 [len(tokens), width]; zeros for unknown ones."""
+    def for_tokens(self, tokens: Sequence[bytes]) -> NDArray[np.float32]:
+        """Returns the vectors of `tokens`, float32 [len(tokens), width]; zeros if unknown."""
         place = {token: number for number, token in enumerate(self.tokens)}
         rows = [place.get(token, -1) for token in tokens]
         return np.vstack([self.vectors, np.zeros_like(self.vectors[:1])])[rows]

@@ -1,17 +1,17 @@
-"""The Transform step: one function, run over the data once and compiled into the served graph.
+"""Preprocessing for the Transform step, which is also compiled into the served graph.
 
-Inputs are dense tensors of shape [batch, 1] (the schema says so), except lists: those are sparse,
-with any number of values a row. The outputs of a FeatureSet:
+Inputs are dense tensors [batch, 1], as the schema declares them. Lists are sparse tensors with any
+number of values per row. The outputs of a FeatureSet:
 
     dense_xf              float32 [batch, n]       all scaled numbers in one vector
     NAME_xf               int64   [batch]          index of a category or an ordinal
-    NAME_bucket_xf        int64   [batch]          index of a number's or a recency's bucket
+    NAME_bucket_xf        int64   [batch]          index of the bucket of a number or a recency
     NAME_x_NAME_xf        int64   [batch]          index of a cross
-    LIST_xf               int64   [batch, length]  indices of a sequence's events; -1: no event
+    LIST_xf               int64   [batch, length]  indices of a sequence's events; -1 is no event
     AGES_xf               float32 [batch, length]  log(1 + age of each event); 0 where there is none
     LABEL                 int64   [batch]          the label, unchanged
 
-Finite inputs give finite outputs, whatever they are: a served model refuses NaN and infinity
+Every finite input gives a finite output. A served model rejects NaN and infinity
 (tabular/training/finite.py) and answers everything else.
 """
 
@@ -34,15 +34,15 @@ from tabular.feature_set import (
 )
 
 DENSE_VECTOR = "dense_xf"
-NO_EVENT = -1  # a number, not a tensor: at import there may be none before the workers have met
-_LARGEST = 1e9  # of a number that is scaled without a logarithm: its variance has to fit a float32
-_CLIP = 8.0  # of scaled numbers: one absurd value must not saturate the cross layers
+NO_EVENT = -1  # not a tensor, because TensorFlow allows none before the workers are connected
+_LARGEST = 1e9  # bound of numbers scaled without a logarithm, so that a float32 holds the variance
+_CLIP = 8.0  # bound of scaled numbers, so that one absurd value cannot saturate the cross layers
 
 
 def preprocessing_fn(
     inputs: dict[str, tf.Tensor], custom_config: Mapping[str, Any]
 ) -> dict[str, tf.Tensor]:
-    """Transforms a batch, as TFX calls it: custom_config has FeatureSet.to_json()."""
+    """Transforms a batch. TFX calls it with FeatureSet.to_json() in custom_config."""
     return preprocess(inputs, FeatureSet.from_json(custom_config[FEATURES]))
 
 
@@ -51,10 +51,10 @@ def preprocess(inputs: Mapping[str, Any], features: FeatureSet) -> dict[str, tf.
 
     Args:
       inputs: Raw feature -> dense tensor [batch, 1], or a sparse one for a list.
-      features: What to make of them.
+      features: Declared features.
 
     Returns:
-      The outputs that the module's text lists.
+      The outputs that the module's docstring lists.
 
     Raises:
       ValueError: A declared feature is not among the inputs.
@@ -62,7 +62,7 @@ def preprocess(inputs: Mapping[str, Any], features: FeatureSet) -> dict[str, tf.
     missing = [name for name in (features.label, *features.columns) if name not in inputs]
     if missing:
         raise ValueError(
-            f"features that are declared must be in the schema. Missing: {', '.join(missing)}"
+            f"the schema must have every declared feature. Missing: {', '.join(missing)}"
         )
     lists = {
         name: _padded(inputs[name], sequence.length) for name, sequence in features.lists.items()
@@ -72,7 +72,7 @@ def preprocess(inputs: Mapping[str, Any], features: FeatureSet) -> dict[str, tf.
     }
     columns |= {
         one.name: tf.maximum(columns[one.name], 0) for one in features.numeric if one.log
-    }  # what cannot be negative counts as 0 if it is, for the buckets too
+    }  # a negative value counts as 0, also for the buckets
     ages = {one.name: _age(one, features, lists, columns) for one in features.recencies}
 
     outputs = {features.label: columns[features.label]}
@@ -102,16 +102,16 @@ def preprocess(inputs: Mapping[str, Any], features: FeatureSet) -> dict[str, tf.
 
 
 def bucket_name(name: str) -> str:
-    """Returns the name of the transformed feature that holds a number's bucket."""
+    """Returns the name of the transformed feature with a number's bucket."""
     return transformed(f"{name}_bucket")
 
 
 def index_sizes(features: FeatureSet, vocabulary_sizes: Mapping[str, int]) -> dict[str, int]:
-    """Returns transformed index feature -> number of different indices.
+    """Returns the number of different indices of each transformed index feature.
 
     Args:
-      features: The declarations.
-      vocabulary_sizes: Categorical feature with a vocabulary -> size that Transform found.
+      features: Declared features.
+      vocabulary_sizes: Categorical feature with a vocabulary -> its size after Transform.
     """
     sizes = {}
     for category in features.categorical:
@@ -130,13 +130,13 @@ def index_sizes(features: FeatureSet, vocabulary_sizes: Mapping[str, int]) -> di
 def hours_since_last(
     events: tf.Tensor, ages: tf.Tensor, current: tf.Tensor, longest: float
 ) -> tf.Tensor:
-    """Returns how long ago each row's value last occurred among its events, [batch].
+    """Returns the time since each row's value last occurred among its events, [batch].
 
     Args:
-      events: Values of the events, text [batch, n]; "" where there is none.
+      events: Values of the events, text [batch, n]; "" where there is no event.
       ages: Age of each event, [batch, n].
-      current: The row's own value, text [batch].
-      longest: The result where the value never occurred; no result is larger.
+      current: Value of the row itself, text [batch].
+      longest: Result for a value that never occurred, and the largest result.
     """
     same = (events == current[:, tf.newaxis]) & (events != "")
     found = tf.where(same, ages, longest)
@@ -177,7 +177,7 @@ def _sequences(
 def _index(
     values: tf.Tensor, category: Categorical, vocabularies: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
-    """Returns the index of each text, of any shape: in the vocabulary, or of a hash bucket."""
+    """Returns the index in the vocabulary, or the hash bucket, of each text of any shape."""
     if category.hash_buckets is not None:
         return tft.hash_strings(values, category.hash_buckets)
     vocabulary = vocabularies[category.name]
@@ -185,7 +185,7 @@ def _index(
 
 
 def _padded(values: tf.SparseTensor, length: int) -> tf.Tensor:
-    """Returns [batch, length]: longer lists are cut, shorter ones filled with "" or 0."""
+    """Cuts longer lists and fills shorter ones with "" or 0, to [batch, length]."""
     empty: str | int = "" if values.dtype == tf.string else 0
     dense = tf.sparse.to_dense(values, default_value=empty)[:, :length]
     missing = length - tf.shape(dense)[1]
@@ -194,9 +194,9 @@ def _padded(values: tf.SparseTensor, length: int) -> tf.Tensor:
 
 
 def _dense(features: FeatureSet, columns: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
-    """Returns the scaled numbers side by side, [batch, n]; None if there is none.
+    """Returns the scaled numbers side by side, [batch, n]; None if there are none.
 
-    One analyzer finds all means and variances. Those without a logarithm stand first.
+    Numbers without a logarithm come first. One analyzer finds all means and variances.
     """
     plain = [one.name for one in features.numeric if one.scale and not one.log]
     heavy = [one.name for one in features.numeric if one.scale and one.log]

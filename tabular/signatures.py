@@ -1,8 +1,10 @@
-"""The exported graph: preprocessing and model in one, from raw features to probability."""
+"""Exports preprocessing and model as one graph from raw features to the probability."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -11,7 +13,7 @@ import tf_keras as keras
 from tabular.feature_set import FeatureSet
 from tabular.parameters import PREDICTION
 from tabular.training.finite import check_finite
-from tabular.training.tracing import as_written
+from tabular.training.tracing import without_autograph
 
 _REPLACE_THE_MODEL = (
     "The fault is the model's if all features are finite: roll back to an earlier version."
@@ -19,45 +21,45 @@ _REPLACE_THE_MODEL = (
 
 
 class ServedModel(tf.Module):
-    """The exported graph: preprocessing and model in one, from raw features to probability.
+    """The exported graph of preprocessing and model.
 
-    A feature or a probability that is not finite is tf.errors.InvalidArgumentError, raised by the
-    graph itself, so that every server and every batch job treats it alike; see check_finite.
+    The graph itself raises tf.errors.InvalidArgumentError for a feature or probability that is not
+    finite, so every server and batch job treats it alike. See check_finite.
 
     Args:
-      model: A trained model.
+      model: Trained model.
       transform: Output of the Transform step that it was trained on.
-      features: The declarations.
+      features: Declared features.
     """
 
     def __init__(self, model: keras.Model, transform: tft.TFTransformOutput, features: FeatureSet):
         super().__init__()
-        # Its variables alone: of a Keras model every layer's calls would be traced and written too,
-        # which nobody reads. A function, as here, is not looked into.
+        # Only the variables: for a Keras model, TensorFlow would also trace and write the calls of
+        # every layer, which nobody reads. It does not look into a function.
         self.model = tf.train.Checkpoint(variables=model.variables)
-        self._call_model = lambda wanted: model(wanted, training=False)
+        self._call_model: Callable[..., Any] = lambda wanted: model(wanted, training=False)
         self._classes = features.classes
         self.transformed_spec = {
             name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
             for name, tensor in model.input.items()
         }
-        self.transform_layer = transform.transform_features_layer()
+        self.transform_layer: Any = transform.transform_features_layer()
         raw = transform.raw_feature_spec()
-        left_out = {features.label, *features.keys}  # a request does not have them
+        left_out = {features.label, *features.keys}  # not part of a request
         self.raw_spec = {name: spec for name, spec in raw.items() if name not in left_out}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Returns the functions that servers and checks call; n is the number of examples.
+        """Returns the functions that servers and checks call, for n examples.
 
         serving_default: Serialized tf.Examples [n] to the probability [n, 1].
-        raw_features: A tensor [n] for each feature to the probability; lists are [n, m], filled up
-          with "" or 0.
-        regress, classify: Serialized tf.Examples, for TensorFlow Serving's methods of that name.
+        raw_features: One tensor [n] per feature to the probability; lists are [n, m], padded with
+          "" or 0.
+        regress, classify: Serialized tf.Examples to the results of TensorFlow Serving's methods.
         transform_features: Serialized tf.Examples to every transformed feature.
         score_transformed: Transformed features to the probability, as in training.
         """
         examples, inputs = (tf.TensorSpec([None], tf.string, n) for n in ("examples", "inputs"))
-        score = tf.function(as_written(self._from_examples), input_signature=[examples])  # of three
+        score = tf.function(without_autograph(self._from_examples), input_signature=[examples])
         raw = {
             name: tf.TensorSpec([None, None] if _is_list(spec) else [None], spec.dtype, name)
             for name, spec in self.raw_spec.items()
@@ -71,8 +73,8 @@ class ServedModel(tf.Module):
             classes = tf.repeat(tf.constant([self._classes]), tf.shape(positive)[0], axis=0)
             return {"classes": classes, "scores": tf.concat([positive, 1 - positive], axis=1)}
 
-        def concrete(function, *specs, **named):  # type: ignore[no-untyped-def]
-            return tf.function(as_written(function)).get_concrete_function(*specs, **named)
+        def concrete(function: Callable[..., Any], *specs: Any, **named: Any) -> Any:
+            return tf.function(without_autograph(function)).get_concrete_function(*specs, **named)
 
         return {
             "serving_default": concrete(lambda examples: score(examples), examples),
@@ -84,11 +86,11 @@ class ServedModel(tf.Module):
         }
 
     def save(self, path: str) -> None:
-        """Exports to `path`, with the method names that TensorFlow Serving looks for."""
+        """Exports to `path`, with the method names that TensorFlow Serving expects."""
         absl = logging.getLogger("absl")
         before = absl.level
         tf.saved_model.save(self, path, signatures=self.signatures())
-        absl.setLevel(before)  # TensorFlow leaves it at WARNING, and TFX's messages unseen
+        absl.setLevel(before)  # TensorFlow leaves it at WARNING, which hides TFX's messages
         methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
         methods.replace_method_name("regress", tf.saved_model.REGRESS_METHOD_NAME)
         methods.replace_method_name("classify", tf.saved_model.CLASSIFY_METHOD_NAME)

@@ -1,12 +1,12 @@
-"""Weights of an earlier model for a new one: rows of embeddings by token, the rest by name.
+"""Copies the weights of an earlier model to a new one, embeddings by token and the rest by name.
 
-Vocabularies change from span to span, and the same index then means another token. So rows are
-found by the token they stood for; a token that is new starts as in a new model, and
-out-of-vocabulary buckets stay what they were.
+Vocabularies change from span to span, so one index may mean different tokens. Rows of embeddings
+are therefore matched by token. A new token starts as in a new model, and out-of-vocabulary buckets
+keep their rows.
 
-Adagrad's slots (the accumulated squared gradients of each weight) are kept beside the exported
-model, where no server looks, and are taken over in the same way. Without them every weight would be
-moved by the full learning rate again, and what was learned would be lost in the first steps.
+Adagrad's slots (the accumulated squared gradients of each weight) are saved beside the exported
+model, where no server reads them, and copied in the same way. Without them every weight would move
+by the full learning rate again and lose in the first steps what it had learned.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from numpy.typing import NDArray
 
 from tabular.embedding_tables import EmbeddingTables, table_rows
 from tabular.feature_set import FeatureSet, transformed
@@ -28,46 +29,46 @@ _log = logging.getLogger(__name__)
 
 
 class EarlierModel:
-    """An exported model: its weights, and the vocabularies it was trained with.
+    """The weights, optimizer slots and vocabularies of an exported model.
 
     Args:
-      path: SavedModel that has the model's variables as `model.variables`.
+      path: SavedModel with the model's variables as `model.variables`.
 
     Attributes:
       weights: Name of a weight -> its values.
-      slots: Name of a weight -> Adagrad's accumulator of it; empty for other optimizers.
+      slots: Name of a weight -> its accumulator in Adagrad; empty for other optimizers.
     """
 
     def __init__(self, path: str):
         self._assets = Path(path) / "assets"
-        # Kept: the variables are gone with the object that loaded them.
+        # Keeps the variables alive.
         self._loaded = tf.saved_model.load(path)
         self.weights = {weight.name: weight.numpy() for weight in self._loaded.model.variables}
-        self.slots: dict[str, np.ndarray] = {}
+        self.slots: dict[str, NDArray[np.float32]] = {}
         file = Path(path).parent / SLOTS_FILE
         if file.is_file():
             with np.load(file, allow_pickle=False) as content:
                 self.slots = {name: content[name] for name in content.files}
 
     def tokens(self, vocabulary: str) -> list[bytes]:
-        """Returns the tokens of one of Transform's vocabularies by index; empty if unknown."""
+        """Returns the tokens of a Transform vocabulary by index; empty if it is unknown."""
         path = self._assets / vocabulary
         return path.read_bytes().splitlines() if path.is_file() else []
 
 
 class WarmStart:
-    """Gives a new model what an exported one has learned, as far as it fits.
+    """Copies what fits from an exported model to a new one.
 
-    Embeddings are taken by token (of vocabularies) or by index (of buckets, ordinals, hashes and
-    crosses). Those of a feature whose width changed with its vocabulary start anew, as do layers of
-    another shape or of another network.
+    Embeddings are matched by token (vocabularies) or by index (buckets, ordinals, hashes and
+    crosses). Embeddings of another width, layers of another shape and layers of another network
+    start anew.
 
     Args:
-      model: A new model, not trained.
-      path: SavedModel of the earlier one.
-      features: The declarations.
-      tokens: Categorical feature with a vocabulary -> its tokens now, by index.
-      sizes: Transformed index feature -> number of indices now.
+      model: New model that is not trained yet.
+      path: SavedModel of the earlier model.
+      features: Declared features.
+      tokens: Categorical feature with a vocabulary -> its current tokens, by index.
+      sizes: Transformed index feature -> current number of indices.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class WarmStart:
         self._model, self._path, self._earlier = model, path, EarlierModel(path)
         earlier_tokens = {name: self._earlier.tokens(name) for name in tokens}
         self._sizes = index_sizes(features, {n: len(t) for n, t in earlier_tokens.items()})
-        self._rows = {name: np.arange(min(n, self._sizes[name])) for name, n in sizes.items()}
+        self._rows: dict[str, NDArray[np.int64]] = {
+            name: np.arange(min(n, self._sizes[name])) for name, n in sizes.items()
+        }
         for category in features.categorical:
             if category.name in tokens:
                 self._rows[transformed(category.name)] = earlier_rows(
@@ -95,17 +98,19 @@ class WarmStart:
         }
 
     def copy_weights(self) -> None:
-        """Copies the weights. Call it before the model is compiled: averages begin with them."""
+        """Copies the weights. Call it before compiling, because averages start from the weights."""
         weights = {weight.name: weight for weight in self._model.trainable_weights}
         copied = self._copy(weights, self._earlier.weights)
         _log.info("started from %s: %d of its weights", self._path, copied)
 
     def copy_slots(self) -> None:
-        """Copies the optimizer's slots. Call it when the model is compiled."""
+        """Copies the optimizer slots. Call it after compiling."""
         self._copy(adagrad_slots(self._model), self._earlier.slots)
 
-    def _copy(self, new: Mapping[str, tf.Variable], earlier: Mapping[str, np.ndarray]) -> int:
-        """Returns the number of variables that were set."""
+    def _copy(
+        self, new: Mapping[str, tf.Variable], earlier: Mapping[str, NDArray[np.float32]]
+    ) -> int:
+        """Copies values by name and returns the number of variables that were set."""
         copied = 0
         for name, variable in new.items():
             values = earlier.get(name)
@@ -120,8 +125,10 @@ class WarmStart:
             copied += 1
         return copied
 
-    def _table(self, name: str, new: np.ndarray, earlier: np.ndarray) -> np.ndarray:
-        """Returns a table of embeddings with the earlier rows that still mean the same."""
+    def _table(
+        self, name: str, new: NDArray[np.float32], earlier: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Returns an embedding table with the earlier rows of the same tokens or indices."""
         layer, width = self._tables[name]
         earlier_places = table_rows(self._sizes, layer.width_of)
         for feature, place in layer.rows.items():
@@ -136,37 +143,39 @@ class WarmStart:
 
 def earlier_rows(
     tokens: Sequence[bytes], earlier_tokens: Sequence[bytes], buckets: int
-) -> np.ndarray:
-    """Finds each row of a feature in the earlier model's feature.
+) -> NDArray[np.int64]:
+    """Finds the row of each token and bucket in the earlier model.
 
     Args:
-      tokens: The new vocabulary.
-      earlier_tokens: The earlier vocabulary.
-      buckets: Number of out-of-vocabulary buckets behind both.
+      tokens: New vocabulary.
+      earlier_tokens: Earlier vocabulary.
+      buckets: Number of out-of-vocabulary buckets after both.
 
     Returns:
-      The earlier row, or -1 where there is none: int64 [len(tokens) + buckets].
+      Earlier row, or -1 if there is none, int64 [len(tokens) + buckets].
     """
     index = {token: number for number, token in enumerate(earlier_tokens)}
     rows = [index.get(token, -1) for token in tokens]
     return np.array([*rows, *(len(earlier_tokens) + b for b in range(buckets))], np.int64)
 
 
-def take_rows(new: np.ndarray, earlier: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns `new` [n, d] with the rows of `earlier` [m, d] that `rows` [n] names; -1: as new."""
+def take_rows(
+    new: NDArray[np.float32], earlier: NDArray[np.float32], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Replaces rows of `new` [n, d] by rows of `earlier` [m, d]; `rows` [n] is -1 where not."""
     if not len(earlier):
         return new
     return np.where(rows[:, np.newaxis] >= 0, earlier[np.maximum(rows, 0)], new)
 
 
 def save_slots(model: keras.Model, folder: str) -> None:
-    """Writes Adagrad's slots beside an exported model; does nothing for other optimizers.
+    """Writes Adagrad's slots beside an exported model. Does nothing for other optimizers.
 
-    Adam's moments are those of the last steps, and build up again as soon.
+    Adam needs no slots, because its moments cover only the last steps and soon build up again.
 
     Args:
-      model: A trained model.
-      folder: Folder that the model is exported to.
+      model: Trained model.
+      folder: Folder of the exported model.
     """
     slots = adagrad_slots(model)
     if slots:
@@ -176,10 +185,10 @@ def save_slots(model: keras.Model, folder: str) -> None:
 
 
 def adagrad_slots(model: keras.Model) -> dict[str, tf.Variable]:
-    """Returns name of a weight -> Adagrad's accumulator of it; empty for other optimizers."""
+    """Returns Adagrad's accumulator by name of the weight; empty for other optimizers."""
     optimizer = model.optimizer
     if not isinstance(optimizer, keras.optimizers.Adagrad):
         return {}
-    optimizer.build(model.trainable_variables)  # where it has not made a step yet
+    optimizer.build(model.trainable_variables)  # in case it has made no step yet
     pairs = zip(model.trainable_variables, optimizer._accumulators, strict=True)
     return {weight.name: variable for weight, variable in pairs}

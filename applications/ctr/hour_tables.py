@@ -12,12 +12,12 @@ from applications.ctr import aggregations
 from applications.ctr.etl import catalogue, genuine_impressions, with_users
 from applications.ctr.etl_parameters import EtlParameters
 from features.attribution import CLICK_MS
-from features.hourly_counts import COUNTS, RECENT, Declared, hourly_counts
+from features.hourly_counts import COUNTS, RECENT, PastFeatures, hourly_counts
 from features.recent_clicks import clicks_of
 from features.window_features import all_keys
 from spark_io.examples.rows import EtlContext
 
-DECLARED = Declared(aggregations.WINDOW_FEATURES, aggregations.RECENT)
+DECLARED = PastFeatures(aggregations.WINDOW_FEATURES, aggregations.RECENT)
 
 
 def hour_tables(

@@ -1,4 +1,4 @@
-"""AnomalyGate: what goes in. It has no output: it lets the run pass, or stops it."""
+"""Declares AnomalyGate, which has no output: it lets the run continue or stops it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AnomalyGateSpec(component_spec.ComponentSpec):
 
 
 class AnomalyGate(base_component.BaseComponent):
-    """Fails when any split has an anomaly of severity ERROR."""
+    """Fails if any split has an anomaly of severity ERROR."""
 
     SPEC_CLASS = AnomalyGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(AnomalyGateExecutor)
@@ -32,6 +32,6 @@ class AnomalyGate(base_component.BaseComponent):
 
         Args:
           anomalies: `standard_artifacts.ExampleAnomalies` of an ExampleValidator.
-          allow: features whose anomalies are logged instead of stopping the run.
+          allow: Features whose anomalies are logged instead of stopping the run.
         """
         super().__init__(AnomalyGateSpec(anomalies=anomalies, allow=json.dumps(sorted(allow))))

@@ -1,4 +1,4 @@
-"""Reads the anomalies of every split and stops the run if there is one."""
+"""Stops the run if any split has an anomaly."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AnomalyGateExecutor(base_executor.BaseExecutor):
 
 
 def errors_of(serialized: bytes, allowed: set[str]) -> list[str]:
-    """`feature: reason` for each error; warnings and allowed features only go to the log."""
+    """Returns `feature: reason` for each error. Warnings and allowed features are only logged."""
     anomalies = anomalies_pb2.Anomalies.FromString(serialized)
     entries = dict(anomalies.anomaly_info)
     if anomalies.HasField("dataset_anomaly_info"):
@@ -49,17 +49,17 @@ def errors_of(serialized: bytes, allowed: set[str]) -> list[str]:
     for feature, info in sorted(entries.items()):
         line = f"{feature}: {info.description.strip() or info.short_description}"
         if feature in allowed or info.severity != anomalies_pb2.AnomalyInfo.ERROR:
-            _log.warning("let pass: %s", line)
+            _log.warning("allowed: %s", line)
         else:
             errors.append(line)
     return errors
 
 
 def describe(found: dict[str, list[str]]) -> str:
-    """One line for a person: features, reasons, splits."""
+    """Returns one line with features, reasons and splits."""
     named = [f"{line} [{', '.join(splits)}]" for line, splits in found.items()]
     more = f"; and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
     return (
         f"the data does not fit the schema: {'; '.join(named[:_SHOWN])}{more}. "
-        "Mend the data, or change the schema if the data is right"
+        "Fix the data, or change the schema if the data is right"
     )

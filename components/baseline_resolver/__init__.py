@@ -1,1 +1,1 @@
-"""Which model a candidate is compared with; see README.md."""
+"""Resolvers of the baseline model and of the model for a warm start; see README.md."""

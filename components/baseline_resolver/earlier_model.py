@@ -1,4 +1,4 @@
-"""The latest blessed model that was trained on an earlier span: what a warm start begins with."""
+"""Resolves the latest blessed model of an earlier span, which a warm start begins with."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from metadata.reader import LineageStore
 
 
 class EarlierModelStrategy(resolver.ResolverStrategy):
-    """Inputs and outputs: `examples` (of this run), `model` and `model_blessing` (all there are).
+    """Resolves `examples` (of this run), `model` and `model_blessing` (all in the store).
 
-    Not simply the latest blessed model: that is this span's own once it is trained, and each
-    repeated run would train again, from the result of the one before.
+    The latest blessed model of all would be this span's own once it is trained, and each repeated
+    run would train again, starting from the previous result.
     """
 
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
-        """Returns at most one model and its blessing; both are empty when there is none."""
+        """Returns at most one model and its blessing; both lists are empty if there is none."""
         reader = LineageStore(store)
         spans = (one.get_int_custom_property(names.SPAN) for one in input_dict["examples"])
         span = max(spans)
@@ -30,7 +30,7 @@ class EarlierModelStrategy(resolver.ResolverStrategy):
         sound = sound_models(reader, input_dict["model"])
         blessed = [model for model in sound if model.id in blessings]
         newest_first = sorted(blessed, key=lambda model: model.id, reverse=True)
-        # Of a model whose examples are nowhere to be found it is not known.
+        # A model whose examples are unknown counts as one of this span.
         before = (m for m in newest_first if max(spans_behind(reader, m.id), default=span) < span)
         earlier = next(before, None)
         return {

@@ -1,4 +1,4 @@
-"""The latest blessed model other than the candidate."""
+"""Resolves the latest blessed model other than the candidate."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from metadata.reader import LineageStore
 
 
 class BaselineModelStrategy(resolver.ResolverStrategy):
-    """Inputs and outputs: `candidate` (one model), `model` and `model_blessing` (all there are)."""
+    """Resolves `candidate` (one model), `model` and `model_blessing` (all in the store)."""
 
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
-        """Returns at most one model and its blessing; both are empty when there is none."""
+        """Returns at most one model and its blessing; both lists are empty if there is none."""
         candidates = {artifact.id for artifact in input_dict["candidate"]}
         blessings = blessings_by_model(input_dict["model_blessing"])
         models = [
@@ -34,7 +34,7 @@ class BaselineModelStrategy(resolver.ResolverStrategy):
 
 
 def blessings_by_model(blessings: list[types.Artifact]) -> dict[int, types.Artifact]:
-    """Id of each model that is blessed -> its blessing."""
+    """Returns the id of each blessed model -> its blessing."""
     return {
         blessing.get_int_custom_property(names.CURRENT_MODEL_ID): blessing
         for blessing in blessings

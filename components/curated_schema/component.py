@@ -1,4 +1,4 @@
-"""CuratedSchema: TFX's ImportSchemaGen, with the file's content in its cache key."""
+"""Declares CuratedSchema, TFX's ImportSchemaGen with the file's content in its cache key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CuratedSchema(base_component.BaseComponent):
         """Constructs a CuratedSchema.
 
         Args:
-          schema_file: Path of the schema, as the executor will see it.
+          schema_file: Path of the schema as the executor sees it.
           sha256: SHA-256 of the file's bytes, in hexadecimal.
         """
         spec = CuratedSchemaSpec(

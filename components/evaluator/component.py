@@ -1,4 +1,4 @@
-"""Evaluator: what goes in and out."""
+"""Declares the Evaluator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.evaluator.executor import MAX_FEATURE_AUC, EvaluatorExecutor
 
 
 class Evaluator(tfx_components.Evaluator):
-    """The standard Evaluator, with an executor that says why a model is not blessed."""
+    """The standard Evaluator with an executor that reports why a model is not blessed."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
 
@@ -23,19 +23,20 @@ class Evaluator(tfx_components.Evaluator):
         code_sha256: str | None = None,
         **evaluator: Any,
     ):
-        """Takes what the standard Evaluator takes, by keyword, and:
+        """Constructs an Evaluator.
 
         Args:
-          max_feature_auc: No model is blessed if one feature alone has a higher AUC; None: such
-            features are only reported.
-          code_sha256: Hash of the code of the metrics that eval_config names. TFX's cache knows
-            only their names: an edited metric would be answered from it.
+          max_feature_auc: Highest AUC of a single feature for a model to be blessed; None reports
+            such features without a limit.
+          code_sha256: Hash of the code of the metrics in eval_config. TFX's cache key has only
+            their names, so it would miss an edited metric.
+          **evaluator: Arguments of the standard Evaluator.
         """
         super().__init__(**evaluator)
         more = {MAX_FEATURE_AUC: (float, max_feature_auc), "code_sha256": (str, code_sha256)}
         for name, (kind, value) in more.items():
             if value is not None:
-                # The standard constructor makes the standard spec; compilers read both of these.
+                # The standard constructor builds the standard spec. Compilers read both attributes.
                 parameter = ExecutionParameter(type=kind, optional=True)
                 self.spec.PARAMETERS = {**self.spec.PARAMETERS, name: parameter}
                 self.spec.exec_properties[name] = value

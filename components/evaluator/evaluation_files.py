@@ -1,7 +1,7 @@
-"""What Evaluator measured, read without TensorFlow: `read_evaluation(uri)`.
+"""Reads the Evaluator's results without TensorFlow.
 
-TFMA writes metrics as TFRecord files of protos. Its own reader imports TensorFlow, some five
-seconds; the protos and the framing of a TFRecord file need neither.
+TFMA writes metrics as TFRecord files of protos. TFMA's own reader imports TensorFlow, which takes
+about five seconds and is not needed for protos in TFRecord files.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from spark_io.examples.small_tfrecords import UNREADABLE, records
 
 _PROTOS = "tensorflow_model_analysis.proto.metrics_for_slice_pb2"
 _BASELINE = "baseline"
-# Names of evaluations until 2026-11-28.
+# Names of metrics in evaluations before 2026-11-28.
 _NAMES = {"binary_crossentropy": "log_loss", "expected_calibration_error": "ece"}
-_LOW, _HIGH = "/low", "/high"  # end the names of the bounds of a metric's interval
+_LOW, _HIGH = "/low", "/high"  # suffixes of the bounds of a metric's interval
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A value, and the bounds of its 95 % interval if they were asked for."""
+    """A value and the bounds of its 95 % interval, if they were computed."""
 
     value: float
     low: float | None = None
@@ -38,12 +38,12 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """The metrics of some of the rows.
+    """The metrics of a slice of the rows.
 
     Attributes:
-      name: e.g. 'device=mobile'; '' for all rows.
+      name: Name of the slice, such as 'device=mobile'; '' for all rows.
       metrics: Metrics of the candidate by name.
-      baseline: likewise, of the model it was compared with; empty if there was none.
+      baseline: Metrics of the baseline by name; empty without a baseline.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Slice:
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Rows with about the same prediction: sums over them."""
+    """Sums over rows with similar predictions."""
 
     rows: float
     predictions: float
@@ -65,8 +65,8 @@ class Evaluation:
     """A ModelEvaluation artifact.
 
     Attributes:
-      slices: all rows first, then the others by name.
-      calibration: buckets over all rows, by rising prediction; empty without a CalibrationPlot.
+      slices: Slices by name, starting with all rows.
+      calibration: Buckets over all rows by rising prediction; empty without a calibration plot.
     """
 
     slices: tuple[Slice, ...]
@@ -79,12 +79,12 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The Evaluator's word on a model.
+    """The Evaluator's verdict on a model.
 
     Attributes:
-      blessed: None: nothing was judged.
-      reasons: Lines that say why a model is not blessed.
-      telling: Lines about features that almost tell the label.
+      blessed: Whether the model is blessed; None if nothing was judged.
+      reasons: Lines that say why the model is not blessed.
+      telling: Lines about features that almost reveal the label.
     """
 
     blessed: bool | None = None
@@ -93,7 +93,7 @@ class Verdict:
 
 
 def read_verdict(uri: str) -> Verdict:
-    """Returns an empty verdict for another Evaluator than ours, or one that cannot be read."""
+    """Reads the verdict; it is empty if it is unreadable or of another Evaluator than ours."""
     folder = local_path(uri)
     try:
         text = (folder / EVALUATION_VERDICT).read_text("utf-8") if folder else "{}"
@@ -105,7 +105,7 @@ def read_verdict(uri: str) -> Verdict:
 
 
 def read_evaluation(uri: str) -> Evaluation | None:
-    """None if it is not on this machine, or cannot be read."""
+    """Reads an evaluation; returns None if it is unreadable or not on this machine."""
     files = files_below(uri, "metrics*")
     if not files:
         return None
@@ -122,7 +122,7 @@ def read_evaluation(uri: str) -> Evaluation | None:
 
 @functools.cache
 def _protos() -> ModuleType:
-    """TFMA's generated module, by its file: the package around it imports TensorFlow."""
+    """Loads TFMA's generated module by its file, because its package imports TensorFlow."""
     if _PROTOS in sys.modules:
         return sys.modules[_PROTOS]
     package, _, path = _PROTOS.partition(".")
@@ -148,7 +148,7 @@ def _slice(proto: Any) -> Slice:
 
 
 def _with_bounds(found: dict[str, Metric]) -> dict[str, Metric]:
-    """Metrics with their intervals, from metrics and bounds that have names of their own."""
+    """Combines metrics and bounds, which have separate names, into metrics with intervals."""
     result = {}
     for name, metric in found.items():
         if name.endswith((_LOW, _HIGH)):
@@ -170,7 +170,7 @@ def _slice_name(key: Any) -> str:
 
 
 def _metric(pair: Any) -> Metric | None:
-    """None for what is no number: a curve, or NaN (AUC of one class)."""
+    """Returns a metric; None for a curve or NaN, such as AUC of one class."""
     value = pair.value
     if value.HasField("bounded_value"):
         bounded = value.bounded_value
@@ -190,7 +190,7 @@ def _metric(pair: Any) -> Metric | None:
 
 
 def _calibration(plots: list[Any]) -> tuple[Bucket, ...]:
-    """Of the candidate on all rows."""
+    """Returns the calibration of the candidate on all rows."""
     for plot in plots:
         if plot.slice_key.single_slice_keys:
             continue

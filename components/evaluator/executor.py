@@ -1,4 +1,4 @@
-"""The standard evaluation; then the verdict, written down and said."""
+"""Runs the standard evaluation, then writes and logs the verdict."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EvaluatorExecutor(executor.Executor):
         limit = exec_properties.get(MAX_FEATURE_AUC)
         telling = _telling(input_dict, exec_properties)
         if limit is not None and not telling:
-            _log.warning("no feature was held against the label: too few examples of one kind")
+            _log.warning("max_feature_auc was not checked: there are too few examples of one label")
         too_telling = [one for one in telling if limit is not None and one.skill > limit]
         blessed = _is_blessed(blessing)
         if blessing is not None and blessed and too_telling:
@@ -56,7 +56,7 @@ class EvaluatorExecutor(executor.Executor):
 
 
 def _is_blessed(blessing: types.Artifact | None) -> bool | None:
-    """Reads what the standard executor marked; None where it judged nothing."""
+    """Returns the standard executor's decision; None if it judged nothing."""
     marked = constants.ARTIFACT_PROPERTY_BLESSED_KEY
     if blessing is None or not blessing.has_custom_property(marked):
         return None
@@ -64,7 +64,7 @@ def _is_blessed(blessing: types.Artifact | None) -> bool | None:
 
 
 def _telling(input_dict: _Artifacts, exec_properties: dict[str, Any]) -> list[Telling]:
-    """The features of the judged split that tell its label, if there is a schema to read it by."""
+    """Returns the skill of each feature of the judged split; empty without a schema."""
     if not input_dict.get(keys.SCHEMA_KEY):
         return []
     uri = artifact_utils.get_single_uri(input_dict[keys.SCHEMA_KEY])
@@ -79,10 +79,10 @@ def _telling(input_dict: _Artifacts, exec_properties: dict[str, Any]) -> list[Te
 
 
 def _take_back(blessing: types.Artifact) -> None:
-    """Marks a model as the standard executor marks one that is not blessed."""
+    """Marks a model as not blessed, like the standard executor."""
     fileio.remove(os.path.join(blessing.uri, constants.BLESSED_FILE_NAME))  # noqa: PTH118 - a URI
-    refused = os.path.join(blessing.uri, constants.NOT_BLESSED_FILE_NAME)  # noqa: PTH118
-    io_utils.write_string_file(refused, "")
+    not_blessed = os.path.join(blessing.uri, constants.NOT_BLESSED_FILE_NAME)  # noqa: PTH118
+    io_utils.write_string_file(not_blessed, "")
     blessing.set_int_custom_property(
         constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE
     )

@@ -1,4 +1,4 @@
-"""Features that alone almost tell the label: mostly, they are known only after the fact."""
+"""Finds features that alone almost reveal the label. Most of them are known only after the fact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeRegressor
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 REPORTED = 0.98
-_OF_EACH = 5_000  # positives, and others
+_OF_EACH = 5_000  # positives, and as many others
 _LOOKED_AT = 200_000
 _AT_ONCE = 4_096
 _FEWEST = 20
@@ -27,14 +27,14 @@ Columns = list[np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Telling:
-    """The skill of a feature alone.
+    """How well one feature alone predicts the label.
 
     Attributes:
       feature: Raw feature.
-      skill: AUC on examples that it was not fitted to; for labels other than 0 and 1 the R² of
-        their ranks.
+      skill: AUC on examples that the model was not fitted to; R² of the ranks if the labels are
+        not 0 and 1.
       measure: 'AUC' or 'R2'.
-      text: All of it in a line.
+      text: Line with all of this.
     """
 
     feature: str
@@ -46,17 +46,17 @@ class Telling:
 def telling_features(
     folders: Sequence[str], schema: schema_pb2.Schema, label: str, left_out: Collection[str] = ()
 ) -> list[Telling]:
-    """Fits a small model of each feature alone to half of a sample, and asks it about the rest.
+    """Fits a small model of each feature to half of a sample and scores it on the other half.
 
     Args:
-      folders: Folders with gzipped TFRecord files of tf.Examples, one for each split or span.
-      schema: Of the examples.
+      folders: Folders with gzipped TFRecord files of tf.Examples, one per split or span.
+      schema: Schema of the examples.
       label: Name of the label.
-      left_out: Further features that are not looked at, such as a weight.
+      left_out: Further features to ignore, such as a weight.
 
     Returns:
-      All features with what they say, the most telling first; none where the sample has fewer
-      than 20 examples of either label.
+      All features with their skill, the highest first; empty if the sample has fewer than 20
+      examples of either label.
     """
     kinds = {feature.name: feature.type for feature in schema.feature if feature.type in _TYPES}
     sample = _sample(folders, kinds, label)
@@ -64,7 +64,7 @@ def telling_features(
     is_event = bool(np.isin(labels, (0, 1)).all())
     if len(labels) < 2 * _FEWEST or (is_event and _rarer(labels) < _FEWEST):
         return []
-    if not is_event:  # R² of ranks: a few large labels would decide it otherwise
+    if not is_event:  # ranks, because a few large labels would dominate R²
         labels = rankdata(labels)
     measure = "AUC" if is_event else "R2"
     found = []
@@ -81,7 +81,7 @@ def _rarer(labels: np.ndarray) -> int:
 
 
 def _skill(values: np.ndarray, labels: np.ndarray, is_event: bool) -> float:
-    """Mean over two halves of what a model of the other half reaches; the better of two models."""
+    """Returns the mean cross-validated skill over two halves, of the better of two models."""
     _, place = np.unique(values, return_inverse=True)
     models = [_means] if values.dtype == object else [_means, _tree]
     score = metrics.roc_auc_score if is_event else metrics.r2_score
@@ -97,7 +97,7 @@ def _skill(values: np.ndarray, labels: np.ndarray, is_event: bool) -> float:
 
 
 def _means(place: np.ndarray, labels: np.ndarray, learned: np.ndarray) -> np.ndarray:
-    """Predictions for all rows: the mean label of the learned rows with the same value."""
+    """Predicts, for all rows, the mean label of the learned rows with the same value."""
     count = np.bincount(place[learned], minlength=place.max() + 1)
     total = np.bincount(place[learned], labels[learned], minlength=place.max() + 1)
     means: np.ndarray = ((total + labels[learned].mean()) / (count + 1))[place]
@@ -105,8 +105,10 @@ def _means(place: np.ndarray, labels: np.ndarray, learned: np.ndarray) -> np.nda
 
 
 def _tree(place: np.ndarray, labels: np.ndarray, learned: np.ndarray) -> np.ndarray:
-    """Predictions for all rows by a tree over the order of the values, which need not rise or fall
-    with the label. The order is exact in the 32 bits that a tree has; a time in ms is not.
+    """Predicts all rows with a tree over the rank of the values.
+
+    The label need not rise or fall with the value. Ranks, unlike times in ms, are exact in the 32
+    bits of a tree.
     """
     tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, min_samples_leaf=5, random_state=0)
     column = place[:, np.newaxis]
@@ -115,10 +117,10 @@ def _tree(place: np.ndarray, labels: np.ndarray, learned: np.ndarray) -> np.ndar
 
 
 def _sample(folders: Sequence[str], kinds: dict[str, int], label: str) -> dict[str, Columns]:
-    """Feature -> columns of it [rows] each; positives and others, drawn at random apart.
+    """Returns feature -> its columns, [rows] each, of positives and others sampled separately.
 
-    Each row draws a number, and the lowest ones stay: all rows that are looked at have the same
-    chance, wherever in the files they are.
+    Each row draws a random number and the lowest ones stay, so all rows have the same chance,
+    wherever they are in the files.
     """
     chance = np.random.default_rng(0)
     kept: dict[str, Columns] = {}
@@ -143,7 +145,7 @@ def _sample(folders: Sequence[str], kinds: dict[str, int], label: str) -> dict[s
 
 
 def _batches(folders: Sequence[str], kinds: dict[str, int]) -> Iterator[dict[str, Columns]]:
-    """Yields equally many rows of each file, _LOOKED_AT together."""
+    """Yields equally many rows of each file, _LOOKED_AT in total."""
     files = sorted(f for folder in folders for f in tf.io.gfile.glob(f"{folder}/*.gz"))
     spec = {name: tf.io.VarLenFeature(_TYPES[kind]) for name, kind in kinds.items()}
     for file in files:
@@ -154,9 +156,9 @@ def _batches(folders: Sequence[str], kinds: dict[str, int]) -> Iterator[dict[str
 
 
 def _columns(values: tf.SparseTensor) -> Columns:
-    """The first value of each row, and the number of values.
+    """Returns the first value of each row and the number of its values.
 
-    Where there is none, or none that is a number, the first value is one below all others.
+    A missing value or NaN is below all others.
     """
     places, rows = values.indices.numpy(), int(values.dense_shape[0])
     count = np.bincount(places[:, 0], minlength=rows)

@@ -1,4 +1,4 @@
-"""Why a model is blessed or not: TFMA's validation as data, and as lines for a person."""
+"""Turns TFMA's validation into data and text that say why a model is blessed or not."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from components.evaluator.telling_features import Telling
 
 @dataclasses.dataclass(frozen=True)
 class Missed:
-    """A bound that was not kept.
+    """A bound that a model missed.
 
     Attributes:
-      metric: Name of the metric; empty for a slice that no example is in.
-      slice: Such as 'device=phone'; empty for all examples.
-      value: Of the metric, or of its difference to the baseline; None: it has no value.
-      bound: What was expected, such as 'at least 0.6'.
-      text: All of it in a line.
+      metric: Name of the metric; empty for a slice without examples.
+      slice: Name of the slice, such as 'device=phone'; empty for all examples.
+      value: Value of the metric or of its difference to the baseline; None if it is undefined.
+      bound: Expected value, such as 'at least 0.6'.
+      text: Line with all of this.
     """
 
     metric: str
@@ -36,11 +36,13 @@ class Missed:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Attributes:
-    blessed: None where no bound is set, and nothing was judged.
-    reasons: Lines that say why a model is not blessed.
-    missed: The bounds that were not kept.
-    telling: Features that almost tell the label.
+    """The decision about a model, and its reasons.
+
+    Attributes:
+      blessed: Whether the model is blessed; None if no bound is set and nothing was judged.
+      reasons: Lines that say why the model is not blessed.
+      missed: Bounds that the model missed.
+      telling: Features that almost reveal the label.
     """
 
     blessed: bool | None
@@ -50,13 +52,13 @@ class Verdict:
 
 
 def write_verdict(verdict: Verdict, uri: str) -> None:
-    """Writes the verdict into the folder of an evaluation, which nobody reads before its end."""
+    """Writes the verdict into the folder of an evaluation."""
     text = json.dumps(dataclasses.asdict(verdict), indent=1)
     io_utils.write_string_file(f"{uri.rstrip('/')}/{EVALUATION_VERDICT}", text)
 
 
 def missed_bounds(validation: Any) -> list[Missed]:
-    """Reads a ValidationResult of TFMA."""
+    """Returns the missed bounds in a ValidationResult of TFMA."""
     found = [
         _missed(failure, _slice(one.slice_key))
         for one in validation.metric_validations_per_slice
@@ -87,7 +89,7 @@ def _missed(failure: Any, where: str) -> Missed:
 
 
 def _is_no_decline(threshold: Any, value: float) -> bool:
-    """Whether a comparison failed though the model is no worse: the baseline's metric is 0."""
+    """Returns whether a comparison failed only because the baseline's metric is 0."""
     higher_is_better = threshold.direction == config_pb2.MetricDirection.HIGHER_IS_BETTER
     return value >= 0 if higher_is_better else value <= 0
 

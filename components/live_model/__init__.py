@@ -1,1 +1,1 @@
-"""The model that is served now, as an artifact; see README.md."""
+"""Copies the served model into an artifact; see README.md."""

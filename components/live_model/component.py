@@ -1,4 +1,4 @@
-"""LiveModel: what goes in and out."""
+"""Declares LiveModel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LiveModelSpec(component_spec.ComponentSpec):
 
 
 class LiveModel(base_component.BaseComponent):
-    """Takes the stable version from a Pusher's folder; `outputs['model']` is a Model."""
+    """Copies the stable version from a Pusher's folder; `outputs['model']` is a Model."""
 
     SPEC_CLASS = LiveModelSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(LiveModelExecutor)
@@ -26,8 +26,8 @@ class LiveModel(base_component.BaseComponent):
         """Constructs a LiveModel.
 
         Args:
-          candidate: a Model of this run, which is not to be compared with itself.
-          base_directory: the Pusher's.
+          candidate: Model of this run, which must not be compared with itself.
+          base_directory: The Pusher's folder of versions.
         """
         spec = LiveModelSpec(
             candidate=candidate,

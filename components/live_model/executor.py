@@ -1,4 +1,4 @@
-"""Copies what is live of a model into an artifact."""
+"""Copies the live version of a model into an artifact."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LiveModelExecutor(base_executor.BaseExecutor):
 
 
 def _baseline(folder: VersionsFolder, candidate: types.Artifact) -> int | None:
-    """The stable version, or what was stable before it became so; None without any."""
+    """Returns the stable version, or the previous one if the candidate is stable; None if none."""
     release = read_release(folder.base)
     if release is None:
         return None

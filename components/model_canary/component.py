@@ -1,4 +1,4 @@
-"""ModelCanary: what goes in and out."""
+"""Declares ModelCanary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ModelCanarySpec(component_spec.ComponentSpec):
 
 
 class ModelCanary(base_component.BaseComponent):
-    """Starts a server with the candidate and asks it; see README.md."""
+    """Tests the candidate on a real server; see README.md."""
 
     SPEC_CLASS = ModelCanarySpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ModelCanaryExecutor)
@@ -47,26 +47,28 @@ class ModelCanary(base_component.BaseComponent):
         signature: str = TRANSFORMED,
         start_seconds: float = 180.0,
     ):
-        """Constructs a ModelCanary; its output is `blessing`, a standard InfraBlessing.
+        """Constructs a ModelCanary. Its output `blessing` is a standard InfraBlessing.
 
         Args:
-          model: of a Trainer.
-          examples: raw ones, to ask with.
-          transform_graph: of the Transform that made the training data.
-          server: module; `python -m SERVER serve` is started.
-          split: of `examples`.
-          requests: how many to send, each of `candidates` examples.
-          candidates: examples a request.
-          max_ms: limit of the 99th percentile of the latency, in milliseconds.
-          tolerance: limit of the difference between a served score and the training's.
-          signature: of the model, from transformed features to scores.
-          start_seconds: until the server has to answer.
+          model: Model of a Trainer.
+          examples: Raw examples for the requests.
+          transform_graph: TransformGraph that made the training data.
+          server: Module of the server, started by `python -m SERVER serve`.
+          split: Split of `examples`.
+          requests: Number of requests.
+          candidates: Examples per request.
+          max_ms: Largest 99th percentile of the latency, in milliseconds.
+          tolerance: Largest difference between a served score and the training's.
+          signature: Signature of the model from transformed features to scores.
+          start_seconds: Longest start of the server, in seconds.
 
         Raises:
           ValueError: requests or candidates is below 1.
         """
         if requests < 1 or candidates < 1:
-            raise ValueError("requests and candidates are 1 or more")
+            raise ValueError(
+                f"requests and candidates must be 1 or more. Received: {requests}, {candidates}"
+            )
         settings = Settings(
             server, split, requests, candidates, max_ms, tolerance, signature, start_seconds
         )

@@ -1,4 +1,4 @@
-"""Asks a server with the candidate, and blesses it if the answers are those of the training."""
+"""Blesses the candidate if a server with it gives the scores of the training graph."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from components.model_canary.training_graph import TrainingGraph
 _log = logging.getLogger(__name__)
 REPORT = "report.json"
 _WARM_UP_REQUESTS = 10
-_SECONDS = 30.0  # for one answer
+_SECONDS = 30.0  # timeout of one request
 
 
-class RefusedError(Exception):
-    """Why the candidate is not blessed."""
+class NotBlessedError(Exception):
+    """The reason why the candidate is not blessed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What component.py says, in the execution's properties."""
+    """The arguments of component.py, as stored in the execution's properties."""
 
     server: str
     split: str
@@ -89,7 +89,7 @@ class ModelCanaryExecutor(base_executor.BaseExecutor):
                 expected = meanwhile.submit(_expected, Path(graph), exported, settings, examples)
                 scores, others = _ask(exported, examples, settings, report, expected)
             _compare(expected.result(), scores, settings, report)
-        except RefusedError as error:
+        except NotBlessedError as error:
             reason = str(error)
         report |= {"blessed": reason is None, "reason": reason}
         (folder / REPORT).write_text(json.dumps(report, indent=1), "utf-8")
@@ -105,9 +105,9 @@ def _ask(
     report: dict[str, Any],
     other: concurrent.futures.Future[np.ndarray],
 ) -> tuple[np.ndarray, list[predict_pb2.PredictRequest]]:
-    """Returns all scores, in order, and the requests to other signatures that are answered.
+    """Returns all scores in order, and the requests to other signatures that were answered.
 
-    Latencies go to the report, taken when `other` leaves us the cores.
+    Latencies go to the report. They are measured after `other` has released the cores.
     """
     requests = _requests(examples, settings)
     scores, milliseconds = [], []
@@ -121,30 +121,30 @@ def _ask(
         ):
             concurrent.futures.wait([other])
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            for request in (requests[0], *requests):  # the first one once more: it warms up
+            for request in (requests[0], *requests):  # the first request warms up
                 started = time.perf_counter()
                 try:
                     response = stub.Predict(request, timeout=_SECONDS)
                 except grpc.RpcError as error:
-                    raise RefusedError(_refusal(channel, error)) from None
+                    raise NotBlessedError(_refusal(channel, error)) from None
                 milliseconds.append(1000 * (time.perf_counter() - started))
                 if len(response.outputs) != 1:
-                    raise RefusedError(f"serving_default has outputs {sorted(response.outputs)}")
+                    raise NotBlessedError(f"serving_default has outputs {sorted(response.outputs)}")
                 (output,) = response.outputs.values()
                 scores.append(tf.make_ndarray(output).reshape(-1))
             asked = requests_of_other_signatures(NAME, exported, examples[: settings.candidates])
             answered = [request for request in asked if _is_answered(stub, request)]
     except ComponentError as error:
-        raise RefusedError(str(error)) from None
+        raise NotBlessedError(str(error)) from None
     del scores[0], milliseconds[0]
     report["requests"] = len(requests)
     report["ms"] = {str(q): float(np.percentile(milliseconds, q)) for q in (50, 90, 99)}
     found = np.concatenate(scores)
     if not np.isfinite(found).all():
         wrong = int((~np.isfinite(found)).sum())
-        raise RefusedError(f"{wrong} of {len(found)} scores are no finite number")
+        raise NotBlessedError(f"{wrong} of {len(found)} scores are not finite numbers")
     if report["ms"]["99"] > settings.max_ms:
-        raise RefusedError(
+        raise NotBlessedError(
             f"the 99th percentile of the latency is {report['ms']['99']:.0f} ms, more than the "
             f"{settings.max_ms:g} ms that are allowed"
         )
@@ -152,7 +152,7 @@ def _ask(
 
 
 def _requests(examples: Sequence[bytes], settings: Settings) -> list[predict_pb2.PredictRequest]:
-    """Requests to `serving_default`, of `candidates` examples each."""
+    """Returns requests to `serving_default` with `candidates` examples each."""
     size = settings.candidates
     return [request_of(NAME, examples[n : n + size]) for n in range(0, len(examples), size)]
 
@@ -160,7 +160,7 @@ def _requests(examples: Sequence[bytes], settings: Settings) -> list[predict_pb2
 def _is_answered(
     stub: prediction_service_pb2_grpc.PredictionServiceStub, request: predict_pb2.PredictRequest
 ) -> bool:
-    """Whether a request may warm a version up: one that fails would keep it from being loaded."""
+    """Returns whether a request can warm up a version. A failing one would prevent loading."""
     try:
         stub.Predict(request, timeout=_SECONDS)
     except grpc.RpcError as error:
@@ -172,7 +172,7 @@ def _is_answered(
 
 
 def _refusal(channel: grpc.Channel, error: grpc.RpcError) -> str:
-    """Why there is no answer; of a model that is not there, why it did not load."""
+    """Returns why a request failed; for a missing model, why it did not load."""
     details = error.details() if isinstance(error, grpc.Call) else str(error)
     if not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.NOT_FOUND:
         return f"the server refused a request: {details}"
@@ -189,7 +189,7 @@ def _refusal(channel: grpc.Channel, error: grpc.RpcError) -> str:
 def _expected(
     graph: Path, exported: Path, settings: Settings, examples: Sequence[bytes]
 ) -> np.ndarray:
-    """The training's scores [rows]."""
+    """Returns the training graph's scores, [rows]."""
     training = TrainingGraph(graph, exported, settings.signature)
     return training.scores(training.transform(examples))
 
@@ -200,15 +200,15 @@ def _compare(
     settings: Settings,
     report: dict[str, Any],
 ) -> None:
-    """Raises RefusedError where training and serving differ."""
+    """Raises NotBlessedError if training and serving differ."""
     if expected.shape != scores.shape:
-        raise RefusedError(f"{len(scores)} scores for {len(expected)} examples")
-    difference = np.nan_to_num(np.abs(expected - scores), nan=np.inf)  # no number is no equality
+        raise NotBlessedError(f"{len(scores)} scores for {len(expected)} examples")
+    difference = np.nan_to_num(np.abs(expected - scores), nan=np.inf)  # NaN equals nothing
     worst = int(difference.argmax())
     report["examples"], report["max_difference"] = len(expected), float(difference[worst])
     if difference[worst] > settings.tolerance:
         wrong = int((difference > settings.tolerance).sum())
-        raise RefusedError(
+        raise NotBlessedError(
             f"{wrong} of {len(scores)} scores are not those of the training graph: served "
             f"{scores[worst]:.6f}, trained {expected[worst]:.6f}; `python -m serving skew` names "
             "the features that differ"
@@ -216,7 +216,7 @@ def _compare(
 
 
 def _mark(blessing: types.Artifact, reason: str | None) -> None:
-    """As the standard InfraValidator does, with the reason beside it."""
+    """Marks the blessing like the standard InfraValidator, with the reason."""
     blessed = reason is None
     name = "INFRA_BLESSED" if blessed else "INFRA_NOT_BLESSED"
     (Path(blessing.uri) / name).write_text("")
@@ -225,4 +225,4 @@ def _mark(blessing: types.Artifact, reason: str | None) -> None:
         _log.info("the candidate is blessed")
     else:
         blessing.set_string_custom_property("reason", reason)
-        _log.warning("the candidate is refused, and will not be pushed: %s", reason)
+        _log.warning("the candidate is not blessed, and will not be pushed: %s", reason)

@@ -1,4 +1,4 @@
-"""Requests made of examples: to ask a server with, and to warm one up."""
+"""Builds requests from examples, to test a server and to warm one up."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def request_of(
     """Returns a request to `serving_default` for the scores of tf.Examples, serialized or not.
 
     Args:
-      model: its name.
-      examples: of raw features.
-      label: of the version; None for the newest.
+      model: Name of the model.
+      examples: Examples of raw features.
+      label: Label of the version; None for the newest version.
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
@@ -39,9 +39,9 @@ def request_of_arrays(
     """Returns a request to a signature.
 
     Args:
-      model: Its name.
-      signature: The signature's name.
-      arrays: Input -> values, of the signature's types and shapes.
+      model: Name of the model.
+      signature: Name of the signature.
+      arrays: Input -> values, with the signature's types and shapes.
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, signature
@@ -53,19 +53,19 @@ def request_of_arrays(
 def request_of_features(
     model: str, name: str, signature: meta_graph_pb2.SignatureDef, examples: Sequence[bytes]
 ) -> predict_pb2.PredictRequest | None:
-    """Returns a request to a signature that takes examples, or a tensor for each of their features.
+    """Returns a request to a signature that takes examples, or one tensor per feature.
 
-    A feature with a size that is not known, beside the number of examples, is a list: it is filled
-    up to the longest one with "" or 0. A feature that an example lacks is "" or 0.
+    An input with a second unknown dimension is a list, padded to the longest one with "" or 0. A
+    missing feature is "" or 0.
 
     Args:
-      model: Its name.
-      name: The signature's.
-      signature: Its inputs.
+      model: Name of the model.
+      name: Name of the signature.
+      signature: Definition of the signature.
       examples: Serialized tf.Examples.
 
     Returns:
-      None where the signature takes something else.
+      Request, or None if the signature takes other inputs.
     """
     inputs = signature.inputs
     if len(inputs) == 1:
@@ -82,12 +82,12 @@ def request_of_features(
 def requests_of_other_signatures(
     model: str, exported: Path, examples: Sequence[bytes]
 ) -> list[predict_pb2.PredictRequest]:
-    """Returns a request to each other signature than `serving_default` that takes such examples.
+    """Returns a request to each signature except `serving_default` that takes these examples.
 
-    A signature that changes variables or files is not asked.
+    Signatures that change variables or files are left out.
 
     Args:
-      model: Its name.
+      model: Name of the model.
       exported: Folder of the SavedModel.
       examples: Serialized tf.Examples of raw features.
     """
@@ -102,34 +102,34 @@ def requests_of_other_signatures(
 
 
 def signatures_of(exported: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """Name -> signature of a SavedModel, which is not loaded for it.
+    """Returns name -> signature of a SavedModel, without loading the model.
 
     Args:
-      exported: Its folder.
+      exported: Folder of the SavedModel.
     """
     return _signatures(_read(exported))
 
 
 def write_warm_up(path: Path, requests: Sequence[predict_pb2.PredictRequest]) -> None:
-    """Writes requests as TensorFlow Serving replays them when it loads a version.
+    """Writes the requests that TensorFlow Serving replays when it loads a version.
 
-    A request that fails there keeps the version from being loaded.
+    A version with a failing request does not load.
 
     Args:
-      path: The file.
-      requests: At most 1000.
+      path: File to write.
+      requests: At most 1000 requests.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for request in requests:
             log = prediction_log_pb2.PredictionLog()
             log.predict_log.request.CopyFrom(request)
-            log.predict_log.request.model_spec.name = ""  # whatever it is called there
+            log.predict_log.request.model_spec.name = ""  # the server may use another name
             writer.write(log.SerializeToString())
 
 
 def _read(exported: Path) -> meta_graph_pb2.MetaGraphDef:
-    """The graph that is served."""
+    """Reads the graph with the tag `serve`."""
     content = (exported / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes()
     saved = saved_model_pb2.SavedModel.FromString(content)
     return next(
@@ -148,7 +148,7 @@ def _signatures(graph: meta_graph_pb2.MetaGraphDef) -> dict[str, meta_graph_pb2.
 def _fill(
     request: predict_pb2.PredictRequest, alias: str, examples: Sequence[bytes | tf.train.Example]
 ) -> None:
-    """Puts the examples into one input, a string each."""
+    """Puts the examples into one input, as one string each."""
     tensor = request.inputs[alias]
     tensor.dtype = tf.string.as_datatype_enum
     tensor.tensor_shape.dim.add(size=len(examples))
@@ -160,7 +160,7 @@ def _fill(
 def _feature_arrays(
     inputs: Mapping[str, meta_graph_pb2.TensorInfo], examples: Sequence[bytes]
 ) -> dict[str, np.ndarray] | None:
-    """Input -> values of the feature of its name; None where that is not what the inputs are."""
+    """Returns input -> values of the feature with its name; None if the inputs are not features."""
     present = {
         name for one in examples for name in tf.train.Example.FromString(one).features.feature
     }
@@ -182,7 +182,7 @@ def _feature_arrays(
 def _feature_spec(
     info: meta_graph_pb2.TensorInfo,
 ) -> tf.io.FixedLenFeature | tf.io.VarLenFeature | None:
-    """How to parse what an input takes; None where tf.Examples do not hold such a thing."""
+    """Returns how to parse an input's feature; None if tf.Examples cannot hold it."""
     dtype, sizes = tf.as_dtype(info.dtype), [one.size for one in info.tensor_shape.dim]
     if dtype not in _PARSED or sizes[:1] != [-1]:
         return None

@@ -1,4 +1,4 @@
-"""A sample of a split's examples, evenly over its files."""
+"""Samples a split's examples, evenly over its files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from base.errors import ComponentError
 
 
 def sample_examples(folder: Path, wanted: int) -> list[bytes]:
-    """Serialized tf.Examples; the same each time.
+    """Returns serialized tf.Examples, the same ones each time.
 
     Args:
-      folder: of the split, with gzipped TFRecord files.
-      wanted: how many; fewer if there are no more.
+      folder: Folder of the split, with gzipped TFRecord files.
+      wanted: Number of examples; all examples if there are fewer.
 
     Raises:
-      ComponentError: there are none.
+      ComponentError: The split is empty.
     """
     files = sorted(str(path) for path in folder.glob("*.gz"))
     share = -(-wanted // max(1, len(files)))

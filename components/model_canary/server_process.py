@@ -1,4 +1,4 @@
-"""A model server in a process of its own, on loopback, for as long as it is asked."""
+"""Runs a model server in a separate process on loopback."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def server_process(module: str, model: Path, folder: Path, start_seconds: float)
     """Serves one model, named NAME.
 
     Args:
-      module: `python -m MODULE serve` is the server.
-      model: SavedModel.
-      folder: for its log and the link to the model.
-      start_seconds: until it has to answer.
+      module: Module of the server, started by `python -m MODULE serve`.
+      model: Folder of the SavedModel.
+      folder: Folder for the server's log and the link to the model.
+      start_seconds: Longest start of the server, in seconds.
 
     Yields:
       host:port of gRPC.
 
     Raises:
-      ComponentError: it does not start.
+      ComponentError: The server does not start.
     """
     base, ports, log = folder / NAME, folder / "ports.json", folder / "server.log"
     base.mkdir()
     (base / "1").symlink_to(model.resolve(), target_is_directory=True)
-    # The kernel ends it with us, however we end.
+    # The kernel kills the server when this process ends in any way.
     bound = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     command = [*bound, sys.executable, "-m", module, "serve", "--model-name", NAME]
     command += ["--model-base-path", str(base), "--port", "0", "--rest-api-port", "0"]

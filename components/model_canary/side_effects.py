@@ -1,4 +1,4 @@
-"""Which signatures change something, and so must not be called without being asked to."""
+"""Finds signatures with side effects, which only users may call."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WRITING = re.compile(
 def signatures_that_write(
     graph: graph_pb2.GraphDef, signatures: Mapping[str, meta_graph_pb2.SignatureDef]
 ) -> frozenset[str]:
-    """Returns the names of the signatures that reach an operation that writes.
+    """Returns the names of the signatures that reach a writing operation.
 
     Args:
-      graph: Of the SavedModel.
+      graph: Graph of the SavedModel.
       signatures: Name -> signature.
     """
     nodes = {node.name: node for node in graph.node}
@@ -39,7 +39,7 @@ def signatures_that_write(
 def _reached(
     nodes: Mapping[str, node_def_pb2.NodeDef], signature: meta_graph_pb2.SignatureDef
 ) -> list[node_def_pb2.NodeDef]:
-    """Nodes of the graph that the signature's outputs depend on."""
+    """Returns the nodes that the signature's outputs depend on."""
     waiting = [info.name for info in signature.outputs.values()]
     found: dict[str, node_def_pb2.NodeDef] = {}
     while waiting:
@@ -54,7 +54,7 @@ def _with_functions(
     nodes: Sequence[node_def_pb2.NodeDef],
     functions: Mapping[str, Sequence[node_def_pb2.NodeDef]],
 ) -> Iterator[node_def_pb2.NodeDef]:
-    """The nodes, and those of the functions that they call or may call."""
+    """Yields the nodes, and the nodes of all functions that they may call."""
     waiting, seen = [*nodes], set[str]()
     while waiting:
         node = waiting.pop()

@@ -1,7 +1,7 @@
-"""Scores as the training computes them: TransformGraph, then the trained network.
+"""Computes scores like the training, by the TransformGraph and then the trained network.
 
-The served model has both in one graph, made at export. That they agree is what the canary and the
-skew report check.
+The served model has both in one graph, built at export. The canary and the skew report check that
+the scores agree.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ TRANSFORMED = "score_transformed"
 
 
 class TrainingGraph:
-    """The way from raw examples to scores that does not go through the served preprocessing.
+    """Computes scores of raw examples without the served preprocessing.
 
     Args:
-      transform_graph: TransformGraph artifact.
+      transform_graph: Folder of the TransformGraph artifact.
       model: SavedModel with a signature that takes transformed features.
-      signature: its name.
+      signature: Name of this signature.
 
     Raises:
-      ComponentError: the model has no such signature.
+      ComponentError: The model has no such signature.
     """
 
     def __init__(self, transform_graph: Path, model: Path, signature: str = TRANSFORMED):
@@ -43,9 +43,9 @@ class TrainingGraph:
         self._score = self._model.signatures[signature]
 
     def transform(self, examples: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Transformed features, [n, ...] each, of raw features that all the examples have.
+        """Returns transformed features, [n, ...] each, of raw features that all examples have.
 
-        A request has no label and no keys; what needs them is left out.
+        A request has neither label nor keys, so outputs that need them are left out.
         """
         present = {*tf.train.Example.FromString(examples[0]).features.feature}
         for serialized in examples[1:]:
@@ -62,7 +62,7 @@ class TrainingGraph:
         }
 
     def scores(self, transformed: dict[str, np.ndarray]) -> np.ndarray:
-        """The network's only output, [n]."""
+        """Returns the network's only output, [n]."""
         _, wanted = self._score.structured_input_signature
         inputs = {name: tf.constant(transformed[name], spec.dtype) for name, spec in wanted.items()}
         (output,) = self._score(**inputs).values()

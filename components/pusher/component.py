@@ -1,4 +1,4 @@
-"""Pusher: what goes in and out."""
+"""Declares the Pusher."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class Pusher(tfx_components.Pusher):
 
         Args:
           model: `standard_artifacts.Model` of a Trainer.
-          base_directory: folder of the versions, on a mounted file system; its name is the
-            model's for servers.
-          model_blessing: of an Evaluator; nothing is pushed without its blessing.
-          infra_blessing: of a ModelCanary or InfraValidator; likewise.
-          release: whether a pushed version is for all at once, or the canary first; in turn: there
-            is no push while another canary is being judged.
-          keep_versions: so many stay, and those that are live.
-          followers: the model servers that have to load a version before a label moves to it, and
-            how long they may take; default: those that look each second, none by name.
+          base_directory: Folder of the versions, on a mounted file system. Servers use its name as
+            the model's name.
+          model_blessing: Blessing of an Evaluator. Without it nothing is pushed.
+          infra_blessing: Blessing of a ModelCanary or InfraValidator. Without it nothing is pushed.
+          release: "immediate" makes a pushed version stable, "canary" makes it the canary, and
+            "canary_in_turn" pushes nothing while another canary is being judged.
+          keep_versions: Number of newest versions to keep, besides the live ones.
+          followers: Model servers that must load a version before a label moves to it, and their
+            time limits. By default no server is named.
 
         Raises:
           ValueError: keep_versions is below 1.
         """
         if keep_versions < 1:
-            raise ValueError(f"keep_versions is 1 or more, not {keep_versions}")
+            raise ValueError(f"keep_versions must be 1 or more. Received: {keep_versions}")
         settings: dict[str, object] = {"release": release, "keep_versions": keep_versions}
-        # Only where it was set: TFX's cache takes another configuration for another execution.
+        # Only if it was set, because TFX's cache key includes the configuration.
         if followers is not None and followers != Followers():
             settings["followers"] = dataclasses.asdict(followers)
         super().__init__(

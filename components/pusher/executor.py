@@ -1,4 +1,4 @@
-"""Publishes a blessed model as a version, and says that it is live."""
+"""Publishes a blessed model as a version and makes it live."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class PusherExecutor(executor.Executor):
         wanted: Release,
         settings: dict[str, Any],
     ) -> Release:
-        """Makes it live. The intent goes with the record that TFX makes when the push has ended."""
+        """Makes a version live. The intent is dropped once TFX has recorded the push."""
         rollout = Rollout(followers_of(settings), say=_log.warning)
         if before == wanted:
             return rollout.release(folder.base, before, wanted)
@@ -100,11 +100,11 @@ class PusherExecutor(executor.Executor):
 
     @contextlib.contextmanager
     def _published(self, folder: VersionsFolder, model: Path, extra: Path | None) -> Iterator[int]:
-        """The version that is this model; it goes again if the block does not release it.
+        """Publishes the model and yields its version, which is removed if the block fails.
 
-        A version that no server could load must not stay: a rollback could choose it. One that
-        models.config names stays all the same (the disk may be too full to mend the file): without
-        its folder TensorFlow Serving would refuse the file for ever.
+        A rollback could choose a version that no server can load, so it must not stay. A version
+        that models.config names stays in any case (the disk may be too full to fix the file).
+        Without its folder TensorFlow Serving would reject the file for ever.
         """
         version = folder.find(model)
         if version is not None:
@@ -122,16 +122,16 @@ class PusherExecutor(executor.Executor):
 
 
 def _execution_number(context: base_executor.BaseExecutor.Context | None) -> int:
-    """Returns the number of an execution in ML Metadata, which ends its temporary folder's name.
+    """Returns the number of the execution in ML Metadata, the end of its temporary folder's name.
 
-    On Kubeflow the name is the task's, and may end in no number: 1.
+    On Kubeflow the name is the task's and may not end in a number. The result is then 1.
     """
     found = re.search(r"\d+$", Path(context.get_tmp_path()).name) if context else None
     return int(found.group()) if found else 1
 
 
 def followers_of(settings: dict[str, Any]) -> Followers:
-    """Returns whom a release waits for, by the Pusher's `custom_config`."""
+    """Returns the servers that a release waits for, from the Pusher's `custom_config`."""
     given = dict(settings.get("followers", {}))
     given["servers"] = tuple(given.get("servers", ()))
     return Followers(**given)
@@ -143,7 +143,7 @@ def _check(incoming: Path) -> None:
 
 
 def released(before: Release | None, version: int, release: str) -> Release:
-    """What is live after a push; a version that was pushed before keeps its place."""
+    """Returns the release after a push. A version that is already live keeps its label."""
     if before is None:
         return Release(version)
     if version in before.labels.values():
@@ -154,14 +154,14 @@ def released(before: Release | None, version: int, release: str) -> Release:
 
 
 def waits_for(before: Release | None, version: int | None) -> bool:
-    """Whether another canary than this version is being judged; None: a version to be."""
+    """Returns whether another canary is being judged; `version` is None for a new version."""
     if before is None or before.canary is None:
         return False
     return version is None or version not in before.labels.values()
 
 
 def _warm_up(input_dict: dict[str, list[types.Artifact]]) -> Path | None:
-    """Returns what the canary made for the pushed version, beside its InfraBlessing."""
+    """Returns the folder of the canary's warm-up requests, beside its InfraBlessing."""
     for blessing in input_dict.get(keys.INFRA_BLESSING_KEY, []):
         extra = Path(blessing.uri) / ASSETS_EXTRA
         if model_utils.is_infra_validated(blessing) and extra.is_dir():

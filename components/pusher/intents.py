@@ -1,8 +1,8 @@
-"""Intents: a change of the live versions is written down before it is made, until it is recorded.
+"""Intents: changes of the live versions, written before they are made and kept until recorded.
 
 A process may die, or ML Metadata may be locked, between a change of models.config and its record.
-The intent stays in the folder of the versions then. Whoever changes something next finds out
-whether it came to pass (`locked`), and whoever can reach ML Metadata records it
+The intent then stays in the folder of the versions. The next process that changes something finds
+out whether the change was made (`locked`). Any process that reaches ML Metadata records it
 (serving/release/settle.py).
 """
 
@@ -34,18 +34,19 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Intent:
-    """One change.
+    """One change of the live versions.
 
     Attributes:
-      id: Of this change alone; also the name of its run in ML Metadata.
+      id: Unique id, also the name of the change's run in ML Metadata.
       kind: Promotion, Rollback or Push.
-      before, after: What is live, and what shall be. Once it is done: what was made of it.
+      before: Release before the change.
+      after: Planned release; once the change is done, the release that resulted.
       withdrawn: Version -> why it is rolled back.
-      marks: Version -> why it was withdrawn before; None if it was not.
-      user: Who asked for it.
-      reason: Why, where somebody said so.
-      pushed: Of a push: the version, and where its model came from.
-      is_done: Whether `after` is live, or was until the next change.
+      marks: Version -> why it was withdrawn before the change; None if it was not.
+      user: User who asked for the change.
+      reason: Reason that the user gave; "" without one.
+      pushed: Version of a push, and the source of its model; empty for other kinds.
+      is_done: Whether `after` became live.
     """
 
     id: str
@@ -61,23 +62,23 @@ class Intent:
 
 
 def new_id(kind: str) -> str:
-    """Sorts by time, and says what it is."""
+    """Returns a new id that sorts by time and includes the kind."""
     now = dt.datetime.now(dt.timezone.utc)
     return f"{now:%Y%m%d-%H%M%S-%f}-{kind.lower()}-{uuid.uuid4().hex[:6]}"
 
 
 def begun(intent: Intent) -> dt.datetime:
-    """When its id was made."""
+    """Returns the time at which the intent's id was created."""
     text = "-".join(intent.id.split("-")[:3])
     return dt.datetime.strptime(text, "%Y%m%d-%H%M%S-%f").replace(tzinfo=dt.timezone.utc)
 
 
 @contextlib.contextmanager
 def locked(folder: VersionsFolder, wait: bool = True) -> Iterator[None]:
-    """`VersionsFolder.locked`, with nothing half-done: what a killed process began is decided.
+    """Locks the folder and settles the intents of killed processes.
 
     Raises:
-      LockHeldError: Another process has held it for too long, or is not to be waited for.
+      LockHeldError: Another process held the lock too long, or holds it and `wait` is false.
       ComponentError: An intent cannot be read.
     """
     with folder.locked(wait):
@@ -88,13 +89,13 @@ def locked(folder: VersionsFolder, wait: bool = True) -> Iterator[None]:
 
 
 def recording(base: Path) -> IO[bytes]:
-    """Lets one process at a time record intents, so that each is recorded once, in order.
+    """Lets one process at a time record intents, so that each is recorded once and in order.
 
     Returns:
-      A lock, which is held until it is closed.
+      Lock that is held until it is closed.
 
     Raises:
-      LockHeldError: Another process has held it for too long.
+      LockHeldError: Another process held the lock too long.
     """
     folder = base / _FOLDER
     folder.mkdir(exist_ok=True)
@@ -104,14 +105,13 @@ def recording(base: Path) -> IO[bytes]:
 
 @contextlib.contextmanager
 def intended(folder: VersionsFolder, intent: Intent) -> Iterator[Callable[[Release], Intent]]:
-    """Writes an intent, and marks what it withdraws; the block makes the change; within `locked`.
+    """Writes an intent and marks the versions it withdraws, before the block makes the change.
 
-    The marks come first: a version that is no longer live must not come back by a push because
-    somebody was killed in between.
+    Call it within `locked`. The marks come first, so that a push cannot bring a withdrawn version
+    back after a kill. If the block fails, everything is restored unless something was released.
 
     Yields:
-      To be called with what is live now; returns the intent as it was done. If the block fails,
-      all is as before, unless something was released.
+      Function to call with the resulting release; it returns the completed intent.
     """
     versions = {intent.after.stable, *intent.withdrawn}
     intent = dataclasses.replace(
@@ -130,10 +130,10 @@ def intended(folder: VersionsFolder, intent: Intent) -> Iterator[Callable[[Relea
 
 
 def intents_of(base: Path) -> list[Intent]:
-    """Returns the changes that ML Metadata does not have yet, oldest first.
+    """Returns the changes that are not recorded in ML Metadata yet, oldest first.
 
     Raises:
-      ComponentError: One cannot be read.
+      ComponentError: An intent cannot be read.
     """
     found = []
     for path in sorted((base / _FOLDER).glob("*.json")):
@@ -143,13 +143,13 @@ def intents_of(base: Path) -> list[Intent]:
 
 
 def drop(base: Path, intent: Intent) -> None:
-    """It is recorded, or did not come to pass."""
+    """Deletes an intent that is recorded, or whose change was not made."""
     _path(base, intent).unlink(missing_ok=True)
     fsync_folder(base / _FOLDER)
 
 
 def _decide(folder: VersionsFolder, intent: Intent) -> None:
-    """Finds out whether it came to pass; puts the marks back if it did not."""
+    """Completes an intent whose change was made; restores the marks if it was not."""
     live = read_release(folder.base)
     if live is None and intent.before is not None:
         return  # models.config is gone: nobody can say, until somebody has written it anew
@@ -190,8 +190,8 @@ def _read(path: Path) -> Intent:
         return Intent(**found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ComponentError(
-            f"{path} is not as it was written ({error}): it says what was about to become live. "
-            "Compare models.config with `python -m lineage served`, then remove the file"
+            f"{path} is damaged ({error}). It describes a change of the live versions. Compare "
+            "models.config with `python -m lineage served`, then remove the file"
         ) from None
 
 

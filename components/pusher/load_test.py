@@ -1,4 +1,4 @@
-"""Loads a model as TF Serving does."""
+"""Loads a model like TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 def load_test(model: Path) -> None:
-    """Restores it into a session of its own.
+    """Restores the model into a new session.
 
     Raises:
-      ComponentError: it does not load, or has no signature to call.
+      ComponentError: The model does not load, or has no signature to call.
     """
     try:
         with tf.Graph().as_default(), tf.compat.v1.Session() as session:
             loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(model))
-    except Exception as error:  # whatever TensorFlow makes of a damaged file
+    except Exception as error:  # a damaged file may raise nearly anything
         reason = str(error).strip().partition("\n")[0][:300]
         raise ComponentError(f"the model does not load, and is not pushed: {reason}") from error
     if SIGNATURE not in loaded.signature_def:

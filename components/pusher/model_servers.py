@@ -1,7 +1,7 @@
-"""Asks model servers which versions they have loaded, and which of them a label stands for.
+"""Asks model servers for their loaded versions, and for the version of a label.
 
-Both calls are TensorFlow Serving's. GetModelStatus lists every version and ignores labels there, so
-a label is asked for by GetModelMetadata, whose answer names the version.
+Both calls are TensorFlow Serving's. Its GetModelStatus lists every version and ignores labels, so
+the version of a label comes from the answer of GetModelMetadata.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from components.pusher.rollout import Followers
 
 AVAILABLE, END = "AVAILABLE", "END"
-_ASK_SECONDS = 2.0  # a server that answers at all answers these at once
+_ASK_SECONDS = 2.0  # a running server answers these calls at once
 _State = get_model_status_pb2.ModelVersionStatus.State
 _Answer = TypeVar("_Answer")
 
@@ -49,7 +49,7 @@ class VersionState:
 
 
 @dataclasses.dataclass(frozen=True)
-class Silent:
+class NoAnswer:
     """A server that does not answer, or does not know the model or label.
 
     Attributes:
@@ -65,13 +65,13 @@ States = Mapping[int, VersionState]
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
-    """How model servers are reached.
+class ServerConnection:
+    """How to connect to model servers.
 
     Attributes:
-      tls_ca: PEM file of who signed their certificates; "" for a connection that is not encrypted.
-      tls_name: The name in their certificates, where it is not their address.
-      token_env: Variable that holds their bearer token; "" for none.
+      tls_ca: PEM file of the servers' certificate authority; "" for an unencrypted connection.
+      tls_name: Name in the servers' certificates, if it differs from their address.
+      token_env: Variable with the servers' bearer token; "" for none.
     """
 
     tls_ca: str = ""
@@ -79,15 +79,15 @@ class Way:
     token_env: str = ""
 
     def channel(self, address: str) -> grpc.Channel:
-        """Connects, when it is first asked.
+        """Returns a channel that connects with its first call.
 
         Raises:
-          ComponentError: The file or the variable is not there.
+          ComponentError: The file or the variable is missing.
         """
         if not self.tls_ca:
             if self.token_env:
                 raise ComponentError(
-                    "a token is not sent over a connection that anybody can read: name the "
+                    "a token is not sent over an unencrypted connection: name the "
                     "servers' certificate authority, too (serving.tls_ca)"
                 )
             return grpc.insecure_channel(address)
@@ -99,7 +99,7 @@ class Way:
         return grpc.secure_channel(address, credentials, name)
 
     def authority(self) -> bytes | None:
-        """The PEM; None without TLS."""
+        """Returns the PEM of the certificate authority; None without TLS."""
         if not self.tls_ca:
             return None
         try:
@@ -108,7 +108,7 @@ class Way:
             raise ComponentError(f"serving.tls_ca: {error}") from None
 
     def token(self) -> str | None:
-        """The token; None where there is none."""
+        """Returns the bearer token; None without one."""
         if not self.token_env:
             return None
         if not os.environ.get(self.token_env):
@@ -117,18 +117,18 @@ class Way:
         return os.environ[self.token_env]
 
 
-PLAIN = Way()
+PLAIN = ServerConnection()
 
 
-def way_of(followers: Followers) -> Way:
-    return Way(followers.tls_ca, followers.tls_name, followers.token_env)
+def connection_of(followers: Followers) -> ServerConnection:
+    return ServerConnection(followers.tls_ca, followers.tls_name, followers.token_env)
 
 
 def addresses_of(servers: Iterable[str]) -> list[str]:
-    """Returns every address behind `host:port`, so that a headless Service names each of its pods.
+    """Returns every address of each `host:port`, such as all pods of a headless Service.
 
-    A name with one address, or one of this machine, stays as it is; so does one that cannot be
-    resolved, which the question to it then reports.
+    A name with a single address or of this machine is unchanged. So is a name that cannot be
+    resolved, which the call to it then reports.
     """
     found: list[str] = []
     for server in servers:
@@ -147,14 +147,14 @@ def addresses_of(servers: Iterable[str]) -> list[str]:
 
 
 def versions_of(
-    addresses: Iterable[str], model: str, way: Way = PLAIN
-) -> dict[str, States | Silent]:
-    """Asks all servers at the same time for the state of each version of a model.
+    addresses: Iterable[str], model: str, way: ServerConnection = PLAIN
+) -> dict[str, States | NoAnswer]:
+    """Asks all servers in parallel for the state of each version of a model.
 
     Args:
-      addresses: host:port; see `addresses_of`.
-      model: Its name.
-      way: How they are reached.
+      addresses: host:port of each server; see `addresses_of`.
+      model: Name of the model.
+      way: How to connect to the servers.
 
     Returns:
       Address -> version -> state.
@@ -174,15 +174,15 @@ def versions_of(
 
 
 def labelled_by(
-    addresses: Iterable[str], model: str, label: str, way: Way = PLAIN
-) -> dict[str, int | Silent]:
-    """Asks all servers at the same time which version answers under a label.
+    addresses: Iterable[str], model: str, label: str, way: ServerConnection = PLAIN
+) -> dict[str, int | NoAnswer]:
+    """Asks all servers in parallel which version answers under a label.
 
     Args:
-      addresses: host:port; see `addresses_of`.
-      model: Its name.
-      label: For example "stable".
-      way: How they are reached.
+      addresses: host:port of each server; see `addresses_of`.
+      model: Name of the model.
+      label: Label, such as "stable".
+      way: How to connect to the servers.
 
     Returns:
       Address -> version.
@@ -199,15 +199,15 @@ def labelled_by(
 
 
 def _asked(
-    addresses: Iterable[str], ask: Callable[[grpc.Channel], _Answer], way: Way
-) -> dict[str, _Answer | Silent]:
-    def one(address: str) -> _Answer | Silent:
+    addresses: Iterable[str], ask: Callable[[grpc.Channel], _Answer], way: ServerConnection
+) -> dict[str, _Answer | NoAnswer]:
+    def one(address: str) -> _Answer | NoAnswer:
         try:
             with way.channel(address) as channel:
                 return ask(channel)
         except grpc.RpcError as error:
             if not isinstance(error, grpc.Call):
-                return Silent(_one_line(str(error)))
+                return NoAnswer(_one_line(str(error)))
             is_away = error.code() in (
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -215,7 +215,7 @@ def _asked(
             reason = _one_line(error.details() or str(error.code()))
             if "Socket closed" in reason and not way.tls_ca:
                 reason += "; does it want TLS (serving.tls_ca)?"
-            return Silent(reason, is_away)
+            return NoAnswer(reason, is_away)
 
     asked = list(addresses)
     if not asked:

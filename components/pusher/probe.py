@@ -1,7 +1,7 @@
-"""A version's own question for a probe: the body of a REST prediction, beside its warm-up.
+"""Writes the body of a REST prediction for probes of a version.
 
-Nobody but the model knows which examples it can answer. Its warm-up requests are some that
-it has answered, so the first row of the first one with examples is what a probe may ask.
+Only the model knows which examples it can score. It has already answered its warm-up requests, so
+the probe uses the first row of the first one with examples.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def write_probe(version: Path) -> None:
     """Writes `assets.extra/probe.json` of a version that has warm-up requests.
 
     Args:
-      version: Folder of the version. Without warm-up requests, or with others than serialized
-        examples, nothing is written, and a probe asks only whether the version is loaded.
+      version: Folder of the version. If it has no warm-up requests with serialized examples,
+        nothing is written and a probe only asks whether the version is loaded.
     """
     if not (version / WARM_UP_FILE).exists():
         return
@@ -36,7 +36,7 @@ def write_probe(version: Path) -> None:
 
 
 def _body(request: predict_pb2.PredictRequest) -> dict[str, object] | None:
-    """TensorFlow Serving's REST form of the request's first row; None for tensors of numbers."""
+    """Returns the first row as a REST body of TensorFlow Serving; None for tensors of numbers."""
     if len(request.inputs) != 1:
         return None
     (tensor,) = request.inputs.values()

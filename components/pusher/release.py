@@ -1,4 +1,4 @@
-"""What is live of a model: TF Serving's models.config, read and written."""
+"""Reads and writes TensorFlow Serving's models.config, which says what is live of a model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STABLE, PREVIOUS, CANARY = "stable", "previous", "canary"
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """Versions by what they are for.
+    """The live versions of a model by their labels.
 
     Attributes:
-      stable: what most users get.
-      previous: was stable before; stays loaded, so that a rollback is at once.
-      canary: newer than stable, for a share of the users.
+      stable: Version for most users.
+      previous: Version that was stable before. It stays loaded for an immediate rollback.
+      canary: Version newer than stable, for a share of the users.
     """
 
     stable: int
@@ -37,31 +37,31 @@ class Release:
         return {label: version for label, version in found.items() if version is not None}
 
     def with_stable(self, version: int) -> Release:
-        """`version` for all; what was stable becomes previous, and there is no canary."""
+        """Returns a release of `version` for all. The stable version becomes the previous one."""
         if version == self.stable:
             return dataclasses.replace(self, canary=None)
         return Release(version, previous=self.stable)
 
     def with_canary(self, version: int) -> Release:
-        """`version` beside the stable one."""
+        """Returns a release with `version` as the canary beside the stable version."""
         return self if version == self.stable else dataclasses.replace(self, canary=version)
 
 
 def read_release(base: Path) -> Release | None:
-    """What models.config says; None without one.
+    """Reads the release in models.config; returns None without the file.
 
     Raises:
-      ComponentError: it cannot be read, or it names no stable version.
+      ComponentError: The file cannot be read or names no stable version.
     """
     found = _read(base)
     return None if found is None else found[0]
 
 
 def versions_named(base: Path) -> set[int]:
-    """The versions that servers are to load by models.config, with a label or without.
+    """Returns the versions that models.config tells servers to load, with or without a label.
 
     Raises:
-      ComponentError: as of `read_release`.
+      ComponentError: The file cannot be read or names no stable version.
     """
     found = _read(base)
     return set() if found is None else found[1]
@@ -81,7 +81,7 @@ def _read(base: Path) -> tuple[Release, set[int]] | None:
     except (text_format.ParseError, ValueError, KeyError) as error:
         raise ComponentError(
             f"{path} is not as the Pusher writes it ({str(error) or type(error).__name__}); it has "
-            f"to name one model and its label '{STABLE}'. Mend it, or remove it to begin anew"
+            f"to name one model and its label '{STABLE}'. Fix it, or remove it to start again"
         ) from None
     return release, {*config.model_version_policy.specific.versions, *labels.values()}
 
@@ -109,15 +109,15 @@ def models_config(
 
 
 def write_release(base: Path, release: Release, also: Iterable[int] = ()) -> None:
-    """Replaces models.config, whole or not at all; the model has the folder's name.
+    """Replaces models.config atomically. The model's name is the folder's.
 
-    A server that runs may refuse what is written here: rollout.py changes a release in steps that
-    it accepts.
+    A running server may reject the new file. rollout.py changes a release in steps that servers
+    accept.
 
     Args:
-      base: The folder of the versions.
-      release: What is live.
-      also: Versions to load beside those that have a label.
+      base: Folder of the versions.
+      release: Live versions.
+      also: Versions to load besides those with a label.
     """
     config = models_config(base.name, str(base.resolve()), release, also)
     write_text(base / MODELS_CONFIG, text_format.MessageToString(config), durable=True)

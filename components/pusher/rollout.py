@@ -27,9 +27,9 @@ from base.shared_names import MODELS_CONFIG
 from components.pusher.release import Release, write_release
 
 if TYPE_CHECKING:
-    from components.pusher.model_servers import Silent, States
+    from components.pusher.model_servers import NoAnswer, States
 
-    Ask = Callable[[Iterable[str], str], Mapping[str, States | Silent]]
+    Ask = Callable[[Iterable[str], str], Mapping[str, States | NoAnswer]]
 
 _LOOK_AGAIN_SECONDS = 0.2
 _OLD_FAILURE_SECONDS = 5.0  # so long an error may be that of an earlier attempt
@@ -39,17 +39,17 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Followers:
-    """The model servers that read models.config, and how long they may take.
+    """The model servers that read models.config, and their time limits.
 
     Attributes:
-      servers: Addresses, host:port; a name stands for all its addresses. Servers that are not
-        named follow as well, but nobody waits until they have loaded a version.
-      follow_seconds: Within so many seconds each server has read a new file. The default fits one
-        that looks at the file and at the folder once a second each, as the exported command says.
-      load_seconds: A named server that has not loaded a version by then stops the release.
-      expected: Whether the named servers should be running: one that does not answer is waited for
-        then, since it may be about to start with the file as it was.
-      tls_ca, tls_name, token_env: How they are reached; see `model_servers.Way`.
+      servers: Addresses, host:port; a name stands for all its addresses. Other servers follow too,
+        but a release does not wait for them.
+      follow_seconds: Seconds within which each server reads a new file. The default fits a server
+        that polls the file and the folder once a second each, as the exported command does.
+      load_seconds: Seconds within which a named server must load a version, or the release stops.
+      expected: Whether the named servers should be running. If so, a release waits for one that
+        does not answer, since it may be starting with the old file.
+      tls_ca, tls_name, token_env: See `model_servers.ServerConnection`.
     """
 
     servers: tuple[str, ...] = ()
@@ -62,13 +62,13 @@ class Followers:
 
 
 class Rollout:
-    """Makes releases; each within `VersionsFolder.locked`.
+    """Makes releases, each within `VersionsFolder.locked`.
 
     Args:
-      followers: Whom to wait for.
-      say: Is told, in a line, what takes time and what is not as it should be.
-      ask: Stands in for `model_servers.versions_of`, in tests.
-      sleep, clock: Stand in for `time`, in tests.
+      followers: Servers to wait for.
+      say: Function that receives lines about delays and problems.
+      ask: Replacement of `model_servers.versions_of` for tests.
+      sleep, clock: Replacements of `time` for tests.
     """
 
     def __init__(
@@ -86,21 +86,21 @@ class Rollout:
     def release(
         self, base: Path, before: Release | None, after: Release, *, urgent: bool = False
     ) -> Release:
-        """Makes `after` what is live.
+        """Changes the live versions to `after`.
 
         Args:
-          base: The folder of the versions.
-          before: What models.config says; None before the first push.
-          after: What it shall say.
-          urgent: A label moves to a version that is live without asking servers first. Asking
-            takes seconds, since TensorFlow is imported for it.
+          base: Folder of the versions.
+          before: Current release; None before the first push.
+          after: New release.
+          urgent: Whether a label moves to a live version without asking servers first. Asking takes
+            seconds, because it imports TensorFlow.
 
         Returns:
-          What is live now: `after`, without `previous` where that version does not load.
+          New release, without `previous` if that version does not load.
 
         Raises:
-          ComponentError: A server cannot load a version, or takes too long; models.config is as it
-            was then.
+          ComponentError: A server cannot load a version or takes too long. models.config is then
+            unchanged.
         """
         if before is None or before == after:
             write_release(base, after)
@@ -126,7 +126,7 @@ class Rollout:
         return after if is_previous_live else self._with_previous(base, moved, after)
 
     def _with_previous(self, base: Path, moved: Release, after: Release) -> Release:
-        """The label `previous`, once its version is loaded; users' labels have moved."""
+        """Sets the label `previous` once its version is loaded. The other labels have moved."""
         assert after.previous is not None
         self._say(
             f"stable is version {after.stable} from now on; "
@@ -169,23 +169,23 @@ class Rollout:
         except ComponentError as error:
             raise ComponentError(f"nothing was released: {error}") from None
 
-    def _answers(self, base: Path) -> Mapping[str, States | Silent]:
+    def _answers(self, base: Path) -> Mapping[str, States | NoAnswer]:
         if not self._followers.servers:
             return {}
         if self._ask is None:
             # Imports TensorFlow, which takes seconds.
-            from components.pusher.model_servers import addresses_of, versions_of, way_of
+            from components.pusher.model_servers import addresses_of, connection_of, versions_of
 
-            way = way_of(self._followers)
+            way = connection_of(self._followers)
             self._ask = lambda servers, model: versions_of(addresses_of(servers), model, way)
         return self._ask(self._followers.servers, base.name)
 
 
 class _Known:
-    """The answers of model servers about some versions, since models.config named these.
+    """The answers of model servers about the versions of a new models.config.
 
     Attributes:
-      waiting: Server -> what it has not loaded yet.
+      waiting: Server -> version that it has not loaded yet.
       silent: Server -> why it does not answer.
     """
 
@@ -195,12 +195,12 @@ class _Known:
         self.waiting: dict[str, str] = {}
         self.silent: dict[str, str] = {}
 
-    def look(self, answers: Mapping[str, States | Silent], elapsed: float) -> None:
-        """Takes in a round of answers.
+    def look(self, answers: Mapping[str, States | NoAnswer], elapsed: float) -> None:
+        """Reads a round of answers.
 
         Raises:
-          ComponentError: A version did not load. An error that is there from the start is that of
-            an earlier attempt until the server has had time to try again: both servers keep it.
+          ComponentError: A version did not load. Servers keep the error of an earlier attempt, so
+            an error that exists from the start counts only after they had time to try again.
         """
         self.waiting, self.silent = {}, {}
         for server, answer in answers.items():

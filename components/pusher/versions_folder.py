@@ -1,4 +1,4 @@
-"""The folder a model server looks into: numbered versions, each whole."""
+"""The folder of numbered, complete versions that a model server reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from base.errors import ComponentError
 from base.locks import acquire, acquire_within
 from base.shared_names import ASSETS_EXTRA, VERSIONS_LOCK, WITHDRAWN_MARK
 
-LOCK_SECONDS = 600.0  # the longest wait for a release of somebody else's
+LOCK_SECONDS = 600.0  # longest wait for another process's release
 _NOT_THE_MODEL = (ASSETS_EXTRA, WITHDRAWN_MARK, partial_of(Path(WITHDRAWN_MARK)).name)
 _INCOMING, _REMOVED = ".incoming-", ".removed-"
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class VersionsFolder:
-    """Versions below `base`, which is made if it is missing."""
+    """Versions below `base`, which is created if it is missing."""
 
     def __init__(self, base: Path):
         self.base = base
@@ -37,13 +37,13 @@ class VersionsFolder:
 
     @contextlib.contextmanager
     def locked(self, wait: bool = True) -> Iterator[None]:
-        """Holds the folder for one process at a time; removes what killed ones left.
+        """Locks the folder for this process and removes what killed processes left.
 
-        A release holds it until servers have loaded the new version, so one that waits says so.
+        A release holds the lock until servers have loaded the new version, so waiting is logged.
 
         Raises:
-          LockHeldError: Another process has held it for too long, or is not to be waited for.
-          ComponentError: It cannot be locked.
+          LockHeldError: Another process held the lock too long, or holds it and `wait` is false.
+          ComponentError: The folder cannot be locked.
         """
         path, purpose = self.base / VERSIONS_LOCK, f"changes what is live in {self.base}"
         try:
@@ -60,7 +60,7 @@ class VersionsFolder:
             yield
 
     def find(self, model: Path) -> int | None:
-        """The newest version that is exactly this model."""
+        """Returns the newest version with exactly these files; None if there is none."""
         wanted = digest(model)
         same = (v for v in reversed(self.versions()) if digest(self.path(v)) == wanted)
         return next(same, None)
@@ -68,13 +68,13 @@ class VersionsFolder:
     def publish(
         self, model: Path, version: int, extra: Path | None, check: Callable[[Path], None]
     ) -> None:
-        """Copies a model to be a version; within `locked`.
+        """Copies a model to a new version. Call it within `locked`.
 
         Args:
-          model: SavedModel.
-          version: its number, which is free.
-          extra: folder to become its assets.extra.
-          check: raises if the copy is of no use; nothing is visible then.
+          model: Folder of the SavedModel.
+          version: Unused number of the version.
+          extra: Folder to copy to its assets.extra; None for none.
+          check: Function that raises if the copy is unusable; the version then stays invisible.
         """
         incoming = self.base / f"{_INCOMING}{version}"
         shutil.copytree(model, incoming)
@@ -84,38 +84,38 @@ class VersionsFolder:
         publish_folder(incoming, self.path(version))
 
     def withdraw(self, version: int, reason: str) -> None:
-        """Remembers that it was rolled back: it does not become live by being pushed again."""
+        """Marks a version as rolled back, so that another push does not make it live."""
         folder = self.path(version)
         if folder.is_dir():  # somebody may have removed it by hand
             write_text(folder / WITHDRAWN_MARK, reason, durable=True)
 
     def withdrawn(self, version: int) -> str | None:
-        """Why it was rolled back; None if it was not."""
+        """Returns why a version was rolled back; None if it was not."""
         try:
             return (self.path(version) / WITHDRAWN_MARK).read_text("utf-8")
         except FileNotFoundError:
             return None
 
     def reinstate(self, version: int) -> None:
-        """A person says that it may be live after all."""
+        """Removes the mark of a rollback."""
         (self.path(version) / WITHDRAWN_MARK).unlink(missing_ok=True)
 
     def retire(self, keep: int, live: set[int]) -> list[int]:
-        """Removes all but the newest `keep` versions and those that are live; within `locked`."""
+        """Removes all but the newest `keep` and the live versions. Call it within `locked`."""
         old = [version for version in self.versions()[:-keep] if version not in live]
         for version in old:
             self.remove(version)
         return old
 
     def remove(self, version: int) -> None:
-        """Removes a version, at once for a server that looks meanwhile; within `locked`."""
+        """Removes a version atomically for servers. Call it within `locked`."""
         removed = self.base / f"{_REMOVED}{version}"
         self.path(version).rename(removed)
         shutil.rmtree(removed)
 
 
 def versions_in(base: Path) -> list[int]:
-    """In ascending order; whatever has no number for its name is none."""
+    """Returns the versions in ascending order. Folders without a number as name are ignored."""
     if not base.is_dir():
         return []
     names = (path.name for path in base.iterdir() if path.is_dir())
@@ -123,7 +123,7 @@ def versions_in(base: Path) -> list[int]:
 
 
 def digest(model: Path) -> str:
-    """SHA-256 of names and contents."""
+    """Returns the SHA-256 of the model's file names and contents."""
     total = hashlib.sha256()
     files = (path for path in model.rglob("*") if path.is_file())
     for path in sorted(files, key=lambda path: path.relative_to(model).parts):

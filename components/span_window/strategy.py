@@ -1,4 +1,4 @@
-"""The examples of the last spans, and what Transform kept of them."""
+"""Resolves the examples of the last spans and Transform's analyzer cache of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from metadata.reader import LineageStore
 
 
 class SpanWindowStrategy(resolver.ResolverStrategy):
-    """Inputs and outputs: `current` (of this run), `examples` and `analyzer_cache` (all there are).
+    """Resolves `current` (of this run), `examples` and `analyzer_cache` (all in the store).
 
     Args:
-      length: spans in the window.
-      refresh: the window moves on by so many spans at once.
+      length: Number of spans in the window.
+      refresh: Number of spans that the window moves at once.
     """
 
     def __init__(self, length: int, refresh: int = 1):
@@ -43,14 +43,14 @@ class SpanWindowStrategy(resolver.ResolverStrategy):
         }
 
     def _end(self, spans: dict[int, types.Artifact], current: int) -> int:
-        """The last span of the window."""
+        """Returns the last span of the window."""
         there = [span for span in spans if span <= current]
         wanted = current - current % self._refresh
         return max((span for span in there if span <= wanted), default=min(there))
 
 
 def _newest_versions(examples: list[types.Artifact]) -> dict[int, types.Artifact]:
-    """Last span -> examples; no span twice where a later run has read it again."""
+    """Returns last span -> examples, with only the newest examples of each span."""
     newest: dict[int, types.Artifact] = {}
     # Transform's output is of the type Examples, too.
     made = {one.id: one for one in examples if one.has_custom_property(names.INPUT_FINGERPRINT)}

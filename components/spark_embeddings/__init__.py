@@ -8,7 +8,7 @@ __all__ = ["Sequences", "SparkEmbeddings"]
 
 
 def __getattr__(name: str) -> Any:
-    # Asked for only: who reads embeddings needs no component.
+    # Imported on demand, because readers of embeddings need no component.
     if name in __all__:
         from components.spark_embeddings import component
 

@@ -6,9 +6,9 @@ from tfx.types.artifact import Artifact
 
 
 class TokenEmbeddings(Artifact):
-    """`embeddings.parquet`: token (bytes), count and vector (float32), the most frequent first.
+    """`embeddings.parquet` with token (bytes), count and vector (float32), by falling count.
 
-    Custom properties: `token` (the feature), `width`, `tokens` and `sequences`; see
+    Custom properties are `token` (the feature), `width`, `tokens` and `sequences`. See
     QuarantinedRecords for why they are not declared.
     """
 

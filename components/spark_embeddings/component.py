@@ -1,4 +1,4 @@
-"""SparkEmbeddings: what goes in and out."""
+"""Declares SparkEmbeddings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from spark_io.sources.source_types import SparkConfig
 
 @dataclasses.dataclass(frozen=True)
 class Sequences:
-    """What occurs together.
+    """Definition of the sequences of values that occur together.
 
     Attributes:
-      token: feature whose values get vectors; bytes.
-      group: feature that is equal within a sequence; bytes.
-      order: feature that orders a sequence; int64.
-      where: feature that is 1 in the examples that count; int64. None: all of them.
+      token: Feature whose values get vectors; bytes.
+      group: Feature that is equal within a sequence; bytes.
+      order: Feature that orders a sequence; int64.
+      where: Feature that is 1 in the examples to use; int64. None uses all examples.
     """
 
     token: str
@@ -68,16 +68,16 @@ class SparkEmbeddings(base_component.BaseComponent):
         """Constructs a SparkEmbeddings.
 
         Args:
-          examples: with a split `train`, the one that is read.
-          sequences: what occurs together.
-          width: of a vector.
-          window: tokens to each side that a token is learned from.
-          min_count: a token that occurs less often has no vector.
-          iterations: over all sequences.
-          step_size: of the first iteration.
-          partitions: that learn at once and are averaged; 1 is exact and repeatable.
-          seed: of the start.
-          spark: where it runs. Default: local[*].
+          examples: Examples, of which the split `train` is read.
+          sequences: Definition of the sequences.
+          width: Length of a vector.
+          window: Number of neighbours on each side that a token is learned from.
+          min_count: Smallest number of occurrences of a token with a vector.
+          iterations: Number of passes over all sequences.
+          step_size: Step size of the first iteration.
+          partitions: Number of partitions that learn in parallel and are averaged. 1 is repeatable.
+          seed: Seed of the initial vectors.
+          spark: Master and settings of Spark. Default: local[*].
         """
         word2vec = {
             "vectorSize": width,

@@ -1,4 +1,4 @@
-"""Starts the job and describes what it made."""
+"""Starts the job and describes its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Spark job: `python -m components.spark_embeddings.job REQUEST`; see executor.py."""
+"""Runs Word2Vec as a Spark job: `python -m components.spark_embeddings.job REQUEST`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tabular.precomputed import FEATURE
 
 
 def learn(request: dict[str, Any]) -> dict[str, int]:
-    """Writes the vectors; returns the artifact's numbers."""
+    """Writes the vectors and returns the numeric properties of the artifact."""
     wanted, parameters = request["sequences"], request["word2vec"]
     log_progress("starting Spark")
     with spark_session(request["spark"], "SparkEmbeddings") as spark:
@@ -46,8 +46,8 @@ def learn(request: dict[str, Any]) -> dict[str, int]:
         if not counts:
             raise ComponentError(
                 f"no {wanted['token']} occurs {parameters['minCount']} times or more in the "
-                f"{count:,} sequences of {wanted['group']}; lower min_count, or look at what "
-                f"'{wanted['where'] or wanted['token']}' holds"
+                f"{count:,} sequences of {wanted['group']}; lower min_count, or check the values "
+                f"of '{wanted['where'] or wanted['token']}'"
             )
         model = Word2Vec(inputCol="tokens", **parameters).fit(sequences)
         found = model.getVectors().collect()
@@ -57,7 +57,7 @@ def learn(request: dict[str, Any]) -> dict[str, int]:
 
 
 def read(spark: SparkSession, files: list[str], wanted: dict[str, Any]) -> DataFrame:
-    """Columns token, group, order, of the examples that count and have all three."""
+    """Returns the columns token, group and order of the examples to use that have all three."""
     columns = {wanted["token"]: "string", wanted["group"]: "string", wanted["order"]: "bigint"}
     if wanted["where"]:
         columns[wanted["where"]] = "bigint"
@@ -73,9 +73,9 @@ def read(spark: SparkSession, files: list[str], wanted: dict[str, Any]) -> DataF
 
 
 def as_sequences(examples: DataFrame, wanted: dict[str, Any]) -> DataFrame:
-    """Column `tokens`: those of a group, in order; sorted by group, so that a seed means the same.
+    """Returns the column `tokens` with the ordered tokens of each group.
 
-    A group of one token says nothing of what occurs together.
+    Groups of one token are left out. The rows are sorted by group, so that a seed is repeatable.
     """
     in_order = F.sort_array(F.collect_list(F.struct("order", "token")))
     grouped = examples.groupBy("group").agg(in_order["token"].alias("tokens"))
@@ -83,7 +83,7 @@ def as_sequences(examples: DataFrame, wanted: dict[str, Any]) -> DataFrame:
 
 
 def write(feature: str, vectors: dict[str, np.ndarray], counts: dict[str, int], path: Path) -> None:
-    """Writes the vectors, the most frequent token first."""
+    """Writes the vectors by falling count of their tokens."""
     tokens = sorted(vectors, key=lambda token: (-counts[token], token))
     table = pa.table(
         {

@@ -54,15 +54,15 @@ def cli() -> None:
 
 @cli.group()
 def replay() -> None:
-    """Feeds refused rows back, repaired, as a new version of their span.
+    """Writes rejected rows, once repaired, as a new version of their span.
 
-    FOLDER is that of the run's examples or of its quarantine.
+    FOLDER is the folder of the run's examples or quarantine.
 
     \b
     RUN=pipeline/SparkExampleGen/examples/12
     python -m components.spark_example_gen replay show $RUN
     python -m components.spark_example_gen replay export $RUN --source orders --out rows.jsonl
-    nano rows.jsonl                                        # mend each `record`
+    nano rows.jsonl                                        # fix each `record`
     python -m components.spark_example_gen replay apply $RUN --source orders --rows rows.jsonl
     ...and run the pipeline again: it reads the new version.
 
@@ -82,7 +82,7 @@ def replay() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
 def show(folder: Path, samples: int, as_json: bool) -> None:
-    """Shows what a run refused, and why.
+    """Shows the rejected rows of a run, and why.
 
     \b
     python -m components.spark_example_gen replay show pipeline/SparkExampleGen/quarantine/12
@@ -95,7 +95,7 @@ def show(folder: Path, samples: int, as_json: bool) -> None:
         return
     console = _console()
     if not run.counts:
-        console.print("no row was refused")
+        console.print("no row was rejected")
         return
     console.print(_counts_table(run))
     if shown:
@@ -110,7 +110,7 @@ def show(folder: Path, samples: int, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 def export(folder: Path, source: str, reasons: tuple[str, ...], out: Path, force: bool) -> None:
-    """Writes refused rows to a file, to repair them there.
+    """Writes rejected rows to a file, to repair them there.
 
     \b
     python -m components.spark_example_gen replay export FOLDER --source orders --out rows.jsonl
@@ -120,17 +120,16 @@ def export(folder: Path, source: str, reasons: tuple[str, ...], out: Path, force
     \b
     The file has a JSON object a line:
         {"row": "5c0e...", "reason": "negative_total", "record": "{\\"order\\": 7, ...}"}
-    Mend the text in `record`, and leave `row`: it says which row this is. A row whose line you
-    delete, or do not edit, stays refused. No line can be added, and none replaced by two.
-    A record that was refused as not_utf8 is shown as ISO-8859-1: if that is right, edit it by a
-    space at its end, and it is written as UTF-8.
+    Fix the text in `record`, and keep `row`, which identifies the row. A row whose line you delete
+    or do not edit stays rejected. Lines cannot be added or split. A record rejected as not_utf8 is
+    shown as ISO-8859-1. If that is right, add a space at its end, and it is written as UTF-8.
     """
     written, without_text = replaying.export(open_run(folder), source, reasons, out, force)
     click.echo(f"{_rows(written)} to repair in {out}")
     if without_text:
         click.echo(f"{_rows(without_text)} left out: the ETL did not keep their text", err=True)
     click.echo(
-        f"mend `record`, then: {_PROGRAM} replay apply {folder} --source {source} --rows {out}"
+        f"fix `record`, then: {_PROGRAM} replay apply {folder} --source {source} --rows {out}"
     )
 
 
@@ -234,7 +233,7 @@ def _samples_table(samples: list[RejectedRow]) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    """Headings that start with '>' are of right-aligned columns."""
+    """Returns an empty table. A heading that starts with '>' aligns its column to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(
@@ -246,7 +245,7 @@ def _table(*headings: str) -> Table:
 
 
 def _plain(value: str) -> Text:
-    """Text as it is, never markup, and no character that moves the cursor or ends the line."""
+    """Returns text without markup, and with control characters escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     return Text("".join(shown), overflow="fold")
 

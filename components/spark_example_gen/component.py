@@ -1,4 +1,4 @@
-"""SparkExampleGen: what goes in, what comes out."""
+"""Declares SparkExampleGen."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SparkExampleGen(base_beam_component.BaseBeamComponent):
     Component `outputs` contains:
      - `examples`: `standard_artifacts.Examples`, gzipped TFRecord shards in `Split-*` folders and a
        `manifest.json`; read by every standard component.
-     - `quarantine`: `QuarantinedRecords`, the rows that were refused, with reasons.
+     - `quarantine`: `QuarantinedRecords`, the rejected rows with reasons.
     """
 
     SPEC_CLASS = SparkExampleGenSpec
@@ -74,24 +74,24 @@ class SparkExampleGen(base_beam_component.BaseBeamComponent):
         """Constructs a SparkExampleGen.
 
         Args:
-          input_base: folder or URI that the sources' paths are relative to.
-          sources: name -> source. The first is the *primary* one: it decides the spans, and its
-            rows are the ones accounted for.
-          etl: dotted path of `build(spark, sources, context) -> DataFrame`; see rows.py.
-          etl_parameters: handed to the ETL as `context.parameters`; must be JSON.
-          output_config: splits by hash buckets and a partition feature, as in TFX. Default:
+          input_base: Folder or URI that the sources' paths are relative to.
+          sources: Name -> source. The first is the *primary* source, which decides the spans and
+            whose rows are accounted for.
+          etl: Dotted path of `build(spark, sources, context) -> DataFrame`; see rows.py.
+          etl_parameters: JSON values that the ETL gets as `context.parameters`.
+          output_config: Splits by hash buckets and a partition feature, as in TFX. Default:
             train and eval, 2:1.
-          time_cut: splits by time instead: rows before a cut, and from it on.
-          range_config: which spans, as in TFX. Default: the newest one.
-          spark: master and configuration. Default: local[*].
-          row_accounting: 'exact' demands that every row read is an example, quarantined or dropped;
+          time_cut: Splits by time, instead of `output_config`.
+          range_config: Spans to read, as in TFX. Default: the newest one.
+          spark: Master and settings of Spark. Default: local[*].
+          row_accounting: 'exact' requires that every row is an example, quarantined or dropped;
             'off' is for an ETL that aggregates rows.
-          max_quarantine_fraction: the run stops when a larger part of the rows is refused.
+          max_quarantine_fraction: Largest share of rejected rows, or the run stops.
 
         Raises:
-          ValueError: no source, spans_after or spans_before on the primary one, two ways to split,
-            or a fraction outside [0, 1].
-          ComponentError: the ETL's module cannot be found.
+          ValueError: There is no source, the primary source has spans_after or spans_before, there
+            are two ways to split, or the fraction is outside [0, 1].
+          ComponentError: The ETL's module cannot be found.
         """
         if not sources:
             raise ValueError("SparkExampleGen needs at least one source")
@@ -102,7 +102,10 @@ class SparkExampleGen(base_beam_component.BaseBeamComponent):
         if time_cut is not None and output_config is not None:
             raise ValueError("give output_config (hash buckets) or time_cut, not both")
         if not 0 <= max_quarantine_fraction <= 1:
-            raise ValueError("max_quarantine_fraction lies between 0 and 1")
+            raise ValueError(
+                "max_quarantine_fraction must be between 0 and 1. "
+                f"Received: {max_quarantine_fraction}"
+            )
         split = example_gen_pb2.Input.Split(name="single_split", pattern=_pattern(primary))
         spec = SparkExampleGenSpec(
             input_base=input_base,
@@ -132,12 +135,12 @@ example_gen_component.FileBasedExampleGen.register(SparkExampleGen)
 
 
 def _pattern(primary: AnySource) -> str:
-    """What TFX shows of the primary source; the sources themselves travel in `sources`."""
+    """Returns the text that TFX shows for the primary source."""
     return primary.path if isinstance(primary, FileSource) else primary.kind
 
 
 def _default_splits(time_cut: TimeCut | None) -> example_gen_pb2.Output:
-    """Two to one; those of a time cut are named, and their buckets mean nothing."""
+    """Returns train and eval, 2:1, or the names of a time cut's splits with meaningless buckets."""
     buckets = dict.fromkeys(time_cut.splits, 1) if time_cut else {"train": 2, "eval": 1}
     split = example_gen_pb2.SplitConfig.Split
     return example_gen_pb2.Output(

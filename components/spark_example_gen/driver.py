@@ -21,12 +21,12 @@ from spark_io.sources.inputs import Inputs, find_inputs, needs_spark
 from spark_io.sources.source_types import sources_from_json
 from spark_io.sources.spans import SpanRange
 
-# What the driver found in sources that move on: offsets, checksums. JSON, source -> facts.
+# Offsets and checksums that the driver found in sources that may change. JSON, source -> facts.
 DECIDED = "decided_inputs"
 
 
 class SparkExampleGenDriver(example_gen_driver.FileBasedDriver):
-    """TFX's file-based driver with our resolution: several sources, hours, windows, contents."""
+    """TFX's file-based driver for several sources, hours, windows and fingerprints of contents."""
 
     def resolve_exec_properties(
         self,
@@ -47,7 +47,7 @@ class SparkExampleGenDriver(example_gen_driver.FileBasedDriver):
 
 
 def resolve_inputs(exec_properties: dict[str, Any]) -> Inputs:
-    """What these execution properties ask for: here for local files, else in a Spark job."""
+    """Finds the inputs in this process if all are local files, else in a Spark job."""
     request = input_request(exec_properties)
     sources = sources_from_json(request.sources)
     if not needs_spark(request.input_base, sources):
@@ -57,9 +57,9 @@ def resolve_inputs(exec_properties: dict[str, Any]) -> Inputs:
 
 
 def input_request(exec_properties: dict[str, Any]) -> InputRequest:
-    """Execution properties as a request to the Spark job.
+    """Returns the execution properties as a request to the Spark job.
 
-    A span that the driver has decided stays decided: there may be a newer one by now.
+    The span that the driver chose stays, even if there is a newer one by now.
     """
     entries = json.loads(exec_properties["sources"])
     wanted = span_range(exec_properties.get(keys.RANGE_CONFIG_KEY))
@@ -79,10 +79,10 @@ def input_request(exec_properties: dict[str, Any]) -> InputRequest:
 
 
 def span_range(range_config: str | None) -> SpanRange:
-    """TFX's RangeConfig (as JSON) as a length and a last span.
+    """Returns TFX's RangeConfig (as JSON) as a length and a last span.
 
     Raises:
-      ComponentError: a field of it that is not followed here.
+      ComponentError: A field of it is not supported.
     """
     config = range_config_pb2.RangeConfig()
     if range_config:

@@ -1,4 +1,4 @@
-"""Has the Spark job run, and records what it did on the output artifacts."""
+"""Runs the Spark job and records its result on the output artifacts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spark_io.example_job_process import run_job
 
 
 class SparkExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
-    """A Beam executor by type, because TFX asks that of an ExampleGen; the work is Spark's."""
+    """A Beam executor by type, as TFX requires of an ExampleGen. Spark does the work."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -42,7 +42,7 @@ class SparkExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
 def make_request(
     exec_properties: dict[str, Any], examples_uri: str, quarantine_uri: str
 ) -> JobRequest:
-    """Execution properties to the job's request."""
+    """Returns the request to the job from the execution properties."""
     for uri in (examples_uri, quarantine_uri):
         if "://" in uri:
             raise ComponentError(f"SparkExampleGen writes to mounted file systems, not to {uri}")
@@ -60,7 +60,7 @@ def make_request(
 
 
 def _splits(exec_properties: dict[str, Any]) -> dict[str, Any]:
-    """Hash buckets, or what is left of `time_cut`."""
+    """Returns the splits by hash buckets or by time."""
     time_cut = json.loads(exec_properties.get("time_cut") or "null")
     if time_cut:
         return dict(time_cut)

@@ -8,7 +8,7 @@ __all__ = ["SparkTrainer"]
 
 
 def __getattr__(name: str) -> Any:
-    # Asked for only: Spark's workers import submodules of this package, and need no component.
+    # Imported on demand, because Spark's workers import submodules and need no component.
     if name == "SparkTrainer":
         from components.spark_trainer.component import SparkTrainer
 

@@ -1,4 +1,4 @@
-"""The standard Trainer, with an executor that trains on Spark."""
+"""Declares SparkTrainer, the standard Trainer with an executor that trains on Spark."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from spark_io.sources.source_types import SparkConfig
 class SparkTrainer(Trainer):
     """Trains on several workers, each a task of one Spark barrier stage.
 
-    Inputs, outputs and `run_fn` are those of the standard Trainer. `run_fn` runs on every worker,
-    with TF_CONFIG set for `tf.distribute.MultiWorkerMirroredStrategy`, and makes that strategy.
+    Inputs, outputs and `run_fn` are the standard Trainer's. `run_fn` runs on every worker, with
+    TF_CONFIG set for `tf.distribute.MultiWorkerMirroredStrategy`, and creates that strategy.
     """
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(SparkTrainerExecutor)
@@ -29,18 +29,19 @@ class SparkTrainer(Trainer):
         custom_config: dict[str, Any] | None = None,
         **trainer: Any,
     ):
-        """Takes what Trainer takes, by keyword, and:
+        """Constructs a SparkTrainer.
 
         Args:
-          workers: number of workers; Spark must have as many free slots at once.
-          spark: where Spark runs. Its executors need this project's Python and folders (the Python
-            of `spark.pyspark.python`, the same paths), and all must see the pipeline root.
-          custom_config: for run_fn.
+          workers: Number of workers. Spark must have as many free slots at once.
+          spark: Master and settings of Spark. Its executors need this project's Python
+            (`spark.pyspark.python`) and folders at the same paths, and the pipeline root.
+          custom_config: Further values for run_fn.
+          **trainer: Arguments of the Trainer.
 
         Raises:
           ValueError: `workers` is below 1.
         """
         if workers < 1:
-            raise ValueError(f"workers is {workers}, but it must be 1 or more")
+            raise ValueError(f"workers must be 1 or more. Received: {workers}")
         settings = {"workers": workers, "spark": dataclasses.asdict(spark)}
         super().__init__(custom_config={**(custom_config or {}), SETTINGS: settings}, **trainer)

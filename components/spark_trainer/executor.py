@@ -1,4 +1,4 @@
-"""Has the training run as a Spark job, and checks that there is a model afterwards."""
+"""Runs the training as a Spark job and checks that it wrote a model."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class SparkTrainerExecutor(executor.GenericExecutor):
         if not io_utils.fileio.exists(path_utils.serving_model_dir(model)):
             raise ComponentError(
                 f"{exec_properties.get(keys.RUN_FN_KEY) or 'run_fn'} wrote no model to "
-                "fn_args.serving_model_dir; one worker has to, the chief"
+                "fn_args.serving_model_dir; the chief must write it"
             )

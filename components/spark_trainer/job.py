@@ -1,4 +1,4 @@
-"""The Spark job of a training: `python -m components.spark_trainer.job REQUEST`.
+"""Runs a training as a Spark job: `python -m components.spark_trainer.job REQUEST`.
 
 The request is {"workers": n, "spark": SparkConfig, "invocation": TFX's, "logs": folder}; the answer
 is {"workers": n} or {"error": "one line"}.
@@ -22,19 +22,19 @@ from components.spark_trainer import worker
 from spark_io.jobs.child import answer, log_progress
 from spark_io.jobs.session import spark_session
 
-ATTEMPTS = 4  # as many as Spark gives a stage
+ATTEMPTS = 4  # Spark's own default for a stage
 _GPUS = "spark.task.resource.gpu.amount"
-# What Spark says of a process that is gone, or TensorFlow in the others that miss it.
+# Errors of Spark about a lost process, and of TensorFlow in the processes that miss it.
 _WORKER_LOST = re.compile(
     r"Python worker exited unexpectedly|ExecutorLostFailure|Executor heartbeat timed out|"
     r"\b(?:UnavailableError|AbortedError)\b|Collective ops is aborted"
 )
-# Of the traceback that a worker sends: the error itself.
+# The error at the end of a worker's traceback.
 _WORKER_ERROR = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): ([^\n]+)", re.MULTILINE)
 
 
 def train(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs run_fn on all workers, again from its last checkpoint if one of them is lost."""
+    """Runs run_fn on all workers, and again from the last checkpoint if a worker is lost."""
     workers = request["workers"]
     settings = {**request["spark"], "conf": {**_defaults(), **request["spark"]["conf"]}}
     log_progress(f"starting Spark on {settings['master']} for {workers} worker{'s'[: workers > 1]}")
@@ -59,18 +59,18 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
 def _defaults() -> dict[str, str]:
     return {
-        # TensorFlow's servers and threads serve one training: no process is used again.
+        # TensorFlow's servers and threads serve one training, so no process is reused.
         "spark.python.worker.reuse": "false",
         "spark.executorEnv.PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-        # A minute, not ten, until too few slots for all workers is an error.
+        # Reports too few slots for all workers after one minute instead of ten.
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "12",
     }
 
 
 def _follow(logs: str) -> None:
-    """Says what the chief logs, until the process ends."""
+    """Reports the chief's log lines until the process ends."""
     path, seen = Path(logs) / worker.log_name(0), 0
     while True:
         threading.Event().wait(0.5)
@@ -83,12 +83,12 @@ def _follow(logs: str) -> None:
 
 
 def explain(error: Exception) -> str:
-    """One line for a person."""
+    """Returns the error as one line for a person."""
     text = str(error)
     if "barrier" in text and ("slots" in text or "maxConcurrentTasksCheck" in text):
         return (
             "Spark has fewer free slots than `workers`, and a barrier stage starts all at once or "
-            "not at all; give the cluster more cores or ask for fewer workers"
+            "not at all; add cores to the cluster or lower `workers`"
         )
     found = _WORKER_ERROR.findall(text)
     if found:

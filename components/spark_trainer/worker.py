@@ -1,4 +1,4 @@
-"""A worker: run_fn in the Python process of a Spark task."""
+"""Calls run_fn in the Python process of a Spark task."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def log_name(index: int) -> str:
 
 
 def run(invocation: str, logs: str) -> None:
-    """Calls run_fn with the fn_args that the standard executor would make.
+    """Calls run_fn with the fn_args of the standard executor.
 
     Args:
-      invocation: JSON of inputs, outputs and execution properties, by TFX's json_utils.
-      logs: folder for the log of each worker.
+      invocation: Inputs, outputs and execution properties as JSON of TFX's json_utils.
+      logs: Folder for the log of each worker.
     """
     from pyspark import BarrierTaskContext
     from tfx.components.trainer.executor import GenericExecutor

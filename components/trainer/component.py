@@ -1,4 +1,4 @@
-"""Trainer and Tuner: what goes in and out."""
+"""Declares Trainer and Tuner."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Trainer(tfx_components.Trainer):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TrainerExecutor)
 
     def __init__(self, *, embeddings: types.BaseChannel | None = None, **trainer: Any):
-        """Takes what the standard Trainer takes, by keyword, and:
+        """Constructs a Trainer.
 
         Args:
           embeddings: TokenEmbeddings for run_fn.
+          **trainer: Arguments of the standard Trainer.
         """
         super().__init__(**trainer)
         add_embeddings(self, embeddings)
@@ -33,10 +34,11 @@ class Tuner(tfx_components.Tuner):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TunerExecutor)
 
     def __init__(self, *, embeddings: types.BaseChannel | None = None, **tuner: Any):
-        """Takes what the standard Tuner takes, by keyword, and:
+        """Constructs a Tuner.
 
         Args:
           embeddings: TokenEmbeddings for tuner_fn.
+          **tuner: Arguments of the standard Tuner.
         """
         super().__init__(**tuner)
         add_embeddings(self, embeddings)

@@ -1,4 +1,4 @@
-"""One more input for components that have only the standard ones: embeddings made beforehand."""
+"""Adds an input for embeddings to the standard Trainer and Tuner."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tfx.utils import json_utils
 
 from components.spark_embeddings.artifacts import TokenEmbeddings
 
-EMBEDDINGS = "embeddings"  # the input, and the key in custom_config that holds its URI
+EMBEDDINGS = "embeddings"  # name of the input, and key of its URI in custom_config
 
 
 def add_embeddings(component: BaseComponent, embeddings: types.BaseChannel | None) -> None:
-    """Makes them an input of a component whose constructor does not know it."""
+    """Adds embeddings to the inputs of a component whose constructor does not take them."""
     if embeddings is not None:
-        # The standard constructor makes the standard spec; compilers read both of these.
+        # The standard constructor builds the standard spec. Compilers read both attributes.
         one_more = {EMBEDDINGS: ChannelParameter(type=TokenEmbeddings, optional=True)}
         component.spec.INPUTS = {**component.spec.INPUTS, **one_more}
         component.inputs[EMBEDDINGS] = embeddings
@@ -28,7 +28,7 @@ def add_embeddings(component: BaseComponent, embeddings: types.BaseChannel | Non
 def with_embeddings(
     input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
 ) -> dict[str, Any]:
-    """The execution properties, with the URI in custom_config if there are any."""
+    """Returns the execution properties, with the URI of any embeddings in custom_config."""
     if not input_dict.get(EMBEDDINGS):
         return exec_properties
     config = json_utils.loads(exec_properties.get(keys.CUSTOM_CONFIG_KEY) or "null") or {}

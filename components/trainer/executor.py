@@ -1,4 +1,4 @@
-"""The standard executors, told where the embeddings are."""
+"""The standard executors, which pass the folder of embeddings on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transform: the standard one, with an executor for windows of many spans."""
+"""Declares the standard Transform with an executor for windows of many spans."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from components.transform.executor import TransformExecutor
 
 
 class Transform(tfx_components.Transform):
-    """Takes and gives what the standard Transform does; see README.md."""
+    """The standard Transform with another executor; see README.md."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TransformExecutor)

@@ -1,4 +1,4 @@
-"""Calls TFX's executor so that what is known of a window is one dataset; see README.md."""
+"""Calls TFX's executor with all analyzed spans of a window as one dataset; see README.md."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tfx.utils import io_utils
 
 from components.transform import span_caches
 
-_AT_ONCE = 6  # spans without a cache: their stages are in memory together
-_ANALYZED = "train"  # split, if nothing else is said
+_AT_ONCE = 6  # spans without a cache per call, since their stages are in memory together
+_ANALYZED = "train"  # the split that Transform analyzes by default
 
 _log = logging.getLogger(__name__)
 
@@ -28,19 +28,19 @@ _log = logging.getLogger(__name__)
 @dataclasses.dataclass(frozen=True)
 class _Span:
     examples: types.Artifact
-    cache: Path | None  # folder of what was found in it
+    cache: Path | None  # folder of its analyzer cache
 
 
 class _UselessCacheError(Exception):
-    """TFX wants to read again what a cache was there for."""
+    """TFX tried to read examples that a cache was meant to replace."""
 
 
 class _NoCacheError(Exception):
-    """TFX makes none, as where there are hundreds of analyzers, or one that cannot be cached."""
+    """TFX wrote no cache, because of hundreds of analyzers or one that cannot be cached."""
 
 
 class TransformExecutor(executor.Executor):
-    """See README.md. Without a cache to write, or with splits of the caller's, it is TFX's."""
+    """TFX's executor, except that it joins caches if it writes one with default splits."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -57,7 +57,7 @@ class TransformExecutor(executor.Executor):
             try:
                 found = self._analyze(window, Path(folder))
             except _NoCacheError:
-                _log.warning("TFX keeps no analyzer cache of these analyzers: all spans at once")
+                _log.warning("TFX cannot cache these analyzers, so all spans are analyzed at once")
                 super().Do(input_dict, output_dict, exec_properties)
                 return
             cache = Path(artifact_utils.get_single_uri(written))
@@ -72,7 +72,7 @@ class TransformExecutor(executor.Executor):
             try:
                 return window.analyze(spans, folder / "run")
             except _UselessCacheError:
-                _log.warning("the analyzer cache is of another preprocessing: all is analyzed")
+                _log.warning("the preprocessing has changed, so all spans are analyzed again")
         spans = [dataclasses.replace(span, cache=None) for span in spans]
         try:
             return window.analyze(spans, folder / "anew")
@@ -80,13 +80,13 @@ class TransformExecutor(executor.Executor):
             raise _NoCacheError from None
 
     def do_as_tfx(self, *arguments: Any) -> None:
-        """What the standard Transform does."""
+        """Runs the standard Transform."""
         super().Do(*arguments)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Window:
-    """One execution: what TFX gave to the executor."""
+    """The arguments of one execution."""
 
     executor: TransformExecutor
     inputs: dict[str, list[types.Artifact]]
@@ -94,7 +94,7 @@ class _Window:
     properties: dict[str, Any]
 
     def spans(self) -> list[_Span]:
-        """All of the window, with their caches as far as these are of use."""
+        """Returns all spans of the window, with their usable caches."""
         given = [_Span(examples, None) for examples in self.inputs[keys.EXAMPLES_KEY]]
         caches = self.inputs.get(keys.ANALYZER_CACHE_KEY)
         if not caches:
@@ -159,7 +159,7 @@ class _Window:
 
 
 def _stand_in(examples: types.Artifact, folder: Path) -> types.Artifact:
-    """Examples like these without a file: TFX fails if it wants to read them."""
+    """Returns a copy of the artifact without files, so that TFX fails if it reads them."""
     found = copy.deepcopy(examples)
     found.uri = str(folder)
     return found
@@ -171,7 +171,7 @@ def _dataset(cache: Path, examples: types.Artifact) -> Path | None:
 
 
 def _dataset_folder(cache: Path, examples: types.Artifact) -> Path:
-    """Where a cache has what was found in these examples; TFX gives the name."""
+    """Returns the folder of these examples in a cache, by TFX's own name."""
     (split,) = artifact_utils.get_split_uris([examples], _ANALYZED)
     pattern = io_utils.all_files_pattern(split)
     return cache / executor._Dataset(pattern, "", 0, None).dataset_key.key

@@ -1,8 +1,8 @@
-"""TensorFlow Transform's analyzer caches on disk.
+"""Reads and joins TensorFlow Transform's analyzer caches.
 
-A cache is a folder with one folder for each dataset that was analyzed. In that is MANIFEST, a
-pickled dict from the key of an analyzer to a number, and in files `NUMBER-00000-of-00001.gz` what
-that analyzer found (tensorflow_transform/beam/analyzer_cache.py).
+A cache has one folder per analyzed dataset. The folder has MANIFEST, a pickled dict from the key of
+an analyzer to a number, and the analyzer's results in `NUMBER-00000-of-00001.gz`
+(tensorflow_transform/beam/analyzer_cache.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\..+)?")
 
 
 class _Plain(pickle.Unpickler):
-    """Reads dicts, bytes and numbers; a file cannot name other code to run."""
+    """Reads only dicts, bytes and numbers, so that a file cannot run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):  # how bytes are written in protocol 0
@@ -30,27 +30,27 @@ class _Plain(pickle.Unpickler):
 
 
 def read_manifest(dataset: Path) -> dict[bytes, int]:
-    """Key of an analyzer -> number of its files; empty if it cannot be read."""
+    """Returns key of an analyzer -> number of its files; empty if the manifest is unreadable."""
     try:
         found = _Plain(io.BytesIO((dataset / _MANIFEST).read_bytes())).load()
-    except Exception:  # a damaged pickle raises nearly anything; TFT takes it for none, too
+    except Exception:  # a damaged pickle raises nearly anything; TFT treats it as missing, too
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def usable(datasets: Sequence[Path | None]) -> list[bool]:
-    """Which hold all that the newest (last) one holds; an older preprocessing had others."""
+    """Returns which datasets have all analyzers of the last one, and so its preprocessing."""
     manifests = [read_manifest(one) if one else {} for one in datasets]
     wanted: set[bytes] = next((set(m) for m in reversed(manifests) if m), set())
     return [bool(manifest) and wanted <= set(manifest) for manifest in manifests]
 
 
 def join(datasets: Sequence[Path], joined: Path) -> None:
-    """Lays the files of several datasets into one folder, as if it were one dataset.
+    """Joins several datasets to one.
 
     Args:
-      datasets: each `usable`.
-      joined: folder to be made.
+      datasets: Folders of `usable` datasets.
+      joined: Folder to create.
     """
     manifests = [read_manifest(one) for one in datasets]
     wanted = sorted(set.intersection(*(set(manifest) for manifest in manifests)))

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from components.pusher.model_servers import (
     PLAIN,
-    Silent,
-    Way,
+    NoAnswer,
+    ServerConnection,
     addresses_of,
     labelled_by,
     versions_of,
@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.05
 
 
 def wait_until_followed(
-    name: str, release: Release, servers: Iterable[str], way: Way = PLAIN
+    name: str, release: Release, servers: Iterable[str], way: ServerConnection = PLAIN
 ) -> dict[str, str]:
     """Waits like `followed`, and returns the problem of each server that does not follow."""
     found = followed(name, release, servers, way)
@@ -30,7 +30,7 @@ def followed(
     name: str,
     release: Release,
     servers: Iterable[str],
-    way: Way = PLAIN,
+    way: ServerConnection = PLAIN,
     timeout_s: float = 5.0,
 ) -> dict[str, str | None]:
     """Asks servers repeatedly which versions answer under the labels of a release.
@@ -64,7 +64,7 @@ def followed(
             break
         time.sleep(_POLL_SECONDS)
     for server, states in versions_of(asked, name, way).items():
-        if not isinstance(states, Silent):
+        if not isinstance(states, NoAnswer):
             said = [
                 f"version {version} is {states[version].state} there: {states[version].error}"
                 for version in wanted.values()
@@ -74,15 +74,15 @@ def followed(
     return found
 
 
-def _problem(wanted: dict[str, int], answers: dict[str, int | Silent]) -> str | None:
+def _problem(wanted: dict[str, int], answers: dict[str, int | NoAnswer]) -> str | None:
     for label, version in wanted.items():
         answer = answers[label]
-        if isinstance(answer, Silent):
+        if isinstance(answer, NoAnswer):
             return answer.reason
         if answer != version:
             return f"it still serves version {answer} as {label}"
     return None
 
 
-def _is_away(answer: int | Silent) -> bool:
-    return isinstance(answer, Silent) and answer.is_away
+def _is_away(answer: int | NoAnswer) -> bool:
+    return isinstance(answer, NoAnswer) and answer.is_away

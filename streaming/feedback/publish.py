@@ -117,9 +117,7 @@ class Feedback:
 
     def _events_of(self, line: bytes, name: str, start: int) -> list[dict[str, Any]]:
         try:
-            return self._events_of_request(
-                parse_object(line, max_bytes=_MAX_LINE_BYTES), self._key
-            )
+            return self._events_of_request(parse_object(line, max_bytes=_MAX_LINE_BYTES), self._key)
         except (ForeignError, RequestLineError) as error:
             self.rejected.keep(name, start, str(error), line)
         except Exception as error:  # a bad line must not stop the log

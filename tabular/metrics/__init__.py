@@ -1,1 +1,1 @@
-"""What a model must show before it is pushed; see README.md."""
+"""Metrics of the Evaluator and of the validation during training; see README.md."""

@@ -1,7 +1,7 @@
-"""What TFMA takes along for each example: the features that slices and groups are made of.
+"""Limits the features that TFMA keeps of each example to those of slices and groups.
 
-By default every feature of an example becomes a Python object of its own, is copied for the
-intervals' parts, and is gathered by group; metrics read none of them.
+By default TFMA makes a Python object of every feature, copies it for the intervals and gathers it
+by group, although metrics read none of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _NOT_READ = (constants.INPUT_KEY, constants.ARROW_RECORD_BATCH_KEY)
 def custom_extractors(
     eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
 ) -> list[extractor.Extractor]:
-    """The Evaluator's `module_path`: TFMA's own, with one more before batches become rows."""
+    """Returns TFMA's extractors with one more that drops features before batches become rows.
+
+    The Evaluator calls this function of its `module_path`.
+    """
     standard = tfma.default_extractors(
         eval_shared_model=eval_shared_model,
         eval_config=eval_config,
@@ -34,7 +37,7 @@ def custom_extractors(
 
 
 def features_read(eval_config: config_pb2.EvalConfig) -> frozenset[str]:
-    """Features that slices and groups are made of."""
+    """Returns the names of the features that define slices and groups."""
     slices = {
         key
         for spec in eval_config.slicing_specs
@@ -44,13 +47,13 @@ def features_read(eval_config: config_pb2.EvalConfig) -> frozenset[str]:
     return frozenset(slices | groups)
 
 
-class _Trim(beam.PTransform):
+class _Trim(beam.PTransform[Any, Any]):
     def __init__(self, kept: frozenset[str]):
         super().__init__()
         self.kept = kept
 
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | beam.Map(_trimmed, self.kept)
+    def expand(self, batches: Any) -> Any:
+        return batches | beam.Map(_trimmed, self.kept)  # type: ignore[no-untyped-call]
 
 
 def _trimmed(batch: dict[str, Any], kept: frozenset[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""AUC within groups of examples, such as those of one user."""
+"""AUC within groups of examples, such as the examples of one user."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Iterable, Sequence
 
 import apache_beam as beam
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 
 from tabular.metrics.metric_names import GROUPED_AUC, HIGH, LOW
 
-_FEWEST = 30  # groups that an interval is made of
+_MIN_GROUPS = 30  # for an interval
 
 
 class GroupedAUC(metric_types.Metric):
-    """Mean of the AUC of each group, weighted by its examples; groups are those of `query_key`.
+    """Mean of the AUC within each group of `query_key`, weighted by the group's examples.
 
-    Zhou et al., "Deep Interest Network" (2018), section 6.2. Groups in which all or none have the
-    event say nothing and do not count; NaN where that leaves none. In a slice, a group counts with
-    all its examples as soon as one is in it (so TFMA): read it in slices by what a group is, as
-    the country of a user, and not by what differs within it.
+    Zhou et al., "Deep Interest Network" (2018), section 6.2. Groups with one label do not count.
+    The metric is NaN if no group is left. In a slice, TFMA counts a group with all its examples as
+    soon as one of them is in the slice. Slice by a property of the group, such as a user's country,
+    and not by one that varies within it.
 
     Args:
       name: Name of the metric.
-      intervals: Whether NAME/low and NAME/high, the bounds of a 95 % interval, are computed too:
-        groups are resampled, in effect, since a user's examples are alike.
+      intervals: Whether to compute NAME/low and NAME/high, the bounds of a 95 % interval. It covers
+        the variance between groups, because the examples of a group are alike.
     """
 
     def __init__(self, name: str = GROUPED_AUC, intervals: bool = True):
@@ -45,7 +46,7 @@ def _computations(
     query_key: str = "",
 ) -> metric_types.MetricComputations:
     if not query_key:
-        raise ValueError("GroupedAUC needs a query_key in its metrics spec: what makes a group")
+        raise ValueError("GroupedAUC needs a query_key, the feature that defines a group")
     names = [name, name + LOW, name + HIGH] if intervals else [name]
     computations = []
     for model in model_names or [""]:
@@ -58,8 +59,8 @@ def _computations(
     return computations
 
 
-def auc(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """AUC of examples, [n] each, by the rank-sum statistic; NaN when all labels are equal."""
+def auc(labels: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
+    """Returns the AUC of examples, [n] each, from ranks; NaN if all labels are equal."""
     positive = labels > 0
     events, others = int(positive.sum()), int((~positive).sum())
     if not events or not others:
@@ -69,19 +70,19 @@ def auc(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 class _Mean(beam.CombineFn):
-    """The accumulator sums over groups n, n * a, n^2, n^2 * a and n^2 * a^2, with n the examples
-    of a group and a its AUC; then the number of groups.
-    """
+    """Sums n, n * a, n^2, n^2 * a, n^2 * a^2 and 1 over groups with n examples and an AUC of a."""
 
     def __init__(
         self, keys: Sequence[metric_types.MetricKey], eval_config: config_pb2.EvalConfig | None
     ):
         self.keys, self.eval_config = keys, eval_config
 
-    def create_accumulator(self) -> np.ndarray:
+    def create_accumulator(self) -> NDArray[np.float64]:
         return np.zeros(6)
 
-    def add_input(self, sums: np.ndarray, group: metric_types.StandardMetricInputs) -> np.ndarray:
+    def add_input(
+        self, sums: NDArray[np.float64], group: metric_types.StandardMetricInputs
+    ) -> NDArray[np.float64]:
         ((labels, predictions, _),) = metric_util.to_label_prediction_example_weight(
             group,
             eval_config=self.eval_config,
@@ -92,16 +93,21 @@ class _Mean(beam.CombineFn):
         found, n = auc(np.ravel(labels), np.ravel(predictions)), np.size(labels)
         if np.isnan(found):
             return sums
-        return sums + np.array([n, n * found, n**2, n**2 * found, (n * found) ** 2, 1])
+        terms: NDArray[np.float64] = np.array(
+            [n, n * found, n**2, n**2 * found, (n * found) ** 2, 1]
+        )
+        return sums + terms
 
-    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
-        return np.sum([*accumulators], axis=0)
+    def merge_accumulators(
+        self, accumulators: Iterable[NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        return np.asarray(np.sum([*accumulators], axis=0))
 
-    def extract_output(self, sums: np.ndarray) -> dict[metric_types.MetricKey, float]:
+    def extract_output(self, sums: NDArray[np.float64]) -> dict[metric_types.MetricKey, float]:
         n, total, squares, cross, square_sum, groups = sums
         mean = total / n if n else np.nan
         half = np.nan
-        if groups >= _FEWEST:  # the variance of a ratio of sums over groups
+        if groups >= _MIN_GROUPS:  # the variance of a ratio of sums over groups
             half = 1.96 * np.sqrt(square_sum - 2 * mean * cross + mean**2 * squares) / n
         found = (mean, max(mean - half, 0.0), min(mean + half, 1.0))
         return dict(zip(self.keys, map(float, found), strict=False))

@@ -1,4 +1,4 @@
-"""Intervals of 95 % for a classifier's metrics, by a bootstrap that costs milliseconds."""
+"""Computes 95 % intervals of a classifier's metrics, by a bootstrap that takes milliseconds."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from tabular.metrics import classification
 from tabular.metrics.metric_names import MetricName
 from tabular.metrics.scores import ScoreCounts
 
-# Of positives and of negatives; fewer say too little of how much they could differ.
-FEWEST = 10
+# Positives and negatives that an interval needs; fewer say too little about the variance.
+MIN_EXAMPLES = 10
 _REPLICATES = 200
 _GROUPS = 500
 _LEVEL = 0.95
 
 
 def resampled(counts: ScoreCounts, seed: int = 0) -> ScoreCounts | None:
-    """Data sets that might have been seen as well; None with too few positives or negatives.
+    """Returns bootstrap replicates; None with too few positives or negatives.
 
-    Like scores are put together first, to 500 groups: how much a metric varies does not depend on
-    finer differences, and 200 replicates then take milliseconds, however large the data is.
-    Examples are taken for independent: where those of one user are alike, intervals are too narrow.
+    Scores are first joined to 500 groups. Finer differences do not change the variance of a metric,
+    and 200 replicates then take milliseconds, whatever the size of the data. Examples are assumed
+    to be independent, so intervals are too narrow if the examples of one user are alike.
     """
-    if min(counts.positives, counts.negatives) < FEWEST:
+    if min(counts.positives, counts.negatives) < MIN_EXAMPLES:
         return None
     return counts.joined(_GROUPS).resampled(_REPLICATES, seed)
 
 
 def interval(name: MetricName, value: float, replicates: ScoreCounts | None) -> tuple[float, float]:
-    """The bounds of a metric's 95 % interval, NaN where they are not known.
+    """Returns the bounds of a metric's 95 % interval; NaN if they are unknown.
 
-    The replicates' deviations from their mean are put around the value: some metrics, such as ECE,
-    are larger on resampled data, and the groups are coarser than the value's own.
+    The interval is the value plus the replicates' deviations from their mean, because some metrics,
+    such as ECE, are larger on resampled data, and the replicates' groups are coarser.
 
     Args:
-      name: The metric.
-      value: What it is on the data.
-      replicates: From resampled().
+      name: Metric.
+      value: Value of the metric on the data.
+      replicates: Result of resampled().
     """
     if replicates is None or not math.isfinite(value):
         return math.nan, math.nan
-    found = classification.value(name, replicates)
+    found = classification.metric_value(name, replicates)
     found = found[np.isfinite(found)]
     if len(found) < _REPLICATES / 2 or np.ptp(found) == 0:
         return math.nan, math.nan  # a metric at its limit, such as an AUC of 1, does not vary
     low, high = np.quantile(found - found.mean(), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return max(value + low, 0.0), min(value + high, classification.most(name))
+    return max(value + low, 0.0), min(value + high, classification.largest_value(name))

@@ -1,6 +1,6 @@
 """The metrics that a config may name: `auc`, `{precision_at: 100}`, `{recall: 0.3}` ...
 
-Nothing heavy is imported here: a config is read in many places that compute no metric.
+Many places read a config without computing a metric, so this module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CLASSIFICATION, REGRESSION = "classification", "regression"
 
 GROUPED_AUC = "grouped_auc"
 POSITIVES, NEGATIVES, EXAMPLES = "positives", "negatives", "example_count"
-# Beside the metric NAME there are NAME/low and NAME/high, the bounds of its 95 % interval.
+# NAME/low and NAME/high are the bounds of the 95 % interval of the metric NAME.
 LOW, HIGH = "/low", "/high"
 
 
@@ -24,10 +24,10 @@ class Kind:
     """A kind of metric.
 
     Attributes:
-      task: Task that it belongs to, CLASSIFICATION or REGRESSION.
-      better: Which values are better, HIGHER, LOWER or NEITHER.
-      joint: Text between the kind and its number in a metric's name; empty: it takes no number.
-      default: The number where none is given; None: it has to be given, if there is a joint.
+      task: CLASSIFICATION or REGRESSION.
+      better: Direction of better values, HIGHER, LOWER or NEITHER.
+      joint: Text between the kind and its number in a metric's name; empty for a kind without one.
+      default: Default of the number; None if a kind with a number has no default.
     """
 
     task: str
@@ -58,13 +58,13 @@ _WITH_NUMBER = re.compile(r"(precision_at|recall_at)_(.+)|(precision|recall|accu
 
 @dataclasses.dataclass(frozen=True)
 class MetricName:
-    """A metric that was asked for.
+    """A metric that a config names.
 
     Attributes:
       kind: Key of KINDS.
-      number: For precision_at and recall_at a count of examples (1 or more; of weighted ones, their
-        weight) or a share of them (below 1); for precision, recall and accuracy the lowest score
-        that counts as positive.
+      number: For precision_at and recall_at, a number of examples (1 or more; their weight if they
+        are weighted) or a share of them (below 1). For precision, recall and accuracy, the lowest
+        score that counts as positive.
     """
 
     kind: str
@@ -87,14 +87,14 @@ class MetricName:
 
 
 def metric_name(entry: str | Mapping[str, float]) -> MetricName:
-    """Reads an entry of `evaluator.metrics`, or a key of `evaluator.thresholds`.
+    """Reads an entry of `evaluator.metrics` or a key of `evaluator.thresholds`.
 
     Args:
-      entry: A name (`auc`, `precision_at_100`, `recall_above_0.3`) or a mapping with one key
+      entry: Name (`auc`, `precision_at_100`, `recall_above_0.3`) or mapping with one key
         (`{precision_at: 100}`).
 
     Raises:
-      ValueError: It names no metric, or its number is missing or out of range.
+      ValueError: The metric is unknown, or its number is missing or out of range.
     """
     if isinstance(entry, str):
         with_number = _WITH_NUMBER.fullmatch(entry)
@@ -103,10 +103,12 @@ def metric_name(entry: str | Mapping[str, float]) -> MetricName:
         kind, number = (part for part in with_number.groups() if part is not None)
         return _checked(kind, _number(entry, number))
     if len(entry) != 1:
-        raise ValueError(f"a metric is a name or one key with a number. Received: {dict(entry)}")
+        raise ValueError(
+            f"a metric must be a name, or one key with a number. Received: {dict(entry)}"
+        )
     ((kind, given),) = entry.items()
     if not isinstance(kind, str):
-        raise ValueError(f"a metric's name is a text. Received: {kind}")
+        raise ValueError(f"a metric's name must be a text. Received: {kind}")
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise ValueError(f"{kind}: expected a number. Received: {given}")
     return _checked(kind, float(given))
@@ -123,7 +125,7 @@ def _checked(kind: str, number: float | None) -> MetricName:
     if kind not in KINDS:
         close = difflib.get_close_matches(kind, KINDS, n=1)
         meant = f" Did you mean {close[0]}?" if close else ""
-        raise ValueError(f"'{kind}' is no metric.{meant} Known metrics: {', '.join(KINDS)}")
+        raise ValueError(f"'{kind}' is not a metric.{meant} Known metrics: {', '.join(KINDS)}")
     found = KINDS[kind]
     if not found.joint:
         if number is not None:

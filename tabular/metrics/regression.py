@@ -1,39 +1,44 @@
-"""Metrics of a regression, from sums over blocks of examples."""
+"""Computes metrics of a regression from sums over blocks of examples."""
 
 from __future__ import annotations
 
 import math
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabular.metrics.metric_names import MetricName
 from tabular.metrics.scores import check_weights
 
 _BLOCKS = 64
-_LEVEL = 1.96  # of a normal distribution: 95 %
+_LEVEL = 1.96  # standard deviations of a normal distribution that cover 95 %
 
 
 class ErrorSums:
-    """Sums over labels and errors, in 64 blocks of examples that are as good as drawn at random.
+    """Sums over labels and errors, in 64 practically random blocks of examples.
 
-    The sums of all blocks give the metrics, exactly. What a metric becomes without one block, for
-    each of them, gives its interval: the delete-a-group jackknife (Kott, "The Delete-a-Group
-    Jackknife" (2001)), in memory that does not grow with the data.
+    The sums of all blocks give the exact metrics. The metrics without one block at a time give the
+    intervals, by the delete-a-group jackknife (Kott, "The Delete-a-Group Jackknife" (2001)). Memory
+    does not grow with the data.
     """
 
-    def __init__(self, sums: np.ndarray, examples: int):
-        # [blocks, 5]: weight, mean label, summed squares of the labels' distances from that mean,
-        # summed absolute and squared errors. Squares of the labels themselves would leave nothing
-        # of large labels that hardly differ.
+    def __init__(self, sums: NDArray[np.float64], examples: int):
+        # [blocks, 5]: weight, mean label, sum of squared deviations from that mean, sum of absolute
+        # errors, sum of squared errors. Squares of the labels themselves would lose the digits of
+        # large labels that hardly differ.
         self._sums, self.examples = sums, examples
 
     @classmethod
     def count(
-        cls, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
+        cls,
+        labels: NDArray[np.float64],
+        predictions: NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
     ) -> ErrorSums:
-        """Adds up examples, each array [rows].
+        """Sums up examples, each array [rows].
 
         Raises:
           ValueError: A label or a prediction is not a finite number, or a weight is negative.
@@ -41,14 +46,17 @@ class ErrorSums:
         for name, values in (("labels", labels), ("predictions", predictions)):
             if not np.isfinite(values).all():
                 wrong = int((~np.isfinite(values)).sum())
-                raise ValueError(f"{wrong:,} of {len(values):,} {name} are not finite numbers")
+                raise ValueError(
+                    f"{name} must be finite numbers. Received: {wrong:,} of {len(values):,} that "
+                    "are not"
+                )
         weights = np.ones(len(labels)) if weights is None else weights
         check_weights(weights)
-        # Blocks get equally many examples, however few come at a time.
+        # Gives all blocks equally many examples, even if each call has few.
         first = zlib.crc32(np.ascontiguousarray(predictions).tobytes())
         block = (first + np.arange(len(labels))) % _BLOCKS
 
-        def summed(terms: np.ndarray) -> np.ndarray:
+        def summed(terms: NDArray[np.float64]) -> NDArray[Any]:
             return np.bincount(block, terms * weights, minlength=_BLOCKS)
 
         shift = labels.mean() if len(labels) else 0.0
@@ -60,17 +68,17 @@ class ErrorSums:
 
     @classmethod
     def merge(cls, parts: Iterable[ErrorSums]) -> ErrorSums:
-        """The sums of all parts."""
+        """Returns the sums over all parts."""
         parts = [*parts]
         stacked = np.stack([part._sums for part in parts])
         return cls(_together(stacked), sum(part.examples for part in parts))
 
     def value(self, name: MetricName) -> float:
-        """The metric of that name; NaN without examples, and r2 of equal labels."""
+        """Returns a metric. It is NaN without examples; so is r2 of equal labels."""
         return _metric(name.kind, _together(self._sums))
 
     def interval(self, name: MetricName) -> tuple[float, float]:
-        """Bounds of the metric's 95 % interval; NaN with fewer examples than 10 a block."""
+        """Returns the bounds of a metric's 95 % interval; NaN below 10 examples per block."""
         if self.examples < 10 * _BLOCKS:
             return math.nan, math.nan
         others = [np.delete(self._sums, block, axis=0) for block in range(_BLOCKS)]
@@ -83,22 +91,22 @@ class ErrorSums:
         return max(value - half, least), min(value + half, most)
 
 
-def _together(sums: np.ndarray) -> np.ndarray:
-    """Adds up along the first axis, [parts, ..., 5] to [..., 5].
+def _together(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Combines sums along the first axis, [parts, ..., 5] to [..., 5].
 
     Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
     Variances" (1979).
     """
     weight, mean, spread, absolute, squared = np.moveaxis(sums, -1, 0)
     total = weight.sum(axis=0)
-    # From one of the means on, so that large ones lose no digits.
+    # Counting from one of the means keeps the digits of large means.
     shift = mean[0]
     both = (weight * (mean - shift)).sum(axis=0) / np.where(total > 0, total, 1) + shift
     spread = (spread + weight * (mean - both) ** 2).sum(axis=0)
     return np.stack([total, both, spread, absolute.sum(axis=0), squared.sum(axis=0)], axis=-1)
 
 
-def _metric(kind: str, sums: np.ndarray) -> float:
+def _metric(kind: str, sums: NDArray[np.float64]) -> float:
     weight, _, spread, absolute, squared = (float(one) for one in sums)
     if not weight:
         return math.nan

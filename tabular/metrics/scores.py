@@ -1,37 +1,39 @@
-"""Labels and scores, counted by score: all that a metric of a binary classifier depends on."""
+"""Counts labels by score, which is all that a metric of a binary classifier depends on."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-# So many examples of a slice are kept one by one; beyond, neighbours are put together.
+# Above EXACT different scores in a slice, neighbouring scores are joined to _KEPT groups.
 EXACT = 2_000_000
 _KEPT = 500_000
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoreCounts:
-    """Weights of the examples with each score; n is the number of different scores.
+    """Weights of the examples with each score, where n is the number of different scores.
 
     Attributes:
-      score: Ascending, float64 [n].
-      positive: Summed weight of the examples with the event, float64 [..., n]; leading axes are
-        those of resampled data.
-      negative: Likewise of the others.
-      positive_squares: Summed squares of these weights, float64 [n].
-      negative_squares: Likewise of the others.
-      examples: Number of examples that have a weight above 0, whatever it is.
-      positives: Number of those with the event.
+      score: Scores in ascending order, float64 [n].
+      positive: Total weight of the positives with each score, float64 [..., n]. Leading axes are
+        resampled data sets.
+      negative: Total weight of the negatives, float64 [..., n].
+      positive_squares: Total squared weight of the positives, float64 [n].
+      negative_squares: Total squared weight of the negatives, float64 [n].
+      examples: Number of examples with a weight above 0.
+      positives: Number of positives with a weight above 0.
     """
 
-    score: np.ndarray
-    positive: np.ndarray
-    negative: np.ndarray
-    positive_squares: np.ndarray
-    negative_squares: np.ndarray
+    score: NDArray[np.float64]
+    positive: NDArray[np.float64]
+    negative: NDArray[np.float64]
+    positive_squares: NDArray[np.float64]
+    negative_squares: NDArray[np.float64]
     examples: int
     positives: int
 
@@ -41,7 +43,10 @@ class ScoreCounts:
 
     @classmethod
     def count(
-        cls, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+        cls,
+        labels: NDArray[Any],
+        scores: NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
     ) -> ScoreCounts:
         """Counts examples, each array [rows].
 
@@ -55,8 +60,8 @@ class ScoreCounts:
         events = labels > 0
         score, place = np.unique(scores, return_inverse=True)
 
-        def summed(of: np.ndarray, amount: np.ndarray) -> np.ndarray:
-            return np.bincount(place[of], amount[of], minlength=len(score))
+        def summed(chosen: NDArray[np.bool_], amount: NDArray[np.float64]) -> NDArray[Any]:
+            return np.bincount(place[chosen], amount[chosen], minlength=len(score))
 
         squares = np.square(weights)
         return cls(
@@ -71,11 +76,11 @@ class ScoreCounts:
 
     @classmethod
     def merge(cls, parts: Iterable[ScoreCounts]) -> ScoreCounts:
-        """Adds up what was counted apart; above EXACT different scores neighbours are joined."""
+        """Adds up counts. Above EXACT different scores, neighbours are joined."""
         parts = [*parts]
         score, place = np.unique(np.concatenate([p.score for p in parts]), return_inverse=True)
 
-        def summed(name: str) -> np.ndarray:
+        def summed(name: str) -> NDArray[Any]:
             values = np.concatenate([getattr(part, name) for part in parts])
             return np.bincount(place, values, minlength=len(score))
 
@@ -91,11 +96,11 @@ class ScoreCounts:
         return merged.joined(_KEPT) if len(score) > EXACT else merged
 
     def joined(self, groups: int) -> ScoreCounts:
-        """Neighbouring scores put together, to about `groups` of equal share.
+        """Joins neighbouring scores to about `groups` groups of equal share.
 
-        A group's share is the mean of its share of the positive and of the negative weight, so
-        that rare positives are kept apart. A group gets its mean score. AUC changes by less than
-        2 / groups, whatever the scores are.
+        A group's share is the mean of its shares of the positive and of the negative weight, so
+        rare positives stay apart. A group gets its mean score. AUC changes by less than 2 / groups,
+        whatever the scores are.
         """
         if len(self.score) <= groups:
             return self
@@ -103,7 +108,7 @@ class ScoreCounts:
         number = np.minimum((np.cumsum(share) - share / 2) * groups / share.sum(), groups - 1)
         starts = np.flatnonzero(np.diff(number.astype(np.int64), prepend=-1))
 
-        def summed(values: np.ndarray) -> np.ndarray:
+        def summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.add.reduceat(values, starts)
 
         weight = self.positive + self.negative
@@ -119,21 +124,22 @@ class ScoreCounts:
         )
 
     def resampled(self, replicates: int, seed: int) -> ScoreCounts:
-        """Poisson bootstrap (Chamandy et al., "Estimating Uncertainty for Massive Data Streams"
-        (2012)): each example is drawn as often as a Poisson variable of mean 1 says.
+        """Resamples the examples by a Poisson bootstrap.
 
-        Of the examples with one score and label only the sum counts, which is Poisson as well;
-        unequal weights are taken for as many equal ones as have the same sum and variance.
+        Each example is drawn a Poisson number of times with mean 1 (Chamandy et al., "Estimating
+        Uncertainty for Massive Data Streams" (2012)). Only the sum over examples with one score and
+        label matters, and it is Poisson too. Unequal weights are replaced by equal ones with the
+        same sum and variance.
 
         Returns:
           Counts with `positive` and `negative` of shape [replicates, n].
         """
         chance = np.random.default_rng(seed)
 
-        def drawn(weight: np.ndarray, squares: np.ndarray) -> np.ndarray:
+        def drawn(weight: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[Any]:
             each = np.divide(squares, weight, out=np.zeros_like(weight), where=weight > 0)
             number = np.divide(weight, each, out=np.zeros_like(weight), where=each > 0)
-            return chance.poisson(number, (replicates, len(number))) * each
+            return np.multiply(chance.poisson(number, (replicates, len(number))), each)
 
         return dataclasses.replace(
             self,
@@ -142,35 +148,35 @@ class ScoreCounts:
         )
 
 
-def _share(weights: np.ndarray) -> np.ndarray:
-    total = weights.sum()
+def _share(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = float(weights.sum())
     return weights / total if total else np.zeros_like(weights)
 
 
-def check_weights(weights: np.ndarray) -> None:
+def check_weights(weights: NDArray[np.float64]) -> None:
     """Raises ValueError for a weight that is negative or not finite."""
     right = np.isfinite(weights) & (weights >= 0)
     if not right.all():
         raise ValueError(f"a weight must be 0 or more. Received: {weights[~right][0]}")
 
 
-def _check(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> None:
+def _check(labels: NDArray[Any], scores: NDArray[np.float64], weights: NDArray[np.float64]) -> None:
     if not np.isin(labels, (0, 1)).all():
         wrong = labels[~np.isin(labels, (0, 1))][0]
         raise ValueError(
-            f"a label must be 0 or 1. Received: {wrong}. For a label that is a quantity, name "
-            "metrics of regression in evaluator.metrics: mse, mae, rmse, r2"
+            f"a label must be 0 or 1. Received: {wrong}. For a label that is a quantity, use "
+            "mse, mae, rmse or r2 in evaluator.metrics"
         )
     if not np.isfinite(scores).all():
         number = int((~np.isfinite(scores)).sum())
         raise ValueError(
-            f"{number:,} of {len(scores):,} scores are not finite numbers; look for values in the "
-            "examples that the model cannot take"
+            f"scores must be finite numbers. Received: {number:,} of {len(scores):,} that are not. "
+            "Look for feature values that the model cannot handle"
         )
     outside = (scores < 0) | (scores > 1)
     if outside.any():
         raise ValueError(
-            f"a score must be a probability, between 0 and 1. Received: {scores[outside][0]:g}; "
-            "does evaluator.prediction name log-odds?"
+            f"a score must be a probability between 0 and 1. Received: {scores[outside][0]:g}. "
+            "Check that evaluator.prediction does not name log-odds"
         )
     check_weights(weights)

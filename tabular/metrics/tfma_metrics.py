@@ -1,4 +1,4 @@
-"""Our metrics as TFMA's: one pass over the examples of a slice gathers what all of them need."""
+"""Our metrics as TFMA metrics, which share one pass over the examples of a slice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+from numpy.typing import NDArray
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
@@ -27,8 +28,8 @@ from tabular.metrics.scores import ScoreCounts
 
 PLOT = "calibration_plot"
 _PLOTTED = 100  # groups of equally many examples
-_AT_ONCE = 4096  # examples that are counted together
-_PARTS = 64  # counts that are merged together
+_AT_ONCE = 4096  # examples per count
+_PARTS = 64  # counts per merge
 _Numbers = tuple[float, float, float]
 # TFMA writes no metric whose name begins with an underscore.
 _SCORES, _RESAMPLED, _ERRORS = "_scores", "_resampled_scores", "_errors"
@@ -36,7 +37,7 @@ _SCORES, _RESAMPLED, _ERRORS = "_scores", "_resampled_scores", "_errors"
 
 @dataclasses.dataclass(frozen=True)
 class _Model:
-    """Whose metrics they are: what TFMA hands to each metric."""
+    """The model and output that TFMA passes to each metric."""
 
     eval_config: config_pb2.EvalConfig | None
     model_name: str
@@ -56,8 +57,8 @@ class ExactMetric(metric_types.Metric):
     """A metric of classification or regression, and the bounds of its interval.
 
     Args:
-      name: As `evaluator.metrics` has it; see metric_names.py.
-      intervals: Whether NAME/low and NAME/high are computed as well.
+      name: Name of the metric, as in `evaluator.metrics`; see metric_names.py.
+      intervals: Whether to compute NAME/low and NAME/high too.
     """
 
     def __init__(self, name: str, intervals: bool = True):
@@ -68,11 +69,11 @@ class ExactMetric(metric_types.Metric):
 
 
 class Count(metric_types.Metric):
-    """The number of examples with a weight above 0, of all or of one label.
+    """The number of examples with a weight above 0, with any label or with one label.
 
     Args:
       name: EXAMPLES, POSITIVES or NEGATIVES.
-      task: CLASSIFICATION or REGRESSION, of which other metrics are computed.
+      task: Task of the other metrics, CLASSIFICATION or REGRESSION.
     """
 
     def __init__(self, name: str, task: str = CLASSIFICATION):
@@ -82,7 +83,7 @@ class Count(metric_types.Metric):
 class ScorePlot(metric_types.Metric):
     """TFMA's calibration plot over groups of equally many examples.
 
-    TFMA's own groups are equally wide: nearly all examples of a rare event are in the first one.
+    TFMA's own groups have equal width, so nearly all examples of a rare event are in the first one.
     """
 
     def __init__(self, name: str = PLOT):
@@ -109,7 +110,7 @@ def _metric(
         scores, replicates = model.key(_SCORES), model.key(_RESAMPLED)
 
         def result(metrics: dict[Any, Any]) -> dict[Any, float]:
-            value = float(classification.value(wanted, metrics[scores]))
+            value = float(classification.metric_value(wanted, metrics[scores]))
             bounds = interval(wanted, value, metrics[replicates]) if intervals else ()
             return dict(zip(keys, (value, *bounds), strict=True))
 
@@ -202,24 +203,26 @@ def _resampled_scores(model: _Model) -> metric_types.DerivedMetricComputation:
 
 @dataclasses.dataclass
 class _Gathered:
-    """Attributes:
-    waiting: Label, score and weight of the newest examples.
-    chunks: Those before, arrays [3, examples].
-    parts: What was made of earlier ones: ScoreCounts or ErrorSums.
-    problem: What is wrong with an example.
+    """The examples of a slice, partly counted.
+
+    Attributes:
+      waiting: Label, score and weight of the newest examples.
+      chunks: Earlier examples, arrays [3, examples].
+      parts: ScoreCounts or ErrorSums of the earliest examples.
+      problem: Description of an example's fault; None without one.
     """
 
     waiting: list[_Numbers] = dataclasses.field(default_factory=list)
-    chunks: list[np.ndarray] = dataclasses.field(default_factory=list)
+    chunks: list[NDArray[np.float64]] = dataclasses.field(default_factory=list)
     parts: list[Any] = dataclasses.field(default_factory=list)
     problem: str | None = None
 
 
 class _Gather(beam.CombineFn):
-    """The examples of a slice to ScoreCounts or ErrorSums.
+    """Turns the examples of a slice into ScoreCounts or ErrorSums.
 
-    In batches, since numpy is slow on single numbers. Nothing is raised where examples are added:
-    TFMA puts an error of its own, with no trace of the cause, in the place of each one there.
+    It works in batches, because numpy is slow on single numbers. `add_input` raises nothing,
+    because TFMA would replace the error by its own, without the cause.
     """
 
     def __init__(self, model: _Model, name: str, kind: type[ScoreCounts] | type[ErrorSums]):
@@ -267,12 +270,12 @@ class _Gather(beam.CombineFn):
             model_name=self._model.model_name,
             output_name=self._model.output_name,
             example_weighted=self._model.example_weighted,
-            flatten=False,  # it would make several examples of one with several scores
+            flatten=False,  # flattening would split an example with several scores
         )
         for label, score, weight in found:
             if label.size != 1 or score.size != 1 or weight.size != 1:
                 raise ValueError(
-                    "expected one label and one score for each example (evaluator.label and "
+                    "each example must have one label and one score (evaluator.label and "
                     f"evaluator.prediction). Received: {label.size} and {score.size}"
                 )
             yield label.item(), score.item(), weight.item()

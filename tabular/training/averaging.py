@@ -1,8 +1,8 @@
-"""Weights averaged over the last steps, to validate and to save; training goes on without them.
+"""Averages weights over the last steps, for validation and export but not for training.
 
-An exponential moving average (Polyak and Juditsky 1992, as in Keras' `use_ema`) has less of the
-noise of the last batches: calibration on later hours differs less from run to run. Keras has a
-callback that swaps them (SwapEMAWeights) in version 3 only, not in tf_keras.
+An exponential moving average (Polyak and Juditsky 1992, as in Keras' `use_ema`) reduces the noise
+of the last batches, so calibration on later hours varies less from run to run. Only Keras 3 has a
+callback that swaps the weights (SwapEMAWeights); tf_keras does not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tf_keras as keras
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Gives the model the averages that its optimizer keeps, if it keeps any, within the block."""
+    """Gives the model its optimizer's averaged weights, if there are any, within the block."""
     if not model.optimizer.use_ema:
         yield
         return

@@ -1,4 +1,4 @@
-"""A model's probabilities, fitted to a split it was not trained on."""
+"""Fits a model's probabilities to a split that it was not trained on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 import tf_keras as keras
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from tabular.training.examples import Examples
@@ -15,17 +16,18 @@ _log = logging.getLogger(__name__)
 
 
 def calibrate(model: keras.Model, output: keras.layers.Dense, examples: Examples) -> None:
-    """Platt scaling of the last layer: its log-odds z become slope * z + intercept.
+    """Applies Platt scaling to the last layer: log-odds z become slope * z + intercept.
 
-    A network that stops at its best round ranks well and is often a few per cent off, all the more
-    when label 1 becomes rarer or more frequent with time (Platt, "Probabilistic Outputs for Support
-    Vector Machines" (1999)). Two numbers overfit no split. Where they cannot be found (one class
-    only, or a ranking that is no better than none), the model stays as it is, with a warning.
+    A network that stops at its best round ranks well, but its probabilities are often a few per
+    cent off, the more so when the share of label 1 changes with time (Platt, "Probabilistic Outputs
+    for Support Vector Machines" (1999)). Two numbers overfit no split. If they cannot be fitted
+    (one class only, or a ranking no better than chance), the model is unchanged and a warning is
+    logged.
 
     Args:
-      model: trained; its result is that of `output`.
-      output: the last layer, of one unit and with sigmoid.
-      examples: whole, not a worker's share: all workers find the same.
+      model: Trained model that ends with `output`.
+      output: Last layer, with one unit and sigmoid activation.
+      examples: Whole split and not one worker's share, so that all workers fit the same numbers.
     """
     logits, labels = _predicted(model, examples)
     if len(np.unique(labels)) < 2:
@@ -41,8 +43,10 @@ def calibrate(model: keras.Model, output: keras.layers.Dense, examples: Examples
     _log.info("calibrated: log-odds * %.3f %+.3f", slope, intercept)
 
 
-def _predicted(model: keras.Model, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
-    """Log-odds [rows, 1], labels [rows]."""
+def _predicted(
+    model: keras.Model, examples: Examples
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Returns log-odds [rows, 1] and labels [rows]."""
     labels, scores = Scorer(model).scores(examples)
     probability = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
     return np.log(probability / (1 - probability))[:, np.newaxis], labels

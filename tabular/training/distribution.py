@@ -1,4 +1,4 @@
-"""One worker or several: TF_CONFIG decides, as TensorFlow has it; without it, one."""
+"""One worker or several, as TF_CONFIG says. Without TF_CONFIG there is one worker."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from base.atomic_files import whole_folder
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Share `index` of `count`."""
+    """Share `index` of `count` equal shares."""
 
     index: int = 0
     count: int = 1
@@ -27,51 +29,51 @@ class Shard:
         return self.index == 0
 
 
-ALONE = Shard()
+SINGLE_WORKER = Shard()
 
 
 def this_worker() -> Shard:
-    """What this process is among the workers that TF_CONFIG names."""
+    """Returns the position of this process among the workers in TF_CONFIG."""
     described = json.loads(os.environ.get("TF_CONFIG") or "{}")
     workers = described.get("cluster", {}).get("worker", [])
-    return Shard(described["task"]["index"], len(workers)) if workers else ALONE
+    return Shard(described["task"]["index"], len(workers)) if workers else SINGLE_WORKER
 
 
 def strategy(worker: Shard) -> tf.distribute.Strategy:
-    """Weights mirrored on all workers and gradients summed over them; nothing of it for one."""
+    """Returns a strategy that mirrors weights on all workers; the default strategy for one."""
     if worker.count == 1:
         return tf.distribute.get_strategy()
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def of_all_workers(values: Sequence[int], current: tf.distribute.Strategy) -> np.ndarray:
-    """What every worker has: [workers, values]; each has to ask."""
+def gather_from_workers(values: Sequence[int], current: tf.distribute.Strategy) -> NDArray[Any]:
+    """Returns the values of all workers, int64 [workers, values]. Every worker must call it."""
     local = current.run(lambda: tf.constant([values], tf.int64))
-    return current.gather(local, axis=0).numpy()
+    return np.asarray(current.gather(local, axis=0).numpy())
 
 
-def all_rows(values: np.ndarray, current: tf.distribute.Strategy) -> np.ndarray:
-    """The rows of all workers, [rows of each, columns] to [all rows, columns]; each has to ask."""
+def gather_rows(values: NDArray[Any], current: tf.distribute.Strategy) -> NDArray[Any]:
+    """Returns the rows of all workers, [all rows, columns]. Every worker must call it."""
     if current.num_replicas_in_sync == 1:
         return values
     local = current.run(lambda: tf.constant(values))
-    return current.gather(local, axis=0).numpy()
+    return np.asarray(current.gather(local, axis=0).numpy())
 
 
-def wait_for_all(current: tf.distribute.Strategy) -> None:
-    """Returns when every worker has come here."""
-    of_all_workers([0], current)
+def wait_for_all_workers(current: tf.distribute.Strategy) -> None:
+    """Returns when every worker has called it."""
+    gather_from_workers([0], current)
 
 
 def export(save: Callable[[str], None], folder: str, worker: Shard) -> None:
-    """Saves by the chief, to appear whole or not at all.
+    """Saves the chief's model, which appears whole or not at all.
 
-    The other workers save as well, to a folder that is thrown away: saving variables that are
-    distributed takes part of all of them.
+    All workers take part in saving distributed variables, so the others save to a temporary folder.
 
     Args:
-      save: writes into the folder it is given.
-      folder: where the chief's shall be.
+      save: Function that writes into the folder it is given.
+      folder: Folder of the chief's model.
+      worker: Position of this process among the workers.
     """
     if not worker.is_chief:
         with tempfile.TemporaryDirectory() as elsewhere:

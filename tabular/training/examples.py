@@ -1,7 +1,7 @@
-"""Transformed examples for training: sharded TFRecord files to batches, from any position on.
+"""Reads transformed examples for training from sharded TFRecord files, from any position.
 
-The order is a function of the files, the seed and the worker alone, so a run that starts again can
-go on where it was: `shuffled(first_step=...)` skips what was read, without parsing it.
+The order depends only on the files, the seed and the worker, so an interrupted run can continue
+where it stopped. `shuffled(first_step=...)` skips earlier examples without parsing them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any, cast
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tabular.training.distribution import ALONE, Shard
+from tabular.training.distribution import SINGLE_WORKER, Shard
 
-# Compressed size up to which a worker keeps its examples in memory, parsed; there they take 3 to 6
-# times that.
+# Compressed size up to which a worker keeps its parsed examples in memory, where they take 3 to 6
+# times as much.
 CACHE_BYTES = 400 << 20
 _PARSED_AT_ONCE = 8192
+_Columns = tuple[dict[str, tf.Tensor], tf.Tensor]  # features, label
 
 
 class NoExamplesError(ValueError):
@@ -28,36 +29,36 @@ class NoExamplesError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """The transformed examples of one split, or a worker's share of them.
+    """The transformed examples of one split, or one worker's share of them.
 
     Attributes:
-      files: gzipped TFRecord files, in order.
-      spec: transformed features to parse, the label among them; others stay bytes.
-      label: name of the label feature.
-      shard: which share; of files where there are enough of them, else of records.
-      transform: where the files hold raw examples: makes transformed ones of them.
+      files: Gzipped TFRecord files, in order.
+      spec: Transformed features to parse, including the label.
+      label: Name of the label feature.
+      shard: This worker's share, of the files if there are enough, else of the records.
+      transform: Transform for files with raw examples; None for transformed examples.
     """
 
     files: tuple[str, ...]
     spec: Mapping[str, Any]
     label: str
-    shard: Shard = ALONE
+    shard: Shard = SINGLE_WORKER
     transform: tft.TFTransformOutput | None = None
 
     @classmethod
-    def of(
+    def matching(
         cls,
         split: str,
         patterns: Sequence[str],
         spec: Mapping[str, Any],
         label: str,
-        shard: Shard = ALONE,
+        shard: Shard = SINGLE_WORKER,
         transform: tft.TFTransformOutput | None = None,
     ) -> Examples:
-        """The examples of all files that match; see the attributes.
+        """Returns the examples of all files that match `patterns`. The attributes say the rest.
 
         Raises:
-          NoExamplesError: no file matches.
+          NoExamplesError: No file matches.
         """
         files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
         if not files:
@@ -67,11 +68,12 @@ class Examples:
 
     @property
     def fits_in_memory(self) -> bool:
-        return sum(tf.io.gfile.stat(file).length for file in self._own_files) <= CACHE_BYTES
+        size: int = sum(tf.io.gfile.stat(file).length for file in self._own_files)
+        return size <= CACHE_BYTES
 
     @functools.cached_property
     def counts(self) -> tuple[int, int]:
-        """(rows, rows whose label is positive) of this share; a pass where it is not in memory."""
+        """Rows and positive rows of this share. Takes a pass if they do not fit into memory."""
         if self.fits_in_memory:
             _, target = self._columns
             return int(tf.shape(target)[0]), int(tf.math.count_nonzero(target > 0))
@@ -87,7 +89,7 @@ class Examples:
         return int(rows), int(positive)
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
-        """One pass in order; the last batch may be smaller."""
+        """Returns one pass in order. The last batch may be smaller."""
         if self.fits_in_memory:
             whole = tf.data.Dataset.from_tensor_slices(self._columns)
             return whole.batch(batch_size).prefetch(tf.data.AUTOTUNE)
@@ -96,17 +98,17 @@ class Examples:
     def shuffled(
         self, batch_size: int, buffer: int, seed: int, first_step: int = 0
     ) -> tf.data.Dataset:
-        """Pass after pass without end, each shuffled in its own way, in full batches.
+        """Returns full batches of endless passes, each shuffled differently.
 
         Args:
-          batch_size: rows a batch.
-          buffer: rows to shuffle among where they are not all in memory; 0 for the order of the
+          batch_size: Rows per batch.
+          buffer: Rows in the shuffle buffer, if not all fit into memory; 0 keeps the order of the
             files.
-          seed: of the shuffle.
-          first_step: batches to leave out at the start.
+          seed: Seed of the shuffle.
+          first_step: Number of batches to skip at the start.
 
         Raises:
-          NoExamplesError: the share is empty.
+          NoExamplesError: The share is empty.
         """
         rows = self.counts[0]
         if not rows:
@@ -128,15 +130,18 @@ class Examples:
         return self._parsed(stream.batch(batch_size, drop_remainder=True))
 
     @functools.cached_property
-    def _columns(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """All of this share: (feature -> [rows, ...], label [rows, 1])."""
+    def _columns(self) -> _Columns:
+        """Features [rows, ...] and label [rows, 1] of the whole share."""
         parsed = self._parsed(self._records().batch(_PARSED_AT_ONCE))
         batches = [*parsed]
-        if not batches:  # a worker's share may be empty, and still has its features
-            return tf.nest.map_structure(
+        columns: _Columns
+        if batches:
+            columns = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
+        else:  # a worker's share may be empty
+            columns = tf.nest.map_structure(
                 lambda spec: tf.zeros([0, *spec.shape[1:]], spec.dtype), parsed.element_spec
             )
-        return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
+        return columns
 
     def _gathered(
         self,
@@ -146,7 +151,7 @@ class Examples:
         seed: int | None,
         skipped: int,
     ) -> tf.data.Dataset:
-        """Batches picked out of memory, in an order of its own for each number of a pass."""
+        """Returns batches from memory, in a different order for each pass number."""
         columns = self._columns
 
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
@@ -155,20 +160,21 @@ class Examples:
                 order = tf.random.experimental.stateless_shuffle(order, [seed, number])
             return tf.data.Dataset.from_tensor_slices(order)
 
-        def pick(places: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            return tf.nest.map_structure(lambda column: tf.gather(column, places), columns)
+        def pick(places: tf.Tensor) -> _Columns:
+            rows: _Columns = tf.nest.map_structure(lambda one: tf.gather(one, places), columns)
+            return rows
 
         places = numbers.flat_map(one_pass).skip(skipped).batch(batch_size, drop_remainder=True)
         return places.map(pick, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
     @property
     def _own_files(self) -> tuple[str, ...]:
-        """All of them where records are shared out instead."""
+        """This worker's files; all files if the records are sharded instead."""
         by_file = len(self.files) >= self.shard.count
         return self.files[self.shard.index :: self.shard.count] if by_file else self.files
 
     def _records(self) -> tf.data.Dataset:
-        """Serialized examples of this share in a fixed order, read in parallel."""
+        """Returns the serialized examples of this share in a fixed order, read in parallel."""
         records = tf.data.Dataset.from_tensor_slices([*self._own_files]).interleave(
             lambda path: tf.data.TFRecordDataset(path, "GZIP", buffer_size=1 << 20),
             cycle_length=min(8, len(self._own_files)),
@@ -179,9 +185,9 @@ class Examples:
         return records.shard(self.shard.count, self.shard.index) if by_record else records
 
     def _parsed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches of (dict of [batch, ...] tensors, [batch, 1] float label)."""
+        """Returns batches of features [batch, ...] and float label [batch, 1]."""
 
-        def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        def parse(serialized: tf.Tensor) -> _Columns:
             parsed = self._features(serialized)
             target = tf.cast(parsed.pop(self.label), tf.float32)
             return parsed, tf.reshape(target, [-1, 1])
@@ -191,7 +197,7 @@ class Examples:
 
     @functools.cached_property
     def _features(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-        """Serialized examples to the features of `spec`."""
+        """Function from serialized examples to the features in `spec`."""
         if self.transform is None:
             return lambda serialized: dict(tf.io.parse_example(serialized, self.spec))
         layer, raw = self.transform.transform_features_layer(), self.transform.raw_feature_spec()

@@ -1,7 +1,7 @@
-"""A guard within a served graph: a number that is not finite is an error, not a score.
+"""Makes a number that is not finite an error of the served graph instead of a score.
 
-NaN and infinity pass through a network without a trace: clipping hides them, buckets take them for
-a large or a small number, and a score of NaN is sorted anywhere.
+NaN and infinity pass through a network unnoticed. Clipping hides them, buckets treat them as a
+large or small number, and sorting puts a NaN score anywhere.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ CORRECT_THE_REQUEST = "Correct the value, or leave the example out of the reques
 def check_finite(
     values: Mapping[str, tf.Tensor | tf.SparseTensor], next_step: str = CORRECT_THE_REQUEST
 ) -> None:
-    """Adds a check to the graph: all floats in `values` are finite.
+    """Adds a check to the graph that all floats in `values` are finite.
 
-    Call it within a tf.function, which runs the check with every call. It costs few operations,
-    however many features there are; the message is made only when it is needed.
+    Call it within a tf.function, which then runs the check with every call. The check takes few
+    operations, whatever the number of features. The message is built only when it is needed.
 
     Args:
-      values: Name -> numbers, dense [n, ...] or sparse [n, ...], of the same n examples. Tensors of
-        other types than floats are not looked at.
-      next_step: The end of the message: what the caller of the model can do.
+      values: Name -> dense or sparse tensor [n, ...], all of the same n examples. Tensors without
+        floats are ignored.
+      next_step: End of the message, with what the caller of the model can do.
 
     Raises:
-      ValueError: When the graph is made, and a dense tensor's number of values an example is not
-        known.
-      tf.errors.InvalidArgumentError: When the graph runs, and a value is not finite. It names the
-        first such example by its index, with the value: "example 37: price must be a finite number.
+      ValueError: While the graph is built, if the number of values per example of a dense tensor is
+        unknown.
+      tf.errors.InvalidArgumentError: While the graph runs, if a value is not finite. The message
+        has the index of the first such example: "example 37: price must be a finite number.
         Received: nan. ..."
     """
     floats = {name: found for name, found in values.items() if found.dtype.is_floating}
     if not floats:
         return
     types = {found.dtype for found in floats.values()}
-    dtype = types.pop() if len(types) == 1 else tf.float64  # which holds what any other does
+    dtype = types.pop() if len(types) == 1 else tf.float64  # holds the values of any other float
     lists = {name: found for name, found in floats.items() if isinstance(found, tf.SparseTensor)}
     dense = {name: _by_example(name, found) for name, found in floats.items() if name not in lists}
     columns = [name for name, found in dense.items() for _ in range(found.shape[1])]
@@ -54,7 +54,7 @@ def check_finite(
 
 
 def _by_example(name: str, values: tf.Tensor) -> tf.Tensor:
-    """[n, numbers an example], of [n, ...]."""
+    """Reshapes [n, ...] to [n, numbers per example]."""
     if not values.shape[1:].is_fully_defined():
         raise ValueError(
             f"{name} must have the same, known number of values in every example. Received: shape "
@@ -72,14 +72,14 @@ def _fail(
     dtype: tf.DType,
     next_step: str,
 ) -> tf.Operation:
-    """Fails with the first example that holds a number that is not finite.
+    """Fails with the first example that has a number that is not finite.
 
     Args:
       columns: Name of each column of `table`.
-      table: Numbers [n, columns]; None without any.
+      table: Numbers [n, columns]; None if there are none.
       lists: Name -> numbers.
-      dtype: Type that all numbers are compared in.
-      next_step: The end of the message.
+      dtype: Common type of all numbers.
+      next_step: End of the message.
     """
     examples, names, values = [], [], []
     if table is not None:

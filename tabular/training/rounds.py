@@ -1,4 +1,4 @@
-"""fit(): rounds of steps, each validated and saved; stops early and returns the best weights."""
+"""Trains in rounds of steps, each validated and saved. Stops early and keeps the best weights."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ import tf_keras as keras
 from base.atomic_files import whole_file
 from tabular.training.averaging import averaged_weights
 from tabular.training.checkpoints import RunFolder, TrainingError
-from tabular.training.distribution import of_all_workers, wait_for_all
+from tabular.training.distribution import gather_from_workers, wait_for_all_workers
 from tabular.training.examples import Examples, NoExamplesError
-from tabular.training.validation import Scorer, validated
+from tabular.training.validation import Scorer, validation_metrics
 
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rounds:
-    """How long to train.
+    """Length of a training.
 
     Attributes:
-      steps: batches a round.
-      most: rounds at most.
-      patience: rounds without a lower validation loss before it stops.
+      steps_per_round: Batches per round.
+      max_rounds: Largest number of rounds.
+      patience: Number of rounds without a lower validation loss before training stops.
     """
 
-    steps: int
-    most: int
+    steps_per_round: int
+    max_rounds: int
     patience: int
 
     @classmethod
-    def of(
+    def for_rows(
         cls, rows: int, batch_size: int, epochs: int, rounds_per_epoch: int, patience: int
     ) -> Rounds:
-        """For so many rows over all workers."""
+        """Returns the rounds for this number of rows over all workers."""
         steps = max(1, math.ceil(rows / batch_size / rounds_per_epoch))
         return cls(steps, epochs * rounds_per_epoch, patience)
 
     @property
-    def all_steps(self) -> int:
-        return self.steps * self.most
+    def total_steps(self) -> int:
+        return self.steps_per_round * self.max_rounds
 
 
 class _Validation(keras.callbacks.Callback):
-    """Validates each round, keeps the best weights, and ends the training when none gets better.
+    """Validates each round, keeps the best weights, and stops when rounds no longer improve.
 
-    It survives a restart: what it knows lies in the run's folder.
+    Its state is in the run's folder and survives a restart.
     """
 
     def __init__(self, examples: Examples, rounds: Rounds, folder: RunFolder):
@@ -69,18 +69,20 @@ class _Validation(keras.callbacks.Callback):
         if not self.losses:
             return False
         since_best = len(self.losses) - 1 - self.losses.index(min(self.losses))
-        return since_best > self.rounds.patience or len(self.losses) >= self.rounds.most
+        return since_best > self.rounds.patience or len(self.losses) >= self.rounds.max_rounds
 
     def on_epoch_end(self, epoch, logs=None):  # type: ignore[no-untyped-def]
         with averaged_weights(self.model):
             # Keras writes the logs for TensorBoard after this callback.
-            logs.update(validated(self.scorer, self.examples, self.model.distribute_strategy))
+            logs.update(
+                validation_metrics(self.scorer, self.examples, self.model.distribute_strategy)
+            )
             loss = logs["val_loss"]
-            _log.info("round %d of %d: %s", epoch + 1, self.rounds.most, _described(logs))
+            _log.info("round %d of %d: %s", epoch + 1, self.rounds.max_rounds, _described(logs))
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the validation loss is {loss} after round {epoch + 1}: lower "
-                    "trainer.parameters.learning_rate, or look for absurd values in the features"
+                    "trainer.parameters.learning_rate, or look for extreme values in the features"
                 )
             self.losses.append(loss)
             if loss == min(self.losses):
@@ -90,16 +92,16 @@ class _Validation(keras.callbacks.Callback):
         self.model.stop_training = self.is_over
 
     def _save(self) -> None:
-        """Saves the weights by the chief. Reading distributed weights takes all workers.
+        """Saves the chief's weights. All workers take part in reading distributed weights.
 
-        Not `.weights.h5`: in that format are metrics too, which several workers cannot load.
+        The format is not `.weights.h5`, which includes metrics that several workers cannot load.
         """
         if not self.worker.is_chief:
             with tempfile.TemporaryDirectory() as elsewhere:
                 self.model.save_weights(Path(elsewhere) / "thrown-away.h5")
             return
         with whole_file(self.folder.best) as partial:
-            self.model.save_weights(partial, save_format="h5")  # the name would say another
+            self.model.save_weights(partial, save_format="h5")  # the name implies another format
 
 
 def _described(logs: dict[str, float]) -> str:
@@ -118,44 +120,47 @@ def fit(
     seed: int,
     log_folder: str,
 ) -> list[float]:
-    """Trains, going on where a run of the same folder was cut off; `model` gets the best weights.
+    """Trains `model` to its best weights, continuing an interrupted run of the same folder.
 
     Args:
-      model: compiled, made within the strategy's scope.
-      train: this worker's share of the training examples.
-      evaluation: this worker's share of the examples to validate with.
-      rounds: how long.
-      folder: of this run's checkpoints.
-      batch_size: rows a step over all workers.
-      shuffle_rows: rows of a worker to shuffle among.
-      seed: of the shuffle.
-      log_folder: for TensorBoard.
+      model: Compiled model, built in the strategy's scope.
+      train: This worker's share of the training examples.
+      evaluation: This worker's share of the validation examples.
+      rounds: Length of the training.
+      folder: Folder for this run's checkpoints.
+      batch_size: Rows per step over all workers.
+      shuffle_rows: Rows in a worker's shuffle buffer.
+      seed: Seed of the shuffle.
+      log_folder: Folder for TensorBoard.
 
     Returns:
-      The log loss on `evaluation` after each round.
+      Log loss on `evaluation` after each round.
 
     Raises:
-      TrainingError: the loss is not finite, or the folder's checkpoint is not the model's.
+      TrainingError: The loss is not finite, or the folder's checkpoint belongs to another model.
     """
     worker = train.shard
     folder.check(model)
     validation = _Validation(evaluation, rounds, folder)
     done = folder.rounds_done()
     if done:
-        _log.info("going on after round %d of an earlier run", done)
+        _log.info("continuing after round %d of an earlier run", done)
     share = batch_size // worker.count
 
     def batches(_: tf.distribute.InputContext) -> tf.data.Dataset:
-        return train.shuffled(share, shuffle_rows, seed + worker.index, done * rounds.steps)
+        return train.shuffled(
+            share, shuffle_rows, seed + worker.index, done * rounds.steps_per_round
+        )
 
     current = model.distribute_strategy
     if not validation.is_over:
-        if not of_all_workers(evaluation.counts[:1], current).max():
-            raise NoExamplesError(f"split eval has no examples: {evaluation.files} are empty")
+        if not gather_from_workers(evaluation.counts[:1], current).max():
+            files = ", ".join(evaluation.files)
+            raise NoExamplesError(f"split eval has no examples: {files} are empty")
         model.fit(
             current.distribute_datasets_from_function(batches),
-            epochs=rounds.most,
-            steps_per_epoch=rounds.steps,
+            epochs=rounds.max_rounds,
+            steps_per_epoch=rounds.steps_per_round,
             callbacks=[
                 validation,
                 keras.callbacks.TensorBoard(log_folder, update_freq="epoch"),
@@ -163,7 +168,7 @@ def fit(
             ],
             verbose=0,
         )
-    wait_for_all(current)  # the chief has written them
+    wait_for_all_workers(current)  # until the chief has written the weights
     model.load_weights(folder.best)
-    wait_for_all(current)  # all have read them: the chief may remove them
+    wait_for_all_workers(current)  # until all have read them, since the chief may remove the file
     return validation.losses

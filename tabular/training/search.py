@@ -1,7 +1,7 @@
-"""A search for parameters by keras-tuner, for TFX's Tuner and any training that returns a loss.
+"""Searches parameters with keras-tuner, for TFX's Tuner and any training that returns a loss.
 
-keras-tuner's own way to train a model takes models of the newest Keras only; what it is used for
-here is the search itself: which values to try next, and what was the best.
+keras-tuner itself trains only models of the newest Keras. Here it chooses the next values to try
+and keeps the best ones.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Search(base_tuner.BaseTuner):
     """Bayesian optimization of a validation loss.
 
     Args:
-      space: parameter -> its choices (a list), or {"min", "max", "log"}; whole numbers stay whole.
-      trials: how many to make.
-      seed: of the first, random ones.
-      train: values and the trial's name -> validation loss. A TrainingError (a loss that is not
-        finite, say) ends the trial and not the search.
-      folder: for what keras-tuner keeps of it.
+      space: Parameter -> list of choices, or {"min", "max", "log"}; whole numbers stay whole.
+      trials: Number of trials.
+      seed: Seed of the first, random trials.
+      train: Function from values and the trial's name to the validation loss. A TrainingError, such
+        as a loss that is not finite, ends the trial but not the search.
+      folder: Folder for the files of keras-tuner.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Search(base_tuner.BaseTuner):
 
 
 def hyperparameters(space: Mapping[str, Any]) -> keras_tuner.HyperParameters:
-    """See Search."""
+    """Returns a search space, described as in Search, in keras-tuner's form."""
     result = keras_tuner.HyperParameters()
     for name, values in space.items():
         if isinstance(values, list):

@@ -1,4 +1,4 @@
-"""What a search for parameters may try, for those who check it: keras-tuner is not imported."""
+"""Bounds of a parameter search, for checks that must not import keras-tuner."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def corners(space: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns each value that a parameter may get at its ends, one at a time.
+    """Returns every choice or bound of every parameter, as one-entry dicts.
 
     Args:
-      space: Parameter -> its choices (a list), or {"min", "max", "log"}; as in Search.
+      space: Parameter -> list of choices, or {"min", "max", "log"}, as in Search.
     """
     return [
         {name: value}

@@ -1,8 +1,7 @@
 """Graphs without AutoGraph.
 
-AutoGraph takes `keras` for library code and `tf_keras` for the user's, and rewrites all that it
-calls of it whenever a graph is made: ten seconds at each start, for code that has no control flow
-to rewrite.
+AutoGraph treats `keras` as library code but `tf_keras` as the user's, and rewrites it for every
+graph. That takes ten seconds per start, although the code has no control flow to rewrite.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-as_written = tf.autograph.experimental.do_not_convert
+without_autograph = tf.autograph.experimental.do_not_convert
 
 
 class Network(keras.Model):
-    """A functional model whose steps are traced as they are written."""
+    """A functional model whose steps are traced without AutoGraph."""
 
-    train_step = as_written(keras.Model.train_step)
-    test_step = as_written(keras.Model.test_step)
+    train_step = without_autograph(keras.Model.train_step)
+    test_step = without_autograph(keras.Model.test_step)

@@ -1,7 +1,7 @@
-"""Validates a model on a split: exact log loss and AUC, over all workers.
+"""Computes the exact log loss and AUC of a model on a split, over all workers.
 
-Keras' own AUC counts scores in groups that are equally wide, and is wrong by several hundredths
-where an event is rare; its validation loss has the penalties of regularization in it.
+Keras' own AUC counts scores in bins of equal width and is wrong by several hundredths for rare
+events. Its validation loss includes regularization penalties.
 """
 
 from __future__ import annotations
@@ -11,30 +11,32 @@ import math
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from numpy.typing import NDArray
 
 from tabular.metrics.classification import auc, log_loss
 from tabular.metrics.scores import ScoreCounts
-from tabular.training.distribution import all_rows
+from tabular.training.distribution import gather_rows
 from tabular.training.examples import Examples
-from tabular.training.tracing import as_written
+from tabular.training.tracing import without_autograph
 
 _AT_ONCE = 8192
 
 
 class Scorer:
-    """A model's predictions; its graph is made once.
+    """Predicts with a model, whose graph is built once.
 
     Args:
-      model: From transformed features to a probability, [rows, 1].
+      model: Model from transformed features to a probability, [rows, 1].
     """
 
     def __init__(self, model: keras.Model):
         self._predict = tf.function(
-            as_written(lambda features: model(features, training=False)), reduce_retracing=True
+            without_autograph(lambda features: model(features, training=False)),
+            reduce_retracing=True,
         )
 
-    def scores(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and probabilities of this worker's share, float32 [rows] each."""
+    def scores(self, examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Returns labels and probabilities of this worker's share, float32 [rows] each."""
         batches = [(y, self._predict(x)) for x, y in examples.in_order(_AT_ONCE)]
         if not batches:
             return np.empty(0, np.float32), np.empty(0, np.float32)
@@ -42,14 +44,14 @@ class Scorer:
         return labels, scores
 
 
-def validated(
+def validation_metrics(
     scorer: Scorer, examples: Examples, strategy: tf.distribute.Strategy
 ) -> dict[str, float]:
-    """`val_loss` and `val_auc` over the shares of all workers, each of which has to ask.
+    """Returns `val_loss` and `val_auc` over the shares of all workers. Every worker must call it.
 
-    Both are NaN where a score is not finite; the AUC also where all labels are equal.
+    Both are NaN if a score is not finite. The AUC is also NaN if all labels are equal.
     """
-    labels, scores = all_rows(np.stack(scorer.scores(examples), axis=1), strategy).T
+    labels, scores = gather_rows(np.stack(scorer.scores(examples), axis=1), strategy).T
     if not np.isfinite(scores).all():
         return {"val_loss": math.nan, "val_auc": math.nan}
     counts = ScoreCounts.count(labels, scores)

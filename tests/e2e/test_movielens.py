@@ -79,5 +79,5 @@ def test_the_model_has_the_embeddings_of_spark(summary, artifacts: Path) -> None
     (fixed,) = [w for w in loaded.model.variables if "film_id_xf_fixed" in w.name]
     assert not fixed.trainable
     vocabulary = Path(summary["pushed_model"]) / "assets" / "film_id"
-    expected = found.of(vocabulary.read_bytes().splitlines())
+    expected = found.for_tokens(vocabulary.read_bytes().splitlines())
     assert np.array_equal(fixed.numpy()[: len(expected)], expected)

@@ -50,7 +50,10 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"metrics": ["acu"]}, "'acu' is no metric. Did you mean auc? Known metrics: auc, auc_pr"),
+        (
+            {"metrics": ["acu"]},
+            "'acu' is not a metric. Did you mean auc? Known metrics: auc",
+        ),
         ({"metrics": ["precision_at"]}, "precision_at needs a number of examples"),
         ({"metrics": [{"precision_at": "x"}]}, "precision_at: expected a number. Received: x"),
         ({"metrics": [{"recall_at": 2.5}]}, "expected a whole number of examples, or a share"),
@@ -61,7 +64,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ({"metrics": [3]}, "expected a metric's name, or one key with a number. Received: 3"),
         ({"metrics": ["auc", "rmse"]}, "classification or of regression. Received both"),
         ({"metrics": ["grouped_auc"]}, "grouped_auc is there as soon as `group` names a feature"),
-        ({"thresholds": {"acu": {"min": 1}}}, "'acu' is no metric. Did you mean auc?"),
+        ({"thresholds": {"acu": {"min": 1}}}, "'acu' is not a metric. Did you mean auc?"),
         ({"thresholds": {"auc": {}}}, "give min, max, max_worse or max_worse_percent"),
         ({"thresholds": {"auc": [{"slice": {"a": "b"}}]}}, "give min, max, max_worse"),
         (
@@ -81,7 +84,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
             {"group": "u", "thresholds": {"grouped_auc": [{"slice": {"a": "b"}, "min": 1}]}},
             "grouped_auc has bounds on all examples only",
         ),
-        ({"metrics": [{100: 0.3}]}, "a metric's name is a text. Received: 100"),
+        ({"metrics": [{100: 0.3}]}, "a metric's name must be a text. Received: 100"),
         ({"thresholds": {"auc": {"min": 1, "max": 0}}}, "min must not be above max"),
         ({"thresholds": {"auc": {"mim": 1}}}, "mim"),
         ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of regression"),

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from base.errors import ComponentError
 from base.shared_names import MODELS_CONFIG
 from components.pusher.executor import released
-from components.pusher.model_servers import Silent, States, VersionState
+from components.pusher.model_servers import NoAnswer, States, VersionState
 from components.pusher.release import Release, read_release
 from components.pusher.rollout import Followers, Rollout
 from serving.release.switch import promote, rollback
@@ -36,7 +36,7 @@ class Server(Protocol):
     def poll_folder(self) -> None: ...
     def work(self) -> None: ...
     def version(self, label: str) -> int | None: ...
-    def states(self) -> States | Silent: ...
+    def states(self) -> States | NoAnswer: ...
 
 
 class OurServer:
@@ -78,7 +78,7 @@ class OurServer:
         except ServingError:
             return None
 
-    def states(self) -> States | Silent:
+    def states(self) -> States | NoAnswer:
         kinds = get_model_status_pb2.ModelVersionStatus.State
         found = self._catalog.status(model_pb2.ModelSpec(name=self._config.parent.name))
         return {one.number: VersionState(kinds.Name(one.state), one.error) for one in found}

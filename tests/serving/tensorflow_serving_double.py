@@ -32,7 +32,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from components.pusher.model_servers import Silent, States, VersionState
+from components.pusher.model_servers import NoAnswer, States, VersionState
 
 NEW, LOADING, READY, UNLOADING, GONE, ERROR = range(6)
 _SHOWN = {NEW: "START", LOADING: "LOADING", READY: "AVAILABLE", UNLOADING: "UNLOADING"}
@@ -109,10 +109,10 @@ class TensorFlowServing:
         found = self._managed.get(number) if number is not None else None
         return number if self.is_up and found is not None and found.state == READY else None
 
-    def states(self) -> States | Silent:
+    def states(self) -> States | NoAnswer:
         """Returns the answer of GetModelStatus."""
         if not self.is_up:
-            return Silent("failed to connect")
+            return NoAnswer("failed to connect")
         ended = {version: VersionState("END", error) for version, error in self._ended.items()}
         managed = {
             version: VersionState(_SHOWN.get(one.state, "END"), one.error)
@@ -183,7 +183,7 @@ def over_grpc(server: TensorFlowServing, model: str) -> Iterator[str]:
     class Models(model_service_pb2_grpc.ModelServiceServicer):
         def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
             states = server.states()
-            if isinstance(states, Silent) or request.model_spec.name != model:
+            if isinstance(states, NoAnswer) or request.model_spec.name != model:
                 context.abort(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model")
                 raise AssertionError  # abort raises
             answer = get_model_status_pb2.GetModelStatusResponse()

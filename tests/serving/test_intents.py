@@ -269,5 +269,5 @@ def test_an_intent_that_cannot_be_read_is_named(config: PipelineConfig) -> None:
     (place / "20260101-000000-push-abc.json").write_text("{}")
     done = command(config, "promote")
     assert done.exit_code == 1
-    assert "push-abc.json is not as it was written" in done.output
+    assert "push-abc.json is damaged" in done.output
     assert read_release(config.serving_folder) == BEFORE

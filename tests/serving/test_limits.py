@@ -18,7 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from base.errors import ComponentError
-from components.pusher.model_servers import Silent, Way, versions_of
+from components.pusher.model_servers import NoAnswer, ServerConnection, versions_of
 from tests.serving.running_server import Server, flags_of, running, wait_for
 from tests.serving.scorer import NAME, example, request, tensors
 
@@ -197,25 +197,25 @@ def test_tls_and_a_token(base: Path, tmp_path: Path) -> None:
 
 def assert_releases_reach(address: str, certificate: str) -> None:
     """promote, rollback and the Pusher use this to ask which versions are loaded."""
-    way = Way(tls_ca=certificate, token_env="SERVING_TOKEN")
+    way = ServerConnection(tls_ca=certificate, token_env="SERVING_TOKEN")
     (found,) = versions_of([address], NAME, way).values()
     assert isinstance(found, dict)
     assert {one.state for one in found.values()} == {"AVAILABLE"}
     other_name = f"127.0.0.1:{address.rpartition(':')[2]}"
     named = dataclasses.replace(way, tls_name="localhost")
     assert isinstance(versions_of([other_name], NAME, named)[other_name], dict)
-    (silent,) = versions_of([address], NAME, Way(tls_ca=certificate)).values()
-    assert isinstance(silent, Silent)
+    (silent,) = versions_of([address], NAME, ServerConnection(tls_ca=certificate)).values()
+    assert isinstance(silent, NoAnswer)
     assert "a valid bearer token is required" in silent.reason
     (silent,) = versions_of([address], NAME).values()
-    assert isinstance(silent, Silent)
+    assert isinstance(silent, NoAnswer)
     assert silent.is_away
-    with pytest.raises(ComponentError, match="anybody can read"):
-        versions_of([address], NAME, Way(token_env="SERVING_TOKEN"))
+    with pytest.raises(ComponentError, match="unencrypted connection"):
+        versions_of([address], NAME, ServerConnection(token_env="SERVING_TOKEN"))
     with pytest.raises(ComponentError, match="variable NONE is not set"):
-        versions_of([address], NAME, Way(tls_ca=certificate, token_env="NONE"))
+        versions_of([address], NAME, ServerConnection(tls_ca=certificate, token_env="NONE"))
     with pytest.raises(ComponentError, match=r"serving\.tls_ca: .*nothing"):
-        versions_of([address], NAME, Way(tls_ca="/nothing"))
+        versions_of([address], NAME, ServerConnection(tls_ca="/nothing"))
 
 
 @pytest.mark.parametrize(

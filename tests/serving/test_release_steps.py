@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from base.errors import ComponentError
 from base.shared_names import MODELS_CONFIG
-from components.pusher.model_servers import Silent, VersionState
+from components.pusher.model_servers import NoAnswer, VersionState
 from components.pusher.release import Release, read_release, write_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
@@ -299,14 +299,14 @@ def test_a_server_that_is_stuck_stops_the_release(base: Path) -> None:
 
 
 def test_an_expected_server_is_waited_for_within_the_limit(base: Path) -> None:
-    steps = Steps(base, lambda _: Silent("failed to connect"), load_seconds=60.0)
+    steps = Steps(base, lambda _: NoAnswer("failed to connect"), load_seconds=60.0)
     assert steps.rollout.release(base, BEFORE, AFTER) == AFTER
     assert steps.now == pytest.approx(60, abs=1)
     assert steps.said == ["a:1 is not waited for: failed to connect"]
 
 
 def test_an_optional_server_is_not_waited_for(base: Path) -> None:
-    steps = Steps(base, lambda _: Silent("failed to connect"), expected=False)
+    steps = Steps(base, lambda _: NoAnswer("failed to connect"), expected=False)
     assert steps.rollout.release(base, BEFORE, AFTER) == AFTER
     assert steps.now == pytest.approx(2.5, abs=0.3)
 

@@ -82,7 +82,7 @@ def test_a_run_without_rejected_rows(v1: Path, tmp_path: Path) -> None:
     run = Run(tmp_path, []).publish()
     message = refused_export(run)
     assert message == "no row of 'readings' was rejected in this run; nothing to replay"
-    assert replay("show", run.examples).output == "no row was refused\n"
+    assert replay("show", run.examples).output == "no row was rejected\n"
 
 
 def test_a_version_in_several_folders(tmp_path: Path) -> None:

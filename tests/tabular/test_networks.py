@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from applications.ctr.features import FEATURES
-from tabular.embedding_tables import EmbeddingTables, Rows, embedding_width, table_rows
+from tabular.embedding_tables import EmbeddingTables, TableRows, embedding_width, table_rows
 from tabular.feature_set import Categorical, Cross, FeatureSet, Numeric, Ordinal, transformed
 from tabular.feature_set import Sequence as DeclaredSequence
 from tabular.keras_model import build_model, compile_model, input_names
@@ -54,7 +54,7 @@ def parameters(request) -> TrainerParameters:
 def test_a_network_starts_at_the_base_rate_and_learns(parameters: TrainerParameters) -> None:
     keras.utils.set_random_seed(3)
     model = build_model(FEATURES, SIZES, DENSE, parameters, base_rate=0.2)
-    compile_model(model, parameters, Rounds(steps=10, most=20, patience=0))
+    compile_model(model, parameters, Rounds(steps_per_round=10, max_rounds=20, patience=0))
     assert set(model.input) == set(input_names(FEATURES, SIZES, parameters))
     rows = batch(512)
     assert model(rows).shape == (512, 1)
@@ -78,7 +78,7 @@ def test_embeddings_made_beforehand_are_looked_at_and_left_as_they_are(name: str
     vectors = np.random.default_rng(0).normal(size=(SIZES[items], 4)).astype(np.float32)
     parameters = TrainerParameters(model=name, optimizer="adam", learning_rate=0.01, dropout=0)
     model = build_model(FEATURES, SIZES, DENSE, parameters, 0.2, {items: vectors})
-    compile_model(model, parameters, Rounds(steps=10, most=20, patience=0))
+    compile_model(model, parameters, Rounds(steps_per_round=10, max_rounds=20, patience=0))
     rows = batch(256)
     # The label is in the vectors only: all rows are the same but for the item.
     rows = {n: t if n == items else tf.repeat(t[:1], 256, axis=0) for n, t in rows.items()}
@@ -142,9 +142,9 @@ def test_attention_does_not_depend_on_the_order_of_the_events() -> None:
 def test_features_of_equal_width_have_rows_of_their_own() -> None:
     sizes = {"a": 10, "b": 20, "c": 10_000}
     rows = table_rows(sizes, embedding_width)
-    assert rows["a"] == Rows(4, 0, 10)
-    assert rows["b"] == Rows(4, 10, 20)
-    assert rows["c"] == Rows(20, 0, 10_000)
+    assert rows["a"] == TableRows(4, 0, 10)
+    assert rows["b"] == TableRows(4, 10, 20)
+    assert rows["c"] == TableRows(20, 0, 10_000)
     tables = EmbeddingTables(sizes, embedding_width, {"list": "b"}, name="e")
     indices = {"a": [9], "b": [0], "c": [5], "list": [[0, -1, 3]]}
     found = tables({name: tf.constant(value, tf.int64) for name, value in indices.items()})
@@ -182,7 +182,7 @@ SMALL_SETS: dict[str, list[Any]] = {
 def test_any_feature_set_makes_a_network(given: str, parameters: TrainerParameters) -> None:
     features = FeatureSet(label="y", features=tuple(SMALL_SETS[given]))
     if parameters.model in ON_SEQUENCES and not features.sequences:
-        with pytest.raises(ValueError, match="din looks at sequences, and the features have none"):
+        with pytest.raises(ValueError, match="din needs at least one Sequence"):
             check_network(parameters, features)
         return
     check_network(parameters, features)

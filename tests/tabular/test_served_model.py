@@ -25,13 +25,13 @@ from applications.ctr.features import FEATURES
 from applications.ctr.request_features import encoded
 from serving.server.errors import ServingError
 from serving.server.loaded_model import DEFAULT_SIGNATURE, Batching, LoadedModel
-from tabular.entry_points import dense_width, found_sizes
+from tabular.entry_points import dense_width, transformed_sizes
 from tabular.keras_model import build_model
 from tabular.networks import NETWORKS
 from tabular.parameters import PREDICTION, TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR, preprocess
 from tabular.signatures import ServedModel
-from tabular.training.tracing import as_written
+from tabular.training.tracing import without_autograph
 
 pytestmark = pytest.mark.component
 
@@ -90,7 +90,7 @@ def network(transform: tft.TFTransformOutput, name: str) -> keras.Model:
     keras.utils.set_random_seed(1)
     parameters = TrainerParameters(model=name)
     return build_model(
-        FEATURES, found_sizes(transform, FEATURES), dense_width(transform), parameters, 0.1
+        FEATURES, transformed_sizes(transform, FEATURES), dense_width(transform), parameters, 0.1
     )
 
 
@@ -216,7 +216,7 @@ def test_whatever_is_finite_is_transformed_to_finite_numbers_and_scored(
     def by_every_network(rows: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         return [one({name: rows[name] for name in one.input}, training=False) for one in networks]
 
-    every = tf.function(as_written(by_every_network), reduce_retracing=True)
+    every = tf.function(without_autograph(by_every_network), reduce_retracing=True)
 
     @seed(7)
     @settings(max_examples=150, deadline=None, database=None,

@@ -225,7 +225,7 @@ class AServer:
         monkeypatch.setattr(model_servers, "versions_of", self._states)
 
     def _states(
-        self, servers: list[str], model: str, way: model_servers.Way
+        self, servers: list[str], model: str, way: model_servers.ServerConnection
     ) -> dict[str, dict[int, VersionState]]:
         self.asked += 1
         state = VersionState("END", self.error) if self.error else VersionState("AVAILABLE")

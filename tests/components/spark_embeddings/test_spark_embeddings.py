@@ -96,7 +96,7 @@ def test_what_is_clicked_together_lies_together(data: Path, tmp_path: Path) -> N
     assert counts == sorted(counts, reverse=True)
     assert sum(counts) == pytest.approx(8 * 200, abs=1)  # the rare one is no even nor odd item
 
-    vectors = found.of([f"item {n}".encode() for n in range(ITEMS)])
+    vectors = found.for_tokens([f"item {n}".encode() for n in range(ITEMS)])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     likeness = vectors @ vectors.T
     np.fill_diagonal(likeness, -1)
@@ -129,7 +129,7 @@ def test_nothing_to_learn_from(
 @pytest.mark.unit
 def test_tokens_without_a_vector_are_zeros() -> None:
     embeddings = PrecomputedVectors("item_id", [b"a", b"b"], np.ones((2, 3), np.float32))
-    assert embeddings.of([b"b", b"?", b"a"]).tolist() == [[1.0] * 3, [0.0] * 3, [1.0] * 3]
+    assert embeddings.for_tokens([b"b", b"?", b"a"]).tolist() == [[1.0] * 3, [0.0] * 3, [1.0] * 3]
 
 
 @pytest.mark.unit

@@ -28,8 +28,8 @@ def run_fn(fn_args: FnArgs) -> None:
         raise TrainingError(config["error"])
     worker = this_worker()
     data = Path(fn_args.train_files[0]).parents[1]
-    folder = RunFolder.of(fn_args, {"workers": worker.count})
-    rounds = Rounds(config["steps"], config["most"], patience=99)
+    folder = RunFolder.for_run(fn_args, {"workers": worker.count})
+    rounds = Rounds(config["steps"], config["max_rounds"], patience=99)
     if worker.index == 1:
         _wait_before_loading(config.get("wait_before_loading", 0))
     logs = Path(fn_args.model_run_dir)

@@ -30,7 +30,7 @@ from tests.tabular.training.small_training import SPEC, train, write_examples
 pytestmark = pytest.mark.integration
 
 TWO_PROCESSES = "local-cluster[2,1,1024]"
-ROUNDS = {"steps": 40, "most": 7}
+ROUNDS = {"steps": 40, "max_rounds": 7}
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def together(data, tmp_path_factory) -> Training:
 def test_two_workers_train_the_model_that_one_trains(
     data, tmp_path: Path, together: Training
 ) -> None:
-    rounds = Rounds(ROUNDS["steps"], ROUNDS["most"], patience=99)
+    rounds = Rounds(ROUNDS["steps"], ROUNDS["max_rounds"], patience=99)
     _, alone = train(data, tmp_path, rounds)
     first, second = together.told()
     assert first["workers"] == second["workers"] == 2
@@ -191,7 +191,7 @@ def test_a_killed_driver_fails_the_run_and_the_next_one_goes_on(
     assert not any(training.model.iterdir())
     assert psutil.wait_procs(workers, timeout=60)[1] == []  # no worker trains on unseen
     again = Training(data, tmp_path, number=2).run(**ROUNDS)
-    assert "going on after round" in (again.model_run / "worker-0.log").read_text()
+    assert "continuing after round" in (again.model_run / "worker-0.log").read_text()
     same_result(again, together)
 
 

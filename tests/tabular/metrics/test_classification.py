@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from tabular.metrics import scores as scores_module
-from tabular.metrics.classification import value
+from tabular.metrics.classification import metric_value
 from tabular.metrics.intervals import interval, resampled
 from tabular.metrics.metric_names import metric_name
 from tabular.metrics.scores import ScoreCounts
@@ -41,7 +41,7 @@ def exact(name: str, labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def measured(name: str, labels: np.ndarray, scores: np.ndarray) -> float:
-    return float(value(metric_name(name), ScoreCounts.count(labels, scores)))
+    return float(metric_value(metric_name(name), ScoreCounts.count(labels, scores)))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -91,7 +91,7 @@ def test_weights_count_an_example_several_times(
     repeated = ScoreCounts.count(np.repeat(labels, weights), np.repeat(scores, weights))
     for name in ("auc", "auc_pr", "log_loss", "calibration", "precision_at_2", "recall_at_0.3"):
         wanted = metric_name(name)
-        assert value(wanted, once) == pytest.approx(value(wanted, repeated))
+        assert metric_value(wanted, once) == pytest.approx(metric_value(wanted, repeated))
     nothing = ScoreCounts.count(labels, scores, np.zeros(len(rows)))
     assert (nothing.examples, nothing.positives) == (0, 0)
 
@@ -124,7 +124,7 @@ def test_more_examples_than_are_kept_cost_no_accuracy(
         counts = ScoreCounts.merge([counts, ScoreCounts.count(labels[part], scores[part])])
     assert len(counts.score) <= 48_000
     for name in ALL:
-        found = float(value(metric_name(name), counts))
+        found = float(metric_value(metric_name(name), counts))
         assert found == pytest.approx(exact(name, labels, scores), abs=1e-3, rel=1e-3), name
 
 
@@ -153,23 +153,23 @@ def test_precision_and_recall_of_the_highest_scores() -> None:
 @pytest.mark.parametrize("label", [0, 1])
 def test_what_has_no_meaning_is_not_a_number(label: int) -> None:
     counts = ScoreCounts.count(np.full(20, label), np.linspace(0, 1, 20))
-    assert math.isnan(value(metric_name("auc"), counts))
+    assert math.isnan(metric_value(metric_name("auc"), counts))
     empty = ScoreCounts.count(np.array([]), np.array([]))
     for name in (*ALL, "precision_at_5", "recall_at_5", "precision", "recall", "accuracy"):
-        assert math.isnan(value(metric_name(name), empty))
+        assert math.isnan(metric_value(metric_name(name), empty))
     assert math.isnan(measured("precision_above_0.9", np.array([0, 1]), np.array([0.1, 0.2])))
 
 
 @pytest.mark.parametrize(
     ("labels", "scores", "weights", "said"),
     [
-        ([0, 1], [0.5, math.nan], None, "1 of 2 scores are not finite numbers"),
-        ([0, 1], [0.5, math.inf], None, "1 of 2 scores are not finite numbers"),
+        ([0, 1], [0.5, math.nan], None, "scores must be finite numbers. Received: 1 of 2"),
+        ([0, 1], [0.5, math.inf], None, "scores must be finite numbers. Received: 1 of 2"),
         (
             [0, 1],
             [0.5, -2.2],
             None,
-            "a score must be a probability, between 0 and 1. Received: -2.2",
+            "a score must be a probability between 0 and 1. Received: -2.2",
         ),
         ([0, 2], [0.5, 0.5], None, "a label must be 0 or 1. Received: 2"),
         ([0, 0.5], [0.5, 0.5], None, "a label must be 0 or 1. Received: 0.5"),
@@ -198,11 +198,11 @@ def test_an_interval_of_95_percent_holds_the_true_value_as_often(name: str) -> N
 
     wanted, rows = metric_name(name), 4_000
     whole = metric_name({wanted.kind: 200 / rows}) if name.endswith("at_200") else wanted
-    truth = value(whole, sample(1_000_000))
+    truth = metric_value(whole, sample(1_000_000))
     inside = 0
     for seed in range(120):
         counts = sample(rows)
-        low, high = interval(wanted, float(value(wanted, counts)), resampled(counts, seed))
+        low, high = interval(wanted, float(metric_value(wanted, counts)), resampled(counts, seed))
         inside += int(low <= truth <= high)
     # ECE is larger on few examples than on many: its interval is around what was measured.
     assert inside / 120 > (0.5 if name == "ece" else 0.88)

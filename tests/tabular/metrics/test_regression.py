@@ -85,5 +85,5 @@ def test_what_has_no_meaning_is_not_a_number() -> None:
 
 
 def test_a_prediction_that_is_not_a_number_is_an_error() -> None:
-    with pytest.raises(ValueError, match="1 of 2 predictions are not finite numbers"):
+    with pytest.raises(ValueError, match="predictions must be finite numbers"):
         ErrorSums.count(np.array([1.0, 2.0]), np.array([1.0, math.nan]))

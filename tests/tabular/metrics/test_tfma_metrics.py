@@ -194,7 +194,7 @@ def test_a_model_with_two_outputs_is_an_error() -> None:
         label=np.array([1]), prediction=np.array([0.2, 0.8]), example_weight=np.array([1.0])
     )
     gathered = gather.add_input(gather.create_accumulator(), example)
-    with pytest.raises(ValueError, match="expected one label and one score"):
+    with pytest.raises(ValueError, match="each example must have one label and one score"):
         gather.compact(gathered)
 
 
@@ -220,14 +220,14 @@ def test_a_regression_is_measured(tmp_path: Path) -> None:
 def test_a_score_that_is_not_a_number_is_an_error(tmp_path: Path) -> None:
     frame = rows(20)
     frame.loc[3, "probability"] = np.inf
-    with pytest.raises(ValueError, match="1 of 20 scores are not finite numbers"):
+    with pytest.raises(ValueError, match="scores must be finite numbers"):
         evaluated(frame, section(), tmp_path)
 
 
 def test_an_example_without_a_score_is_an_error(tmp_path: Path) -> None:
     frame = rows(20)
     frame.loc[3, "probability"] = np.nan  # to TFMA, a missing one
-    with pytest.raises(ValueError, match="expected one label and one score"):
+    with pytest.raises(ValueError, match="each example must have one label and one score"):
         evaluated(frame, section(), tmp_path)
 
 

@@ -13,4 +13,4 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     """4,000 examples of split eval in two files."""
     folder = tmp_path_factory.mktemp("examples")
     write_examples(folder, "eval", 4000, files=2)
-    return Examples.of("eval", [str(folder / EVAL)], SPEC, "clicked")
+    return Examples.matching("eval", [str(folder / EVAL)], SPEC, "clicked")

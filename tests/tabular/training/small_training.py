@@ -67,10 +67,10 @@ def train(
     """Trains on the examples in `data`, as TF_CONFIG says; returns the model and the losses."""
     worker = this_worker()
     current = strategy(worker)
-    examples = Examples.of("train", [str(data / TRAIN)], SPEC, "clicked", worker)
-    evaluation = Examples.of("eval", [str(data / EVAL)], SPEC, "clicked", worker)
+    examples = Examples.matching("train", [str(data / TRAIN)], SPEC, "clicked", worker)
+    evaluation = Examples.matching("eval", [str(data / EVAL)], SPEC, "clicked", worker)
     with current.scope():
-        schedule = keras.optimizers.schedules.CosineDecay(rate, rounds.all_steps, alpha=0.1)
+        schedule = keras.optimizers.schedules.CosineDecay(rate, rounds.total_steps, alpha=0.1)
         model = make_model(schedule)
     losses = fit(
         model,
@@ -88,6 +88,8 @@ def train(
 
 if __name__ == "__main__":
     _, history = train(
-        Path(sys.argv[1]), Path(sys.argv[2]), Rounds(steps=150, most=12, patience=11)
+        Path(sys.argv[1]),
+        Path(sys.argv[2]),
+        Rounds(steps_per_round=150, max_rounds=12, patience=11),
     )
     print(json.dumps(history))

@@ -59,7 +59,7 @@ def test_what_cannot_be_calibrated_stays_as_it_is(
     np.testing.assert_array_equal(predicted(model, evaluation)[0], before)
 
     write_examples(tmp_path, "eval", 1, files=1)
-    one = Examples.of("eval", [str(tmp_path / EVAL)], SPEC, "clicked")
+    one = Examples.matching("eval", [str(tmp_path / EVAL)], SPEC, "clicked")
     calibrate(model, output, one)
     assert "all labels of the eval split are" in caplog.text
     np.testing.assert_array_equal(predicted(model, evaluation)[0], before)

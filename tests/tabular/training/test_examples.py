@@ -27,7 +27,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def examples(folder: Path, shard: Shard | None = None) -> Examples:
-    return Examples.of(
+    return Examples.matching(
         "train", [str(folder / "Split-train" / "*")], SPEC, "clicked", shard or Shard()
     )
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tabular.training.finite import CORRECT_THE_REQUEST, check_finite
-from tabular.training.tracing import as_written
+from tabular.training.tracing import without_autograph
 
 pytestmark = pytest.mark.unit
 NAN, INF = float("nan"), float("inf")
@@ -23,7 +23,7 @@ def checked(**values: Any) -> None:
         name: one if isinstance(one, tf.SparseTensor) else tf.convert_to_tensor(one)
         for name, one in values.items()
     }
-    tf.function(as_written(lambda given: check_finite(given)))(tensors)
+    tf.function(without_autograph(lambda given: check_finite(given)))(tensors)
 
 
 def floats(*values: float) -> tf.Tensor:
@@ -94,7 +94,7 @@ def test_no_examples_and_no_features_pass() -> None:
 
 def test_a_number_of_values_that_is_not_known_is_an_error_while_the_graph_is_made() -> None:
     spec = tf.TensorSpec([None, None], tf.float32)
-    check = tf.function(as_written(lambda wide: check_finite({"wide": wide})), [spec])
+    check = tf.function(without_autograph(lambda wide: check_finite({"wide": wide})), [spec])
     with pytest.raises(ValueError, match=r"wide must have the same, known number of values"):
         check.get_concrete_function()
 
@@ -123,7 +123,7 @@ def test_an_exported_graph_checks_also_what_its_answer_does_not_depend_on(
         return {"y": tf.zeros_like(x)}
 
     module = tf.Module()
-    function = tf.function(as_written(serve), [tf.TensorSpec([None], tf.float32, "x")])
+    function = tf.function(without_autograph(serve), [tf.TensorSpec([None], tf.float32, "x")])
     tf.saved_model.save(module, str(tmp_path), {"serving_default": function})
     call = load(module, tmp_path)
     call(x=tf.constant([1.0]))

@@ -34,14 +34,14 @@ def data(tmp_path_factory) -> Path:
 
 
 def loss_of(model, data: Path) -> float:
-    evaluation = Examples.of(
+    evaluation = Examples.matching(
         "eval", [str(data / small_training.EVAL)], small_training.SPEC, "clicked"
     )
     return model.evaluate(evaluation.in_order(256), verbose=0)
 
 
 def test_it_stops_early_and_keeps_the_best_weights(data: Path, tmp_path: Path) -> None:
-    rounds = Rounds(steps=60, most=60, patience=2)
+    rounds = Rounds(steps_per_round=60, max_rounds=60, patience=2)
     model, losses = train(data, tmp_path, rounds, rate=0.03)
     best = losses.index(min(losses))
     assert best < len(losses) - 1 < 59  # it went on a little, and stopped
@@ -88,7 +88,7 @@ def finish(data: Path, folder: Path) -> list[float]:
 
 
 def test_killed_after_the_last_round_it_trains_no_more(data: Path, tmp_path: Path) -> None:
-    rounds = Rounds(steps=20, most=2, patience=5)
+    rounds = Rounds(steps_per_round=20, max_rounds=2, patience=5)
     first, losses = train(data, tmp_path, rounds)
     again, same = train(data, tmp_path, rounds)
     assert same == losses
@@ -98,27 +98,29 @@ def test_killed_after_the_last_round_it_trains_no_more(data: Path, tmp_path: Pat
 
 def test_a_loss_that_is_no_number_is_an_error(data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"is nan after round 1: lower .*learning_rate"):
-        train(data, tmp_path, Rounds(steps=20, most=2, patience=5), rate=float("nan"))
+        train(
+            data, tmp_path, Rounds(steps_per_round=20, max_rounds=2, patience=5), rate=float("nan")
+        )
 
 
 def test_a_checkpoint_that_cannot_be_read_is_one_clear_error(data: Path, tmp_path: Path) -> None:
-    rounds = Rounds(steps=20, most=3, patience=5)
-    train(data, tmp_path, Rounds(steps=20, most=2, patience=5))
+    rounds = Rounds(steps_per_round=20, max_rounds=3, patience=5)
+    train(data, tmp_path, Rounds(steps_per_round=20, max_rounds=2, patience=5))
     for file in (tmp_path / "backup" / "chief").glob("*.data-*"):
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=f"remove {tmp_path}"):
+    with pytest.raises(TrainingError, match=f"Remove {tmp_path}"):
         train(data, tmp_path, rounds)
 
 
 def test_rounds_are_parts_of_a_pass() -> None:
-    rounds = Rounds.of(100_000, BATCH, epochs=3, rounds_per_epoch=4, patience=2)
-    assert rounds == Rounds(steps=391, most=12, patience=2)
-    assert Rounds.of(10, BATCH, 1, 4, 0).steps == 1
+    rounds = Rounds.for_rows(100_000, BATCH, epochs=3, rounds_per_epoch=4, patience=2)
+    assert rounds == Rounds(steps_per_round=391, max_rounds=12, patience=2)
+    assert Rounds.for_rows(10, BATCH, 1, 4, 0).steps_per_round == 1
 
 
 def test_the_learning_rate_warms_up_and_decays() -> None:
     parameters = TrainerParameters(learning_rate=0.1, warm_up=0.1, rounds_per_epoch=1)
-    schedule = learning_rate(parameters, Rounds(steps=100, most=2, patience=0))
+    schedule = learning_rate(parameters, Rounds(steps_per_round=100, max_rounds=2, patience=0))
     rates = [float(schedule(step)) for step in range(250)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == rates[10] == pytest.approx(0.1, rel=1e-3)
@@ -129,5 +131,5 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 
 def test_without_a_warm_up_the_learning_rate_begins_at_its_peak() -> None:
     parameters = TrainerParameters(learning_rate=0.1, warm_up=0)
-    schedule = learning_rate(parameters, Rounds(steps=100, most=2, patience=0))
+    schedule = learning_rate(parameters, Rounds(steps_per_round=100, max_rounds=2, patience=0))
     assert float(schedule(0)) == pytest.approx(0.1)

@@ -1,4 +1,4 @@
-"""What a round is validated to be: exact, whatever the scores are."""
+"""The validation metrics of a round are exact, whatever the scores are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tf_keras as keras
 from sklearn import metrics
 
 from tabular.training.examples import Examples
-from tabular.training.validation import Scorer, validated
+from tabular.training.validation import Scorer, validation_metrics
 from tests.tabular.training.small_training import EVAL, SPEC, make_model, write_examples
 
 pytestmark = pytest.mark.unit
@@ -23,7 +23,7 @@ def test_loss_and_auc_are_those_of_scikit_learn(evaluation: Examples, shift: flo
     model = make_model(0.01)
     model.layers[-1].bias.assign_add([shift])
     labels, scores = Scorer(model).scores(evaluation)
-    found = validated(Scorer(model), evaluation, tf.distribute.get_strategy())
+    found = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy())
     exact = scores.astype(float)
     assert found["val_auc"] == pytest.approx(metrics.roc_auc_score(labels, exact), abs=1e-9)
     assert found["val_loss"] == pytest.approx(metrics.log_loss(labels, exact), abs=1e-9)
@@ -31,20 +31,20 @@ def test_loss_and_auc_are_those_of_scikit_learn(evaluation: Examples, shift: flo
 
 def test_the_loss_has_no_penalty_of_regularization(evaluation: Examples) -> None:
     model = make_model(0.01)
-    before = validated(Scorer(model), evaluation, tf.distribute.get_strategy())
+    before = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy())
     model.add_loss(lambda: tf.constant(7.0))
-    assert validated(Scorer(model), evaluation, tf.distribute.get_strategy()) == before
+    assert validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy()) == before
 
 
 def test_scores_that_are_not_finite_give_no_loss(evaluation: Examples) -> None:
     model = make_model(0.01)
     model.layers[-1].bias.assign([np.nan])
-    found = validated(Scorer(model), evaluation, tf.distribute.get_strategy())
+    found = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy())
     assert np.isnan([found["val_loss"], found["val_auc"]]).all()
 
 
 def test_an_empty_share_has_no_rows(tmp_path: Path) -> None:
     write_examples(tmp_path, "eval", 0, files=1)
-    nothing = Examples.of("eval", [str(tmp_path / EVAL)], SPEC, "clicked")
+    nothing = Examples.matching("eval", [str(tmp_path / EVAL)], SPEC, "clicked")
     model: keras.Model = make_model(0.01)
     assert [len(column) for column in Scorer(model).scores(nothing)] == [0, 0]
