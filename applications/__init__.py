@@ -1,1 +1,1 @@
-"""Applications: what is computed. Each is a package that the config names."""
+"""Applications. Each is a package that a config names."""

@@ -20,7 +20,7 @@ from applications.ctr.sample_data.click_log import ClickLogConfig
 from benchmarks.measure import ROOT, Watch, write_result
 from benchmarks.sample import sample_data
 from streaming.layout import IMPRESSIONS, Layout
-from streaming.operation.records import COMPLETE, Records
+from streaming.operation.records import COMPLETE, HourRecords
 
 CONFIG = "applications/ctr/configs/ctr-stream.yaml"
 HOURS = 3
@@ -55,7 +55,7 @@ def measure(root: Path, impressions: int, more: tuple[str, ...] = ()) -> dict[st
     flags = [part for one in (*overrides, *more) for part in ("--set", one)]
     _streaming("ingest", "--finish", flags, root)
     peak = _streaming("run", "--once", flags, root)
-    records, markers = Records(folder).read(), Layout(folder).closed_hours()
+    records, markers = HourRecords(folder).read(), Layout(folder).closed_hours()
     last = max(hour for hour, marker in markers.items() if marker[IMPRESSIONS]["rows"] > 1000)
     record, marker = records[last], markers[last]
     if record.state != COMPLETE or record.seconds is None:

@@ -1,4 +1,4 @@
-"""The commands: python -m serving --help"""
+"""Runs the commands of `python -m serving --help`."""
 
 from __future__ import annotations
 

@@ -29,37 +29,39 @@ if TYPE_CHECKING:
     from components.pusher.intents import Intent
     from components.pusher.rollout import Rollout
 
-# What the commands do is imported where they do it: --help does not wait for TensorFlow.
+# Commands import their modules when they run, so that --help does not wait for TensorFlow.
 _ADDRESS = "127.0.0.1:8500"
-_POLL_SECONDS = 0.5  # a promotion or a rollback is to be followed within a second
+_POLL_SECONDS = 0.5  # servers follow a promotion or rollback within a second
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Serves what the pipeline pushed, and decides what is live."""
-    # Before TensorFlow is imported: no GPU search, no banner.
+    """Serves pushed models and changes which version is live."""
+    # Silences TensorFlow's messages about GPUs and deprecations. Must precede its import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # what will be removed some day
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @main.command(cls=ServeCommand)
-@click.option("--config", "path", help="Serves what this pipeline pushes.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one key.")
+@click.option("--config", "path", help="Config file of the pipeline whose model is served.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Overrides a key of the config."
+)
 @server_flags
 def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
-    """A model server with TensorFlow Serving's gRPC and REST APIs.
+    """Runs a model server with TensorFlow Serving's gRPC and REST APIs.
 
-    Name what to serve by --config, by --model-name and --model-base-path, or by
-    --model-config-file. New versions are loaded as they appear; SIGTERM and Ctrl-C drain it.
-    Flags may be spelled as TensorFlow Serving's are: --model_name=NAME, --enable_batching=false.
+    Choose the models with --config, with --model-name and --model-base-path, or with
+    --model-config-file. The server loads new versions as they appear. SIGTERM and Ctrl-C drain it.
+    TensorFlow Serving's spelling of flags is accepted: --model_name=NAME, --enable_batching=false.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     config = None
     try:
         if path is not None:
             config = load_config(path, overrides)
-            given = {**_of_config(config), **given}
+            given = {**server_settings(config), **given}
         from serving.server.options import ServerOptions
 
         options = ServerOptions(**given)
@@ -72,7 +74,7 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
     handler.addFilter(RateLimit())
     logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     logging.getLogger("absl").setLevel(logging.ERROR)
-    # A stack for each message that is none: the client is told, the log need not be.
+    # grpc logs a stack for each invalid message, but the client already gets the error.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     from serving.server.run import OptionsError, serve
 
@@ -89,14 +91,15 @@ def serve(path: str | None, overrides: tuple[str, ...], **flags: Any) -> None:
 
 
 def _settle(config: PipelineConfig) -> None:
-    """Records what became live while nobody could; a server need not wait for that."""
+    """Records earlier releases that are not recorded yet. The server does not wait for it."""
     from serving.release.settle import settle_if_possible
 
     for line in settle_if_possible(config):
         logging.getLogger(__name__).warning("%s", line)
 
 
-def _of_config(config: PipelineConfig) -> dict[str, Any]:
+def server_settings(config: PipelineConfig) -> dict[str, Any]:
+    """Returns the ServerOptions that serve a pipeline's model."""
     log = config.serving.request_log
     options: dict[str, Any] = {
         "model_name": config.name,
@@ -114,12 +117,14 @@ def _of_config(config: PipelineConfig) -> dict[str, Any]:
 
 
 @main.command()
-@click.option("--server", default=_ADDRESS, show_default=True, help="host:port of gRPC.")
-@click.option("--count", default=5, show_default=True, help="Candidates to ask for.")
-@click.option("--user", default="u1", show_default=True, help="Decides between the arms.")
+@click.option("--server", default=_ADDRESS, show_default=True, help="host:port of the gRPC server.")
+@click.option("--count", default=5, show_default=True, help="Number of examples to score.")
+@click.option(
+    "--user", default="u1", show_default=True, help="User id, which decides between the arms."
+)
 @with_config
 def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
-    """Asks a running server for the scores of some examples of the last run."""
+    """Scores some examples of the last run with a running server."""
     import grpc
     import tensorflow as tf
 
@@ -140,14 +145,14 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
             answer = client.score(user, sent)
         except grpc.RpcError as error:
             details = error.details() if isinstance(error, grpc.Call) else str(error)
-            silent = not isinstance(error, grpc.Call) or error.code() in (
+            is_silent = not isinstance(error, grpc.Call) or error.code() in (
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
             )
             hint = (
-                ". Is it running (`serve` says 'gRPC on' once its model is loaded), and does it "
-                "want TLS or a token (serving.tls_ca, serving.token_env)?"
-                if silent
+                ". Check that it is running (`serve` logs 'gRPC on' once its model is loaded), and "
+                "whether it requires TLS or a token (serving.tls_ca, serving.token_env)"
+                if is_silent
                 else ""
             )
             raise ComponentError(f"{server}: {details}{hint}") from None
@@ -165,12 +170,12 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
 @main.command()
 @with_config
 def versions(config: PipelineConfig) -> None:
-    """What there is, what is live, and how good each version was when it was pushed."""
+    """Lists the versions with their labels, and their metrics at the time of the push."""
     from serving.release.settle import settle_if_possible
     from serving.release.versions import version_lines
 
-    for said in settle_if_possible(config):
-        console().print(said)
+    for message in settle_if_possible(config):
+        console().print(message)
     table = Table(
         "version", "live as", "pushed", "run", "AUC", "log loss", "calibration",
         box=None, pad_edge=False, header_style="bold",
@@ -187,8 +192,8 @@ def versions(config: PipelineConfig) -> None:
     console().print(table)
     if not any(line.label for line in lines):
         console().print(
-            f"{config.serving_folder / MODELS_CONFIG} is missing: nobody knows which version is "
-            "live, and a server that starts serves none. Name it: rollback --to VERSION"
+            f"{config.serving_folder / MODELS_CONFIG} is missing: it is unknown which version is "
+            "live, and a new server serves none. Name the version with rollback --to VERSION"
         )
     for line in lines:
         if line.withdrawn is not None:
@@ -197,7 +202,7 @@ def versions(config: PipelineConfig) -> None:
 
 _following = click.option(
     "--server", "servers", multiple=True, metavar="HOST:PORT",
-    help=f"To wait for; may be given several times. Default: serving.servers, or {_ADDRESS}.",
+    help=f"Server to wait for; may be repeated. Default: serving.servers, or {_ADDRESS}.",
 )  # fmt: skip
 
 
@@ -207,7 +212,7 @@ _following = click.option(
 def promote(config: PipelineConfig, servers: tuple[str, ...]) -> None:
     """Makes the canary the stable version.
 
-    Nothing changes where a server could not load the canary.
+    Nothing changes if a server could not load the canary.
     """
     from serving.release.switch import promote
 
@@ -215,15 +220,17 @@ def promote(config: PipelineConfig, servers: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--to", type=int, help="Version to be stable; default: the one before.")
-@click.option("--reason", default="rolled back by hand", show_default=True)
+@click.option("--to", type=int, help="Version to make stable; default: the previous one.")
+@click.option(
+    "--reason", default="rolled back by hand", show_default=True, help="Recorded with the rollback."
+)
 @_following
 @with_config
 def rollback(config: PipelineConfig, to: int | None, reason: str, servers: tuple[str, ...]) -> None:
-    """Undoes what became live last: the canary if there is one, else the stable version.
+    """Withdraws the canary if there is one, else the stable version.
 
-    The version that was stable before is still loaded, so it takes over at once. A version that
-    is named by --to is loaded first.
+    The previous stable version is still loaded, so it takes over at once. Another version, named
+    with --to, is loaded first.
     """
     from serving.release.switch import rollback
 
@@ -248,10 +255,10 @@ def _switch(
     switch = change(Rollout(followers, say=console().print))
     from components.pusher.model_servers import way_of
 
-    # ML Metadata's library takes seconds: what is live has changed by now.
+    # Importing ML Metadata takes seconds, so the release is changed first.
     from serving.release.follow import followed
     from serving.release.record import record_in
-    from serving.release.settle import said_of, settle
+    from serving.release.settle import describe, settle
 
     problems = followed(config.name, switch.after, followers.servers, way_of(followers))
     seconds = time.monotonic() - started
@@ -266,29 +273,33 @@ def _switch(
         console().print(f"reason: {switch.reason}")
     for server, problem in problems.items():
         console().print(
-            f"{server}: {problem}" if problem else f"{server} follows, within {seconds:.2f} s"
+            f"{server}: {problem}" if problem else f"{server} followed within {seconds:.2f} s"
         )
     try:
-        earlier = [said_of(one) for one in settle(config) if one.id != switch.id]
+        earlier = [describe(one) for one in settle(config) if one.id != switch.id]
         execution = record_in(config, switch)
     except ComponentError as error:
         raise ComponentError(
-            f"it is done, and not yet recorded: {error}. Every later command, and the next start "
-            "of a server, records it"
+            f"the release has changed but is not recorded yet: {error}. The next command or start "
+            "of a server will record it"
         ) from None
-    for said in earlier:
-        console().print(said)
+    for message in earlier:
+        console().print(message)
     console().print(
         f"recorded as execution {execution}: python -m lineage show execution:{execution}"
     )
 
 
 @main.command()
-@click.option("--log", type=click.Path(path_type=Path), help="Default: the config's.")
-@click.option("--version", type=int, help="Default: the stable one.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path),
+    help="Folder of the request log; default: the config's.",
+)
+@click.option("--version", type=int, help="Version to compare; default: the stable one.")
 @with_config
 def skew(config: PipelineConfig, log: Path | None, version: int | None) -> None:
-    """Replays logged requests through the training graph: is what was served what was trained?
+    """Replays logged requests through the training graph and compares features and scores.
 
     Exits with 1 if a feature or a score differs.
     """
@@ -299,11 +310,13 @@ def skew(config: PipelineConfig, log: Path | None, version: int | None) -> None:
 
     folder = log or (config.serving.request_log.folder if config.serving.request_log else None)
     if folder is None:
-        raise ComponentError("name the request log by --log, or serving.request_log in the config")
+        raise ComponentError("name the request log with --log or serving.request_log in the config")
     if version is None:
         release = read_release(config.serving_folder)
         if release is None:
-            raise ComponentError(f"nothing was pushed to {config.serving_folder} yet")
+            raise ComponentError(
+                f"nothing was pushed to {config.serving_folder} yet. Run the pipeline first"
+            )
         version = release.stable
     served = config.serving_folder / str(version)
     graph = TrainingGraph(transform_graph_of(config, version), served)
@@ -313,7 +326,7 @@ def skew(config: PipelineConfig, log: Path | None, version: int | None) -> None:
         f"largest difference of scores {found.largest:.2g}"
     )
     if not found.differences:
-        console().print("no skew: every feature and every score is that of the training graph")
+        console().print("no skew: all features and scores equal those of the training graph")
         return
     table = Table("differs", "rows", "first at", "served", "trained")
     for difference in found.differences:
@@ -324,13 +337,15 @@ def skew(config: PipelineConfig, log: Path | None, version: int | None) -> None:
 
 
 @main.command("export-config")
-@click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option(
-    "--base-path", help="Of the versions as TensorFlow Serving sees it; default: as here."
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder to write the files to."
+)
+@click.option(
+    "--base-path", help="Path of the versions for TensorFlow Serving; default: as for the pipeline."
 )
 @with_config
 def export_config(config: PipelineConfig, out: Path, base_path: str | None) -> None:
-    """Files to run TensorFlow Serving with on what is live here."""
+    """Writes the files that run TensorFlow Serving on the live versions."""
     from serving.export_config import export_config
 
     for path in export_config(config.serving_folder, out, base_path=base_path):
@@ -338,12 +353,12 @@ def export_config(config: PipelineConfig, out: Path, base_path: str | None) -> N
 
 
 @main.command()
-@click.option("--server", default=_ADDRESS, show_default=True, help="host:port of gRPC.")
-@click.option("--rate", default=100.0, show_default=True, help="Requests a second, on average.")
-@click.option("--seconds", default=60.0, show_default=True)
-@click.option("--candidates", default=100, show_default=True, help="Examples a request.")
-@click.option("--label", help="Of the version to ask; default: the newest.")
-@click.option("--seed", default=1, show_default=True, help="Of the arrivals.")
+@click.option("--server", default=_ADDRESS, show_default=True, help="host:port of the gRPC server.")
+@click.option("--rate", default=100.0, show_default=True, help="Average requests per second.")
+@click.option("--seconds", default=60.0, show_default=True, help="Duration.")
+@click.option("--candidates", default=100, show_default=True, help="Examples per request.")
+@click.option("--label", help="Label of the version to ask; default: the newest version.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the arrival times.")
 @with_config
 def bench(
     config: PipelineConfig,
@@ -354,7 +369,7 @@ def bench(
     label: str | None,
     seed: int,
 ) -> None:
-    """Latency of a running server under an open load: Poisson arrivals, counted from when due."""
+    """Measures the latency of a running server under an open load with Poisson arrivals."""
     from components.model_canary.requests import request_of
     from components.pusher.model_servers import way_of
     from serving.client.load import run_load

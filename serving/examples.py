@@ -1,4 +1,4 @@
-"""Requests to try a server with, made of the examples of the last run."""
+"""Takes examples of the last run to build requests from."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from components.model_canary.sampling import sample_examples
 
 
 def last_examples(run_folder: Path, split: str, wanted: int) -> list[bytes]:
-    """Serialized raw tf.Examples of the newest SparkExampleGen; again from the start if too few.
+    """Returns serialized raw tf.Examples of the newest SparkExampleGen, repeated if too few.
 
     Args:
-      run_folder: of the pipeline.
-      split: such as eval.
-      wanted: how many.
+      run_folder: Folder of the pipeline's runs.
+      split: Name of the split, such as eval.
+      wanted: Number of examples to return.
 
     Raises:
-      ComponentError: there are none.
+      ComponentError: There are no examples.
     """
     folders = sorted(
         (run_folder / "artifacts/SparkExampleGen/examples").glob(f"*/Split-{split}"),
@@ -27,14 +27,14 @@ def last_examples(run_folder: Path, split: str, wanted: int) -> list[bytes]:
     )
     if not folders:
         raise ComponentError(
-            f"there are no examples below {run_folder} to ask with; run the pipeline first"
+            f"there are no examples of split {split} below {run_folder}. Run the pipeline first"
         )
     found = sample_examples(folders[-1], wanted)
     return [found[number % len(found)] for number in range(wanted)]
 
 
 def without_label(serialized: bytes, label: str) -> bytes:
-    """As a ranking service would send it."""
+    """Removes the label from an example, which a ranking service does not have."""
     example = tf.train.Example.FromString(serialized)
     example.features.feature.pop(label, None)
     content: bytes = example.SerializeToString(deterministic=True)

@@ -1,4 +1,4 @@
-"""Files to run TensorFlow Serving with, from what is live here."""
+"""Writes the files that run TensorFlow Serving on the live versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCHING, MONITORING, COMMAND = "batching.config", "monitoring.config", "tensorf
 PROBE = "probe.sh"
 
 _BATCHING = """\
-# Requests that wait are computed together; the first waits at most this long for company.
+# Waiting requests are computed together. The first one waits at most batch_timeout_micros.
 max_batch_size {{ value: {rows} }}
 batch_timeout_micros {{ value: {wait_us} }}
 max_enqueued_batches {{ value: {batches} }}
@@ -26,10 +26,10 @@ prometheus_config { enable: true, path: "/monitoring/prometheus/metrics" }
 """
 _COMMAND = """\
 #!/bin/sh
-# TensorFlow Serving on what the pipeline pushes; needs tensorflow_model_server or its image.
-# Labels of versions that are not loaded yet are allowed, since at the start none is. A version that
-# does not load is tried three times within seconds: by default it is six times within five minutes,
-# and only then does the server say why.
+# Runs TensorFlow Serving on the versions that the pipeline pushes. Needs tensorflow_model_server or
+# its image. Labels of versions that are not loaded yet are allowed, because none is loaded at the
+# start. A version that fails to load is tried three times within seconds. The default is six times
+# within five minutes, and the server reports the error only after the last attempt.
 {about_models}
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -42,15 +42,15 @@ exec tensorflow_model_server \\
     --monitoring_config_file="$here/{monitoring}" "$@"
 """
 _LIVE = """\
-# The file of models is the one that the pipeline writes, looked at every second: a push, promotion
-# or rollback needs no restart."""
+# The server reads the pipeline's own models.config every second, so a push, promotion or rollback
+# needs no restart."""
 _COPY = """\
-# The file of models is a copy, since the versions have another path here than where the pipeline
-# runs. A push, promotion or rollback does not reach it: export again, and restart. It is not looked
-# at meanwhile: a server that runs refuses a new version and a label that moves to it at once.
-# Mounted at the path that it has for the pipeline, the folder needs no --base-path, and the server
-# follows."""
-# Kustomize takes no file from outside of its folder, so the script lies there.
+# models.config is a copy, because the versions have another path here than for the pipeline. A
+# push, promotion or rollback does not change it: export again and restart. The running server does
+# not read it again, because it rejects a config that adds a version and moves a label to it in one
+# step. To have the server follow by itself, mount the folder at the pipeline's path and export
+# without --base-path."""
+# The script is there because Kustomize does not read files outside of its folder.
 _PROBE = Path(__file__).parents[1] / "kubeflow/manifests/base/serving" / PROBE
 
 
@@ -64,24 +64,27 @@ def export_config(
     batches: int = 64,
     threads: int = 2,
 ) -> list[Path]:
-    """Writes them.
+    """Writes the files that run TensorFlow Serving.
 
     Args:
-      base: folder of the versions.
-      out: where the files go.
-      base_path: of the versions as TensorFlow Serving sees it, in a container say. models.config
-        is copied then, and is not looked at again: a release needs another export and a restart.
-      rows, wait_us, batches, threads: of batching.
+      base: Folder of the versions.
+      out: Folder of the files.
+      base_path: Path of the versions for TensorFlow Serving, such as in a container. In this case
+        models.config is copied, and each release needs another export and a restart.
+      rows: Maximum rows of a batch.
+      wait_us: Maximum time a batch waits for more requests, in microseconds.
+      batches: Maximum number of waiting batches.
+      threads: Number of batches computed at the same time.
 
     Returns:
-      The files.
+      The paths of the files.
 
     Raises:
-      ComponentError: nothing was pushed.
+      ComponentError: No version was pushed.
     """
     release = read_release(base)
     if release is None:
-        raise ComponentError(f"{base} has no {MODELS_CONFIG}: nothing was pushed there yet")
+        raise ComponentError(f"{base} has no {MODELS_CONFIG}. Run the pipeline to push a version")
     batching = _BATCHING.format(rows=rows, wait_us=wait_us, batches=batches, threads=threads)
     content = {BATCHING: batching, MONITORING: _MONITORING, PROBE: _PROBE.read_text("utf-8")}
     models, about, poll_seconds = str((base / MODELS_CONFIG).resolve()), _LIVE, 1

@@ -1,7 +1,7 @@
-"""The server's options as flags: one place says what there is.
+"""Derives the flags of `serve` from the server's options.
 
-TensorFlow Serving's own flags (model_servers/main.cc) mean the same here, so that a command line
-that was written for it starts this server.
+TensorFlow Serving's own flags (model_servers/main.cc) mean the same here, so that its command lines
+also start this server.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pydantic.fields import FieldInfo
 
 from serving.server.options import ServerOptions
 
-_OTHER_NAMES = {"enable_batching": "batching"}
-# On here, and not to be turned off.
-_ALWAYS = {
+_RENAMED = {"enable_batching": "batching"}
+# Flags of TensorFlow Serving that are always on here.
+_ALWAYS_ON = {
     "allow_version_labels_for_unavailable_models": "a label moves when its version is loaded",
     "enable_grpc_healthcheck_service": "the health service always runs",
     "enable_model_warmup": "a version is always warmed up",
 }
-_NONE = {
+_WITHOUT_COUNTERPART = {
     "batching_parameters_file": (
         "use --max-batch-rows, --batch-threads, --batch-wait-us and --queue"
     ),
@@ -33,7 +33,7 @@ _NONE = {
     "enable_serialization_as_tensor_content": "answers hold their values in the field of the type",
     "enable_signature_method_name_check": "a signature is taken by its inputs and outputs",
     "flush_filesystem_caches": "",
-    "force_allow_any_version_labels_for_unavailable_models": _ALWAYS[
+    "force_allow_any_version_labels_for_unavailable_models": _ALWAYS_ON[
         "allow_version_labels_for_unavailable_models"
     ],
     "grpc_channel_arguments": "",
@@ -69,21 +69,21 @@ _NONE = {
 
 
 class ServeCommand(click.Command):
-    """Takes flags also as TensorFlow Serving spells them: --model_name, --enable_batching=false."""
+    """Also accepts TensorFlow Serving's spelling: --model_name, --enable_batching=false."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, [one for arg in args for one in _as_here(arg)])
+        return super().parse_args(ctx, [one for arg in args for one in _translated(arg)])
 
 
 def server_flags(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds a flag for each option; those that are not given are None."""
+    """Adds a flag for each option. Flags that are not given are None."""
     for name, field in reversed(ServerOptions.model_fields.items()):
         function = _flag(name, field)(function)
     return function
 
 
-def _as_here(argument: str) -> list[str]:
-    """Returns an argument as click wants it; none where it says what is so anyway.
+def _translated(argument: str) -> list[str]:
+    """Translates an argument to click's spelling; an empty list if it has no effect here.
 
     Raises:
       UsageError: It is a flag of TensorFlow Serving that has no counterpart here.
@@ -92,10 +92,10 @@ def _as_here(argument: str) -> list[str]:
         return [argument]
     flag, equals, value = argument[2:].partition("=")
     name = flag.replace("-", "_")
-    name = _OTHER_NAMES.get(name, name)
-    if name in _ALWAYS and value in ("", "true"):
+    name = _RENAMED.get(name, name)
+    if name in _ALWAYS_ON and value in ("", "true"):
         return []
-    hint = {**_NONE, **_ALWAYS}.get(name)
+    hint = {**_WITHOUT_COUNTERPART, **_ALWAYS_ON}.get(name)
     if hint is not None:
         reason = f": {hint}" if hint else ""
         raise click.UsageError(
@@ -112,14 +112,14 @@ def _as_here(argument: str) -> list[str]:
 
 def _flag(name: str, field: FieldInfo) -> Callable[..., Any]:
     default = f"  [default: {field.default}]" if field.default not in (None, ()) else ""
-    said = field.description or ""
-    text = said[:1].upper() + said[1:] + default
+    description = field.description or ""
+    text = description[:1].upper() + description[1:] + default
     flag = "--" + name.replace("_", "-")
     if field.annotation is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text.strip())
-    # What is looked at as it was written must not be a path first: that drops the slash of "gs://".
-    as_written = any(isinstance(one, BeforeValidator) for one in field.metadata)
-    kind = str if as_written else _kind(field.annotation)
+    # A validated path must stay text until then, because Path drops a slash of "gs://".
+    is_kept_as_text = any(isinstance(one, BeforeValidator) for one in field.metadata)
+    kind = str if is_kept_as_text else _kind(field.annotation)
     several = typing.get_origin(field.annotation) is tuple
     return click.option(flag, name, type=kind, default=None, multiple=several, help=text.strip())
 

@@ -1,8 +1,8 @@
-"""Whether serving computed what training computes: logged requests through the training graph.
+"""Compares serving with training by replaying logged requests through the training graph.
 
-Two things are compared, on the same rows as they came. *Features*: what the served model's own
-preprocessing makes of them against what the TransformGraph of its training makes of them, feature
-by feature. *Scores*: what was answered then against what the trained network gives now.
+Two things are compared on the logged rows. *Features*: the output of the served model's own
+preprocessing and the output of the TransformGraph of its training. *Scores*: the logged answer and
+the current answer of the trained network.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from components.model_canary.training_graph import TrainingGraph
 from serving.request_log.reader import Prediction
 from serving.server.loaded_model import LoadedModel
 
-TRANSFORM = "transform_features"  # TFX's name for such a signature
+TRANSFORM = "transform_features"  # TFX's name of the signature
 TOLERANCE = 1e-5
-_ROWS = 2000  # at once
+_ROWS = 2000  # per batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A feature, or the score, that is not the same.
+    """A feature, or the score, that differs.
 
     Attributes:
-      name: of the feature; "score".
-      rows: that differ.
-      example: (request id, place in it, served, trained) of the worst.
+      name: Name of the feature, or "score".
+      rows: Number of rows that differ.
+      example: Request id, index in the request, served and trained value of the first such row.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Skew:
-    """What was found.
+    """The result of a comparison.
 
     Attributes:
-      rows: that were compared.
-      features: names that were compared.
-      differences: empty when serving and training agree.
-      largest: difference of two scores.
+      rows: Number of rows that were compared.
+      features: Names of the features that were compared.
+      differences: Features and scores that differ; empty if serving and training agree.
+      largest: Largest difference of two scores.
     """
 
     rows: int
@@ -56,15 +56,15 @@ class Skew:
 
 
 def find_skew(predictions: Iterable[Prediction], version: Path, graph: TrainingGraph) -> Skew:
-    """Compares.
+    """Compares logged predictions with the training graph.
 
     Args:
-      predictions: of this version.
-      version: folder of the served SavedModel.
-      graph: of its training.
+      predictions: Predictions of the version.
+      version: Folder of the served SavedModel.
+      graph: Graph of its training.
 
     Raises:
-      ComponentError: there are no predictions, or the model cannot show its features.
+      ComponentError: There are no predictions, or the model has no signature for its features.
     """
     found = [*predictions]
     places = [(p.request_id, place) for p in found for place in range(len(p.examples))]
@@ -72,11 +72,14 @@ def find_skew(predictions: Iterable[Prediction], version: Path, graph: TrainingG
     scores = np.array([score for p in found for score in p.scores])
     if not examples:
         raise ComponentError(
-            f"no logged request is of version {version.name} yet: serve it with a request log, and "
-            "ask more: a share of the requests is logged (serve --request-log-rate 1 logs all)"
+            f"the log has no request to version {version.name} yet. Serve it with a request log "
+            "and send more requests; `serve --request-log-rate 1` logs all of them"
         )
     if len(scores) != len(examples):
-        raise ComponentError("the log has another number of scores than of examples")
+        raise ComponentError(
+            f"the log must have a score for each of its {len(examples)} examples. Received: "
+            f"{len(scores)} scores"
+        )
     served, trained = _served_features(version, examples), _batches(graph.transform, examples)
     names = sorted(set(served) & set(trained))
     differences = [
@@ -102,8 +105,8 @@ def _served_features(version: Path, examples: Sequence[bytes]) -> dict[str, np.n
         signature = model.signatures.get(TRANSFORM)
         if signature is None:
             raise ComponentError(
-                f"the model in {version} has no signature {TRANSFORM}, which would show its "
-                "features; export it as tabular/signatures.py does"
+                f"the model in {version} must have the signature {TRANSFORM}, which returns its "
+                "features. Export it as tabular/signatures.py does"
             )
         outputs = sorted(signature.outputs)
 
@@ -117,7 +120,7 @@ def _served_features(version: Path, examples: Sequence[bytes]) -> dict[str, np.n
 
 
 def _batches(transform, examples):  # type: ignore[no-untyped-def]
-    """A function of rows on all of them, some at a time."""
+    """Applies a function of rows to all rows in batches, and concatenates the results."""
     parts = [transform(examples[start : start + _ROWS]) for start in range(0, len(examples), _ROWS)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

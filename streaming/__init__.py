@@ -1,1 +1,1 @@
-"""From events to hourly spans; see README.md."""
+"""Turns a stream of events into hourly spans; see README.md."""

@@ -1,4 +1,4 @@
-"""Where every event is: a count of the manifests and markers, which any process may read."""
+"""Counts where every event is, by manifests and markers."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from streaming.hour_events import late_read
+from streaming.hour_events import replayed_rows
 from streaming.layout import CLICKS, IMPRESSIONS, LANDED, LATE, REFUSED, STREAMS, Layout
 
-PLACES = ("spans", "duplicates", "open", "late", "refused")  # where an event that was read may be
-_LONGEST_GAP = 48  # hours without events that are shown between two with some
+PLACES = ("spans", "duplicates", "open", "late", "refused")  # possible places of an event
+_LONGEST_GAP = 48  # longest gap whose empty hours are listed
 _Rows = Counter[tuple[str, str, int | None]]
 
 
 def accounts(layout: Layout) -> dict[str, Any]:
-    """Returns the hours with what became of their events, oldest first.
+    """Returns the counts of all events.
 
     Returns:
-      `hours`: each with hour, state (closed, open, late only, empty), impressions, clicked, clicks
-      (rows of the spans, or landed so far), duplicates (None while open) and late; `read`:
-      stream -> events; `places`: stream -> place of PLACES -> events; `refused`: reason -> events;
-      `watermark_ms`; `batches`.
+      A dictionary with these keys.
+      `hours`: Hours, oldest first, each with hour, state (closed, open, late only, empty),
+        impressions, clicked, clicks (rows of the spans, or landed so far), duplicates (None while
+        open) and late.
+      `read`: Stream -> events that were read.
+      `places`: Stream -> place of PLACES -> events.
+      `refused`: Reason -> rejected events.
+      `watermark_ms`: Watermark in epoch milliseconds.
+      `batches`: Number of batches.
     """
     manifests, closed = layout.manifests(), layout.closed_hours()
     rows, refused = _Rows(), Counter[str]()
@@ -47,7 +52,7 @@ def accounts(layout: Layout) -> dict[str, Any]:
 
 
 def _with_gaps(known: Iterable[int]) -> Iterator[int]:
-    """Yields hours in order, and the empty ones between them unless they are very many."""
+    """Yields hours in order, and the empty ones between them unless the gap is too long."""
     before: int | None = None
     for hour in sorted(known):
         if before is not None and hour - before <= _LONGEST_GAP:
@@ -70,7 +75,9 @@ def _places(
         )
 
     in_spans = [marker[stream] for marker in closed.values()]
-    replayed = [late_read(manifests, m)[stream] for m in closed.values() if m.get("late_batches")]
+    replayed = [
+        replayed_rows(manifests, m)[stream] for m in closed.values() if m.get("late_batches")
+    ]
     return {
         "spans": sum(one["rows"] for one in in_spans),
         "duplicates": sum(one["duplicates"] for one in in_spans),
@@ -99,12 +106,12 @@ def _hour(
             "duplicates": None,
             "late": late,
         }
-    replayed = sum(late_read(manifests, marker).values()) if marker.get("late_batches") else 0
+    replayed = sum(replayed_rows(manifests, marker).values()) if marker.get("late_batches") else 0
     return {
         "hour": hour,
         "state": "closed" if marker["version"] == 1 else f"closed, v{marker['version']}",
         **{stream: marker[stream]["rows"] for stream in STREAMS},
         "clicked": marker[IMPRESSIONS]["clicked"],
         "duplicates": sum(marker[stream]["duplicates"] for stream in (IMPRESSIONS, CLICKS)),
-        "late": late - replayed,  # what a replay has read is in its version
+        "late": late - replayed,  # the replayed version contains them
     }

@@ -1,10 +1,10 @@
-"""Spark's checkpoint after a query that ended in the middle of a batch.
+"""Repairs Spark's checkpoint after a query that ended in the middle of a batch.
 
-A batch is planned (`offsets/N`), then run, then committed (`commits/N`). Spark repeats one that was
-planned and not committed; of Kafka, Spark 4.1 cannot: its progress report asks for what only
-planning finds out, and ends the query with a NullPointerException, each time anew. So no such batch
-is left to it. Whether a batch counts is said by our manifest alone: with one it is committed,
-without one it is forgotten, and planned anew from where the batch before it ended.
+A batch is planned (`offsets/N`), run, and committed (`commits/N`). Spark repeats a batch that was
+planned but not committed. For Kafka, Spark 4.1 fails at that: its progress report needs a result of
+the planning step, so the query ends with a NullPointerException at every start. Our manifest alone
+decides whether a batch counts. With a manifest, the batch is committed here. Without one, it is
+removed, and Spark plans it again from the end of the batch before.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from streaming.layout import numbered
 _FIRST_COMMIT = 'v1\n{"nextBatchWatermarkMs":0}'
 
 
-def settle(checkpoint: Path, landed: int) -> None:
-    """Leaves no batch that is planned and not committed.
+def settle_batches(checkpoint: Path, landed: int) -> None:
+    """Commits or removes every batch that is planned but not committed.
 
     Args:
-      checkpoint: of the query, which is not running.
-      landed: number of the last batch that has a manifest; -1: none has.
+      checkpoint: Checkpoint folder of the query, which must not be running.
+      landed: Number of the last batch that has a manifest; -1 if none has.
     """
     planned, committed = _numbers(checkpoint / "offsets"), _numbers(checkpoint / "commits")
     for number in (n for n in planned if n not in committed):

@@ -1,7 +1,7 @@
-"""An hour: duplicates out, clicks to their impressions, published; then its marker.
+"""Closes an hour: removes duplicates, attributes clicks, publishes spans, and writes the marker.
 
-All of it follows from what has landed, which does not change any more: an hour that was closed
-half-way before a crash is closed the same way again.
+The result depends only on landed events, which do not change any more. After a crash, a half-closed
+hour is therefore closed again with the same result.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from features.attribution import CLICK_MS, first_of_each, with_first_click
 from pipeline.streaming_sections import Streaming
 from spark_io.sources.column_names import REASON, quoted
 from streaming.column_names import declared
-from streaming.hour_events import Landed, forget, in_time
+from streaming.hour_events import LandedBatches, in_time_folders, remove_landed
 from streaming.landed_columns import Events, read_events
 from streaming.layout import CLICKS, IMPRESSIONS, STREAMS, Layout
 from streaming.tables import HourTables, read_parquet, write_table
 from streaming.watermark import HOUR_MS, first_open_hour
 
-Known = Callable[[str, Iterable[int]], Events]
+ReadHours = Callable[[str, Iterable[int]], Events]
 
 
 def due(
-    landed: Landed, closed: Collection[int], watermark_ms: int | None, settings: Streaming
+    landed: LandedBatches, closed: Collection[int], watermark_ms: int | None, settings: Streaming
 ) -> list[int]:
     """Returns the hours to close, oldest first.
 
-    An hour with a marker is closed, whatever the settings say. One without is due once the
-    watermark has passed its end and the attribution window behind it.
+    An hour with a marker is closed, whatever the settings are. An hour without one is due once the
+    watermark has passed its end and the attribution window after it.
     """
     first_open = first_open_hour(watermark_ms, settings.attribution_ms)
     if first_open is None:
@@ -46,7 +46,7 @@ def due(
 def close(
     spark: SparkSession,
     hour: int,
-    landed: Landed,
+    landed: LandedBatches,
     closed: Mapping[int, Any],
     watermark_ms: int,
     settings: Streaming,
@@ -56,18 +56,18 @@ def close(
     """Publishes an hour's spans and its marker, and returns the marker.
 
     Args:
-      spark: The session.
-      hour: Number since 1970.
-      landed: What batches have landed; of clicks also the hours after this one.
+      spark: Spark session.
+      hour: Hours since 1970.
+      landed: Batches by stream and hour, including the clicks of later hours.
       closed: Hour -> its newest marker.
-      watermark_ms: Time that has passed the hour, for the marker.
+      watermark_ms: Watermark that has passed the hour, in epoch milliseconds.
       settings: Section `streaming` of the config.
-      layout: Where everything lies.
+      layout: Paths below the streaming folder.
       tables: Tables of the application.
     """
 
     def known(stream: str, hours: Iterable[int]) -> Events:
-        folders = in_time(layout, landed, closed, stream, hours)
+        folders = in_time_folders(layout, landed, closed, stream, hours)
         return read_events(spark, folders, settings, stream)
 
     publisher = Publisher(spark, settings, layout, tables)
@@ -75,16 +75,16 @@ def close(
     marker = publisher.publish(
         hour, 1, joined(hour, known, settings), read, {"watermark_ms": watermark_ms}
     )
-    forget(marker, landed, layout)
+    remove_landed(marker, landed, layout)
     return marker
 
 
-def joined(hour: int, known: Known, settings: Streaming) -> dict[str, Events]:
-    """Returns stream -> what an hour's span holds: each event once, impressions with their clicks.
+def joined(hour: int, known: ReadHours, settings: Streaming) -> dict[str, Events]:
+    """Returns stream -> the rows of an hour's span: each event once, impressions with clicks.
 
     Args:
-      hour: Number since 1970.
-      known: (stream, hours) -> the events of these hours.
+      hour: Hours since 1970.
+      known: Function (stream, hours) -> the events of these hours.
       settings: Section `streaming` of the config.
     """
     found = {stream: known(stream, [hour]) for stream in STREAMS}
@@ -98,12 +98,12 @@ def joined(hour: int, known: Known, settings: Streaming) -> dict[str, Events]:
 
 @dataclasses.dataclass(frozen=True)
 class Publisher:
-    """Writes a version of an hour: the spans, the application's tables, at last the marker.
+    """Writes a version of an hour: the spans, the application's tables, and last the marker.
 
     Attributes:
-      spark: The session.
+      spark: Spark session.
       settings: Section `streaming` of the config.
-      layout: Where everything lies.
+      layout: Paths below the streaming folder.
       tables: Tables of the application.
     """
 
@@ -121,19 +121,19 @@ class Publisher:
         facts: Mapping[str, Any],
         unfit_before: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
-        """Returns the marker.
+        """Writes a version, and returns its marker.
 
         Args:
-          hour: Number since 1970.
-          version: Number of the version; what a killed process left of it is made again.
+          hour: Hours since 1970.
+          version: Number of the version. Leftovers of a killed process are removed first.
           events: Stream -> its events.
-          read: Stream -> number of events that they were made of.
-          facts: More for the marker.
+          read: Stream -> number of events before duplicates were removed.
+          facts: More entries for the marker.
           unfit_before: Stream -> number of unfit events that earlier versions left out.
         """
         started = dt.datetime.now(dt.timezone.utc)
-        for folder in self.layout.beyond(hour, version - 1):
-            shutil.rmtree(folder)  # its process was killed; settings may have changed since
+        for folder in self.layout.unmarked(hour, version - 1):
+            shutil.rmtree(folder)  # settings may have changed since
         counts = {}
         for stream, one in events.items():
             rows = self._publish(one.rows, stream, hour, version, read[stream])
@@ -162,7 +162,7 @@ class Publisher:
         return marker
 
     def _publish_unfit(self, unfit: DataFrame | None, stream: str, hour: int, version: int) -> int:
-        """Keeps the events that do not fit the declared types, and returns their number."""
+        """Writes the events that do not fit the declared types, and returns their number."""
         if unfit is None or (rows := unfit.count()) == 0:
             return 0
         write_table(unfit, self.layout.unfit(stream, hour, version), rows, REASON)
@@ -171,10 +171,10 @@ class Publisher:
     def _publish(
         self, frame: DataFrame | None, stream: str, hour: int, version: int, read: int
     ) -> dict[str, Any]:
-        """Writes a span, and counts what it holds: rows, and of impressions those with a click."""
-        nothing = {"rows": 0, "files": [], **({"clicked": 0} if stream == IMPRESSIONS else {})}
+        """Writes a span, and returns its files and number of rows, and of clicked impressions."""
+        empty = {"rows": 0, "files": [], **({"clicked": 0} if stream == IMPRESSIONS else {})}
         if frame is None:
-            return nothing
+            return empty
         target = self.layout.span(stream, hour, version)
         write_table(frame, target, read, quoted(declared(self.settings, stream).time))
         written = read_parquet(self.spark, target)
@@ -185,31 +185,29 @@ class Publisher:
         assert row is not None
         if row["rows"] == 0:  # every event was unfit
             shutil.rmtree(target)
-            return nothing
+            return empty
         return {**row.asDict(), "files": sorted(path.name for path in target.iterdir())}
 
     def _publish_tables(self, hour: int, version: int, rows: int, tables: HourTables) -> None:
-        """Writes the application's tables of an hour, from the hour's span."""
+        """Writes the application's tables of an hour, computed from the hour's span."""
         impressions = read_parquet(self.spark, self.layout.span(IMPRESSIONS, hour, version))
         sources = tables.read(self.spark).frames
-        for name, frame in tables.of(self.spark, impressions, hour, sources).items():
+        for name, frame in tables.build(self.spark, impressions, hour, sources).items():
             write_table(frame, self.layout.span(name, hour, version), rows, *frame.columns)
-        self.spark.catalog.clearCache()  # of what the tables are made of; nothing else is kept
+        self.spark.catalog.clearCache()  # holds only the input of these tables
 
 
 def open_hours(
     spark: SparkSession,
-    landed: Landed,
+    landed: LandedBatches,
     closed: Mapping[int, Any],
     settings: Streaming,
     layout: Layout,
 ) -> dict[int, DataFrame]:
-    """Returns open hours -> the impressions known so far, with clicks, as closing would publish
-    them.
-    """
+    """Returns open hour -> its impressions so far, with clicks, as closing would publish them."""
 
     def known(stream: str, hours: Iterable[int]) -> Events:
-        folders = in_time(layout, landed, closed, stream, hours)
+        folders = in_time_folders(layout, landed, closed, stream, hours)
         return read_events(spark, folders, settings, stream)
 
     hours = [hour for hour in landed.hours() if hour not in closed]
@@ -218,7 +216,7 @@ def open_hours(
 
 
 def attributed(impressions: DataFrame, clicks: DataFrame | None, settings: Streaming) -> DataFrame:
-    """Adds CLICK_MS."""
+    """Adds CLICK_MS, the first click of each impression within the attribution window."""
     if clicks is None:
         return impressions.withColumn(CLICK_MS, F.lit(None).cast("bigint"))
     shown, clicked = settings.impressions, settings.clicks

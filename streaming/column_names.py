@@ -1,4 +1,4 @@
-"""Names that the columns of a stream may have, and the names that they have in the landing."""
+"""Allowed column names of a stream, and their names in the landing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from spark_io.connectors.lines import CORRUPT
 from spark_io.sources.column_names import LINE, RESERVED
 from streaming.layout import CLICKS, IMPRESSIONS, STREAMS
 
-PARTITION, OFFSET = "_partition", "_offset"  # where a line lies in Kafka
+PARTITION, OFFSET = "_partition", "_offset"  # position of a line in Kafka
 TIME = "_time_ms"
-BEFORE = "_before"  # what was said about an event that is read again
+BEFORE = "_before"  # earlier reason and record of an event that is parsed again
 STREAM, OUTCOME, HOUR = "stream", "outcome", "hour"  # the folders of a batch
-# Where the columns of an event and of ours are in one frame, Spark could not tell them apart.
+# Spark could not tell an event's columns from these in one frame.
 _OURS = (PARTITION, OFFSET, TIME, BEFORE, "_parsed", "_number")
 RESERVED_NAMES = (*RESERVED, LINE, CORRUPT, *_OURS)
 _FOLDERS = (STREAM, OUTCOME, HOUR)
@@ -26,8 +26,8 @@ def check_columns(settings: Streaming) -> None:
     """Checks the declared columns of both streams, before anything is read.
 
     Raises:
-      ComponentError: a column has a name that ingest uses itself or that Spark takes for syntax,
-        or two differ only in case; `clicks.of` is no column.
+      ComponentError: A column has a reserved name or one that Spark parses as syntax, two names
+        differ only in case, or `clicks.of` is not a column.
     """
     for stream in STREAMS:
         events = declared(settings, stream)
@@ -42,8 +42,8 @@ def check_columns(settings: Streaming) -> None:
                 )
             if column.lower() in reserved:
                 raise ComponentError(
-                    f"{section}: '{column}' is a name that ingest uses itself; reserved are "
-                    f"{', '.join(reserved)}, in any case. Rename the field where the events are "
+                    f"{section}: expected names other than the reserved {', '.join(reserved)} "
+                    f"(in any case). Received: '{column}'. Rename the field where the events are "
                     "made, or leave the column out"
                 )
             other = seen.setdefault(column.lower(), column)
@@ -67,8 +67,8 @@ def declared(settings: Streaming, stream: str) -> EventStream:
 def landed_names(settings: Streaming, stream: str) -> dict[str, str]:
     """Returns column -> its name in the landing, where both streams share one table.
 
-    A name is the column's own, unless it is also one of the folders (`hour`), or the other stream
-    has such a column with another type: then it is `_STREAM_COLUMN`.
+    A column keeps its name unless a folder has that name (`hour`), or the other stream has such a
+    column of another type. Then it is called `_STREAM_COLUMN`.
     """
     (other,) = (declared(settings, name).columns for name in STREAMS if name != stream)
     others = {column.lower(): kind for column, kind in other.items()}
@@ -82,15 +82,15 @@ def landed_names(settings: Streaming, stream: str) -> dict[str, str]:
 
 
 def qualified(stream: str, column: str) -> str:
-    """Returns the name in the landing of a column that is not alone with its name."""
+    """Returns the landing name of a column whose own name is taken."""
     return f"_{stream}_{column}"
 
 
 def found_in(landed: Mapping[str, object], stream: str, column: str) -> str | None:
-    """Returns the name that a column has in a landed table or a span, None if it is not there.
+    """Returns a column's name in a landed table or a span; None if the table lacks it.
 
     Args:
-      landed: Columns of the table by name, in lower case.
+      landed: Columns of the table by lower-case name.
       stream: Stream of the column.
       column: Name of the column in the config.
     """

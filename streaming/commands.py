@@ -1,4 +1,4 @@
-"""ingest, replay, run, retry, status, feedback, evaluate."""
+"""The commands ingest, replay, run, retry, status, accept-loss, feedback and evaluate."""
 
 from __future__ import annotations
 
@@ -26,41 +26,43 @@ from streaming.layout import (
     LATE,
     REFUSED,
     Layout,
+    exclusive_lock,
     hour_name,
     hour_number,
-    only_one,
 )
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# What the commands do is imported where they do it: --help does not wait for Spark.
-_AGAIN_S = 10  # until a broker or store that was away is tried again
-_LOOK_S = 2  # for a new hour
+# The commands import their modules when they run, so that --help does not wait for Spark.
+_RETRY_S = 10  # wait after a broker or store did not answer
+_POLL_S = 2  # interval of looking for a new hour
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Events from Kafka or a folder to hourly spans, and a run of the pipeline for each."""
+    """Reads events from Kafka or a folder into hourly spans, and runs the pipeline on each."""
 
 
 def _settings(config: PipelineConfig) -> Streaming:
     from streaming.column_names import check_columns
 
     if config.streaming is None:
-        raise ConfigError(f"{config.name} has no section `streaming`; see streaming/README.md")
+        raise ConfigError(
+            f"{config.name} has no section `streaming`; add it as streaming/README.md describes"
+        )
     check_columns(config.streaming)
     return config.streaming
 
 
 @main.command()
 @with_config
-@click.option("--once", is_flag=True, help="End when what is there now has been read.")
-@click.option("--finish", is_flag=True, help="Then close every hour: nothing else will come.")
+@click.option("--once", is_flag=True, help="End when all present events have been read.")
+@click.option("--finish", is_flag=True, help="Like --once, then close every hour.")
 def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
     """Reads events and closes hours, until Ctrl-C.
 
-    A closed hour is a span that the pipeline can read; its files never change.
+    A closed hour is a span that the pipeline can read. Its files never change.
     """
     from streaming.ingest import ingest as run
     from streaming.tables import HourTables
@@ -69,14 +71,22 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
     tables = HourTables(config) if settings.hour_tables else None
     with _spark(config, "streaming ingest") as spark:
         stopping = stop_event()  # after Spark has set its own handler of Ctrl-C
-        run(spark, settings, _say, once=once, finish=finish, stopping=stopping, tables=tables)
+        run(
+            spark,
+            settings,
+            _print_report,
+            once=once,
+            finish=finish,
+            stopping=stopping,
+            tables=tables,
+        )
     if stopping.is_set():
-        console().print("stopped; the next start goes on where this one was")
+        console().print("stopped; the next start continues from here")
 
 
 @contextlib.contextmanager
 def _spark(config: PipelineConfig, name: str) -> Iterator[SparkSession]:
-    """A session of this process, which says errors only."""
+    """Yields a Spark session of this process that logs only errors."""
     from spark_io.jobs.session import spark_environment, spark_session
 
     os.environ.update(spark_environment())
@@ -85,7 +95,7 @@ def _spark(config: PipelineConfig, name: str) -> Iterator[SparkSession]:
         yield spark
 
 
-def _say(what: str, content: dict[str, Any]) -> None:
+def _print_report(what: str, content: dict[str, Any]) -> None:
     if what == "batch":
         found = {
             outcome: sum(e["rows"] for e in content["rows"] if e["outcome"] == outcome)
@@ -113,7 +123,7 @@ def _say(what: str, content: dict[str, Any]) -> None:
         )
     elif what == "online":
         console().print(
-            f"the online table could not be made, the one before stays: {content['reason']}"
+            f"the online table was not updated, serving keeps the old one: {content['reason']}"
         )
     else:
         console().print(f"{content['reason']}; next try in {content['seconds']:g} s")
@@ -126,46 +136,53 @@ def _minute(epoch_ms: int) -> str:
 
 @main.command("accept-loss")
 @with_config
-@click.option("--dry-run", is_flag=True, help="Say what is lost, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what is lost, and change nothing.")
 def accept_loss(config: PipelineConfig, dry_run: bool) -> None:
-    """Goes on after a topic has lost records, and records how many.
+    """Records what a topic has lost, and lets ingest continue.
 
-    A topic that was deleted and made anew, or records that expired before they were read, stop
-    `ingest`. This writes the loss to FOLDER/losses.json, where `status` shows it, and has the next
-    `ingest` begin with what is there.
+    `ingest` stops if a topic was deleted and recreated, or if records expired before they were
+    read. This command writes the loss to FOLDER/losses.json, which `status` shows. The next
+    `ingest` then starts with the records that exist.
     """
     from streaming.topics import Topics
 
     settings = _settings(config)
     if settings.kafka is None:
-        raise ConfigError(f"{config.name} reads files: no topic can be lost")
-    with only_one(settings.folder, "ingest"), _spark(config, "streaming accept-loss") as spark:
-        topics = Topics(spark, settings, _say)
+        raise ConfigError(
+            f"{config.name} reads files, but only Kafka topics can lose records; see `status`"
+        )
+    with (
+        exclusive_lock(settings.folder, "ingest"),
+        _spark(config, "streaming accept-loss") as spark,
+    ):
+        topics = Topics(spark, settings, _print_report)
         losses = topics.losses() if dry_run else topics.accept()
     for loss in losses:
-        console().print(f"{loss.text()}{'' if dry_run else ': accepted, and recorded'}")
+        console().print(f"{loss.text()}{'' if dry_run else ': accepted and recorded'}")
     if not losses:
-        console().print("nothing is lost: every topic can be read on from where it was")
+        console().print("no records are lost; every topic can be read from its last position")
 
 
 @main.command()
 @with_config
-@click.option("--once", is_flag=True, help="End when what is there now has been sent.")
+@click.option("--once", is_flag=True, help="End when all present lines have been sent.")
 def feedback(config: PipelineConfig, once: bool) -> None:
-    """Publishes what the server's request log says was shown, as impressions, until Ctrl-C.
+    """Publishes the server's request log as impressions, until Ctrl-C.
 
-    To the topic, or the watched folder, that ingest reads. Sent again after a crash under the same
-    ids, so that each counts once.
+    They go to the topic or the watched folder that ingest reads. After a crash some are sent again
+    under the same ids, and each counts once.
     """
     from streaming.feedback.publish import Feedback
     from streaming.feedback.sinks import sink_of
 
     settings, log = _settings(config), config.serving.request_log
     if log is None:
-        raise ConfigError(f"{config.name} has no serving.request_log: nothing to publish")
+        raise ConfigError(
+            f"{config.name} has no serving.request_log to publish; add that section to the config"
+        )
     cursor = settings.folder / "feedback.json"
     stopping, sent = stop_event(), 0
-    with only_one(settings.folder, "feedback"):
+    with exclusive_lock(settings.folder, "feedback"):
         events_of = config.loaded_application().member("events_of_request", "streaming feedback")
         sink, key = sink_of(settings), _feedback_key(settings)
         running = Feedback(log.folder, cursor, sink, events_of, key)
@@ -175,8 +192,8 @@ def feedback(config: PipelineConfig, once: bool) -> None:
             except ComponentError as error:
                 if once:
                     raise
-                console().print(f"{error}; next try in {_AGAIN_S} s")
-                stopping.wait(_AGAIN_S)
+                console().print(f"{error}; next try in {_RETRY_S} s")
+                stopping.wait(_RETRY_S)
                 continue
             sent += new
             if new:
@@ -184,10 +201,10 @@ def feedback(config: PipelineConfig, once: bool) -> None:
             if once:
                 break
             stopping.wait(1)
-    if running.refused.count:
-        console().print(f"{running.refused.count:,} lines were refused: {running.refused.path}")
+    if running.rejected.count:
+        console().print(f"{running.rejected.count:,} lines were rejected: {running.rejected.path}")
     if not sent:
-        console().print(f"nothing new in {log.folder}")
+        console().print(f"no new impressions in {log.folder}")
 
 
 def _feedback_key(settings: Streaming) -> bytes | None:
@@ -204,41 +221,41 @@ def _feedback_key(settings: Streaming) -> bytes | None:
 
 @main.command()
 @with_config
-@click.option("--act", is_flag=True, help="Promotes the canary, or rolls back, by the rule.")
-@click.option("--follow", is_flag=True, help="Then as each hour closes, until Ctrl-C.")
+@click.option("--act", is_flag=True, help="Promote the canary or roll back, as the rule decides.")
+@click.option("--follow", is_flag=True, help="Repeat as each hour closes, until Ctrl-C.")
 def evaluate(config: PipelineConfig, act: bool, follow: bool) -> None:
-    """How well the served versions predict, by the hours that were closed.
+    """Measures how well the served versions predict, on closed hours.
 
-    Metrics by arm and version with 95 % intervals; features that have drifted; then what
-    streaming.online_rule says about the newest live version. FOLDER/online.html shows all hours.
+    Shows metrics by arm and version with 95 % intervals, features that have drifted, and the
+    decision of streaming.online_rule about the live versions. FOLDER/online.html shows all hours.
     """
-    from streaming.online_evaluation.rounds import Rounds
+    from streaming.online_evaluation.rounds import EvaluationRounds
     from streaming.online_evaluation.screen import show
 
     stopping = stop_event()
-    with only_one(_settings(config).folder, "evaluation"):
-        rounds = Rounds(config)
+    with exclusive_lock(_settings(config).folder, "evaluation"):
+        rounds = EvaluationRounds(config)
         show(console(), rounds.round(act=act))
-        while follow and not stopping.wait(_LOOK_S):
+        while follow and not stopping.wait(_POLL_S):
             try:
                 if rounds.waiting():
                     show(console(), rounds.round(act=act))
             except ComponentError as error:
-                console().print(f"{error!s}; next try in {_AGAIN_S} s")
-                stopping.wait(_AGAIN_S)
+                console().print(f"{error!s}; next try in {_RETRY_S} s")
+                stopping.wait(_RETRY_S)
 
 
 @main.command()
 @with_config_options
-@click.option("--once", is_flag=True, help="End when no closed hour waits.")
+@click.option("--once", is_flag=True, help="End when no closed hour is waiting.")
 @click.option(
-    "--failures", default=3, show_default=True, help="So many in a row, and it waits for a person."
+    "--failures", default=3, show_default=True, help="Failures in a row after which it waits."
 )
 def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
-    """Runs the pipeline on each hour as it is closed, until Ctrl-C.
+    """Runs the pipeline on each hour when it closes, until Ctrl-C.
 
-    One hour at a time, oldest first; hours that ML Metadata has a complete run of are left out. The
-    first run of all reads a window of hours. What each run printed is in FOLDER/operation.
+    Hours are run one at a time, oldest first. Hours with a complete run in ML Metadata are skipped.
+    The first run reads a window of hours. FOLDER/operation has the output of each run.
     """
     from streaming.operation.operate import Operation
     from streaming.operation.screen import OperationScreen
@@ -249,64 +266,67 @@ def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
     with OperationScreen(console(), config.name, folder, failures) as screen:
         operation = Operation(config, given, screen.report, stopping, failures)
         screen.watch(operation)
-        with only_one(folder, "operation"):
+        with exclusive_lock(folder, "operation"):
             operation.run(once=once)
 
 
 @main.command()
 @with_config
-@click.option("--hour", required=True, help="Such as 2024-03-01T05.")
+@click.option("--hour", required=True, help="UTC hour, such as 2024-03-01T05.")
 def replay(config: PipelineConfig, hour: str) -> None:
-    """Makes a closed hour again, with what came late: the next version of its spans.
+    """Adds late events to a closed hour, as the next version of its spans.
 
-    The versions before stay. If a run has read the hour, the next run reads from it on.
+    Earlier versions stay. If a run has read the hour, the next run reads it again.
     """
-    from streaming.operation.records import Records
+    from streaming.operation.records import HourRecords
     from streaming.replay import replay as run
     from streaming.tables import HourTables
 
     settings, number = _settings(config), hour_number(hour)
     tables = HourTables(config) if settings.hour_tables else None
-    with only_one(settings.folder, "ingest"), _spark(config, "streaming replay") as spark:
+    with exclusive_lock(settings.folder, "ingest"), _spark(config, "streaming replay") as spark:
         marker = run(spark, number, settings, tables)
-    Records(settings.folder).ask_again(number)
+    HourRecords(settings.folder).request_retry(number)
     console().print(
-        f"{hour_name(number)} is version {marker['version']} now: "
+        f"{hour_name(number)} now has version {marker['version']}: "
         f"{marker[IMPRESSIONS]['rows']:,} impressions, {marker[IMPRESSIONS]['clicked']:,} clicked"
     )
 
 
 @main.command()
 @with_config
-@click.option("--hour", help="Such as 2024-03-01T05; default: all that failed.")
+@click.option("--hour", help="UTC hour, such as 2024-03-01T05; all failed ones by default.")
 def retry(config: PipelineConfig, hour: str | None) -> None:
-    """Has failed hours tried again: the next run reads from them on."""
-    from streaming.operation.records import FAILED, RETRY, Records
+    """Tries failed hours again: the next run starts with the oldest of them."""
+    from streaming.operation.records import FAILED, RETRY, HourRecords
 
-    records = Records(_settings(config).folder)
+    records = HourRecords(_settings(config).folder)
     failed = {h: r for h, r in records.read().items() if r.state == FAILED}
     if hour is not None:
         wanted = hour_number(hour)
         if wanted not in failed:
             there = ", ".join(hour_name(h) for h in failed) or "none"
-            raise ComponentError(f"no run of {hour_name(wanted)} failed; those that did: {there}")
+            raise ComponentError(
+                f"--hour: expected an hour whose run has failed ({there}). "
+                f"Received: {hour_name(wanted)}"
+            )
         failed = {wanted: failed[wanted]}
     for record in failed.values():
         records.write(dataclasses.replace(record, state=RETRY))
-    again = ", ".join(hour_name(h) for h in failed) or "nothing: no run failed"
-    console().print(f"to be tried again: {again}")
+    again = ", ".join(hour_name(h) for h in failed) or "none, since no run has failed"
+    console().print(f"hours to be tried again: {again}")
 
 
 @main.command()
 @with_config
-@click.option("--json", "as_json", is_flag=True, help="For a program.")
-@click.option("--html", "as_html", is_flag=True, help="Writes a page, FOLDER/status.html.")
-@click.option("--hours", default=24, show_default=True, help="The newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--html", "as_html", is_flag=True, help="Write the page FOLDER/status.html.")
+@click.option("--hours", default=24, show_default=True, help="Number of newest hours to show.")
 def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> None:
-    """The hours: closed, open, what came late or was refused, and what their runs came to.
+    """Shows closed and open hours, late and rejected events, and the runs.
 
-    Then whether all events that were read are somewhere, by the files on disk: if not, it says
-    where, and the exit code is 1.
+    Also checks by the files on disk that no event is missing. If one is, the output names the
+    folder, and the exit code is 1.
     """
     from streaming.operation.overview import overview, write_page
     from streaming.operation.spans_done import complete_spans
@@ -323,17 +343,17 @@ def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> 
         page = write_page(settings.folder, found, config.name)
         console().print(f"see {page}", soft_wrap=True)
     else:
-        _show(found, settings.folder, hours)
+        _print_overview(found, settings.folder, hours)
     if verified.problems:
         raise SystemExit(1)
 
 
-def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
-    """Prints an overview."""
+def _print_overview(found: dict[str, Any], folder: Path, hours: int) -> None:
+    """Prints an overview to the terminal."""
     from streaming.operation.overview import run_text
 
     if not found["batches"]:
-        console().print(f"nothing was read yet into {folder}: python -m streaming ingest")
+        console().print(f"{folder} has no events yet; read some: python -m streaming ingest")
     if found["hours"]:
         table = Table(
             "hour", "state", "impressions", "clicked", "clicks", "duplicates", "late", "run"
@@ -354,27 +374,27 @@ def _show(found: dict[str, Any], folder: Path, hours: int) -> None:
         )
         console().print(f"{upto}; {done}")
     if found["files_waiting"]:
-        console().print(f"{found['files_waiting']:,} files wait to be read")
+        console().print(f"{found['files_waiting']:,} files are waiting to be read")
     if found["refused"]:
         reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["refused"].items())
         console().print(f"refused: {reasons}; {Layout(folder).batches}/*/outcome=refused")
     for stream, of in found["places"].items():
         parts = " + ".join(f"{of[place]:,} {place}" for place in PLACES)
         console().print(f"{stream}: {of['read']:,} read = {parts}", soft_wrap=True)
-    _show_losses(found["losses"])
+    _print_losses(found["losses"])
     if found["needs_person"]:
         console().print(
-            "runs have failed in a row, and wait for a person: python -m streaming retry"
+            "several runs in a row have failed; to try again: python -m streaming retry"
         )
     if found["problems"]:
-        console().print("this does not add up:")
+        console().print("problems:")
         for problem in found["problems"]:
             console().print(problem, soft_wrap=True)
 
 
-def _show_losses(losses: list[dict[str, Any]]) -> None:
+def _print_losses(losses: list[dict[str, Any]]) -> None:
     for loss in losses:
-        records = "nobody knows how many" if loss["records"] is None else f"{loss['records']:,}"
+        records = "an unknown number of" if loss["records"] is None else f"{loss['records']:,}"
         console().print(
             f"{loss['stream']}: {records} records of topic {loss['topic']} were lost "
             f"({loss['kind']}), accepted {loss['accepted']}"

@@ -1,7 +1,7 @@
-"""Files that Spark's file source has read, of a folder that an earlier version has written to.
+"""Finds the files that an earlier version of this project read with Spark's file source.
 
-Its checkpoint lists them: `sources/0` of impressions, `sources/1` of clicks, a file each batch of
-the source, and `offsets/N` says how far batch N of the query goes.
+The checkpoint lists them. `sources/0` (impressions) and `sources/1` (clicks) have one file for each
+batch of the source, and `offsets/N` names the last source batch of batch N of the query.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from pipeline.streaming_sections import Streaming
-from streaming.file_rounds import Read, watched_folder
+from streaming.file_rounds import FilesRead, watched_folder
 from streaming.layout import STREAMS, Layout, numbered
 
 
 def files_read_by_spark(
     layout: Layout, manifests: Sequence[dict[str, Any]], settings: Streaming
-) -> Read:
-    """Returns the files of the batches that have a manifest without a list of files.
+) -> FilesRead:
+    """Returns the files of the batches whose manifests do not list files.
 
-    Their sizes are not known, so a change of theirs is not noticed.
+    Their sizes are unknown, so changes of these files are not noticed.
 
     Args:
-      layout: Where everything lies.
+      layout: Paths below the streaming folder.
       manifests: Manifests of all batches.
       settings: Section `streaming` of a config that names `watched`.
     """
-    found: Read = {stream: {} for stream in STREAMS}
+    found: FilesRead = {stream: {} for stream in STREAMS}
     without = [manifest["batch"] for manifest in manifests if "files" not in manifest]
     offsets = layout.checkpoint / "offsets"
     planned = sorted(int(path.name) for path in numbered(offsets) if path.name.isdecimal())
@@ -47,7 +47,7 @@ def files_read_by_spark(
 
 
 def _paths(log: Path, last: int, folder: Path) -> set[str]:
-    """Returns the paths, relative to the folder, of the entries up to a batch of the source."""
+    """Returns the logged paths up to source batch `last`, relative to the folder."""
     found = set()
     for file in numbered(log):
         for line in file.read_text("utf-8").splitlines()[1:]:

@@ -1,4 +1,4 @@
-"""Batches of files from the watched folder, round by round."""
+"""Reads the watched folder in batches of files, round by round."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class FileReading:
-    """Reads what is in the watched folder, and what comes to it.
+    """Reads present and new files of the watched folder.
 
     Args:
-      ingest: Takes the batches.
+      ingest: Ingest that lands the batches.
     """
 
     def __init__(self, ingest: Ingest):
@@ -33,10 +33,10 @@ class FileReading:
             self._rounds.note(files_of(manifest))
 
     def run(self, *, once: bool) -> None:
-        """Reads until it is stopped; with `once`, until what is there now has been read.
+        """Reads until it is stopped; with `once`, until all present files have been read.
 
         Raises:
-          ComponentError: a batch cannot be read or written.
+          ComponentError: A batch cannot be read or written.
         """
         ingest = self._ingest
         while not ingest.stopped:
@@ -46,13 +46,13 @@ class FileReading:
             if not ingest.stopped:
                 ingest.end_round()
             if found:
-                self._rounds.begin()  # says which files have changed since they were read
+                self._rounds.begin()  # reports files that have changed since they were read
             if once:
                 return
             ingest.stopping.wait(ingest.settings.trigger_seconds)
 
     def _read(self, batch: FileBatch) -> None:
-        # Hadoop skips damaged blocks of bzip2: no error would follow.
+        # Hadoop skips damaged blocks of bzip2 without an error.
         if self._rounds.leave_out_broken(batch, ".bz2"):
             return
         ingest = self._ingest
@@ -79,7 +79,7 @@ class FileReading:
         self._rounds.done(batch)
 
     def _lines(self, batch: FileBatch) -> dict[str, DataFrame]:
-        """Returns stream -> lines, of the streams that the batch has files of."""
+        """Returns stream -> lines, for the streams that have files in the batch."""
         spark, settings, links = (
             self._ingest.spark,
             self._ingest.settings,
@@ -104,11 +104,11 @@ class FileReading:
 def readable(path: Path, link: Path) -> Path:
     """Returns a path that Spark can read.
 
-    Hadoop takes what is before a colon for the scheme of a URL: such a file gets a link.
+    Hadoop parses the text before a colon as the scheme of a URL, so such a file gets a link.
 
     Args:
       path: Path of a file.
-      link: Beginning of the link's path.
+      link: Prefix of the link's path.
     """
     if ":" not in str(path):
         return path

@@ -1,7 +1,7 @@
-"""Which files of the watched folder a batch reads.
+"""Chooses the files of the watched folder that a batch reads.
 
-What is there at one listing is a round, read in batches. The watermark moves at its end: until then
-the files that are not read yet may hold any hour, in whatever order they come.
+The files of one listing are a round, which is read in batches. The watermark moves only at its end,
+since files come in any order and an unread file may hold any hour.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from streaming.watched_files import (
     why_broken,
 )
 
-Read = dict[str, dict[str, dict[str, Any]]]  # stream -> path -> what its manifest keeps
+FilesRead = dict[str, dict[str, dict[str, Any]]]  # stream -> path -> its entry in the manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FileBatch:
 
     Attributes:
       files: Stream -> path relative to its watched folder -> the file as it was listed.
-      ends_round: Whether these are the last ones of the listing.
+      ends_round: Whether these are the last files of the listing.
     """
 
     files: dict[str, dict[str, WatchedFile]]
@@ -42,23 +42,24 @@ class FileBatch:
 
 
 def watched_folder(settings: Streaming, stream: str) -> Path:
-    """Returns the folder that a stream's files appear in."""
+    """Returns the watched folder of a stream."""
     assert settings.watched is not None
     return settings.watched / stream
 
 
-def files_of(manifest: Mapping[str, Any]) -> Read:
-    """Returns the files that a batch has read."""
+def files_of(manifest: Mapping[str, Any]) -> FilesRead:
+    """Returns the files that a batch has read, by its manifest."""
     return {stream: dict(files) for stream, files in manifest.get("files", {}).items()}
 
 
 class FileRounds:
-    """The files that are read, and those that are to be read.
+    """Keeps track of the files that were read and those still to be read.
 
     Args:
       settings: Section `streaming` of a config that names `watched`.
-      broken_files: Path of the file that keeps which files could not be read to their end.
-      report: Told of each file that is left out or has changed, once: (stream, path, reason).
+      broken_files: Path of the JSON file that lists files that could not be read to their end.
+      report: Function (stream, path, reason) that is called once for each file that is left out or
+        has changed.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class FileRounds:
         report: Callable[[str, str, str], None],
     ):
         self._settings, self._report, self._broken_files = settings, report, broken_files
-        self._read: Read = {stream: {} for stream in STREAMS}
+        self._read: FilesRead = {stream: {} for stream in STREAMS}
         self._waiting: dict[str, dict[str, WatchedFile]] = {}
         self._broken = {
             stream: {
@@ -77,17 +78,17 @@ class FileRounds:
                 if why_broken(watched_folder(settings, stream) / path) is not None
             }
             for stream, files in read_broken(broken_files).items()
-        }  # a disk that was away may be back
+        }  # a disk may be available again
         self._told: set[tuple[str, str, str]] = set()
-        self._same: dict[tuple[str, str], WatchedFile] = {}  # touched, with the same contents
+        self._same: dict[tuple[str, str], WatchedFile] = {}  # new time, same contents
 
-    def note(self, files: Read) -> None:
-        """Notes what a batch has read."""
+    def note(self, files: FilesRead) -> None:
+        """Notes the files that a batch has read."""
         for stream, of_it in files.items():
             self._read[stream] |= of_it
 
     def begin(self) -> bool:
-        """Lists the folders, and returns whether there is something new to read."""
+        """Lists the folders, and returns whether there are new files to read."""
         for stream in STREAMS:
             folder = watched_folder(self._settings, stream)
             listing = list_files(folder)
@@ -95,7 +96,7 @@ class FileRounds:
             new = {
                 path: file
                 for path, file in listing.files.items()
-                if path not in read and not is_still(file, broken.get(path))
+                if path not in read and not is_unchanged(file, broken.get(path))
             }
             self._waiting[stream] = {path: new[path] for path in sorted(new, key=reading_order)}
             known = {p: f for p, f in listing.files.items() if self._same.get((stream, p)) != f}
@@ -108,7 +109,7 @@ class FileRounds:
         return any(self._waiting.values())
 
     def next_batch(self) -> FileBatch | None:
-        """Returns the next files of the round; None at its end."""
+        """Returns the next batch of the round; None at its end."""
         files: dict[str, dict[str, WatchedFile]] = {}
         for stream, waiting in self._waiting.items():
             files[stream] = dict(islice(waiting.items(), self._settings.max_files_per_batch))
@@ -117,29 +118,29 @@ class FileRounds:
         left = sum(map(len, self._waiting.values())) - sum(map(len, files.values()))
         return FileBatch(files, ends_round=left == 0)
 
-    def finished(self, batch: FileBatch) -> Read:
-        """Returns what the manifest keeps of a batch's files, which have been read."""
-        found: Read = {}
+    def finished(self, batch: FileBatch) -> FilesRead:
+        """Returns the manifest's entries for a batch's files after they were read."""
+        found: FilesRead = {}
         for stream, files in batch.files.items():
             folder = watched_folder(self._settings, stream)
             found[stream] = {path: record(folder / path, file) for path, file in files.items()}
         return found
 
     def done(self, batch: FileBatch) -> None:
-        """Takes a batch's files out of the round."""
+        """Removes a batch's files from the round."""
         for stream, files in batch.files.items():
             for path in files:
                 del self._waiting[stream][path]
 
     def leave_out_broken(self, batch: FileBatch, suffix: str = "") -> bool:
-        """Leaves out the files of a batch that cannot be read, until they are other ones.
+        """Leaves out the unreadable files of a batch until they change.
 
         Args:
-          batch: The files.
-          suffix: How the names end that are looked into; '': all of them.
+          batch: Files to check.
+          suffix: Suffix of the names to check; all names if empty.
 
         Returns:
-          Whether there was such a file.
+          Whether there was an unreadable file.
         """
         found = False
         for stream, files in batch.files.items():
@@ -161,21 +162,21 @@ class FileRounds:
             self._report(stream, path, reason)
 
 
-def read_broken(path: Path) -> Read:
-    """Returns the files that could not be read to their end, each with the reason."""
+def read_broken(path: Path) -> FilesRead:
+    """Returns the files that could not be read to their end, each with its reason."""
     known = read_json(path) if path.exists() else {}
     return {stream: dict(known.get(stream, {})) for stream in STREAMS}
 
 
-def is_still(file: WatchedFile, then: Mapping[str, Any] | None) -> bool:
-    """Returns whether a file is as it was when it could not be read to its end."""
+def is_unchanged(file: WatchedFile, then: Mapping[str, Any] | None) -> bool:
+    """Returns whether a file is unchanged since it could not be read to its end."""
     return then is not None and (file.size, file.mtime_ns) == (then["size"], then["mtime_ns"])
 
 
 def changed_files(
     folder: Path, files: Mapping[str, WatchedFile], read: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    """Returns path -> that it has changed, of the files that were read and are other ones now."""
+    """Returns path -> CHANGED for the files that have changed since they were read."""
     return {
         path: CHANGED
         for path, then in read.items()

@@ -1,4 +1,4 @@
-"""Which folders hold the events of an hour: those of batches, or a span."""
+"""Finds the folders that hold the events of an hour: its span, or those of batches."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from streaming.layout import LANDED, LATE, STREAMS, Layout
 
 
 @dataclasses.dataclass(frozen=True)
-class Landed:
-    """Which batches hold rows of an hour that came in time.
+class LandedBatches:
+    """The batches that hold in-time rows of each hour.
 
     Attributes:
-      batches: (stream, hour) -> number of a batch -> rows.
+      batches: (stream, hour) -> number of a batch -> number of rows.
     """
 
     batches: dict[tuple[str, int], dict[int, int]] = dataclasses.field(default_factory=dict)
 
     def add(self, manifest: Mapping[str, Any]) -> None:
-        """Notes what a batch has landed."""
+        """Adds the landed rows of a batch."""
         for entry in manifest["rows"]:
             if entry["outcome"] == LANDED:
                 of_it = self.batches.setdefault((entry["stream"], entry["hour"]), {})
@@ -33,26 +33,30 @@ class Landed:
         return sum(self.batches.get((stream, hour), {}).values())
 
     def hours(self) -> list[int]:
-        """Returns the hours that have rows, oldest first."""
+        """Returns the hours that have landed rows, oldest first."""
         return sorted({hour for _, hour in self.batches})
 
 
-def landed_of(manifests: Iterable[Mapping[str, Any]]) -> Landed:
-    """Returns what batches have landed."""
-    landed = Landed()
+def landed_batches(manifests: Iterable[Mapping[str, Any]]) -> LandedBatches:
+    """Returns the landed rows of all batches."""
+    landed = LandedBatches()
     for manifest in manifests:
         landed.add(manifest)
     return landed
 
 
-def in_time(
-    layout: Layout, landed: Landed, closed: Mapping[int, Any], stream: str, hours: Iterable[int]
+def in_time_folders(
+    layout: Layout,
+    landed: LandedBatches,
+    closed: Mapping[int, Any],
+    stream: str,
+    hours: Iterable[int],
 ) -> list[Path]:
-    """Returns the folders of what came in time: of a closed hour its span, else the batches'.
+    """Returns the folders of in-time events: the span of a closed hour, else folders of batches.
 
     Args:
-      layout: Where everything lies.
-      landed: What batches have landed.
+      layout: Paths below the streaming folder.
+      landed: Landed rows of all batches.
       closed: Hour -> its newest marker.
       stream: Stream of the events.
       hours: Hours of the events.
@@ -68,10 +72,10 @@ def in_time(
     return folders
 
 
-def came_late(
+def late_folders(
     layout: Layout, manifests: Iterable[Mapping[str, Any]], stream: str, hours: Iterable[int]
 ) -> list[Path]:
-    """Returns the folders of what came after its hour was closed."""
+    """Returns the folders of events that came after their hour was closed."""
     wanted = set(hours)
     return [
         layout.landed(manifest["batch"], stream, entry["hour"], LATE)
@@ -81,14 +85,16 @@ def came_late(
     ]
 
 
-def late_read(manifests: Iterable[Mapping[str, Any]], marker: Mapping[str, Any]) -> dict[str, int]:
-    """Returns stream -> late events of its hour that a version of its spans holds."""
+def replayed_rows(
+    manifests: Iterable[Mapping[str, Any]], marker: Mapping[str, Any]
+) -> dict[str, int]:
+    """Returns stream -> number of late events that a replayed version contains."""
     batches = set(marker.get("late_batches", ()))
     return late_rows((m for m in manifests if m["batch"] in batches), marker["hour"])
 
 
 def late_rows(manifests: Iterable[Mapping[str, Any]], hour: int) -> dict[str, int]:
-    """Returns stream -> events that came after the hour was closed."""
+    """Returns stream -> number of events that came after the hour was closed."""
     rows = dict.fromkeys(STREAMS, 0)
     for manifest in manifests:
         for entry in manifest["rows"]:
@@ -97,15 +103,15 @@ def late_rows(manifests: Iterable[Mapping[str, Any]], hour: int) -> dict[str, in
     return rows
 
 
-def forget(marker: dict[str, Any], landed: Landed, layout: Layout) -> None:
-    """Removes what has landed of a closed hour, if its spans hold all of it.
+def remove_landed(marker: dict[str, Any], landed: LandedBatches, layout: Layout) -> None:
+    """Removes the landed rows of a closed hour if its spans contain all of them.
 
-    Rows that landed and are not in the marker's count are left; `status` says so.
+    If more rows have landed than the marker counts, they stay, and `status` reports them.
 
     Args:
       marker: Newest marker of the hour.
-      landed: What batches have landed.
-      layout: Where everything lies.
+      landed: Landed rows of all batches.
+      layout: Paths below the streaming folder.
     """
     first, hour = layout.first_marker(marker), marker["hour"]
     for stream in STREAMS:

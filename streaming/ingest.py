@@ -1,4 +1,4 @@
-"""Events to hourly spans: batches land, hours are closed; one process, until it is stopped."""
+"""Lands batches of events and closes hours, until it is stopped."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from pipeline.streaming_sections import Streaming
 from spark_io.jobs.errors import explain
 from streaming import closing, landing, online, sources
 from streaming.file_reading import FileReading
-from streaming.hour_events import forget, landed_of
+from streaming.hour_events import landed_batches, remove_landed
 from streaming.kafka_query import KafkaQuery
 from streaming.landing import Progress
-from streaming.layout import Layout, only_one
+from streaming.layout import Layout, exclusive_lock
 from streaming.manifests import pack
 from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS, advanced
 
-# ("batch", its manifest), ("hour", its marker), ("away", {"seconds": ..., "reason": ...}),
-# ("partitions", {"topic": ..., "stream": ..., "added": [...]}): they are read from their beginning,
-# ("file", {"stream": ..., "path": ..., "reason": ...}): one that is left out or has changed, or
-# ("online", {"reason": ...}): the online table could not be made
+# ("batch", its manifest); ("hour", its marker); ("away", {"seconds": ..., "reason": ...});
+# ("partitions", {"topic": ..., "stream": ..., "added": [...]}) for new partitions;
+# ("file", {"stream": ..., "path": ..., "reason": ...}) for a file that is left out or has changed;
+# ("online", {"reason": ...}) if the online table was not updated
 Report = Callable[[str, dict[str, Any]], None]
-_PACK_BATCHES = 500  # after so many it is looked whether manifests are to be packed
+_PACK_BATCHES = 500  # batches between two attempts to pack manifests
 _log = logging.getLogger(__name__)
 
 
 class Ingest:
-    """What has been done so far, and what a batch adds to it.
+    """The state of an ingest: progress, manifests and closed hours.
 
     Args:
-      spark: The session.
+      spark: Spark session.
       settings: Section `streaming` of a config.
-      report: Told of each batch and each closed hour.
-      stopping: Ends it when it is set.
-      tables: Tables of the application, kept of each hour.
+      report: Function that is called with each event; see Report.
+      stopping: Event that ends the ingest.
+      tables: Tables of the application, written for each hour.
 
     Raises:
-      ComponentError: the folder's parts do not belong together.
+      ComponentError: The parts of the folder do not belong together.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Ingest:
         self.manifests = self.layout.manifests()
         self._closed = self.layout.closed_hours()
         self._check_folder()
-        self.progress, self._landed = Progress(), landed_of(self.manifests)
+        self.progress, self._landed = Progress(), landed_batches(self.manifests)
         self.newest_manifest: dict[str, Any] = {}
-        self._newest_ms: int | None = None  # of all events
-        self._next_online = 0.0  # by the monotonic clock
+        self._newest_ms: int | None = None  # newest event time
+        self._next_online = 0.0  # monotonic time of the next update
         for manifest in self.manifests:
             self._note(manifest)
         self._at_least(self.layout.watermark_ms())
-        for marker in self._closed.values():  # by a run that ended before it could
-            forget(marker, self._landed, self.layout)
+        for marker in self._closed.values():  # a crash may have left landed rows
+            remove_landed(marker, self._landed, self.layout)
 
     def _check_folder(self) -> None:
-        """Raises ComponentError if what lies there is not what this source has read."""
+        """Raises ComponentError if the folder holds batches of another source."""
         numbers = [manifest["batch"] for manifest in self.manifests]
         of_files = any("files" in manifest for manifest in self.manifests)
         of_kafka = any(manifest["offsets"] for manifest in self.manifests)
@@ -82,27 +82,27 @@ class Ingest:
             was, now = ("kafka", "watched") if of_kafka else ("watched", "kafka")
             raise ComponentError(
                 f"{self.settings.folder}: expected batches that were read from streaming.{now}. "
-                f"Received: batches from streaming.{was}. Name another streaming.folder"
+                f"Received: batches from streaming.{was}. Choose another streaming.folder"
             )
         if self.settings.kafka is not None:
             if numbers and not (self.layout.checkpoint / "metadata").exists():
                 raise ComponentError(
-                    f"{self.layout.checkpoint} is gone, but {self.layout.batches} holds what was "
-                    "read by it; restore it, or start with an empty streaming.folder (everything "
-                    "that Kafka still has is read again then)"
+                    f"{self.layout.checkpoint} is gone, but {self.layout.batches} holds batches "
+                    "that were read with it; restore it, or start with an empty streaming.folder "
+                    "(which reads everything again that Kafka still has)"
                 )
             return
         folders = [int(p.name) for p in self.layout.batches.iterdir() if p.name.isdecimal()]
         if numbers != list(range(len(numbers))) or max(folders, default=0) > len(numbers):
             raise ComponentError(
                 f"{self.layout.batches}: expected a manifest for each batch. Received: "
-                f"{len(numbers)} manifests for batches up to {max([*numbers, *folders])}. They are "
-                "not of the same stream, or manifests are gone, which say which files were read; "
-                "restore them, or start with an empty streaming.folder"
+                f"{len(numbers)} manifests for batches up to {max([*numbers, *folders])}. Without "
+                "manifests it is unknown which files were read; restore them, or start with an "
+                "empty streaming.folder"
             )
 
     def run(self, *, once: bool = False) -> None:
-        """Reads until it is stopped; with `once`, until what is there now has been read."""
+        """Reads until it is stopped; with `once`, until all present events have been read."""
         self.close_due()
         if self.settings.kafka is None:
             FileReading(self).run(once=once)
@@ -111,11 +111,11 @@ class Ingest:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody has asked it to end."""
+        """Whether the ingest was asked to end."""
         return self.stopping.is_set()
 
     def finish(self) -> None:
-        """Closes every hour, as if nothing were to come any more."""
+        """Closes every hour, as if no more events would come."""
         hours = self._landed.hours()
         if hours:
             end = (max(hours) + 1) * HOUR_MS + self.settings.attribution_ms
@@ -132,16 +132,16 @@ class Ingest:
         ends_round: bool = True,
         facts: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        """Lands a batch, and closes the hours that are due then. See landing.land.
+        """Lands a batch, and closes the hours that are due; see landing.land.
 
         Raises:
-          ComponentError: it is not the next batch: some would be read twice, or not at all.
+          ComponentError: It is not the next batch, so events would be skipped or read twice.
         """
         if number != self.progress.number + 1:
             raise ComponentError(
-                f"{self.layout.checkpoint} is at batch {number}, but {self.layout.batches} ends "
-                f"with {self.progress.number}: they are not of the same stream, manifests are "
-                "gone, or the checkpoint is an old copy; restore both from the same time"
+                f"{self.layout.checkpoint}: expected batch {self.progress.number + 1}, the next "
+                f"one of {self.layout.batches}. Received: batch {number}. Manifests are gone, or "
+                "the checkpoint is an old copy; restore both from the same time"
             )
         manifest = landing.land(
             batch,
@@ -163,7 +163,7 @@ class Ingest:
         self._refresh_online()
 
     def end_round(self) -> None:
-        """Moves the watermark by what batches have read of a round whose other files are gone."""
+        """Moves the watermark at the end of a round whose remaining files are gone."""
         newest = self.progress.round_newest_ms
         if newest:
             moved = advanced(self.progress.watermark_ms, newest, self.settings.lateness_ms)
@@ -189,7 +189,7 @@ class Ingest:
             self.report("hour", marker)
 
     def _refresh_online(self, *, at_once: bool = False) -> None:
-        """Brings the table for serving to what is known now, when it is time."""
+        """Updates the online table if it is time."""
         seconds, tables = self.settings.online_seconds, self._tables
         if seconds is None or tables is None or self._newest_ms is None:
             return
@@ -200,8 +200,8 @@ class Ingest:
                 self.spark, self._landed, self._closed, self.settings, self.layout
             )
             online.update_table(self.spark, tables, self.settings, self._newest_ms + 1, hours)
-        except Exception as error:  # no event depends on it: serving keeps the table it has
-            _log.exception("the online table is not made anew")
+        except Exception as error:  # serving keeps the old table
+            _log.exception("the online table was not updated")
             self.report("online", {"reason": explain(error)})
         self._next_online = time.monotonic() + seconds
 
@@ -211,7 +211,7 @@ class Ingest:
         self._newest_ms = max(newest, default=None)
 
     def _at_least(self, watermark_ms: int | None) -> None:
-        """Moves the watermark forward to that of finished.json or a manifest, never back."""
+        """Moves the watermark forward to a stored one, never back."""
         known = [w for w in (watermark_ms, self.progress.watermark_ms) if w is not None]
         newest = self.progress.round_newest_ms
         self.progress = Progress(self.progress.number, max(known, default=None), newest)
@@ -230,22 +230,21 @@ def ingest(
     """Reads events into hourly spans; see README.md.
 
     Args:
-      spark: The session.
+      spark: Spark session.
       settings: Section `streaming` of a config.
-      report: Told of each batch and each closed hour, of a broker that is away, and of files that
-        are left out or have changed.
-      once: Whether to end when what is there now has been read.
-      finish: Whether to close every hour then.
-      stopping: Ends it when it is set; what was begun is done again by the next start.
-      tables: Tables of the application, to keep of each hour.
+      report: Function that is called with each event; see Report.
+      once: Whether to end when all present events have been read.
+      finish: Whether to do so and then close every hour.
+      stopping: Event that ends the ingest. The next start repeats unfinished work.
+      tables: Tables of the application, written for each hour.
 
     Raises:
-      ComponentError: nothing to read from; a folder that another ingest writes to, or whose parts
-        do not belong together.
+      ComponentError: There is no source, another ingest writes to the folder, or its parts do not
+        belong together.
     """
-    with only_one(settings.folder, "ingest"):
+    with exclusive_lock(settings.folder, "ingest"):
         sources.check(spark, settings)
         running = Ingest(spark, settings, report, stopping or threading.Event(), tables)
         running.run(once=once or finish)
-        if finish and not running.stopped:  # by Ctrl-C: what was not read yet would be late
+        if finish and not running.stopped:  # else unread events would become late
             running.finish()

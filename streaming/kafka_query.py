@@ -1,4 +1,4 @@
-"""Spark's streaming query over the topics of both streams."""
+"""Runs Spark's streaming query over the topics of both streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyspark.sql.streaming import StreamingQuery
 from base.errors import ComponentError
 from spark_io.jobs.errors import explain
 from streaming import landing, sources
-from streaming.checkpoint import settle
+from streaming.checkpoint import settle_batches
 from streaming.layout import STREAMS
 from streaming.topics import TopicError, Topics
 
@@ -19,29 +19,30 @@ if TYPE_CHECKING:
     from streaming.ingest import Ingest
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 60.0
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 
 class KafkaQuery:
-    """The query, started again when a broker comes back.
+    """Runs the query, and restarts it when a broker comes back.
 
     Args:
-      ingest: Takes the batches.
+      ingest: Ingest that lands the batches.
     """
 
     def __init__(self, ingest: Ingest):
         self._ingest = ingest
         self._topics = Topics(ingest.spark, ingest.settings, ingest.report)
-        self._problem: Exception | None = None  # of a batch: Spark tells only its text
+        self._problem: Exception | None = None  # error of a batch; Spark passes on only its text
 
     def run(self, *, once: bool) -> None:
-        """Reads until it is stopped; with `once`, until what is there now has been read.
+        """Reads until it is stopped; with `once`, until all present records have been read.
 
-        A broker that does not answer is waited for. What fails while it answers is tried once more,
-        since it may just have come back; the second time in a row it is an error.
+        While the broker does not answer, the query waits. If the query fails although the broker
+        answers, it is tried once more, since the broker may just have come back. A second failure
+        in a row is an error.
 
         Raises:
-          ComponentError: it cannot go on.
+          ComponentError: The query cannot continue.
         """
         stopping = self._ingest.stopping
         wait, answered = _FIRST_WAIT_S, 0
@@ -50,7 +51,7 @@ class KafkaQuery:
             query = None
             try:
                 query = self._start(once)
-                while not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type]
+                while not query.awaitTermination(_POLL_S):  # type: ignore[arg-type]
                     if stopping.is_set():
                         return
                 return
@@ -59,7 +60,7 @@ class KafkaQuery:
                 if once or isinstance(problem, ComponentError):
                     raise ComponentError(explain(problem)) from problem
                 if self._ingest.progress.number > number:
-                    wait, answered = _FIRST_WAIT_S, 0  # it did answer since
+                    wait, answered = _FIRST_WAIT_S, 0  # the broker has answered meanwhile
                 away = self._why_no_broker()
                 answered += away is None
                 if answered > 1:
@@ -68,7 +69,9 @@ class KafkaQuery:
                 self._ingest.report("away", {"seconds": wait, "reason": reason})
             except TopicError:
                 raise
-            except ComponentError as error:  # no broker, when the topics were looked at
+            except (
+                ComponentError
+            ) as error:  # the broker did not answer when the topics were checked
                 if once:
                     raise
                 self._ingest.report("away", {"seconds": wait, "reason": str(error)})
@@ -81,8 +84,8 @@ class KafkaQuery:
     def _why_no_broker(self) -> str | None:
         """Returns why the broker does not answer; None if it does.
 
-        It is asked: what a query ends with when a broker goes says little, and in Spark 4.1 nothing
-        (a NullPointerException while it reports its progress).
+        This asks the broker, because the query's own error says little when a broker goes away; in
+        Spark 4.1 it is a NullPointerException of the progress report.
         """
         try:
             sources.check(self._ingest.spark, self._ingest.settings)
@@ -94,7 +97,7 @@ class KafkaQuery:
         spark, settings = self._ingest.spark, self._ingest.settings
         checkpoint = self._ingest.layout.checkpoint
         self._problem = None
-        settle(checkpoint, self._ingest.progress.number)
+        settle_batches(checkpoint, self._ingest.progress.number)
         self._topics.check()
         trigger: dict[str, Any] = (
             {"availableNow": True}
@@ -111,7 +114,7 @@ class KafkaQuery:
         )
 
     def _batch(self, batch: DataFrame, number: int) -> None:
-        """Lands a batch; called by Spark, in a thread of its own. An error ends the query."""
+        """Lands a batch. Spark calls this in its own thread, and an error ends the query."""
         try:
             self._ingest.land(batch, number, facts=self._topics.facts)
         except Exception as error:

@@ -1,7 +1,7 @@
-"""What has landed, with the columns that are declared now.
+"""Reads landed events with the currently declared columns.
 
-Each batch lands with the columns of the config of its day. An hour that is open while the config
-changes has files of several schemas: each is read with its own, and brought to the declared types.
+Each batch lands with the columns declared at the time. If the config changes while an hour is open,
+the hour has files of several schemas. Each is read with its own and cast to the declared types.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Events:
     """Events of one stream.
 
     Attributes:
-      rows: The declared columns; None if there are no events.
-      unfit: REASON and RECORD of those whose values do not fit the types that are declared now;
-        None if every schema they landed with fits.
+      rows: Declared columns of the events; None if there are no events.
+      unfit: REASON and RECORD of events whose values do not fit the declared types; None if every
+        landed schema fits.
     """
 
     rows: DataFrame | None = None
@@ -48,16 +48,16 @@ class Events:
 def read_events(
     spark: SparkSession, folders: Iterable[Path], settings: Streaming, stream: str
 ) -> Events:
-    """Reads folders of Parquet files that may have different schemas.
+    """Returns the events of folders of Parquet files that may have different schemas.
 
     Args:
-      spark: The session.
-      folders: Folders of one stream, as batches landed them or as spans.
+      spark: Spark session.
+      folders: Folders of one stream, of batches or spans.
       settings: Section `streaming` of the config.
       stream: Stream of the events.
 
     Raises:
-      ComponentError: a folder is gone.
+      ComponentError: A folder is gone.
     """
     by_schema: dict[str, list[Path]] = {}
     for folder in folders:
@@ -75,11 +75,11 @@ def _together(frames: list[DataFrame | None]) -> DataFrame | None:
 
 
 def _schema(folder: Path) -> str:
-    """Returns the schema of a folder that one write has made."""
+    """Returns the schema of a folder; all its files come from one write."""
     part = next(folder.glob("*.parquet"), None)
     if part is None:
         raise ComponentError(
-            f"{folder} is gone or empty, but the manifests say that events have landed there; "
+            f"{folder} is gone or empty, but according to the manifests events have landed there; "
             "restore it, then start again"
         )
     return str(pq.read_schema(part).remove_metadata())
@@ -129,12 +129,12 @@ def _select(rows: DataFrame, columns: Iterable[str]) -> DataFrame:
 
 
 def _reason(misfits: list[Column]) -> Column:
-    nothing = F.lit(None).cast("string")
-    return F.when(reduce(lambda a, b: a | b, misfits), TYPE_CHANGED) if misfits else nothing
+    null = F.lit(None).cast("string")
+    return F.when(reduce(lambda a, b: a | b, misfits), TYPE_CHANGED) if misfits else null
 
 
 def _record(landed: DataFrame) -> Column:
-    """Returns an event as it landed, as JSON: what its line said, as far as it was declared."""
+    """Returns an event as JSON, with the columns it landed with."""
     names = [name for name in landed.columns if name not in (REASON, RECORD)]
     return F.to_json(F.struct(*[F.col(quoted(name)) for name in names]))
 
@@ -144,7 +144,7 @@ def _is_plain(kind: T.DataType) -> bool:
 
 
 def _fits(value: Column, cast: Column, kind: T.DataType, wanted: T.DataType) -> Column:
-    """Returns whether a value is the same with another type, as reading the line would find it."""
+    """Returns whether a value keeps its meaning in another type, as parsing its line would."""
     if isinstance(wanted, T.StringType):
         return F.lit(True)
     if isinstance(kind, T.StringType):
@@ -159,7 +159,7 @@ def _fits(value: Column, cast: Column, kind: T.DataType, wanted: T.DataType) -> 
 
 
 def _read_again(rows: DataFrame, columns: dict[str, str]) -> DataFrame:
-    """Reads columns of nested types and of times as if they came as JSON now."""
+    """Parses columns of nested types and times again, through JSON."""
     again = F.to_json(F.struct(*[F.col(quoted(name)) for name in columns]), WHOLE_VALUES)
     others = [F.col(quoted(n)) for n in rows.columns if n not in (*columns, REASON, RECORD)]
     judged = F.struct(REASON, RECORD).alias(BEFORE)

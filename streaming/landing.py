@@ -1,7 +1,7 @@
-"""A batch of events: each judged, all written, and then the manifest.
+"""Judges and writes a batch of events, then its manifest.
 
-Spark runs a batch again, with the same records, when it does not know that it was done. A batch
-that has its manifest is done; what one without it has written is thrown away.
+After a crash Spark may run a batch again with the same records. A batch with a manifest is done.
+The files of a batch without one are removed.
 """
 
 from __future__ import annotations
@@ -36,19 +36,18 @@ from streaming.layout import LANDED, LATE, REFUSED, Layout
 from streaming.tables import read_parquet
 from streaming.watermark import HOUR_MS, advanced, newest_of
 
-EARLIEST_MS = 631_152_000_000  # 1990-01-01: no log is older; clocks that say so are wrong
-_NO_HOUR = -1  # of events that are refused
+EARLIEST_MS = 631_152_000_000  # 1990-01-01; an earlier time means a wrong clock
+_NO_HOUR = -1  # hour of rejected events
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far the stream has come.
+    """The progress of a stream.
 
     Attributes:
-      number: Number of the last batch that is done; -1 before the first.
-      watermark_ms: Watermark after it.
-      round_newest_ms: Partition -> newest event time of the batches since the watermark last
-        moved: of a round of files that is not at its end.
+      number: Number of the last finished batch; -1 before the first.
+      watermark_ms: Watermark after that batch, in epoch milliseconds.
+      round_newest_ms: Partition -> newest event time in the current, unfinished round of files.
     """
 
     number: int = -1
@@ -65,10 +64,10 @@ class Progress:
 
 
 def events(lines: Mapping[str, DataFrame], settings: Streaming) -> DataFrame:
-    """Returns the events of both streams, parsed, in one table.
+    """Returns the parsed events of both streams in one table.
 
-    Its columns are those of the streams by their names in the landing, REASON and RECORD (null
-    unless a line is refused), STREAM, TIME, PARTITION and OFFSET.
+    It has the streams' columns by their names in the landing, REASON and RECORD (null unless a line
+    is rejected), STREAM, TIME, PARTITION and OFFSET.
 
     Args:
       lines: Stream -> LINE, PARTITION and OFFSET.
@@ -78,15 +77,15 @@ def events(lines: Mapping[str, DataFrame], settings: Streaming) -> DataFrame:
     for stream, read in lines.items():
         of = declared(settings, stream)
         parsed = parse_json(read, of.columns, {}).drop(LINE)
-        refused = F.coalesce(F.col(REASON), _refusal(of.id, of.time, settings))
+        rejected = F.coalesce(F.col(REASON), _rejection(of.id, of.time, settings))
         columns = {name: F.col(quoted(name)) for name in of.columns}
         whole = F.to_json(F.struct(*columns.values()), WHOLE_VALUES)
         names = landed_names(settings, stream)
         judged = parsed.select(
             *[column.alias(names[name]) for name, column in columns.items()],
-            refused.alias(REASON),
-            F.when(refused.isNotNull(), F.coalesce(F.col(RECORD), whole)).alias(RECORD),
-            F.when(refused.isNull(), columns[of.time]).alias(TIME),
+            rejected.alias(REASON),
+            F.when(rejected.isNotNull(), F.coalesce(F.col(RECORD), whole)).alias(RECORD),
+            F.when(rejected.isNull(), columns[of.time]).alias(TIME),
             F.lit(stream).alias(STREAM),
             PARTITION,
             OFFSET,
@@ -95,8 +94,8 @@ def events(lines: Mapping[str, DataFrame], settings: Streaming) -> DataFrame:
     return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
 
 
-def _refusal(identity: str, time: str, settings: Streaming) -> Column:
-    """Reason code of an event that can be read and cannot be true."""
+def _rejection(identity: str, time: str, settings: Streaming) -> Column:
+    """Returns the reason code of an event that is readable but impossible; null for the others."""
     now_ms = F.unix_millis(F.current_timestamp())
     when = F.col(quoted(time))
     return (
@@ -120,22 +119,22 @@ def land(
 ) -> dict[str, Any]:
     """Writes a batch, and returns its manifest.
 
-    An event is late if its hour has a marker, and for no other reason: settings may change.
+    Only the marker of its hour makes an event late, since settings may change.
 
     Args:
       batch: Events as `events` returns them.
       number: Number of the batch.
-      before: Progress after the batch before it.
+      before: Progress before the batch.
       closed: Hours that have a marker.
       settings: Section `streaming` of the config.
-      layout: Where everything lies.
-      ends_round: Whether the watermark may move: nothing of before is left to read.
-      facts: Called once the batch is written, for more that the manifest is to keep.
+      layout: Paths below the streaming folder.
+      ends_round: Whether the watermark may move, because no file of the round is left.
+      facts: Function that returns more entries for the manifest, called after the batch is written.
     """
     folder = layout.batch(number)
     shutil.rmtree(folder, ignore_errors=True)
     hour = F.floor(F.col(TIME) / HOUR_MS)
-    hours = ", ".join(f"{one}L" for one in sorted(closed))  # one expression: there may be thousands
+    hours = ", ".join(f"{one}L" for one in sorted(closed))  # one expression for thousands
     late = F.expr(f"floor({TIME} / {HOUR_MS}) in ({hours})") if closed else F.lit(False)
     outcome = F.when(F.col(REASON).isNotNull(), REFUSED).when(late, LATE).otherwise(LANDED)
     judged = batch.withColumns({OUTCOME: outcome, HOUR: F.coalesce(hour, F.lit(_NO_HOUR))})
@@ -159,9 +158,9 @@ def land(
 
 
 def _counts(spark: SparkSession, folder: Path) -> dict[str, Any]:
-    """Of what lies on disk: rows by outcome, stream, hour and reason; what each partition said."""
+    """Returns the manifest's counts of a written batch, newest times and offsets by partition."""
     rows = []
-    if any(folder.rglob("*.parquet")):  # without any, Spark finds no schema
+    if any(folder.rglob("*.parquet")):  # Spark cannot infer a schema without files
         rows = (
             read_parquet(spark, folder)
             .groupBy(OUTCOME, STREAM, HOUR, REASON, PARTITION)

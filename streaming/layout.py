@@ -1,6 +1,6 @@
-"""Where everything lies, and the two kinds of small files that say what is valid.
+"""Paths of all files, and access to manifests and markers.
 
-A batch counts when its manifest is there, an hour when its marker is.
+A batch counts when its manifest exists, an hour when its marker exists.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ STREAMS = IMPRESSIONS, CLICKS = "impressions", "clicks"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Below one folder.
+    """The paths below the streaming folder.
 
     Attributes:
-      folder: the config's `streaming.folder`.
+      folder: The config's `streaming.folder`.
     """
 
     folder: Path
 
     @property
     def checkpoint(self) -> Path:
-        """Spark's."""
+        """Folder of Spark's checkpoint."""
         return self.folder / "landing" / "checkpoint"
 
     @property
@@ -47,34 +47,34 @@ class Layout:
 
     @property
     def finished(self) -> Path:
-        """Says that nothing before a time will come any more, whatever was read."""
+        """File with the watermark that `ingest --finish` has declared."""
         return self.folder / "landing" / "finished.json"
 
     @property
     def links(self) -> Path:
-        """Links to the files of a batch whose names Spark cannot take."""
+        """Folder of links to files whose names Spark cannot read."""
         return self.folder / "landing" / "links"
 
     @property
     def broken_files(self) -> Path:
-        """Says which files of the watched folder could not be read to their end."""
+        """File that lists watched files that could not be read to their end."""
         return self.folder / "landing" / "broken_files.json"
 
     def batch(self, number: int) -> Path:
         return self.batches / str(number)
 
     def landed(self, number: int, stream: str, hour: int, outcome: str = LANDED) -> Path:
-        """What a batch read of an hour, in time or late."""
+        """Returns the folder of a batch's events of an hour."""
         return self.batch(number) / f"outcome={outcome}" / f"stream={stream}" / f"hour={hour}"
 
     def span(self, table: str, hour: int, version: int = 1) -> Path:
-        """Of a stream, or of one of the application's tables."""
+        """Returns the folder of a version of a stream's span or of an application's table."""
         when = hour_start(hour)
         return self.folder / "spans" / table / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
 
     @property
     def unfit_folder(self) -> Path:
-        """Events that landed with types which do not fit those declared at their hour's close."""
+        """Folder of events that did not fit the declared types when their hour was closed."""
         return self.folder / "landing" / "unfit"
 
     def unfit(self, stream: str, hour: int, version: int) -> Path:
@@ -83,16 +83,16 @@ class Layout:
         return self.unfit_folder / stream / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
 
     def newest(self, table: str, hours: Iterable[int]) -> list[Path]:
-        """Of closed hours the version that counts, where it has rows."""
+        """Returns the folders of the newest versions of closed hours, if they have rows."""
         closed = self.closed_hours()
         spans = [self.span(table, h, closed[h]["version"]) for h in hours if h in closed]
         return [span for span in spans if span.exists()]
 
-    def beyond(self, hour: int, version: int) -> list[Path]:
-        """Returns an hour's folders of versions without a marker: their process was killed.
+    def unmarked(self, hour: int, version: int) -> list[Path]:
+        """Returns an hour's folders of versions without a marker, left by killed processes.
 
         Args:
-          hour: Number since 1970.
+          hour: Hours since 1970.
           version: Newest version that has a marker; 0 if none has.
         """
         when = hour_start(hour)
@@ -105,16 +105,16 @@ class Layout:
         return [folder for folder in folders if int(folder.name[1:]) > version]
 
     def marker(self, hour: int, version: int = 1) -> Path:
-        """Of a version of an hour."""
+        """Returns the path of the marker of an hour's version."""
         name = f"{hour_start(hour):%Y-%m-%d-%H}"
         return self.markers / (f"{name}.json" if version == 1 else f"{name}.v{version}.json")
 
     def manifests(self) -> list[dict[str, Any]]:
-        """Of all batches, in order."""
+        """Returns the manifests of all batches, in order."""
         return manifests.read_all(self.batches)
 
     def watermark_ms(self) -> int | None:
-        """After all batches, and what was said to be finished."""
+        """Returns the watermark after all batches and `ingest --finish`; None before the first."""
         newest = manifests.read_newest(self.batches)
         known = [newest["watermark_ms"]] if newest is not None else []
         if self.finished.exists():
@@ -125,21 +125,21 @@ class Layout:
         return self.batches / f"{number}.json"
 
     def closed_hours(self) -> dict[int, dict[str, Any]]:
-        """Hour -> the marker of its newest version, oldest first."""
+        """Returns hour -> the marker of its newest version, oldest first."""
         markers = [read_json(path) for path in numbered(self.markers)]
         return {m["hour"]: m for m in sorted(markers, key=lambda m: (m["hour"], m["version"]))}
 
     def first_marker(self, marker: dict[str, Any]) -> dict[str, Any]:
-        """Returns the marker of version 1 of an hour, given that of any."""
+        """Returns the marker of version 1 of an hour, given the marker of any version."""
         return marker if marker["version"] == 1 else read_json(self.marker(marker["hour"]))
 
 
 @dataclasses.dataclass(frozen=True)
 class HourFiles:
-    """A small JSON file an hour, which any process may read and write.
+    """One small JSON file per hour, which any process may read and write.
 
     Attributes:
-      folder: that they lie in.
+      folder: Folder of the files.
     """
 
     folder: Path
@@ -151,46 +151,48 @@ class HourFiles:
         write_json(self.path(hour), content, durable=True, many_writers=True)
 
     def read(self) -> dict[int, dict[str, Any]]:
-        """Hour -> its file, oldest first."""
+        """Returns hour -> the content of its file, oldest first."""
         files = (path for path in numbered(self.folder) if path.suffix == ".json")
         contents = (read_json(path) for path in files)
         return {content["hour"]: content for content in contents}
 
 
 def numbered(folder: Path) -> list[Path]:
-    """Returns what lies in a folder under a name that begins with a digit, by name.
+    """Returns the paths in a folder whose names begin with a digit, sorted by name.
 
-    A folder that is not there is empty. One that cannot be read is an error: to `glob` it would be
-    empty too, and what it holds would count as never done.
+    A missing folder counts as empty. An unreadable folder is an error; `glob` would return nothing,
+    and finished work would be repeated.
     """
     return sorted(p for p in folder.iterdir() if p.name[0].isdecimal()) if folder.exists() else []
 
 
-def changed_ns(*folders: Path) -> list[int]:
-    """Another value than before when a file has come to one of them, or was replaced."""
+def modification_times(*folders: Path) -> list[int]:
+    """Returns the folders' modification times, which change when a file is added or replaced."""
     return [folder.stat().st_mtime_ns for folder in folders if folder.exists()]
 
 
 def hour_start(hour: int) -> dt.datetime:
-    """Of an hour since 1970, in UTC."""
+    """Returns the start of an hour since 1970, in UTC."""
     return dt.datetime.fromtimestamp(hour * HOUR_MS // 1000, dt.timezone.utc)
 
 
 def hour_name(hour: int) -> str:
-    """For a person."""
+    """Returns the name of an hour for people."""
     return f"{hour_start(hour):%Y-%m-%d %H}h"
 
 
 def hour_number(name: str) -> int:
-    """Of an hour as a person writes it, such as 2024-03-01T05.
+    """Returns the number of an hour that is written as 2024-03-01T05.
 
     Raises:
-      ComponentError: it is none.
+      ComponentError: The name is not an hour.
     """
     try:
         when = dt.datetime.strptime(name, "%Y-%m-%dT%H").replace(tzinfo=dt.timezone.utc)
     except ValueError:
-        raise ComponentError(f"'{name}' is no hour; write it as 2024-03-01T05") from None
+        raise ComponentError(
+            f"expected an hour such as 2024-03-01T05. Received: '{name}'"
+        ) from None
     return int(when.timestamp() * 1000) // HOUR_MS
 
 
@@ -198,23 +200,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
 
-def only_one(folder: Path, what: str) -> IO[bytes]:
-    """Keeps other processes from doing the same below a folder.
+def exclusive_lock(folder: Path, what: str) -> IO[bytes]:
+    """Keeps other processes from doing the same work below a folder.
 
     Args:
       folder: The config's `streaming.folder`.
-      what: Name of what is done, such as ingest or operation.
+      what: Name of the work, such as ingest or operation.
 
     Returns:
-      A lock, which is held until it is closed.
+      A lock that is held until it is closed.
 
     Raises:
-      ComponentError: Another process does it.
+      ComponentError: Another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return acquire(folder / f".{what}.lock")
     except LockHeldError:
         raise ComponentError(
-            f"another {what} writes to {folder}; stop it, or name another streaming.folder"
+            f"another {what} writes to {folder}; stop it, or choose another streaming.folder"
         ) from None

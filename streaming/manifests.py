@@ -1,6 +1,6 @@
-"""Manifests of batches: a file each while they are new, a line each of one file when they are many.
+"""Manifests of batches: one file each while they are new, lines of one file once they are many.
 
-A stream makes thousands of batches a day; a folder of so many files is slow to list for everybody.
+A stream makes thousands of batches a day, and a folder of so many files is slow to list.
 """
 
 from __future__ import annotations
@@ -14,51 +14,51 @@ from base.atomic_files import whole_file
 from base.errors import ComponentError
 
 _PACK = "manifests.jsonl"
-_MOST, _STAY = 1_000, 100  # files, and how many of them stay when the others are packed
+_MAX_FILES, _KEPT_FILES = 1_000, 100  # before packing and after it
 _TRIES = 20
 
 
 def read_all(folder: Path) -> list[dict[str, Any]]:
-    """Of all batches, in order; while another process may be packing.
+    """Returns the manifests of all batches, in order, even while another process is packing.
 
     Args:
-      folder: Of the batches.
+      folder: Folder of the batches.
 
     Raises:
-      ComponentError: One cannot be read.
+      ComponentError: A manifest cannot be read.
     """
     for _ in range(_TRIES):
         try:
-            # Files first: what is packed meanwhile is then found in the pack.
+            # Files first, so that a manifest packed meanwhile is found in the pack.
             loose = {number: _read(path) for number, path in _loose(folder).items()}
         except FileNotFoundError:
             continue
         packed = {manifest["batch"]: manifest for manifest in _packed(folder)}
         return [manifest for _, manifest in sorted((packed | loose).items())]
-    raise ComponentError(f"{folder}: manifests go while they are read; look again in a moment")
+    raise ComponentError(f"{folder}: manifests are removed while they are read; try again")
 
 
 def read_newest(folder: Path) -> dict[str, Any] | None:
-    """Of the last batch; None before the first."""
+    """Returns the manifest of the last batch; None before the first."""
     loose = _loose(folder)
     if loose:
         return _read(loose[max(loose)])
     return next(iter(read_all(folder)[-1:]), None)
 
 
-def pack(folder: Path, most: int = _MOST, stay: int = _STAY) -> None:
-    """Makes one file of old manifests where there are many; by the process that writes them.
+def pack(folder: Path, most: int = _MAX_FILES, stay: int = _KEPT_FILES) -> None:
+    """Moves old manifests into one file if there are many. Only the writing process may call this.
 
-    Killed in between, both the pack and the files are there, and say the same.
+    If it is killed half-way, the pack and the files both exist with the same contents.
     """
     packed = _packed_numbers(folder)
     end = max(packed, default=-1)
     loose = _loose(folder)
-    for number in [n for n in loose if n in packed]:  # of one that was killed
+    for number in [n for n in loose if n in packed]:  # left by a killed process
         loose.pop(number).unlink()
     old: list[Path] = []
     while len(loose) - len(old) > stay and (path := loose.get(end + 1 + len(old))) is not None:
-        old.append(path)  # up to the first that is missing: that one is to be noticed
+        old.append(path)  # stops at a gap, so that a missing manifest is still noticed
     if len(loose) <= most or not old:
         return
     with (
@@ -74,7 +74,7 @@ def pack(folder: Path, most: int = _MOST, stay: int = _STAY) -> None:
 
 
 def _loose(folder: Path) -> dict[int, Path]:
-    """Number -> file, ascending."""
+    """Returns number -> file, ascending."""
     found = {}
     for path in folder.iterdir() if folder.exists() else ():
         if path.suffix == ".json" and path.stem.isdecimal():

@@ -1,6 +1,4 @@
-"""The online table of users, items and their past, made of hour tables; see
-features/online_files.py.
-"""
+"""Loads hour tables into the online table of users and items; see features/online_files.py."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ _KEY, _REST, _HOUR, _SPAN, _CLICKS = "key", "rest", "hour", "span", "clicks"
 
 
 def online_folder(folder: Path) -> Path:
-    """Where the table is, below the config's `streaming.folder`."""
+    """Returns the folder of the online table, given the config's `streaming.folder`."""
     return folder / "online"
 
 
@@ -37,14 +35,14 @@ def update_table(
     as_of_ms: int,
     open_hours: Mapping[int, DataFrame],
 ) -> None:
-    """Brings the table to what is known now: the hours closed since, and the open ones.
+    """Updates the table with newly closed hours and the open ones.
 
     Args:
-      spark: the session.
-      tables: of the application.
-      settings: of the config.
-      as_of_ms: after everything that has happened.
-      open_hours: hour -> its impressions with their clicks, as far as they are known.
+      spark: Spark session.
+      tables: Tables of the application.
+      settings: Section `streaming` of the config.
+      as_of_ms: Epoch milliseconds after the newest event.
+      open_hours: Open hour -> its impressions so far, with clicks.
     """
     layout, folder = Layout(settings.folder), online_folder(settings.folder)
     others, declared = tables.read(spark), tables.declared
@@ -59,19 +57,20 @@ def update_table(
         write_profiles(folder, others.version, _profiles(tables.profiles(others.frames)))
         write_closed(folder, repr(declared), wanted, of_closed)
         of_open = {
-            hour: tables.of(spark, shown, hour, others.frames) for hour, shown in open_hours.items()
+            hour: tables.build(spark, shown, hour, others.frames)
+            for hour, shown in open_hours.items()
         }
         write_open(folder, as_of_ms, _tiles(of_open, declared, staged))
     finally:
-        spark.catalog.clearCache()  # of what the tables of an hour are made of
+        spark.catalog.clearCache()  # holds only the input of the hour tables
 
 
 def _wanted(
     layout: Layout, declared: Declared, settings: Streaming, as_of_ms: int
 ) -> dict[int, int]:
-    """Returns closed hours with tables that a window may reach -> version.
+    """Returns closed hour -> version, for hours that have tables and that a window may reach.
 
-    An hour that was closed before `hour_tables` was set has none.
+    An hour that was closed before `hour_tables` was set has no tables.
     """
     longest = max(h for feature in declared.windows for h in feature.windows.values())
     reach = max(longest, declared.recent.hours) + len(settings.click_hours(0))
@@ -84,14 +83,13 @@ def _wanted(
 
 
 def _rows(frame: DataFrame, folder: Path) -> Iterator[tuple[Any, ...]]:
-    """Brings rows here through files, when they are asked for: as fast as Spark writes, and never
-    all at once.
+    """Yields rows through files, which is faster than Spark's iterator and bounded in memory.
 
     Args:
-      frame: of the rows; one at a time.
-      folder: for the files; what is there is removed.
+      frame: Rows to yield. Only one iterator may use a folder at a time.
+      folder: Folder for the files; its contents are removed.
     """
-    shutil.rmtree(folder, ignore_errors=True)  # Spark's overwrite takes a path for a pattern
+    shutil.rmtree(folder, ignore_errors=True)  # Spark's overwrite treats a path as a pattern
     frame.write.parquet(str(folder))
     for path in sorted(folder.glob("part-*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(10_000):
@@ -100,7 +98,7 @@ def _rows(frame: DataFrame, folder: Path) -> Iterator[tuple[Any, ...]]:
 
 
 def _tiles(spans: Mapping[int, Mapping[str, DataFrame]], declared: Declared, staged: Path) -> Tiles:
-    """Of the hour tables of each span."""
+    """Returns the tiles of the hour tables of each span."""
 
     def together(name: str, tiles: Callable[[DataFrame, Declared], DataFrame]) -> Iterator[Any]:
         frames = [
@@ -113,7 +111,7 @@ def _tiles(spans: Mapping[int, Mapping[str, DataFrame]], declared: Declared, sta
 
 
 def _counts(counts: DataFrame, declared: Declared) -> DataFrame:
-    """As Tiles.counts."""
+    """Returns the rows of Tiles.counts."""
 
     def of_feature(column: Callable[[tuple[str, ...]], Column]) -> Column:
         cases = [
@@ -126,8 +124,8 @@ def _counts(counts: DataFrame, declared: Declared) -> DataFrame:
         ]
         return F.coalesce(*cases)
 
-    nothing = F.lit(None).cast("string")
-    rest = of_feature(lambda keys: F.concat_ws(SEPARATOR, *keys[1:]) if keys[1:] else nothing)
+    null = F.lit(None).cast("string")
+    rest = of_feature(lambda keys: F.concat_ws(SEPARATOR, *keys[1:]) if keys[1:] else null)
     one = F.struct(F.col(_REST).alias("keys"), IMPRESSIONS, CLICKS)
     ones = F.collect_list(F.when(F.col(_REST).isNotNull(), one))
     lists = F.struct(*(ones[name].alias(name) for name in ("keys", IMPRESSIONS, CLICKS)))
@@ -136,7 +134,7 @@ def _counts(counts: DataFrame, declared: Declared) -> DataFrame:
         counts.withColumn(_KEY, of_feature(lambda keys: F.col(keys[0])))
         .withColumn(_REST, rest)
         .withColumn(_HOUR, hour_of("timestamp_ms"))
-        .where(F.col(_KEY).isNotNull())  # and of a feature that is declared now, not only then
+        .where(F.col(_KEY).isNotNull())  # null for features no longer declared
         .groupBy(*tile)
         .agg(
             F.sum(IMPRESSIONS).cast("bigint").alias(IMPRESSIONS),
@@ -148,7 +146,7 @@ def _counts(counts: DataFrame, declared: Declared) -> DataFrame:
 
 
 def _recent(clicks: DataFrame, declared: Declared) -> DataFrame:
-    """As Tiles.clicks."""
+    """Returns the rows of Tiles.clicks."""
     feature = declared.recent
     entries = F.sort_array(F.collect_list(F.struct("timestamp_ms", *feature.columns)), asc=False)
     return (

@@ -1,6 +1,6 @@
-"""An hour again, with what came late: the next version of its spans.
+"""Adds late events to a closed hour, as the next version of its spans.
 
-The versions before stay as they are; readers take the newest one (`v{VERSION}` in the path).
+Earlier versions do not change; readers use the newest one (`v{VERSION}` in the path).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pipeline.streaming_sections import Streaming
 from streaming.closing import Publisher, joined
 from streaming.column_names import check_columns
 from streaming.hour_events import (
-    came_late,
-    in_time,
-    landed_of,
-    late_read,
+    in_time_folders,
+    landed_batches,
+    late_folders,
     late_rows,
+    replayed_rows,
 )
 from streaming.landed_columns import Events, read_events
 from streaming.layout import CLICKS, LATE, STREAMS, Layout, hour_name
@@ -29,9 +29,9 @@ from streaming.tables import HourTables
 def late_batches(
     manifests: Iterable[Mapping[str, Any]], settings: Streaming, hour: int
 ) -> list[int]:
-    """Returns the batches with something that came late for an hour.
+    """Returns the batches with late events for an hour.
 
-    These are events of the hour itself, or clicks in the attribution window behind it.
+    These are events of the hour itself, or clicks in the attribution window after it.
     """
     near = settings.click_hours(hour)
     return [
@@ -53,41 +53,47 @@ def replay(
 ) -> dict[str, Any]:
     """Makes the next version of an hour, and returns its marker.
 
-    An hour that has only late events has no version yet: its first one is made of them.
+    An hour that has only late events gets its first version from them.
 
     Args:
-      spark: The session.
-      hour: Number since 1970.
+      spark: Spark session.
+      hour: Hours since 1970.
       settings: Section `streaming` of the config.
       tables: Tables of the application.
 
     Raises:
-      ComponentError: the hour is open, or nothing came late for it since its last version.
+      ComponentError: The hour is open, or has no late events since its last version.
     """
     check_columns(settings)
     layout = Layout(settings.folder)
     manifests, closed = layout.manifests(), layout.closed_hours()
-    landed = landed_of(manifests)
+    landed = landed_batches(manifests)
     before, late = closed.get(hour), late_batches(manifests, settings, hour)
     if before is None and any(landed.rows(stream, hour) for stream in STREAMS):
         raise ComponentError(
-            f"{hour_name(hour)} is not closed: its events have not come late. It is closed once "
-            "the watermark has passed it, or by: python -m streaming ingest --finish"
+            f"expected a closed hour. Received: {hour_name(hour)}, which is open. It is closed "
+            "once the watermark has passed it, or by: python -m streaming ingest --finish"
         )
     if before is None and not any(late_rows(manifests, hour).values()):
-        raise ComponentError(f"nothing has come of {hour_name(hour)}: it is not closed, and empty")
+        raise ComponentError(
+            f"expected an hour with events. Received: {hour_name(hour)}, which has none; for the "
+            "hours see: python -m streaming status"
+        )
     done = set((before or {}).get("late_batches", ()))
     if before is not None and done.issuperset(late):
-        raise ComponentError(f"nothing came late for {hour_name(hour)} since it was closed")
+        raise ComponentError(
+            f"expected an hour with late events. Received: {hour_name(hour)}, whose newest version "
+            "has all of them; no replay is needed"
+        )
 
     new = [manifest for manifest in manifests if manifest["batch"] not in done]
 
     def known(stream: str, wanted: Iterable[int]) -> Events:
         hours = [*wanted]
         others = [other for other in hours if other != hour]
-        folders = in_time(layout, landed, closed, stream, hours)
-        folders += came_late(layout, manifests, stream, others)
-        folders += came_late(layout, new, stream, [hour])  # the others are in the span
+        folders = in_time_folders(layout, landed, closed, stream, hours)
+        folders += late_folders(layout, manifests, stream, others)
+        folders += late_folders(layout, new, stream, [hour])  # the span has the earlier ones
         return read_events(spark, folders, settings, stream)
 
     came = late_rows(manifests, hour)
@@ -109,8 +115,8 @@ def _in_time_rows(
     marker: dict[str, Any] | None,
     stream: str,
 ) -> int:
-    """Returns the number of events that the first version of an hour was made of, late ones not."""
+    """Returns the number of in-time events in the first version of an hour."""
     if marker is None:
         return 0
     first = layout.first_marker(marker)
-    return int(first[stream]["landed"]) - late_read(manifests, first)[stream]
+    return int(first[stream]["landed"]) - replayed_rows(manifests, first)[stream]

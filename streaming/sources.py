@@ -1,4 +1,4 @@
-"""Kafka topics as streaming DataFrames of lines, and files as batches of lines."""
+"""Reads Kafka topics as streaming DataFrames of lines, and files as batches of lines."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from streaming.layout import STREAMS
 
 
 def check(spark: SparkSession, settings: Streaming) -> None:
-    """Checks that there is something to read from, and that the columns can be read.
+    """Checks that the source exists, and that the columns have valid names and types.
 
     Raises:
-      ComponentError: no broker, no topic, no folder; a column whose name or type is none.
+      ComponentError: There is no broker or topic, or a column has an invalid name or type.
     """
     check_columns(settings)
     for stream in STREAMS:
@@ -53,33 +53,31 @@ def kafka_lines(spark: SparkSession, settings: Streaming, stream: str) -> DataFr
         "startingOffsets": "earliest",
     }
     read = spark.readStream.format("kafka").options(**options).load()
-    line = F.coalesce(F.col("value").cast("string"), F.lit(""))  # a record may have no value
+    line = F.coalesce(F.col("value").cast("string"), F.lit(""))  # a record without a value
     partition, offset = F.col("partition").alias(PARTITION), F.col("offset").alias(OFFSET)
     return read.select(line.alias(LINE), partition, offset)
 
 
 def file_lines(spark: SparkSession, paths: Iterable[Path]) -> DataFrame:
-    """Returns LINE of files, blank ones left out; PARTITION and OFFSET are null.
+    """Returns LINE of files, without blank lines; PARTITION and OFFSET are null.
 
     Args:
-      spark: The session.
-      paths: Absolute paths, which are names and not patterns.
+      spark: Spark session.
+      paths: Absolute paths, not patterns.
     """
     lines = read_lines(spark.read, [for_spark(str(path)) for path in paths])
-    nowhere = F.lit(None)
-    return lines.select(
-        LINE, nowhere.cast("int").alias(PARTITION), nowhere.cast("bigint").alias(OFFSET)
-    )
+    null = F.lit(None)
+    return lines.select(LINE, null.cast("int").alias(PARTITION), null.cast("bigint").alias(OFFSET))
 
 
 def kafka_source(settings: Streaming, stream: str) -> KafkaSource:
-    """The topic of a stream, as the batch source that it would be."""
+    """Returns the topic of a stream as a batch source."""
     assert settings.kafka is not None
     events = declared(settings, stream)
     return KafkaSource(
         settings.kafka.bootstrap_servers,
         events.topic or stream,
-        {"value": "string"},  # of a record; what is in it is parsed here
+        {"value": "string"},  # parsed later
         options=settings.kafka.options,
         options_env=settings.kafka.options_env,
     )

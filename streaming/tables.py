@@ -1,4 +1,4 @@
-"""What an hour's folders are written from: DataFrames, the application's own tables among them."""
+"""Writes the tables of an hour, including the application's own tables."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _ROWS_A_FILE = 500_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Others:
+class StaticSources:
     """The sources without spans, such as users and items.
 
     Attributes:
-      frames: source -> its rows.
-      version: other text when their contents are other ones.
+      frames: Source -> its rows.
+      version: Text that changes when their contents change.
     """
 
     frames: dict[str, DataFrame]
@@ -42,11 +42,11 @@ class Others:
 class HourTables:
     """The application's tables of an hour, such as its counts by user and item.
 
-    Made of the hour's impressions and of the sources without spans (users, items), as they are when
-    the hour is closed.
+    They are computed from the hour's impressions and from the sources without spans (users, items)
+    at the time the hour is closed.
 
     Args:
-      config: with the application, and the sources and parameters of its ETL.
+      config: Config with the application, and the sources and parameters of its ETL.
     """
 
     def __init__(self, config: PipelineConfig):
@@ -62,26 +62,26 @@ class HourTables:
             if isinstance(source, FileSource) and not source.has_spans
         }
 
-    def of(
+    def build(
         self,
         spark: SparkSession,
         impressions: DataFrame,
         hour: int,
         sources: Mapping[str, DataFrame],
     ) -> dict[str, DataFrame]:
-        """Table -> its rows; `sources` are the frames of `read`."""
+        """Returns table -> its rows; `sources` are the frames of `read`."""
         context = EtlContext(self._parameters, (hour,))
         return self._build(spark, {IMPRESSIONS: impressions, **sources}, context)
 
     def profiles(self, sources: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
-        """Kind (user, item) -> what is known of each; `sources` are the frames of `read`."""
+        """Returns kind (user, item) -> its profiles; `sources` are the frames of `read`."""
         return self._profiles(sources)
 
-    def read(self, spark: SparkSession) -> Others:
-        """The sources without spans, as they are now.
+    def read(self, spark: SparkSession) -> StaticSources:
+        """Returns the current sources without spans.
 
         Raises:
-          ComponentError: one that cannot be read.
+          ComponentError: A source cannot be read.
         """
         place = InputLocation(str(Path(self._base).resolve()), spark)
         found = find_inputs(self._others, SpanRange(), place).by_source
@@ -90,34 +90,34 @@ class HourTables:
             for name, source in self._others.items()
         }
         facts = {name: one.facts for name, one in found.items()}
-        return Others(frames, json.dumps(facts, sort_keys=True))
+        return StaticSources(frames, json.dumps(facts, sort_keys=True))
 
 
 def read_parquet(spark: SparkSession, *folders: Path) -> DataFrame:
-    """Returns the rows of folders that have one schema; their paths are names, not patterns."""
+    """Returns the rows of folders with the same schema; the paths are not patterns."""
     return spark.read.parquet(*[for_spark(str(folder)) for folder in folders])
 
 
 def write_table(frame: DataFrame, target: Path, rows: int, *order: str) -> None:
-    """Publishes Parquet files by one rename; what is there already stays.
+    """Publishes Parquet files by one rename; does nothing if the folder exists.
 
     Args:
-      frame: what to write.
-      target: the folder.
-      rows: about how many, for the number of files.
-      order: columns to sort by within a file.
+      frame: Rows to write.
+      target: Folder of the files.
+      rows: Approximate number of rows, which sets the number of files.
+      order: Columns to sort by within a file.
     """
     if target.exists():
         return
     staged = partial_of(target)
     shutil.rmtree(staged, ignore_errors=True)
     files = max(1, math.ceil(rows / _ROWS_A_FILE))
-    if files > 1:  # no core waits for another one's last file
+    if files > 1:  # a multiple of the cores keeps all of them busy
         cores = frame.sparkSession.sparkContext.defaultParallelism
         files = math.ceil(files / cores) * cores
     parted = frame.repartition(files)
     parted.sortWithinPartitions(*order).write.parquet(str(staged))
     for path in staged.iterdir():
         if not path.name.startswith("part-"):
-            path.unlink()  # Spark's own marks and checksums
+            path.unlink()  # Spark's markers and checksums
     publish_folder(staged, target)

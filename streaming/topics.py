@@ -1,10 +1,9 @@
-"""Whether a topic is still the one that was read, from where it was read up to.
+"""Detects topics that were recreated or have lost records, and records accepted losses.
 
-Spark's checkpoint knows a topic by its name. One that was deleted and made anew, and has more
-records than the checkpoint says, would be read on from there: its first records would be lost
-without a word. So the topics' ids are kept, and looked at before a query starts and before a batch
-counts. Records that have expired unread are an error as well. A person may accept either loss
-(`accept`), which is recorded with all that is known of it.
+Spark's checkpoint identifies a topic by its name. If a topic is deleted and recreated, and grows
+beyond the stored offset, Spark would continue from there and silently skip its first records.
+Therefore the topic ids are stored, and checked before a query starts and before a batch counts.
+Records that expired unread are an error as well. `accept` records a loss and lets ingest continue.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from base.atomic_files import whole_file, write_json
 from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
 from spark_io.connectors.kafka import Topic
-from streaming.checkpoint import settle
+from streaming.checkpoint import settle_batches
 from streaming.layout import STREAMS, Layout, numbered, read_json
 from streaming.sources import kafka_source
 
@@ -31,17 +30,17 @@ Report = Callable[[str, dict[str, Any]], None]
 
 
 class TopicError(ComponentError):
-    """A topic is not what it was: whoever tries again meets the same."""
+    """A topic was recreated or has lost records; trying again does not help."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """A topic at this moment.
+class TopicState:
+    """The current state of a topic.
 
     Attributes:
-      topic: Its name.
-      id: By which Kafka tells it from another one of that name.
-      earliest, latest: Partition -> first offset that is there, and the one after the last.
+      topic: Name of the topic.
+      id: Kafka's id, which changes when the topic is recreated.
+      earliest, latest: Partition -> first available offset, and the offset after the last.
     """
 
     topic: str
@@ -51,16 +50,15 @@ class Seen:
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
-    """What of a topic cannot be read any more.
+class TopicLoss:
+    """Records of a topic that can no longer be read.
 
     Attributes:
-      stream, topic: Whose records.
-      kind: 'recreated', 'expired' or 'cut' (the end lies before what was read already).
-      before, after: Partition -> offset: where reading was, and where it goes on.
-      was, now: Ids of the topic.
-      records: How many were lost; at most so many (offsets that are no records count), or None if
-        nobody knows.
+      stream, topic: Stream and topic of the records.
+      kind: 'recreated', 'expired' or 'cut' (the topic ends before the position already read).
+      before, after: Partition -> offset before the loss, and offset where reading continues.
+      was, now: Topic id before and after the loss.
+      records: Upper bound of the lost records (some offsets are not records); None if unknown.
     """
 
     stream: str
@@ -73,23 +71,23 @@ class Loss:
     records: int | None
 
     def text(self) -> str:
-        """A line for a person."""
+        """Returns the loss in one line."""
         how_many = "an unknown number of" if self.records is None else f"up to {self.records:,}"
         what = {
-            RECREATED: f"was deleted and made anew (id {self.was}, now {self.now})",
+            RECREATED: f"was deleted and recreated (id {self.was}, now {self.now})",
             EXPIRED: "has removed records before they were read (retention.ms, retention.bytes)",
-            CUT: "ends before what was read of it: its brokers have lost records",
+            CUT: "ends before the position already read: its brokers have lost records",
         }[self.kind]
         return f"topic {self.topic} of {self.stream} {what}: {how_many} records are lost"
 
 
 class Topics:
-    """The topics of a config, and what is known of them.
+    """The topics of a config, and their stored ids and partitions.
 
     Args:
-      spark: The session.
-      settings: Section `streaming`, with `kafka`.
-      report: Told of partitions that were added.
+      spark: Spark session.
+      settings: Section `streaming` with `kafka`.
+      report: Function that is called with new partitions.
     """
 
     def __init__(self, spark: SparkSession, settings: Streaming, report: Report):
@@ -99,36 +97,36 @@ class Topics:
         self._losses = settings.folder / "losses.json"
 
     def check(self) -> None:
-        """Looks before a query starts.
+        """Checks that no records are lost, before a query starts.
 
         Raises:
-          TopicError: Records are lost, which somebody has to accept.
-          ComponentError: No broker, or no topic.
+          TopicError: Records are lost, and nobody has accepted the loss.
+          ComponentError: There is no broker or no topic.
         """
         losses = self.losses()
         if losses:
             raise TopicError(
-                f"{'; '.join(loss.text() for loss in losses)}. Nothing was read since. To record "
-                "the loss and go on with what is there: python -m streaming accept-loss"
+                f"{'; '.join(loss.text() for loss in losses)}. No records were read since. To "
+                "record the loss and continue: python -m streaming accept-loss"
             )
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest of a batch, when it is written: whose records they are.
+        """Returns the topic ids for the manifest of a batch.
 
         Raises:
-          TopicError: A topic was made anew since `check`: nobody knows whose they are.
+          TopicError: A topic was recreated since `check`, so the origin of the records is unknown.
         """
         known = self._known()
         found = {stream: seen.id for stream, seen in self._look().items()}
         for stream, topic_id in found.items():
             if known.get(stream, {}).get("id") != topic_id:
-                raise TopicError(f"the topic of {stream} was made anew while it was read")
+                raise TopicError(f"the topic of {stream} was recreated while it was read")
         return {"topics": found}
 
-    def losses(self) -> list[Loss]:
-        """What is lost, as of this moment. Remembers topics that are new to it."""
+    def losses(self) -> list[TopicLoss]:
+        """Returns the current losses, and stores the ids of new topics and partitions."""
         known, position = self._known(), _position(self._layout.checkpoint)
-        found: list[Loss] = []
+        found: list[TopicLoss] = []
         for stream, seen in self._look().items():
             earlier = known.get(stream)
             if earlier is None or earlier["topic"] != seen.topic:
@@ -144,60 +142,62 @@ class Topics:
                 self._remember(stream, seen)
         return found
 
-    def accept(self) -> list[Loss]:
-        """Records what is lost, and has the next query begin where there are records."""
+    def accept(self) -> list[TopicLoss]:
+        """Records the losses, and makes the next query start with the available records."""
         batches = [manifest["batch"] for manifest in self._layout.manifests()]
-        settle(self._layout.checkpoint, max(batches, default=-1))
+        settle_batches(self._layout.checkpoint, max(batches, default=-1))
         losses, seen = self.losses(), self._look()
         for loss in losses:
-            # Recorded first: accepted twice is better than never told.
-            moment = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-            told = {**dataclasses.asdict(loss), "accepted": moment}
-            write_json(self._losses, {"losses": [*self.accepted(), told]}, durable=True)
+            # Recorded first: a loss recorded twice is better than one never recorded.
+            timestamp = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+            entry = {**dataclasses.asdict(loss), "accepted": timestamp}
+            write_json(self._losses, {"losses": [*self.accepted(), entry]}, durable=True)
             _move(self._layout.checkpoint, loss.topic, loss.after)
             self._remember(loss.stream, seen[loss.stream])
         return losses
 
     def accepted(self) -> list[dict[str, Any]]:
-        """All losses that were accepted, oldest first."""
+        """Returns all accepted losses, oldest first."""
         return accepted_losses(self._settings.folder)
 
-    def _look(self) -> dict[str, Seen]:
+    def _look(self) -> dict[str, TopicState]:
         found = {}
         for stream in STREAMS:
             source = kafka_source(self._settings, stream)
             with Topic.open(self._spark, stream, source) as topic:
                 earliest, latest = topic.offsets("earliest"), topic.offsets("latest")
-                found[stream] = Seen(source.topic, topic.id, earliest, latest)
+                found[stream] = TopicState(source.topic, topic.id, earliest, latest)
         return found
 
     def _known(self) -> dict[str, dict[str, Any]]:
         return read_json(self._file) if self._file.exists() else {}
 
-    def _remember(self, stream: str, seen: Seen) -> None:
+    def _remember(self, stream: str, seen: TopicState) -> None:
         one = {"topic": seen.topic, "id": seen.id, "partitions": sorted(seen.latest)}
         write_json(self._file, {**self._known(), stream: one}, durable=True)
 
 
 def accepted_losses(folder: Path) -> list[dict[str, Any]]:
-    """All losses that were accepted, oldest first; see `Loss`, and `accepted` for when."""
+    """Returns all accepted losses, oldest first: fields of TopicLoss, and `accepted` (ISO time)."""
     path = folder / "losses.json"
     return list(read_json(path)["losses"]) if path.exists() else []
 
 
-def _loss(stream: str, seen: Seen, known_id: str, position: Mapping[int, int]) -> Loss | None:
-    """None if reading can go on.
+def _loss(
+    stream: str, seen: TopicState, known_id: str, position: Mapping[int, int]
+) -> TopicLoss | None:
+    """Returns the loss of a topic; None if reading can continue.
 
     Args:
-      stream: Of the topic.
-      seen: As it is now.
-      known_id: When it was last read.
-      position: Partition -> next offset to read; without those that were not read yet.
+      stream: Stream of the topic.
+      seen: Current state of the topic.
+      known_id: Stored id of the topic.
+      position: Partition -> next offset to read, for partitions that were read before.
     """
 
-    def loss(kind: str, after: Mapping[int, int], records: int | None) -> Loss:
+    def loss(kind: str, after: Mapping[int, int], records: int | None) -> TopicLoss:
         there = dict(position)
-        return Loss(stream, seen.topic, kind, there, dict(after), known_id, seen.id, records)
+        return TopicLoss(stream, seen.topic, kind, there, dict(after), known_id, seen.id, records)
 
     if seen.id != known_id:
         return loss(RECREATED, seen.earliest, None)
@@ -210,7 +210,7 @@ def _loss(stream: str, seen: Seen, known_id: str, position: Mapping[int, int]) -
 
 
 def _position(checkpoint: Path) -> dict[str, dict[int, int]]:
-    """Topic -> partition -> next offset to read, as Spark's last committed batch has it."""
+    """Returns topic -> partition -> next offset to read, by Spark's last committed batch."""
     path = _last_committed(checkpoint)
     if path is None:
         return {}
@@ -222,7 +222,7 @@ def _position(checkpoint: Path) -> dict[str, dict[int, int]]:
 
 
 def _move(checkpoint: Path, topic: str, to: Mapping[int, int]) -> None:
-    """Has the batch after the last committed one begin there."""
+    """Makes the batch after the last committed one start at these offsets of a topic."""
     path = _last_committed(checkpoint)
     if path is None:
         return
@@ -234,7 +234,7 @@ def _move(checkpoint: Path, topic: str, to: Mapping[int, int]) -> None:
             lines[number] = json.dumps(offsets, separators=(",", ":"))
     with whole_file(path, durable=True) as partial:
         partial.write_text("\n".join(lines), "utf-8")
-        path.with_name(f".{path.name}.crc").unlink(missing_ok=True)  # it is of the old contents
+        path.with_name(f".{path.name}.crc").unlink(missing_ok=True)  # checksum of the old contents
 
 
 def _last_committed(checkpoint: Path) -> Path | None:

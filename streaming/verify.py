@@ -1,4 +1,4 @@
-"""Whether every event that was read is where the manifests and markers say, by the files on disk.
+"""Checks by the files on disk that every event is where the manifests and markers say.
 
 events read = rows of spans + duplicates + rows of open hours + late + refused
 """
@@ -18,39 +18,39 @@ import base.arrow  # noqa: F401
 from pipeline.streaming_sections import Streaming
 from streaming.accounts import PLACES, accounts
 from streaming.file_rounds import (
-    Read,
+    FilesRead,
     changed_files,
     files_of,
-    is_still,
+    is_unchanged,
     read_broken,
     watched_folder,
 )
-from streaming.hour_events import late_read, late_rows
+from streaming.hour_events import late_rows, replayed_rows
 from streaming.layout import (
     LANDED,
     STREAMS,
     Layout,
-    changed_ns,
     hour_name,
+    modification_times,
 )
 from streaming.watched_files import CHANGED, list_files
 
 _TRIES, _PAUSE_S = 5, 1.0
 _NEXT = {
-    CHANGED: "what came later is not read: put the whole contents under a new name and remove "
+    CHANGED: "its new contents are not read: write the whole contents under a new name and remove "
     "this file (write files elsewhere, then rename them into the folder)"
 }
-_OTHERWISE = "it is read once that is put right"
+_OTHERWISE = "fix this, and it will be read"
 
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """What `status` found.
+    """The result of a verification.
 
     Attributes:
-      places: Stream -> place of an event -> events; `read` among them.
-      problems: One line each: what was expected, what was found, what to do.
-      files_waiting: Files of the watched folder that are to be read.
+      places: Stream -> place of an event, or `read` -> number of events.
+      problems: One line each with the expected value, the actual one, and the next step.
+      files_waiting: Number of files of the watched folder that are still to be read.
     """
 
     places: dict[str, dict[str, int]]
@@ -59,10 +59,9 @@ class Verification:
 
 
 def verify(settings: Streaming) -> Verification:
-    """Adds up what became of all events, and compares it with the files.
+    """Adds up all events, and compares the counts with the files.
 
-    An ingest may be running: what does not add up is looked at again when something has changed
-    meanwhile.
+    An ingest may be running, so problems are checked again if files have changed meanwhile.
 
     Args:
       settings: Section `streaming` of a config.
@@ -78,7 +77,7 @@ def verify(settings: Streaming) -> Verification:
 
 
 def _stamp(layout: Layout) -> list[int]:
-    return changed_ns(layout.batches, layout.markers)
+    return modification_times(layout.batches, layout.markers)
 
 
 def _verify(layout: Layout, settings: Streaming) -> Verification:
@@ -111,13 +110,13 @@ def _sums(places: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 def _batches(
     layout: Layout, manifests: Sequence[Mapping[str, Any]], closed: Mapping[int, Any]
 ) -> Iterator[str]:
-    """Yields what is wrong with batches: a gap, or folders that do not hold what was counted."""
+    """Yields problems of batches: missing manifests, or folders that contradict their counts."""
     numbers = [manifest["batch"] for manifest in manifests]
     gone = sorted(set(range(max(numbers, default=-1) + 1)) - set(numbers))
     if gone:
         yield (
             f"{layout.batches}: manifests of batches {', '.join(map(str, gone[:9]))} are gone "
-            f"({len(gone):,}); restore them, their events are counted nowhere"
+            f"({len(gone):,}); restore them, since their events are not counted"
         )
     for manifest in manifests:
         folder = layout.batch(manifest["batch"])
@@ -139,7 +138,7 @@ def _batches(
 def _hours(
     layout: Layout, manifests: Sequence[Mapping[str, Any]], closed: Mapping[int, dict[str, Any]]
 ) -> Iterator[str]:
-    """Yields what is wrong with closed hours: landed, not in a span; or a span that has changed."""
+    """Yields problems of closed hours: landed events missing from a span, or a changed span."""
     landed: dict[tuple[str, int], int] = {}
     for manifest in manifests:
         for entry in manifest["rows"]:
@@ -148,7 +147,7 @@ def _hours(
                 landed[key] = landed.get(key, 0) + entry["rows"]
     for hour, marker in closed.items():
         first = layout.first_marker(marker)
-        came, replayed = late_rows(manifests, hour), late_read(manifests, first)
+        came, replayed = late_rows(manifests, hour), replayed_rows(manifests, first)
         for stream in STREAMS:
             name, one = f"{hour_name(hour)}, {stream}", marker[stream]
             expected = landed.get((stream, hour), 0)
@@ -178,21 +177,21 @@ def _hours(
 
 
 def _rows(folder: Path) -> int:
-    """Returns the rows of the Parquet files in a folder, by their footers."""
+    """Returns the number of rows of the Parquet files in a folder, by their footers."""
     rows = 0
     for path in folder.glob("*.parquet"):
         try:
             rows += pq.read_metadata(path).num_rows
         except (OSError, pa.ArrowException):
-            continue  # it holds nothing that can be read
+            continue  # an unreadable file counts as empty, which the caller reports
     return rows
 
 
 def _files(
     layout: Layout, manifests: Sequence[Mapping[str, Any]], settings: Streaming
 ) -> tuple[int, list[str]]:
-    """Returns how many watched files wait, and what is wrong with the others."""
-    read: Read = {stream: {} for stream in STREAMS}
+    """Returns the number of waiting files, and the problems of the others."""
+    read: FilesRead = {stream: {} for stream in STREAMS}
     for manifest in manifests:
         for stream, of_batch in files_of(manifest).items():
             read[stream] |= of_batch
@@ -202,7 +201,7 @@ def _files(
         listing = list_files(folder)
         wrong = {**listing.left_out, **changed_files(folder, listing.files, read[stream])}
         for path in listing.files.keys() - read[stream].keys():
-            if is_still(listing.files[path], broken[stream].get(path)):
+            if is_unchanged(listing.files[path], broken[stream].get(path)):
                 wrong[path] = broken[stream][path]["reason"]
             else:
                 waiting += 1

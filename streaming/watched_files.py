@@ -1,8 +1,8 @@
-"""Files of a watched folder: which there are, which cannot be read, and which have changed.
+"""Lists the files of a watched folder, and finds those that cannot be read or have changed.
 
-Spark's own file source leaves out, without a word, what is old beside the newest file, what a
-pattern in its name or a dangling link hides, and what is gone when a batch begins. Here each name
-is listed, and what is left out is said.
+Spark's own file source silently skips files that are much older than the newest one, names that
+look like patterns, dangling links, and files that are gone when a batch begins. Here each file is
+either read or reported.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ CHANGED = "changed after it was read"
 
 @dataclasses.dataclass(frozen=True)
 class WatchedFile:
-    """A file, as it was when it was listed.
+    """A file at the time of its listing.
 
     Attributes:
-      size: Bytes.
+      size: Size in bytes.
       mtime_ns: Modification time in nanoseconds.
     """
 
@@ -41,11 +41,11 @@ class WatchedFile:
 
 
 @dataclasses.dataclass
-class Listing:
-    """What is below a folder.
+class FolderListing:
+    """The files below a folder.
 
     Attributes:
-      files: Path relative to the folder -> its file.
+      files: Path relative to the folder -> file.
       left_out: Path -> why it cannot be read.
     """
 
@@ -53,22 +53,22 @@ class Listing:
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def list_files(folder: Path) -> Listing:
+def list_files(folder: Path) -> FolderListing:
     """Returns every file below a folder.
 
-    Names that begin with a dot, and folders that begin with an underscore, are those of writers
-    that have not finished: they are no files yet.
+    Names that begin with a dot, and folders that begin with an underscore, belong to unfinished
+    writers and are ignored.
 
     Args:
-      folder: Folder; links to folders below it are followed.
+      folder: Folder to list; links to folders are followed.
     """
-    listing = Listing()
+    listing = FolderListing()
     if folder.exists():
         _list(folder, "", listing, set())
     return listing
 
 
-def _list(folder: Path, prefix: str, listing: Listing, above: set[tuple[int, int]]) -> None:
+def _list(folder: Path, prefix: str, listing: FolderListing, above: set[tuple[int, int]]) -> None:
     try:
         status = folder.stat()
         entries = list(os.scandir(folder))
@@ -98,10 +98,10 @@ def _list(folder: Path, prefix: str, listing: Listing, above: set[tuple[int, int
 
 
 def _problem(entry: os.DirEntry[str], found: os.stat_result) -> str | None:
-    """Returns why a file cannot be read; None if nothing speaks against it."""
+    """Returns why a file cannot be read; None if it probably can."""
     name = entry.name
     if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file"
+        return "it is not a regular file"
     if found.st_size and name.startswith("_"):
         return "Spark reads no file whose name begins with _; rename it"
     if name.endswith("._COPYING_"):
@@ -112,24 +112,24 @@ def _problem(entry: os.DirEntry[str], found: os.stat_result) -> str | None:
     if suffix != suffix.lower() and suffix.lower() in _COMPRESSED:
         return f"Spark knows {suffix.lower()} in lower case only; rename it"
     if not name.isprintable() or not _is_utf8(name):
-        return "its name has bytes that Spark cannot take; rename it"
+        return "its name has bytes that Spark cannot read; rename it"
     if not os.access(entry.path, os.R_OK):
-        return "it may not be read (permission denied)"
+        return "it cannot be read (permission denied)"
     return None
 
 
 def _is_utf8(name: str) -> bool:
     try:
         name.encode("utf-8")
-    except UnicodeEncodeError:  # of a byte that os.fsdecode could only escape
+    except UnicodeEncodeError:  # os.fsdecode has escaped a byte
         return False
     return True
 
 
 def reading_order(path: str) -> list[tuple[int, str]]:
-    """Returns a key that sorts by name, digits as numbers: `9.json` is before `10.json`.
+    """Returns a key that sorts by name, with digits as numbers: `9.json` before `10.json`.
 
-    Logs name the hour in the path. The modification time says when a file was copied.
+    Logs have the hour in their path. A modification time may only say when a file was copied.
     """
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path)
@@ -137,9 +137,9 @@ def reading_order(path: str) -> list[tuple[int, str]]:
 
 
 def record(path: Path, listed: WatchedFile) -> dict[str, Any]:
-    """Returns what a manifest keeps of a file that was read: its size, time and checksum.
+    """Returns a manifest's entry for a file that was read: its size, time and checksum.
 
-    `changed` says that the file is not as it was listed: it was written while it was read.
+    `changed` is true if the file was written while it was read.
     """
     facts: dict[str, Any] = {"size": listed.size, "mtime_ns": listed.mtime_ns}
     try:
@@ -152,14 +152,14 @@ def record(path: Path, listed: WatchedFile) -> dict[str, Any]:
 
 
 def has_changed(path: Path, now: WatchedFile, then: Mapping[str, Any]) -> bool:
-    """Returns whether a file has other contents than when it was read.
+    """Returns whether a file's contents have changed since it was read.
 
-    A modification time alone says nothing: a copy may have another one. The checksum decides.
+    The checksum decides, since a copy with the same contents may have another modification time.
 
     Args:
       path: Path of the file.
-      now: The file as it is.
-      then: What its manifest says.
+      now: File as listed now.
+      then: Entry of the file in its manifest.
     """
     if then.get("changed"):
         return True
@@ -171,7 +171,7 @@ def has_changed(path: Path, now: WatchedFile, then: Mapping[str, Any]) -> bool:
     try:
         return checksum is not None and _crc32c(path) != checksum
     except OSError:
-        return False  # listed as unreadable
+        return False  # the listing reports it as unreadable
 
 
 def _crc32c(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""How far event time has come: a function of what batches have read, and of nothing else."""
+"""Computes the watermark, which depends only on the event times that batches have read."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ HOUR_MS = 3_600_000
 def advanced(
     watermark_ms: int | None, newest_ms: Mapping[str, int], lateness_ms: int
 ) -> int | None:
-    """The watermark after a batch.
+    """Returns the watermark after a batch.
 
-    Of the partitions that the batch has read, the one that is furthest behind decides: one that
-    catches up is waited for, one on which nothing happens is not. A partition with nothing but late
-    events does not hold the others up: what it says is before the watermark anyway.
+    Of the partitions that the batch has read, the one furthest behind decides. A partition that
+    catches up is waited for, and an idle one is not. A partition with only late events does not
+    hold back the others, since its times are before the watermark anyway.
 
     Args:
-      watermark_ms: before the batch; None at the very start.
-      newest_ms: partition -> newest event time that the batch has read from it.
-      lateness_ms: how much later than a newer one an event may come.
+      watermark_ms: Watermark before the batch in epoch milliseconds; None at the start.
+      newest_ms: Partition -> newest event time that the batch has read from it.
+      lateness_ms: Allowed lateness in milliseconds.
 
     Returns:
-      Epoch milliseconds, never less than before; None as long as nothing was read.
+      Watermark in epoch milliseconds, never less than before; None until an event was read.
     """
     candidates = [newest - lateness_ms for newest in newest_ms.values()]
     if watermark_ms is not None:
@@ -31,7 +31,7 @@ def advanced(
 
 
 def newest_of(*newest_ms: Mapping[str, int]) -> dict[str, int]:
-    """Returns partition -> newest event time, of several batches."""
+    """Returns partition -> newest event time over several batches."""
     found: dict[str, int] = {}
     for one in newest_ms:
         for partition, time in one.items():
@@ -40,9 +40,9 @@ def newest_of(*newest_ms: Mapping[str, int]) -> dict[str, int]:
 
 
 def first_open_hour(watermark_ms: int | None, attribution_ms: int) -> int | None:
-    """The oldest hour (since 1970) for which something may still come; None: any hour may.
+    """Returns the oldest hour (since 1970) that may still get events; None if any hour may.
 
-    An hour is over when its last impression can get no click any more.
+    An hour is complete when its last impression can get no more clicks.
     """
     if watermark_ms is None:
         return None

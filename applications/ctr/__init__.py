@@ -1,1 +1,1 @@
-"""Click-through-rate prediction for an e-commerce site."""
+"""Predicts the click-through rate of an e-commerce site."""

@@ -1,4 +1,4 @@
-"""Features of the past: counts and rates over windows, and each user's recent clicks."""
+"""Declares features of the past: counts and rates over windows, and each user's recent clicks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from features.window_features import WindowFeature
 
 WINDOWS = {"1h": 1, "24h": 24, "7d": 7 * 24}  # name -> hours
 
-# Counts and smoothed rates before each impression; one declaration for every path that computes it.
+# Counts and smoothed rates before each impression, declared once for batch, stream and serving.
 WINDOW_FEATURES = tuple(
     WindowFeature(name, keys, WINDOWS)
     for name, keys in {
@@ -21,5 +21,5 @@ WINDOW_FEATURES = tuple(
 WINDOW_COUNTS = tuple(name for feature in WINDOW_FEATURES for name in feature.count_columns())
 WINDOW_RATES = tuple(name for feature in WINDOW_FEATURES for name in feature.rate_columns())
 
-# What the user clicked last: lists, the most recent first, empty for a user without clicks.
+# Items that the user clicked last, most recent first; empty for a user without clicks.
 RECENT = RecentClicks("recent", ("user_id",), ("item_id", "category"), length=10, hours=7 * 24)

@@ -1,4 +1,4 @@
-"""Click-through rate for an e-commerce site: the application that the configs name."""
+"""The application that the configs name: click-through rate of an e-commerce site."""
 
 from __future__ import annotations
 

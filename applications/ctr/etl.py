@@ -1,6 +1,6 @@
-"""Raw logs to one row for each impression: the ETL that SparkExampleGen runs for CTR.
+"""Turns raw logs into one row per impression: the ETL that SparkExampleGen runs for CTR.
 
-Small functions of DataFrames, composed at the bottom; read `build_examples` first.
+Small functions of DataFrames are composed at the bottom; read `build_examples` first.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from features.recent_clicks import add_recent_clicks
 from features.window_features import HOUR_MS, Smoothing, add_window_features, hour_of
 from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
 
-EARLIEST_MS = 631_152_000_000  # 1990-01-01: no log is older; clocks that say so are wrong
+EARLIEST_MS = 631_152_000_000  # 1990-01-01; an earlier time means a wrong clock
 OLDEST = 120  # years
-LARGEST_PRICE = 1e9  # beyond it lie infinity, and what a 32-bit float cannot hold
+LARGEST_PRICE = 1e9  # excludes infinity and values too large for a 32-bit float
 
 
-def refusal(parameters: EtlParameters) -> Column:
-    """Reason code for impressions that cannot be true; null for the others."""
+def rejection(parameters: EtlParameters) -> Column:
+    """Returns the reason code of an impossible impression; null for the others."""
     position, time = F.col("position"), F.col("timestamp_ms")
     return (
         F.when(F.col("impression_id").isNull(), "missing_impression_id")
@@ -38,17 +38,16 @@ def refusal(parameters: EtlParameters) -> Column:
 
 
 def _tomorrow_ms() -> Column:
-    """Clocks differ, but not by a day; microseconds taken for milliseconds lie far beyond it."""
+    """Returns the latest plausible time: clocks differ by less than a day."""
     return (F.unix_timestamp(F.current_timestamp()) + 86_400) * 1000
 
 
 def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFrame:
-    """Adds `_bot`: true for every row of a session in an hour in which it went faster than a person
-    can.
+    """Adds `_bot`, which is true for all rows of a session in an hour if it was too fast.
 
-    A session is too fast when the impression `bot_impressions` places earlier is less than
-    `bot_seconds` old; one look back a row, however long the session is. Each hour is judged by
-    itself, so an hour read alone is judged as it is within a longer log.
+    A session is too fast if the impression `bot_impressions` rows earlier is at most `bot_seconds`
+    old. This takes one lookup per row, however long the session is. Each hour is judged on its own,
+    so the result does not depend on how many hours are read.
     """
     session = Window.partitionBy("session_id", hour_of("timestamp_ms"))
     earlier = F.lag("timestamp_ms", parameters.bot_impressions).over(
@@ -64,7 +63,7 @@ def labelled(
 ) -> DataFrame:
     """Adds `click_ms`, the first click within the attribution window, and the label.
 
-    Where there are no clicks, `click_ms` is there: streaming/ has attributed them.
+    Without clicks, `click_ms` must be present already, because streaming/ has attributed them.
     """
     window_ms = int(parameters.attribution_minutes * 60_000)
     if clicks is None:
@@ -81,7 +80,7 @@ def labelled(
 
 
 def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
-    """Adds what is known of the user; an unknown or impossible age becomes the median."""
+    """Adds the columns of the user; an unknown or impossible age becomes the median."""
     possible = F.when(F.col("age").between(0, OLDEST), F.col("age"))
     users = users.withColumn("age", possible)
     profile = users.dropDuplicates(["user_id"]).select(
@@ -95,8 +94,8 @@ def with_users(impressions: DataFrame, users: DataFrame) -> DataFrame:
 
 
 def catalogue(items: DataFrame) -> DataFrame:
-    """Items, with the price relative to the mean of their category; no price is impossible."""
-    possible = F.col("price").between(0, LARGEST_PRICE)  # nor NaN, which Spark has above all
+    """Returns the items, with the price relative to the mean of their category."""
+    possible = F.col("price").between(0, LARGEST_PRICE)  # false for NaN, which Spark sorts last
     items = items.withColumn("price", F.when(possible, F.col("price")))
     mean_price = F.avg("price").over(Window.partitionBy("category"))
     relative = F.when(mean_price > 0, F.col("price") / mean_price)
@@ -111,9 +110,9 @@ def catalogue(items: DataFrame) -> DataFrame:
 
 
 def with_time_features(impressions: DataFrame) -> DataFrame:
-    """Hour and weekday (UTC), the hour on a circle, and the item's age."""
+    """Adds hour and weekday (UTC; Monday is 0), the hour on a circle, and the item's age."""
     hour = hour_of("timestamp_ms") % 24
-    # 1970-01-01 was a Thursday; Monday is 0
+    # 1970-01-01 was a Thursday.
     weekday = (F.floor(F.col("timestamp_ms") / (24 * HOUR_MS)) + 3) % 7
     angle = hour * F.lit(2 * 3.141592653589793 / 24)
     age_ms = F.greatest(F.col("timestamp_ms") - F.col("listed_ms"), F.lit(0))
@@ -129,7 +128,7 @@ def with_time_features(impressions: DataFrame) -> DataFrame:
 
 
 def as_examples(rows: DataFrame) -> DataFrame:
-    """The columns of an example, in the order of features.py."""
+    """Returns the columns of an example, in the order of features.py."""
     known = (F.col("user_impressions_7d") > 0).cast("long")
     device = F.coalesce(F.col("device"), F.lit("unknown"))
     surface = F.coalesce(F.col("surface"), F.lit("unknown"))
@@ -140,19 +139,17 @@ def as_examples(rows: DataFrame) -> DataFrame:
 def genuine_impressions(
     sources: dict[str, DataFrame], parameters: EtlParameters
 ) -> tuple[DataFrame, tuple[DataFrame, ...]]:
-    """What people were shown, with the item and the click; and what was refused or dropped, with
-    reasons.
-    """
+    """Returns genuine impressions with item and click, and the rejected and dropped rows."""
     items = F.broadcast(catalogue(sources["items"]))
-    plausible, impossible = divide(sources["impressions"], refusal(parameters))
+    plausible, impossible = divide(sources["impressions"], rejection(parameters))
     unique, repeated = first_of_each(plausible, "impression_id", "timestamp_ms")
     with_items = with_bot_reason(unique, parameters).join(items, "item_id", "left")
     reason = F.when(F.col("_bot"), "bot_burst").when(F.col("category").isNull(), "unknown_item")
-    genuine, refused = divide(with_items, reason)
+    genuine, rejected = divide(with_items, reason)
     raw = list(sources["impressions"].columns)
     outcomes = (
         quarantined(impossible),
-        quarantined(refused.select(*raw, "_reason")),
+        quarantined(rejected.select(*raw, "_reason")),
         dropped(repeated, "duplicate"),
     )
     return labelled(genuine.drop("_bot"), sources.get("clicks"), parameters), outcomes
@@ -164,15 +161,15 @@ def build_examples(
     """Joins impressions, clicks, users and items.
 
     Args:
-      spark: the session.
-      sources: `impressions`, `clicks` (or impressions with `click_ms`), `users`, `items`; where the
-        log begins earlier than the impressions also the tables of hour_tables.py of the hours
-        before them, `counts` and `recent_clicks`.
-      context: `parameters` are EtlParameters.
+      spark: Spark session.
+      sources: `impressions`, `clicks` (or impressions with `click_ms`), `users` and `items`. If the
+        log begins before the impressions, also `counts` and `recent_clicks`, the tables of
+        hour_tables.py of the earlier hours.
+      context: Context whose `parameters` are EtlParameters.
 
     Returns:
-      One row an impression with the features of features.py, and the rows that were refused or
-      dropped, with reasons.
+      One row per impression with the features of features.py, and the rejected and dropped rows
+      with reasons.
     """
     parameters = EtlParameters(**context.parameters)
     clicked, outcomes = genuine_impressions(sources, parameters)

@@ -1,6 +1,6 @@
-"""`etl.parameters`: what a config may set in the ETL.
+"""The parameters that a config may set in the ETL.
 
-In a module of its own: a change of how the model is trained does not run the ETL again.
+They have their own module, so that a change in how the model is trained does not run the ETL again.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from base.section import Section
 
 
 class EtlParameters(Section):
-    """`etl.parameters`: what counts as a click, as a bot, and as a smoothed rate."""
+    """`etl.parameters`: the definitions of a click, of a bot and of smoothed rates."""
 
     attribution_minutes: float = Field(
-        30, gt=0, description="minutes after an impression; a later click counts for nothing"
+        30, gt=0, description="minutes after an impression within which a click counts"
     )
-    max_position: int = Field(100, ge=1, description="a larger position is impossible")
+    max_position: int = Field(100, ge=1, description="largest possible position")
     bot_impressions: int = Field(
-        100, ge=2, description="impressions of a session within bot_seconds that no person makes"
+        100, ge=2, description="impressions of a session within bot_seconds that mark a bot"
     )
-    bot_seconds: float = Field(60, gt=0, description="seconds that bot_impressions go with")
+    bot_seconds: float = Field(60, gt=0, description="seconds of bot_impressions")
     smoothing_prior: float = Field(
-        0.1, ge=0, le=1, description="click rate that an entity without history is given"
+        0.1, ge=0, le=1, description="click rate of an entity without history"
     )
-    smoothing_strength: float = Field(
-        20, gt=0, description="number of impressions that the prior weighs"
-    )
+    smoothing_strength: float = Field(20, gt=0, description="weight of the prior, in impressions")

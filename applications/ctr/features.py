@@ -1,4 +1,4 @@
-"""The features of the click model, and how each is treated; etl.py gives them."""
+"""The features of the click model, which etl.py computes, and how each is treated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_HOURS = 7 * 24.0
 FEATURES = FeatureSet(
     label="clicked",
     classes=("click", "no click"),
-    # To join a prediction to its log line, and to keep a session within one split.
+    # For joining predictions to log lines, and for keeping a session within one split.
     keys=("impression_id", "session_id", "timestamp_ms"),
     features=(
         Categorical("user_id", vocabulary=200_000),

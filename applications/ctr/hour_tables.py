@@ -1,5 +1,6 @@
-"""What is kept of each hour for the features of later ones, and of users and items for serving; see
-features/hourly_counts.py and features/online_table.py.
+"""Tables of an hour for the features of later ones, and profiles of users and items for serving.
+
+See features/hourly_counts.py and features/online_table.py.
 """
 
 from __future__ import annotations
@@ -22,15 +23,14 @@ DECLARED = Declared(aggregations.WINDOW_FEATURES, aggregations.RECENT)
 def hour_tables(
     spark: SparkSession, sources: dict[str, DataFrame], context: EtlContext
 ) -> dict[str, DataFrame]:
-    """The tables of whole hours: COUNTS and RECENT.
+    """Returns the tables COUNTS and RECENT of whole hours.
+
+    They are computed from a cached frame; clear the cache once both are written.
 
     Args:
-      spark: the session.
-      sources: as of `build_examples`, with the impressions of these hours.
-      context: as of `build_examples`.
-
-    Returns:
-      Table -> its rows, made of a frame that is cached: clear the cache when both are written.
+      spark: Spark session.
+      sources: Sources of `build_examples`, with the impressions of these hours.
+      context: Context of `build_examples`.
     """
     genuine, _ = genuine_impressions(sources, EtlParameters(**context.parameters))
     columns = {*all_keys(DECLARED.windows), *DECLARED.recent.keys, *DECLARED.recent.columns}
@@ -42,19 +42,19 @@ def hour_tables(
 
 
 USER, ITEM = "user", "item"  # kinds of profiles
-NOBODY = ""  # the user whose profile is that of all who are not known
+UNKNOWN_USER = ""  # key of the profile that every unknown user gets
 
 
 def profiles(sources: dict[str, DataFrame]) -> dict[str, DataFrame]:
-    """Kind -> `key` and what the ETL knows of it.
+    """Returns kind -> the ETL's columns of each user or item, with its id as `key`.
 
     Args:
-      sources: `users` and `items`, as of `build_examples`.
+      sources: `users` and `items` of `build_examples`.
     """
     spark = sources["users"].sparkSession
-    nobody = spark.range(1).select(F.lit(NOBODY).alias("user_id"))
-    known = sources["users"].select("user_id").where(F.col("user_id") != NOBODY).distinct()
-    users = with_users(known.unionByName(nobody), sources["users"])
+    unknown = spark.range(1).select(F.lit(UNKNOWN_USER).alias("user_id"))
+    known = sources["users"].select("user_id").where(F.col("user_id") != UNKNOWN_USER).distinct()
+    users = with_users(known.unionByName(unknown), sources["users"])
     return {
         USER: users.withColumnRenamed("user_id", "key"),
         ITEM: catalogue(sources["items"]).withColumnRenamed("item_id", "key"),

@@ -1,4 +1,4 @@
-"""A line of the request log as the impressions it stands for."""
+"""Turns a line of the request log into impressions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from base.signature import SIGNATURE, is_signed
-from streaming.feedback.refused import RequestLineError
+from streaming.feedback.rejected import RequestLineError
 
 _MOST_SHOWN, _MOST_EXTRA = 1_000, 64
 _Id = Annotated[str, StringConstraints(max_length=1_024)]
@@ -23,7 +23,7 @@ _Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Score = Annotated[float, Field(allow_inf_nan=False)]
 
 
-# What the log or a signature says, and the outcome: no context has them of its own.
+# Fields that come from the log, a signature or the outcome; a context must not set them.
 _OURS = (
     "impression_id", "user_id", "item_id", "position", "timestamp_ms", "arm", "version",
     "probability", "propensity", "explored", "clicked", SIGNATURE,
@@ -31,7 +31,7 @@ _OURS = (
 
 
 class _Context(BaseModel):
-    """What the ranking service sent along; what else there is becomes part of the events."""
+    """The context sent by the ranking service; extra fields become part of the events."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -44,7 +44,7 @@ class _Context(BaseModel):
 
 
 class _Line(BaseModel):
-    """Of serving/request_log."""
+    """A line of the request log."""
 
     request_id: str
     timestamp_ms: int
@@ -60,35 +60,34 @@ class _Line(BaseModel):
         said = self.context
         columns = (said.positions, said.propensities, self.item_id, self.scores)
         if any(len(column) != len(said.shown) for column in columns):
-            raise ValueError("as many positions, propensities, items and scores as were shown")
+            raise ValueError("expected one position, propensity, item and score per shown item")
         if len(said.model_extra or {}) > _MOST_EXTRA:
-            raise ValueError(f"a context has at most {_MOST_EXTRA} more keys")
+            raise ValueError(f"expected at most {_MOST_EXTRA} extra keys in the context")
         return self
 
 
 def events_of_request(line: Mapping[str, Any], key: bytes | None = None) -> list[dict[str, Any]]:
-    """The events of a line; none for a request that only ranked candidates.
+    """Returns the events of a line; none for a request that only ranked candidates.
 
     Args:
-      line: as serving/request_log writes it; of requests that PageRanker made, `context` says what
-        was shown.
-      key: that ranking services sign contexts with. Whoever may ask for predictions may send a
-        context, so without a key neither its time and arm nor its propensities are believed.
+      line: Line as serving/request_log writes it. PageRanker puts the shown items into `context`.
+      key: Key that ranking services sign contexts with. Every client may send a context, so without
+        a key its timestamp, arm and propensities are ignored.
 
     Returns:
-      For each item shown: impression_id, user_id, item_id, position, timestamp_ms (when it was
-      logged), arm (the label asked for), version, probability (as the model had it at that
-      position), and the rest of the context. Of a signed context: also propensity and explored;
-      and its own timestamp_ms and arm, if it has them.
+      An event for each shown item with impression_id, user_id, item_id, position, timestamp_ms (of
+      the log), arm (the requested label), version, probability (predicted at that position), and
+      the rest of the context. For a signed context also propensity and explored, and its own
+      timestamp_ms and arm if it has them.
 
     Raises:
-      RequestLineError: it says what was shown, but not as it should, or is not signed.
+      RequestLineError: The line says what was shown, but is malformed or not signed.
     """
     context = line.get("context")
     if not isinstance(context, Mapping) or "shown" not in context:
         return []
     if key is not None and not is_signed(key, str(line.get("request_id", "")), context):
-        raise RequestLineError("context: it is not signed by a ranking service that has the key")
+        raise RequestLineError("context: it is not signed with the ranking services' key")
     try:
         found = _Line.model_validate(line)
     except ValidationError as error:

@@ -1,10 +1,10 @@
-"""What a ranking service does with scores: a page, and now and then one in random order.
+"""Orders a page by scores, and a small share of the pages at random.
 
-A model that learns from its own choices goes blind: what it ranks low is never shown, and so never
-proves it wrong. A small share of the pages is therefore ranked at random, and each item shown has
-its propensity logged: the probability that this policy shows it at this position. With propensities
-any other ranking can be judged on the same log (inverse propensity scoring), and the position's own
-effect be told from the item's.
+A model that learns only from its own choices never sees that an item it ranks low would be clicked.
+A small share of the pages is therefore ranked at random. Each item shown has its propensity logged:
+the probability that this policy shows it at this position. With propensities, other rankings can be
+evaluated on the same log (inverse propensity scoring), and the effect of a position can be told
+from that of the item.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 
 from serving.client.client import RankingClient, Scores, check_finite
 
-# Positions (from 1) of the candidates -> serialized tf.Examples of their raw features.
+# (candidates, their positions from 1) -> serialized tf.Examples of their raw features.
 MakeExamples = Callable[[Sequence[str], Sequence[int]], list[bytes]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Ranked:
+class PageOrder:
     """The order of a page.
 
     Attributes:
-      order: which candidates, by position.
-      propensities: of each, at its position.
-      explored: whether the order is random.
+      order: Indices of the candidates, by position.
+      propensities: Propensity of each candidate at its position.
+      explored: Whether the order is random.
     """
 
     order: tuple[int, ...]
@@ -37,20 +37,23 @@ class Ranked:
 
 def rank(
     scores: Sequence[float], page_size: int, exploration: float, chance: random.Random
-) -> Ranked:
-    """The candidates by score, or with probability `exploration` in random order.
+) -> PageOrder:
+    """Returns the candidates ordered by score, or at random with probability `exploration`.
 
     Args:
-      scores: of all candidates.
-      page_size: how many are shown, at most.
-      exploration: share of random pages, 0 to 1.
-      chance: decides which.
+      scores: Scores of all candidates.
+      page_size: Maximum number of items shown.
+      exploration: Share of random pages, 0 to 1.
+      chance: Random number generator.
 
     Raises:
-      ValueError: no candidates, a share outside [0, 1], or a score that is not finite.
+      ValueError: There are no candidates, the share is outside [0, 1], or a score is not finite.
     """
     if not scores or not 0 <= exploration <= 1:
-        raise ValueError("a page needs candidates, and exploration is a share from 0 to 1")
+        raise ValueError(
+            "expected one or more candidates and an exploration share from 0 to 1. "
+            f"Received: {len(scores)} candidates, exploration {exploration}"
+        )
     check_finite(scores)
     count = len(scores)
     best = sorted(range(count), key=lambda candidate: (-scores[candidate], candidate))
@@ -61,18 +64,18 @@ def rank(
         at_random + (1 - exploration if best[place] == candidate else 0.0)
         for place, candidate in enumerate(order)
     ]
-    return Ranked(tuple(order), tuple(propensities), explored)
+    return PageOrder(tuple(order), tuple(propensities), explored)
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What a user is shown.
+    """A page that is shown to a user.
 
     Attributes:
-      items: by position.
-      impression_ids: of each; the request log and the clicks name them.
-      scores: as the model has them at these positions.
-      answer: arm, version and request id.
+      items: Items by position.
+      impression_ids: Impression ids of the items, as in the request log and in clicks.
+      scores: Scores of the items at these positions.
+      answer: Server's answer with arm, version and request id.
     """
 
     items: tuple[str, ...]
@@ -82,17 +85,17 @@ class Page:
 
 
 class PageRanker:
-    """Ranks candidates for a user, and has what is shown logged.
+    """Ranks candidates for a user, and logs the shown page through the server.
 
-    Position is a feature of the model, since it decides about a click as much as the item does. So
-    candidates are compared as if each stood first, and what is shown is scored once more where it
-    stands: that second request, in the server's log, is the record of the impressions.
+    The position is a feature of the model, since it affects a click as much as the item does.
+    Candidates are therefore compared as if each were at position 1. The shown items are then scored
+    again at their positions, and that second request in the server's log records the impressions.
 
     Args:
-      client: of the server.
-      page_size: items a page.
-      exploration: share of random pages.
-      chance: decides which.
+      client: Client of the model server.
+      page_size: Number of items per page.
+      exploration: Share of random pages, 0 to 1.
+      chance: Random number generator.
     """
 
     def __init__(
@@ -112,16 +115,16 @@ class PageRanker:
         examples: MakeExamples,
         context: dict[str, Any],
     ) -> Page:
-        """Two requests: one to rank, one for what is shown.
+        """Returns a page, after one request for the ranking and one for the shown items.
 
         Args:
-          user_id: who asks.
-          candidates: items that might be shown.
-          examples: makes their examples.
-          context: what else the impressions' events hold, such as session_id and device.
+          user_id: Id of the user.
+          candidates: Items to choose from.
+          examples: Function that makes the examples of items at positions.
+          context: More fields of the impressions, such as session_id and device.
 
         Raises:
-          grpc.RpcError, ValueError: there are no scores to rank by; see RankingClient.score.
+          grpc.RpcError, ValueError: There are no valid scores; see RankingClient.score.
         """
         first = self._client.score(user_id, examples(candidates, [1] * len(candidates)))
         ranked = rank(first.scores, self._page_size, self._exploration, self._chance)

@@ -1,4 +1,4 @@
-"""What a ranking service sends: the raw features of candidates, as the ETL would have them now."""
+"""Raw features of candidates for a ranking request, equal to what the ETL would compute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from applications.ctr.aggregations import RECENT, WINDOW_COUNTS, WINDOW_FEATURES
 from applications.ctr.features import FEATURES
-from applications.ctr.hour_tables import ITEM, NOBODY, USER
+from applications.ctr.hour_tables import ITEM, UNKNOWN_USER, USER
 from features.online_table import OnlineTable
 from features.window_features import HOUR_MS, Smoothing
 
@@ -18,15 +18,15 @@ _DAY_MS = 24 * HOUR_MS
 
 
 class UnknownItemError(LookupError):
-    """A candidate that is not in the catalogue."""
+    """A candidate is not in the catalogue."""
 
 
 class RequestFeatures:
-    """Looks up what serving needs beside the request itself.
+    """Computes the features of candidates from a request and the online table.
 
     Args:
-      table: of users, items and their past.
-      smoothing: of the rates, as in the ETL.
+      table: Online table of users, items and their past.
+      smoothing: Smoothing of the rates, as in the ETL.
     """
 
     def __init__(self, table: OnlineTable, smoothing: Smoothing):
@@ -42,26 +42,26 @@ class RequestFeatures:
         device: str,
         surface: str,
     ) -> list[dict[str, Any]]:
-        """Feature -> value, for each candidate.
+        """Returns feature -> value for each candidate.
 
         Args:
-          user_id: who asks.
-          item_ids: what might be shown.
-          positions: where, from 1.
-          now_ms: when.
-          device: of the user.
-          surface: such as home.
+          user_id: Id of the user.
+          item_ids: Ids of the candidates.
+          positions: Positions of the candidates, from 1.
+          now_ms: Time of the request in epoch milliseconds.
+          device: Device of the user.
+          surface: Surface of the page, such as home.
 
         Raises:
-          UnknownItemError: an item that is not in the catalogue.
+          UnknownItemError: An item is not in the catalogue.
         """
         self._table.refresh()
         items = self._table.profiles(ITEM, item_ids)
         for item_id in item_ids:
             if item_id not in items:
                 raise UnknownItemError(f"item '{item_id}' is not in the catalogue")
-        known = self._table.profiles(USER, [user_id, NOBODY])
-        user = known.get(user_id, known[NOBODY])
+        known = self._table.profiles(USER, [user_id, UNKNOWN_USER])
+        user = known.get(user_id, known[UNKNOWN_USER])
         common = {"user_id": user_id, "device": device, "surface": surface, **user}
         common |= _time_features(now_ms)
         common |= self._table.recent_clicks(RECENT, [user_id], now_ms)
@@ -79,7 +79,7 @@ class RequestFeatures:
         return rows
 
     def examples(self, *arguments: Any, **keywords: Any) -> list[bytes]:
-        """`rows`, as serialized tf.Examples."""
+        """Returns the result of `rows` as serialized tf.Examples."""
         return [encoded(row) for row in self.rows(*arguments, **keywords)]
 
 
@@ -102,13 +102,13 @@ def _item_features(profile: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
 
 
 _WHOLE_NUMBERS = {"user_known", *WINDOW_COUNTS}
-# As the ETL's columns are typed: these are floats also where the value is whole.
+# Same types as the ETL's columns: these are floats even if the value is whole.
 _FLOATS = {number.name for number in FEATURES.numeric} - _WHOLE_NUMBERS | {RECENT.hours_column()}
 _TEXTS = {category.name for category in FEATURES.categorical} | {*RECENT.list_columns()}
 
 
 def encoded(row: Mapping[str, Any]) -> bytes:
-    """A row as a serialized tf.Example."""
+    """Returns a row as a serialized tf.Example."""
     return tf.train.Example(
         features=tf.train.Features(feature={n: _feature(n, v) for n, v in row.items()})
     ).SerializeToString()

@@ -1,1 +1,1 @@
-"""Whether a user likes a film: MovieLens 100k."""
+"""Predicts whether a user likes a film, on MovieLens 100k."""

@@ -1,4 +1,4 @@
-"""Whether a user likes a film: the application that the config names."""
+"""The application that the config names: predicts whether a user likes a film."""
 
 from __future__ import annotations
 

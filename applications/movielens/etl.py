@@ -1,6 +1,6 @@
-"""Ratings to one row for each rating: whether the user liked the film, and what was known before.
+"""Turns ratings into examples: whether the user liked the film, and what was known before.
 
-Small functions of DataFrames, composed at the bottom; read `build_examples` first.
+Small functions of DataFrames are composed at the bottom; read `build_examples` first.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ from features.recent_clicks import add_recent_clicks
 from features.window_features import HOUR_MS, Smoothing, add_window_features, hour_of
 from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
 
-LIKED_MS = "liked_ms"  # when a rating became known as a like; null for the others
+LIKED_MS = "liked_ms"  # timestamp of a like; null for other ratings
 _MS_PER_YEAR = 365.25 * 24 * HOUR_MS
 
 
 class EtlParameters(Section):
-    """`etl.parameters`: what counts as liked, and as a smoothed rate."""
+    """`etl.parameters`: the definitions of a like and of smoothed rates."""
 
-    liked_stars: int = Field(4, ge=1, le=5, description="so many stars or more are liked")
+    liked_stars: int = Field(4, ge=1, le=5, description="minimum number of stars of a like")
     smoothing_prior: float = Field(
-        0.55, ge=0, le=1, description="rate of likes that an entity without history is given"
+        0.55, ge=0, le=1, description="like rate of an entity without history"
     )
-    smoothing_strength: float = Field(
-        10, gt=0, description="number of ratings that the prior weighs"
-    )
+    smoothing_strength: float = Field(10, gt=0, description="weight of the prior, in ratings")
 
 
 def rejection() -> Column:
@@ -45,7 +43,7 @@ def rejection() -> Column:
 
 
 def labelled(ratings: DataFrame, parameters: EtlParameters) -> DataFrame:
-    """Adds the label, and LIKED_MS."""
+    """Adds the label and LIKED_MS."""
     is_liked = F.col("stars") >= parameters.liked_stars
     return ratings.withColumns(
         {
@@ -56,7 +54,7 @@ def labelled(ratings: DataFrame, parameters: EtlParameters) -> DataFrame:
 
 
 def user_profiles(users: DataFrame) -> DataFrame:
-    """Returns one row a user, with "unknown" and the age 0 for what is missing."""
+    """Returns one row per user, with "unknown" or the age 0 for missing values."""
     texts = {
         name: F.coalesce(F.col(name), F.lit("unknown"))
         for name in ("gender", "occupation", "region")
@@ -67,7 +65,7 @@ def user_profiles(users: DataFrame) -> DataFrame:
 
 
 def film_profiles(films: DataFrame) -> DataFrame:
-    """Returns one row a film: its first genre, the number of genres, its decade and year."""
+    """Returns one row per film: its first genre, the number of genres, its decade and year."""
     genres = F.split(F.coalesce(F.col("genres"), F.lit("unknown")), r"\|")
     decade = F.concat((F.floor(F.col("year") / 10) * 10).cast("string"), F.lit("s"))
     return films.dropDuplicates(["film_id"]).select(
@@ -80,7 +78,7 @@ def film_profiles(films: DataFrame) -> DataFrame:
 
 
 def with_time_features(ratings: DataFrame) -> DataFrame:
-    """Adds hour, weekday (UTC; Monday is 0), and the film's age in years."""
+    """Adds hour and weekday (UTC; Monday is 0), and the film's age in years."""
     days = F.floor(F.col("timestamp_ms") / (24 * HOUR_MS))
     year = 1970 + F.col("timestamp_ms") / _MS_PER_YEAR
     film_age = F.greatest(year - F.col("year"), F.lit(0.0))
@@ -99,12 +97,12 @@ def build_examples(
     """Joins ratings, users and films.
 
     Args:
-      spark: The session.
+      spark: Spark session.
       sources: `ratings`, `users` and `films`.
-      context: `parameters` are EtlParameters.
+      context: Context whose `parameters` are EtlParameters.
 
     Returns:
-      One row a rating with the features of features.py, and the rejected and dropped rows.
+      One row per rating with the features of features.py, and the rejected and dropped rows.
     """
     parameters = EtlParameters(**context.parameters)
     usable, rejected = divide(sources["ratings"], rejection())

@@ -1,4 +1,4 @@
-"""The features of the film model, and how each is treated; etl.py gives them."""
+"""The features of the film model, which etl.py computes, and how each is treated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tabular.feature_set import (
     Sequence,
 )
 
-# How much was rated, and how much of it was liked, before each rating: name -> hours.
+# Windows of the counts and like rates before each rating: name -> hours.
 WINDOWS = {"1h": 1, "7d": 7 * 24, "90d": 90 * 24}
 WINDOW_FEATURES = tuple(
     WindowFeature(name, keys, WINDOWS)
@@ -28,7 +28,7 @@ WINDOW_FEATURES = tuple(
 WINDOW_COUNTS = tuple(name for feature in WINDOW_FEATURES for name in feature.count_columns())
 WINDOW_RATES = tuple(name for feature in WINDOW_FEATURES for name in feature.rate_columns())
 
-# What the user liked last: lists, the most recent first.
+# Films that the user liked last, most recent first.
 LIKED = RecentClicks("liked", ("user_id",), ("film_id", "genre"), length=10, hours=90 * 24)
 
 FEATURES = FeatureSet(

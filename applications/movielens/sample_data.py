@@ -1,4 +1,4 @@
-"""MovieLens 100k, out of the recbole wheel: ratings, users and films."""
+"""Writes MovieLens 100k (ratings, users and films) from the recbole wheel."""
 
 from __future__ import annotations
 
@@ -35,25 +35,26 @@ _DAY_MS = 86_400_000
 
 
 class DownloadError(RuntimeError):
-    """The data cannot be had; the text is one line that names the next step."""
+    """The data is not available; the text is one line that names the next step."""
 
 
 def cache_folder() -> Path:
-    """${XDG_CACHE_HOME:-~/.cache}/spark-tfx-pipeline"""
+    """Returns ${XDG_CACHE_HOME:-~/.cache}/spark-tfx-pipeline."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "spark-tfx-pipeline"
 
 
 def fetch_wheel(requirement: Path = REQUIREMENT) -> Path:
-    """The pinned wheel, from the cache or by pip, its hash checked either way.
+    """Returns the pinned wheel from the cache or from pip, after checking its hash.
 
     Raises:
-        DownloadError: no network, no such package, a wrong hash, a cache that cannot be written.
+      DownloadError: There is no network or no such package, the hash is wrong, or the cache cannot
+        be written.
     """
     try:
         hashes = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirement.read_text()))
     except OSError as error:
-        raise DownloadError(f"{requirement} cannot be read: restore it from git") from error
+        raise DownloadError(f"{requirement} cannot be read; restore it from git") from error
     cache = cache_folder()
     for wheel in sorted(cache.glob("recbole-*.whl")):
         if _has_hash(wheel, hashes):
@@ -68,7 +69,7 @@ def fetch_wheel(requirement: Path = REQUIREMENT) -> Path:
         raise DownloadError(
             f"cannot write to {cache} ({error.strerror}): set XDG_CACHE_HOME to another folder"
         ) from error
-    raise DownloadError(f"pip brought no wheel: is {requirement} as it is in git?")
+    raise DownloadError(f"pip downloaded no wheel; restore {requirement} from git")
 
 
 def _has_hash(wheel: Path, hashes: set[str]) -> bool:
@@ -82,19 +83,19 @@ def _pip_download(requirement: Path, folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return
-    said = done.stdout + done.stderr
-    if "No space left" in said:
+    output = done.stdout + done.stderr
+    if "No space left" in output:
         raise DownloadError(
             f"the disk that holds {folder.parent} is full: free some space or set XDG_CACHE_HOME"
         )
-    if "DO NOT MATCH THE HASHES" in said:
+    if "DO NOT MATCH THE HASHES" in output:
         raise DownloadError(
             f"the package recbole is not the one pinned in {requirement.name} (wrong hash): "
             "do not use it; check the package index that pip is set to"
         )
-    if "No module named pip" in said:
+    if "No module named pip" in output:
         raise DownloadError("pip is missing: run `make setup`")
-    last = [line for line in said.splitlines() if line.startswith("ERROR")] or ["no reason given"]
+    last = [line for line in output.splitlines() if line.startswith("ERROR")] or ["no reason given"]
     raise DownloadError(
         f"pip cannot fetch the package recbole: check the network and try again ({last[0]})"
     )
@@ -103,12 +104,16 @@ def _pip_download(requirement: Path, folder: Path) -> None:
 def load_movielens(out: Path, *, overwrite: bool = False) -> dict[str, int] | None:
     """Writes MovieLens 100k to `out`; README.md describes each column.
 
+    Args:
+      out: Output folder.
+      overwrite: Whether to write into a folder that holds other files.
+
     Returns:
-        Rows of ratings, users and films; None where `out` holds the data already.
+      Number of ratings, users and films; None if `out` already holds the data.
 
     Raises:
-        DownloadError: see fetch_wheel.
-        OutputError: `out` holds something else, cannot be written to, or the disk is full.
+      DownloadError: The wheel cannot be downloaded; see fetch_wheel.
+      OutputError: `out` holds other files, cannot be written to, or the disk is full.
     """
     description: dict[str, Any] = {"kind": "movielens_100k", "format_version": FORMAT_VERSION}
     old = output_folder.read_manifest(out)
@@ -126,7 +131,7 @@ def load_movielens(out: Path, *, overwrite: bool = False) -> dict[str, int] | No
 
 
 def read_wheel(wheel: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Returns ratings, users and films as they are in the wheel, without types in column names."""
+    """Returns the wheel's ratings, users and films, with types removed from column names."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             tables = []
@@ -135,7 +140,7 @@ def read_wheel(wheel: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
                     table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
                 tables.append(table.rename(columns=lambda name: name.split(":")[0]))
     except (KeyError, OSError, zipfile.BadZipFile) as error:
-        raise DownloadError(f"{wheel} is damaged: delete it and try again") from error
+        raise DownloadError(f"{wheel} is damaged; delete it and try again") from error
     ratings, users, films = tables
     return ratings, users, films
 
@@ -154,19 +159,19 @@ def user_table(users: pd.DataFrame) -> pa.Table:
 
 
 def film_table(films: pd.DataFrame) -> pa.Table:
-    """Returns films.csv; genres are separated by "|", the year is empty where it is unknown."""
+    """Returns films.csv; genres are separated by "|", and an unknown year is empty."""
     year = pd.to_numeric(films["release_year"], errors="coerce")
     columns = {
         "film_id": pa.array(films["item_id"].tolist(), pa.string()),
         "genres": pa.array(["|".join(text.split()) for text in films["class"]], pa.string()),
-        # As text: pandas would write whole numbers beside an empty field as 1995.0.
+        # As text, since pandas writes integers beside empty fields as 1995.0.
         "year": pa.array([None if np.isnan(y) else str(int(y)) for y in year], pa.string()),
     }
     return pa.table(columns)
 
 
 def _write_ratings(out: Path, ratings: pd.DataFrame) -> None:
-    """Writes a file for each day (UTC), the ratings in order of time."""
+    """Writes one file per day (UTC), with the ratings in order of time."""
     log = pd.DataFrame({"row": np.arange(len(ratings))})
     log["timestamp_ms"] = ratings["timestamp"].astype("int64") * 1000
     log["user_id"], log["film_id"] = ratings["user_id"], ratings["item_id"]
@@ -181,15 +186,13 @@ def _write_ratings(out: Path, ratings: pd.DataFrame) -> None:
 
 
 @click.command()
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The folder to write to."
-)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
 @click.option("--overwrite", is_flag=True, help="Write into a folder that holds other files too.")
 def main(out: Path, overwrite: bool) -> None:
-    """Write MovieLens 100k: 100,000 ratings of films by 943 users, in seven months.
+    """Writes MovieLens 100k: 100,000 ratings of films by 943 users over seven months.
 
     \b
-    Comes out of the recbole package, by pip, and is kept in the user's cache:
+    pip downloads the recbole package, which has the data, to the user's cache:
       python -m applications.movielens.sample_data --out data/movielens
     """
     console = PlainConsole(stderr=True, soft_wrap=True)
@@ -198,7 +201,7 @@ def main(out: Path, overwrite: bool) -> None:
     except (DownloadError, output_folder.OutputError) as error:
         raise Failure(error) from None
     if counts is None:
-        console.print(f"{out} holds MovieLens 100k already: nothing to do")
+        console.print(f"{out} already holds MovieLens 100k; nothing to do")
         return
     console.print(
         f"{out}: {counts['ratings']:,} ratings by {counts['users']:,} users of "

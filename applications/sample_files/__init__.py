@@ -1,1 +1,1 @@
-"""Files of sample data, for all applications that make some."""
+"""Writers of sample data, for all applications."""

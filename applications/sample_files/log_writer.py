@@ -1,4 +1,4 @@
-"""Log lines from columns, without a Python object a row, and the files that hold them."""
+"""Writes log lines from columns, without a Python object per row, and other sample files."""
 
 from __future__ import annotations
 
@@ -21,29 +21,26 @@ _BATCH_ROWS = 200_000
 
 
 def prefixed(prefix: str, number: npt.NDArray[np.integer[Any]]) -> pa.Array:
-    """Strings such as "u17" from numbers; shape [n]."""
+    """Returns strings such as "u17" from numbers; shape [n]."""
     return pc.binary_join_element_wise(prefix, pa.array(number).cast(pa.string()), "")
 
 
 def labels(names: tuple[str, ...], index: npt.NDArray[np.integer[Any]]) -> pa.Array:
-    """Strings by index into `names`; shape [n]."""
+    """Returns strings by index into `names`; shape [n]."""
     indices = pa.array(index.astype(np.int32))
     return pa.DictionaryArray.from_arrays(indices, pa.array(names)).dictionary_decode()
 
 
 def json_lines(table: pa.Table) -> pa.BinaryArray:
-    """One JSON object a row, newline included; for strings that need no escaping.
+    """Returns one JSON object with a newline per row, shape [rows]. Strings are not escaped.
 
     Args:
-        table: string and int64 columns; a null becomes `null`.
-
-    Returns:
-        binary, shape [rows].
+      table: Table of string and int64 columns; a null becomes `null`.
     """
     pieces: list[Any] = []
     for place, name in enumerate(table.column_names):
         column = table.column(name).combine_chunks()
-        if isinstance(column, pa.ChunkedArray):  # older pyarrow, for a table without rows
+        if isinstance(column, pa.ChunkedArray):  # older pyarrow, for an empty table
             column = pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
         if pa.types.is_string(column.type):
             text = pc.binary_join_element_wise('"', column, '"', "")
@@ -54,13 +51,13 @@ def json_lines(table: pa.Table) -> pa.BinaryArray:
 
 
 def hour_folder(out: Path, name: str, hour_start_ms: int) -> Path:
-    """OUT/impressions/YYYY-MM-DD/HH, in UTC."""
+    """Returns OUT/NAME/YYYY-MM-DD/HH, in UTC."""
     start = datetime.fromtimestamp(hour_start_ms // 1000, tz=timezone.utc)
     return out / name / f"{start:%Y-%m-%d}" / f"{start:%H}"
 
 
 def write_lines(folder: Path, part: int, lines: pa.BinaryArray) -> None:
-    """Write lines to part-NNNNN.json.gz; the same lines always give the same bytes."""
+    """Writes lines to part-NNNNN.json.gz; the same lines always give the same bytes."""
     with (
         whole_file(folder / f"part-{part:05d}.json.gz") as partial,
         partial.open("wb") as file,
@@ -73,12 +70,12 @@ def write_lines(folder: Path, part: int, lines: pa.BinaryArray) -> None:
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a table in row groups of bounded size."""
+    """Writes a table in row groups of bounded size."""
     with whole_file(path) as partial:
         pq.write_table(table, partial, row_group_size=_BATCH_ROWS)
 
 
 def write_csv(path: Path, table: pa.Table) -> None:
-    """Write a (small) table as CSV with a header and \\n line ends."""
+    """Writes a small table as CSV with a header and \\n line ends."""
     with whole_file(path) as partial:
         table.to_pandas().to_csv(partial, index=False, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The folder that a data set is written to: whose it is, whether it is complete, clean writes."""
+"""Prepares the folder of a data set, and records whether it is complete."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ MANIFEST = "_manifest.json"
 
 
 class OutputError(RuntimeError):
-    """A folder that cannot be written to; the text is one line that names the next step."""
+    """A folder cannot be written to; the text is one line that names the next step."""
 
 
 @contextmanager
 def readable_errors(out: Path) -> Iterator[None]:
-    """Turn the operating system's errors into one-line OutputErrors."""
+    """Turns errors of the operating system into one-line OutputErrors."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            text = f"the disk that holds {out} is full: free some space or choose another --out"
+            text = f"the disk that holds {out} is full; free some space or choose another --out"
         elif isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or (
             error.errno == errno.EROFS
         ):
-            text = f"cannot write to {out} ({error.strerror}): choose another --out"
+            text = f"cannot write to {out} ({error.strerror}); choose another --out"
         else:
-            text = f"writing to {out} failed ({error}): try again or choose another --out"
+            text = f"writing to {out} failed ({error}); try again or choose another --out"
         raise OutputError(text) from error
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
-    """The manifest in `out`, or None where there is none that can be read."""
+    """Returns the manifest in `out`; None if there is no readable one."""
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -46,29 +46,29 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
 
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest; `complete: false` in it marks a folder that is still being written."""
+    """Writes the manifest; `complete: false` marks a folder that is still being written."""
     write_json(out / MANIFEST, manifest)
 
 
 def begin(
     out: Path, description: dict[str, Any], names: Iterable[str], *, overwrite: bool
 ) -> dict[str, Any] | None:
-    """Make `out` ready for a data set, or find that it is there already.
+    """Prepares `out` for a data set, unless it already holds this one.
 
-    An earlier output of ours is replaced. In a folder with other files nothing is touched
-    unless `overwrite`, and even then only what bears one of our names goes.
+    An earlier output is replaced. A folder with other files is an error unless `overwrite` is set,
+    and even then only files and folders of the data set's names are removed.
 
     Args:
-        out: the folder; made if missing.
-        description: kind, format_version and config of the data set to be written.
-        names: files and folders that the data set consists of, beside the manifest.
-        overwrite: whether to write into a folder that holds something else.
+      out: Output folder; created if missing.
+      description: Kind, format_version and config of the data set.
+      names: Files and folders of the data set, without the manifest.
+      overwrite: Whether to write into a folder that holds other files.
 
     Returns:
-        The manifest, if `out` holds exactly this data set, complete; otherwise None.
+      The manifest if `out` holds exactly this data set, complete; otherwise None.
 
     Raises:
-        OutputError: `out` holds something that is not ours, or cannot be written to.
+      OutputError: `out` holds other files or cannot be written to.
     """
     with readable_errors(out):
         old = read_manifest(out)
@@ -76,11 +76,11 @@ def begin(
             return old
         if old is None and not overwrite and out.is_dir() and any(out.iterdir()):
             raise OutputError(
-                f"{out} holds files that are not an earlier output: "
+                f"{out} holds files that are not an earlier output; "
                 "choose another --out, or add --overwrite"
             )
         out.mkdir(parents=True, exist_ok=True)
-        # The manifest first: a run that is cut off here leaves a folder known to be ours.
+        # The manifest first, so that an interrupted run leaves a recognizable folder.
         write_manifest(out, {**description, "complete": False})
         for name in names:
             path = out / name

@@ -1,4 +1,4 @@
-"""For a ranking service: scores the candidates of one user."""
+"""The client of a ranking service: scores the candidates of a user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from components.pusher.release import STABLE
 from serving.release.ab_split import arm_of
 from serving.server.grpc_services import CONTEXT, REQUEST_ID
 
-# By gRPC itself, with jitter: a server that restarts, or has no place at the moment.
+# gRPC retries with jitter if a server restarts or is full.
 _RETRIES = {
     "methodConfig": [
         {
@@ -40,13 +40,13 @@ _RETRIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """An answer.
+    """The scores of one request.
 
     Attributes:
-      request_id: under which it is logged.
-      arm: stable or canary.
-      version: of the model.
-      scores: of each candidate, in order.
+      request_id: Id of the request in the log.
+      arm: Label of the version that answered, stable or canary.
+      version: Version of the model that answered.
+      scores: Score of each candidate, in order.
     """
 
     request_id: str
@@ -56,33 +56,33 @@ class Scores:
 
 
 def check_finite(scores: Sequence[float]) -> None:
-    """Refuses scores that have no order; this project's server never sends such, others may.
+    """Rejects scores that cannot be ranked. This project's server never sends them; others may.
 
     Raises:
-      ValueError: a score is NaN or infinite.
+      ValueError: A score is NaN or infinite.
     """
     for candidate, score in enumerate(scores):
         if not math.isfinite(score):
             raise ValueError(
                 f"the score of candidate {candidate} must be a finite number. Received: {score}. "
-                "Look for a feature of the candidate that is not finite; if there is none, roll "
+                "Look for a feature of the candidate that is not finite. If there is none, roll "
                 "back to an earlier version of the model."
             )
 
 
 class RankingClient:
-    """Talks to this project's server, or to TensorFlow Serving.
+    """A client of this project's server or of TensorFlow Serving.
 
     Args:
-      address: host:port of gRPC.
-      model: its name.
-      canary_percent: share of the users who get the canary, where there is one.
-      timeout_s: for an answer, with all retries.
-      token: bearer token; needs root_certificates.
-      root_certificates: PEM; without it the connection is not encrypted.
-      tls_name: the name in the server's certificate, where it is not the address.
-      labels: whether to ask for the labels stable and canary, or for the newest version.
-      feedback_key: signs the context, so that the feedback loop may believe it
+      address: host:port of the gRPC server.
+      model: Name of the model.
+      canary_percent: Share of the users who get the canary if there is one, in percent.
+      timeout_s: Time limit of a request with all retries, in seconds.
+      token: Bearer token; needs root_certificates.
+      root_certificates: PEM certificates; None for a connection without encryption.
+      tls_name: Name in the server's certificate, if it differs from the address.
+      labels: Whether to ask for the labels stable and canary instead of the newest version.
+      feedback_key: Key that signs the context, so that the feedback loop trusts it
         (`streaming.feedback_key_env`).
     """
 
@@ -111,7 +111,7 @@ class RankingClient:
             credentials = grpc.ssl_channel_credentials(root_certificates)
             self._channel = grpc.secure_channel(address, credentials, options)
         elif token is not None:
-            raise ValueError("a token is not sent over a connection that anybody can read")
+            raise ValueError("a token needs an encrypted connection: give root_certificates, too")
         else:
             self._channel = grpc.insecure_channel(address, options)
         self._sent = [("authorization", f"Bearer {token}")] if token else []
@@ -128,15 +128,15 @@ class RankingClient:
         """Returns the score of each candidate.
 
         Args:
-          user_id: decides between stable and canary.
+          user_id: Id of the user, which decides between stable and canary.
           candidates: tf.Examples of the raw features, serialized or not.
-          request_id: for the log; made if it is None.
-          context: for the log, such as positions or propensities.
+          request_id: Id in the log; None for a new one.
+          context: JSON context for the log, such as positions or propensities.
 
         Raises:
-          grpc.RpcError: the server refused it, or did not answer in time. Its `details()` name a
-            feature that is not finite, its value and the candidate's index.
-          ValueError: a score is not finite.
+          grpc.RpcError: The server rejected the request or did not answer in time. If a feature is
+            not finite, `details()` has its name, its value and the candidate's index.
+          ValueError: A score is not finite.
         """
         arm = arm_of(user_id, self.canary_percent, self.model)
         identity = request_id or uuid.uuid4().hex
@@ -169,13 +169,13 @@ class RankingClient:
         context: dict[str, Any] | None,
     ) -> Scores:
         request = request_of(self.model, candidates, arm if self._labels else None)
-        told = {"arm": arm, **(context or {})}
+        logged = {"arm": arm, **(context or {})}
         if self._feedback_key is not None:
-            told[SIGNATURE] = sign(self._feedback_key, request_id, told)
+            logged[SIGNATURE] = sign(self._feedback_key, request_id, logged)
         response = self._stub.Predict(
             request,
             timeout=self.timeout_s,
-            metadata=[(REQUEST_ID, request_id), (CONTEXT, json.dumps(told)), *self._sent],
+            metadata=[(REQUEST_ID, request_id), (CONTEXT, json.dumps(logged)), *self._sent],
         )
         (scores,) = response.outputs.values()
         values = tuple(float(score) for score in np.ravel(tf.make_ndarray(scores)))

@@ -1,7 +1,7 @@
-"""An open load: requests come when they come, whether the server keeps up or not.
+"""Generates an open load: requests arrive independently of whether the server keeps up.
 
-Arrivals are a Poisson process, drawn beforehand. The latency of a request counts from the moment it
-was due, not from when it was sent, so that a server that stalls does not also stop the clock
+Arrival times are a Poisson process, drawn in advance. The latency of a request counts from its
+arrival time, not from when it was sent. Otherwise a stalled server would also stop the clock
 (coordinated omission).
 """
 
@@ -22,16 +22,16 @@ PERCENTILES = (50, 90, 95, 99, 99.9)
 
 
 @dataclasses.dataclass(frozen=True)
-class Load:
-    """What came of it.
+class LoadResult:
+    """The measurements of a load.
 
     Attributes:
-      rate: requests a second that were asked for.
-      seconds: how long.
-      latencies_ms: of the requests that were answered, [n].
-      due_s: when each of those was due, since the start, [n].
-      errors: code and text of a refusal -> how many.
-      versions: of the model -> answers.
+      rate: Intended requests per second.
+      seconds: Duration.
+      latencies_ms: Latency of each answered request in milliseconds, [n].
+      due_s: Arrival time of each answered request in seconds since the start, [n].
+      errors: Number of failed requests by code and text.
+      versions: Number of answers by version of the model.
     """
 
     rate: float
@@ -46,7 +46,7 @@ class Load:
         return len(self.latencies_ms) + sum(self.errors.values())
 
     def percentile(self, q: float) -> float:
-        """In milliseconds."""
+        """Returns a percentile of the latencies in milliseconds; infinity without answers."""
         return float(np.percentile(self.latencies_ms, q)) if len(self.latencies_ms) else np.inf
 
 
@@ -59,17 +59,17 @@ def run_load(
     timeout_s: float = 5.0,
     seed: int = 1,
     each_second: Callable[[float], None] = lambda _: None,
-) -> Load:
-    """Sends serialized PredictRequests, in turns.
+) -> LoadResult:
+    """Sends serialized PredictRequests in turns.
 
     Args:
-      channel: to the server.
-      requests: what to send; they are built beforehand, as a ranking service's threads would.
-      rate: requests a second, on average.
-      seconds: how long.
-      timeout_s: for each; then it is an error.
-      seed: of the arrivals.
-      each_second: called with the seconds since the start.
+      channel: Channel to the server.
+      requests: Serialized requests to send.
+      rate: Average requests per second.
+      seconds: Duration.
+      timeout_s: Time limit of each request, in seconds. A later answer is an error.
+      seed: Seed of the arrival times.
+      each_second: Function that is called every second with the seconds since the start.
     """
     generator = np.random.default_rng(seed)
     due = np.cumsum(generator.exponential(1 / rate, int(rate * seconds * 1.5) + 100))
@@ -90,21 +90,21 @@ def run_load(
         open_calls.release()
 
     start = time.perf_counter() + 0.1
-    told = 0.0
+    reported = 0.0
     for number, when in enumerate(due):
         wait = start + when - time.perf_counter()
         if wait > 0:
             time.sleep(wait)
         call = predict.future(requests[number % len(requests)], timeout=timeout_s)
         call.add_done_callback(lambda call, when=when: note(start, float(when), call))
-        if when - told >= 1:
-            told = float(when)
-            each_second(told)
+        if when - reported >= 1:
+            reported = float(when)
+            each_second(reported)
     for _ in due:
         open_calls.acquire()
     answered = [(when, latency) for when, latency, error, _ in ended if not error]
     when_due, latency = np.array(answered).reshape(-1, 2).T
-    return Load(
+    return LoadResult(
         rate=rate,
         seconds=seconds,
         latencies_ms=1000 * latency,

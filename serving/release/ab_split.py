@@ -1,4 +1,4 @@
-"""Which users get the canary: a stable share of them, by a hash of the user's id."""
+"""Assigns a stable share of the users to the canary, by a hash of the user's id."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _BUCKETS = 10_000
 
 
 def arm_of(user_id: str, canary_percent: float, experiment: str = "") -> str:
-    """The label to ask for: the same user always gets the same one.
+    """Returns the label to ask for, which is always the same for the same user.
 
-    A higher percentage keeps all who had the canary before. Another `experiment` (the model's
-    name, say) splits users anew, so that it is not always the same ones who try things out.
+    A higher percentage keeps all users who already had the canary. Another `experiment`, such as
+    the name of another model, splits the users differently.
     """
     digest = hashlib.sha256(f"{experiment}\0{user_id}".encode()).digest()
     bucket = int.from_bytes(digest[:8], "big") % _BUCKETS

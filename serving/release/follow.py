@@ -1,4 +1,4 @@
-"""Waits until servers that run have seen what is live now."""
+"""Waits until running servers serve the current release."""
 
 from __future__ import annotations
 
@@ -15,60 +15,54 @@ from components.pusher.model_servers import (
 )
 from components.pusher.release import CANARY, STABLE, Release
 
-_SECONDS = 5.0
-_LOOK_AGAIN_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 def wait_until_followed(
     name: str, release: Release, servers: Iterable[str], way: Way = PLAIN
 ) -> dict[str, str]:
-    """Returns what is wrong with the servers that do not follow; see `followed`.
-
-    Args:
-      name: of the model.
-      release: what is live.
-      servers: addresses, host:port.
-      way: how they are reached.
-
-    Returns:
-      Server -> what it says instead.
-    """
+    """Waits like `followed`, and returns the problem of each server that does not follow."""
     found = followed(name, release, servers, way)
     return {server: problem for server, problem in found.items() if problem is not None}
 
 
 def followed(
-    name: str, release: Release, servers: Iterable[str], way: Way = PLAIN
+    name: str,
+    release: Release,
+    servers: Iterable[str],
+    way: Way = PLAIN,
+    timeout_s: float = 5.0,
 ) -> dict[str, str | None]:
-    """Asks servers, for a few seconds, which versions answer under the labels of a release.
+    """Asks servers repeatedly which versions answer under the labels of a release.
 
-    They read models.config by themselves, within a second; nothing is sent to them.
+    Servers read models.config by themselves within a second, so nothing is sent to them.
 
     Args:
-      name: of the model.
-      release: what is live.
-      servers: addresses, host:port; each address of a name is asked.
-      way: how they are reached.
+      name: Name of the model.
+      release: Current release.
+      servers: Addresses, host:port. All addresses of a host name are asked.
+      way: Credentials to reach the servers.
+      timeout_s: How long to wait for the servers, in seconds.
 
     Returns:
-      Server -> what it says instead; None where it serves the release.
+      The problem of each server; None if it serves the release.
     """
     wanted = {STABLE: release.stable}
     if release.canary is not None:
         wanted[CANARY] = release.canary
     found: dict[str, str | None] = {}
-    asked, until = addresses_of(servers), time.monotonic() + _SECONDS
+    asked, until = addresses_of(servers), time.monotonic() + timeout_s
     while True:
         answers = {label: labelled_by(asked, name, label, way) for label in wanted}
         found |= {
             server: _problem(wanted, {label: answers[label][server] for label in wanted})
             for server in asked
         }
-        # A server that is not there is not waited for.
+        # Do not wait for a server that does not run.
         asked = [s for s in asked if found[s] is not None and not _is_away(answers[STABLE][s])]
         if not asked or time.monotonic() >= until:
             break
-        time.sleep(_LOOK_AGAIN_SECONDS)
+        time.sleep(_POLL_SECONDS)
     for server, states in versions_of(asked, name, way).items():
         if not isinstance(states, Silent):
             said = [

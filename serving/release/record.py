@@ -1,4 +1,4 @@
-"""A promotion or rollback as an execution in ML Metadata, so that lineage shows it."""
+"""Records promotions and rollbacks as executions in ML Metadata, so that lineage shows them."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ _IN_MODEL = "/Format-Serving"
 
 
 def writer_for(config: PipelineConfig) -> MetadataWriter:
-    """Opens a pipeline's ML Metadata, which is made if it is missing.
+    """Opens the ML Metadata store of a pipeline, and creates it if it is missing.
 
     Raises:
-      LineageError: It does not answer.
+      LineageError: The store does not answer.
     """
     return MetadataWriter.connect(config.metadata_connection, config.name)
 
 
 def record_in(config: PipelineConfig, switch: Intent) -> int:
-    """`record` in the store of a pipeline; the intent has served its purpose then.
+    """Records a switch in the store of a pipeline, and removes its intent.
 
     Raises:
-      LineageError: The store does not answer; `settle` will do it.
+      LineageError: The store does not answer. `settle` will record the switch later.
     """
     with recording(config.serving_folder):
-        models = models_pushed(intents_of(config.serving_folder))
+        models = unrecorded_model_uris(intents_of(config.serving_folder))
         execution = record(writer_for(config), switch, models)
         drop(config.serving_folder, switch)
     return execution
 
 
-def models_pushed(waiting: Iterable[Intent]) -> dict[int, str]:
-    """Returns version -> the model's URI, of pushes that are not recorded yet."""
+def unrecorded_model_uris(waiting: Iterable[Intent]) -> dict[int, str]:
+    """Returns the URI of the model of each version whose push is not recorded yet."""
     pushes = [intent.pushed for intent in waiting if intent.pushed]
-    # The Pusher is given the SavedModel's folder within the artifact.
+    # The Pusher gets the folder of the SavedModel within the artifact.
     return {int(one["version"]): one["model"].removesuffix(_IN_MODEL) for one in pushes}
 
 
 def record(
     writer: MetadataWriter, switch: Intent, unrecorded: Mapping[int, str] | None = None
 ) -> int:
-    """Writes it: a run of its own, with the models that it is about as its inputs; once.
+    """Records a switch as a run of its own, with its models as inputs. Records it only once.
 
-    Within `intents.recording`: written late, marks would be set that a newer switch has taken back.
+    Call it within `intents.recording`, so that it does not set marks that a newer switch removed.
 
     Args:
-      writer: Writes for the pipeline.
-      switch: What was done.
-      unrecorded: What `models_pushed` returned.
+      writer: Writer of the pipeline.
+      switch: Switch that was done.
+      unrecorded: Result of `unrecorded_model_uris`.
 
     Returns:
       The id of the execution.
@@ -74,10 +74,10 @@ def record(
     pushed = first_pushes(writer.reader)
     uris = unrecorded or {}
     for version, reason in switch.withdrawn.items():
-        mark(writer, pushed.get(version), uris.get(version), reason)
-    back = switch.after.stable  # a person may have brought it back
-    mark(writer, pushed.get(back), uris.get(back), None)
-    # An execution has an artifact as its input once: a canary that goes leaves the same stable one.
+        set_withdrawn(writer, pushed.get(version), uris.get(version), reason)
+    stable = switch.after.stable  # may have been withdrawn before
+    set_withdrawn(writer, pushed.get(stable), uris.get(stable), None)
+    # An artifact can be an input only once, and stable may be the same before and after.
     keys = dict.fromkeys(switch.withdrawn, "withdrawn")
     keys |= {switch.before.stable: "before"} if switch.before else {}
     keys |= {switch.after.stable: "after"}
@@ -86,7 +86,7 @@ def record(
 
 
 def execution_of(config: PipelineConfig, kind: str, switch_id: str) -> int | None:
-    """Returns the id of the execution that recorded it, whoever did; None where it is not recorded.
+    """Returns the id of the execution that recorded a switch; None if it is not recorded.
 
     Raises:
       LineageError: The store does not answer.
@@ -94,17 +94,18 @@ def execution_of(config: PipelineConfig, kind: str, switch_id: str) -> int | Non
     return writer_for(config).reader.execution_named(names.SERVING + kind, switch_id)
 
 
-def mark(
+def set_withdrawn(
     writer: MetadataWriter, pushed: Artifact | None, uri: str | None, reason: str | None
 ) -> None:
-    """Marks the model: no later training begins with one that was withdrawn
-    (components/baseline_resolver).
+    """Marks a model as withdrawn, so that no training starts from it, or removes the mark.
+
+    components/baseline_resolver reads the mark.
 
     Args:
-      writer: Writes for the pipeline.
-      pushed: The version's PushedModel, by which its model is found.
-      uri: The model's, where the push is not recorded yet.
-      reason: Why it was withdrawn; None: it was not, or is not any more.
+      writer: Writer of the pipeline.
+      pushed: PushedModel of the version.
+      uri: URI of the model, if the push is not recorded yet.
+      reason: Why it was withdrawn; None to remove the mark.
     """
     reader = writer.reader
     models = reader.artifacts_at(uri or "")

@@ -1,4 +1,4 @@
-"""Records what became live and is not in ML Metadata yet: for want of a store, or of a process."""
+"""Records releases that are not in ML Metadata yet, after a crash or while the store was down."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from metadata.pushed_models import destination_of, version_of
 from metadata.reader import LineageStore
 from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
-from serving.release.record import mark, models_pushed, record, writer_for
+from serving.release.record import record, set_withdrawn, unrecorded_model_uris, writer_for
 
-_TFX_TIME = dt.timedelta(minutes=30)  # in which TFX itself records a push, after its step
+TFX_RECORDING_TIME = dt.timedelta(minutes=30)  # within which TFX itself records a push
 
 
 def settle(config: PipelineConfig) -> list[Intent]:
-    """Records, and returns, what others left unrecorded; oldest first.
+    """Records all unrecorded intents, and returns those that were recorded, oldest first.
 
-    While somebody changes what is live, what was done before is recorded all the same.
+    If another process is making a release, the earlier releases are recorded nevertheless.
 
     Raises:
       ComponentError: The store does not answer.
@@ -32,53 +32,53 @@ def settle(config: PipelineConfig) -> list[Intent]:
     if not intents_of(base):
         return []
     with contextlib.suppress(LockHeldError), locked(VersionsFolder(base), wait=False):
-        pass  # what a killed process began is decided
+        pass  # taking the lock decides what a killed process began
     with recording(base):
         waiting = [intent for intent in intents_of(base) if intent.is_done]
         if not waiting:
             return []
-        models = models_pushed(waiting)
+        models = unrecorded_model_uris(waiting)
         writer = writer_for(config)
         return [one for one in waiting if _settled(writer, base, one, models)]
 
 
 def settle_if_possible(config: PipelineConfig) -> list[str]:
-    """`settle` for those who have something else to do; returns lines for a person."""
+    """Calls `settle` and returns messages for the user, including its errors."""
     try:
         found = settle(config)
     except (ComponentError, OSError) as error:
-        return [f"not everything that became live is recorded yet: {error}"]
-    return [said_of(intent) for intent in found]
+        return [f"some releases are not recorded yet: {error}"]
+    return [describe(intent) for intent in found]
 
 
-def said_of(intent: Intent) -> str:
-    """A line for a person."""
+def describe(intent: Intent) -> str:
+    """Returns a message for the user about a recorded intent."""
     labels = ", ".join(f"{label} {version}" for label, version in intent.after.labels.items())
     kind = intent.kind.lower()
     return f"recorded afterwards: {intent.id}, a {kind} after which {labels} were live"
 
 
 def _settled(writer: MetadataWriter, base: Path, intent: Intent, models: dict[int, str]) -> bool:
-    """Returns whether it was recorded just now; a push may have been before, or be about to be."""
+    """Records an intent if TFX has not and will not. Returns whether it was recorded now."""
     if intent.kind != PUSH:
         record(writer, intent, models)
         drop(base, intent)
         return True
     is_known = _is_recorded_by_tfx(writer.reader, base, intent)
-    if not is_known and dt.datetime.now(dt.timezone.utc) - begun(intent) < _TFX_TIME:
+    if not is_known and dt.datetime.now(dt.timezone.utc) - begun(intent) < TFX_RECORDING_TIME:
         return False
     if not is_known:
         _record_push(writer, base, intent, models)
     version = int(intent.pushed["version"])
     withdrawn = VersionsFolder(base).withdrawn(version)
-    if withdrawn is not None:  # while nobody knew its artifact
-        mark(writer, None, models[version], withdrawn)
+    if withdrawn is not None:  # it was withdrawn before its push was recorded
+        set_withdrawn(writer, None, models[version], withdrawn)
     drop(base, intent)
     return not is_known
 
 
 def _is_recorded_by_tfx(store: LineageStore, base: Path, intent: Intent) -> bool:
-    """Returns whether there is a PushedModel of this push, not of another one or another folder."""
+    """Returns whether there is a PushedModel of this push."""
     return any(
         version_of(pushed) == intent.pushed["version"]
         and Path(destination_of(pushed)).parent == base
@@ -89,7 +89,7 @@ def _is_recorded_by_tfx(store: LineageStore, base: Path, intent: Intent) -> bool
 def _record_push(
     writer: MetadataWriter, base: Path, intent: Intent, models: dict[int, str]
 ) -> None:
-    """Records a push whose run died before TFX could: the same artifact, by an own execution."""
+    """Records a push whose run died before TFX could, with the same artifact as TFX."""
     version = intent.pushed["version"]
     path = base / version
     properties: dict[str, Value] = {

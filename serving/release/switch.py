@@ -1,4 +1,4 @@
-"""Promotes the canary, or goes back: what models.config says, in steps that servers accept."""
+"""Promotes the canary or rolls back, by changing models.config in steps that servers accept."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def promote(
     """Makes the canary stable.
 
     Args:
-      base: folder of the versions.
-      expected: what has to be live; None: whatever is.
-      rollout: makes the change; default: one that knows no server by name.
-      switch_id: of `intents.new_id`; default: a new one.
+      base: Folder of the versions.
+      expected: Release that must be live; None for any.
+      rollout: Rollout that makes the change; None for one without named servers.
+      switch_id: Id from `intents.new_id`; empty for a new one.
 
     Returns:
-      What was done; still to be recorded in ML Metadata.
+      The switch, which is not recorded in ML Metadata yet.
 
     Raises:
-      ComponentError: there is no canary, something else is live, or a server could not load the
-        canary; what is live is as it was then.
+      ComponentError: There is no canary, another release is live, or a server could not load the
+        canary. The release has not changed.
     """
 
     def change(folder: VersionsFolder, before: Release | None) -> Intent:
@@ -40,8 +40,8 @@ def promote(
             raise _nothing_live(base)
         if before.canary is None:
             raise ComponentError(
-                f"there is no canary to promote: version {before.stable} is live for all. "
-                "`serving.release: canary` in the config has the next push be one"
+                f"there is no canary to promote: version {before.stable} is live for all users. "
+                "Set `serving.release: canary` in the config to make the next push a canary"
             )
         return Intent(
             switch_id or new_id(PROMOTION), PROMOTION, before, before.with_stable(before.canary)
@@ -58,35 +58,35 @@ def rollback(
     rollout: Rollout | None = None,
     switch_id: str = "",
 ) -> Intent:
-    """Undoes what became live last: the canary where there is one, else the stable version.
+    """Withdraws the canary if there is one, else the stable version.
 
-    A version that is live as `previous` takes over at once. Another one is loaded before.
+    The `previous` version takes over at once. Any other version is loaded first.
 
     Args:
-      base: folder of the versions.
-      to: the version to be stable instead; what is newer is withdrawn.
-      reason: kept beside a version that is withdrawn.
-      expected: what has to be live; None: whatever is.
-      rollout: makes the change; default: one that knows no server by name.
-      switch_id: of `intents.new_id`; default: a new one.
+      base: Folder of the versions.
+      to: Version to make stable; newer live versions are withdrawn. None for the previous one.
+      reason: Reason that is stored with the withdrawn versions.
+      expected: Release that must be live; None for any.
+      rollout: Rollout that makes the change; None for one without named servers.
+      switch_id: Id from `intents.new_id`; empty for a new one.
 
     Returns:
-      What was done; still to be recorded in ML Metadata.
+      The switch, which is not recorded in ML Metadata yet.
 
     Raises:
-      ComponentError: there is nothing to go back to, no such version, something else is live, or
-        a server cannot load the version; what is live is as it was then.
+      ComponentError: There is no version to go back to, another release is live, or a server cannot
+        load the version. The release has not changed.
     """
 
     name = switch_id or new_id(ROLLBACK)
 
     def change(folder: VersionsFolder, before: Release | None) -> Intent:
         if before is None:
-            return dataclasses.replace(_anew(folder, to, name), reason=reason)
+            return dataclasses.replace(_restored(folder, to, name), reason=reason)
         if to is None and before.canary is not None:
             after = dataclasses.replace(before, canary=None)
-            gone = {before.canary: reason}
-            return Intent(name, ROLLBACK, before, after, gone, reason=reason)
+            withdrawn = {before.canary: reason}
+            return Intent(name, ROLLBACK, before, after, withdrawn, reason=reason)
         target = before.previous if to is None else to
         usable = [v for v in folder.versions() if v == to or folder.withdrawn(v) is None]
         if target is None or target not in usable:
@@ -95,20 +95,20 @@ def rollback(
             if not others:
                 raise ComponentError(
                     f"{wanted} in {base}: version {before.stable} is the only one that may be "
-                    "live, until the pipeline has pushed another"
+                    "live. Run the pipeline to push another"
                 )
-            raise ComponentError(f"{wanted} in {base}; there are: {others}. Name one with --to")
+            raise ComponentError(f"{wanted} in {base}. Name one of these with --to: {others}")
         older = [version for version in usable if version < target]
         after = Release(target, previous=max(older, default=None))
-        live = [v for v in before.labels.values() if v > target]
-        gone = dict.fromkeys(live, reason)
-        return Intent(name, ROLLBACK, before, after, gone, reason=reason)
+        newer = [v for v in before.labels.values() if v > target]
+        withdrawn = dict.fromkeys(newer, reason)
+        return Intent(name, ROLLBACK, before, after, withdrawn, reason=reason)
 
     return _switch(base, change, expected, rollout or Rollout(), urgent=True)
 
 
-def _anew(folder: VersionsFolder, to: int | None, name: str) -> Intent:
-    """A models.config that was lost, with the version that a person names."""
+def _restored(folder: VersionsFolder, to: int | None, name: str) -> Intent:
+    """Returns the rollback that restores a lost models.config with the version `to`."""
     if to is None or to not in folder.versions():
         raise _nothing_live(folder.base)
     return Intent(name, ROLLBACK, None, Release(to))
@@ -117,8 +117,8 @@ def _anew(folder: VersionsFolder, to: int | None, name: str) -> Intent:
 def _nothing_live(base: Path) -> ComponentError:
     shown = ", ".join(map(str, VersionsFolder(base).versions())) or "none"
     return ComponentError(
-        f"{base} has no models.config. If it was lost, name the version that shall be live: "
-        f"`rollback --to`; there are: {shown}"
+        f"{base} has no models.config. If it was lost, name the version to make live with "
+        f"`rollback --to`. There are: {shown}"
     )
 
 
@@ -138,8 +138,8 @@ def _switch(
         if expected is not None and before != expected:
             shown = before.labels if before is not None else "nothing"
             raise ComponentError(
-                f"what is live in {base} has changed meanwhile ({shown} instead of "
-                f"{expected.labels}): nothing was done; look again"
+                f"the release in {base} has changed meanwhile: expected {expected.labels}, found "
+                f"{shown}. Nothing was done; look at `versions` and try again"
             )
         intent = change(folder, before)
         with intended(folder, intent) as done:

@@ -1,4 +1,4 @@
-"""The versions of a pipeline's model, with what ML Metadata knows of each."""
+"""Lists the versions of a pipeline's model, with their pushes and metrics from ML Metadata."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pipeline.run_summary import metrics_of
 
 @dataclasses.dataclass(frozen=True)
 class VersionLine:
-    """A version.
+    """A version of a model.
 
     Attributes:
-      version: Its number.
-      label: What it is live as; "" if it is not.
-      withdrawn: Why it was rolled back.
-      pushed: When it was pushed, in UTC; None if ML Metadata knows no push. So also the next two.
-      run_id: The run that pushed it; "".
-      metrics: Metrics of its evaluation by name; {}.
+      version: Number of the version.
+      label: Label under which it is live; empty if it is not live.
+      withdrawn: Reason why it was withdrawn; None if it was not.
+      pushed: Time of its push in UTC; None if ML Metadata has no push of it.
+      run_id: Id of the run that pushed it; empty if unknown.
+      metrics: Metrics of its evaluation by name; empty if unknown.
     """
 
     version: int
@@ -39,10 +39,10 @@ class VersionLine:
 
 
 def version_lines(config: PipelineConfig) -> list[VersionLine]:
-    """Returns what is known of each version, newest first.
+    """Returns the versions, newest first.
 
     Raises:
-      ComponentError: There is none.
+      ComponentError: There are no versions.
     """
     base = config.serving_folder
     numbers = versions_in(base)
@@ -68,20 +68,20 @@ def transform_graph_of(config: PipelineConfig, version: int) -> Path:
     """Returns the TransformGraph that a pushed version was trained with.
 
     Raises:
-      ComponentError: ML Metadata does not know.
+      ComponentError: ML Metadata has no push of the version.
     """
     found = _pushes(config, [version]).get(version)
     graph = found[1].transform_graph if found else None
     if graph is None:
         raise ComponentError(
-            f"ML Metadata of {config.name} knows no push of version {version}, and so not its "
-            "TransformGraph; see `python -m serving versions`"
+            f"ML Metadata of {config.name} has no push of version {version}, and so no "
+            "TransformGraph. See `python -m serving versions` for the known ones"
         )
     return Path(graph.uri)
 
 
 def _pushes(config: PipelineConfig, numbers: Iterable[int]) -> dict[int, tuple[Artifact, Origin]]:
-    """Returns the versions that a pipeline has pushed: models may also come from elsewhere."""
+    """Returns PushedModel and origin of the versions that the pipeline itself has pushed."""
     if config.metadata_connection.is_missing:
         return {}
     store = LineageStore.connect(config.metadata_connection)

@@ -1,4 +1,4 @@
-"""Reads logged predictions back."""
+"""Reads logged predictions."""
 
 from __future__ import annotations
 
@@ -17,26 +17,24 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 from base.errors import first_problem
 from base.foreign_json import ForeignError, parse_object
 from base.shared_names import OPEN_HOUR_PREFIX
-from serving.request_log.writer import closed_name
+from serving.request_log.writer import closed_path
 
 _log = logging.getLogger(__name__)
-_MOST_LINE = 512 << 20  # twice the largest request
-_SCORING = (
-    "",
-    tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY,
-)  # others have other outputs than scores
+_MAX_LINE_BYTES = 512 << 20  # twice the largest request
+# The outputs of other signatures are not scores.
+_SCORING_SIGNATURES = ("", tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY)
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """A line of the log.
+    """A logged request and its answer.
 
     Attributes:
-      request_id, version, label: of the request.
-      examples: serialized tf.Examples as they came.
-      scores: of each.
-      context: what the client sent along.
-      timestamp_ms: when it was logged.
+      request_id, version, label: Id, model version and version label of the request.
+      examples: Serialized tf.Examples as they were sent.
+      scores: Score of each example.
+      context: Context that the client sent.
+      timestamp_ms: Time of logging, in milliseconds since the epoch.
     """
 
     request_id: str
@@ -51,12 +49,14 @@ class Prediction:
 def read_predictions(
     folder: Path, version: int | None = None, since: dt.datetime | None = None
 ) -> Iterator[Prediction]:
-    """Closed hours first, then the one that is being written; lines that are none are left out.
+    """Yields the predictions of the closed hours, then those of the open hour.
+
+    Invalid lines are logged and skipped.
 
     Args:
-      folder: of a RequestLog.
-      version: only of this one.
-      since: hours before this one's are not read.
+      folder: Folder of a RequestLog.
+      version: Model version to select; None for all.
+      since: Earliest hour to read; None for all.
     """
     closed = sorted(folder.glob("*/*/*.json.gz"))
     if since is not None:
@@ -65,18 +65,18 @@ def read_predictions(
     for path in [*closed, *sorted(folder.glob(f"{OPEN_HOUR_PREFIX}*.json"))]:
         for number, line in enumerate(_lines(path), start=1):
             try:
-                found = _Line.model_validate(parse_object(line, max_bytes=_MOST_LINE))
+                found = _LogLine.model_validate(parse_object(line, max_bytes=_MAX_LINE_BYTES))
             except (ForeignError, ValidationError) as error:
-                # The last one of a file that is being written, or what somebody else wrote there.
-                _log.warning("%s: line %d is left out: %s", path, number, _one_line(error))
+                # The incomplete last line of an open file, or a line of another program.
+                _log.warning("%s: line %d is skipped: %s", path, number, _one_line(error))
                 continue
-            scored = found.signature in _SCORING and found.examples is not None
-            if scored and version in (None, found.version):
+            has_scores = found.signature in _SCORING_SIGNATURES and found.examples is not None
+            if has_scores and version in (None, found.version):
                 yield found.prediction()
 
 
-class _Line(BaseModel):
-    """As the writer writes it."""
+class _LogLine(BaseModel):
+    """A line as `log_line` writes it."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -102,16 +102,16 @@ class _Line(BaseModel):
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Of a file; up to where it is damaged."""
+    """Yields the lines of a file, up to the first damage."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             yield from lines
-    except FileNotFoundError:  # its hour was closed meanwhile
-        closed = closed_name(path)
+    except FileNotFoundError:  # its hour has just been closed
+        closed = closed_path(path)
         if closed is not None and closed.exists():
             yield from _lines(closed)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        _log.warning("%s is damaged, and read no further: %s", path, error)
+        _log.warning("%s is damaged; the rest of it is skipped: %s", path, error)
 
 
 def _one_line(error: ForeignError | ValidationError) -> str:

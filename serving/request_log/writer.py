@@ -1,8 +1,8 @@
-"""Writes predictions as lines of JSON: durable within a second, an hour a file, never in the way.
+"""Writes predictions as lines of JSON, one file per hour, without blocking the server.
 
-The file of the current hour is hidden and not compressed, so that whatever is synced is readable
-after a crash. At the end of the hour, or when the next server starts, it is cut to whole lines,
-compressed, and renamed to where readers look.
+The file of the current hour is hidden and uncompressed, so that synced lines are readable after a
+crash. When the hour ends or the next server starts, the file is cut to whole lines, compressed and
+renamed to its final path. Lines are durable within a second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from base.shared_names import OPEN_HOUR_PREFIX
 
 _log = logging.getLogger(__name__)
 _SYNC_SECONDS, _LOOK_SECONDS = 0.5, 0.1
-_WAITING, _WAITING_BYTES = 1000, 64 << 20  # then requests are dropped
+_WAITING, _WAITING_BYTES = 1000, 64 << 20  # requests beyond either limit are dropped
 _MOST_CONTEXT = 64 << 10
 
 
@@ -47,16 +47,17 @@ class _Call(Protocol):
 
 
 class RequestLog:
-    """A log below `folder`, by one process.
+    """Logs the predictions of one process.
 
     Args:
-      folder: gets {YYYY}-{MM}-{DD}/{HH}/*.json.gz.
-      rate: share of the requests to log.
-      user, item: features of a tf.Example.
-      seed: of the sampling.
+      folder: Root folder of the files {YYYY}-{MM}-{DD}/{HH}/*.json.gz.
+      rate: Share of the requests to log, between 0 and 1.
+      user, item: Names of the tf.Example features that identify the user and the item.
+      seed: Seed of the sampling.
 
     Attributes:
-      dropped: requests that were to be logged and were not.
+      dropped: Number of sampled requests that could not be logged.
+      problem: Reason why the log cannot be written at present; empty if it can.
     """
 
     def __init__(self, folder: Path, *, rate: float, user: str, item: str, seed: int | None = None):
@@ -65,14 +66,14 @@ class RequestLog:
         self._random = random.Random(seed)  # noqa: S311 - a sample
         self._waiting: queue.Queue[_Entry] = queue.Queue(_WAITING)
         self._waiting_bytes = 0
-        self._counting = threading.Lock()  # of what waits, and of what was dropped
+        self._counting = threading.Lock()  # guards _waiting_bytes and dropped
         self._stopping = threading.Event()
         self._file: IO[bytes] | None = None
         self._hour = ""
-        self._synced, self._unsynced = time.monotonic(), 0  # lines
-        self._problem = ""
+        self._synced, self._unsynced = time.monotonic(), 0  # time of the last sync; lines since
+        self.problem = ""
         folder.mkdir(parents=True, exist_ok=True)
-        close_left_open(folder)
+        close_abandoned_files(folder)
         self._thread = threading.Thread(target=self._write, name="request log", daemon=True)
         self._thread.start()
 
@@ -82,7 +83,7 @@ class RequestLog:
         request: predict_pb2.PredictRequest,
         response: predict_pb2.PredictResponse,
     ) -> None:
-        """Takes it, or drops it; at once in either case."""
+        """Queues a sampled request for writing, or drops it if the queue is full. Never blocks."""
         if self.rate < 1 and self._random.random() >= self.rate:
             return
         size = request.ByteSize() + response.ByteSize()
@@ -96,7 +97,7 @@ class RequestLog:
                 self.dropped += 1
 
     def close(self) -> None:
-        """Writes what waits, and closes the hour."""
+        """Writes the queued requests and closes the current hour."""
         self._stopping.set()
         self._thread.join()
 
@@ -104,19 +105,19 @@ class RequestLog:
         while not (self._stopping.is_set() and self._waiting.empty()):
             try:
                 self._write_next()
-                self._problem = ""
-            except Exception as error:  # a full disk, say: serving goes on
-                if str(error) != self._problem:  # once, not ten times a second
+                self.problem = ""
+            except Exception as error:  # such as a full disk; the server must go on
+                if str(error) != self.problem:  # report each problem once
                     _log.exception("the request log cannot be written")
-                self._problem = str(error)
+                self.problem = str(error)
                 self._stopping.wait(_LOOK_SECONDS)
         try:
             self._close_hour()
         except Exception:
-            _log.exception("the last hour of the request log is not closed; the next start will")
+            _log.exception("cannot close the last hour of the request log; the next start will")
 
     def _write_next(self) -> None:
-        """A request if one waits; then what is due: a sync, the end of an hour."""
+        """Writes the next request, if any. Then closes an hour or syncs, whichever is due."""
         try:
             entry = self._waiting.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
@@ -135,19 +136,19 @@ class RequestLog:
 
     def _append(self, entry: _Entry) -> None:
         hour = _hour_of(entry.when)
-        # What waited over the end of an hour goes to the hour it is written in.
+        # A request that waited past the end of its hour goes to the hour in which it is written.
         if self._file is None or hour > self._hour:
             self._close_hour()
             self._file, self._hour = _open_locked(self.folder, hour), hour
         try:
             line = json.dumps(
-                line_of(
+                log_line(
                     entry.when, entry.call, entry.request, entry.response, self._user, self._item
                 )
             )
-        except Exception:  # it is this request's fault: the next one need not wait
+        except Exception:  # the fault of this request: do not delay the next one
             self.dropped += 1
-            _log.exception("a request cannot be logged")
+            _log.exception("cannot log a request")
             return
         self._file.write(line.encode() + b"\n")
         self._unsynced += 1
@@ -159,24 +160,24 @@ class RequestLog:
         self._synced, self._unsynced = time.monotonic(), 0
 
     def _close_hour(self) -> None:
-        """Locked until it is where readers look."""
+        """Moves the open file to its final path. The file stays locked until then."""
         if self._file is not None:
             file, self._file = self._file, None
             unsynced, self._unsynced = self._unsynced, 0
             try:
                 file.flush()
-                unsynced = 0  # what is in the file can be closed by the next start
+                unsynced = 0  # the next start can close what is in the file
                 close_file(Path(file.name))
             finally:
                 self.dropped += unsynced
-                with contextlib.suppress(OSError):  # it would write its buffer once more
+                with contextlib.suppress(OSError):  # close() tries to write the buffer again
                     file.close()
         self._synced, self._unsynced = time.monotonic(), 0
 
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """A request that waits to be written."""
+    """A queued request; `when` is in seconds since the epoch, `size` in bytes."""
 
     when: float
     size: int
@@ -186,20 +187,20 @@ class _Entry:
 
 
 def _open_locked(folder: Path, hour: str) -> IO[bytes]:
-    """Returns a new open file, which no starting server takes for one that a crash left."""
+    """Opens and locks a new file, so that a starting server does not take it for abandoned."""
     while True:
         path = folder / f"{OPEN_HOUR_PREFIX}{hour.replace('/', '-')}-{uuid.uuid4().hex}.json"
         file = path.open("wb")
         if try_lock(file) and path.exists():
             return file
-        file.close()  # a server that has started since takes it for left open, and removes it
+        file.close()  # a starting server got the lock first and removes the file
 
 
 def _hour_of(when: float) -> str:
     return dt.datetime.fromtimestamp(when, dt.timezone.utc).strftime("%Y-%m-%d/%H")
 
 
-def line_of(
+def log_line(
     when: float,
     call: _Call,
     request: predict_pb2.PredictRequest,
@@ -207,7 +208,7 @@ def line_of(
     user: str,
     item: str,
 ) -> dict[str, Any]:
-    """A prediction as it is logged; features as they came, with user and items beside them."""
+    """Returns the log line of a prediction: the unchanged request, and its user and items."""
     spec = response.model_spec
     line: dict[str, Any] = {
         "request_id": _clean(call.request_id) or uuid.uuid4().hex,
@@ -219,7 +220,7 @@ def line_of(
         "context": _context(call.context),
     }
     outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
-    numbers = [array for array in outputs.values() if array.dtype != object]  # the rest is texts
+    numbers = [array for array in outputs.values() if array.dtype != object]  # without strings
     line["scores"] = numbers[0].reshape(-1).tolist() if numbers else []
     serialized = _serialized_examples(request)
     examples = _parsed(serialized)
@@ -233,7 +234,7 @@ def line_of(
 
 
 def _serialized_examples(request: predict_pb2.PredictRequest) -> list[bytes] | None:
-    """Of a signature whose only input they are."""
+    """Returns the examples of a request that has no other input, else None."""
     if len(request.inputs) != 1:
         return None
     (proto,) = request.inputs.values()
@@ -241,12 +242,12 @@ def _serialized_examples(request: predict_pb2.PredictRequest) -> list[bytes] | N
         return None
     try:
         return list(tf.make_ndarray(proto))
-    except ValueError:  # more values than its shape has, which TensorFlow Serving takes as well
+    except ValueError:  # more values than the shape has, which TensorFlow Serving also accepts
         return None
 
 
 def _parsed(serialized: list[bytes] | None) -> list[tf.train.Example] | None:
-    """None where protobuf refuses what TensorFlow's own parser took: a name that is no UTF-8."""
+    """Parses examples. Returns None if a name is not UTF-8, which only TensorFlow accepts."""
     try:
         return [tf.train.Example.FromString(one) for one in serialized or ()]
     except (DecodeError, UnicodeDecodeError):
@@ -254,8 +255,8 @@ def _parsed(serialized: list[bytes] | None) -> list[tf.train.Example] | None:
 
 
 def first_value(example: tf.train.Example, name: str) -> Any:
-    """Of a feature, bytes as text; None where there is none."""
-    feature = example.features.feature.get(name)  # does not add it, as [] would
+    """Returns the first value of a feature, bytes decoded as text; None if it is missing."""
+    feature = example.features.feature.get(name)  # [] would add it
     kind = feature.WhichOneof("kind") if feature is not None else None
     values = getattr(feature, kind).value if kind else []
     value = values[0] if values else None
@@ -263,7 +264,7 @@ def first_value(example: tf.train.Example, name: str) -> Any:
 
 
 def _context(text: str) -> Any:
-    """What a client sent along, if that is JSON that others can read; else its text."""
+    """Returns the client's context as JSON if it is valid, else as text."""
     try:
         return parse(text, max_bytes=_MOST_CONTEXT) if text else None
     except ForeignError:
@@ -271,35 +272,35 @@ def _context(text: str) -> Any:
 
 
 def _clean(text: str) -> str:
-    """Without halves of characters, as a header's bytes that are no UTF-8 become; not too long."""
+    """Returns a header without lone surrogates (from bytes that are not UTF-8), cut to size."""
     return text[:_MOST_CONTEXT].encode("utf-8", "replace").decode("utf-8")
 
 
-def close_left_open(folder: Path) -> list[Path]:
-    """Closes the files that crashed servers have left; returns where they are now."""
+def close_abandoned_files(folder: Path) -> list[Path]:
+    """Closes the files that crashed servers left open and returns their new paths."""
     closed = []
     for path in sorted(folder.glob(f"{OPEN_HOUR_PREFIX}*.json")):
         try:
-            with path.open("r+b") as file:  # NFS locks what is open for writing only
-                is_left = try_lock(file) and path.exists()  # a server that runs has the others
-                if is_left and (target := close_file(path)):
+            with path.open("r+b") as file:  # NFS only locks files that are open for writing
+                is_abandoned = try_lock(file) and path.exists()  # running servers hold the lock
+                if is_abandoned and (target := close_file(path)):
                     closed.append(target)
         except FileNotFoundError:
-            continue  # a server has just closed it
+            continue  # another server has just closed it
     return closed
 
 
 def close_file(path: Path) -> Path | None:
-    """Compresses an open file to where readers look.
+    """Compresses an open file to its final path.
 
     Returns:
-      The path of the compressed file; None if the open file held no whole line.
+      The path of the compressed file; None if the open file had no complete line.
     """
     content_ends = _end_of_last_line(path)
     if not content_ends:
         path.unlink()
         return None
-    target = closed_name(path)
+    target = closed_path(path)
     assert target is not None
     with (
         path.open("r+b") as lines,
@@ -313,8 +314,8 @@ def close_file(path: Path) -> Path | None:
     return target
 
 
-def closed_name(path: Path) -> Path | None:
-    """Returns where an open file is once its hour is over; None for another file."""
+def closed_path(path: Path) -> Path | None:
+    """Returns the final path of an open file; None if the name is not that of an open file."""
     parts = path.name.removeprefix(OPEN_HOUR_PREFIX).removesuffix(".json").split("-")
     if not path.name.startswith(OPEN_HOUR_PREFIX) or len(parts) != 5:
         return None
@@ -323,7 +324,7 @@ def closed_name(path: Path) -> Path | None:
 
 
 def _end_of_last_line(path: Path) -> int:
-    """Bytes up to the last line feed."""
+    """Returns the number of bytes up to and including the last line feed."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end:

@@ -1,26 +1,26 @@
-"""Base paths of models: which are local folders, and which versions they hold."""
+"""Resolves the base paths of models and lists the versions in them."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-# One slash is enough: pathlib makes "gs:/bucket" of "gs://bucket".
+# One slash is enough, because pathlib turns "gs://bucket" into "gs:/bucket".
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
-# What absl::SimpleAtoi reads as a number that is not negative.
+# Numbers that absl::SimpleAtoi accepts, without negative ones.
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*\+?[0-9]+[ \t\n\v\f\r]*")
-_MOST_DIGITS = 100  # Python refuses to read some thousands
-_MOST = (1 << 63) - 1
+_MAX_DIGITS = 100  # Python does not parse thousands of digits
+_MAX_VERSION = (1 << 63) - 1
 
 
 def local_path(text: str | Path) -> Path:
     """Returns the folder or file that a path or a file:/// URI names.
 
     Args:
-      text: The path as it was written.
+      text: Path or URI.
 
     Raises:
-      ValueError: It is a URI of another place, which must not be taken for a local folder.
+      ValueError: It is a URI of a remote location.
     """
     written = str(text)
     found = _URI.match(written)
@@ -35,15 +35,15 @@ def local_path(text: str | Path) -> Path:
 
 
 def version_folders(base: Path) -> dict[int, str]:
-    """Returns the versions below `base`, ascending: number -> name of its folder.
+    """Returns the folder name of each version below `base`, ascending by version.
 
-    A name may have leading zeros. Of two folders with one number, the last by name counts, as in
-    TensorFlow Serving's file_system_storage_path_source.cc (IndexChildrenByVersion), except that
-    the name without zeros always wins: Serving itself looks for that one first where a config asks
+    A name may have leading zeros. If two folders have the same number, the last one by name counts,
+    as in TensorFlow Serving's file_system_storage_path_source.cc (IndexChildrenByVersion). However,
+    a name without zeros always wins, because TensorFlow Serving looks for it first if a config asks
     for the number.
 
     Raises:
-      OSError: The folder is there and cannot be listed.
+      OSError: The folder exists but cannot be listed.
     """
     if not base.is_dir():
         return {}
@@ -58,7 +58,7 @@ def version_folders(base: Path) -> dict[int, str]:
 
 
 def _number(name: str) -> int | None:
-    if len(name) > _MOST_DIGITS or not _NUMBER.fullmatch(name):
+    if len(name) > _MAX_DIGITS or not _NUMBER.fullmatch(name):
         return None
     number = int(name)
-    return number if number <= _MOST else None
+    return number if number <= _MAX_VERSION else None

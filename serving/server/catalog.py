@@ -1,8 +1,9 @@
-"""The versions in memory: loads what is wanted, then unloads what is not, and never the last good.
+"""The loaded versions: loads those that are wanted, then unloads the others.
 
-What is wanted may change at any moment, also while something loads: labels move at once where
-they can, and `reconcile` goes on with what is wanted then. A version that does not load leaves the
-others as they are; the reason is in its status. A version in use is closed after its last request.
+The wanted versions may change at any time, also during a load. A label moves as soon as its version
+is available. A version that fails to load leaves the others unchanged, and its status has the
+reason. The last available version is kept until a wanted one is available. A version in use is
+closed after its last request.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from serving.server.wanted import WantedModel
 
 _log = logging.getLogger(__name__)
 State = get_model_status_pb2.ModelVersionStatus.State
-RETRY_SECONDS = 30.0  # for a version that did not load, while its folder is as it was
+RETRY_SECONDS = 30.0  # before another attempt to load a version whose folder has not changed
 
-Load = Callable[[Path, str], LoadedModel]
+LoadVersion = Callable[[Path, str], LoadedModel]
 
 
 @dataclasses.dataclass
 class Version:
-    """One version of a model, from the moment it is wanted."""
+    """A version of a model, from the time it was first wanted."""
 
     number: int
     state: int = State.START
     error: str = ""
     model: LoadedModel | None = None
     uses: int = 0
-    failed: tuple[float, int] | None = None  # when, and of when its folder was
+    failed: tuple[float, int] | None = None  # time of the failure; change time of the folder
 
 
 class _Model:
@@ -49,48 +50,49 @@ class _Model:
         return sorted(n for n, v in self.versions.items() if v.state == State.AVAILABLE)
 
     def move_labels(self, wanted: dict[str, int]) -> None:
-        """To where they are wanted, if that version is there; else they stay while theirs is."""
+        """Moves each label to its wanted version if available, else keeps its current one."""
         available = self.available()
-        places = {label: (n, self.labels.get(label)) for label, n in wanted.items()}
+        choices = {label: (n, self.labels.get(label)) for label, n in wanted.items()}
         self.labels = {
             label: next(n for n in both if n in available)
-            for label, both in places.items()
+            for label, both in choices.items()
             if any(n in available for n in both)
         }
 
 
 class Catalog:
-    """What is loaded, for any number of threads.
+    """The loaded versions of all models. Thread-safe.
 
     Args:
-      load: makes a LoadedModel of a folder, warmed up; whatever it raises is the version's error.
+      load: Function that loads and warms up the model in a folder. Its exceptions become the error
+        of the version.
     """
 
-    def __init__(self, load: Load):
+    def __init__(self, load: LoadVersion):
         self._load = load
         self._models: dict[str, _Model] = {}
         self._wanted: dict[str, WantedModel] = {}
-        self._lock = threading.Lock()  # of what is above
+        self._lock = threading.Lock()  # guards _models and _wanted
         self._reconciling = threading.Lock()
 
     def want(self, models: Sequence[WantedModel]) -> None:
-        """Says what shall be served; moves the labels that can be moved, and loads nothing."""
+        """Sets the wanted models and moves labels to available versions. Loads nothing."""
         with self._lock:
             self._wanted = {model.name: model for model in models}
             for model in models:
                 self._models.setdefault(model.name, _Model()).move_labels(model.labels)
 
     def reconcile(self) -> None:
-        """Makes the versions in memory those that are wanted; returns when they are."""
+        """Loads the wanted versions, then unloads the others."""
         with self._reconciling:
             self._load_wanted()
             self._unload_others()
 
     def adopt(self, models: Sequence[WantedModel]) -> None:
-        """`want` and `reconcile`, or all as before.
+        """Calls `want` and `reconcile`, or leaves everything as it was.
 
         Raises:
-          ServingError: of a model no version loads, or not one that has a label.
+          ServingError: A model has no version that loads, or a labelled version does not load.
         """
         with self._reconciling:
             with self._lock:
@@ -106,13 +108,13 @@ class Catalog:
 
     @contextlib.contextmanager
     def use(self, spec: model_pb2.ModelSpec) -> Iterator[tuple[model_pb2.ModelSpec, LoadedModel]]:
-        """The version that a request asks for, which stays loaded meanwhile.
+        """Keeps the version that a request asks for loaded while the block runs.
 
         Yields:
-          What answers, with its version; and the model.
+          The name and version that answer, and the loaded model.
 
         Raises:
-          ServingError: there is no such model, version or label.
+          ServingError: There is no such model, version or label.
         """
         with self._lock:
             version = self._find(spec)
@@ -130,12 +132,12 @@ class Catalog:
                 _close(version)
 
     def status(self, spec: model_pb2.ModelSpec) -> list[Version]:
-        """All versions that are or were wanted, newest first, or the one that `spec` numbers.
+        """Returns all versions that are or were wanted, newest first, or the version in `spec`.
 
-        A label in `spec` is ignored, as by TensorFlow Serving (get_model_status_impl.cc).
+        A label in `spec` is ignored, as in TensorFlow Serving (get_model_status_impl.cc).
 
         Raises:
-          ServingError: there is no such model or version.
+          ServingError: There is no such model or version.
         """
         with self._lock:
             model = self._models.get(spec.name)
@@ -153,12 +155,12 @@ class Catalog:
             return [model.versions[number]]
 
     def labels(self, name: str) -> dict[str, int]:
-        """Label -> version, as it is now."""
+        """Returns the current version of each label."""
         with self._lock:
             return dict(self._models[name].labels) if name in self._models else {}
 
     def available(self, name: str) -> list[int]:
-        """Versions that answer."""
+        """Returns the versions that answer, ascending."""
         with self._lock:
             return self._models[name].available() if name in self._models else []
 
@@ -167,7 +169,7 @@ class Catalog:
             return sorted(self._models)
 
     def is_ready(self) -> bool:
-        """Whether each model has a version that answers."""
+        """Returns whether each model has a version that answers."""
         with self._lock:
             return bool(self._models) and all(m.available() for m in self._models.values())
 
@@ -177,7 +179,7 @@ class Catalog:
         self.reconcile()
 
     def _find(self, spec: model_pb2.ModelSpec) -> Version:
-        """Looks a version up, with the checks of ServerCore::ServableRequestFromModelSpec."""
+        """Finds a version, with the checks of ServerCore::ServableRequestFromModelSpec."""
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
         model = self._models.get(spec.name, _Model())
@@ -198,7 +200,7 @@ class Catalog:
         return version
 
     def _load_wanted(self) -> None:
-        """One after the other, by what is wanted at that moment."""
+        """Loads one version after the other. The wanted versions may change in between."""
         tried: set[tuple[str, int]] = set()
         while (found := self._next_to_load(tried)) is not None:
             wanted, number = found
@@ -206,7 +208,7 @@ class Catalog:
             self._load_version(wanted, number)
 
     def _next_to_load(self, tried: set[tuple[str, int]]) -> tuple[WantedModel, int] | None:
-        """Versions with labels first: users wait for those."""
+        """Returns the next version to load. Labelled versions come first: users wait for them."""
         with self._lock:
             for wanted in self._wanted.values():
                 versions = self._models[wanted.name].versions
@@ -232,13 +234,13 @@ class Catalog:
             if not path.is_dir():
                 raise FileNotFoundError(f"there is no folder {path}")
             loaded = self._load(path, f"{wanted.name}/{number}/{id(version)}")
-        except Exception as error:  # whatever TensorFlow makes of a damaged folder
+        except Exception as error:  # TensorFlow raises many types for a damaged folder
             reason = str(error).strip().partition("\n")[0][:500] or type(error).__name__
             if reason != version.error:
-                _log.error("%s version %d does not load: %s", wanted.name, number, reason)
+                _log.error("cannot load %s version %d: %s", wanted.name, number, reason)
             with self._lock:
                 version.state, version.error = State.END, reason
-                version.failed = (time.monotonic(), _changed(path))
+                version.failed = (time.monotonic(), _changed_at(path))
             return
         with self._lock:
             version.model, version.error, version.failed = loaded, "", None
@@ -246,10 +248,10 @@ class Catalog:
             if wanted.name in self._wanted:
                 model.move_labels(self._wanted[wanted.name].labels)
         seconds = time.monotonic() - started
-        _log.info("%s version %d is loaded, in %.1f s", wanted.name, number, seconds)
+        _log.info("loaded %s version %d in %.1f s", wanted.name, number, seconds)
 
     def _unload_others(self) -> None:
-        """What is not wanted, of models of which something wanted is there."""
+        """Unloads unwanted versions of models that have a wanted version available."""
         idle: list[tuple[str, Version]] = []
         with self._lock:
             for name, model in [*self._models.items()]:
@@ -271,10 +273,10 @@ class Catalog:
                     del self._models[name]
         for name, version in idle:
             _close(version)
-            _log.info("%s version %d is unloaded", name, version.number)
+            _log.info("unloaded %s version %d", name, version.number)
 
     def _problem_of(self, wanted: WantedModel) -> str | None:
-        """What keeps a model from being served as it is wanted."""
+        """Returns why a model cannot be served as wanted, or None."""
         with self._lock:
             model = self._models[wanted.name]
             available = model.available()
@@ -288,15 +290,15 @@ class Catalog:
 
 
 def _is_due(version: Version, path: Path) -> bool:
-    """Whether to try to load it; one that failed is not tried every second."""
+    """Returns whether to load a version now. One that failed waits for RETRY_SECONDS."""
     if version.failed is None:
         return True
     when, changed = version.failed
-    return _changed(path) != changed or time.monotonic() - when > RETRY_SECONDS
+    return _changed_at(path) != changed or time.monotonic() - when > RETRY_SECONDS
 
 
-def _changed(path: Path) -> int:
-    """When the folder was put there, or what is in it last changed."""
+def _changed_at(path: Path) -> int:
+    """Returns the change time of the folder in nanoseconds; 0 if it is missing."""
     try:
         return path.stat().st_ctime_ns
     except OSError:

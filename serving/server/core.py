@@ -1,4 +1,4 @@
-"""What both gRPC and REST call: admission, deadline, version, computation, measurement, log."""
+"""The common path of gRPC and REST requests: admission, deadline, computation, metrics, log."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from serving.server.metrics import Metrics
 
 _Response = TypeVar("_Response", bound=Message)
 _SIGNATURES = "signature_def"
-# Methods whose time in TensorFlow is TensorFlow Serving's runtime_latency -> its name for them.
+# TensorFlow Serving's names of the methods that it counts in runtime_latency.
 _APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """What comes with a request beside its message.
+    """The metadata of a request.
 
     Attributes:
-      deadline: by time.monotonic(); None for none.
-      request_id: the client's; "" for none.
-      context: what the client wants in the log, JSON; "" for nothing.
+      deadline: Deadline on the clock of time.monotonic(); None for none.
+      request_id: Id that the client chose; empty for none.
+      context: JSON that the client wants in the log; empty for none.
     """
 
     deadline: float | None = None
@@ -47,13 +47,13 @@ class Call:
     context: str = ""
 
     def check(self) -> None:
-        """Raises ServingError when it is too late."""
+        """Raises ServingError if the deadline has passed."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise ServingError(Code.DEADLINE_EXCEEDED, "the deadline passed before the answer")
 
 
 class PredictionLog(Protocol):
-    """Where predictions are written; must not block."""
+    """Takes predictions to write. Must not block."""
 
     def add(
         self, call: Call, request: predict_pb2.PredictRequest, response: predict_pb2.PredictResponse
@@ -61,13 +61,13 @@ class PredictionLog(Protocol):
 
 
 class Core:
-    """PredictionService, whatever the protocol.
+    """Answers the requests of PredictionService, independent of the protocol.
 
     Args:
-      catalog: the models.
-      metrics: where requests are counted.
-      limit: requests that are computed or wait at the same time; more are refused.
-      log: of predictions.
+      catalog: Loaded models.
+      metrics: Metrics that count the requests.
+      limit: Maximum number of requests that are computed or wait. Further ones are rejected.
+      log: Log of predictions; None for none.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class Core:
         listed = request.input.example_list_with_context
         if request.input.WhichOneof("kind") == "example_list":
             listed = request.input.example_list
-        self.metrics.serving.add_examples(self.known(spec.name), len(listed.examples))
+        self.metrics.serving.add_examples(self.known_model(spec.name), len(listed.examples))
         return response
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """The signatures of a version."""
+        """Returns the signatures of a version."""
         asked = _spec_of(request)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -121,10 +121,10 @@ class Core:
         response.metadata[_SIGNATURES].Pack(signatures)
         return response
 
-    def known(self, name: str) -> str:
+    def known_model(self, name: str) -> str:
         """Returns the name if there is such a model, else "".
 
-        A client chooses the name: those that are made up must not become time series.
+        Clients choose the name, and an invented one must not become a time series.
         """
         return name if name in self.catalog.names() else ""
 
@@ -137,7 +137,7 @@ class Core:
         request: Message,
     ) -> _Response:
         started, code = time.monotonic(), "OK"
-        name = self.known(asked.name)
+        name = self.known_model(asked.name)
         if not self._places.acquire(blocking=False):
             self.metrics.requests.labels(name, method, Code.RESOURCE_EXHAUSTED.name).inc()
             raise ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
@@ -165,7 +165,7 @@ class Core:
 
 
 class _TimedModel:
-    """A model that adds up how long TensorFlow takes, `seconds`, for one request."""
+    """A model that sums up in `seconds` how long TensorFlow takes for one request."""
 
     def __init__(self, model: LoadedModel):
         self._model, self.seconds = model, 0.0
@@ -184,10 +184,10 @@ class _TimedModel:
 
 
 def _spec_of(request: Any) -> model_pb2.ModelSpec:
-    """Returns what a request asks for.
+    """Returns the model spec of a request.
 
     Raises:
-      ServingError: It does not say.
+      ServingError: The request has none.
     """
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")

@@ -1,4 +1,4 @@
-"""What a client is told: TensorFlow Serving's codes, for gRPC and REST."""
+"""Errors that clients receive, with TensorFlow Serving's codes for gRPC and REST."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ HTTP = {
     Code.DEADLINE_EXCEEDED: 504,
 }
 _CODES = {code.value[0]: code for code in Code}
-_PREFIX = "Graph execution error:"  # then the reason, then the nodes it came by
+_PREFIX = "Graph execution error:"  # followed by the reason, then a trace of nodes
 _SEVERAL = re.compile(r"\d+ root error\(s\) found.*?\(0\) [A-Z_]+: ", re.DOTALL)
-QUEUE_FULL = "the queue is full: the server is asked for more than it can compute; try again later"
+QUEUE_FULL = "the queue is full: the server receives more than it can compute. Try again later"
 
 
 class ServingError(Exception):
-    """A request that is refused, and why.
+    """A request cannot be answered.
 
     Args:
-      code: For gRPC.
-      message: For the client.
-      http_status: For REST, where it is not that of the code.
+      code: Status code of gRPC.
+      message: Message for the client.
+      http_status: HTTP status; None for that of the code.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, http_status: int | None = None):
@@ -49,10 +49,10 @@ def invalid(message: str) -> ServingError:
     return ServingError(Code.INVALID_ARGUMENT, message)
 
 
-def of_tensorflow(error: tf.errors.OpError) -> ServingError:
-    """What TensorFlow says of a request, with its code, as TensorFlow Serving passes it on."""
+def from_tensorflow(error: tf.errors.OpError) -> ServingError:
+    """Converts TensorFlow's error of a request, with the code that TensorFlow Serving returns."""
     text = _reason(error.message or type(error).__name__)
-    if isinstance(error, tf.errors.UnavailableError):  # by the batch scheduler
+    if isinstance(error, tf.errors.UnavailableError):  # the batch scheduler's queue is full
         return ServingError(Code.RESOURCE_EXHAUSTED, QUEUE_FULL)
     if isinstance(error, (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError)):
         return invalid(text)
@@ -60,6 +60,6 @@ def of_tensorflow(error: tf.errors.OpError) -> ServingError:
 
 
 def _reason(message: str) -> str:
-    """What is wrong, without the stacks of Python and of the graph around it."""
+    """Returns the reason in TensorFlow's message, without the stacks of Python and the graph."""
     text = message.removeprefix(_PREFIX).strip()
     return _SEVERAL.sub("", text, count=1).partition("\n")[0]

@@ -1,8 +1,8 @@
-"""What a gRPC call may do and hold before it is computed.
+"""Authorizes gRPC calls and limits how many of them wait, and for how long.
 
-grpcio gives every call a thread, reads its message there, and waits for it without end; a call
-that an interceptor refuses waits as well. So all methods are registered as taking a stream, which
-is the same on the wire: the handler runs at once, refuses at once, and decides how long it waits.
+grpcio gives every call a thread and waits there for its message without a limit, even if an
+interceptor rejects the call. Therefore all methods are registered as taking a stream, which is the
+same on the wire: the handler starts at once, can reject at once, and decides how long to wait.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
 
 from serving.server.errors import QUEUE_FULL
-from serving.server.security import Tokens, is_allowed
-from serving.server.waiting import Waiting
+from serving.server.security import TOKEN_REQUIRED, Tokens, is_allowed
+from serving.server.waiting import WaitingClients
 
 HEALTH = f"/{health.SERVICE_NAME}/"
 ADMINISTRATION = ("/tensorflow.serving.ModelService/HandleReloadConfigRequest",)
-# Until the message of a call has come: time enough for some MB over a slow line. Where places are
-# wanted, who has waited longest goes long before that.
+# How long a message may take: enough for some MB over a slow line. If all places are taken, the
+# call that has waited longest ends earlier.
 _MESSAGE_SECONDS, _HEALTH_SECONDS = 60.0, 2.0
 _HEALTH_WAITING = 8
-_REFUSING_THREADS = 2
+_REJECTING_THREADS = 2
 _NO_ADMINISTRATION = (
-    "clients may not change what is served here; the server's options --admin-socket and "
-    "--admin-token-env allow it"
+    "clients may not change what this server serves. Start it with --admin-socket or "
+    "--admin-token-env to allow it"
 )
 
 
 class Guard(grpc.ServerInterceptor):
-    """Lets calls through to their methods.
+    """Passes calls on to their methods if they have a valid token and there is a free place.
 
-    A call has to have the token of its plane, and a place. Health checks have threads and places of
-    their own: who holds all others does not make the server look dead.
+    Health checks have their own threads and places, so that the server looks alive even when all
+    other places are taken.
 
     Args:
-      tokens: What has to be sent.
-      places: Calls at the same time whose message has come or is awaited; more are refused.
-      waiting: How many of them may still be without their message.
+      tokens: Tokens that calls must send.
+      places: Maximum number of concurrent calls. Further ones are rejected.
+      waiting: Maximum number of calls whose message has not arrived yet.
     """
 
     def __init__(self, tokens: Tokens, places: int, waiting: int):
         self._tokens = tokens
         self._places = threading.BoundedSemaphore(places)
-        self.waiting = Waiting(waiting, _MESSAGE_SECONDS)
-        self.health = Waiting(_HEALTH_WAITING, _HEALTH_SECONDS)
-        self._handlers: dict[str, grpc.RpcMethodHandler | None] = {}  # of the methods there are
-        refusing = ThreadPoolExecutor(_REFUSING_THREADS, "grpc-refusing")
+        self.waiting = WaitingClients(waiting, _MESSAGE_SECONDS)
+        self.health = WaitingClients(_HEALTH_WAITING, _HEALTH_SECONDS)
+        self._handlers: dict[str, grpc.RpcMethodHandler | None] = {}
+        rejecting = ThreadPoolExecutor(_REJECTING_THREADS, "grpc-rejecting")
         self._health_pool = ThreadPoolExecutor(2 * _HEALTH_WAITING, "grpc-health")
         status = grpc.StatusCode
-        self._busy = _refusal(refusing, status.RESOURCE_EXHAUSTED, QUEUE_FULL)
-        self._unknown = _refusal(refusing, status.UNAUTHENTICATED, "a bearer token is wanted")
-        self._forbidden = _refusal(refusing, status.PERMISSION_DENIED, _NO_ADMINISTRATION)
+        self._busy = _rejection(rejecting, status.RESOURCE_EXHAUSTED, QUEUE_FULL)
+        self._unauthenticated = _rejection(rejecting, status.UNAUTHENTICATED, TOKEN_REQUIRED)
+        self._forbidden = _rejection(rejecting, status.PERMISSION_DENIED, _NO_ADMINISTRATION)
 
     def intercept_service(
         self,
@@ -67,7 +67,7 @@ class Guard(grpc.ServerInterceptor):
         method = handler_call_details.method
         if method not in self._handlers:
             found = continuation(handler_call_details)
-            if found is None:  # names that clients think of are not kept
+            if found is None:  # do not store method names that clients invent
                 return None
             self._handlers[method] = self._guarded(method, found)
         handler = self._handlers[method]
@@ -80,19 +80,19 @@ class Guard(grpc.ServerInterceptor):
             if token is None:
                 return self._forbidden
         if not is_allowed(token, sent):
-            return self._unknown
+            return self._unauthenticated
         return handler if self._places.acquire(blocking=False) else self._busy
 
     def expire(self) -> None:
-        """Ends calls whose message does not come; to be called every second or so."""
+        """Ends calls whose message takes too long. Call it about every second."""
         self.waiting.expire()
         self.health.expire()
 
     def _guarded(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler | None:
-        """None where a method answers with a stream.
+        """Returns a guarded handler, or None if the method answers with a stream.
 
-        That is the health service's Watch, which would hold a place for as long as a client likes.
-        By its specification clients that are told UNIMPLEMENTED do without.
+        Only the health service's Watch does, which would hold a place as long as the client likes.
+        By its specification, clients do without it if the answer is UNIMPLEMENTED.
         """
         if handler.unary_unary is None:
             return None
@@ -104,14 +104,14 @@ class Guard(grpc.ServerInterceptor):
 def _reading(
     handler: grpc.RpcMethodHandler,
     method: str,
-    waiting: Waiting,
+    waiting: WaitingClients,
     release: Callable[[], None],
     pool: ThreadPoolExecutor | None = None,
 ) -> grpc.RpcMethodHandler:
-    """The same method, but it reads its request itself.
+    """Returns a handler that reads and parses the request itself.
 
-    Left to gRPC, bytes that are no message are INTERNAL, with a trace in the log, and 16 KB that
-    are never freed (grpcio 1.85, measured).
+    With gRPC's own parsing, an invalid message is an INTERNAL error with a stack in the log, and
+    leaks 16 KB (grpcio 1.85, measured).
     """
 
     def respond(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
@@ -120,8 +120,8 @@ def _reading(
             try:
                 request = handler.request_deserializer(content)
             except (DecodeError, UnicodeDecodeError):
-                said = f"these {len(content)} bytes are no request of {method}"
-                _abort(context, grpc.StatusCode.INVALID_ARGUMENT, said)
+                reason = f"these {len(content)} bytes are not a valid request of {method}"
+                _abort(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
             return handler.unary_unary(request, context)
         finally:
             release()
@@ -133,26 +133,28 @@ def _reading(
     )
 
 
-def _message(messages: Iterator[bytes], context: grpc.ServicerContext, waiting: Waiting) -> bytes:
-    waited = waiting.enter(_peer(context), context.cancel)
+def _message(
+    messages: Iterator[bytes], context: grpc.ServicerContext, waiting: WaitingClients
+) -> bytes:
+    client = waiting.enter(_peer(context), context.cancel)
     try:
         content = next(messages, None)
-    except Exception:  # what grpcio raises for a call that has ended is a plain Exception
+    except Exception:  # grpcio raises a plain Exception if the call has ended
         content = None
-    if not waiting.leave(waited):
-        _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the message did not come in time")
+    if not waiting.leave(client):
+        _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the message did not arrive in time")
     if content is None:
         _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
     return content
 
 
 def _peer(context: grpc.ServicerContext) -> str:
-    """The address of ipv4:10.0.0.1:1234 or ipv6:%5B::1%5D:1234."""
+    """Returns the address in ipv4:10.0.0.1:1234 or ipv6:%5B::1%5D:1234."""
     found = unquote(str(context.peer())).rpartition(":")[0]
     return found.partition(":")[2] or found
 
 
-def _refusal(
+def _rejection(
     pool: ThreadPoolExecutor, code: grpc.StatusCode, details: str
 ) -> grpc.RpcMethodHandler:
     def respond(_: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:

@@ -16,9 +16,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.server.catalog_updater import CatalogUpdater
 from serving.server.core import Call, Core
 from serving.server.errors import Code, ServingError, invalid
-from serving.server.live import Live
 
 _log = logging.getLogger(__name__)
 REQUEST_ID, CONTEXT = "x-request-id", "x-request-context"
@@ -51,10 +51,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         request: Any,
         context: grpc.ServicerContext,
     ) -> _Answer:
-        """Answers, and counts what TensorFlow Serving's prediction_service_impl.cc counts."""
+        """Answers a request and counts it as TensorFlow Serving's prediction_service_impl.cc."""
 
         def answer() -> _Answer:
-            name = self._core.known(request.model_spec.name)
+            name = self._core.known_model(request.model_spec.name)
             with self._core.metrics.serving.request(name, api, "GRPC"):
                 return compute(request, _call(context))
 
@@ -62,11 +62,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, live: Live):
-        self._live = live
+    def __init__(self, updater: CatalogUpdater):
+        self._updater = updater
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(context, lambda: model_status(self._live, request))
+        return _answer(context, lambda: model_status(self._updater, request))
 
     def HandleReloadConfigRequest(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext
@@ -75,15 +75,15 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     def _reload(self, request: Any) -> model_management_pb2.ReloadConfigResponse:
         if not request.HasField("config"):
-            raise invalid("the request has no config")
-        self._live.reload(request.config)
+            raise invalid("the request must have a config")
+        self._updater.reload(request.config)
         return model_management_pb2.ReloadConfigResponse()
 
 
 def model_status(
-    live: Live, request: get_model_status_pb2.GetModelStatusRequest
+    updater: CatalogUpdater, request: get_model_status_pb2.GetModelStatusRequest
 ) -> get_model_status_pb2.GetModelStatusResponse:
-    """The state of every version that is or was wanted, with its error; of one, if it is numbered.
+    """Returns state and error of every version that is or was wanted, or of the requested one.
 
     Raises:
       ServingError: There is no such model or version, or the request names none.
@@ -91,7 +91,7 @@ def model_status(
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     response = get_model_status_pb2.GetModelStatusResponse()
-    for version in live.catalog.status(request.model_spec):
+    for version in updater.catalog.status(request.model_spec):
         added = response.model_version_status.add(version=version.number, state=version.state)
         added.status.error_message = version.error
         if version.error:
@@ -104,11 +104,11 @@ def _answer(context: grpc.ServicerContext, compute: Callable[[], _Answer]) -> _A
         return compute()
     except ServingError as error:
         _abort(context, error.code, error.message)
-    except UnicodeDecodeError:  # protobuf looks at the names in a map when they are asked for
-        _abort(context, Code.INVALID_ARGUMENT, "a name in the request is no valid UTF-8")
+    except UnicodeDecodeError:  # protobuf decodes the names in a map when they are read
+        _abort(context, Code.INVALID_ARGUMENT, "a name in the request is not valid UTF-8")
     except Exception as error:
         _log.exception("a request failed")
-        _abort(context, Code.INTERNAL, f"{type(error).__name__}: the log of the server has more")
+        _abort(context, Code.INTERNAL, f"{type(error).__name__}: see the log of the server")
 
 
 def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> NoReturn:

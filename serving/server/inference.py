@@ -1,8 +1,8 @@
-"""Predict, Classify, Regress and MultiInference on a loaded model; as TensorFlow Serving does.
+"""Predict, Classify, Regress and MultiInference on a loaded model.
 
-Method names, checks and texts are those of tensorflow_serving/servables/tensorflow (predict_util,
-classifier, regressor, multi_inference). The method name of a signature is not looked at: in
-TensorFlow Serving that check is off (enable_signature_method_name_check).
+Checks and error texts are those of tensorflow_serving/servables/tensorflow (predict_util,
+classifier, regressor, multi_inference). The method name of a signature is not checked, which is
+TensorFlow Serving's default (enable_signature_method_name_check).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLASSIFY, REGRESS = tf.saved_model.CLASSIFY_METHOD_NAME, tf.saved_model.REGRESS_
 
 
 class Model(Protocol):
-    """A version that computes: a LoadedModel, or what measures one."""
+    """A LoadedModel, or a wrapper that measures one."""
 
     @property
     def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]: ...
@@ -44,11 +44,16 @@ class Model(Protocol):
 def predict(
     model: Model, spec: model_pb2.ModelSpec, request: predict_pb2.PredictRequest
 ) -> predict_pb2.PredictResponse:
-    """All outputs, or those of output_filter; `spec` is what answers.
+    """Computes all outputs, or those of output_filter.
+
+    Args:
+      model: Model to run.
+      spec: Name and version of the model, for the answer.
+      request: The request.
 
     Raises:
-      ServingError: the request does not fit the signature, the model refuses it, or what the model
-        answers is not finite.
+      ServingError: The request does not fit the signature, the model rejects it, or an output is
+        not finite.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = model.signatures.get(name)
@@ -91,7 +96,7 @@ def regress(
 def multi_inference(
     model: Model, spec: model_pb2.ModelSpec, request: inference_pb2.MultiInferenceRequest
 ) -> inference_pb2.MultiInferenceResponse:
-    """Several signatures of one model on the same examples."""
+    """Runs several signatures of one model on the same examples."""
     tasks: list[tuple[str, str]] = []
     for task in request.tasks:
         if not task.model_spec.name:
@@ -124,14 +129,14 @@ def multi_inference(
 def _run(
     model: Model, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Returns output -> its values, in order.
+    """Returns the values of each output, in the given order.
 
     Raises:
-      ServingError: The model refuses the inputs.
+      ServingError: The model rejects the inputs.
     """
     try:
         found = model.run(signature, inputs, outputs)
-    except (ValueError, TypeError) as error:  # TensorFlow's Python makes no tensor of them
+    except (ValueError, TypeError) as error:  # TensorFlow cannot convert them to tensors
         raise invalid(f"the inputs do not fit the signature {signature}: {error}") from None
     return {alias: output_array(array) for alias, array in zip(outputs, found, strict=True)}
 
@@ -139,7 +144,7 @@ def _run(
 def _run_on_examples(
     model: Model, tasks: Sequence[tuple[str, str]], given: input_pb2.Input
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Signature -> its outputs, of signatures that take serialized tf.Examples as "inputs"."""
+    """Returns the outputs of each signature. The signatures take tf.Examples as "inputs"."""
     for name, method in tasks:
         if name not in model.signatures:
             raise invalid(f"No signature was found with the name: {name}")
@@ -159,10 +164,10 @@ def _run_on_examples(
 
 
 def _check_signature(signature: meta_graph_pb2.SignatureDef, method: str) -> None:
-    """Whether inputs and outputs are those of the method (PreProcessClassification, -Regression).
+    """Checks inputs and outputs as PreProcessClassification and PreProcessRegression do.
 
     Raises:
-      ServingError: They are not.
+      ServingError: They are not those of the method.
     """
     kind = "classification" if method == CLASSIFY else "regression"
     outputs = set(signature.outputs)
@@ -189,7 +194,7 @@ def _check_signature(signature: meta_graph_pb2.SignatureDef, method: str) -> Non
 
 
 def _check_classes(alias: str, array: np.ndarray, examples: int) -> None:
-    """Whether an output of a classification can be sent (PostProcessClassificationResult)."""
+    """Checks an output of a classification (PostProcessClassificationResult)."""
     if alias not in ("classes", "scores"):
         return
     if array.ndim != 2:
@@ -204,7 +209,7 @@ def _check_classes(alias: str, array: np.ndarray, examples: int) -> None:
 
 
 def _check_values(array: np.ndarray, examples: int) -> None:
-    """Whether the output of a regression can be sent (PostProcessRegressionResult)."""
+    """Checks the output of a regression (PostProcessRegressionResult)."""
     if array.ndim != 1 and (array.ndim != 2 or array.shape[1] != 1):
         raise invalid(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
@@ -219,13 +224,13 @@ def _check_values(array: np.ndarray, examples: int) -> None:
 
 
 def _serialized(given: input_pb2.Input) -> list[bytes]:
-    """The examples; what all have in common, the context, goes before each."""
+    """Returns the serialized examples. Their common context, if any, is prepended to each."""
     kind = given.WhichOneof("kind")
     if kind == "example_list":
         examples = [example.SerializeToString() for example in given.example_list.examples]
     elif kind == "example_list_with_context":
         listed = given.example_list_with_context
-        # Serialized messages that follow each other are merged, and the later feature counts.
+        # Protobuf merges concatenated messages, and the later value of a feature wins.
         context = listed.context.SerializeToString()
         examples = [context + example.SerializeToString() for example in listed.examples]
     else:
@@ -265,10 +270,10 @@ def _values(outputs: Mapping[str, np.ndarray]) -> regression_pb2.RegressionResul
 def _inputs(
     given: Mapping[str, tensor_pb2.TensorProto], signature: meta_graph_pb2.SignatureDef
 ) -> dict[str, tensor_pb2.TensorProto]:
-    """Returns the tensor of each input: what was sent, else the signature's own default.
+    """Returns the tensor of each input: the sent one, else the signature's default.
 
     Raises:
-      ServingError: One is missing, or there is one too many.
+      ServingError: An input is missing or unknown.
     """
     defaults = signature.defaults
     sent, wanted = set(given), set(signature.inputs)

@@ -1,4 +1,4 @@
-"""JSON as TensorFlow Serving reads and writes it (util/json_tensor.cc, on RapidJSON)."""
+"""Reads and writes JSON as TensorFlow Serving does (util/json_tensor.cc, with RapidJSON)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from serving.server.errors import invalid
 
-_SHOWN = 100  # characters of a value in a message
+_MAX_SHOWN = 100  # characters of a value in a message
 _SPACE = " \t\n\r"
 _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
-_MOST_DIGITS = 20  # of an integer of 64 bits, with its sign
-# Numbers that RapidJSON takes otherwise than Python have many digits, or three in the exponent.
+_MAX_DIGITS = 20  # of a 64-bit integer, with its sign
+# Numbers that RapidJSON and Python read differently have many digits, or three in the exponent.
 _DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _MANY_DIGITS, _RUN = b"0" * 19, re.compile(rb"0+")
-# A string, closed or not, or one of the spellings that RapidJSON knows and Python does not.
+# A string, closed or not, or a spelling that RapidJSON accepts and Python does not.
 _OTHER_SPELLINGS = re.compile(r'"(?:[^"\\]|\\.)*"?|-?\bInf\b|-NaN\b', re.DOTALL)
 _SPELLED = {"Inf": "Infinity", "-Inf": "-Infinity", "-NaN": "NaN"}
-# Escapes one after the other: a pair of surrogates, half of one, or any other.
+# Consecutive escapes: a surrogate pair, a lone surrogate, or any other escape.
 _ESCAPES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F])|.)", re.DOTALL
 )
@@ -32,13 +32,13 @@ _ASCII_SPACE = str.maketrans("", "", " \t\n\v\f\r")
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Returns the object of a request.
+    """Parses the JSON object of a request.
 
-    What stands behind the object is ignored, as RapidJSON's kParseStopWhenDoneFlag has it. Bytes in
-    strings that are no UTF-8 come back from `to_bytes` as they were sent.
+    Text after the object is ignored, as with RapidJSON's kParseStopWhenDoneFlag. `to_bytes` returns
+    the original bytes of strings that are not UTF-8.
 
     Raises:
-      ServingError: The body is no JSON, or no object, or a key stands in an object twice.
+      ServingError: The body is not a JSON object, or an object has a key twice.
     """
     text = _decoded(body.removeprefix(b"\xef\xbb\xbf")).lstrip(_SPACE)
     decoder = _CAREFUL_DECODER if _may_be_large(body) else _DECODER
@@ -49,44 +49,43 @@ def parse(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise invalid(f"JSON Parse error: {error}") from None
     if not isinstance(found, dict):
-        raise invalid(f"JSON Value: {shown(found)} Is not object")
+        raise invalid(f"JSON Value: {shortened(found)} Is not object")
     name = found.get("signature_name", "")
-    if not isinstance(name, str) or not is_text(name):
+    if not isinstance(name, str) or not is_utf8(name):
         raise invalid(
-            f"JSON Value: {shown(found)} not formatted correctly. 'signature_name' key must be a "
-            "string value."
+            f"JSON Value: {shortened(found)} not formatted correctly. 'signature_name' key must be "
+            "a string value."
         )
     return found
 
 
 def dumps(answer: Mapping[str, Any]) -> str:
-    """The text of an answer, which any parser of JSON can read: its numbers are finite."""
+    """Returns the JSON text of an answer, whose numbers must be finite."""
     return json.dumps(answer, allow_nan=False)
 
 
 def to_bytes(text: str) -> bytes:
-    """Returns a parsed string as it was sent."""
+    """Returns the original bytes of a parsed string."""
     return text.encode("utf-8", "surrogateescape")
 
 
-def is_text(value: str) -> bool:
-    """Whether a parsed string was valid UTF-8, as names have to be."""
+def is_utf8(value: str) -> bool:
+    """Returns whether a parsed string was valid UTF-8, as names must be."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a value is {"b64": TEXT}, which stands for bytes."""
+    """Returns whether a value is {"b64": TEXT}, the notation for bytes."""
     return isinstance(value, dict) and [*value] == ["b64"] and isinstance(value["b64"], str)
 
 
-def of_base64(value: Mapping[str, str]) -> bytes:
+def decode_base64(value: Mapping[str, str]) -> bytes:
     """Decodes {"b64": TEXT} as absl::Base64Unescape does (absl/strings/escaping.h).
 
-    The alphabet is the one with + and /; white space is skipped; padding, of = or ., may be left
-    out, and is right if it is there.
+    The alphabet has + and /, white space is skipped, and padding with = or . is optional.
 
     Raises:
-      ServingError: It is no base64.
+      ServingError: The text is not valid base64.
     """
     found = _BASE64.fullmatch(value["b64"].translate(_ASCII_SPACE))
     if found is None or len(found[1]) % 4 == 1 or len(found[2]) not in (0, -len(found[1]) % 4):
@@ -94,16 +93,16 @@ def of_base64(value: Mapping[str, str]) -> bytes:
     return base64.b64decode(found[1] + "=" * (-len(found[1]) % 4))
 
 
-def plain(array: np.ndarray, as_bytes: bool) -> Any:
-    """Nested lists of what JSON has.
+def to_json(array: np.ndarray, as_bytes: bool) -> Any:
+    """Converts an array to nested lists of JSON values.
 
     Args:
-      array: Of any shape and of a type that JSON can show.
-      as_bytes: Whether strings are to be written as {"b64": TEXT}.
+      array: Numbers, booleans or strings of any shape.
+      as_bytes: Whether to write strings as {"b64": TEXT}.
 
     Returns:
-      For each float of 32 bits or less, the number with no more digits than it has: 0.2 instead of
-      0.20000000298023224. Strings that are no UTF-8 have U+FFFD in the places that are wrong.
+      Nested lists. Floats of 32 bits or less have no excess digits: 0.2 instead of
+      0.20000000298023224. Bytes that are not UTF-8 become U+FFFD.
     """
     if array.dtype == object:
         return _nested([_text(value, as_bytes) for value in array.reshape(-1)], array.shape)
@@ -112,17 +111,17 @@ def plain(array: np.ndarray, as_bytes: bool) -> Any:
     return _nested(_shortest(array.reshape(-1)).tolist(), array.shape)
 
 
-def shown(value: Any) -> str:
-    """A value for a message, cut where it is long."""
+def shortened(value: Any) -> str:
+    """Returns the JSON text of a value for a message, cut if it is long."""
     try:
         text = json.dumps(value)
     except (TypeError, ValueError, RecursionError):
         text = repr(type(value))
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def type_of(value: Any) -> str:
-    """JSON's name of a value's type."""
+def json_type(value: Any) -> str:
+    """Returns the name of a value's type, as RapidJSON has it."""
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, (int, float)):
@@ -135,7 +134,7 @@ def type_of(value: Any) -> str:
 
 
 def _decoded(body: bytes) -> str:
-    """The text; raises where half of a surrogate pair is escaped."""
+    """Decodes a body. Raises ServingError if it escapes a lone surrogate."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -146,7 +145,7 @@ def _decoded(body: bytes) -> str:
 
 
 def _may_be_large(body: bytes) -> bool:
-    """Whether there may be a number beyond 64 bits; looked for by what is fast on megabytes."""
+    """Returns whether the body may have a number beyond 64 bits. Fast on megabytes."""
     alike = body.translate(_DIGITS_ALIKE)
     if b"e000" in alike or b"e+000" in alike:
         return True
@@ -171,8 +170,8 @@ def _parsed(text: str, decoder: json.JSONDecoder) -> Any:
 
 
 def _integer(text: str) -> int | float:
-    """An integer of 64 bits; what is larger is a float in RapidJSON."""
-    if len(text) <= _MOST_DIGITS and _INT64_MIN <= (number := int(text)) <= _UINT64_MAX:
+    """Returns a 64-bit integer, or a float if it is larger, as RapidJSON does."""
+    if len(text) <= _MAX_DIGITS and _INT64_MIN <= (number := int(text)) <= _UINT64_MAX:
         return number
     return _float(text)
 
@@ -187,13 +186,10 @@ def _float(text: str) -> float:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        _refuse_twice([key for key, _ in pairs])
+        keys = [key for key, _ in pairs]
+        duplicate = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"Duplicate key {shortened(duplicate)} in an object.")
     return found
-
-
-def _refuse_twice(keys: list[str]) -> NoReturn:
-    twice = next(key for key in keys if keys.count(key) > 1)
-    raise ValueError(f"The key {shown(twice)} stands twice in one object.")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
@@ -209,7 +205,7 @@ def _text(value: bytes, as_bytes: bool) -> Any:
 
 
 def _shortest(values: np.ndarray) -> np.ndarray:
-    """float64 that print with as few digits as WriteDecimal of json_tensor.cc writes."""
+    """Returns float64 values that print with as few digits as WriteDecimal of json_tensor.cc."""
     wide = values.astype(np.float64)
     found = np.array([float(f"{value:.6g}") for value in wide.tolist()], dtype=np.float64)
     with np.errstate(over="ignore"):
@@ -219,7 +215,7 @@ def _shortest(values: np.ndarray) -> np.ndarray:
 
 
 def _nested(values: list[Any], shape: tuple[int, ...]) -> Any:
-    """Flat values as lists of lists; a scalar as itself."""
+    """Returns flat values as nested lists; a scalar as itself."""
     flat = np.empty(len(values), dtype=object)
     flat[:] = values
     return flat.reshape(shape).tolist()

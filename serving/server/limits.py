@@ -1,20 +1,20 @@
-"""How many connections the server may open: a share of the file descriptors that it may."""
+"""Derives the limit of connections from the limit of file descriptors."""
 
 from __future__ import annotations
 
 import contextlib
 import resource
 
-_MOST_FILES = 65_536
-_SHARE = 4  # of all descriptors: one part for REST, one for gRPC, the rest for models and logs
+_MAX_FILES = 65_536
+_SHARE = 4  # a quarter of the descriptors for REST, another for gRPC, the rest for models and logs
 
 
-def connections(wanted: int) -> int:
-    """Returns how many connections REST and gRPC may have each; raises the soft limit for it."""
+def connection_limit(wanted: int) -> int:
+    """Raises the soft limit of descriptors, and returns the limit of REST and gRPC each."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft < most:
+    limit = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft < limit:
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            soft = most
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            soft = limit
     return max(1, min(wanted, soft // _SHARE))

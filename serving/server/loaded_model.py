@@ -1,4 +1,4 @@
-"""A version in memory: a session, as TensorFlow Serving has it, with TensorFlow's own batching."""
+"""A loaded version: a TensorFlow session with TensorFlow's own batch scheduler."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from components.model_canary.side_effects import signatures_that_write
-from serving.server.errors import ServingError, invalid, of_tensorflow
+from serving.server.errors import ServingError, from_tensorflow, invalid
 
 _log = logging.getLogger(__name__)
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-_CALLS = ("StatefulPartitionedCall", "PartitionedCall")  # how a signature calls its function
-_FUNCTION_TAG = re.compile(r"\{\{function_node [^}]*\}\}\s*")  # session.run takes them out itself
-_UNSUPPORTED = (
-    "Unsupported object type"  # an element of a string tensor that is neither str nor bytes
-)
-_NICER, _NICEST = 10, 19  # a tenth of the share of others, where they want the core too
+_CALL_OPS = ("StatefulPartitionedCall", "PartitionedCall")  # by which a signature calls a function
+_FUNCTION_TAG = re.compile(r"\{\{function_node [^}]*\}\}\s*")  # session.run removes it, too
+# TensorFlow's error for an element of a string tensor that is neither str nor bytes.
+_UNSUPPORTED = "Unsupported object type"
+# With a niceness of 10 more a thread gets a tenth of a contended core.
+_ADDED_NICENESS, _MAX_NICENESS = 10, 19
 _Call = Callable[..., Sequence[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
-    """Requests that wait are computed together.
+    """Parameters of the batch scheduler.
 
     Attributes:
-      max_rows: of a batch; a request with more is cut into several.
-      threads: batches that are computed at the same time.
-      wait_us: how long a batch waits for company, in microseconds.
-      max_batches: that wait; what comes then is refused.
+      max_rows: Maximum rows of a batch. A larger request is split.
+      threads: Number of batches computed at the same time.
+      wait_us: Time a batch waits for more requests, in microseconds.
+      max_batches: Maximum number of waiting batches. Requests beyond it are rejected.
     """
 
     max_rows: int = 1024
@@ -52,13 +52,13 @@ class Batching:
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """An input as the signature has it.
+    """An input of a signature.
 
     Attributes:
-      alias: Its name.
+      alias: Name of the input.
       type_name: TensorFlow's name of its type.
-      dtype: numpy's type; None for text.
-      sizes: Of its dimensions, None for any; None for any shape.
+      dtype: numpy type; None for strings.
+      sizes: Size of each dimension, None for any size; None for an unknown rank.
     """
 
     alias: str
@@ -70,22 +70,25 @@ class _Input:
 class LoadedModel:
     """A SavedModel in a session of its own.
 
-    A request that is alone in the model is computed as it is. One that meets others goes through
-    TensorFlow's batch scheduler, which joins what waits and refuses what its queue cannot hold.
+    A single request is computed directly. Concurrent requests go through TensorFlow's batch
+    scheduler, which joins waiting requests and rejects those that its queue cannot hold.
 
     Args:
-      path: folder of the version.
-      name: unique in the process; names its queue.
-      batching: None to compute each request alone.
-      give_way: Whether other versions are serving: it takes longer to be ready then, so that their
-        requests keep the cores.
+      path: Folder of the version.
+      name: Name of the batch queue, unique in the process.
+      batching: Parameters of the scheduler; None to compute each request alone.
+      low_priority: Whether to compile at a low priority, because other versions are serving.
 
     Attributes:
-      signatures: Name -> signature.
+      signatures: Signatures by name.
       writing: Names of the signatures that change variables, tables or files.
+      calls: Functions that compute all outputs of a signature, by (whether batched, signature).
+      running: Number of requests that are computed or wait.
     """
 
-    def __init__(self, path: Path, name: str, batching: Batching | None, give_way: bool = False):
+    def __init__(
+        self, path: Path, name: str, batching: Batching | None, low_priority: bool = False
+    ):
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:
@@ -110,35 +113,37 @@ class LoadedModel:
                 }
             self.writing = signatures_that_write(loaded.graph_def, self.signatures)
             self._inputs = {key: _inputs(one) for key, one in self.signatures.items()}
-            with ThreadPoolExecutor(1, "compile", _give_way if give_way else None) as compiling:
-                self._calls = compiling.submit(self._compiled).result()
+            with ThreadPoolExecutor(
+                1, "compile", _lower_priority if low_priority else None
+            ) as compiling:
+                self.calls = compiling.submit(self._compiled).result()
         except BaseException:
             self._session.close()
             raise
-        self._forced: bool | None = None  # through the scheduler or not; None: as requests come
-        self._running = 0
-        self._lock = threading.Lock()  # of the number of running requests
+        self._forced: bool | None = None  # whether to batch; None: if there are concurrent requests
+        self.running = 0
+        self._lock = threading.Lock()  # guards `running`
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> list[np.ndarray]:
-        """The outputs, in order; for any number of threads.
+        """Returns the requested outputs, in order. Thread-safe.
 
         Args:
-          signature: its name, one of `signatures`.
-          inputs: all of the signature's, by alias, of its types: nothing is cast. Whether a shape
-            will do is for the graph to say, as in TensorFlow Serving.
-          outputs: aliases of what to compute.
+          signature: Name of a signature.
+          inputs: All inputs of the signature by alias, of exactly its types. The graph checks the
+            shapes, as in TensorFlow Serving.
+          outputs: Aliases of the outputs to return.
 
         Raises:
-          ServingError: an input is of another type, TensorFlow refused the inputs, or the queue is
+          ServingError: An input is of another type, TensorFlow rejected the inputs, or the queue is
             full.
         """
         wanted = self._inputs[signature]
         rows = [_checked(one, inputs[one.alias]) for one in wanted]
-        # Of an empty request the scheduler returns no shape. Rows of another shape than the
-        # signature's may mix with those of others: two columns and two rows are a table of 2 x 2.
-        joinable = (True, signature) in self._calls and all(
+        # The scheduler returns no shape for an empty request. Rows whose shape differs from the
+        # signature could mix with the rows of other requests, as two columns and two rows would.
+        joinable = (True, signature) in self.calls and all(
             _fits(one, array) and len(array) for one, array in zip(wanted, rows, strict=True)
         )
         with self._counted() as is_alone:
@@ -148,12 +153,10 @@ class LoadedModel:
 
     @contextlib.contextmanager
     def warming_up(self, batched: bool) -> Iterator[None]:
-        """While it lasts, it is not the number of requests that says how they are computed.
-
-        Either way compiles for itself, when it is first gone. So both are gone before users come.
+        """Forces batching on or off, so that a warm-up compiles both ways of computing.
 
         Args:
-          batched: Through the scheduler where that can be; else each request alone.
+          batched: Whether requests go through the scheduler, where the signature allows it.
         """
         self._forced = batched
         try:
@@ -163,39 +166,39 @@ class LoadedModel:
 
     def close(self) -> None:
         """Frees the model. No request may be running."""
-        self._calls.clear()  # a call that outlives its session is not released
+        self.calls.clear()  # a callable that outlives its session is not released
         self._session.close()
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[bool]:
-        """Counts a request while it is computed or waits; yields whether there is no other."""
+        """Counts a request while it is computed, and yields whether to compute it alone."""
         with self._lock:
-            self._running += 1
-            is_alone = self._running == 1
+            self.running += 1
+            is_alone = self.running == 1
         try:
             yield is_alone if self._forced is None else not self._forced
         finally:
             with self._lock:
-                self._running -= 1
+                self.running -= 1
 
     def _compute(
         self, batched: bool, signature: str, rows: Sequence[np.ndarray]
     ) -> Sequence[np.ndarray]:
-        """All outputs, in the order of their aliases."""
+        """Returns all outputs, in the order of their aliases."""
         try:
-            return self._calls[batched, signature](*rows)
+            return self.calls[batched, signature](*rows)
         except tf.errors.InvalidArgumentError as error:
             if not batched:
-                raise _refusal(error) from None
+                raise request_error(error) from None
         except tf.errors.OpError as error:
-            raise _refusal(error) from None
-        # Somebody's rows are wrong, and all in the batch were refused.
+            raise request_error(error) from None
+        # One request of the batch is wrong, and TensorFlow rejected all of them.
         return self._compute(False, signature, rows)
 
     def _compiled(self) -> dict[tuple[bool, str], _Call]:
-        """Whether through the scheduler, signature -> what computes all of its outputs.
+        """Returns `calls`.
 
-        Made once: a call for each subset of outputs that a client thinks of would never be freed.
+        There is no call per subset of outputs: clients choose subsets, and calls are never freed.
         """
         return {
             (batched, key): self._call(key, outputs)
@@ -205,48 +208,47 @@ class LoadedModel:
         }
 
     def _call(self, signature: str, outputs: Mapping[str, tf.Tensor]) -> _Call:
-        """From inputs to outputs, both in the order of their aliases."""
+        """Returns a function from inputs to outputs, both in the order of their aliases."""
         inputs = self.signatures[signature].inputs
         feeds = [self._session.graph.get_tensor_by_name(inputs[a].name) for a in sorted(inputs)]
-        return _session_call(self._session, feeds, [outputs[alias] for alias in sorted(outputs)])
+        return session_call(self._session, feeds, [outputs[alias] for alias in sorted(outputs)])
 
 
-def _give_way() -> None:
-    """Lowers this thread's priority, for good: who is not root cannot raise it again.
+def _lower_priority() -> None:
+    """Lowers the priority of this thread. Only root could raise it again.
 
-    Compiling takes a core for seconds, in which the requests to other versions would wait. Python's
-    lock is free meanwhile. Threads that this one starts inherit the priority, so it computes
-    nothing: TensorFlow starts its threads with the session, and the scheduler's with a first batch.
+    Compilation takes a core for seconds, which would delay the requests to other versions. Threads
+    that this one starts inherit its priority, so it must not compute: TensorFlow starts its threads
+    with the session, and those of the scheduler with the first batch.
     """
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+    if sys.platform == "linux":  # other systems have no priority per thread
         with contextlib.suppress(OSError):
             thread = threading.get_native_id()
             now = os.getpriority(os.PRIO_PROCESS, thread)
-            os.setpriority(os.PRIO_PROCESS, thread, min(now + _NICER, _NICEST))
+            os.setpriority(os.PRIO_PROCESS, thread, min(now + _ADDED_NICENESS, _MAX_NICENESS))
 
 
-def _session_call(
+def session_call(
     session: tf.compat.v1.Session, feeds: Sequence[tf.Tensor], fetches: Sequence[tf.Tensor]
 ) -> _Call:
-    """A function of arrays that are fed to arrays that are fetched.
+    """Returns a function from arrays to feed to arrays that are fetched.
 
-    `make_callable` with feeds is `session.run`: it looks at every feed in Python, which takes as
-    long as the network where there are fifty of them. TensorFlow's callables look at nothing, which
-    is why `_checked` does.
+    `make_callable` with feeds is `session.run`, which checks every feed in Python. For fifty feeds
+    this takes as long as the network. TensorFlow's callables check nothing, so `_checked` does.
     """
     names = [tensor.name for tensor in feeds]
     fetched = [tensor.name for tensor in fetches]
-    # A tensor that is fed twice, or both fed and fetched, is known to session.run only.
+    # Only session.run supports a tensor that is fed twice, or both fed and fetched.
     is_plain = len(set(names)) == len(names) and not set(names) & set(fetched)
-    if is_plain and _has_callables():
+    if is_plain and has_callables():
         options = config_pb2.CallableOptions(feed=names, fetch=fetched)
         return cast(_Call, session._make_callable_from_options(options))
     return cast(_Call, session.make_callable([*fetches], [*feeds]))
 
 
 @functools.cache
-def _has_callables() -> bool:
-    """Whether this TensorFlow's private `_make_callable_from_options` does what it did so far."""
+def has_callables() -> bool:
+    """Checks that TensorFlow's private `_make_callable_from_options` works as expected."""
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
         text, number = tf.compat.v1.placeholder(tf.string), tf.compat.v1.placeholder(tf.float32)
@@ -258,18 +260,18 @@ def _has_callables() -> bool:
         try:
             call = session._make_callable_from_options(options)
             numbers, texts = call(*given)
-            as_before = numbers.tolist() == [2.0, 3.0] and texts.tolist() == [b"ab"]
+            is_as_expected = numbers.tolist() == [2.0, 3.0] and texts.tolist() == [b"ab"]
             del call
-        except Exception as error:  # whatever another TensorFlow makes of it
-            _log.warning("session.run is used, which is slower: %s", error)
+        except Exception as error:  # depends on the version of TensorFlow
+            _log.warning("falling back to session.run, which is slower: %s", error)
             return False
-    if not as_before:
-        _log.warning("session.run is used, which is slower: a callable answers otherwise")
-    return bool(as_before)
+    if not is_as_expected:
+        _log.warning("falling back to session.run, which is slower: a callable's result differs")
+    return bool(is_as_expected)
 
 
 def _inputs(signature: meta_graph_pb2.SignatureDef) -> list[_Input]:
-    """In the order of their aliases."""
+    """Returns the inputs of a signature, in the order of their aliases."""
     found = []
     for alias, info in sorted(signature.inputs.items()):
         shape = info.tensor_shape
@@ -281,7 +283,7 @@ def _inputs(signature: meta_graph_pb2.SignatureDef) -> list[_Input]:
 
 
 def _checked(wanted: _Input, given: np.ndarray) -> np.ndarray:
-    """An array that may be fed. A callable would take bytes in another order for other numbers."""
+    """Returns an array of exactly the input's type. A callable would misread other byte orders."""
     array = np.asarray(given)
     fits = array.dtype.kind in "OSU" if wanted.dtype is None else array.dtype == wanted.dtype
     if not fits:
@@ -293,7 +295,7 @@ def _checked(wanted: _Input, given: np.ndarray) -> np.ndarray:
 
 
 def _fits(wanted: _Input, array: np.ndarray) -> bool:
-    """Whether an array has the shape that the signature expects, which TensorFlow does not ask."""
+    """Checks for the signature's shape, which TensorFlow does not check."""
     sizes = wanted.sizes
     return (
         sizes is not None
@@ -302,11 +304,11 @@ def _fits(wanted: _Input, array: np.ndarray) -> bool:
     )
 
 
-def _refusal(error: tf.errors.OpError) -> ServingError:
-    """The error of a callable, with the words that session.run has for it."""
+def request_error(error: tf.errors.OpError) -> ServingError:
+    """Converts the error of a callable, with the text that session.run would give it."""
     if isinstance(error, tf.errors.InternalError) and _UNSUPPORTED in error.message:
         return invalid(f"a string tensor holds neither str nor bytes: {error.message}")
-    found = of_tensorflow(error)
+    found = from_tensorflow(error)
     return ServingError(found.code, _FUNCTION_TAG.sub("", found.message))
 
 
@@ -316,10 +318,10 @@ def _batched(
     outputs: Mapping[str, tf.Tensor],
     batching: Batching,
 ) -> dict[str, tf.Tensor] | None:
-    """The outputs behind TensorFlow's batch scheduler, the one of TensorFlow Serving.
+    """Returns the outputs as computed by TensorFlow's batch scheduler.
 
-    Its operation takes the function that the signature calls. None where there is no single such
-    function, or where rows of different requests cannot be joined.
+    The scheduler's operation takes the function that the signature calls. Returns None if there is
+    no single such function, or if rows of different requests cannot be joined.
     """
     calls = {tensor.op for tensor in outputs.values()}
     if len(calls) != 1 or not _rows_can_be_joined(signature):
@@ -329,7 +331,7 @@ def _batched(
     rows = [tensor for tensor in call.inputs if tensor.name in names]
     captured = [tensor for tensor in call.inputs if tensor.name not in names]
     rows_first = [tensor.name for tensor in call.inputs][: len(rows)] == [t.name for t in rows]
-    if call.type not in _CALLS or not rows_first or len(rows) != len(names):
+    if call.type not in _CALL_OPS or not rows_first or len(rows) != len(names):
         return None
     results = tf.raw_ops.BatchFunction(
         in_tensors=rows,
@@ -348,7 +350,7 @@ def _batched(
 
 
 def _rows_can_be_joined(signature: meta_graph_pb2.SignatureDef) -> bool:
-    """Whether requests differ in their number of rows only."""
+    """Checks that requests can only differ in their number of rows."""
     infos = [*signature.inputs.values(), *signature.outputs.values()]
     shapes = [info.tensor_shape for info in infos]
     return bool(signature.inputs) and all(

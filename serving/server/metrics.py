@@ -1,4 +1,4 @@
-"""What Prometheus reads, at /monitoring/prometheus/metrics as in TensorFlow Serving."""
+"""The metrics for Prometheus, at the path of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.045, 0.07, 0.1, 0.2, 0.5, 1
 
 
 class Metrics:
-    """Counters and times of one server.
+    """The metrics of one server.
 
     Attributes:
-      serving: The same under TensorFlow Serving's names.
+      serving: Metrics under TensorFlow Serving's names.
     """
 
     def __init__(self) -> None:
@@ -39,11 +39,11 @@ class Metrics:
         prometheus_client.GCCollector(registry=self.registry)
 
     def add_gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A figure that is asked for when Prometheus asks."""
+        """Adds a gauge whose value is computed when Prometheus asks."""
         prometheus_client.Gauge(name, text, registry=self.registry).set_function(value)
 
     def add_versions(self, versions: Callable[[], list[tuple[str, int, str]]]) -> None:
-        """serving_version{model, version, label}: 1 for each that answers."""
+        """Adds serving_version{model, version, label}, which is 1 for each version that answers."""
 
         class Versions:
             def collect(self) -> list[GaugeMetricFamily]:

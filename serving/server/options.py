@@ -1,4 +1,4 @@
-"""What a server is started with."""
+"""The options of a server."""
 
 from __future__ import annotations
 
@@ -14,114 +14,126 @@ _LocalPath = Annotated[Path | None, BeforeValidator(lambda v: v if v is None els
 
 
 class ServerOptions(BaseModel):
-    """Loopback and no secrets by default; names as TensorFlow Serving's flags where it has them."""
+    """Options of a server. TensorFlow Serving's flags keep their names. The default is loopback."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     host: str = Field(
-        "127.0.0.1", description="anything but loopback needs --token-env, or --tls-certificate"
+        "127.0.0.1",
+        description="address to listen on; other than loopback it needs --token-env or "
+        "--tls-certificate",
     )
-    port: int = Field(8500, ge=0, le=65535, description="of gRPC; 0 picks a free one")
-    rest_api_port: int = Field(8501, ge=0, le=65535, description="0 picks a free one")
+    port: int = Field(8500, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    rest_api_port: int = Field(8501, ge=0, le=65535, description="REST port; 0 picks a free one")
     rest_api_timeout_in_ms: int = Field(
-        30_000, description="deadline of a REST request that names none; 0 for none"
+        30_000, description="deadline of a REST request that sends none; 0 for none"
     )
     rest_api_enable_cors_support: bool = Field(
         False, description="lets pages of any site read REST answers"
     )
-    port_file: Path | None = Field(None, description="JSON with the ports, once they answer")
+    port_file: Path | None = Field(
+        None, description="JSON file to write the ports to, once the server answers"
+    )
 
-    model_name: str = "default"
+    model_name: str = Field("default", description="name of the model in model_base_path")
     model_base_path: _LocalPath = Field(None, description="folder of the versions of model_name")
     model_config_file: _LocalPath = Field(
         None,
-        description="TensorFlow Serving's file; model_name and model_base_path are ignored then",
+        description="config file of TensorFlow Serving; replaces model_name and model_base_path",
     )
     model_config_file_poll_wait_seconds: int = Field(
-        0, ge=0, description="between two looks at model_config_file; 0 to look once, at the start"
+        0, ge=0, description="interval of reading model_config_file; 0 to read it only once"
     )
     file_system_poll_wait_seconds: int = Field(
-        1, ge=0, description="between two looks at the folders of versions; 0 to look once"
+        1, ge=0, description="interval of looking for new versions; 0 to look only once"
     )
     poll_seconds: float | None = Field(
-        None, gt=0, description="where neither is given: between two looks at files and folders"
+        None, gt=0, description="interval of both if they are not given; may be a fraction"
     )
 
-    batching: bool = True
-    max_batch_rows: int = Field(1024, ge=1, description="candidates computed together")
+    batching: bool = Field(True, description="computes concurrent requests together")
+    max_batch_rows: int = Field(1024, ge=1, description="maximum rows of a batch")
     batch_threads: int = Field(2, ge=1, description="batches computed at the same time")
-    batch_wait_us: int = Field(0, ge=0, description="how long a batch waits for company")
-    queue: int = Field(64, ge=1, description="requests that are computed or wait; more are refused")
+    batch_wait_us: int = Field(
+        0, ge=0, description="time a batch waits for more requests, in microseconds"
+    )
+    queue: int = Field(
+        64, ge=1, description="requests that are computed or wait; further ones are rejected"
+    )
     connections: int = Field(
-        1024, ge=8, description="open at the same time, REST and gRPC each; fewer by ulimit -n"
+        1024, ge=8, description="open connections of REST and gRPC each; limited by ulimit -n"
     )
     max_request_bytes: int = Field(
-        256 << 20, ge=1024, le=(1 << 31) - 1, description="of one request; larger ones are refused"
+        256 << 20, ge=1024, le=(1 << 31) - 1, description="maximum size of a request"
     )
-    grace_seconds: float = Field(10.0, ge=0, description="for running requests, when it is stopped")
+    grace_seconds: float = Field(
+        10.0, ge=0, description="time for running requests when the server stops"
+    )
 
     token_env: str | None = Field(
-        None, description="variable that holds the bearer token of predictions"
+        None, description="environment variable with the bearer token of predictions"
     )
     admin_token_env: str | None = Field(
-        None, description="variable that holds another token, to change what is served by gRPC"
+        None, description="environment variable with another token, for changes of what is served"
     )
     admin_socket: Path | None = Field(
-        None, description="Unix socket for the same; only this user can open it"
+        None, description="Unix socket for such changes; only this user can open it"
     )
     model_root: tuple[Path, ...] = Field(
-        (), description="where a client's config may have models; default: where they are"
+        (), description="folder of models that a client's config may name; may be repeated"
     )
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate")
+    tls_key: Path | None = Field(None, description="PEM file of the private key")
 
-    request_log: Path | None = Field(None, description="folder; predictions are logged there")
-    request_log_rate: float = Field(1.0, ge=0, le=1, description="share of the requests")
+    request_log: Path | None = Field(None, description="folder in which to log predictions")
+    request_log_rate: float = Field(1.0, ge=0, le=1, description="share of requests to log")
     request_log_user: str = Field("user_id", description="feature that names the user")
     request_log_item: str = Field("item_id", description="feature that names a candidate")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe level that is logged"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> ServerOptions:
         if self.model_base_path is None and self.model_config_file is None:
             raise ValueError("give model_name and model_base_path, or model_config_file")
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together")
+            raise ValueError("tls_certificate and tls_key must be given together")
         if not is_loopback(self.host):
             if self.token_env is None and self.tls_certificate is None:
                 raise ValueError(
-                    f"{self.host} is reached by others: give --token-env, or --tls-certificate and "
-                    "--tls-key, or both"
+                    f"other machines can reach {self.host}: give --token-env, or "
+                    "--tls-certificate and --tls-key, or both"
                 )
             if self.admin_token_env is not None and self.tls_certificate is None:
                 raise ValueError(
-                    f"{self.host} is reached by others: --admin-token-env needs --tls-certificate "
-                    "and --tls-key; or give --admin-socket instead"
+                    f"other machines can reach {self.host}: --admin-token-env needs "
+                    "--tls-certificate and --tls-key. Or give --admin-socket instead"
                 )
         if self.model_root and self.admin_socket is None and self.admin_token_env is None:
             raise ValueError(
-                "--model-root is for what an administrator sends: it needs --admin-socket or "
+                "--model-root restricts the configs of administrators: it needs --admin-socket or "
                 "--admin-token-env"
             )
         return self
 
     @property
     def folder_seconds(self) -> float:
-        """Between two looks at the folders of versions; 0 to look once."""
+        """Returns the interval of looking for new versions; 0 to look only once."""
         return self._seconds("file_system_poll_wait_seconds")
 
     @property
     def config_seconds(self) -> float:
-        """Between two looks at the config; 0 to look once.
+        """Returns the interval of reading the config; 0 to read it only once.
 
-        A models.config in the folder of the versions is looked at whenever that folder is.
+        A models.config in the folder of the versions is read whenever that folder is listed.
         """
         if self.model_config_file is None:
             return self.folder_seconds
         return self._seconds("model_config_file_poll_wait_seconds")
 
     def _seconds(self, name: str) -> float:
-        """What is given by TensorFlow Serving's flag, else by poll_seconds, else the default."""
+        """Returns the value of TensorFlow Serving's flag, else poll_seconds, else the default."""
         if name in self.model_fields_set or self.poll_seconds is None:
             return float(getattr(self, name))
         return self.poll_seconds

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API, on aiohttp, in a thread of its own."""
+"""TensorFlow Serving's REST API on aiohttp, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import json_text, metrics, rest_json
+from serving.server.catalog_updater import CatalogUpdater
 from serving.server.core import Call, Core
 from serving.server.errors import QUEUE_FULL, Code, ServingError, invalid
 from serving.server.grpc_services import CONTEXT, REQUEST_ID, model_status
-from serving.server.live import Live
 from serving.server.loaded_model import DEFAULT_SIGNATURE
 from serving.server.rest_bodies import Bodies, inflated
 from serving.server.rest_connections import Connections
-from serving.server.rest_paths import Asked, is_api, parse_target, target_of
-from serving.server.security import is_allowed
-from serving.server.waiting import Waiting
+from serving.server.rest_paths import ApiPath, is_api, parse_target, target_of
+from serving.server.security import TOKEN_REQUIRED, is_allowed
+from serving.server.waiting import WaitingClients
 
 _log = logging.getLogger(__name__)
 TIMEOUT = "x-request-timeout-ms"
-_IDLE_SECONDS = 75.0  # longer than balancers keep a connection: they close it, not this end
-_LINGERING_SECONDS = 1.0  # for the rest of a body that was refused
+_IDLE_SECONDS = 75.0  # longer than load balancers keep a connection, so that they close it
+_LINGERING_SECONDS = 1.0  # for the rest of a rejected body
 _EXPIRE_SECONDS = 0.5
-_SENDING_SECONDS, _SLOWEST = 30.0, 16 << 10  # for an answer, and bytes a second
+_SENDING_SECONDS, _MIN_RATE = 30.0, 16 << 10  # for an answer: grace period, bytes per second
 _HEALTH = "/health"
 _ORIGIN = re.compile("https?://")
 _CORS = {
@@ -54,7 +54,7 @@ _CORS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 _JSON = "application/json"
-# The option's name before protobuf 5, and since.
+# Protobuf 5 renamed the option.
 _OPTIONS = inspect.signature(json_format.MessageToDict).parameters
 _EVERY_FIELD: dict[str, Any] = {
     name: True
@@ -66,30 +66,30 @@ _Compute = Callable[[dict[str, Any], model_pb2.ModelSpec, Call], dict[str, Any]]
 
 
 class RestServer:
-    """Listens from construction on.
+    """A running REST server. It listens as soon as it is constructed.
 
     Args:
-      core: what computes.
-      live: what is loaded.
-      host, port: 0 picks a free one.
-      most_bytes: of a request's body.
-      timeout_seconds: For a request that names no deadline of its own.
-      cors: Whether answers allow a page of any site to read them.
-      workers: requests at the same time.
-      connections: open at the same time.
-      token: that must be sent; None for none.
-      tls: None for none.
-      grace_seconds: for requests that run, when it is stopped.
+      core: Core that answers requests.
+      updater: Updater whose catalog is served.
+      host, port: Address to listen on; port 0 picks a free one.
+      max_bytes: Maximum size of a request's body.
+      timeout_seconds: Deadline of a request that has none.
+      cors: Whether pages of any site may read the answers.
+      workers: Maximum number of requests at the same time.
+      connections: Maximum number of idle connections.
+      token: Token that clients must send; None for none.
+      tls: TLS settings; None for plain HTTP.
+      grace_seconds: Time for running requests when the server stops.
     """
 
     def __init__(
         self,
         core: Core,
-        live: Live,
+        updater: CatalogUpdater,
         *,
         host: str,
         port: int,
-        most_bytes: int,
+        max_bytes: int,
         timeout_seconds: float,
         cors: bool,
         workers: int,
@@ -98,7 +98,7 @@ class RestServer:
         tls: ssl.SSLContext | None,
         grace_seconds: float,
     ):
-        self._core, self._live, self._token = core, live, token
+        self._core, self._updater, self._token = core, updater, token
         self._timeout_seconds, self._cors = timeout_seconds, cors
         self._computations: dict[str, _Compute] = {
             "predict": self._predict,
@@ -106,15 +106,15 @@ class RestServer:
             "regress": self._regress,
         }
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="rest")
-        self._free = workers  # places for requests that are computed
-        self._most_bytes, self._bodies = most_bytes, Bodies(most_bytes)
+        self._free = workers  # free places for requests to compute
+        self._most_bytes, self._bodies = max_bytes, Bodies(max_bytes)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
         self._thread.start()
         application = web.Application(
-            client_max_size=most_bytes, middlewares=[self._guarded], logger=_log
+            client_max_size=max_bytes, middlewares=[self._guarded], logger=_log
         )
-        # One route: which paths there are is for TensorFlow Serving's expressions to say.
+        # A single route, because TensorFlow Serving's own patterns decide which paths are valid.
         application.router.add_route("*", "/{path:.*}", self._dispatched)
         self._runner = web.AppRunner(
             application,
@@ -122,22 +122,22 @@ class RestServer:
             shutdown_timeout=grace_seconds,
             keepalive_timeout=_IDLE_SECONDS,
             lingering_time=_LINGERING_SECONDS,
-            auto_decompress=False,  # it would inflate without a bound
+            auto_decompress=False,  # it has no limit of size
         )
         self._run(self._runner.setup())
         self._connections = Connections(
-            self._protocol, most=connections, idle_seconds=_IDLE_SECONDS, tls=tls
+            self._protocol, limit=connections, idle_seconds=_IDLE_SECONDS, tls=tls
         )
         self.port: int = self._run(self._connections.listen(host, port))
         self._loop.call_soon_threadsafe(self._expire)
 
     @property
-    def waiting(self) -> tuple[Waiting, ...]:
-        """Those whom it waits for: connections, and bodies."""
+    def waiting(self) -> tuple[WaitingClients, ...]:
+        """Returns the clients that the server waits for: connections and bodies."""
         return self._connections.waiting, self._bodies.waiting
 
     def stop(self) -> None:
-        """Takes no more requests, and waits for those that it has."""
+        """Stops accepting requests and waits for the running ones."""
         self._loop.call_soon_threadsafe(self._connections.close)
         self._run(self._runner.cleanup())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -153,16 +153,16 @@ class RestServer:
         return server()
 
     def _expire(self) -> None:
-        """Ends those who are waited for too long; again and again."""
+        """Ends clients that have waited too long, and schedules itself again."""
         self._connections.waiting.expire()
         self._bodies.expire()
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Errors as JSON, whatever they are; the token; and what a browser wants to see."""
+        """Answers a request with limits of time, and adds the headers that browsers need."""
         transport = request.transport
-        self._connections.begins(transport)
+        self._connections.request_begins(transport)
         try:
             answer = await self._checked(request, handler)
             if self._cors and is_api(target_of(request.raw_path)):
@@ -172,27 +172,28 @@ class RestServer:
             if transport is not None:
                 transport.abort()
         finally:
-            self._connections.ends(transport)
+            self._connections.request_ends(transport)
         return answer
 
     async def _checked(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Checks the token, and converts all errors to JSON."""
         try:
             given = request.headers.get("authorization")
             if request.path != _HEALTH and not is_allowed(self._token, given):
-                raise ServingError(Code.UNAUTHENTICATED, "a bearer token is wanted")
+                raise ServingError(Code.UNAUTHENTICATED, TOKEN_REQUIRED)
             return await handler(request)
         except ServingError as error:
             return _error(error.message, error.http_status)
         except web.HTTPException as error:
             return _error(error.reason or "", error.status)
-        except ConnectionError:  # the client has gone
+        except ConnectionError:  # the client has disconnected
             return _error("the connection ended", 499)
         except Exception as error:
             _log.exception("a request failed")
-            return _error(f"{type(error).__name__}: the log of the server has more", 500)
+            return _error(f"{type(error).__name__}: see the log of the server", 500)
 
     async def _dispatched(self, request: web.Request) -> web.StreamResponse:
-        """As RestApiRequestDispatcher of TensorFlow Serving's model_servers/http_server.cc."""
+        """Dispatches as RestApiRequestDispatcher of TensorFlow Serving's http_server.cc."""
         target = target_of(request.raw_path)
         path = target.partition("?")[0]
         if path == _HEALTH:
@@ -210,14 +211,14 @@ class RestServer:
         return await self._answered(request, target)
 
     async def _answered(self, request: web.Request, target: str) -> web.Response:
-        """A request of the API, counted by its outcome."""
+        """Answers a request of the API, and counts it by its outcome."""
         counted = self._core.metrics.serving.request
         try:
             asked = parse_target(request.method, target)
         except ServingError:
             with counted("", "", "REST"):
                 raise
-        with counted(self._core.known(asked.spec.name), asked.method, "REST"):
+        with counted(self._core.known_model(asked.spec.name), asked.method, "REST"):
             if asked.method:
                 return await self._post(self._computations[asked.method], asked.spec, request)
             if not asked.spec.name:
@@ -227,10 +228,10 @@ class RestServer:
     async def _post(
         self, compute: _Compute, spec: model_pb2.ModelSpec, request: web.Request
     ) -> web.Response:
-        call = _call(request, self._timeout_seconds)
+        call = call_of(request, self._timeout_seconds)
         self._check_free()
         body = await self._bodies.read(request)
-        self._check_free()  # others may have come meanwhile
+        self._check_free()  # other requests may have taken the places
         self._free -= 1
         try:
             coding = request.headers.get("content-encoding", "")
@@ -282,11 +283,11 @@ class RestServer:
         rest_json.fill_examples(document, request.input)
         return rest_json.regress_answer(self._core.regress(request, call))
 
-    def _status(self, asked: Asked) -> web.Response:
+    def _status(self, asked: ApiPath) -> web.Response:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=asked.spec)
-        return _document(_every_field(model_status(self._live, request)))
+        return _document(_every_field(model_status(self._updater, request)))
 
-    def _metadata(self, asked: Asked) -> web.Response:
+    def _metadata(self, asked: ApiPath) -> web.Response:
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=asked.spec, metadata_field=["signature_def"]
         )
@@ -301,23 +302,28 @@ class RestServer:
         )
 
     async def _health(self) -> web.Response:
-        """For a probe: 200 once every model has a version that answers."""
-        ready = self._live.catalog.is_ready()
+        """Answers a probe with 200 if every model has a version that answers."""
+        ready = self._updater.catalog.is_ready()
         return _document({"ready": ready}, 200 if ready else 503)
 
 
 async def _sent(request: web.Request, answer: web.StreamResponse) -> None:
-    """Returns when the client has taken an answer, but for what the system buffers."""
+    """Sends an answer. Returns when all of it is received or in the system's buffers."""
     with contextlib.suppress(ConnectionError):
         await answer.prepare(request)
         await answer.write_eof()
 
 
 def _sending_seconds(answer: web.StreamResponse) -> float:
-    return _SENDING_SECONDS + (answer.content_length or 0) / _SLOWEST
+    return _SENDING_SECONDS + (answer.content_length or 0) / _MIN_RATE
 
 
-def _call(request: web.Request, timeout_seconds: float) -> Call:
+def call_of(request: web.Request, timeout_seconds: float) -> Call:
+    """Returns the metadata of a request. `timeout_seconds` counts if it sends no timeout.
+
+    Raises:
+      ServingError: Its timeout is not a number.
+    """
     seconds = timeout_seconds
     if TIMEOUT in request.headers:
         try:
@@ -325,14 +331,15 @@ def _call(request: web.Request, timeout_seconds: float) -> Call:
         except ValueError:
             seconds = math.nan
         if math.isnan(seconds):
-            raise invalid(f"{TIMEOUT} is a number of milliseconds")
+            sent = request.headers[TIMEOUT]
+            raise invalid(f"{TIMEOUT} must be a number of milliseconds. Received: {sent[:40]!a}")
     headers = request.headers
     deadline = time.monotonic() + seconds
     return Call(deadline, headers.get(REQUEST_ID, ""), headers.get(CONTEXT, ""))
 
 
 def _every_field(message: Message) -> dict[str, Any]:
-    """A message as TensorFlow Serving prints it: also fields that hold their default."""
+    """Converts a message as TensorFlow Serving prints it, including fields with default values."""
     found: dict[str, Any] = json_format.MessageToDict(
         message, preserving_proto_field_name=True, **_EVERY_FIELD
     )

@@ -1,4 +1,4 @@
-"""Bodies of REST's requests: how long they are waited for, and how much memory they take."""
+"""Reads the bodies of REST requests within limits of time and memory."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any
 from aiohttp import web
 
 from serving.server.errors import Code, ServingError, invalid
-from serving.server.waiting import Waiting
+from serving.server.waiting import WaitingClients
 
-_UNFINISHED = 128  # bodies at the same time
-_SILENT_SECONDS = 10.0  # without a byte
-_GRACE_SECONDS, _SLOWEST = 30.0, 16 << 10  # after which so many bytes a second are the least
-_LONGEST_SECONDS = 3600.0
-_LEAST_MEMORY = 256 << 20
-_MOST_INFLATED = 32 << 20
-_FREE, _MOST_TIMES = 4 << 20, 200  # beyond so many bytes, so many for each compressed one
-_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # whichever the first bytes say
+_MAX_UNFINISHED = 128  # bodies at the same time
+_MAX_SILENCE_SECONDS = 10.0  # between two chunks
+_GRACE_SECONDS, _MIN_RATE = 30.0, 16 << 10  # after the grace period: minimum bytes per second
+_MAX_SECONDS = 3600.0
+_MIN_MEMORY = 256 << 20
+_MAX_INFLATED = 32 << 20
+# A body may always inflate to _FREE_BYTES, and beyond that to _MAX_RATIO times its size.
+_FREE_BYTES, _MAX_RATIO = 4 << 20, 200
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # detected by the header
 _GZIP, _DEFLATE = ("gzip", "x-gzip"), ("deflate",)
-_LATE, _OUSTED = "the body did not come in time", "another body needed the place"
-_NO_MEMORY = "too many large requests at the same time; try again later"
+_LATE, _OUSTED = "the body did not arrive in time", "another body needed the place"
+_NO_MEMORY = "too many large requests at the same time. Try again later"
 
 
 @dataclasses.dataclass(eq=False)
@@ -31,9 +32,9 @@ class _Reading:
     peer: str
     task: asyncio.Task[bytes] | None
     began: float
-    heard: float
+    last_chunk: float
     size: int = 0
-    ended: str = ""  # why it was
+    ended: str = ""  # reason why it was ended
 
     def end(self, why: str) -> None:
         if self.task is not None and not self.ended:
@@ -42,26 +43,27 @@ class _Reading:
 
 
 class Bodies:
-    """Reads bodies; for one event loop.
+    """Reads bodies in one event loop.
 
     Args:
-      most_bytes: Of one body. All that are unfinished hold twice that much at most, or 256 MiB.
+      max_bytes: Maximum size of a body. All unfinished bodies together may have twice as much, or
+        256 MiB if that is more.
 
     Attributes:
-      waiting: Those that are unfinished.
+      waiting: Clients whose body is unfinished.
     """
 
-    def __init__(self, most_bytes: int):
-        self._most_bytes = most_bytes
-        self._memory = max(2 * most_bytes, _LEAST_MEMORY)
+    def __init__(self, max_bytes: int):
+        self._most_bytes = max_bytes
+        self._memory = max(2 * max_bytes, _MIN_MEMORY)
         self._readings: set[_Reading] = set()
-        self.waiting = Waiting(_UNFINISHED, _LONGEST_SECONDS)
+        self.waiting = WaitingClients(_MAX_UNFINISHED, _MAX_SECONDS)
 
     async def read(self, request: web.Request) -> bytes:
         """Returns the body as it was sent.
 
         Raises:
-          ServingError: It is too large, or was no longer waited for.
+          ServingError: The body is too large, or was ended to free time, a place or memory.
         """
         if (request.content_length or 0) > self._most_bytes:
             raise self._too_large()
@@ -74,9 +76,9 @@ class Bodies:
             return await reading.task
         except asyncio.CancelledError:
             if not reading.ended:
-                raise  # the server stops
+                raise  # the server is stopping
             if reading.ended == _OUSTED and request.transport is not None:
-                request.transport.abort()  # there may be hundreds a second: none gets an answer
+                request.transport.abort()  # hundreds may end each second, so none gets an answer
             code = Code.UNAVAILABLE if reading.ended == _NO_MEMORY else Code.DEADLINE_EXCEEDED
             raise ServingError(code, reading.ended) from None
         finally:
@@ -85,11 +87,11 @@ class Bodies:
             self._readings.discard(reading)
 
     def expire(self) -> None:
-        """Ends bodies that do not get on; to be called every second or so."""
+        """Ends bodies that are too slow. Call it about every second."""
         now = time.monotonic()
         for one in [*self._readings]:
-            is_slow = now - one.began > _GRACE_SECONDS + one.size / _SLOWEST
-            if is_slow or now - one.heard > _SILENT_SECONDS:
+            is_slow = now - one.began > _GRACE_SECONDS + one.size / _MIN_RATE
+            if is_slow or now - one.last_chunk > _MAX_SILENCE_SECONDS:
                 one.end(_LATE)
                 self.waiting.ended += 1
 
@@ -98,14 +100,14 @@ class Bodies:
         async for chunk in request.content.iter_any():
             found.append(chunk)
             reading.size += len(chunk)
-            reading.heard = time.monotonic()
+            reading.last_chunk = time.monotonic()
             if reading.size > self._most_bytes:
                 raise self._too_large()
             self._make_room()
         return b"".join(found)
 
     def _make_room(self) -> None:
-        """Ends the largest body of the peer that holds most memory, where there is too much."""
+        """If memory is short, ends the largest body of the peer that uses most of it."""
         sizes: dict[str, int] = {}
         for one in self._readings:
             if not one.ended:
@@ -117,53 +119,59 @@ class Bodies:
             self.waiting.ended += 1
 
     def _too_large(self) -> ServingError:
-        said = f"a request may have {self._most_bytes} bytes"
-        return ServingError(Code.RESOURCE_EXHAUSTED, said, 413)
+        return _too_large(f"a request must have at most {self._most_bytes} bytes")
 
 
-def inflated(body: bytes, coding: str, most_bytes: int) -> bytes:
-    """The body without its Content-Encoding.
+def inflated(body: bytes, coding: str, max_bytes: int) -> bytes:
+    """Decompresses a body. Protects against bodies that inflate to a thousand times their size.
+
+    Args:
+      body: Body as it was sent.
+      coding: Its Content-Encoding.
+      max_bytes: Maximum size of the result, if less than 32 MiB.
 
     Raises:
-      ServingError: It is of another coding, damaged, or more than `most_bytes` or 32 MiB: a few
-        bytes may stand for a thousand times as many.
+      ServingError: The coding is not supported, the body is damaged, or the result is too large.
     """
     coding = coding.strip().lower()
     if coding in ("", "identity"):
         return body
     if coding not in (*_GZIP, *_DEFLATE):
-        raise invalid(f"Content-Encoding may be gzip or deflate, not {coding[:40]!a}")
+        raise invalid(f"Content-Encoding must be gzip or deflate. Received: {coding[:40]!a}")
+    limit = min(max_bytes, _MAX_INFLATED)
     try:
-        return _inflated(body, _GZIP_OR_ZLIB, min(most_bytes, _MOST_INFLATED))
+        return _inflated(body, _GZIP_OR_ZLIB, limit)
     except zlib.error as error:
-        if coding in _DEFLATE:  # some send it without zlib's head
+        if coding in _DEFLATE:  # some clients send it without the zlib header
             try:
-                return _inflated(body, -zlib.MAX_WBITS, min(most_bytes, _MOST_INFLATED))
+                return _inflated(body, -zlib.MAX_WBITS, limit)
             except zlib.error:
                 pass
-        raise invalid(f"the body is no {coding}: {error}") from None
+        raise invalid(f"the body is not valid {coding}: {error}") from None
 
 
-def _inflated(body: bytes, kind: int, most: int) -> bytes:
-    """Of all members; a gzip file may be several, one after the other."""
+def _inflated(body: bytes, kind: int, limit: int) -> bytes:
+    """Inflates all members: a gzip file may consist of several."""
     found: list[bytes] = []
     size, rest = 0, body
     while rest or not found:
         inflating: Any = zlib.decompressobj(kind)
-        # First as much as costs little: a bomb is to cost no more.
-        found.append(inflating.decompress(rest, max(1, min(most, _FREE) - size + 1)))
+        # Inflate a cheap amount first, so that a bomb costs no more than that.
+        found.append(inflating.decompress(rest, max(1, min(limit, _FREE_BYTES) - size + 1)))
         size += len(found[-1])
         read = len(body) - len(inflating.unconsumed_tail)
-        if _FREE < size <= _MOST_TIMES * read:
-            found.append(inflating.decompress(inflating.unconsumed_tail, most - size + 1))
+        if _FREE_BYTES < size <= _MAX_RATIO * read:
+            found.append(inflating.decompress(inflating.unconsumed_tail, limit - size + 1))
             size += len(found[-1])
-        elif size > _FREE:
-            said = f"a compressed request may be {_MOST_TIMES} times as large when it is inflated"
-            raise ServingError(Code.RESOURCE_EXHAUSTED, said, 413)
-        if size > most:
-            said = f"a compressed request may have {most} bytes when it is inflated"
-            raise ServingError(Code.RESOURCE_EXHAUSTED, said, 413)
+        elif size > _FREE_BYTES:
+            raise _too_large(f"a request must inflate to at most {_MAX_RATIO} times its size")
+        if size > limit:
+            raise _too_large(f"a request must inflate to at most {limit} bytes")
         if not inflating.eof:
             raise zlib.error("it ends too early")
         rest = inflating.unused_data
     return b"".join(found)
+
+
+def _too_large(reason: str) -> ServingError:
+    return ServingError(Code.RESOURCE_EXHAUSTED, reason, 413)

@@ -1,8 +1,8 @@
-"""REST's connections: how many, and how long one may be open without a request.
+"""Limits the number of REST connections, and how long one may be open without a request.
 
-aiohttp waits without end for the first request of a connection, and opens as many as there are
-file descriptors. Here a connection that is waited for makes room for a new one; one whose request
-is being answered is left alone.
+aiohttp waits without a limit for the first request of a connection, and accepts as many as there
+are file descriptors. Here an idle connection makes room for a new one. A connection whose request
+is being answered is kept.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from serving.server.waiting import Waited, Waiting
+from serving.server.waiting import WaitingClient, WaitingClients
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 128
 _HANDSHAKE_SECONDS = 10.0
-_NO_FILES_SECONDS = 0.2  # until accepting is tried again
+_RETRY_SECONDS = 0.2  # after a failed accept, such as for lack of file descriptors
 
 
 class Connections:
-    """Accepts connections; all methods are for the thread of the loop.
+    """Accepts connections. All methods must be called in the thread of the event loop.
 
     Args:
-      make: Makes the protocol that answers a connection's requests.
-      most: Connections at the same time, those that are being answered not counted.
-      idle_seconds: A connection may be open without a request.
-      tls: None for none.
+      make: Function that makes the protocol of a connection.
+      limit: Maximum number of open connections without a request.
+      idle_seconds: Time that a connection may be open without a request.
+      tls: TLS settings; None for plain connections.
     """
 
     def __init__(
         self,
         make: Callable[[], asyncio.Protocol],
         *,
-        most: int,
+        limit: int,
         idle_seconds: float,
         tls: ssl.SSLContext | None,
     ):
         self._make, self._tls = make, tls
-        self.waiting = Waiting(most, idle_seconds)
+        self.waiting = WaitingClients(limit, idle_seconds)
         self._open: dict[asyncio.BaseTransport, _Watched] = {}
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, host: str, port: int) -> int:
-        """Returns the port.
+        """Starts listening and returns the port.
 
         Raises:
-          OSError: It is taken, or the host is none of this machine.
+          OSError: The port is taken, or the host is not an address of this machine.
         """
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -61,25 +61,25 @@ class Connections:
             )
             listening.setblocking(False)
             self._sockets.append(listening)
-            port = listening.getsockname()[1]  # if any one was wanted, the first has chosen
+            port = listening.getsockname()[1]  # for port 0, all addresses use the first choice
         for listening in self._sockets:
             self._start(self._accept(listening))
         return port
 
     def close(self) -> None:
-        """Accepts no more; those that are open stay so."""
+        """Stops accepting. Open connections stay open."""
         for task in self._tasks:
             task.cancel()
         for listening in self._sockets:
             listening.close()
 
-    def begins(self, transport: asyncio.BaseTransport | None) -> None:
-        """A request of the connection is being answered."""
+    def request_begins(self, transport: asyncio.BaseTransport | None) -> None:
+        """Marks a connection as busy: a request is being answered."""
         if transport in self._open:
             self.waiting.leave(self._open[transport].waited)
 
-    def ends(self, transport: asyncio.BaseTransport | None) -> None:
-        """Its answer is made."""
+    def request_ends(self, transport: asyncio.BaseTransport | None) -> None:
+        """Marks a connection as idle: the answer was sent."""
         if transport in self._open:
             watched = self._open[transport]
             watched.waited = self.waiting.enter(watched.waited.peer, watched.waited.end)
@@ -90,8 +90,8 @@ class Connections:
             try:
                 accepted, address = await loop.sock_accept(listening)
             except OSError as error:
-                _log.error("a connection cannot be accepted: %s", error)
-                await asyncio.sleep(_NO_FILES_SECONDS)
+                _log.error("cannot accept a connection: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
                 continue
             self._start(self._connect(accepted, str(address[0])))
 
@@ -107,7 +107,7 @@ class Connections:
             limits["ssl_handshake_timeout"] = _HANDSHAKE_SECONDS
         try:
             await loop.connect_accepted_socket(watched, accepted, ssl=self._tls, **limits)
-        except (OSError, asyncio.TimeoutError):  # a handshake that failed, or was ended
+        except (OSError, asyncio.TimeoutError):  # the TLS handshake failed or took too long
             self.waiting.leave(waited)
             accepted.close()
 
@@ -118,14 +118,14 @@ class Connections:
 
 
 class _Watched(asyncio.Protocol):
-    """Hands everything on to the protocol that answers."""
+    """Forwards all events of a connection to the protocol that answers its requests."""
 
     def __init__(
         self,
         inner: asyncio.Protocol,
-        waited: Waited,
+        waited: WaitingClient,
         connections: dict[asyncio.BaseTransport, _Watched],
-        waiting: Waiting,
+        waiting: WaitingClients,
     ):
         self._inner, self.waited = inner, waited
         self._connections, self._waiting = connections, waiting
@@ -148,6 +148,6 @@ class _Watched(asyncio.Protocol):
 
 
 def _shut(connection: socket.socket) -> None:
-    """Ends it so that its transport hears of it and closes the socket."""
+    """Shuts a connection down, so that its transport notices and closes the socket."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

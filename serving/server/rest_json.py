@@ -1,9 +1,9 @@
-"""JSON of TensorFlow Serving's REST API to requests, and responses to JSON.
+"""Converts the JSON of TensorFlow Serving's REST API to requests, and responses to JSON.
 
 The format is that of https://www.tensorflow.org/tfx/serving/api_rest: rows ("instances") or columns
-("inputs"), {"b64": ...} for bytes, and outputs whose names end in _bytes as such. Rules and texts
-are those of TensorFlow Serving's util/json_tensor.cc. A request may hold the literals NaN, Infinity
-and -Infinity; an answer never does.
+("inputs"), and {"b64": ...} for bytes and for outputs whose names end in _bytes. Rules and texts
+are those of TensorFlow Serving's util/json_tensor.cc. A request may contain the literals NaN,
+Infinity and -Infinity, an answer may not.
 """
 
 from __future__ import annotations
@@ -22,12 +22,20 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server.errors import invalid
-from serving.server.json_text import is_base64, is_text, of_base64, plain, shown, to_bytes, type_of
+from serving.server.json_text import (
+    decode_base64,
+    is_base64,
+    is_utf8,
+    json_type,
+    shortened,
+    to_bytes,
+    to_json,
+)
 from serving.server.tensors import to_proto
 
-_MOST_DIMENSIONS = 32  # of a numpy array
+_MAX_DIMENSIONS = 32  # of a numpy array
 _INT32 = np.iinfo(np.int32)
-_NARROW = (tf.int8, tf.uint8, tf.int16)  # read as int32 and then cut to size, as in C++
+_NARROW = (tf.int8, tf.uint8, tf.int16)  # parsed as int32 and then cast, as in C++
 _TYPE_NAMES = {tf.float32: "float", tf.float64: "double", tf.float16: "half"}  # TensorFlow's own
 _Infos = Mapping[str, meta_graph_pb2.TensorInfo]
 
@@ -36,15 +44,15 @@ def fill_predict(document: Mapping[str, Any], infos: _Infos, request: Any) -> bo
     """Sets the inputs of a PredictRequest.
 
     Args:
-      document: the request's object.
-      infos: the inputs of its signature.
-      request: PredictRequest.
+      document: JSON object of the request.
+      infos: Inputs of the signature.
+      request: PredictRequest to fill.
 
     Returns:
-      Whether it came by rows, and is answered by rows.
+      Whether the request has rows, so that the answer must have rows, too.
 
     Raises:
-      ServingError: it is not in the format, or does not fit the signature.
+      ServingError: The document has a wrong format, or does not fit the signature.
     """
     if not infos:
         name = document.get("signature_name") or "DEFAULT"
@@ -62,18 +70,17 @@ def fill_predict(document: Mapping[str, Any], infos: _Infos, request: Any) -> bo
 
 
 def predict_answer(response: predict_pb2.PredictResponse, by_row: bool) -> dict[str, Any]:
-    """{"predictions": ...} by row, {"outputs": ...} by column.
+    """Returns {"predictions": ...} for rows, {"outputs": ...} for columns.
 
     Raises:
-      ServingError: There are no outputs; or, by row, they differ in their number of rows or are
-        scalars.
+      ServingError: There are no outputs, or outputs by row are scalars or differ in length.
     """
     if not response.outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
     if by_row:
         _check_rows(response)
     outputs = {
-        name: plain(tf.make_ndarray(proto), name.endswith("_bytes"))
+        name: to_json(tf.make_ndarray(proto), name.endswith("_bytes"))
         for name, proto in sorted(response.outputs.items())
     }
     columns = list(outputs.values())
@@ -108,7 +115,7 @@ def fill_examples(document: Mapping[str, Any], given: input_pb2.Input) -> None:
     """Sets the Input of a classification or regression request.
 
     Raises:
-      ServingError: there are no examples, or a feature is of no type that there is.
+      ServingError: There are no examples, or a feature has an invalid type.
     """
     if "examples" not in document:
         raise invalid("key 'examples' is expected and was not found")
@@ -125,19 +132,19 @@ def fill_examples(document: Mapping[str, Any], given: input_pb2.Input) -> None:
 
 
 def classify_answer(response: classification_pb2.ClassificationResponse) -> dict[str, Any]:
-    """{"results": ...}, for each example a list of [label, score]."""
+    """Returns {"results": ...} with a list of [label, score] for each example."""
     results = []
     for one in response.result.classifications:
-        scores = plain(np.array([found.score for found in one.classes], np.float32), False)
+        scores = to_json(np.array([found.score for found in one.classes], np.float32), False)
         labels = [found.label for found in one.classes]
         results.append([list(pair) for pair in zip(labels, scores, strict=True)])
     return {"results": results}
 
 
 def regress_answer(response: regression_pb2.RegressionResponse) -> dict[str, Any]:
-    """{"results": ...}, for each example a number."""
+    """Returns {"results": ...} with a number for each example."""
     values = np.array([one.value for one in response.result.regressions], np.float32)
-    return {"results": plain(values, False)}
+    return {"results": to_json(values, False)}
 
 
 def _of_rows(rows: Any, infos: _Infos) -> dict[str, list[Any]]:
@@ -158,7 +165,7 @@ def _of_rows(rows: Any, infos: _Infos) -> dict[str, list[Any]]:
         if not isinstance(row, dict) or set(row) != set(infos):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: "
-                f"{shown(row)} keys must be equal to: {','.join(sorted(infos))}"
+                f"{shortened(row)} keys must be equal to: {','.join(sorted(infos))}"
             )
     return {name: [row[name] for row in rows] for name in infos}
 
@@ -184,15 +191,15 @@ def _array(name: str, values: Any, kind: int) -> np.ndarray:
     while isinstance(level, list):
         shape.append(len(level))
         level = level[0] if level else None
-    if len(shape) > _MOST_DIMENSIONS:
-        raise invalid(f'input "{name}" has more than {_MOST_DIMENSIONS} dimensions')
+    if len(shape) > _MAX_DIMENSIONS:
+        raise invalid(f'input "{name}" has more than {_MAX_DIMENSIONS} dimensions')
     flat: list[Any] = []
     _flatten(name, values, shape, 0, flat)
     wanted = tf.as_dtype(kind)
     converted = [_value(name, value, wanted) for value in flat]
     if wanted == tf.string:
         return np.array(converted, dtype=object).reshape(shape)
-    with np.errstate(over="ignore"):  # a number beyond a float is infinite, as in C++
+    with np.errstate(over="ignore"):  # a number beyond the float range is infinite, as in C++
         wide = np.array(converted, dtype=np.int32 if wanted in _NARROW else wanted.as_numpy_dtype)
     return wide.astype(wanted.as_numpy_dtype, copy=False).reshape(shape)
 
@@ -200,7 +207,7 @@ def _array(name: str, values: Any, kind: int) -> np.ndarray:
 def _flatten(name: str, values: Any, shape: list[int], level: int, flat: list[Any]) -> None:
     if not isinstance(values, list):
         if level != len(shape):
-            raise invalid(f'input "{name}": {shown(values)} found at incorrect level {level}')
+            raise invalid(f'input "{name}": {shortened(values)} found at incorrect level {level}')
         flat.append(values)
         return
     if level >= len(shape):
@@ -215,12 +222,12 @@ def _flatten(name: str, values: Any, shape: list[int], level: int, flat: list[An
 
 
 def _value(name: str, value: Any, wanted: tf.DType) -> Any:
-    """A JSON value, if it is of the type that is wanted."""
+    """Returns a JSON value as the wanted type, or raises ServingError."""
     if wanted == tf.string:
         if isinstance(value, str):
             return to_bytes(value)
         if is_base64(value):
-            return of_base64(value)
+            return decode_base64(value)
     elif isinstance(value, bool):
         if wanted == tf.bool:
             return value
@@ -231,17 +238,17 @@ def _value(name: str, value: Any, wanted: tf.DType) -> Any:
     elif wanted.is_floating and isinstance(value, (int, float)):
         return float(value)
     raise invalid(
-        f'input "{name}": JSON Value: {shown(value)} Type: {type_of(value)} is not of expected '
-        f"type: {_TYPE_NAMES.get(wanted, wanted.name)}"
+        f'input "{name}": JSON Value: {shortened(value)} Type: {json_type(value)} is not of '
+        f"expected type: {_TYPE_NAMES.get(wanted, wanted.name)}"
     )
 
 
 def _fill_example(given: Any, example: tf.train.Example) -> None:
     if not isinstance(given, dict):
-        raise invalid(f"Example must be JSON object but got JSON {type_of(given)}")
+        raise invalid(f"Example must be JSON object but got JSON {json_type(given)}")
     for name, content in given.items():
-        if not is_text(name):
-            raise invalid("a feature's name is no valid text")
+        if not is_utf8(name):
+            raise invalid("the name of a feature is not valid UTF-8")
         feature = example.features.feature[name]
         for value in content if isinstance(content, list) else [content]:
             _add_value(name, value, feature)
@@ -260,9 +267,9 @@ def _add_value(name: str, value: Any, feature: tf.train.Feature) -> None:
     elif isinstance(value, str):
         kind, converted = "bytes_list", to_bytes(value)
     elif is_base64(value):
-        kind, converted = "bytes_list", of_base64(value)
+        kind, converted = "bytes_list", decode_base64(value)
     else:
-        raise invalid(f"Feature: {name} has element with unexpected JSON type: {type_of(value)}")
+        raise invalid(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
     if feature.WhichOneof("kind") not in (None, kind):
         expected = feature.WhichOneof("kind").removesuffix("_list")
         raise invalid(f"Unexpected element type in feature: {name} expecting type: {expected}")

@@ -1,4 +1,4 @@
-"""Paths of TensorFlow Serving's REST API, by the expressions of its http_rest_api_util.cc."""
+"""Parses paths of TensorFlow Serving's REST API, with the patterns of http_rest_api_util.cc."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _POST = re.compile(
 )
 _GET = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<part>metadata))?", _FLAGS)
 _API = re.compile(r"/v1/.*", _FLAGS)
-_MOST_DIGITS = 19  # of an int64
+_MAX_DIGITS = 19  # of an int64
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """What a path asks for.
+class ApiPath:
+    """A parsed path of the API.
 
     Attributes:
       spec: Model, and version or label; without a signature.
-      method: classify, regress or predict, as it was written; "" for a GET.
-      metadata: Whether a GET asks for the metadata, and not for the status.
+      method: classify, regress or predict; empty for a GET.
+      metadata: Whether a GET asks for the metadata instead of the status.
     """
 
     spec: model_pb2.ModelSpec
@@ -36,7 +36,7 @@ class Asked:
 
 
 def target_of(written: str) -> str:
-    """Returns path and query of a request line, which may hold a whole URL."""
+    """Returns path and query of a request line, which may contain a full URL."""
     if written.startswith("/"):
         return written
     try:
@@ -47,19 +47,19 @@ def target_of(written: str) -> str:
 
 
 def is_api(target: str) -> bool:
-    """Whether a path is one of TensorFlow Serving's API, right or wrong."""
+    """Returns whether a path belongs to the API, valid or not."""
     return _API.fullmatch(target) is not None
 
 
-def parse_target(http_method: str, target: str) -> Asked:
-    """Reads a path of the API; a query is part of it, as in TensorFlow Serving.
+def parse_target(http_method: str, target: str) -> ApiPath:
+    """Parses a path of the API. A query is part of the path, as in TensorFlow Serving.
 
     Args:
-      http_method: GET or POST; all others have no path that is right.
-      target: Path and query, as they were sent: percent-encoded.
+      http_method: GET or POST. Other methods have no valid path.
+      target: Path and query, percent-encoded.
 
     Raises:
-      ServingError: It is none of the API's, or its version is too large to be one.
+      ServingError: The path is malformed, or its version is too large.
     """
     expression = {"POST": _POST, "GET": _GET}.get(http_method)
     found = expression.fullmatch(target) if expression else None
@@ -69,18 +69,18 @@ def parse_target(http_method: str, target: str) -> Asked:
     spec = model_pb2.ModelSpec(name=_plain(parts["name"] or ""))
     if parts["version"]:
         digits = parts["version"].lstrip("0") or "0"
-        if len(digits) > _MOST_DIGITS or int(digits) >= 1 << 63:
+        if len(digits) > _MAX_DIGITS or int(digits) >= 1 << 63:
             raise invalid(f"Failed to convert version: {parts['version']} to numeric.")
         spec.version.value = int(digits)
     elif parts["label"]:
         spec.version_label = _plain(parts["label"])
     method = parts.get("method") or ""
     if http_method == "POST" and method not in ("classify", "regress", "predict"):
-        # The expression takes any case, and the comparison behind it does not.
+        # TensorFlow Serving's pattern ignores case, but its comparison of the method does not.
         raise invalid(f"Malformed request: {http_method} {target}")
-    return Asked(spec, method, parts.get("part") == "metadata")
+    return ApiPath(spec, method, parts.get("part") == "metadata")
 
 
 def _plain(encoded: str) -> str:
-    """Percent-decoded; bytes that are no UTF-8 can be nobody's name."""
+    """Decodes percent-encoding. Bytes that are not UTF-8 are replaced: no model has such a name."""
     return unquote_to_bytes(encoded.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Puts the server together, runs it until it is told to stop, and drains it."""
+"""Assembles the server, runs it until it is told to stop, and drains it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from base.atomic_files import write_json
 from serving.request_log.writer import RequestLog
 from serving.server import limits, security
 from serving.server.catalog import Catalog
+from serving.server.catalog_updater import CatalogUpdater
 from serving.server.core import Core
 from serving.server.errors import ServingError
 from serving.server.grpc_guard import Guard
 from serving.server.grpc_services import ModelService, PredictionService
-from serving.server.live import Live
 from serving.server.loaded_model import Batching, LoadedModel
 from serving.server.metrics import Metrics
 from serving.server.options import ServerOptions
@@ -40,24 +40,24 @@ _log = logging.getLogger(__name__)
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 # The last two are TensorFlow Serving's (server.cc, SetServingStatus).
 _HEALTH_NAMES = ("", _PREDICTION, _MODEL, "PredictionService", "ModelService")
-_HEALTH_SECONDS = 0.5  # between two looks at whether the server is ready
-_REFUSING_THREADS = 16  # beyond those that the queue can hold: they say that it is full
-_WITHOUT_MESSAGE = 64  # calls that may be waited for at the same time
-_GRPC_IDLE_MS = 30_000  # a connection without a call
+_HEALTH_SECONDS = 0.5  # between two checks whether the server is ready
+_REJECTING_THREADS = 16  # to reject requests while all places of the queue are taken
+_MAX_WAITING_CALLS = 64  # calls whose message has not arrived
+_GRPC_IDLE_MS = 30_000  # before a connection without a call is closed
 _HANDSHAKE_MS = 5_000
-_ADMINISTRATORS = 4  # threads
-_SWITCH_SECONDS = 0.0005  # how long a thread that loads a model may keep the others from Python
+_ADMINISTRATION_THREADS = 4
+_SWITCH_SECONDS = 0.0005  # a thread that loads a model may hold Python's lock this long
 
 
 class OptionsError(ValueError):
-    """The server cannot start with these options: one line."""
+    """The server cannot start with these options. The message is one line."""
 
 
 class ModelServer:
-    """A running server; `stop()` drains it.
+    """A running server. `stop()` drains it.
 
     Raises:
-      OptionsError: a port is taken, a secret or certificate is missing, or the config cannot be
+      OptionsError: A port is taken, a secret or certificate is missing, or the config cannot be
         read.
     """
 
@@ -66,14 +66,16 @@ class ModelServer:
         _check_places(options)
         tokens = Tokens(_token(options.token_env), _token(options.admin_token_env))
         if tokens.predict is not None and tokens.predict == tokens.administer:
-            raise OptionsError("token_env and admin_token_env hold the same token")
-        connections = limits.connections(options.connections)
+            raise OptionsError(
+                "token_env and admin_token_env hold the same token. Use different tokens"
+            )
+        connections = limits.connection_limit(options.connections)
         self.log = _request_log(options)
         self.metrics = Metrics()
         self.catalog = Catalog(
-            lambda path, name: _load(path, name, options, give_way=self.catalog.is_ready())
+            lambda path, name: _load(path, name, options, low_priority=self.catalog.is_ready())
         )
-        self.live = Live(
+        self.updater = CatalogUpdater(
             self.catalog,
             _config_source(options),
             options.folder_seconds,
@@ -83,8 +85,8 @@ class ModelServer:
         core = Core(self.catalog, self.metrics, options.queue, self.log)
         self._start_serving()
         self._health = health.HealthServicer()
-        places = options.queue + _REFUSING_THREADS + _WITHOUT_MESSAGE
-        self._guard = Guard(tokens, places, _WITHOUT_MESSAGE)
+        places = options.queue + _REJECTING_THREADS + _MAX_WAITING_CALLS
+        self._guard = Guard(tokens, places, _MAX_WAITING_CALLS)
         self._grpc = self._grpc_server(core, places, connections)
         self.port = self._bind()
         self._administration = self._administration_server()
@@ -95,12 +97,12 @@ class ModelServer:
         self._watch_health()
 
     def stop(self) -> None:
-        """Says that it goes, takes no more, finishes what it has; each step in any case."""
-        with contextlib.ExitStack() as steps:  # in reverse
+        """Reports NOT_SERVING, stops accepting requests, and finishes the running ones."""
+        with contextlib.ExitStack() as steps:  # runs in reverse order, also after an error
             if self.log is not None:
                 steps.callback(self.log.close)
             steps.callback(self.catalog.close)
-            steps.callback(self.live.stop)
+            steps.callback(self.updater.stop)
             self._stopping.set()
             self._health.enter_graceful_shutdown()
             if self._administration is not None:
@@ -111,42 +113,47 @@ class ModelServer:
 
     def _start_serving(self) -> None:
         try:
-            self.live.start()
+            self.updater.start()
         except ServingError as error:
             raise OptionsError(f"cannot start: {error.message}") from None
 
     def _grpc_server(self, core: Core, places: int, connections: int) -> grpc.Server:
         options = self.options
         server = grpc.server(
-            # A thread for each place: what waited for one would be refused by nobody.
+            # A thread for each place, so that calls can be rejected at once.
             ThreadPoolExecutor(places, thread_name_prefix="grpc"),
             interceptors=[self._guard],
             options=[
                 ("grpc.max_receive_message_length", options.max_request_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a second server on the port is an error
+                ("grpc.so_reuseport", 0),  # make a second server on the port an error
                 ("grpc.max_allowed_incoming_connections", connections),
                 ("grpc.max_connection_idle_ms", _GRPC_IDLE_MS),
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
-                ("grpc.max_concurrent_streams", 2 * places),  # of a connection
+                ("grpc.max_concurrent_streams", 2 * places),  # per connection
             ],
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             PredictionService(core), server
         )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.live), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(self.updater), server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
 
     def _administration_server(self) -> grpc.Server | None:
-        """Listens on the administrator's socket, which only this user can open."""
+        """Starts a server on the administrator's socket, which only this user can open."""
         path = self.options.admin_socket
         if path is None:
             return None
-        server = grpc.server(ThreadPoolExecutor(_ADMINISTRATORS, thread_name_prefix="admin"))
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.live), server)
+        threads = ThreadPoolExecutor(_ADMINISTRATION_THREADS, thread_name_prefix="admin")
+        server = grpc.server(threads)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(self.updater), server
+        )
         try:
-            security.check_free(path)
+            security.check_socket_is_free(path)
             with security.private_files():
                 server.add_insecure_port(f"unix:{path}")
         except (OSError, RuntimeError) as error:
@@ -158,14 +165,15 @@ class ModelServer:
         options, address = self.options, f"{self.options.host}:{self.options.port}"
         try:
             if options.tls_certificate and options.tls_key:
-                security.tls_context(options.tls_certificate, options.tls_key)  # says what is wrong
+                # gRPC's credentials do not report errors; the TLS context does.
+                security.tls_context(options.tls_certificate, options.tls_key)
                 credentials = security.tls_credentials(options.tls_certificate, options.tls_key)
                 return self._grpc.add_secure_port(address, credentials)
             return self._grpc.add_insecure_port(address)
         except RuntimeError as error:
             raise OptionsError(
-                f"cannot listen on {address}; is another server running? Choose another --port "
-                f"({error})"
+                f"cannot listen on {address} ({error}). Stop the other server, or choose another "
+                "--port"
             ) from None
         except OSError as error:
             raise OptionsError(f"TLS certificate or key: {error}") from None
@@ -178,13 +186,13 @@ class ModelServer:
         try:
             return RestServer(
                 core,
-                self.live,
+                self.updater,
                 host=options.host,
                 port=options.rest_api_port,
-                most_bytes=options.max_request_bytes,
+                max_bytes=options.max_request_bytes,
                 timeout_seconds=_seconds(options.rest_api_timeout_in_ms),
                 cors=options.rest_api_enable_cors_support,
-                workers=options.queue + _REFUSING_THREADS,
+                workers=options.queue + _REJECTING_THREADS,
                 connections=connections,
                 token=token,
                 tls=tls,
@@ -193,11 +201,11 @@ class ModelServer:
         except OSError as error:
             address = f"{options.host}:{options.rest_api_port}"
             raise OptionsError(
-                f"cannot listen on {address}; choose another --rest-api-port ({error})"
+                f"cannot listen on {address} ({error}). Choose another --rest-api-port"
             ) from None
 
     def _watch_health(self) -> None:
-        """SERVING while every model has a version that answers."""
+        """Starts a thread that reports SERVING while every model has a version that answers."""
         self._stopping = threading.Event()
         kinds = health_pb2.HealthCheckResponse
 
@@ -217,7 +225,7 @@ class ModelServer:
         ended = [self._guard.waiting, self._guard.health, *self._rest.waiting]
         self.metrics.add_gauge(
             "serving_waits_ended",
-            "Connections, calls and bodies that the server no longer waited for",
+            "Connections, calls and bodies that were ended for lack of time or places",
             lambda: sum(one.ended for one in ended),
         )
         if self.log is not None:
@@ -237,10 +245,10 @@ class ModelServer:
 
 
 def serve(options: ServerOptions, wait: Callable[[], object]) -> None:
-    """Runs until `wait`, called once the server listens, returns; then drains."""
+    """Starts a server, calls `wait`, and drains the server when `wait` returns."""
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
-    gc.freeze()  # what was imported need not be looked through again
+    gc.freeze()  # excludes the imported modules from later collections
     server = ModelServer(options)
     if options.port_file:
         ports = {"grpc": server.port, "rest": server.rest_port, "pid": os.getpid()}
@@ -249,18 +257,18 @@ def serve(options: ServerOptions, wait: Callable[[], object]) -> None:
     _log.info("gRPC on %s:%d", options.host, server.port)
     _log.info("REST on %s://%s:%d/v1/models/...", scheme, options.host, server.rest_port)
     if not server.catalog.is_ready():
-        _log.warning("no version answers yet; the server goes on looking for one")
+        _log.warning("no version answers yet; waiting for one")
     wait()
-    _log.info("draining: at most %g s for requests that run", options.grace_seconds)
+    _log.info("draining for at most %g s", options.grace_seconds)
     server.stop()
 
 
-def _load(path: Path, name: str, options: ServerOptions, give_way: bool) -> LoadedModel:
+def _load(path: Path, name: str, options: ServerOptions, low_priority: bool) -> LoadedModel:
     batching = Batching(
         options.max_batch_rows, options.batch_threads, options.batch_wait_us, options.queue
     )
     _log.info("loading %s", path)
-    model = LoadedModel(path, name, batching if options.batching else None, give_way)
+    model = LoadedModel(path, name, batching if options.batching else None, low_priority)
     try:
         warm_up(model, path)
     except BaseException:
@@ -279,19 +287,19 @@ def _config_source(
 
 
 def _seconds(milliseconds: int) -> float:
-    """A time limit; 0 or less is none, as in TensorFlow Serving."""
+    """Converts a time limit to seconds. As in TensorFlow Serving, 0 or less means no limit."""
     return milliseconds / 1000 if milliseconds > 0 else math.inf
 
 
 def _check_places(options: ServerOptions) -> None:
-    """Says what is missing before a model is loaded, which takes long."""
+    """Raises OptionsError for missing files early, before a model is loaded."""
     files = {"--tls-certificate": options.tls_certificate, "--tls-key": options.tls_key}
     for flag, path in files.items():
         if path is not None and not path.is_file():
             raise OptionsError(f"TLS certificate or key: {flag} {path}: there is no such file")
     if options.admin_socket is not None and not options.admin_socket.parent.is_dir():
         folder = options.admin_socket.parent
-        raise OptionsError(f"the folder {folder} of --admin-socket is not there: mkdir {folder}")
+        raise OptionsError(f"the folder {folder} of --admin-socket does not exist: mkdir {folder}")
     for root in options.model_root:
         if not root.is_dir():
             raise OptionsError(f"--model-root {root}: there is no such folder")
@@ -303,7 +311,7 @@ def _token(variable: str | None) -> str | None:
     token = os.environ.get(variable)
     if not token:
         raise OptionsError(
-            f"the variable {variable} holds no token: export it (--token-env, --admin-token-env)"
+            f"the variable {variable} must hold a token: export it (--token-env, --admin-token-env)"
         )
     return token
 

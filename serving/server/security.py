@@ -1,7 +1,7 @@
-"""Who may ask what: TLS, and a bearer token for each of the two planes.
+"""TLS, and the bearer tokens of the two planes.
 
-Predictions are one plane; what is served is the other, administration. The token of one is no good
-for the other.
+Predictions are one plane, administration (changing what is served) is the other. The token of one
+plane is not accepted by the other.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from pathlib import Path
 
 import grpc
 
+TOKEN_REQUIRED = "a valid bearer token is required"  # noqa: S105
+
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """What has to be sent.
+    """Tokens that clients must send.
 
     Attributes:
-      predict: For everything but administration and health; None for nothing.
-      administer: To change what is served; None where no client may.
+      predict: Token for all calls except administration and health; None if none is required.
+      administer: Token for administration; None if it is forbidden.
     """
 
     predict: str | None = None
@@ -33,7 +35,7 @@ class Tokens:
 
 
 def is_allowed(token: str | None, authorization: str | bytes | None) -> bool:
-    """Whether an Authorization header is good enough; compared in constant time."""
+    """Returns whether an Authorization header has the token. Compares in constant time."""
     if token is None:
         return True
     given = authorization or ""
@@ -43,7 +45,7 @@ def is_allowed(token: str | None, authorization: str | bytes | None) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
+    """Returns whether a server at this address is only reachable from this machine."""
     if host == "localhost":
         return True
     try:
@@ -52,19 +54,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_free(path: Path) -> None:
-    """Raises OSError where a server listens on this Unix socket: gRPC would take it over."""
+def check_socket_is_free(path: Path) -> None:
+    """Raises OSError if a server listens on this Unix socket, because gRPC would take it over."""
     with socket.socket(socket.AF_UNIX) as client:
         try:
             client.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):  # of one that was killed
+        except (FileNotFoundError, ConnectionRefusedError):  # unused, or left by a killed server
             return
     raise FileExistsError("another server listens there")
 
 
 @contextlib.contextmanager
 def private_files() -> Iterator[None]:
-    """Files and sockets made meanwhile are this user's alone."""
+    """Makes new files and sockets accessible to this user only, while the block runs."""
     before = os.umask(0o177)
     try:
         yield
@@ -73,7 +75,7 @@ def private_files() -> Iterator[None]:
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """For REST."""
+    """Returns the TLS settings of REST."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate, key)
@@ -81,5 +83,5 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def tls_credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
-    """For gRPC."""
+    """Returns the TLS settings of gRPC."""
     return grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])

@@ -1,4 +1,4 @@
-"""The metrics of TensorFlow Serving, under its names: its dashboards and alerts go on working.
+"""Metrics under TensorFlow Serving's names, so that its dashboards and alerts keep working.
 
 Names, labels and buckets are those of servables/tensorflow/util.cc, as util/prometheus_exporter.cc
 writes them: "/tensorflow/serving/request_count" becomes ":tensorflow:serving:request_count".
@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 
 from serving.server.errors import Code, ServingError
 
-_MICROSECONDS = [10.0 * 1.8**power for power in range(33)]  # to about 20 minutes
+_MICROSECONDS = [10.0 * 1.8**power for power in range(33)]  # up to about 20 minutes
 _EXAMPLES = [2.0**power for power in range(15)]
 _Labels = tuple[str, ...]
 
 
 class ServingMetrics:
-    """Counts and times by model. Whoever records must not record names that clients make up."""
+    """Counts and times requests by model. Callers must not pass names that clients invent."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,11 +36,11 @@ class ServingMetrics:
 
     @contextlib.contextmanager
     def request(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Counts a request by its outcome; times it if it is answered.
+        """Counts a request by its outcome, and times it if it is answered.
 
         Args:
-          model: The model's name, or "" for one that there is not.
-          api: Predict, Classify or Regress; over REST as the path has it.
+          model: Name of the model; empty for an unknown one.
+          api: Predict, Classify or Regress; for REST, the method in the path.
           entrypoint: GRPC or REST.
         """
         started, status = time.monotonic(), Code.INTERNAL.name
@@ -58,18 +58,18 @@ class ServingMetrics:
                     self._latency.add((model, api, entrypoint), seconds * 1e6)
 
     def add_run(self, model: str, api: str, seconds: float) -> None:
-        """Counts the time that TensorFlow took for a request."""
+        """Records the time that TensorFlow took for a request."""
         with self._lock:
             self._runtime.add((model, api, "TF1"), seconds * 1e6)
 
     def add_examples(self, model: str, count: int) -> None:
-        """Counts the examples of a request; TensorFlow Serving does so for MultiInference only."""
+        """Counts the examples of a request. TensorFlow Serving only does so for MultiInference."""
         with self._lock:
             self._examples.add((model,), count)
             self._examples_total.add((model,), count)
 
     def text(self) -> str:
-        """Returns the lines that Prometheus reads."""
+        """Returns the metrics in the text format of Prometheus."""
         every = (
             self._examples_total, self._examples, self._requests, self._latency, self._runtime
         )  # fmt: skip

@@ -1,8 +1,8 @@
-"""TensorProto and numpy, both ways, for requests that nobody has checked.
+"""Converts between TensorProto and numpy, for unchecked requests.
 
-A TensorProto means here what it means to TensorFlow's C++ (tensorflow/core/framework/tensor.cc,
-Tensor::FromProto), which is how TensorFlow Serving reads it: of too many values the first count, of
-too few the last one is repeated, and none at all are zeros. `tf.make_ndarray` refuses the first.
+A TensorProto is read as by TensorFlow's C++ (tensorflow/core/framework/tensor.cc,
+Tensor::FromProto) and so by TensorFlow Serving: excess values are ignored, the last value is
+repeated if there are too few, and no values mean zeros. `tf.make_ndarray` rejects excess values.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server.errors import invalid
 
-# A shape is quickly written and dearly allocated: bytes that repeated values may come to.
+# A small message may ask for a huge tensor, so the bytes of repeated values are limited.
 MOST_REPEATED_BYTES = 64 << 20
-_STRING_BYTES = 32  # of a string beside its content
+_STRING_BYTES = 32  # overhead of a string
 _FIELDS = {
     tf.float32: "float_val",
     tf.float64: "double_val",
@@ -33,24 +33,24 @@ _FIELDS = {
     tf.bool: "bool_val",
     tf.string: "string_val",
 }
-_WIDER = {"int_val": np.int32}  # what a field holds, where the tensor's type is narrower
+_WIDER = {"int_val": np.int32}  # type of a field that also holds narrower types
 
 
 def to_array(
     alias: str, proto: tensor_pb2.TensorProto, info: meta_graph_pb2.TensorInfo
 ) -> np.ndarray:
-    """The tensor of a request; whether its shape fits is for the model's graph to say.
+    """Converts the tensor of a request. The model's graph checks whether its shape fits.
 
     Args:
-      alias: its name, for messages.
-      proto: what was sent.
-      info: what the signature wants.
+      alias: Name of the input, for messages.
+      proto: Tensor that was sent.
+      info: Input of the signature.
 
     Returns:
       The values, of the signature's type and of the shape that was sent.
 
     Raises:
-      ServingError: the type is another one, or shape and content do not fit together.
+      ServingError: The type differs from the signature, or shape and content do not match.
     """
     if proto.dtype != info.dtype:
         raise invalid(
@@ -68,7 +68,7 @@ def to_array(
 
 
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """The tensor of a response, in the field of its type, where many clients look for it."""
+    """Converts the tensor of a response. Values go to the field of their type, for all clients."""
     kind = tf.as_dtype(array.dtype)
     field = _FIELDS.get(kind)
     if field is None:
@@ -81,23 +81,23 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
 
 
 def output_array(computed: object) -> np.ndarray:
-    """An output as an array: of a scalar a session returns the bytes or the number itself."""
+    """Returns an output as an array. For a scalar, a session returns the plain value."""
     if isinstance(computed, np.ndarray):
         return computed
-    # numpy's own type of bytes loses the zeros at their end.
+    # numpy's bytes type strips trailing zeros.
     kind = object if isinstance(computed, (bytes, str)) else None
     return np.asarray(computed, dtype=kind)
 
 
 def check_finite(alias: str, array: np.ndarray) -> None:
-    """Refuses an answer that is no number: JSON has none for it, and nothing can be ranked by it.
+    """Rejects NaN and infinity in an output, which cannot be ranked or written as JSON.
 
     Args:
-      alias: The output's name, for messages.
-      array: The output, [rows, ...], of any type.
+      alias: Name of the output, for messages.
+      array: Output of any type, [rows, ...].
 
     Raises:
-      ServingError: A value is NaN or infinite. It names the first such row.
+      ServingError: A value is NaN or infinite. The message names the first such row.
     """
     if not tf.as_dtype(array.dtype).is_floating:
         return
@@ -108,13 +108,13 @@ def check_finite(alias: str, array: np.ndarray) -> None:
     example = f"example {place[0]}: " if place else ""
     raise invalid(
         f'{example}output "{alias}" must be a finite number. Received: {array[place]}. Look for a '
-        "value in the request that is not finite or far beyond those of the training; if there is "
+        "value in the request that is not finite or far outside of the training data. If there is "
         "none, roll back to an earlier version of the model."
     )
 
 
 def _values(proto: tensor_pb2.TensorProto, count: int) -> np.ndarray:
-    """Returns `count` values, flat."""
+    """Returns a flat array of `count` values."""
     kind = tf.as_dtype(proto.dtype)
     if kind not in _FIELDS:
         found: np.ndarray = tf.make_ndarray(proto)
@@ -130,38 +130,40 @@ def _values(proto: tensor_pb2.TensorProto, count: int) -> np.ndarray:
         return np.array([*sent, *[last] * (count - len(sent))], dtype=object)
     values = np.full(count, sent[-1] if sent else 0, _WIDER.get(field, kind.as_numpy_dtype))
     values[: len(sent)] = sent
-    return values.astype(kind.as_numpy_dtype, copy=False)  # a narrower type wraps, as in C++
+    return values.astype(kind.as_numpy_dtype, copy=False)  # narrower types wrap, as in C++
 
 
 def _of_content(content: bytes, kind: tf.DType, count: int) -> np.ndarray:
-    """Returns the values of tensor_content, of which there must be exactly `count`.
+    """Returns the `count` values of tensor_content.
 
     Raises:
-      ValueError: There are more or fewer.
+      ValueError: There are more or fewer values.
     """
     if kind == tf.string:
         return _strings(content, count)
     values = np.frombuffer(content, kind.as_numpy_dtype)
     if len(values) != count:
-        raise ValueError(f"it has {len(values):,} values in tensor_content, its shape {count:,}")
+        raise ValueError(
+            f"tensor_content must have {count:,} values for its shape. Received: {len(values):,}"
+        )
     return values.copy()
 
 
 def _strings(content: bytes, count: int) -> np.ndarray:
-    """Returns strings written as TensorFlow does: all lengths, as varints, then all contents."""
+    """Decodes TensorFlow's format of strings: all lengths as varints, then all contents."""
     sizes, place = [], 0
     for _ in range(count):
         size = shift = 0
         while True:
             if place >= len(content) or shift > 28:
-                raise ValueError("tensor_content has no length for each string")
+                raise ValueError("tensor_content must have a length for each string")
             byte = content[place]
             place, size, shift = place + 1, size | (byte & 0x7F) << shift, shift + 7
             if byte < 0x80:
                 break
         sizes.append(size)
     if place + sum(sizes) != len(content):
-        raise ValueError("the lengths of the strings do not add up to tensor_content")
+        raise ValueError("the lengths of the strings must add up to the size of tensor_content")
     values = np.empty(count, dtype=object)
     for number, size in enumerate(sizes):
         values[number] = content[place : place + size]
@@ -170,7 +172,7 @@ def _strings(content: bytes, count: int) -> np.ndarray:
 
 
 def _check_size(alias: str, proto: tensor_pb2.TensorProto, shape: list[int]) -> None:
-    """Refuses shapes that are much larger than what was sent."""
+    """Rejects shapes that are much larger than the content."""
     if proto.tensor_content:
         sent, each = len(proto.tensor_content), 1
     else:

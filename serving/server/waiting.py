@@ -1,10 +1,10 @@
-"""Clients that keep the server waiting: how many at once, how long, and who makes room.
+"""Limits how many clients keep the server waiting, and for how long.
 
-A connection, a call or a body that is opened and then sends nothing costs a place. To refuse the
-next one when all places are taken would refuse honest clients, who send at once. So whoever has
-waited longest makes room, first among those of the peer that holds most places: a single peer never
-pushes out another one. An honest client is hurt only by one that opens all places within the
-milliseconds that its own message takes.
+A connection, a call or a body that is opened and then sends nothing takes a place. If the server
+rejected new clients while all places are taken, it would reject honest clients, which send at once.
+Therefore a new client ousts the one that has waited longest, among those of the peer with the most
+places. So a single peer never ousts others. An honest client only suffers from an attacker who
+takes all places within the milliseconds that its own message needs.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from collections.abc import Callable
 
 
 @dataclasses.dataclass(eq=False)
-class Waited:
-    """Somebody who is waited for.
+class WaitingClient:
+    """A client that the server waits for.
 
     Attributes:
       peer: Address without port.
-      since: By the clock of `Waiting`.
-      end: Ends it; called once at most, without a lock held.
+      since: Time of entry, on the clock of `WaitingClients`.
+      end: Function that ends the wait. It is called at most once, without a lock held.
     """
 
     peer: str
@@ -32,37 +32,37 @@ class Waited:
     end: Callable[[], object]
 
 
-class Waiting:
-    """Those who are waited for; for any number of threads.
+class WaitingClients:
+    """The clients that the server waits for. Thread-safe.
 
     Args:
-      most: At the same time.
-      seconds: Each; `expire` ends those who have had more.
-      clock: Stands in for time.monotonic, in tests.
+      limit: Maximum number of waiting clients.
+      seconds: Maximum time of each wait; `expire` ends longer ones.
+      clock: Replacement of time.monotonic, for tests.
 
     Attributes:
-      ended: How many were ended, for want of places or of time.
+      ended: Number of clients that were ended, for lack of places or of time.
     """
 
-    def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic):
-        self.most, self.seconds, self.ended = most, seconds, 0
+    def __init__(self, limit: int, seconds: float, clock: Callable[[], float] = time.monotonic):
+        self.limit, self.seconds, self.ended = limit, seconds, 0
         self._clock = clock
         self._lock = threading.Lock()
-        self._by_peer: dict[str, dict[Waited, None]] = {}  # in the order of their coming
+        self._by_peer: dict[str, dict[WaitingClient, None]] = {}  # in the order of arrival
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def enter(self, peer: str, end: Callable[[], object]) -> Waited:
-        """Takes a place; ends another's waiting if there are too many."""
+    def enter(self, peer: str, end: Callable[[], object]) -> WaitingClient:
+        """Adds a client, and ousts another one if there are too many."""
         peer = _network(peer)
-        entered = Waited(peer, self._clock(), end)
+        entered = WaitingClient(peer, self._clock(), end)
         ousted = None
         with self._lock:
             self._by_peer.setdefault(peer, {})[entered] = None
             self._count += 1
-            if self._count > self.most:
+            if self._count > self.limit:
                 largest = max(self._by_peer.values(), key=_size_and_age)
                 ousted = next(iter(largest))
                 self._remove(ousted)
@@ -71,13 +71,13 @@ class Waiting:
             ousted.end()
         return entered
 
-    def leave(self, waited: Waited) -> bool:
-        """Gives the place back; returns False to one that was ended meanwhile."""
+    def leave(self, waited: WaitingClient) -> bool:
+        """Removes a client. Returns False if it was already ended."""
         with self._lock:
             return self._remove(waited)
 
     def expire(self) -> None:
-        """Ends those who are waited for too long."""
+        """Ends clients that have waited too long."""
         before = self._clock() - self.seconds
         with self._lock:
             late = []
@@ -92,7 +92,7 @@ class Waiting:
         for waited in late:
             waited.end()
 
-    def _remove(self, waited: Waited) -> bool:
+    def _remove(self, waited: WaitingClient) -> bool:
         group = self._by_peer.get(waited.peer, {})
         if waited not in group:
             return False
@@ -105,7 +105,7 @@ class Waiting:
 
 @functools.lru_cache(4096)
 def _network(peer: str) -> str:
-    """Of an IPv6 address its /64, all of which one machine may have."""
+    """Returns the /64 network of an IPv6 address, because one machine may own all of it."""
     try:
         address = ipaddress.ip_address(peer.strip("[]").partition("%")[0])
     except ValueError:
@@ -115,5 +115,5 @@ def _network(peer: str) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
-def _size_and_age(group: dict[Waited, None]) -> tuple[int, float]:
+def _size_and_age(group: dict[WaitingClient, None]) -> tuple[int, float]:
     return len(group), -next(iter(group)).since

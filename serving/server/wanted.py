@@ -1,4 +1,4 @@
-"""Which versions of which models shall be served: TensorFlow Serving's model_config_list."""
+"""Reads from TensorFlow Serving's model_config_list which versions of models to serve."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from base.shared_names import MODELS_CONFIG, VERSIONS_LOCK, WITHDRAWN_MARK
 from serving.server.base_path import local_path, version_folders
 from serving.server.errors import Code, ServingError, invalid
 
-# They become lines of logs and names of metrics, and parts of REST's paths.
+# Names appear in logs, metrics and REST paths.
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_SHOWN = 40  # characters of a name that is refused
+_MAX_SHOWN = 40  # characters of a rejected name
 
 
 @dataclasses.dataclass(frozen=True)
 class WantedModel:
-    """One model of a config, and its versions on disk at this moment.
+    """A model of a config, with its versions on disk at the time of reading.
 
     Attributes:
-      name: what clients call it.
-      base_path: folder of its versions.
-      versions: that shall be served, ascending; those that are missing on disk among them.
-      labels: label -> version.
-      folders: version -> name of its folder, for the versions on disk.
+      name: Name of the model.
+      base_path: Folder of its versions.
+      versions: Versions to serve, ascending, including those that are missing on disk.
+      labels: Version of each label.
+      folders: Folder name of each version on disk.
     """
 
     name: str
@@ -38,28 +38,28 @@ class WantedModel:
     folders: dict[int, str] = dataclasses.field(default_factory=dict, compare=False)
 
     def path(self, version: int) -> Path:
-        """Returns the folder of a version, whether it is there or not."""
+        """Returns the folder of a version, whether it exists or not."""
         return self.base_path / self.folders.get(version, str(version))
 
 
 def wanted_models(
     config: model_server_config_pb2.ModelServerConfig, roots: Collection[Path] | None = None
 ) -> list[WantedModel]:
-    """What a config asks for.
+    """Returns the models that a config asks for.
 
     Args:
-      config: Of the file, or a client's.
-      roots: Folders, resolved, in one of which every base path must be; None for anywhere.
+      config: Config from a file or a client.
+      roots: Resolved folders that may contain base paths; None for no restriction.
 
     Raises:
-      ServingError: it has no list of models, or a model without name or folder, or one twice, or a
-        base path that is a URI, cannot be listed, or is in none of the roots.
+      ServingError: The config has no list of models, a model without name or folder, a duplicate,
+        or a base path that is a URI, cannot be listed, or is in none of the roots.
     """
     if config.WhichOneof("config") != "model_config_list":
-        raise invalid("the config has no model_config_list")
+        raise invalid("the config must have a model_config_list")
     if roots is not None:
         for model in config.model_config_list.config:
-            _check_inside(model, roots)  # before the disk is looked at
+            _check_inside(model, roots)  # before any access to the disk
     found = [_wanted(model) for model in config.model_config_list.config]
     names = [model.name for model in found]
     if len(set(names)) < len(names):
@@ -68,10 +68,10 @@ def wanted_models(
 
 
 def read_config(path: Path) -> model_server_config_pb2.ModelServerConfig:
-    """A file of TensorFlow Serving's --model_config_file.
+    """Reads a file of TensorFlow Serving's --model_config_file.
 
     Raises:
-      ServingError: it cannot be read.
+      ServingError: The file cannot be read.
     """
     try:
         text = path.read_text("utf-8")
@@ -81,9 +81,9 @@ def read_config(path: Path) -> model_server_config_pb2.ModelServerConfig:
 
 
 class FolderConfig:
-    """What a folder's models.config says, or its newest version where there never was one.
+    """Reads a folder's models.config, or serves the newest version if there never was one.
 
-    A file that is gone says nothing: its newest version may be one that was withdrawn.
+    If the file has disappeared, nothing is served: the newest version may have been withdrawn.
     """
 
     def __init__(self, name: str, base_path: Path):
@@ -91,10 +91,10 @@ class FolderConfig:
         self._is_pushed_to = False
 
     def read(self) -> model_server_config_pb2.ModelServerConfig:
-        """Returns the config of this moment.
+        """Returns the current config.
 
         Raises:
-          ServingError: The file cannot be read, or is gone.
+          ServingError: The file cannot be read, or has disappeared.
         """
         name, base_path, path = self._name, self._base_path, self._base_path / MODELS_CONFIG
         try:
@@ -108,14 +108,15 @@ class FolderConfig:
             self._is_pushed_to = True
             config = read_config(path)
             for model in config.model_config_list.config:
-                model.name, model.base_path = name, str(base_path)  # wherever it was written
+                # The folder may have had another path where the file was written.
+                model.name, model.base_path = name, str(base_path)
             return config
         if self._is_pushed_to or was_there:
             raise ServingError(
                 Code.UNAVAILABLE,
-                f"{path} is missing, so nobody knows which version may be live. `python -m serving "
-                "rollback --config CONFIG --to VERSION` writes it anew; a first push that is under "
-                "way is about to",
+                f"{path} is missing, so it is unknown which version may be live. Wait if a first "
+                "push is running, else write it with `python -m serving rollback --config CONFIG "
+                "--to VERSION`",
             )
         config = model_server_config_pb2.ModelServerConfig()
         config.model_config_list.config.add(
@@ -132,8 +133,8 @@ def _check_inside(model: model_server_config_pb2.ModelConfig, roots: Collection[
     if not any(base.is_relative_to(root) for root in roots):
         raise ServingError(
             Code.PERMISSION_DENIED,
-            f"base_path {model.base_path[:200]!a} is in none of this server's folders; its option "
-            "--model-root adds one",
+            f"base_path {model.base_path[:200]!a} is in none of this server's folders. Add a "
+            "folder with the server's option --model-root",
         )
 
 
@@ -143,11 +144,13 @@ def _wanted(model: model_server_config_pb2.ModelConfig) -> WantedModel:
     for text in (model.name, *model.version_labels):
         if not _NAME.fullmatch(text):
             raise invalid(
-                f"{text[:_SHOWN]!a} names no model and no label: letters, digits, '.', '_' and '-' "
-                "do, 128 at most"
+                "the name of a model or label must consist of letters, digits, '.', '_' and '-', "
+                f"at most 128. Received: {text[:_MAX_SHOWN]!a}"
             )
     if model.model_platform not in ("", "tensorflow"):
-        raise invalid(f"{model.name}: model_platform is {model.model_platform}, not tensorflow")
+        raise invalid(
+            f"{model.name}: model_platform must be tensorflow. Received: {model.model_platform}"
+        )
     try:
         base = local_path(model.base_path)
         folders = version_folders(base)

@@ -1,7 +1,7 @@
-"""Runs every signature of a version before its first request, which would wait for it otherwise.
+"""Runs every signature of a version before its first request.
 
-A signature is compiled when it is first computed, alone and through the batch scheduler each: for
-the CTR model a quarter of a second to a second. Requests that come meanwhile fill the queue.
+A signature is compiled when it is first computed, separately for single and batched requests. For
+the CTR model this takes up to a second, in which requests would fill the queue.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from serving.server.errors import ServingError
 from serving.server.loaded_model import DEFAULT_SIGNATURE, LoadedModel
 
 _log = logging.getLogger(__name__)
-MOST = 1000  # as many as TensorFlow Serving takes
-_MADE_UP = ((1, False), (64, True))  # rows, and whether they go through the scheduler
+MAX_REQUESTS = 1000  # as in TensorFlow Serving
+_SYNTHETIC = ((1, False), (64, True))  # number of rows, and whether they are batched
 _LOGS = {
     "predict_log": inference.predict,
     "classify_log": inference.classify,
@@ -35,23 +35,23 @@ _LOGS = {
 
 
 def warm_up(model: LoadedModel, version: Path) -> int:
-    """Runs the requests of assets.extra; each that fails is a reason not to serve the version.
+    """Runs the requests in assets.extra. A version for which one fails must not be served.
 
-    Signatures that have none there are asked with the examples of those requests, or with zeros. To
-    such a request the model may object, and what changes variables or files is not asked.
+    Other signatures get synthetic requests with the examples of these requests, or zeros. The model
+    may reject synthetic requests. Signatures that change variables or files are not run.
 
     Returns:
-      How many requests there were in assets.extra.
+      The number of requests in assets.extra.
 
     Raises:
-      ServingError: the model refused one of these.
-      ValueError: the file is not of TensorFlow Serving's kind.
+      ServingError: The model rejected one of them.
+      ValueError: The file is not a valid warm-up file of TensorFlow Serving.
     """
     count, asked, examples = 0, set[str](), list[bytes]()
     for log in _recorded(version / WARM_UP_FILE):
         kind = log.WhichOneof("log_type")
         if kind not in _LOGS:
-            raise ValueError(f"a warm-up request is a {kind}, not one of {', '.join(_LOGS)}")
+            raise ValueError(f"a warm-up request must be {', '.join(_LOGS)}. Received: {kind}")
         request = getattr(log, kind).request
         names = _signatures_asked(request)
         for batched in (True,) if names <= asked else (False, True):
@@ -60,10 +60,13 @@ def warm_up(model: LoadedModel, version: Path) -> int:
         asked |= names
         examples = examples or _examples_of(request)
         count += 1
-    made_up = sorted({*model.signatures} - asked - model.writing)
-    for name in made_up:
-        _run_made_up(model, name, examples)
-    _log.info("%s: warmed up with %d requests; without: %s", version, count, made_up or "none")
+    others = sorted({*model.signatures} - asked - model.writing)
+    for name in others:
+        _run_synthetic(model, name, examples)
+    _log.info(
+        "%s: warmed up with %d recorded requests; with synthetic ones: %s",
+        version, count, others or "none",
+    )  # fmt: skip
     return count
 
 
@@ -71,21 +74,21 @@ def _recorded(path: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
     if not path.exists():
         return
     try:
-        for serialized in tf.data.TFRecordDataset(str(path)).take(MOST).as_numpy_iterator():
+        for serialized in tf.data.TFRecordDataset(str(path)).take(MAX_REQUESTS).as_numpy_iterator():
             yield prediction_log_pb2.PredictionLog.FromString(serialized)
     except tf.errors.DataLossError as error:
         raise ValueError(f"{path} is damaged: {error.message}") from None
 
 
 def _signatures_asked(request: Any) -> set[str]:
-    """Names of the signatures that a request is computed by."""
+    """Returns the names of the signatures that a request asks for."""
     multiple = isinstance(request, inference_pb2.MultiInferenceRequest)
     specs = [task.model_spec for task in request.tasks] if multiple else [request.model_spec]
     return {spec.signature_name or DEFAULT_SIGNATURE for spec in specs}
 
 
 def _examples_of(request: Message) -> list[bytes]:
-    """The tf.Examples that a PredictRequest has as its only input, serialized; else none."""
+    """Returns the serialized tf.Examples that are the only input of a PredictRequest, or []."""
     if not isinstance(request, predict_pb2.PredictRequest) or len(request.inputs) != 1:
         return []
     (tensor,) = request.inputs.values()
@@ -97,10 +100,10 @@ def _examples_of(request: Message) -> list[bytes]:
     return found if all(one.features.feature for one in parsed) else []
 
 
-def _run_made_up(model: LoadedModel, name: str, examples: Sequence[bytes]) -> None:
-    """Asks a signature for one row, alone, and for many through the scheduler."""
+def _run_synthetic(model: LoadedModel, name: str, examples: Sequence[bytes]) -> None:
+    """Runs a signature on one row, and on many rows through the scheduler."""
     signature = model.signatures[name]
-    for rows, batched in _MADE_UP:
+    for rows, batched in _SYNTHETIC:
         given = examples[:rows]
         request = request_of_features("", name, signature, given) if given else None
         try:
@@ -110,11 +113,11 @@ def _run_made_up(model: LoadedModel, name: str, examples: Sequence[bytes]) -> No
                 else:
                     model.run(name, _zeros(signature.inputs, rows), sorted(signature.outputs))
         except ServingError as error:
-            _log.debug("%s objects to %d rows made up: %s", name, rows, error.message)
+            _log.debug("%s rejects %d synthetic rows: %s", name, rows, error.message)
 
 
 def _zeros(inputs: Mapping[str, meta_graph_pb2.TensorInfo], rows: int) -> dict[str, np.ndarray]:
-    """Input -> zeros or "", with `rows` and 1 for the sizes that are not known."""
+    """Returns zeros or "" for each input. Unknown sizes are `rows` in the first place, else 1."""
     found = {}
     for alias, info in inputs.items():
         dtype, sizes = tf.as_dtype(info.dtype), [one.size for one in info.tensor_shape.dim]

@@ -1,1 +1,1 @@
-"""Served requests back to events: the request log, published as impressions."""
+"""Publishes the server's request log as impressions; see README.md."""

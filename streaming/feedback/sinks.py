@@ -1,4 +1,4 @@
-"""Where events go to: the topics, or the watched folder, that ingest reads."""
+"""Sinks for events: the topics or the watched folder that ingest reads."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from base.errors import ComponentError
 from pipeline.streaming_sections import EventStream, KafkaBroker, Streaming
 from streaming.layout import CLICKS, IMPRESSIONS
 
-_PATIENCE_S = 30
-_MOST_BYTES = 900_000  # of an event: librdkafka's message.max.bytes is 1,000,000, with its headers
+_DELIVERY_TIMEOUT_S = 30
+_MAX_BYTES = 900_000  # per event; librdkafka's message.max.bytes is 1,000,000 with headers
 _KEY = "session_id"  # events of one session stay in order
 
 
-Refusal = tuple[Mapping[str, Any], str]  # an event, and why it is not taken
+RejectedEvent = tuple[Mapping[str, Any], str]  # an event and the reason
 
 
 class Sink(Protocol):
-    """Takes events of the streams."""
+    """Receives the events of the streams."""
 
-    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[Refusal]:
-        """Returns when they are where ingest will find them, through a crash of either.
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[RejectedEvent]:
+        """Sends events, and returns once they are stored durably for ingest.
 
         Returns:
-          Those that can never be taken, and why.
+          The events that can never be accepted, each with the reason.
         """
 
 
 def sink_of(settings: Streaming) -> Sink:
-    """For the config's Kafka, or its watched folder."""
+    """Returns the sink for the config's Kafka or its watched folder."""
     if settings.kafka is None:
         assert settings.watched is not None
         return FolderSink(settings.watched)
@@ -51,16 +51,16 @@ def sink_of(settings: Streaming) -> Sink:
 
 
 class FolderSink:
-    """A file for each call.
+    """Writes one file per call.
 
     Args:
-      folder: the watched one.
+      folder: Watched folder.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
 
-    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[Refusal]:
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[RejectedEvent]:
         lines = [json.dumps(event) for event in events]
         if not lines:
             return []
@@ -70,11 +70,11 @@ class FolderSink:
 
 
 class KafkaSink:
-    """A producer that does not write twice when it tries again.
+    """Sends events to Kafka with an idempotent producer, so that retries write nothing twice.
 
     Args:
-      broker: which; `producer_options` are librdkafka's.
-      topics: stream -> topic.
+      broker: Address and options; `producer_options` are librdkafka's.
+      topics: Stream -> topic.
     """
 
     def __init__(self, broker: KafkaBroker, topics: Mapping[str, str]):
@@ -94,49 +94,55 @@ class KafkaSink:
                 "bootstrap.servers": broker.bootstrap_servers,
                 "enable.idempotence": True,
                 "linger.ms": 20,
-                "delivery.timeout.ms": _PATIENCE_S * 1000,
+                "delivery.timeout.ms": _DELIVERY_TIMEOUT_S * 1000,
                 **broker.producer_options,
                 **secret,
             },
             logger=_quiet(),
         )
 
-    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[Refusal]:
-        """Raises ComponentError if the broker does not take all that it could."""
-        refused: list[Refusal] = []
+    def send(self, stream: str, events: Iterable[Mapping[str, Any]]) -> list[RejectedEvent]:
+        """Sends events.
+
+        Raises:
+          ComponentError: The broker has not confirmed an event that it could accept.
+        """
+        rejected: list[RejectedEvent] = []
 
         def keyed() -> Iterator[tuple[str, bytes]]:
             for event in events:
                 key = str(event.get(_KEY) or event.get("impression_id") or "")
                 value = json.dumps(event).encode()
-                if len(value) + len(key.encode()) > _MOST_BYTES:
-                    refused.append((event, f"it has {len(value):,} bytes: too many for Kafka"))
+                if len(value) + len(key.encode()) > _MAX_BYTES:
+                    rejected.append(
+                        (event, f"it has {len(value):,} bytes, but Kafka accepts {_MAX_BYTES:,}")
+                    )
                 else:
                     yield key, value
 
         self._send(stream, keyed())
-        # What the broker, or librdkafka by the user's options, takes for too large it always will.
+        # An event that the broker or librdkafka finds too large stays too large: no retry helps.
         too_large = [json.loads(value) for value in self._too_large]
-        refused += [(event, "it is too large for the topic") for event in too_large]
-        return refused
+        rejected += [(event, "it is too large for the topic") for event in too_large]
+        return rejected
 
     def send_text(self, stream: str, records: Iterable[tuple[str, bytes]]) -> None:
-        """`send`, of (key, value) as they are; one that is too large is an error, too."""
+        """Sends raw (key, value) records; a record that is too large is an error."""
         self._send(stream, records)
         if self._too_large:
             raise ComponentError(
                 f"Kafka at {self._servers}: {len(self._too_large):,} events are too large for "
-                f"{self._topics[stream]} (max.message.bytes of the topic)"
+                f"topic {self._topics[stream]}; raise its max.message.bytes"
             )
 
     def _send(self, stream: str, records: Iterable[tuple[str, bytes]]) -> None:
         self._failed, self._too_large = None, []
         for key, value in records:
             self._produce(self._topics[stream], key, value)
-        left = self._producer.flush(_PATIENCE_S + 5)
+        left = self._producer.flush(_DELIVERY_TIMEOUT_S + 5)
         if left or self._failed:
             raise ComponentError(
-                f"Kafka at {self._servers} has not taken all events "
+                f"Kafka at {self._servers} has not confirmed all events "
                 f"({self._failed or 'no answer'}); they will be sent again"
             )
 
@@ -166,7 +172,7 @@ class KafkaSink:
 
 
 def _quiet() -> Any:
-    """A logger: what matters is raised, librdkafka says it again and again."""
+    """Returns a silent logger: errors are raised, and librdkafka would repeat them for ever."""
     logger = logging.getLogger("streaming.feedback.kafka")
     logger.setLevel(logging.CRITICAL)
     return logger

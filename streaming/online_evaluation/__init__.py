@@ -1,1 +1,1 @@
-"""How well the served versions predict, by what users did; and what follows from it."""
+"""Measures the served versions by what users did, and promotes or rolls back; see README.md."""

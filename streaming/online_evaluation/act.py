@@ -1,4 +1,4 @@
-"""What was decided, done and recorded; through a crash between the two."""
+"""Carries out decisions, and records them even if the process dies in between."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from serving.release.switch import promote, rollback
 from streaming.layout import read_json
 from streaming.online_evaluation.rule import PROMOTE, WAIT, Decision
 
-_KINDS = {True: PROMOTION, False: ROLLBACK}  # by whether it promotes
+_KINDS = {True: PROMOTION, False: ROLLBACK}  # the key says whether the decision promotes
 
 
 @dataclasses.dataclass(frozen=True)
-class Acted:
-    """A promotion or rollback that was made.
+class ExecutedDecision:
+    """A promotion or rollback that was carried out.
 
     Attributes:
       kind: Promotion or Rollback.
-      execution: its id in ML Metadata.
-      switch: what changed; None where another command has recorded it.
+      execution: Id of the execution in ML Metadata.
+      switch: Change of the live versions; None if another command has recorded it.
     """
 
     kind: str
@@ -35,28 +35,29 @@ class Acted:
     switch: Intent | None
 
 
-class Actor:
-    """Of a pipeline.
+class DecisionExecutor:
+    """Carries out the decisions about a pipeline's live versions.
 
     Args:
-      config: with `streaming`.
-      folder: for what it remembers.
+      config: Config with a section `streaming`.
+      folder: Folder for the intent and the history.
     """
 
     def __init__(self, config: PipelineConfig, folder: Path):
         self._config = config
         self._intent, self._history = folder / "intent.json", folder / "switches.json"
 
-    def act(self, decision: Decision, hour: int) -> Acted | None:
-        """Promotes or rolls back; None where there is nothing to do.
+    def act(self, decision: Decision, hour: int) -> ExecutedDecision | None:
+        """Promotes or rolls back; returns None if the decision is to wait.
 
         Args:
-          decision: of the rule.
-          hour: the last one that it is based on.
+          decision: Decision of the rule.
+          hour: Last hour that the decision is based on.
 
         Raises:
-          ComponentError: what is live has changed since the decision, a model server cannot load
-            the version, or ML Metadata is away; in the last case `settle` records what was done.
+          ComponentError: The live versions have changed since the decision, a model server cannot
+            load the version, or ML Metadata is not available. In the last case `settle` records
+            the change later.
         """
         if decision.what == WAIT:
             return None
@@ -76,24 +77,26 @@ class Actor:
             raise
         return self._remembered(switch, record_in(self._config, switch), said)
 
-    def settle(self) -> Acted | None:
-        """Records what was done by a process that died before it could; None if there was none."""
+    def settle(self) -> ExecutedDecision | None:
+        """Records the change of a process that died too early; returns None if there is none."""
         settled = {intent.id: intent for intent in settle(self._config)}
         if not self._intent.exists():
             return None
         said = read_json(self._intent)
         name = said.pop("id")
         execution = execution_of(self._config, _KINDS[said["what"] == PROMOTE], name)
-        if execution is None:  # it did not come to pass
+        if execution is None:  # the process died before the change
             self._intent.unlink()
             return None
         return self._remembered(settled.get(name), execution, said)
 
     def history(self) -> list[dict[str, Any]]:
-        """All that was done: what, reason, hour, oldest first."""
+        """Returns all promotions and rollbacks, oldest first: what, reason and hour."""
         return list(read_json(self._history)["switches"]) if self._history.exists() else []
 
-    def _remembered(self, switch: Intent | None, execution: int, said: dict[str, Any]) -> Acted:
+    def _remembered(
+        self, switch: Intent | None, execution: int, said: dict[str, Any]
+    ) -> ExecutedDecision:
         write_json(self._history, {"switches": [*self.history(), said]}, durable=True)
         self._intent.unlink()
-        return Acted(_KINDS[said["what"] == PROMOTE], execution, switch)
+        return ExecutedDecision(_KINDS[said["what"] == PROMOTE], execution, switch)

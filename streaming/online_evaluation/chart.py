@@ -1,4 +1,4 @@
-"""Metrics by hour as a picture."""
+"""Draws metrics by hour."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from matplotlib.figure import Figure
 from streaming.layout import hour_start
 
 _COLOURS = ("#1b6ca8", "#d1762a", "#4a9a5b", "#8a5aa8", "#777777")
-_WIDTH, _HEIGHT = 9.0, 2.4  # inches; the height of a panel
+_WIDTH, _PANEL_HEIGHT = 9.0, 2.4  # inches
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """Attributes:
-    hour: since 1970.
-    value: of a metric.
-    interval: (low, high), or None.
+class ChartPoint:
+    """A metric in an hour.
+
+    Attributes:
+      hour: Hours since 1970.
+      value: Value of the metric.
+      interval: Confidence interval (low, high); None if unknown.
     """
 
     hour: int
@@ -33,30 +35,32 @@ class Point:
 
 
 def chart(
-    panels: Mapping[str, Mapping[str, Sequence[Point]]], marks: Mapping[int, str], path: Path
+    panels: Mapping[str, Mapping[str, Sequence[ChartPoint]]], marks: Mapping[int, str], path: Path
 ) -> None:
-    """Draws it into a file, by its suffix .svg or .png.
+    """Draws a chart into an .svg or .png file.
 
     Args:
-      panels: metric -> name of a line -> its points by hour; a line has one colour in all panels.
-      marks: hour -> what happened at its end.
-      path: the file.
+      panels: Metric -> name of a line -> its points by hour. A line has one colour in all panels.
+      marks: Hour -> text of the event at its end.
+      path: Path of the file; its suffix selects the format.
     """
     _figure(panels, marks).savefig(path, dpi=110)
 
 
-def chart_svg(panels: Mapping[str, Mapping[str, Sequence[Point]]], marks: Mapping[int, str]) -> str:
-    """The same as an <svg> element."""
+def chart_svg(
+    panels: Mapping[str, Mapping[str, Sequence[ChartPoint]]], marks: Mapping[int, str]
+) -> str:
+    """Returns the same chart as an <svg> element."""
     text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "online evaluation"}):  # the same picture, the same text
+    with mpl.rc_context({"svg.hashsalt": "online evaluation"}):  # makes the ids reproducible
         _figure(panels, marks).savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def _figure(
-    panels: Mapping[str, Mapping[str, Sequence[Point]]], marks: Mapping[int, str]
+    panels: Mapping[str, Mapping[str, Sequence[ChartPoint]]], marks: Mapping[int, str]
 ) -> Figure:
-    figure = Figure(figsize=(_WIDTH, 0.5 + _HEIGHT * len(panels)), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 0.5 + _PANEL_HEIGHT * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     names = [*dict.fromkeys(name for lines in panels.values() for name in lines)]
     colours = {name: _COLOURS[n % len(_COLOURS)] for n, name in enumerate(names)}
@@ -78,7 +82,7 @@ def _figure(
     return figure
 
 
-def _line(axis, name: str, points: Sequence[Point], colour: str) -> None:  # type: ignore[no-untyped-def]
+def _line(axis, name: str, points: Sequence[ChartPoint], colour: str) -> None:  # type: ignore[no-untyped-def]
     hours = [hour_start(p.hour).replace(tzinfo=None) for p in points]
     axis.plot(
         hours, [p.value for p in points], label=_plain(name), color=colour, marker="o", markersize=3
@@ -90,7 +94,7 @@ def _line(axis, name: str, points: Sequence[Point], colour: str) -> None:  # typ
 
 
 def _plain(name: str) -> str:
-    """Names come from requests: neither mathematics to matplotlib nor markup in the SVG."""
+    """Returns a safe label: names come from requests and may hold TeX or markup."""
     return "".join(c if c.isalnum() or c in " _" else "." for c in name)[:30]
 
 

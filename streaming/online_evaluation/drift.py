@@ -1,4 +1,4 @@
-"""Features that are not distributed as they were, by TensorFlow Data Validation's comparators."""
+"""Distances between feature distributions, by TensorFlow Data Validation's comparators."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ HOUR_BEFORE, SERVING = "hour before", "serving"
 
 
 @dataclasses.dataclass(frozen=True)
-class Distance:
-    """Of a feature in the examples of an hour, from itself elsewhere.
+class FeatureDistance:
+    """The distance of a feature in an hour's examples from a baseline.
 
     Attributes:
-      feature: its name.
-      against: `HOUR_BEFORE`: the examples of the span before; `SERVING`: what was asked for.
-      value: Jensen-Shannon divergence or L-infinity norm, 0 (alike) to 1.
-      threshold: of the schema, or the config's.
+      feature: Name of the feature.
+      against: Baseline: `HOUR_BEFORE` (examples of the span before) or `SERVING` (requests).
+      value: Jensen-Shannon divergence or L-infinity norm, from 0 (equal) to 1.
+      threshold: Threshold of the schema, or else of the config.
     """
 
     feature: str
@@ -37,37 +37,37 @@ def distances(
     hour: statistics_pb2.DatasetFeatureStatisticsList,
     before: statistics_pb2.DatasetFeatureStatisticsList | None,
     served: statistics_pb2.DatasetFeatureStatisticsList | None,
-) -> list[Distance]:
-    """Of every feature that has a comparator, the largest first.
+) -> list[FeatureDistance]:
+    """Returns the distances of all features that have a comparator, largest first.
 
     Args:
-      schema: with comparators, as `with_comparators` gives them.
-      hour: statistics of the training examples of an hour.
-      before: of the hour before; None for none.
-      served: of the examples that the server was asked about in this hour; None for none. Features
-        that it was not given, such as the label, are left out.
+      schema: Schema with comparators, as `with_comparators` returns it.
+      hour: Statistics of the training examples of an hour.
+      before: Statistics of the hour before, if any.
+      served: Statistics of the examples that the server was asked about in this hour, if any.
+        Features that requests do not have, such as the label, are left out.
     """
     found = []
     if before is not None:
         anomalies = tfdv.validate_statistics(hour, schema, previous_statistics=before)
         for info in anomalies.drift_skew_info:
-            found += _of(info, HOUR_BEFORE, info.drift_measurements)
+            found += _distances_of(info, HOUR_BEFORE, info.drift_measurements)
     if served is not None:
         both = _names(hour) & _names(served)
         anomalies = tfdv.validate_statistics(hour, schema, serving_statistics=served)
         for info in anomalies.drift_skew_info:
             if info.path.step[0] in both:
-                found += _of(info, SERVING, info.skew_measurements)
+                found += _distances_of(info, SERVING, info.skew_measurements)
     return sorted(found, key=lambda one: (-one.value, one.feature, one.against))
 
 
-def _of(
+def _distances_of(
     info: anomalies_pb2.DriftSkewInfo,
     against: str,
     measured: Collection[anomalies_pb2.DriftSkewInfo.Measurement],
-) -> list[Distance]:
+) -> list[FeatureDistance]:
     name = ".".join(info.path.step)
-    return [Distance(name, against, one.value, one.threshold) for one in measured]
+    return [FeatureDistance(name, against, one.value, one.threshold) for one in measured]
 
 
 def _names(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> set[str]:
@@ -78,12 +78,12 @@ def _names(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> set[str]:
 def with_comparators(
     schema: schema_pb2.Schema, max_distance: float, leave_out: Collection[str]
 ) -> schema_pb2.Schema:
-    """A copy in which every feature has both comparators, its own where it has them.
+    """Returns a copy of a schema in which every feature has both comparators.
 
     Args:
-      schema: of the examples.
-      max_distance: Jensen-Shannon divergence, for those without.
-      leave_out: features that get none.
+      schema: Schema of the examples; comparators in it are kept.
+      max_distance: Jensen-Shannon divergence that features without a comparator may have.
+      leave_out: Names of features that get no comparator.
     """
     result = schema_pb2.Schema()
     result.CopyFrom(schema)

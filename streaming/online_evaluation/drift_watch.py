@@ -1,4 +1,4 @@
-"""Each hour that has a model: whether its examples, and what was served, are as before."""
+"""Checks each hour that has a model for drift of its examples and of what was served."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metadata.records import Artifact, Run
 from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
 from streaming.layout import HourFiles, hour_name
-from streaming.online_evaluation.drift import Distance, distances, with_comparators
+from streaming.online_evaluation.drift import FeatureDistance, distances, with_comparators
 from streaming.online_evaluation.served_examples import statistics_of
 from streaming.operation.spans_done import complete_runs, outputs
 
@@ -23,10 +23,10 @@ _SPLIT = "Split-train"
 
 
 class DriftWatch:
-    """Of a pipeline's hours.
+    """Computes and records the feature distances of a pipeline's hours.
 
     Args:
-      config: with `streaming`.
+      config: Config with a section `streaming`.
     """
 
     def __init__(self, config: PipelineConfig):
@@ -36,9 +36,9 @@ class DriftWatch:
         self._files = HourFiles(config.streaming.folder / "online" / "drift")
 
     def new_hours(self) -> list[int]:
-        """Hours whose run has put out statistics that were not looked at yet, oldest first.
+        """Returns the hours whose statistics were not checked yet, oldest first.
 
-        Without those whose files are gone: `python -m lineage gc` may have deleted them.
+        Hours whose files are gone are left out; `python -m lineage gc` may have deleted them.
 
         Raises:
           ComponentError: ML Metadata cannot be read.
@@ -59,17 +59,17 @@ class DriftWatch:
         return MetadataWriter.connect(self._config.metadata_connection, self._config.name)
 
     def _found(self, store: LineageStore, hours: Iterable[int]) -> dict[int, Artifact]:
-        """Returns hour -> the statistics of its run, where these still lie on disk."""
+        """Returns hour -> the statistics of its run, if they still exist on disk."""
         ids = {hour: _statistics(self._runs[hour]) for hour in hours}
         known = store.artifacts(ids.values())
         found = {hour: known[one] for hour, one in ids.items() if one in known}
         return {hour: a for hour, a in found.items() if _file(Path(a.uri)).exists()}
 
-    def look(self, hour: int) -> list[Distance]:
-        """Compares; kept as a file and in ML Metadata.
+    def look(self, hour: int) -> list[FeatureDistance]:
+        """Computes the distances of an hour, and records them in a file and in ML Metadata.
 
         Args:
-          hour: of `new_hours`.
+          hour: One of `new_hours`.
         """
         schema = with_comparators(
             tfdv.load_schema_text(str(self._config.schema_file)),
@@ -100,7 +100,7 @@ class DriftWatch:
         writer: MetadataWriter,
         hour: int,
         compared: list[Artifact],
-        found: list[Distance],
+        found: list[FeatureDistance],
     ) -> None:
         summary: dict[str, Value] = {
             "hour": hour_name(hour),
@@ -119,12 +119,12 @@ class DriftWatch:
         )
 
     def results(self) -> dict[int, dict[str, Any]]:
-        """Hour -> what was found, oldest first."""
+        """Returns hour -> the recorded distances, oldest first."""
         return self._files.read()
 
 
 def _statistics(run: Run) -> int:
-    """Id of the run's statistics; 0 where it has none."""
+    """Returns the artifact id of the run's statistics; 0 if it has none."""
     return max(outputs(run, "StatisticsGen", "statistics"), default=0)
 
 

@@ -1,4 +1,4 @@
-"""Closed hours of served impressions to metrics, and to what is live."""
+"""Computes metrics of closed hours, and decides about the live versions."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from streaming.layout import (
     hour_name,
     read_json,
 )
-from streaming.online_evaluation.metrics import Served, increase, served
-from streaming.online_evaluation.rule import WAIT, Decision, Judged, decide
+from streaming.online_evaluation.metrics import ServedMetrics, entropy_increase, served_metrics
+from streaming.online_evaluation.rule import WAIT, Decision, VersionEvidence, decide
 
-# Of an impression that was served: as feedback/events.py names them.
+# Columns of a served impression, as the application's events_of_request names them.
 _COLUMNS = ("arm", "version", "probability", "user_id")
 _CLICK_MS = "click_ms"
 
 
 class OnlineEvaluation:
-    """Of the versions that a pipeline has pushed.
+    """Evaluates the versions that a pipeline has pushed.
 
     Args:
-      config: with `streaming`.
+      config: Config with a section `streaming`.
 
     Attributes:
-      problems: hour -> why it cannot be read; it is left out until there is a new version of it.
+      problems: Hour -> why it cannot be read. It is left out until it has a new version.
     """
 
     def __init__(self, config: PipelineConfig):
@@ -51,7 +51,7 @@ class OnlineEvaluation:
         self._files = HourFiles(config.streaming.folder / "online" / "evaluation")
 
     def new_hours(self) -> list[int]:
-        """Closed hours whose newest version has no metrics yet, oldest first."""
+        """Returns the closed hours whose newest version has no metrics yet, oldest first."""
         closed = self._layout.closed_hours()
         return [
             hour
@@ -59,13 +59,13 @@ class OnlineEvaluation:
             if marker[IMPRESSIONS]["rows"] and self._known(hour) != marker["version"]
         ]
 
-    def evaluate(self, hour: int) -> list[Served]:
-        """Metrics of an hour by arm and version; none where no model ranked.
+    def evaluate(self, hour: int) -> list[ServedMetrics]:
+        """Returns the metrics of an hour by arm and version; empty if no model was served.
 
-        Kept as a file, and in ML Metadata: one artifact `OnlineMetrics` for each, made from the
-        model that was pushed.
+        They are recorded in a file and in ML Metadata, as one `OnlineMetrics` artifact for each arm
+        and version with the pushed model as input.
         """
-        found = served(self.impressions([hour]))
+        found = served_metrics(self.impressions([hour]))
         version = self._layout.closed_hours()[hour]["version"]
         if found:
             self._record(hour, version, found)
@@ -78,7 +78,7 @@ class OnlineEvaluation:
         self._files.write(hour, content)
         return found
 
-    def _record(self, hour: int, version: int, found: list[Served]) -> None:
+    def _record(self, hour: int, version: int, found: list[ServedMetrics]) -> None:
         writer = MetadataWriter.connect(self._config.metadata_connection, self._config.name)
         pushed = first_pushes(writer.reader)
         uri = str(self._files.path(hour).resolve())
@@ -93,18 +93,18 @@ class OnlineEvaluation:
         )
 
     def results(self) -> dict[int, list[dict[str, Any]]]:
-        """Hour -> its metrics, oldest first."""
+        """Returns hour -> its metrics, oldest first."""
         return {hour: content["served"] for hour, content in self._files.read().items()}
 
     def decide(self) -> Decision:
-        """About the live versions, on the last hours."""
+        """Returns the rule's decision about the live versions, based on the last hours."""
         release = read_release(self._config.serving_folder)
         if release is None:
-            return Decision(WAIT, "nothing was pushed yet")
+            return Decision(WAIT, "no model was pushed yet")
         frame = self.impressions([*self._layout.closed_hours()][-self._rule.hours :])
-        # Not those of an experiment beside it.
+        # Other arms belong to experiments beside the pipeline.
         ours = frame[frame["arm"].isin([STABLE, CANARY])].dropna(subset=["probability"])
-        # A version that was the canary first is judged by all that it served.
+        # A stable version that was the canary before is judged by both roles.
         of = {version: ours[ours["version"] == version] for version in release.labels.values()}
         stable, canary, previous = release.stable, release.canary, release.previous
         newest = _newest(of[stable], self._rule.min_impressions)
@@ -115,20 +115,20 @@ class OnlineEvaluation:
 
     def _judged(
         self, rows: pd.DataFrame, all_rows: pd.DataFrame, others: pd.DataFrame | None
-    ) -> Judged | None:
+    ) -> VersionEvidence | None:
         if rows.empty:
             return None
-        (metrics,) = served(rows.assign(arm=""))
+        (metrics,) = served_metrics(rows.assign(arm=""))
         hours = all_rows["hour"].unique()
         if others is not None:
             shared = set(hours) & set(others["hour"])
             ours, theirs = (f[f["hour"].isin(shared)] for f in (all_rows, others))
             if shared:
-                return Judged(metrics, len(hours), increase(ours, theirs))
-        return Judged(metrics, len(hours))
+                return VersionEvidence(metrics, len(hours), entropy_increase(ours, theirs))
+        return VersionEvidence(metrics, len(hours))
 
     def impressions(self, hours: Iterable[int]) -> pd.DataFrame:
-        """What a model has ranked in these hours: see `served`; with the `hour` of each."""
+        """Returns the impressions of these hours, as `served_metrics` takes them, with `hour`."""
         frames = [pd.DataFrame(columns=[*_COLUMNS, "clicked", "hour"])]
         for hour in hours:
             for path in self._layout.newest(IMPRESSIONS, [hour]):
@@ -146,7 +146,7 @@ class OnlineEvaluation:
 
 
 def _newest(rows: pd.DataFrame, enough: int) -> pd.DataFrame:
-    """Of the newest hours that have enough rows: what was well for long may be ill by now."""
+    """Returns the rows of the newest hours that have enough; more hours would hide a new fault."""
     counts = rows.groupby("hour").size().sort_index(ascending=False)
     before = counts.cumsum() - counts
     return rows[rows["hour"].isin(counts.index[before < enough])]
@@ -155,15 +155,15 @@ def _newest(rows: pd.DataFrame, enough: int) -> pd.DataFrame:
 def _read(span: Path) -> pd.DataFrame:
     files = sorted(span.glob("*.parquet"))
     there = set(pq.read_schema(files[0]).names)
-    if not there.issuperset(_COLUMNS):  # events of before there was a model
+    if not there.issuperset(_COLUMNS):  # the hour is older than the first model
         return pd.DataFrame(columns=[*_COLUMNS, "clicked"])
     tables = [pq.ParquetFile(file).read([*_COLUMNS, _CLICK_MS]) for file in files]
     frame = pd.concat([table.to_pandas() for table in tables], ignore_index=True)
     return frame.assign(clicked=frame[_CLICK_MS].notna().astype(int)).drop(columns=_CLICK_MS)
 
 
-def _as_json(one: Served) -> dict[str, Any]:
-    """NaN is no JSON."""
+def _as_json(one: ServedMetrics) -> dict[str, Any]:
+    """Returns the metrics for JSON, with None for NaN and infinity."""
     values = {name: value if math.isfinite(value) else None for name, value in one.values.items()}
     intervals = {
         name: list(pair) if all(map(math.isfinite, pair)) else None
@@ -172,8 +172,8 @@ def _as_json(one: Served) -> dict[str, Any]:
     return {**dataclasses.asdict(one), "values": values, "intervals": intervals}
 
 
-def _properties(hour: int, one: Served) -> dict[str, int | float | str]:
-    """Of an artifact in ML Metadata; a metric that says nothing is left out."""
+def _properties(hour: int, one: ServedMetrics) -> dict[str, int | float | str]:
+    """Returns the properties of the artifact in ML Metadata, without undefined metrics."""
     counts = {"impressions": one.impressions, "clicks": one.clicks}
     values = {name: value for name, value in one.values.items() if math.isfinite(value)}
     bounds = {

@@ -1,4 +1,4 @@
-"""The metrics of each version on what it served, with confidence intervals."""
+"""Metrics of each served version, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from tabular.metrics.classification import auc, calibration, log_loss
 from tabular.metrics.scores import ScoreCounts
 
 CTR, AUC, LOG_LOSS, CALIBRATION = "ctr", "auc", "log_loss", "calibration"
-# Log loss over that of saying the mean CTR each time (He et al. 2014): comparable between versions
-# and hours of different CTR, and above 1 a model knows less than its mean.
+# Log loss divided by the log loss of always predicting the mean CTR (He et al. 2014). It can be
+# compared between hours of different CTR. Above 1, a model is worse than its mean.
 NORMALIZED_ENTROPY = "normalized_entropy"
 _REPLICATES = 200
-_AT_ONCE = 20  # replicates, which take some 100 numbers for each row
+_AT_ONCE = 20  # replicates per step; each step holds about 100 numbers per row
 _LEVEL = 0.95
 
 Metric = Callable[[ScoreCounts], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Served:
-    """What a version did.
+class ServedMetrics:
+    """Metrics of a version in an arm.
 
     Attributes:
-      arm: label that users asked for.
-      version: of the model.
-      impressions, clicks: counts.
-      values: metric -> value; NaN where it says nothing (AUC of one class).
-      intervals: metric -> (low, high), 95 %.
+      arm: Label that users asked for.
+      version: Version of the model.
+      impressions, clicks: Counts.
+      values: Metric -> value; NaN if it is undefined (AUC of one class).
+      intervals: Metric -> 95 % interval (low, high).
     """
 
     arm: str
@@ -44,14 +44,14 @@ class Served:
 
 
 @dataclasses.dataclass(frozen=True)
-class Increase:
-    """How much larger a version's normalized entropy is than another's.
+class EntropyIncrease:
+    """The relative increase of a version's normalized entropy over another version's.
 
     Attributes:
-      other: the other version.
-      value: as a share: 0.1 is a tenth more.
-      interval: (low, high), 95 %.
-      impressions: of the one that has fewer.
+      other: Other version.
+      value: Relative increase; 0.1 is 10 % more.
+      interval: 95 % interval (low, high) of the value.
+      impressions: Number of impressions of the version that has fewer.
     """
 
     other: int
@@ -60,52 +60,57 @@ class Increase:
     impressions: int
 
 
-def served(impressions: pd.DataFrame, seed: int = 0) -> list[Served]:
-    """Metrics by arm and version.
+def served_metrics(impressions: pd.DataFrame, seed: int = 0) -> list[ServedMetrics]:
+    """Returns the metrics of each arm and version, in that order.
+
+    The bootstrap resamples users instead of impressions. The impressions of one user are alike, and
+    intervals that treated them as independent would be too narrow.
 
     Args:
-      impressions: `arm`, `version`, `probability` (as the model had it), `clicked` (0 or 1) and
-        `user_id`; rows without a version (ranked by no model) or probability are left out.
-      seed: of the bootstrap.
-
-    Returns:
-      One for each, by arm and version. Users are resampled, not impressions: those of one user are
-      alike, and intervals that take them for independent would be too narrow.
+      impressions: Columns `arm`, `version`, `probability` (predicted), `clicked` (0 or 1) and
+        `user_id`. Rows without a version or a probability are left out.
+      seed: Seed of the bootstrap.
     """
     known = impressions.dropna(subset=["version", "probability"])
     known = known.sort_values(["arm", "version"], kind="stable")
     return [
-        _of(str(rows["arm"].iloc[0]), int(rows["version"].iloc[0]), rows, seed)
+        _metrics_of(str(rows["arm"].iloc[0]), int(rows["version"].iloc[0]), rows, seed)
         for _, rows in known.groupby(["arm", "version"], sort=False)
     ]
 
 
-def increase(version: pd.DataFrame, other: pd.DataFrame, seed: int = 0) -> Increase:
-    """Of the normalized entropy; each has one version's rows, as `served` takes them."""
+def entropy_increase(version: pd.DataFrame, other: pd.DataFrame, seed: int = 0) -> EntropyIncrease:
+    """Returns the increase of normalized entropy from `other` to `version`.
+
+    Args:
+      version: Impressions of one version, as `served_metrics` takes them.
+      other: Impressions of the other version.
+      seed: Seed of the bootstrap.
+    """
     names = {NORMALIZED_ENTROPY: _normalized_entropy}
-    ours, theirs = _Bootstrap(version, seed), _Bootstrap(other, seed + 1)  # their users are others
+    ours, theirs = _Bootstrap(version, seed), _Bootstrap(other, seed + 1)  # drawn independently
     replicates = ours.replicates(names)[NORMALIZED_ENTROPY]
     replicates = replicates / theirs.replicates(names)[NORMALIZED_ENTROPY] - 1
     value = ours.value(_normalized_entropy) / theirs.value(_normalized_entropy) - 1
     fewest = min(len(version), len(other))
-    return Increase(int(other["version"].iloc[0]), value, _interval(replicates), fewest)
+    return EntropyIncrease(int(other["version"].iloc[0]), value, _interval(replicates), fewest)
 
 
-def _of(arm: str, version: int, rows: pd.DataFrame, seed: int) -> Served:
+def _metrics_of(arm: str, version: int, rows: pd.DataFrame, seed: int) -> ServedMetrics:
     sample = _Bootstrap(rows, seed)
     values = {name: sample.value(metric) for name, metric in _METRICS.items()}
     replicates = sample.replicates(_METRICS)
     intervals = {name: _interval(some) for name, some in replicates.items()}
-    return Served(arm, version, len(rows), sample.clicks, values, intervals)
+    return ServedMetrics(arm, version, len(rows), sample.clicks, values, intervals)
 
 
 class _Bootstrap:
-    """Poisson bootstrap (Chamandy et al. 2012) of a version's rows: each user counts so often."""
+    """Poisson bootstrap (Chamandy et al. 2012) over the users of a version's rows."""
 
     def __init__(self, rows: pd.DataFrame, seed: int):
         labels = rows["clicked"].to_numpy(np.int64)
         self.clicks = int(labels.sum())
-        # In the order of the scores, so that those of equal score are added up at once.
+        # Sorted by score, so that rows of equal score are adjacent and summed together.
         predictions = rows["probability"].to_numpy(np.float64)
         order = np.argsort(predictions, kind="stable")
         self._counts = ScoreCounts.count(labels, predictions)
@@ -134,19 +139,19 @@ class _Bootstrap:
 
 def _interval(replicates: np.ndarray) -> tuple[float, float]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all of them NaN: so is the interval
+        warnings.simplefilter("ignore", RuntimeWarning)  # if all are NaN, so is the interval
         low, high = np.nanquantile(replicates, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 
 def _ctr(counts: ScoreCounts) -> np.ndarray:
     clicks, others = counts.positive.sum(axis=-1), counts.negative.sum(axis=-1)
-    with np.errstate(invalid="ignore"):  # no user was drawn: NaN
+    with np.errstate(invalid="ignore"):  # NaN if no user was drawn
         return np.asarray(clicks / (clicks + others))
 
 
 def _normalized_entropy(counts: ScoreCounts) -> np.ndarray:
-    """NaN where all clicked, or nobody did."""
+    """Returns the normalized entropy; NaN if all or none of the impressions were clicked."""
     mean = _ctr(counts)
     mean = np.where((mean > 0) & (mean < 1), mean, np.nan)
     constant = -(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))

@@ -1,4 +1,4 @@
-"""The online evaluation for a person who would rather look than read."""
+"""Writes the page of the online evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jinja2
 
 from base.atomic_files import write_text
 from streaming.layout import hour_name
-from streaming.online_evaluation.chart import Point, chart_svg
+from streaming.online_evaluation.chart import ChartPoint, chart_svg
 from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS
 from streaming.online_evaluation.rule import PROMOTE
 
@@ -30,15 +30,15 @@ def write_page(
     switches: Iterable[Mapping[str, Any]],
     decision: str,
 ) -> Path:
-    """Writes FOLDER/online.html; returns its path.
+    """Writes FOLDER/online.html, and returns its path.
 
     Args:
-      folder: the config's `streaming.folder`.
-      title: name of the pipeline.
-      metrics: hour -> as OnlineEvaluation.results has it.
-      drift: hour -> as DriftWatch.results has it.
-      switches: as Actor.history has them.
-      decision: about what is live now.
+      folder: The config's `streaming.folder`.
+      title: Name of the pipeline.
+      metrics: Results of OnlineEvaluation.
+      drift: Results of DriftWatch.
+      switches: History of DecisionExecutor.
+      decision: Text of the decision about the live versions.
     """
     switches = [*switches]
     hours = sorted(hour for hour, served in metrics.items() if served)[-_SHOWN_HOURS:]
@@ -67,16 +67,16 @@ def write_page(
 
 def panels(
     metrics: Mapping[int, Sequence[Mapping[str, Any]]],
-) -> dict[str, dict[str, list[Point]]]:
-    """Metric -> arm -> its points. Of an arm that had two versions in an hour the newer one."""
-    result: dict[str, dict[str, list[Point]]] = {}
+) -> dict[str, dict[str, list[ChartPoint]]]:
+    """Returns metric -> arm -> its points; of two versions in an hour, the newer one's."""
+    result: dict[str, dict[str, list[ChartPoint]]] = {}
     for metric, title in _TITLES.items():
-        lines: dict[str, dict[int, Point]] = {}
+        lines: dict[str, dict[int, ChartPoint]] = {}
         for hour, served in metrics.items():
             for one in served:
                 value, interval = one["values"][metric], one["intervals"][metric]
                 if value is not None:
                     pair = None if interval is None else (interval[0], interval[1])
-                    lines.setdefault(one["arm"], {})[hour] = Point(hour, value, pair)
+                    lines.setdefault(one["arm"], {})[hour] = ChartPoint(hour, value, pair)
         result[title] = {arm: [*points.values()] for arm, points in lines.items()}
     return result

@@ -1,4 +1,4 @@
-"""What is done as hours close: metrics, drift, a decision, and the page."""
+"""Evaluates newly closed hours: metrics, drift, a decision, and the page."""
 
 from __future__ import annotations
 
@@ -6,67 +6,67 @@ import dataclasses
 from pathlib import Path
 
 from pipeline.config import PipelineConfig
-from streaming.layout import Layout, changed_ns
-from streaming.online_evaluation.act import Acted, Actor
-from streaming.online_evaluation.drift import Distance
+from streaming.layout import Layout, modification_times
+from streaming.online_evaluation.act import DecisionExecutor, ExecutedDecision
+from streaming.online_evaluation.drift import FeatureDistance
 from streaming.online_evaluation.drift_watch import DriftWatch
 from streaming.online_evaluation.evaluate import OnlineEvaluation
-from streaming.online_evaluation.metrics import Served
+from streaming.online_evaluation.metrics import ServedMetrics
 from streaming.online_evaluation.page import write_page
 from streaming.online_evaluation.rule import Decision
-from streaming.operation.records import Records
+from streaming.operation.records import HourRecords
 
 
 @dataclasses.dataclass(frozen=True)
-class Round:
-    """What was new.
+class EvaluationRound:
+    """The results of one round.
 
     Attributes:
-      metrics: hour -> what versions served in it.
-      drift: hour -> distances of its features.
-      problems: hour -> why it cannot be read.
-      decision: about what is live.
-      done: what was made of it, if it was to be acted on.
-      settled: what an earlier process had done and not recorded.
-      page: its path.
+      metrics: New hour -> metrics of the versions served in it.
+      drift: New hour -> distances of its features.
+      problems: Hour -> why it cannot be read.
+      decision: Decision about the live versions.
+      done: How the decision was carried out, if it was.
+      settled: Change that an earlier process had made and not recorded.
+      page: Path of the page.
     """
 
-    metrics: dict[int, list[Served]]
-    drift: dict[int, list[Distance]]
+    metrics: dict[int, list[ServedMetrics]]
+    drift: dict[int, list[FeatureDistance]]
     problems: dict[int, str]
     decision: Decision
-    done: Acted | None
-    settled: Acted | None
+    done: ExecutedDecision | None
+    settled: ExecutedDecision | None
     page: Path
 
 
-class Rounds:
-    """Of a pipeline.
+class EvaluationRounds:
+    """Evaluates a pipeline's hours, round by round.
 
     Args:
-      config: with `streaming`.
+      config: Config with a section `streaming`.
     """
 
     def __init__(self, config: PipelineConfig):
         assert config.streaming is not None
         self._config, self._folder = config, config.streaming.folder
         self.evaluation, self._drift = OnlineEvaluation(config), DriftWatch(config)
-        self._actor = Actor(config, self._folder / "online")
+        self._actor = DecisionExecutor(config, self._folder / "online")
         self._looked: list[int] | None = None
 
     def waiting(self) -> bool:
-        """Whether an hour was closed, or its run recorded, since the last round."""
+        """Returns whether an hour was closed, or a run recorded, since the last round."""
         return self._stamp() != self._looked
 
     def _stamp(self) -> list[int]:
-        return changed_ns(Layout(self._folder).markers, Records(self._folder).folder)
+        return modification_times(Layout(self._folder).markers, HourRecords(self._folder).folder)
 
-    def round(self, *, act: bool) -> Round:
-        """Looks at what is new; with `act` promotes or rolls back.
+    def round(self, *, act: bool) -> EvaluationRound:
+        """Evaluates new hours; with `act`, carries out the decision.
 
         Raises:
-          ComponentError: ML Metadata does not answer, or what is live has changed meanwhile; what
-            was not kept is looked at again by the next round.
+          ComponentError: ML Metadata does not answer, or the live versions have changed meanwhile.
+            The next round repeats what was not recorded.
         """
         stamp = self._stamp()
         settled = self._actor.settle()
@@ -84,4 +84,4 @@ class Rounds:
             f"{decision.what}: {decision.reason}",
         )
         problems, self._looked = self.evaluation.problems, stamp
-        return Round(metrics, drift, problems, decision, done, settled, page)
+        return EvaluationRound(metrics, drift, problems, decision, done, settled, page)

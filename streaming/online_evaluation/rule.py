@@ -1,4 +1,4 @@
-"""What follows from the metrics: the canary is promoted, something is rolled back, or neither."""
+"""Decides by metrics whether to promote the canary, roll back, or wait."""
 
 from __future__ import annotations
 
@@ -8,34 +8,41 @@ from collections.abc import Mapping
 
 from components.pusher.release import CANARY, STABLE, Release
 from pipeline.streaming_sections import OnlineRule
-from streaming.online_evaluation.metrics import CALIBRATION, NORMALIZED_ENTROPY, Increase, Served
+from streaming.online_evaluation.metrics import (
+    CALIBRATION,
+    NORMALIZED_ENTROPY,
+    EntropyIncrease,
+    ServedMetrics,
+)
 
 PROMOTE, ROLLBACK, WAIT = "promote", "rollback", "wait"
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class VersionEvidence:
     """What is known of a live version.
 
     Attributes:
-      served: its metrics; of the stable version on the newest hours that are enough.
-      hours: in how many it has served.
-      increase: of its normalized entropy against the version before it, in the hours that both
-        have served: in others, others came. None where there is none.
+      served: Its metrics; for the stable version, on the newest hours with enough impressions.
+      hours: Number of hours in which it was served.
+      increase: Increase of its normalized entropy over the version before it. Only hours in which
+        both were served count, since other hours had other users. None without such hours.
     """
 
-    served: Served
+    served: ServedMetrics
     hours: int
-    increase: Increase | None = None
+    increase: EntropyIncrease | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """Attributes:
-    what: promote, rollback or wait.
-    reason: for a person, and for lineage.
-    release: what was live when it was made.
-    to: the version to go back to; None: only the canary is withdrawn, if there is one.
+    """A decision about the live versions.
+
+    Attributes:
+      what: `promote`, `rollback` or `wait`.
+      reason: Text for people and for lineage.
+      release: Live versions at the time of the decision.
+      to: Version to roll back to; None to withdraw only the canary.
     """
 
     what: str
@@ -44,23 +51,23 @@ class Decision:
     to: int | None = None
 
 
-def decide(release: Release, judged: Mapping[int, Judged], rule: OnlineRule) -> Decision:
-    """What to do about the live versions.
+def decide(release: Release, judged: Mapping[int, VersionEvidence], rule: OnlineRule) -> Decision:
+    """Returns what to do about the live versions.
 
-    A metric is out of bounds, or within them, with its *whole interval*; between the two it says
-    nothing yet: an unlucky hour of a good model is no reason to go back, and too few impressions
-    are none to trust a model. A canary that is still in between after `patience_hours` is judged
-    by the values alone. Nothing is decided before a version has had enough impressions.
+    A metric counts as out of bounds, or as within them, only if its *whole interval* is. Otherwise
+    it is undecided: an unlucky hour does not condemn a good model, and too few impressions do not
+    vouch for one. A canary that is undecided after `patience_hours` is judged by the values alone.
+    A version without enough impressions is not judged.
 
     Args:
-      release: what is live.
-      judged: version -> what is known of it.
-      rule: the bounds.
+      release: Live versions.
+      judged: Version -> what is known of it.
+      rule: Bounds.
     """
     return dataclasses.replace(_decide(release, judged, rule), release=release)
 
 
-def _decide(release: Release, judged: Mapping[int, Judged], rule: OnlineRule) -> Decision:
+def _decide(release: Release, judged: Mapping[int, VersionEvidence], rule: OnlineRule) -> Decision:
     stable = _state(STABLE, release.stable, judged, rule)
     canary = None
     if release.canary is not None:
@@ -77,7 +84,7 @@ def _decide(release: Release, judged: Mapping[int, Judged], rule: OnlineRule) ->
 
 
 def _away_from(stable: _State, canary: _State | None, release: Release) -> Decision:
-    """To the canary, if it looks well; else to what was there before."""
+    """Replaces a bad stable version by a plausible canary, or else by the previous version."""
     if canary is not None and canary.plausible and not canary.out:
         return Decision(PROMOTE, f"{stable.reason}; {canary.reason}")
     if release.previous is not None:
@@ -89,7 +96,7 @@ def _away_from(stable: _State, canary: _State | None, release: Release) -> Decis
 
 @dataclasses.dataclass(frozen=True)
 class _Check:
-    """A metric and its bounds; a NaN is neither out of them nor within."""
+    """A metric and its bounds; NaN is neither out of bounds nor within."""
 
     text: str
     value: float
@@ -111,7 +118,7 @@ class _Check:
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """Of a version: out of bounds, within them, or neither; plausible by the values alone."""
+    """The checks of a version, summed up; `plausible` looks at the values alone."""
 
     reason: str
     out: bool = False
@@ -120,7 +127,9 @@ class _State:
     overdue: bool = False
 
 
-def _state(label: str, version: int, judged: Mapping[int, Judged], rule: OnlineRule) -> _State:
+def _state(
+    label: str, version: int, judged: Mapping[int, VersionEvidence], rule: OnlineRule
+) -> _State:
     known = judged.get(version)
     count = 0 if known is None else known.served.impressions
     if known is None or count < rule.min_impressions:
@@ -131,36 +140,39 @@ def _state(label: str, version: int, judged: Mapping[int, Judged], rule: OnlineR
     if all(check.within for check in checks):
         reason = f"{name}: within all bounds in {count:,} impressions"
         return _State(reason, within=True, plausible=True)
-    overdue = label == CANARY and known.hours >= rule.patience_hours  # stable may stay uncertain
+    overdue = (
+        label == CANARY and known.hours >= rule.patience_hours
+    )  # a stable version may stay undecided
     said = "; ".join(check.text for check in checks if not check.within)
     judged_by = f"by the values after {known.hours} hours" if overdue else "not certain yet"
     plausible = all(check.plausible for check in checks)
     return _State(f"{name}: {said}; {judged_by}", plausible=plausible, overdue=overdue)
 
 
-def _checks(known: Judged, rule: OnlineRule) -> list[_Check]:
+def _checks(known: VersionEvidence, rule: OnlineRule) -> list[_Check]:
     served, (least, most) = known.served, rule.calibration
     value, interval = served.values[CALIBRATION], served.intervals[CALIBRATION]
-    text = f"calibration {value:.3f}{_span(interval, '.3f')}, bounds {least} and {most}"
+    text = f"calibration {value:.3f}{_interval_text(interval, '.3f')}, bounds {least} and {most}"
     found = [_Check(text, value, interval, (least, most))]
 
     value, interval = served.values[NORMALIZED_ENTROPY], served.intervals[NORMALIZED_ENTROPY]
-    text = f"log loss {value:.3f}{_span(interval, '.3f')} times that of the mean CTR, at most 1"
+    bounds = _interval_text(interval, ".3f")
+    text = f"log loss {value:.3f}{bounds} times that of the mean CTR, at most 1"
     found.append(_Check(text, value, interval, (0, 1)))
     if known.increase is not None:
-        found.append(_against(known.increase, rule))
+        found.append(_increase_check(known.increase, rule))
     return found
 
 
-def _against(increase: Increase, rule: OnlineRule) -> _Check:
+def _increase_check(increase: EntropyIncrease, rule: OnlineRule) -> _Check:
     most, name = rule.max_log_loss_increase, f"log loss against version {increase.other}"
     if increase.impressions < rule.min_impressions:
         text = f"{name} of {increase.impressions:,} impressions in the same hours"
         return _Check(text, 0, (-math.inf, math.inf), (-1, most))
     value, interval = increase.value, increase.interval
-    text = f"{name} {value:+.1%}{_span(interval, '+.1%')}, at most {most:+.0%}"
+    text = f"{name} {value:+.1%}{_interval_text(interval, '+.1%')}, at most {most:+.0%}"
     return _Check(text, value, interval, (-1, most))
 
 
-def _span(interval: tuple[float, float], form: str) -> str:
+def _interval_text(interval: tuple[float, float], form: str) -> str:
     return f" ({interval[0]:{form}} to {interval[1]:{form}})"

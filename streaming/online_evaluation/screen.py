@@ -1,4 +1,4 @@
-"""A round on a terminal."""
+"""Prints a round to the terminal."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from rich.console import Console
 from rich.table import Table
 
 from streaming.layout import hour_name, hour_start
-from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS, Served
-from streaming.online_evaluation.rounds import Round
+from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS, ServedMetrics
+from streaming.online_evaluation.rounds import EvaluationRound
 
-_MOST = 5  # features named
+_SHOWN_FEATURES = 5
 
 
-def show(console: Console, found: Round) -> None:
-    """Tables of what is new, and the decision."""
+def show(console: Console, found: EvaluationRound) -> None:
+    """Prints the new metrics and drift, and the decision."""
     if any(found.metrics.values()):
         console.print(_metrics(found.metrics))
     for hour, problem in found.problems.items():
-        again = (
-            f"once it is mended: python -m streaming replay --hour {hour_start(hour):%Y-%m-%dT%H}"
-        )
+        again = f"fix it, then: python -m streaming replay --hour {hour_start(hour):%Y-%m-%dT%H}"
         console.print(f"{hour_name(hour)} is left out: {problem}; {again}", soft_wrap=True)
     for hour, distances in found.drift.items():
         drifted = [one for one in distances if one.drifted]
-        names = ", ".join(f"{d.feature} ({d.against}) {d.value:.3f}" for d in drifted[:_MOST])
-        more = f" and {len(drifted) - _MOST} more" if len(drifted) > _MOST else ""
+        names = ", ".join(
+            f"{d.feature} ({d.against}) {d.value:.3f}" for d in drifted[:_SHOWN_FEATURES]
+        )
+        rest = len(drifted) - _SHOWN_FEATURES
+        more = f" and {rest} more" if rest > 0 else ""
         said = f"drift of {names}{more}" if drifted else "no feature has drifted"
         console.print(f"{hour_name(hour)}: {said}")
     console.print(f"{found.decision.what}: {found.decision.reason}")
@@ -35,7 +36,7 @@ def show(console: Console, found: Round) -> None:
     console.print(f"see {found.page}", soft_wrap=True)
 
 
-def _metrics(hours: dict[int, list[Served]]) -> Table:
+def _metrics(hours: dict[int, list[ServedMetrics]]) -> Table:
     table = Table("hour", "arm", "version", "impressions", "CTR", "AUC", "log loss", "calibration")
     for hour, served in hours.items():
         for one in served:
@@ -45,6 +46,6 @@ def _metrics(hours: dict[int, list[Served]]) -> Table:
     return table
 
 
-def _with_interval(one: Served, name: str) -> str:
+def _with_interval(one: ServedMetrics, name: str) -> str:
     low, high = one.intervals[name]
     return f"{one.values[name]:.4f} ({low:.4f} to {high:.4f})"

@@ -1,4 +1,4 @@
-"""What the server was asked about in an hour, as statistics."""
+"""Statistics of the examples that the server was asked about in an hour."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from streaming.watermark import HOUR_MS
 def statistics_of(
     log: Path, hour: int, schema: schema_pb2.Schema, most: int, seed: int = 0
 ) -> statistics_pb2.DatasetFeatureStatisticsList | None:
-    """Of the examples of what was shown; those of mere candidates are another distribution.
+    """Returns statistics of the examples that were shown; None if there are none.
+
+    Candidates that were not shown are left out, since their distribution differs.
 
     Args:
-      log: folder of the request log.
-      hour: since 1970; a request belongs to it by its context's time, else by when it was logged.
-      schema: of the examples.
-      most: so many, chosen at random.
-      seed: of the choice.
-
-    Returns:
-      None where nothing was shown.
+      log: Folder of the request log.
+      hour: Hours since 1970. A request belongs to the hour of its context's timestamp, or else of
+        its log entry.
+      schema: Schema of the examples.
+      most: Maximum number of examples, sampled at random.
+      seed: Seed of the sample.
     """
     chosen = _sample(_shown(log, hour), most, random.Random(seed))  # noqa: S311 - a sample
     if not chosen:
@@ -42,7 +42,7 @@ def statistics_of(
 
 
 def _shown(log: Path, hour: int) -> Iterator[bytes]:
-    # Nothing is logged before it happens.
+    # An entry is never logged before its event; a context may name the hour before.
     for prediction in read_predictions(log, since=hour_start(hour - 1)):
         said = prediction.context
         if isinstance(said, dict) and "shown" in said and _time_ms(prediction) // HOUR_MS == hour:
@@ -50,13 +50,13 @@ def _shown(log: Path, hour: int) -> Iterator[bytes]:
 
 
 def _time_ms(prediction: Prediction) -> int:
-    """Anybody may send a context: a time that is none counts for nothing."""
+    """Returns the context's timestamp if it is valid; anybody may send a context."""
     said = prediction.context.get("timestamp_ms")
     return said if isinstance(said, int) else prediction.timestamp_ms
 
 
 def _sample(examples: Iterator[bytes], most: int, chance: random.Random) -> list[bytes]:
-    """Reservoir sampling: each with the same probability, in one pass."""
+    """Returns a uniform sample in one pass (reservoir sampling)."""
     chosen: list[bytes] = []
     for number, example in enumerate(examples):
         if number < most:

@@ -1,1 +1,1 @@
-"""A pipeline run for each closed hour; see streaming/README.md."""
+"""Runs the pipeline on each closed hour; see README.md."""

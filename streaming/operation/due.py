@@ -1,4 +1,4 @@
-"""Which hours the next run reads: a function of what is closed, what is done, and what failed."""
+"""Chooses the hours of the next run by what is closed, what is done, and what failed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from streaming.operation.records import FAILED, RETRY, HourRecord
 
 
 @dataclasses.dataclass(frozen=True)
-class Due:
-    """Attributes:
-    first, last: the hours that the run reads, both included; the run's span is the last one.
+class DueRun:
+    """A run to start.
+
+    Attributes:
+      first, last: First and last hour that the run reads. The run's span is the last one.
     """
 
     first: int
@@ -25,12 +27,12 @@ class Due:
 def waiting(
     closed: Collection[int], done: Collection[int], records: Mapping[int, HourRecord]
 ) -> list[int]:
-    """Closed hours that no run has come to, oldest first.
+    """Returns the closed hours without a run, oldest first.
 
     Args:
-      closed: hours with impressions.
-      done: spans that ML Metadata has a complete run of.
-      records: of all runs.
+      closed: Closed hours with impressions.
+      done: Spans with a complete run in ML Metadata.
+      records: Hour -> record of its run.
     """
     newest = max(done, default=None)
     failed = {hour for hour, record in records.items() if record.state in (FAILED, RETRY)}
@@ -46,26 +48,25 @@ def next_run(
     done: Collection[int],
     records: Mapping[int, HourRecord],
     first_window: int,
-) -> Due | None:
-    """The next run, one new hour; None if nothing is due.
+) -> DueRun | None:
+    """Returns the next run, which reads one new hour; None if no run is due.
 
-    The very first one reads a window, so that the first model is of some use. An hour that a person
-    wants tried again is read by the next run together with all that came after it: a model of old
-    data alone would take the place of a newer one.
+    The first run of all reads a window, so that the first model is useful. An hour to be retried is
+    read together with all later hours, because a model of old data alone would replace a newer one.
 
     Args:
-      closed: as of `waiting`.
-      done: as there.
-      records: as there.
-      first_window: hours of the very first run, as far as they are closed.
+      closed: Closed hours with impressions.
+      done: Spans with a complete run in ML Metadata.
+      records: Hour -> record of its run.
+      first_window: Maximum number of hours that the first run reads.
     """
     hours = waiting(closed, done, records)
     again = [hour for hour, record in records.items() if record.state == RETRY]
     if not done and hours:
         some = hours[:first_window]
-        return Due(min(some + again), some[-1])
+        return DueRun(min(some + again), some[-1])
     if hours:
-        return Due(min([hours[0], *again]), hours[0])
+        return DueRun(min([hours[0], *again]), hours[0])
     if again:
-        return Due(min(again), max([*again, *done]))
+        return DueRun(min(again), max([*again, *done]))
     return None

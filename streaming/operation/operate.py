@@ -1,4 +1,4 @@
-"""Continuous operation: for each closed hour a run of the pipeline, one at a time."""
+"""Runs the pipeline on each closed hour, one at a time."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from base.errors import ComponentError
 from base.locks import is_held
 from base.shared_names import RUN_LOCK, RUN_SUMMARY, RUNS_FOLDER
 from pipeline.config import PipelineConfig
-from streaming.layout import IMPRESSIONS, Layout, changed_ns
-from streaming.operation.due import Due, next_run
+from streaming.layout import IMPRESSIONS, Layout, modification_times
+from streaming.operation.due import DueRun, next_run
 from streaming.operation.records import (
     COMPLETE,
     FAILED,
     RETRY,
     RUNNING,
     HourRecord,
-    Records,
+    HourRecords,
     failures_in_a_row,
 )
 from streaming.operation.spans_done import complete_spans
 from streaming.operation.warm_process import RunProcess, load_ahead
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 1.0
+_POLL_S = 1.0
 _SHOWN = ("rows", "metrics", "blessed", "canary", "pushed_model", "components")
-# ("run", HourRecord), ("line", what the run printed), ("ended", HourRecord); when a wait begins:
-# ("hour", 0) for one to close, ("busy", 0) for a run of somebody else's, ("person", failures).
+# ("run", HourRecord), ("line", output of the run), ("ended", HourRecord); when a wait begins,
+# ("hour", 0) for an hour to close, ("busy", 0) for another run, ("person", failures) for a retry.
 Report = Callable[[str, Any], None]
 
 
@@ -42,12 +42,12 @@ class Operation:
     """Watches for closed hours and runs the pipeline on them.
 
     Args:
-      config: with `streaming`.
-      given: the config's path, and the `--set` options: for the runs.
-      report: told of what happens.
-      stopping: ends it when it is set; a run in progress is interrupted, and repeated by the next
-        start, what is complete from the cache.
-      most_failures: so many failed runs in a row, and it waits for a person.
+      config: Config with a section `streaming`.
+      given: Path of the config and its `--set` options, for the runs.
+      report: Function that is called with each event.
+      stopping: Event that ends the operation. A run in progress is interrupted; the next start
+        repeats it and reuses cached components.
+      most_failures: Number of failed runs in a row after which it waits for a retry.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Operation:
         self._config, self._given, self._report = config, given, report
         self._stopping, self._most_failures = stopping, most_failures
         self._layout = Layout(config.streaming.folder)
-        self.records = Records(config.streaming.folder)
-        self.finished = complete_spans(config)  # spans
+        self.records = HourRecords(config.streaming.folder)
+        self.finished = complete_spans(config)
         self._store_away = False
 
     def run(self, *, once: bool = False) -> None:
-        """Until it is stopped; with `once` until nothing is due, or a person is needed."""
+        """Runs until it is stopped; with `once`, until no run is due or a retry is needed."""
         if not once:
             load_ahead(self.records.libraries)
         waits_for = ""
@@ -87,18 +87,19 @@ class Operation:
             waits_for = what
             if once and what != "busy":
                 return
-            may_change = busy or self._store_away  # without a file of ours
-            while not self._stopping.wait(_LOOK_S) and not may_change and self._stamp() == stamp:
+            may_change = busy or self._store_away  # neither of them changes our folders
+            while not self._stopping.wait(_POLL_S) and not may_change and self._stamp() == stamp:
                 pass
 
     def _stamp(self) -> list[int]:
-        """Changes when an hour is closed, or a record written: all of them are read then only."""
-        return changed_ns(self._layout.markers, self.records.folder)
+        """Returns a value that changes when an hour is closed or a record is written."""
+        return modification_times(self._layout.markers, self.records.folder)
 
-    def due(self) -> Due | None:
-        """The next run; ML Metadata is asked again only when there seems to be one.
+    def due(self) -> DueRun | None:
+        """Returns the next run, if one is due.
 
-        A store that cannot be read now is no store without runs: it is waited for.
+        ML Metadata is read again only if a run seems due. While it cannot be read, no run is due,
+        since a run might be repeated.
         """
         self._store_away = False
         if self._next() is None:
@@ -111,15 +112,15 @@ class Operation:
             return None
         return self._next()
 
-    def _next(self) -> Due | None:
+    def _next(self) -> DueRun | None:
         incremental = self._config.incremental
         first_window = incremental.window if incremental else self._config.spans.window
         closed = self._layout.closed_hours()
         with_rows = {hour for hour, marker in closed.items() if marker[IMPRESSIONS]["rows"]}
         return next_run(with_rows, self.finished, self.records.read(), first_window)
 
-    def run_one(self, due: Due) -> HourRecord:
-        """A run, and its record."""
+    def run_one(self, due: DueRun) -> HourRecord:
+        """Runs the pipeline, and returns the record of the run."""
         started = dt.datetime.now(dt.timezone.utc)
         before, closed = self.records.read(), self._layout.closed_hours()
         record = HourRecord(
@@ -134,7 +135,7 @@ class Operation:
         folders = _run_folders(self._config)
         code, last_line = self._launch(due)
         if self._stopping.is_set() and code:
-            return record  # it stays RUNNING: the next start repeats it
+            return record  # it stays RUNNING, so the next start repeats it
         summary = _summary(_run_folders(self._config) - folders)
         failed = code != 0 or summary.get("state") != "complete"
         record = dataclasses.replace(
@@ -147,7 +148,7 @@ class Operation:
         )
         was = before.get(due.last)
         if failed and was is not None and was.state == COMPLETE:
-            self.records.write(was)  # a retry reached up to it; it is as done as it was
+            self.records.write(was)  # only a retry that reached up to it has failed
         else:
             self.records.write(record)
         self._settle(due, record, before, closed)
@@ -156,14 +157,14 @@ class Operation:
 
     def _settle(
         self,
-        due: Due,
+        due: DueRun,
         record: HourRecord,
         before: dict[int, HourRecord],
         closed: dict[int, dict[str, Any]],
     ) -> None:
-        """The hours that a person wanted tried again, as far as the run reached back to them.
+        """Updates the records of retried hours that the run has read.
 
-        One that was replayed while the run was under way is to be tried again still.
+        An hour that was replayed during the run is marked for another retry.
         """
         now = self._layout.closed_hours()
         for hour, old in before.items():
@@ -179,10 +180,10 @@ class Operation:
         for hour in range(due.first, due.last + 1):
             read = closed.get(hour, {}).get("version")
             if read is not None and now[hour]["version"] > read:
-                self.records.ask_again(hour)
+                self.records.request_retry(hour)
 
-    def _launch(self, due: Due) -> tuple[int, str]:
-        """(exit status, the last line it printed) of local_runner.py, whose output is kept."""
+    def _launch(self, due: DueRun) -> tuple[int, str]:
+        """Runs local_runner.py, logs its output, and returns its exit status and last line."""
         path, overrides = self._given
         arguments = ["--config", path]
         for override in (*overrides, f"spans.window={due.window}"):
@@ -203,12 +204,12 @@ class Operation:
 
 @contextlib.contextmanager
 def _interrupted_by(stopping: threading.Event, process: RunProcess) -> Iterator[None]:
-    """Passes a wish to stop on to the run."""
+    """Interrupts the run when `stopping` is set."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.is_set():
-            if stopping.wait(_LOOK_S / 2):
+            if stopping.wait(_POLL_S / 2):
                 process.interrupt()
                 return
 
@@ -231,7 +232,7 @@ def _run_folders(config: PipelineConfig) -> set[Path]:
 
 
 def _summary(new: set[Path]) -> dict[str, Any]:
-    """Returns the summary of the run that has come; empty if it did not get so far."""
+    """Returns the summary of the newest run folder; empty if the run did not write one."""
     for folder in sorted(new, reverse=True):
         path = folder / RUN_SUMMARY
         if path.is_file():

@@ -1,4 +1,4 @@
-"""What was processed, what waits, and why something failed: for a screen, a program and a page."""
+"""Collects the state of all hours and their runs, for the terminal, for JSON and for a page."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from base.atomic_files import write_text
 from streaming.accounts import accounts
 from streaming.layout import CLICKS, IMPRESSIONS, Layout, hour_name
 from streaming.operation.due import waiting
-from streaming.operation.records import COMPLETE, FAILED, Records, failures_in_a_row
+from streaming.operation.records import COMPLETE, FAILED, HourRecords, failures_in_a_row
 
 PAGE = "status.html"
 
 
 def overview(folder: Path, done: set[int], most_failures: int = 3) -> dict[str, Any]:
-    """The accounts of all hours, each with its run.
+    """Returns the accounts of all hours, each with its run.
 
     Args:
-      folder: the config's `streaming.folder`.
-      done: spans that ML Metadata has a complete run of.
-      most_failures: as of Operation.
+      folder: The config's `streaming.folder`.
+      done: Spans with a complete run in ML Metadata.
+      most_failures: Number of failed runs in a row after which the operation waits.
 
     Returns:
-      What `accounts` returns; each hour also has `run`: its record, or None, and `waits`: whether
-      a run is to come to it; `needs_person`: whether runs have stopped.
+      The result of `accounts`, with `needs_person` (whether the operation waits for a retry). Each
+      hour also has `run` (its record or None) and `waits` (whether a run of it is due).
     """
-    found, records = accounts(Layout(folder)), Records(folder).read()
+    found, records = accounts(Layout(folder)), HourRecords(folder).read()
     with_rows = {
         h["hour"] for h in found["hours"] if h["state"].startswith("closed") and h[IMPRESSIONS]
     }
@@ -46,7 +46,7 @@ def overview(folder: Path, done: set[int], most_failures: int = 3) -> dict[str, 
 
 
 def _freshness(run: dict[str, Any] | None) -> float | None:
-    """From the hour's close to the end of its run, in seconds."""
+    """Returns the seconds from the hour's close to the end of its run."""
     if run is None or run["state"] != COMPLETE or not run["closed_at"] or run["seconds"] is None:
         return None
     began = dt.datetime.fromisoformat(run["started_at"])
@@ -55,7 +55,7 @@ def _freshness(run: dict[str, Any] | None) -> float | None:
 
 
 def run_text(row: dict[str, Any]) -> str:
-    """The run of an hour, in a few words."""
+    """Returns the run of an hour in a few words."""
     run = row["run"]
     if run is None:
         return "waits" if row["waits"] else ""
@@ -69,7 +69,7 @@ def run_text(row: dict[str, Any]) -> str:
 
 
 def release_text(summary: dict[str, Any]) -> str:
-    """What came of the model."""
+    """Returns whether the model was blessed and pushed, in a few words."""
     if not summary.get("blessed"):
         return "not blessed"
     pushed = summary.get("pushed_model")
@@ -77,7 +77,7 @@ def release_text(summary: dict[str, Any]) -> str:
 
 
 def write_page(folder: Path, found: dict[str, Any], title: str) -> Path:
-    """An HTML page of an overview, in the folder; returns its path."""
+    """Writes an overview to FOLDER/status.html, and returns its path."""
     template = importlib.resources.files(__package__).joinpath("status.html.j2")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     watermark = found["watermark_ms"]

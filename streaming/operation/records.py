@@ -1,4 +1,4 @@
-"""What became of each hour's run: a small file an hour, which any process may read."""
+"""Records of runs: one small file per hour, which any process may read."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ RUNNING, COMPLETE, FAILED, RETRY = "running", "complete", "failed", "retry"
 
 @dataclasses.dataclass(frozen=True)
 class HourRecord:
-    """The last try of an hour.
+    """The last run of an hour.
 
     Attributes:
-      hour: since 1970, the last one that the run read.
-      first: the first one that it read.
-      state: running (also where its process died), complete, failed, or retry: a person asked for
-        it.
+      hour: Last hour that the run read, in hours since 1970.
+      first: First hour that the run read.
+      state: `running` (also if its process died), `complete`, `failed`, or `retry` (requested).
       started_at: ISO time, UTC.
-      seconds: how long it took.
-      closed_at: when the hour was closed.
-      run_id: of the pipeline's run, if it came to be one.
-      error: one line.
-      summary: of run_summary.json, what is shown: rows, metrics, blessed, pushed_model.
+      seconds: Duration of the run.
+      closed_at: ISO time at which the hour was closed.
+      run_id: Id of the pipeline run, if it was created.
+      error: Error in one line.
+      summary: Shown entries of run_summary.json, such as rows, metrics, blessed and pushed_model.
     """
 
     hour: int
@@ -39,11 +38,11 @@ class HourRecord:
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-class Records:
-    """All of them.
+class HourRecords:
+    """The records of all hours.
 
     Args:
-      folder: the config's `streaming.folder`.
+      folder: The config's `streaming.folder`.
     """
 
     def __init__(self, folder: Path):
@@ -51,14 +50,14 @@ class Records:
         self._files = HourFiles(self.folder)
 
     def read(self) -> dict[int, HourRecord]:
-        """Hour -> its record, oldest first."""
+        """Returns hour -> its record, oldest first."""
         return {hour: HourRecord(**content) for hour, content in self._files.read().items()}
 
     def write(self, record: HourRecord) -> None:
         self._files.write(record.hour, dataclasses.asdict(record))
 
-    def ask_again(self, hour: int) -> None:
-        """Has the next run read from an hour on; if none has come so far, it will anyway."""
+    def request_retry(self, hour: int) -> None:
+        """Makes the next run read from an hour on; does nothing if no run has reached it yet."""
         records = self.read()
         if hour in records:
             self.write(dataclasses.replace(records[hour], state=RETRY))
@@ -66,17 +65,17 @@ class Records:
             self.write(HourRecord(hour, hour, RETRY, ""))
 
     def log(self, hour: int) -> Path:
-        """What the hour's run printed."""
+        """Returns the path of the output of the hour's run."""
         return self._files.path(hour).with_suffix(".log")
 
     @property
     def libraries(self) -> Path:
-        """What libraries printed when they were loaded for all runs."""
+        """Path of what libraries printed when they were loaded for all runs."""
         return self.folder / "libraries.log"
 
 
 def failures_in_a_row(records: dict[int, HourRecord]) -> int:
-    """Of the last runs, by when they were started."""
+    """Returns how many of the last runs have failed without a complete one in between."""
     ended = [r for r in records.values() if r.state in (COMPLETE, FAILED)]
     count = 0
     for record in sorted(ended, key=lambda r: r.started_at, reverse=True):

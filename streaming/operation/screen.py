@@ -1,4 +1,4 @@
-"""What `streaming run` says, and the page it keeps."""
+"""Prints the progress of `streaming run`, and updates its page."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streaming.operation.records import FAILED, HourRecord
 
 
 class OperationScreen:
-    """A line for each run; while one is in progress, what it does.
+    """Prints a line for each run, and the output of the run in progress.
 
     Args:
-      console: where to.
-      name: of the pipeline.
-      folder: the config's `streaming.folder`, for the page.
-      most_failures: as of Operation.
+      console: Console to print to.
+      name: Name of the pipeline.
+      folder: The config's `streaming.folder`, for the page.
+      most_failures: Number of failed runs in a row after which the operation waits.
     """
 
     def __init__(self, console: Console, name: str, folder: Path, most_failures: int):
@@ -34,7 +34,7 @@ class OperationScreen:
         self._operation: Operation | None = None
 
     def watch(self, operation: Operation) -> None:
-        """Whose runs the page shows; it is made with this screen's `report`."""
+        """Sets the operation that the page shows. The operation itself needs `report` first."""
         self._operation = operation
 
     def __enter__(self) -> OperationScreen:
@@ -49,7 +49,7 @@ class OperationScreen:
         self._status.stop()
 
     def report(self, what: str, content: Any) -> None:
-        """See operate.Report."""
+        """Prints an event; see operate.Report."""
         if what == "line":
             self._status.update(Text(str(content)))
             return
@@ -60,7 +60,7 @@ class OperationScreen:
         else:
             self._status.stop()
             self._console.print(self._text(what, content))
-        with contextlib.suppress(OSError):  # a page is worth no run
+        with contextlib.suppress(OSError):  # a run must not fail because of the page
             done = self._operation.finished if self._operation else set()
             found = overview(self._folder, done, self._most_failures)
             write_page(self._folder, found, self._name)
@@ -70,8 +70,8 @@ class OperationScreen:
             return _ending(content)
         if what == "person":
             return (
-                f"{content} runs in a row have failed: waiting for a person. Mend what the last "
-                "one says, then: python -m streaming retry"
+                f"{content} runs in a row have failed: waiting for a retry. Fix the error of the "
+                "last one, then: python -m streaming retry"
             )
         if what == "busy":
             return f"another run of {self._name} is in progress: waiting for it"

@@ -1,4 +1,4 @@
-"""Which spans are done, by ML Metadata."""
+"""Finds the spans with a complete run, in ML Metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.config import PipelineConfig
 
 
 def complete_runs(config: PipelineConfig) -> dict[int, Run]:
-    """Returns span -> the newest run of it in which every component is complete.
+    """Returns span -> its newest run in which every component is complete.
 
     Raises:
       LineageError: The store cannot be read.
@@ -24,12 +24,12 @@ def complete_runs(config: PipelineConfig) -> dict[int, Run]:
 
 
 def complete_spans(config: PipelineConfig) -> set[int]:
-    """Returns the spans of `complete_runs`."""
+    """Returns the spans that have a complete run."""
     return set(complete_runs(config))
 
 
 def outputs(run: Run, component: str, key: str) -> tuple[int, ...]:
-    """Returns the ids of what a component of a run put out."""
+    """Returns the ids of a component's output artifacts in a run."""
     return tuple(
         artifact_id
         for execution in run.components

@@ -1,7 +1,7 @@
-"""The process of a run, forked from one that has TFX loaded already: seconds less an hour.
+"""Starts runs in processes forked with TFX already loaded, which saves seconds per hour.
 
-The process that is forked has libraries only, and none of this project's own code: a run reads that
-as it is now, as `python local_runner.py` does, and shares no state with the run before it.
+The forked process has loaded libraries only, and none of this project's code. A run therefore loads
+the current code, as `python local_runner.py` does, and shares no state with the run before it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class RunProcess:
     """A run of local_runner.py.
 
     Args:
-      arguments: of it.
-      log: see `load_ahead`.
+      arguments: Arguments of local_runner.py.
+      log: File for the output of libraries while they are loaded.
     """
 
     def __init__(self, arguments: Sequence[str], log: Path):
@@ -47,30 +47,30 @@ class RunProcess:
         writer.close()
 
     def lines(self) -> Iterator[str]:
-        """What it prints, until it ends."""
+        """Yields the lines that the run prints, until it ends."""
         with open(self._reader.fileno(), encoding="utf-8", errors="replace", closefd=False) as text:
             yield from text
 
     def interrupt(self) -> None:
-        """As Ctrl-C."""
+        """Sends the signal of Ctrl-C."""
         if self._process.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGINT)
 
     def wait(self) -> int:
-        """Its exit status; negative: the signal that killed it."""
+        """Returns the exit status; a negative one is the signal that killed the run."""
         self._process.join()
         self._reader.close()
         return self._process.exitcode or 0
 
 
 def load_ahead(log: Path) -> None:
-    """Has the libraries loaded in the background; it does nothing where they are.
+    """Loads the libraries in the background; does nothing if they are loaded.
 
     Args:
-      log: gets what they print when they are loaded.
+      log: File for the output of libraries while they are loaded.
     """
-    # Before TensorFlow is imported, as local_runner.py has it.
+    # The same values as in local_runner.py, which must be set before TensorFlow is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -87,7 +87,7 @@ def load_ahead(log: Path) -> None:
 
 
 def _run(arguments: list[str], output: Connection) -> None:
-    os.setsid()  # Ctrl-C reaches it through us, once
+    os.setsid()  # RunProcess.interrupt passes Ctrl-C on; a shared session would deliver it twice
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     output.close()

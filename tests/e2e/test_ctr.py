@@ -249,7 +249,7 @@ def test_what_is_served_is_what_was_trained_and_a_broken_feature_is_named(first,
         assert shown.count("│") > 20
         load = ("--rate", "20", "--seconds", "3", "--candidates", "20")
         bench = project.command("-m", "serving", "bench", *config, "--server", server, *load)
-        assert "0 refused or late" in bench.stdout
+        assert "0 rejected or late" in bench.stdout
     listed = project.command("-m", "serving", "versions", *config).stdout
     assert f"{first['metrics']['auc']:.4f}" in listed
     assert "stable" in listed

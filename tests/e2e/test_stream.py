@@ -21,9 +21,9 @@ from pipeline.config import PipelineConfig, load_config
 from streaming.commands import main
 from streaming.ingest import ingest
 from streaming.layout import Layout, hour_name, hour_start
-from streaming.operation.due import Due
+from streaming.operation.due import DueRun
 from streaming.operation.operate import Operation
-from streaming.operation.records import COMPLETE, FAILED, RUNNING, HourRecord, Records
+from streaming.operation.records import COMPLETE, FAILED, RUNNING, HourRecord, HourRecords
 from streaming.operation.spans_done import complete_spans
 from streaming.tables import HourTables
 
@@ -87,7 +87,7 @@ def test_hours_become_models_through_a_failure_and_a_crash(
     given: tuple[str, list[str]], config: PipelineConfig, hours: list[int]
 ) -> None:
     assert config.streaming is not None
-    records = Records(config.streaming.folder)
+    records = HourRecords(config.streaming.folder)
     assert len(hours) == 3
 
     first = start(given)
@@ -166,11 +166,11 @@ def test_a_person_has_it_tried_again(
     assert operation.due() is None
     wrong = CliRunner().invoke(main, ["retry", *flags(given), "--hour", "2024-02-29T01"])
     assert wrong.exit_code == 1
-    assert "no run of 2024-02-29 01h failed" in wrong.output
+    assert "Received: 2024-02-29 01h" in wrong.output
     name = f"{hour_start(hours[1]):%Y-%m-%dT%H}"
     again = CliRunner().invoke(main, ["retry", *flags(given), "--hour", name])
     assert again.exit_code == 0, again.output
-    assert operation.due() == Due(hours[1], hours[2])
+    assert operation.due() == DueRun(hours[1], hours[2])
 
 
 def test_what_an_hour_is_called_is_no_markup(config: PipelineConfig, hours: list[int]) -> None:
@@ -180,7 +180,7 @@ def test_what_an_hour_is_called_is_no_markup(config: PipelineConfig, hours: list
     assert config.streaming is not None
     folder = config.streaming.folder
     bad = HourRecord(hours[1], hours[1], FAILED, "2024-01-01T00", error="<script>alert(1)</script>")
-    Records(folder).write(bad)
+    HourRecords(folder).write(bad)
     page = write_page(folder, overview(folder, set()), "a & b").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

@@ -22,7 +22,7 @@ POST = b"POST /v1/models/scorer:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1
 
 
 def hold(port: int, sent: bytes, count: int) -> None:
-    """So many connections that have sent that; those that are shut are opened again."""
+    """Keeps `count` connections open that have only sent `sent`."""
     held: list[socket.socket] = []
     for _ in itertools.count():
         with contextlib.suppress(OSError):
@@ -35,7 +35,7 @@ def hold(port: int, sent: bytes, count: int) -> None:
 
 
 def calls(port: int, method: str, count: int) -> None:
-    """So many calls at the same time that send no message."""
+    """Keeps `count` calls open that send no message."""
     ends = threading.Event()
 
     def nothing() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Models and servers that several tests share."""
+"""Models and servers shared by the tests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.serving.scorer import NAME, save_scorer
 
 @pytest.fixture(scope="session")
 def scorers(tmp_path_factory) -> dict[int, Path]:
-    """Saved once, copied by the tests: versions whose factor is their number."""
+    """Saves versions whose factor is their number. Tests copy them."""
     folder = tmp_path_factory.mktemp("scorers")
     return {number: save_scorer(folder / str(number), float(number)) for number in (1, 2, 3)}
 
 
 @pytest.fixture(scope="module")
 def server(scorers, tmp_path_factory) -> Iterator[Server]:
-    """One with version 1 and 2, and nothing else special."""
+    """Runs a server with versions 1 and 2."""
     folder = tmp_path_factory.mktemp("server")
     config = folder / "models.config"
     base = folder / NAME

@@ -1,4 +1,4 @@
-"""A model with signatures as people export them who never thought of a server."""
+"""A model with signatures that were not designed for serving."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Plain(tf.Module):
 
 
 def save_plain(path: Path) -> Path:
-    """A version; each signature has the method name tensorflow/serving/predict."""
+    """Saves a version whose signatures all have the method name tensorflow/serving/predict."""
     model = Plain()
     concrete = lambda function, **specs: tf.function(function).get_concrete_function(**specs)  # noqa: E731
     column = tf.TensorSpec([None, 1], tf.float32, "x")

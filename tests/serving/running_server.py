@@ -1,4 +1,4 @@
-"""The real server, in a process of its own."""
+"""Runs the real server in a process of its own."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Server:
         return model_service_pb2_grpc.ModelServiceStub(self.channel)
 
     def reload(self, asked: model_management_pb2.ReloadConfigRequest) -> Any:
-        """By the administrator's token, which `running(..., *ADMINISTRATED)` has the server ask."""
+        """Sends a config with the administrator's token; needs `running(..., *ADMINISTRATED)`."""
         sent = [("authorization", f"Bearer {ADMIN_TOKEN}")]
         return self.model.HandleReloadConfigRequest(asked, metadata=sent, timeout=60)
 
@@ -71,7 +71,7 @@ class Server:
         return {one.version: kinds.Name(one.state) for one in found}
 
     def curl(self, path: str, *options: str, body: Any = None) -> tuple[int, Any]:
-        """HTTP status, and the JSON that came."""
+        """Returns the HTTP status and the JSON of an answer."""
         command = ["curl", "-s", "-w", "\n%{http_code}", *options]
         sent = None
         if body is not None:
@@ -88,7 +88,7 @@ class Server:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 150.0) -> Any:
-    """The condition's value once it is true."""
+    """Waits until a condition is true and returns its value."""
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until, f"not within {seconds} s"
@@ -100,13 +100,13 @@ def wait_for(condition: Callable[[], Any], seconds: float = 150.0) -> Any:
 def running(
     folder: Path, *flags: str, before: Sequence[str] = (), **environment: str
 ) -> Iterator[Server]:
-    """Starts a server with flags; its log and ports go to `folder`.
+    """Runs a server while the block runs.
 
     Args:
-      folder: of this server alone.
-      flags: of `python -m serving serve`.
-      before: a command that runs it, such as prlimit.
-      environment: more variables.
+      folder: Folder of this server only, for its log and its ports.
+      flags: Flags of `python -m serving serve`.
+      before: Command that runs the server, such as prlimit.
+      environment: Additional environment variables.
     """
     ports, log = folder / "ports.json", folder / "server.log"
     ports.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def flags_of(base: Path) -> list[str]:
 
 
 def push(base: Path, scorers: dict[int, Path], number: int, of: int | None = None) -> None:
-    """Appears at once, as by the Pusher."""
+    """Adds a version in one step, like the Pusher."""
     hidden = base / f".incoming-{number}"
     shutil.copytree(scorers[of or number], hidden)
     hidden.rename(base / str(number))

@@ -63,7 +63,7 @@ class Scorer(tf.Module):
         return {"score": self.factor * weight}
 
     def slow(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        # The server warms up with zeros, which cost nothing.
+        # Zeros, with which the server warms up, are computed fast.
         rounds = self.rounds * tf.cast(tf.reduce_any(x != 0.0), tf.int32)
         big = tf.random.uniform([600, 600])
         for _ in tf.range(rounds):
@@ -72,7 +72,7 @@ class Scorer(tf.Module):
 
 
 def save_scorer(path: Path, factor: float, rounds: int = 150) -> Path:
-    """A version with signatures of every kind."""
+    """Saves a version with signatures of every kind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     vocabulary = path.parent / f".vocabulary-{path.name}"
     vocabulary.write_text("good\nbetter\n")
@@ -99,7 +99,7 @@ def save_scorer(path: Path, factor: float, rounds: int = 150) -> Path:
 
 
 def example(weight: float = 2.0, kind: str = "good", **more: Sequence[bytes]) -> bytes:
-    """A serialized tf.Example."""
+    """Returns a serialized tf.Example."""
     feature = {
         "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[weight])),
         "kind": tf.train.Feature(bytes_list=tf.train.BytesList(value=[kind.encode()])),
@@ -113,7 +113,7 @@ def example(weight: float = 2.0, kind: str = "good", **more: Sequence[bytes]) ->
 
 
 def request(*examples: bytes, name: str = NAME, label: str = "", version: int = 0) -> Any:
-    """A PredictRequest of serving_default."""
+    """Returns a PredictRequest of serving_default."""
     made = predict_pb2.PredictRequest()
     made.model_spec.name = name
     if label:
@@ -125,7 +125,7 @@ def request(*examples: bytes, name: str = NAME, label: str = "", version: int = 
 
 
 def tensors(signature: str = "tensors", **values: Any) -> Any:
-    """A PredictRequest of another signature."""
+    """Returns a PredictRequest of a signature that takes tensors."""
     made = predict_pb2.PredictRequest()
     made.model_spec.name, made.model_spec.signature_name = NAME, signature
     for name, value in values.items():

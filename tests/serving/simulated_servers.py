@@ -1,4 +1,4 @@
-"""Servers that follow a models.config in simulated time: the double, and our own."""
+"""Servers that follow a models.config in simulated time: the test double and our own."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from serving.server.errors import ServingError
 from serving.server.wanted import read_config, wanted_models
 
 TICK = 0.1
-LOOK_TICKS = 10  # a server looks at the file, and at the folder, once a second
+LOOK_TICKS = 10  # a server looks at file and folder once a second
 
 
 class Server(Protocol):
-    """What can be simulated."""
+    """A simulated server."""
 
     refusal: str
     is_up: bool
@@ -40,7 +40,7 @@ class Server(Protocol):
 
 
 class OurServer:
-    """serving/server's catalog with models that load in no time, but when the thread gets to it."""
+    """The real catalog, with models that load instantly once it is their turn."""
 
     refusal = ""
     is_up = True
@@ -63,7 +63,7 @@ class OurServer:
         self._catalog.want(wanted_models(read_config(self._config)))
 
     def poll_folder(self) -> None:
-        """It looks at both at the same time."""
+        """Does nothing, because our server looks at file and folder at the same time."""
 
     def work(self) -> None:
         self._steps += 1
@@ -86,13 +86,13 @@ class OurServer:
 
 @dataclasses.dataclass
 class World:
-    """A folder of versions, servers that read it, and the time.
+    """A folder of versions, servers that read it, and a simulated clock.
 
     Attributes:
-      base: The folder.
-      start: Makes a server that reads a models.config; the last argument says how many times
-        longer than others it takes to load a version.
-      named: Whether releases know the servers by name, and so wait for them.
+      base: Folder of the versions.
+      start: Function that makes a server from models.config, the broken versions, and a factor by
+        which its loads are slower.
+      named: Whether releases know the servers by name, so that they wait for them.
     """
 
     base: Path
@@ -107,7 +107,7 @@ class World:
         self.push("immediate")
 
     def join(self, file_tick: int = 0, folder_tick: int = 5, slowness: int = 1) -> Server:
-        """Starts another server, which looks at such ticks of each second."""
+        """Starts another server, which looks at file and folder at these ticks of each second."""
         server = self.start(self.base / MODELS_CONFIG, self.broken, slowness)
         self.servers.append((server, file_tick, folder_tick))
         return server
@@ -124,7 +124,7 @@ class World:
                 self._check_answers(number, server)
 
     def _check_answers(self, number: int, server: Server) -> None:
-        """Whoever has asked for the stable version and got it gets one at every later moment."""
+        """Asserts that a server which once answered for stable always does."""
         if not server.is_up:
             self._has_answered.discard(number)
         elif server.version("stable") is not None:
@@ -142,7 +142,7 @@ class World:
         )
 
     def push(self, kind: str, *, is_broken: bool = False) -> None:
-        """As the Pusher does."""
+        """Pushes a version like the Pusher."""
         self.newest += 1
         version, before = self.newest, read_release(self.base)
         if is_broken:
@@ -163,7 +163,7 @@ class World:
         rollback(self.base, to, "bad", rollout=self.rollout())
 
     def do(self, what: str) -> None:
-        """By name; what is not possible at the moment is left out."""
+        """Makes a change by name, if it is possible at present."""
         release = read_release(self.base)
         assert release is not None
         if what == "promote" and release.canary is not None:
@@ -180,7 +180,7 @@ class World:
             self.join(slowness=3)
 
     def assert_settled(self, seconds: float = 30) -> Release:
-        """After a while every server serves what models.config says."""
+        """Asserts that after a while every server serves what models.config says."""
         self.sleep(seconds)
         release = read_release(self.base)
         assert release is not None

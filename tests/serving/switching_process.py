@@ -1,9 +1,8 @@
-"""Promotes, rolls back or pushes, killed before every change of the disk; then others settle it.
+"""Promotes, rolls back or pushes, is killed before each change of the disk, and is settled.
 
 python switching_process.py FOLDER ACTION
 
-Ends with 0 if after every kill ML Metadata, models.config
-and the marks of withdrawn versions agree.
+Exits with 0 if ML Metadata, models.config and the marks of withdrawn versions always agree.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ WITHDRAWN = {"promote": set(), "rollback": {3}, "rollback_to": {2, 3}, "push": s
 
 
 def new_pipeline(folder: Path) -> PipelineConfig:
-    """Four versions, three of them live, and what ML Metadata knows of the three."""
+    """Creates four versions, three of them live, and records these three in ML Metadata."""
     places = [f"run_root={folder / 'runs'}", f"serving_root={folder / 'served'}"]
     config = load_config("applications/ctr/configs/ctr.yaml", places)
     for version in (1, 2, 3, 4):
@@ -73,7 +72,7 @@ def new_pipeline(folder: Path) -> PipelineConfig:
 
 
 def killed_before(number: int, action: Callable[[], object]) -> bool:
-    """Whether it was killed; in a child, so that all is imported once."""
+    """Runs the action in a forked child and returns whether the child was killed."""
     child = os.fork()
     if child == 0:
         try:
@@ -91,7 +90,7 @@ def killed_before(number: int, action: Callable[[], object]) -> bool:
 
 
 def check(config: PipelineConfig, action: str) -> bool:
-    """Whether the action came to pass; whichever it is, everybody agrees on it."""
+    """Asserts that all records agree, and returns whether the action took effect."""
     base = config.serving_folder
     folder, live = VersionsFolder(base), read_release(base)
     assert live is not None
@@ -115,18 +114,18 @@ def check(config: PipelineConfig, action: str) -> bool:
 
 
 def main(root: Path, action: str) -> None:
-    settling._TFX_TIME *= 0  # nobody else will record the push
+    settling.TFX_RECORDING_TIME *= 0  # TFX will not record the push
     number, outcomes = 0, []
     while True:
         config = new_pipeline(root / str(number))
         was_killed = killed_before(number, functools.partial(ACTIONS[action], config))
         settling.settle(config)
-        settling.settle(config)  # once more changes nothing
+        settling.settle(config)  # a second call changes nothing
         outcomes.append(check(config, action))
         if not was_killed:
             break
         number += 1
-    assert outcomes == sorted(outcomes), outcomes  # from one step on it has come to pass
+    assert outcomes == sorted(outcomes), outcomes  # False up to some step, then True
     assert outcomes[0] is False
     assert outcomes[-1] is True
     print(f"{action}: killed at {number} steps")

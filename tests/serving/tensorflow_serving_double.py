@@ -1,15 +1,15 @@
-"""TensorFlow Serving's rules for a models.config that changes, without TensorFlow Serving.
+"""A test double with TensorFlow Serving's rules for a changing models.config.
 
-Read in its source (github.com/tensorflow/serving, 9d981c5 of 2026-07-30):
+The rules are from its source (github.com/tensorflow/serving, 9d981c5 of 2026-07-30):
 - model_servers/server_core.cc, ReloadConfig: labels are applied before versions are loaded, and a
-  file whose labels are refused changes nothing; UpdateModelVersionLabelMap: which labels those are.
-- model_servers/server.cc, PollFilesystemAndReloadConfig: the file is tried anew at every look.
-- sources/storage_path/file_system_storage_path_source.cc: the folder is looked at by another
-  thread, which asks for the versions that are named and there.
-- core/aspired_versions_manager.cc, core/availability_preserving_policy.cc: what is not asked for is
-  unloaded once something that is asked for is there; a version that is asked for again is loaded
-  after it has gone.
-- model_servers/get_model_status_impl.cc: all versions, whatever the label; states stay.
+  file with a rejected label changes nothing. UpdateModelVersionLabelMap rejects labels.
+- model_servers/server.cc, PollFilesystemAndReloadConfig: every poll tries the file again.
+- sources/storage_path/file_system_storage_path_source.cc: another thread polls the folder, and
+  asks for the named versions that exist.
+- core/aspired_versions_manager.cc, core/availability_preserving_policy.cc: an unwanted version is
+  unloaded once a wanted one is available. A version that is wanted again is loaded after its
+  unload has finished.
+- model_servers/get_model_status_impl.cc: lists all versions whatever the label, and keeps states.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SHOWN = {NEW: "START", LOADING: "LOADING", READY: "AVAILABLE", UNLOADING: "UNLO
 
 @dataclasses.dataclass
 class Managed:
-    """A version in the manager: where it is, and for how many steps it stays there."""
+    """A version in the manager: its state, and for how many more steps it stays there."""
 
     is_wanted: bool = True
     state: int = NEW
@@ -49,13 +49,13 @@ class Managed:
 
 
 class TensorFlowServing:
-    """One server; nothing happens in it but by the calls below.
+    """A server whose state only changes by the calls below.
 
     Args:
-      config: The file that it looks at.
-      load_steps: How many steps of the manager a version takes to load.
-      broken: Versions that do not load.
-      unavailable_labels: --allow_version_labels_for_unavailable_models.
+      config: Path of models.config.
+      load_steps: Function that returns how many steps of the manager the load of a version takes.
+      broken: Versions that fail to load.
+      unavailable_labels: Value of --allow_version_labels_for_unavailable_models.
     """
 
     def __init__(
@@ -81,17 +81,17 @@ class TensorFlowServing:
         self._look()
 
     def poll_config(self) -> None:
-        """One look at models.config."""
+        """Looks at models.config once."""
         if self.is_up:
             self._look()
 
     def poll_folder(self) -> None:
-        """One look at the folder of the versions."""
+        """Looks at the folder of the versions once."""
         base = self._config.parent
         self._asked = {version for version in self._named if (base / str(version)).is_dir()}
 
     def work(self) -> None:
-        """One step of the manager: requests, loads, unloads."""
+        """Makes one step of the manager: requests, loads, unloads."""
         self._take_request()
         for version, managed in self._managed.items():
             if managed.state in (LOADING, UNLOADING):
@@ -104,13 +104,13 @@ class TensorFlowServing:
         self._act()
 
     def version(self, label: str) -> int | None:
-        """The version that answers a request for a label; None: the request fails."""
+        """Returns the version that answers a request for a label; None if the request fails."""
         number = self.labels.get(label)
         found = self._managed.get(number) if number is not None else None
         return number if self.is_up and found is not None and found.state == READY else None
 
     def states(self) -> States | Silent:
-        """What GetModelStatus answers."""
+        """Returns the answer of GetModelStatus."""
         if not self.is_up:
             return Silent("failed to connect")
         ended = {version: VersionState("END", error) for version, error in self._ended.items()}
@@ -177,7 +177,7 @@ def _parsed(text: str) -> Any:
 
 @contextlib.contextmanager
 def over_grpc(server: TensorFlowServing, model: str) -> Iterator[str]:
-    """A port that answers GetModelStatus and GetModelMetadata as the double does."""
+    """Serves GetModelStatus and GetModelMetadata of the double on a port."""
     kinds = get_model_status_pb2.ModelVersionStatus.State
 
     class Models(model_service_pb2_grpc.ModelServiceServicer):

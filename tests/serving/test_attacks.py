@@ -1,4 +1,4 @@
-"""What a stranger who reaches the ports can do: nothing that others notice."""
+"""Attacks by strangers who reach the ports must not affect other clients."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Code = grpc.StatusCode
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 CHECK = "/grpc.health.v1.Health/Check"
 TOKEN = ("--token-env", "TEST_TOKEN")
-HONEST_S = 2.0  # for an answer while a stranger attacks; it is some ms
+HONEST_S = 2.0  # time limit of an honest request during an attack; usually some ms
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_by_default_no_client_changes_what_is_served(open_server: Server, base: 
     assert open_server.score() == 2.0
 
 
-def test_the_token_of_one_plane_is_no_good_for_the_other(guarded: Server, base: Path) -> None:
+def test_the_token_of_one_plane_is_rejected_by_the_other(guarded: Server, base: Path) -> None:
     asked = reload_request(config_text(base, "all {}"))
     reload = guarded.model.HandleReloadConfigRequest
     for token in (None, "of predictions", "of the administrator "):
@@ -101,9 +101,7 @@ def test_the_token_of_one_plane_is_no_good_for_the_other(guarded: Server, base: 
     assert status == 401
 
 
-def test_an_administrator_asks_by_a_socket_that_only_this_user_opens(
-    base: Path, tmp_path: Path
-) -> None:
+def test_the_administration_socket_is_private_to_the_user(base: Path, tmp_path: Path) -> None:
     # The path of a Unix socket may have 107 bytes.
     with contextlib.ExitStack() as stack:
         path = Path(stack.enter_context(_short_folder())) / "admin"
@@ -121,7 +119,7 @@ def test_an_administrator_asks_by_a_socket_that_only_this_user_opens(
             other.mkdir()
             with pytest.raises(AssertionError, match="another server"), running(other, *flags):
                 pass
-        with running(tmp_path, *flags) as server:  # what a stopped one left is in nobody's way
+        with running(tmp_path, *flags) as server:  # the socket of a stopped server is replaced
             assert server.score() == 2.0
 
 
@@ -133,7 +131,7 @@ def _short_folder() -> Iterator[str]:
 
 @contextlib.contextmanager
 def calls_without_message(server: Server, method: str, count: int) -> Iterator[None]:
-    """Calls that begin and send nothing, over ten connections."""
+    """Opens calls that send nothing, over ten connections."""
     ends = threading.Event()
 
     def nothing() -> Iterator[bytes]:
@@ -159,7 +157,7 @@ def calls_without_message(server: Server, method: str, count: int) -> Iterator[N
 
 @pytest.mark.parametrize("method", [PREDICT, CHECK])
 @pytest.mark.parametrize("which", ["open_server", "guarded"])
-def test_calls_that_send_nothing_take_no_place_from_others(
+def test_calls_without_message_do_not_block_others(
     which: str, method: str, request: pytest.FixtureRequest
 ) -> None:
     server: Server = request.getfixturevalue(which)
@@ -184,12 +182,12 @@ def is_healthy(server: Server) -> bool:
 
 @contextlib.contextmanager
 def connections(port: int, count: int, sent: bytes) -> Iterator[list[socket.socket]]:
-    """So many that have sent that, and no more."""
+    """Opens `count` connections that only send `sent`."""
     with contextlib.ExitStack() as stack:
         found = []
         for _ in range(count):
             one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
-            with contextlib.suppress(OSError):  # it was shut again
+            with contextlib.suppress(OSError):  # the server closed it
                 one.sendall(sent)
             found.append(one)
         yield found
@@ -205,7 +203,7 @@ BODY = (
     [b"", b"POST /v1/models/x:predict HTTP/1.1\r\nHost: ", BODY],
     ids=["nothing", "half a head", "half a body"],
 )
-def test_connections_and_bodies_that_never_end_take_no_place_from_others(
+def test_connections_and_bodies_that_never_end_do_not_block_others(
     open_server: Server, sent: bytes
 ) -> None:
     with connections(open_server.rest_port, 300, sent):
@@ -222,7 +220,7 @@ def json_request() -> dict[str, object]:
     return {"instances": [{"b64": text}]}
 
 
-def test_few_descriptors_are_shared_and_the_log_stays_small(
+def test_few_descriptors_suffice_and_the_log_stays_small(
     base: Path, scorers, tmp_path: Path
 ) -> None:
     """260 idle connections stopped everything, and wrote 199 MB in 95 s."""
@@ -235,18 +233,18 @@ def test_few_descriptors_are_shared_and_the_log_stays_small(
         for port in (server.rest_port, server.grpc_port):
             all_.enter_context(connections(port, 300, b""))
         assert server.curl("/health") == (200, {"ready": True})
-        assert server.score() == 2.0  # by the connection that there was
-        # gRPC makes no room for a new one, but it waits for nobody's first bytes for long.
+        assert server.score() == 2.0  # over the existing connection
+        # gRPC ousts no connection, but it does not wait long for the first bytes of one.
         with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
             predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
             predict(request(example()), timeout=20, wait_for_ready=True)
-        push(own, scorers, 2)  # files are opened for it
+        push(own, scorers, 2)  # loading it opens files
         wait_for(lambda: server.version() == 2)
         assert server.log.stat().st_size < 100_000
 
 
-def test_an_answer_that_is_being_taken_makes_room_for_nobody(base: Path, tmp_path: Path) -> None:
-    """Its connection has no request, but it is not idle."""
+def test_a_connection_that_receives_an_answer_is_not_ousted(base: Path, tmp_path: Path) -> None:
+    """The connection has no request, but it is not idle."""
     rows = 1_000_000
     asked = json.dumps({"signature_name": "guarded", "inputs": {"weight": [1.5] * rows}}).encode()
     head = f"POST /v1/models/{NAME}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(asked)}"
@@ -262,7 +260,7 @@ def test_an_answer_that_is_being_taken_makes_room_for_nobody(base: Path, tmp_pat
         assert server.curl("/health") == (200, {"ready": True})
 
 
-def test_too_much_memory_is_given_back_by_whoever_has_most(base: Path, tmp_path: Path) -> None:
+def test_the_largest_body_ends_if_memory_is_short(base: Path, tmp_path: Path) -> None:
     most = 200 << 20
     flags = [*flags_of(base), "--max-request-bytes", str(most)]
     body = b"x" * (most - 1000)
@@ -276,13 +274,15 @@ def test_too_much_memory_is_given_back_by_whoever_has_most(base: Path, tmp_path:
         for one in found:
             one.settimeout(15)
             answers.append(one.recv(100)[9:12])
-        # All were ended: one for want of memory, and the others since nothing came any more.
+        # One body ended for lack of memory, the others because no more bytes came.
         assert sorted(answers) == [b"503", b"504", b"504"]
         assert server.curl("/health") == (200, {"ready": True})
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_a_bomb_is_refused_before_it_is_large(open_server: Server, coding: str) -> None:
+def test_a_compression_bomb_is_rejected_before_it_inflates(
+    open_server: Server, coding: str
+) -> None:
     pack = gzip.compress if coding == "gzip" else zlib.compress
     bomb = pack(b" " * (200 << 20))
     process = psutil.Process(open_server.process.pid)
@@ -293,7 +293,7 @@ def test_a_bomb_is_refused_before_it_is_large(open_server: Server, coding: str) 
         connection.request("POST", f"/v1/models/{NAME}:predict", bomb, head)
         answer = connection.getresponse()
         assert answer.status == 413
-        assert "200 times as large when it is inflated" in json.loads(answer.read())["error"]
+        assert "at most 200 times its size" in json.loads(answer.read())["error"]
     assert process.memory_info().rss - before < 80 << 20
     packed = pack(json.dumps(json_request()).encode())
     head = {"Content-Encoding": coding}
@@ -305,7 +305,7 @@ def test_a_bomb_is_refused_before_it_is_large(open_server: Server, coding: str) 
     text = json.dumps(json_request()).encode()
     parts = {
         "gzip": gzip.compress(text[:9]) + gzip.compress(text[9:]),
-        "deflate": zlib.compress(text)[2:-4],  # without zlib's head, as some send it
+        "deflate": zlib.compress(text)[2:-4],  # without the zlib header, as some clients send it
     }
     connection.request("POST", f"/v1/models/{NAME}:predict", parts[coding], head)
     answer = connection.getresponse()
@@ -318,7 +318,7 @@ def test_a_name_cannot_forge_the_log(guarded: Server, base: Path) -> None:
     forged = "a\n2026-01-01 00:00:00,000 WARNING all is well\x1b[2K"
     asked = reload_request(config_text(base, "all {}"))
     asked.config.model_config_list.config[0].name = forged
-    with pytest.raises(grpc.RpcError, match="names no model"):
+    with pytest.raises(grpc.RpcError, match="the name of a model or label must"):
         guarded.reload(asked)
     text = guarded.log.read_text()
     assert "all is well" not in text
@@ -331,7 +331,7 @@ def test_the_tokens_of_both_planes_differ(base: Path, tmp_path: Path) -> None:
         pass
 
 
-def test_who_goes_away_leaves_no_trace_in_the_log(open_server: Server) -> None:
+def test_clients_that_disconnect_are_not_logged(open_server: Server) -> None:
     before = open_server.log.stat().st_size
     with connections(open_server.rest_port, 20, BODY):
         pass
@@ -341,9 +341,9 @@ def test_who_goes_away_leaves_no_trace_in_the_log(open_server: Server) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "ctr.example", ""])  # noqa: S104
-def test_others_are_served_only_with_token_or_tls(base: Path, host: str) -> None:
+def test_a_public_address_needs_a_token_or_tls(base: Path, host: str) -> None:
     given = {"model_base_path": base, "host": host}
-    with pytest.raises(ValidationError, match="is reached by others: give --token-env"):
+    with pytest.raises(ValidationError, match=r"other machines can reach .*: give --token-env"):
         ServerOptions(**given)
     with pytest.raises(ValidationError, match="admin-token-env needs --tls-certificate"):
         ServerOptions(**given, token_env="A", admin_token_env="B")
@@ -353,5 +353,5 @@ def test_others_are_served_only_with_token_or_tls(base: Path, host: str) -> None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3"])
-def test_this_machine_is_trusted_with_predictions(base: Path, host: str) -> None:
+def test_a_loopback_address_needs_no_token(base: Path, host: str) -> None:
     assert ServerOptions(model_base_path=base, host=host).admin_socket is None

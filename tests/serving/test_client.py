@@ -20,13 +20,13 @@ pytestmark = pytest.mark.component
 
 
 def users(percent: float) -> tuple[str, str]:
-    """One for the stable version, one for the canary."""
+    """Returns a user of the stable version and a user of the canary."""
     names = [f"u{number}" for number in range(1000)]
     arms = {arm_of(name, percent, NAME): name for name in names}
     return arms["stable"], arms["canary"]
 
 
-def test_a_user_is_scored_by_the_arm_that_is_theirs(server: Server) -> None:
+def test_a_user_is_scored_by_their_arm(server: Server) -> None:
     stable, canary = users(30)
     address = f"127.0.0.1:{server.grpc_port}"
     with RankingClient(address, NAME, canary_percent=30, timeout_s=20) as client:
@@ -39,7 +39,7 @@ def test_a_user_is_scored_by_the_arm_that_is_theirs(server: Server) -> None:
         assert client.score(stable, [example()]).version == 2
 
 
-def test_without_a_canary_everybody_gets_the_stable_version(scorers, tmp_path: Path) -> None:
+def test_without_a_canary_all_users_get_the_stable_version(scorers, tmp_path: Path) -> None:
     from components.pusher.release import Release, write_release
 
     base = tmp_path / NAME
@@ -53,7 +53,7 @@ def test_without_a_canary_everybody_gets_the_stable_version(scorers, tmp_path: P
     assert (answer.arm, answer.version) == ("stable", 1)
 
 
-def test_it_tries_again_while_a_server_restarts(scorers, tmp_path: Path) -> None:
+def test_the_client_retries_while_a_server_restarts(scorers, tmp_path: Path) -> None:
     base = tmp_path / NAME
     base.mkdir()
     (base / "1").symlink_to(scorers[1])
@@ -68,13 +68,13 @@ def test_it_tries_again_while_a_server_restarts(scorers, tmp_path: Path) -> None
     assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_token_is_not_sent_in_the_open() -> None:
-    with pytest.raises(ValueError, match="anybody can read"):
+def test_a_token_is_not_sent_without_encryption() -> None:
+    with pytest.raises(ValueError, match="needs an encrypted connection"):
         RankingClient("127.0.0.1:1", NAME, token="secret")
 
 
-def test_latency_counts_from_when_a_request_was_due(server: Server) -> None:
-    """A server that stands still for a second makes a second of requests late, not one."""
+def test_latency_counts_from_the_arrival_time(server: Server) -> None:
+    """A server that stalls for a second delays all requests of that second, not one."""
     requests = [request(example()).SerializeToString()]
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         import os
@@ -93,7 +93,7 @@ def test_latency_counts_from_when_a_request_was_due(server: Server) -> None:
     assert load.errors == {}
     assert load.requests == len(load.latencies_ms) > 120
     late = load.latencies_ms > 200
-    assert 20 < late.sum() < 90  # 50 a second, of which the last fifth is late by less
+    assert 20 < late.sum() < 90  # 50 per second; the last fifth of them is less late
     assert load.percentile(99) > 700
     assert load.versions == {2: load.requests}
 
@@ -107,10 +107,10 @@ def test_arrivals_are_poisson_and_the_same_for_a_seed(server: Server) -> None:
     assert sorted(one.due_s) == sorted(same.due_s)
     assert sorted(one.due_s) != sorted(other.due_s)
     gaps = np.diff(np.sort(np.concatenate([one.due_s, 2 + other.due_s])))
-    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.35)  # of an exponential distribution
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.35)  # as in an exponential distribution
 
 
-def test_refusals_are_counted_by_their_text(server: Server) -> None:
+def test_errors_are_counted_by_their_text(server: Server) -> None:
     requests = [request(example(), name="other").SerializeToString()]
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         load = run_load(channel, requests, rate=20, seconds=1)

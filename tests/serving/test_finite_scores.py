@@ -1,4 +1,4 @@
-"""A score is a finite number or an error that names the example: by gRPC, REST and in a ranking."""
+"""A score is finite, or the error names the example: by gRPC, by REST and in a ranking."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refused(call: Any, asked: Any) -> str:
 
 
 def on_examples(kind: Any, signature: str, *weights: float) -> Any:
-    """A request for Classify or Regress."""
+    """Returns a request for Classify or Regress."""
     asked = kind()
     asked.model_spec.name, asked.model_spec.signature_name = NAME, signature
     for weight in weights:
@@ -83,7 +83,7 @@ def test_a_graph_that_checks_its_features_scores_no_examples(server: Server) -> 
     assert tf.make_ndarray(answer.outputs["score"]).shape == (0,)
 
 
-def test_a_number_beyond_float64_is_no_json(server: Server) -> None:
+def test_a_number_beyond_float64_is_invalid_json(server: Server) -> None:
     """json_tensor.cc, ParseJson: RapidJSON's kParseErrorNumberTooBig."""
     body = '{"signature_name": "guarded", "instances": [1e999]}'
     status, answer = server.curl(f"{MODEL}:predict", body=body)
@@ -91,8 +91,8 @@ def test_a_number_beyond_float64_is_no_json(server: Server) -> None:
     assert "Number too big to be stored in double" in answer["error"]
 
 
-def test_the_index_is_that_of_the_callers_own_request(server: Server) -> None:
-    """Requests that arrive together are computed together, until one of them is wrong."""
+def test_the_index_refers_to_the_callers_own_request(server: Server) -> None:
+    """A batch of concurrent requests is computed one by one if one of them is wrong."""
     asked = []
     for number in range(80):
         weights = np.arange(50, dtype=np.float32)
@@ -108,7 +108,7 @@ def test_the_index_is_that_of_the_callers_own_request(server: Server) -> None:
             assert f"example {number % 50}: weight" in call.details()
 
 
-def test_the_index_counts_on_where_a_request_is_larger_than_a_batch(server: Server) -> None:
+def test_the_index_continues_across_the_batches_of_a_request(server: Server) -> None:
     weights = np.zeros(3000, np.float32)
     weights[2500] = NAN
     text = refused(server.prediction.Predict, tensors("guarded", weight=weights))
@@ -116,7 +116,7 @@ def test_the_index_counts_on_where_a_request_is_larger_than_a_batch(server: Serv
 
 
 @pytest.mark.parametrize(("value", "shown"), NOT_FINITE)
-def test_predict_refuses_to_answer_with_what_is_no_number(
+def test_predict_rejects_an_output_that_is_not_finite(
     server: Server, value: float, shown: str
 ) -> None:
     asked = request(example(1.0, "x"), example(value, "x"))
@@ -128,7 +128,7 @@ def test_predict_refuses_to_answer_with_what_is_no_number(
     assert (status, answer["error"][: len(wanted)]) == (400, wanted)
 
 
-def test_an_output_that_is_not_asked_for_does_not_matter(server: Server) -> None:
+def test_an_output_that_is_not_requested_is_not_checked(server: Server) -> None:
     asked = tensors(weight=[NAN], kind=[b"x"])
     asked.output_filter.append("kind_bytes")
     answer = server.prediction.Predict(asked, timeout=20)
@@ -136,7 +136,7 @@ def test_an_output_that_is_not_asked_for_does_not_matter(server: Server) -> None
 
 
 @pytest.mark.parametrize(("value", "shown"), NOT_FINITE)
-def test_regress_refuses_to_answer_with_what_is_no_number(
+def test_regress_rejects_an_output_that_is_not_finite(
     server: Server, value: float, shown: str
 ) -> None:
     asked = on_examples(regression_pb2.RegressionRequest, "regress", 1.0, value)
@@ -148,7 +148,7 @@ def test_regress_refuses_to_answer_with_what_is_no_number(
     assert (status, answer["error"][: len(wanted)]) == (400, wanted)
 
 
-def test_classify_refuses_to_answer_with_what_is_no_number(server: Server) -> None:
+def test_classify_rejects_an_output_that_is_not_finite(server: Server) -> None:
     asked = on_examples(classification_pb2.ClassificationRequest, "classify", 1.0, NAN)
     wanted = 'example 1: output "scores" must be a finite number. Received: nan. '
     assert refused(server.prediction.Classify, asked).startswith(wanted)
@@ -158,7 +158,7 @@ def test_classify_refuses_to_answer_with_what_is_no_number(server: Server) -> No
     assert 'example 0: output "scores"' in answer["error"]
 
 
-def test_multi_inference_refuses_to_answer_with_what_is_no_number(server: Server) -> None:
+def test_multi_inference_rejects_an_output_that_is_not_finite(server: Server) -> None:
     asked = inference_pb2.MultiInferenceRequest()
     task = asked.tasks.add(method_name=tf.saved_model.REGRESS_METHOD_NAME)
     task.model_spec.name, task.model_spec.signature_name = NAME, "regress"
@@ -167,9 +167,7 @@ def test_multi_inference_refuses_to_answer_with_what_is_no_number(server: Server
 
 
 @pytest.mark.parametrize("value", FINITE)
-def test_a_graph_without_a_check_is_answered_where_its_score_is_finite(
-    server: Server, value: float
-) -> None:
+def test_a_finite_score_of_a_graph_without_check_is_returned(server: Server, value: float) -> None:
     assert server.score(value) == pytest.approx(2 * value)
 
 
@@ -185,7 +183,7 @@ def test_a_feature_without_a_value_is_named(server: Server) -> None:
     assert "weight" in answer["error"]
 
 
-def test_a_request_that_is_refused_spoils_no_other(server: Server) -> None:
+def test_a_rejected_request_does_not_affect_others(server: Server) -> None:
     good, bad = request(example(1.0, "x")), request(example(1.0, "x"), example(NAN, "x"))
     calls = [
         (number % 3 == 0, server.prediction.Predict.future(bad if number % 3 == 0 else good))
@@ -198,7 +196,7 @@ def test_a_request_that_is_refused_spoils_no_other(server: Server) -> None:
             assert [*call.result().outputs["score"].float_val] == [2.0]
 
 
-def test_a_ranking_client_is_told_which_candidate_and_feature(server: Server) -> None:
+def test_a_ranking_client_gets_the_candidate_and_the_feature(server: Server) -> None:
     candidates = [example(1.0, "x"), example(NAN, "x")]
     with RankingClient(f"127.0.0.1:{server.grpc_port}", NAME, timeout_s=20) as client:
         ranker = PageRanker(client, 2, 0.0, random.Random(1))
@@ -211,8 +209,8 @@ def test_a_ranking_client_is_told_which_candidate_and_feature(server: Server) ->
 
 
 @pytest.mark.parametrize(("score", "shown"), NOT_FINITE)
-def test_nothing_is_ranked_by_a_score_that_is_not_finite(score: float, shown: str) -> None:
-    """TensorFlow Serving sends what a model without a check answers."""
+def test_a_ranking_rejects_a_score_that_is_not_finite(score: float, shown: str) -> None:
+    """TensorFlow Serving returns any output of a model without a check."""
     wanted = f"the score of candidate 2 must be a finite number. Received: {shown}. "
     with pytest.raises(ValueError, match=wanted):
         rank([0.1, 0.2, score], 2, 0.0, random.Random(1))
@@ -231,7 +229,7 @@ def test_nothing_is_ranked_by_a_score_that_is_not_finite(score: float, shown: st
         np.ones((), np.float32),
     ],
 )
-def test_an_output_of_any_other_value_passes(output: np.ndarray) -> None:
+def test_an_output_of_finite_values_is_accepted(output: np.ndarray) -> None:
     check_finite("y", output)
 
 
@@ -247,12 +245,12 @@ def test_an_output_of_any_shape_and_float_type_is_checked(kind: tf.DType) -> Non
         assert raised.value.code == Code.INVALID_ARGUMENT
 
 
-def test_an_answer_is_json_for_any_parser() -> None:
+def test_an_answer_is_standard_json() -> None:
     with pytest.raises(ValueError, match="JSON"):
         dumps({"predictions": [NAN]})
 
 
-def test_what_was_refused_is_not_logged(scorers: dict[int, Path], tmp_path: Path) -> None:
+def test_a_rejected_request_is_not_logged(scorers: dict[int, Path], tmp_path: Path) -> None:
     base, log = tmp_path / NAME, tmp_path / "requests"
     base.mkdir()
     (base / "1").symlink_to(scorers[1])

@@ -1,4 +1,4 @@
-"""The command line of TensorFlow Serving (model_servers/main.cc), and files that cannot be read."""
+"""TensorFlow Serving's command line (model_servers/main.cc), and config files that are invalid."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from serving.commands import serve
-from serving.option_flags import _ALWAYS, _NONE, _OTHER_NAMES
+from pipeline.config import load_config
+from serving.commands import serve, server_settings
 from serving.server.options import ServerOptions
 from tests.serving.running_server import ROOT, config_text, push, running, wait_for
 from tests.serving.scorer import NAME
@@ -50,8 +50,10 @@ def refusal(*flags: str) -> str:
 @pytest.mark.unit
 def test_every_flag_of_tensorflow_serving_is_known() -> None:
     for flag in FLAGS:
-        known = _OTHER_NAMES.get(flag, flag) in ServerOptions.model_fields
-        assert known != (flag in {**_NONE, **_ALWAYS}), flag
+        try:
+            options(f"--{flag}=1", "--model_base_path=/c")
+        except click.UsageError as error:
+            assert not isinstance(error, click.NoSuchOption), flag
 
 
 @pytest.mark.unit
@@ -91,12 +93,12 @@ def test_flags_as_tensorflow_serving_spells_them() -> None:
         ("--no_such_flag", "No such option"),
     ],
 )
-def test_flags_that_are_none_here(flag: str, text: str) -> None:
+def test_a_flag_without_counterpart_is_rejected_with_a_hint(flag: str, text: str) -> None:
     assert refusal("--model_base_path=/c", flag).startswith(text)
 
 
 @pytest.mark.unit
-def test_the_defaults_are_tensorflow_servings() -> None:
+def test_the_defaults_are_those_of_tensorflow_serving() -> None:
     """main.cc: poll the file system every second, and the config file never."""
     found = options("--model_base_path=/c")
     assert (found.model_name, found.folder_seconds, found.config_seconds) == ("default", 1, 1)
@@ -113,11 +115,9 @@ def test_the_defaults_are_tensorflow_servings() -> None:
 
 
 @pytest.mark.unit
-def test_the_pipelines_own_server_follows_twice_a_second() -> None:
-    from pipeline.config import load_config
-    from serving.commands import _of_config
-
-    found = ServerOptions(**_of_config(load_config("applications/ctr/configs/ctr.yaml", ())))
+def test_a_pipelines_server_follows_twice_a_second() -> None:
+    config = load_config("applications/ctr/configs/ctr.yaml", ())
+    found = ServerOptions(**server_settings(config))
     assert (found.folder_seconds, found.config_seconds) == (0.5, 0.5)
 
 
@@ -126,19 +126,19 @@ def test_the_pipelines_own_server_follows_twice_a_second() -> None:
 @pytest.mark.parametrize(
     "uri", ["gs://bucket/models", "s3://b/m", "hdfs://name/m", "file://host/m"]
 )
-def test_a_uri_is_refused(flag: str, uri: str) -> None:
+def test_a_remote_uri_is_rejected(flag: str, uri: str) -> None:
     with pytest.raises(ValueError, match=f"must be on this machine.*Received: {uri}"):
         options(f"--{flag}={uri}")
 
 
 def ends(*flags: str) -> str:
-    """Runs a server that ends at once; returns the one line that it says."""
+    """Runs a server that fails to start and returns its error line."""
     done = subprocess.run(
         [sys.executable, "-m", "serving", "serve", "--port=0", "--rest_api_port=0", *flags],
         capture_output=True, text=True, check=False, timeout=120, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode not in (0, None)
-    # What stands before it is TensorFlow's, of this machine's GPU.
+    # TensorFlow may print warnings about the GPU before it.
     *_, said = done.stderr.splitlines()
     assert said.startswith("Error: "), done.stderr
     assert "Traceback" not in done.stderr
@@ -213,7 +213,7 @@ def test_an_empty_config_file_serves_nothing_until_it_is_filled(scorers, tmp_pat
 
 
 @pytest.mark.component
-def test_folders_that_are_looked_at_once(scorers, tmp_path: Path) -> None:
+def test_without_polling_a_new_version_is_not_loaded(scorers, tmp_path: Path) -> None:
     """file_system_storage_path_source.cc, SetAspiredVersionsCallback: 0 polls once."""
     base = tmp_path / NAME
     base.mkdir()

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC API, asked with its own stubs."""
+"""TensorFlow Serving's gRPC API, called with its own stubs."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def refused(call: Any, asked: Any, **options: Any) -> tuple[grpc.StatusCode, str
 def test_predict_from_examples(server: Server) -> None:
     answer = server.prediction.Predict(request(example(2.0), example(3.0, "unknown")), timeout=20)
     assert answer.model_spec.name == NAME
-    assert answer.model_spec.version.value == 2  # the newest, where none is named
+    assert answer.model_spec.version.value == 2  # the newest is the default
     assert answer.model_spec.signature_name == "serving_default"
     assert [*answer.outputs["score"].float_val] == [104.0, 6.0]
     assert tf.make_ndarray(answer.outputs["score"]).shape == (2, 1)
 
 
-def test_predict_from_tensors_and_only_what_is_wanted(server: Server) -> None:
+def test_predict_from_tensors_returns_the_requested_outputs(server: Server) -> None:
     asked = tensors(weight=[1.0, 2.0], kind=[b"x", b"better"])
     answer = server.prediction.Predict(asked, timeout=20)
     assert [*answer.outputs["kind_bytes"].string_val] == [b"x", b"better"]
@@ -55,13 +55,13 @@ def test_versions_by_number_and_label(server: Server) -> None:
     assert server.score(label="canary") == 4.0
 
 
-def test_more_rows_than_a_batch_has(server: Server) -> None:
+def test_a_request_may_exceed_a_batch(server: Server) -> None:
     many = [example(float(n), "x") for n in range(3000)]
     answer = server.prediction.Predict(request(*many), timeout=20)
     assert np.array_equal(answer.outputs["score"].float_val, 2.0 * np.arange(3000))
 
 
-def test_no_rows(server: Server) -> None:
+def test_a_request_may_have_no_rows(server: Server) -> None:
     answer = server.prediction.Predict(request(), timeout=20)
     assert tf.make_ndarray(answer.outputs["score"]).shape == (0, 1)
 
@@ -121,7 +121,7 @@ def test_no_rows(server: Server) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_tensorflow_servings_code(
+def test_errors_have_tensorflow_servings_code_and_text(
     server: Server, asked: Any, code: grpc.StatusCode, text: str
 ) -> None:
     found = refused(server.prediction.Predict, asked)
@@ -137,7 +137,7 @@ def test_a_missing_feature_is_named(server: Server) -> None:
     assert "Feature: kind" in text
 
 
-def test_unknown_outputs_and_repeated_ones(server: Server) -> None:
+def test_unknown_and_repeated_outputs_are_rejected(server: Server) -> None:
     asked = tensors(weight=[1.0], kind=[b"x"])
     asked.output_filter.append("other")
     code, text = refused(server.prediction.Predict, asked)
@@ -147,7 +147,7 @@ def test_unknown_outputs_and_repeated_ones(server: Server) -> None:
     assert refused(server.prediction.Predict, asked)[1] == "duplicate output tensor alias: score"
 
 
-def test_a_shape_that_is_too_large_to_be_true(server: Server) -> None:
+def test_a_shape_far_beyond_its_content_is_rejected(server: Server) -> None:
     asked = tensors(weight=[1.0], kind=[b"x"])
     asked.inputs["weight"].tensor_shape.dim[0].size = 1 << 40
     code, text = refused(server.prediction.Predict, asked)
@@ -155,7 +155,7 @@ def test_a_shape_that_is_too_large_to_be_true(server: Server) -> None:
     assert "elements" in text
 
 
-def test_a_shape_that_repeats_its_last_value_too_often(server: Server) -> None:
+def test_too_many_repeated_values_are_rejected(server: Server) -> None:
     asked = tensors(weight=[1.0], kind=[b"x"])
     for name in ("weight", "kind"):
         asked.inputs[name].ClearField("tensor_content")
@@ -169,7 +169,7 @@ def test_a_shape_that_repeats_its_last_value_too_often(server: Server) -> None:
     assert "repeated" in text
 
 
-def test_one_bad_request_does_not_spoil_those_it_is_computed_with(server: Server) -> None:
+def test_a_bad_request_does_not_affect_others_in_its_batch(server: Server) -> None:
     good, bad = request(*[example()] * 50), request(*[example()] * 50, b"no example")
     calls = [(n % 4 == 0, server.prediction.Predict.future(bad if n % 4 == 0 else good, timeout=20))
              for n in range(80)]  # fmt: skip
@@ -177,7 +177,7 @@ def test_one_bad_request_does_not_spoil_those_it_is_computed_with(server: Server
         assert (call.code() == Code.INVALID_ARGUMENT) if is_bad else (call.code() == Code.OK)
 
 
-def test_regress_with_a_context_that_all_examples_share(server: Server) -> None:
+def test_regress_merges_the_context_into_each_example(server: Server) -> None:
     asked = regression_pb2.RegressionRequest()
     asked.model_spec.name, asked.model_spec.signature_name = NAME, "regress"
     listed = asked.input.example_list_with_context
@@ -198,7 +198,7 @@ def test_classify(server: Server) -> None:
     assert [(one.label, one.score) for one in found.classes] == [("yes", 2.0), ("no", -2.0)]
 
 
-def test_several_signatures_at_once(server: Server) -> None:
+def test_multi_inference_runs_several_signatures(server: Server) -> None:
     asked = inference_pb2.MultiInferenceRequest()
     for kind in ("regress", "classify"):
         task = asked.tasks.add(method_name=f"tensorflow/serving/{kind}")
@@ -212,7 +212,7 @@ def test_several_signatures_at_once(server: Server) -> None:
     assert (code, text) == (Code.INVALID_ARGUMENT, "Duplicate evaluation of signature: regress")
 
 
-def test_a_signature_that_the_method_cannot_take(server: Server) -> None:
+def test_a_signature_unfit_for_the_method_is_rejected(server: Server) -> None:
     """regressor.cc, PreProcessRegression; util.cc, InputToSerializedExampleTensor."""
     asked = regression_pb2.RegressionRequest()
     asked.model_spec.name = NAME
@@ -230,7 +230,7 @@ def test_a_signature_that_the_method_cannot_take(server: Server) -> None:
     assert refused(server.prediction.Regress, asked) == (Code.INVALID_ARGUMENT, "Input is empty.")
 
 
-def test_a_request_without_a_model(server: Server) -> None:
+def test_a_request_without_a_model_is_rejected(server: Server) -> None:
     """predict_impl.cc, classification_service.cc, get_model_metadata_impl.cc: Missing ModelSpec."""
     metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     for call, asked in (
@@ -280,9 +280,9 @@ def test_status_by_a_label_lists_all_versions(server: Server, label: str) -> Non
     assert [one.version for one in found] == [2, 1]
 
 
-def test_a_request_that_is_no_message(server: Server) -> None:
+def test_an_invalid_message_is_rejected(server: Server) -> None:
     predict = server.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     code, _ = refused(predict, b"\xff\xff\xff")
     assert code in (Code.INTERNAL, Code.INVALID_ARGUMENT)
     assert server.score() == 4.0
-    assert "Traceback" not in server.log.read_text("utf-8")  # the client is told, nobody else
+    assert "Traceback" not in server.log.read_text("utf-8")  # only the client gets the error

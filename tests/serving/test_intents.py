@@ -1,4 +1,4 @@
-"""What became live is recorded, whoever was killed and whatever was locked in between."""
+"""Every release is recorded, even if a process was killed or the store was locked."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.component
 
 
 @pytest.mark.parametrize("action", ["promote", "rollback", "rollback_to", "push"])
-def test_killed_at_any_step_everybody_agrees_afterwards(tmp_path: Path, action: str) -> None:
+def test_all_records_agree_after_a_kill_at_any_step(tmp_path: Path, action: str) -> None:
     script = Path(__file__).with_name("switching_process.py")
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), action],
@@ -82,7 +82,7 @@ sys.stdin.read()
 
 @contextlib.contextmanager
 def locked_store(config: PipelineConfig) -> Iterator[None]:
-    """By another process: SQLite's locks are those of a process."""
+    """Locks the store in another process, because SQLite's locks belong to a process."""
     other = subprocess.Popen(
         [sys.executable, "-c", _LOCKS, str(config.metadata_path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -99,7 +99,7 @@ def test_a_locked_store_loses_no_record(config: PipelineConfig) -> None:
     with locked_store(config):
         done = command(config, "rollback", "--reason", REASON)
         assert done.exit_code == 1
-        assert "it is done, and not yet recorded" in done.output
+        assert "the release has changed but is not recorded yet" in done.output
         assert "worse [/x] \\x1b[31m" in done.output
         assert "\x1b" not in done.output
     assert read_release(config.serving_folder) == Release(2, previous=1)
@@ -110,26 +110,26 @@ def test_a_locked_store_loses_no_record(config: PipelineConfig) -> None:
     check(config, "rollback")
 
 
-def test_what_is_unrecorded_is_recorded_before_something_else_is_done(
+def test_an_unrecorded_switch_is_recorded_before_the_next_one(
     config: PipelineConfig,
 ) -> None:
-    promote(config.serving_folder)  # and whoever did it died before it could record it
+    promote(config.serving_folder)  # and the process died before it could record it
     done = command(config, "rollback", "--reason", REASON)
     assert done.exit_code == 0, done.output
     assert recorded(config) == ["Rollback", "Promotion"]  # the newest run first
     assert read_release(config.serving_folder) == Release(2, previous=1)
 
 
-def test_a_models_config_that_was_lost_is_written_anew_by_a_rollback(
+def test_a_rollback_restores_a_lost_models_config(
     config: PipelineConfig,
 ) -> None:
     (config.serving_folder / MODELS_CONFIG).unlink()
     for arguments in (["promote"], ["rollback"], ["rollback", "--to", "9"]):
         done = command(config, *arguments)
         assert done.exit_code == 1
-        assert "name the version that shall be live: `rollback --to`" in done.output
+        assert "name the version to make live with `rollback --to`" in done.output
     shown = command(config, "versions")
-    assert "nobody knows which version is live" in shown.output
+    assert "it is unknown which version is live" in shown.output
     done = command(config, "rollback", "--to", "2", "--reason", REASON)
     assert done.exit_code == 0, done.output
     assert "reason: worse [/x] \\x1b[31m" in done.output
@@ -140,14 +140,14 @@ def test_a_models_config_that_was_lost_is_written_anew_by_a_rollback(
     assert recorded(config) == ["Rollback"]
 
 
-def test_a_models_config_that_is_lost_after_a_kill_brings_no_mark_back(
+def test_marks_stay_removed_if_models_config_is_lost_after_a_kill(
     config: PipelineConfig,
 ) -> None:
     base, folder = config.serving_folder, VersionsFolder(config.serving_folder)
     intent = Intent(new_id(ROLLBACK), ROLLBACK, BEFORE, Release(2, previous=1), {3: REASON})
     killed = pytest.raises(KeyboardInterrupt)
     with killed, folder.locked(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intents, "_decide", lambda *_: None)  # as SIGKILL leaves it
+        patch.setattr(intents, "_decide", lambda *_: None)  # leaves the intent as after a SIGKILL
         with intents.intended(folder, intent):
             write_release(base, Release(2, previous=1))
             raise KeyboardInterrupt
@@ -158,7 +158,7 @@ def test_a_models_config_that_is_lost_after_a_kill_brings_no_mark_back(
     assert [one.id for one in intents.intents_of(base)] == [intent.id]
 
 
-def test_recording_waits_for_no_push(config: PipelineConfig) -> None:
+def test_recording_does_not_wait_for_a_push(config: PipelineConfig) -> None:
     promote(config.serving_folder)
     folder, ends = VersionsFolder(config.serving_folder), threading.Event()
 
@@ -176,7 +176,7 @@ def test_recording_waits_for_no_push(config: PipelineConfig) -> None:
         thread.join()
 
 
-def test_recorded_late_nothing_newer_is_taken_back(config: PipelineConfig) -> None:
+def test_a_late_record_does_not_undo_newer_marks(config: PipelineConfig) -> None:
     base, store = (
         config.serving_folder,
         metadata_store.MetadataStore(connection_config(config.metadata_connection)),
@@ -192,7 +192,7 @@ def test_recorded_late_nothing_newer_is_taken_back(config: PipelineConfig) -> No
     assert is_withdrawn(store, model)
     record_in(config, rollback(base, 3, "mended"))
     assert not is_withdrawn(store, model)
-    record_in(config, first)  # by a process that was slow
+    record_in(config, first)  # by a slow process
     assert not is_withdrawn(store, model)
     assert len(recorded(config)) == 2
 
@@ -206,7 +206,7 @@ def is_withdrawn(store: metadata_store.MetadataStore, model: int) -> bool:
 def test_a_rollback_before_its_push_is_recorded_marks_the_model(
     config: PipelineConfig, monkeypatch: pytest.MonkeyPatch, is_old: bool
 ) -> None:
-    """Else the next training would begin with it."""
+    """Otherwise the next training would start from it."""
     store = metadata_store.MetadataStore(connection_config(config.metadata_connection))
     kind = store.put_artifact_type(mlmd.ArtifactType(name="Model"))
     found = mlmd.Artifact(type_id=kind, uri="/models/4", state=mlmd.Artifact.LIVE)
@@ -215,7 +215,7 @@ def test_a_rollback_before_its_push_is_recorded_marks_the_model(
     record_in(config, rollback(config.serving_folder, None, REASON))
     assert is_withdrawn(store, model)
     if is_old:
-        monkeypatch.setattr(settling, "_TFX_TIME", dt.timedelta(0))
+        monkeypatch.setattr(settling, "TFX_RECORDING_TIME", dt.timedelta(0))
     assert len(settle(config)) == is_old
     assert is_withdrawn(store, model)
     assert len(intents.intents_of(config.serving_folder)) == (not is_old)
@@ -223,10 +223,10 @@ def test_a_rollback_before_its_push_is_recorded_marks_the_model(
         assert recorded(config) == ["Push", "Rollback"]
 
 
-def test_a_push_that_became_live_again_is_not_taken_for_the_first_one(
+def test_a_second_push_of_a_version_is_told_from_the_first(
     config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settling, "_TFX_TIME", dt.timedelta(0))
+    monkeypatch.setattr(settling, "TFX_RECORDING_TIME", dt.timedelta(0))
     base, folder = config.serving_folder, VersionsFolder(config.serving_folder)
     wanted = Release(1, previous=2)
     pushed = {"version": "1", "model": "/models/1"}
@@ -239,7 +239,7 @@ def test_a_push_that_became_live_again_is_not_taken_for_the_first_one(
     assert recorded(config) == ["Push"]
 
 
-def test_who_holds_the_folder_is_named_and_not_waited_for_without_end(
+def test_waiting_for_the_lock_ends_and_names_its_holder(
     config: PipelineConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(versions_folder, "LOCK_SECONDS", 0.5)

@@ -18,7 +18,7 @@ from tensorflow_serving.apis import input_pb2, predict_pb2, regression_pb2
 
 from serving.server import rest_json
 from serving.server.errors import ServingError
-from serving.server.json_text import dumps, of_base64, parse, plain, to_bytes
+from serving.server.json_text import decode_base64, dumps, parse, to_bytes, to_json
 
 pytestmark = pytest.mark.unit
 
@@ -31,7 +31,7 @@ def refusal(call: Any, *given_: Any) -> str:
 
 
 def filled(body: str, **types: tf.DType) -> dict[str, np.ndarray]:
-    """The inputs that a body of :predict makes for a signature."""
+    """Returns the inputs of a signature in a body of :predict."""
     infos = {
         name: meta_graph_pb2.TensorInfo(dtype=kind.as_datatype_enum) for name, kind in types.items()
     }
@@ -54,7 +54,7 @@ def filled(body: str, **types: tf.DType) -> dict[str, np.ndarray]:
         (b'{"a": "\\ud83d\\ude00", "b": "\\\\ud83d"}', {"a": "\U0001f600", "b": "\\ud83d"}),
     ],
 )
-def test_what_rapidjson_reads(body: bytes, value: Any) -> None:
+def test_json_is_read_as_by_rapidjson(body: bytes, value: Any) -> None:
     """json_tensor.cc, ParseJson, with kParseNanAndInfFlag."""
     assert parse(body) == value
 
@@ -71,17 +71,17 @@ def test_what_rapidjson_reads(body: bytes, value: Any) -> None:
         (b'{"a": "' + b'\\"' * 100_000, "JSON Parse error"),
         (b"[" * 100_000, "JSON Parse error"),
         (b"[1]", "Is not object"),
-        (b'{"a": 1, "a": 2}', 'The key "a" stands twice'),  # TensorFlow Serving takes the first
+        (b'{"a": 1, "a": 2}', 'Duplicate key "a"'),  # TensorFlow Serving uses the first value
         (b'{"signature_name": 1}', "'signature_name' key must be a string value."),
     ],
 )
-def test_what_is_refused(body: bytes, text: str) -> None:
+def test_invalid_json_is_rejected(body: bytes, text: str) -> None:
     assert text in refusal(parse, body)
 
 
 @given(st.binary(max_size=20))
 def test_bytes_in_a_string_come_back_as_they_were_sent(content: bytes) -> None:
-    """RapidJSON does not look at UTF-8."""
+    """RapidJSON does not validate UTF-8."""
     body = b'{"a": "' + content.replace(b"\\", b"").replace(b'"', b"") + b'"}'
     wanted = body[7:-2]
     if any(byte < 0x20 for byte in wanted):
@@ -111,18 +111,18 @@ def test_base64_with_or_without_padding(content: bytes, padded: bool, space: str
     """absl/strings/escaping.h, Base64Unescape; json_tensor.cc, JsonDecodeBase64Object."""
     text = base64.b64encode(content).decode()
     text = text if padded else text.rstrip("=")
-    assert of_base64({"b64": space.join([text[:5], text[5:]])}) == content
+    assert decode_base64({"b64": space.join([text[:5], text[5:]])}) == content
 
 
 @pytest.mark.parametrize("text", ["?", "A", "AB=", "AB===", "=", "ABCD=", "_-8=", "AB=C", "é"])
-def test_what_is_no_base64(text: str) -> None:
-    assert refusal(of_base64, {"b64": text}) == "Unable to base64 decode"
+def test_invalid_base64_is_rejected(text: str) -> None:
+    assert refusal(decode_base64, {"b64": text}) == "Unable to base64 decode"
 
 
 @pytest.mark.parametrize("text", ["YQ..", "YQ=.", "YR=="])
-def test_base64_that_only_absl_takes(text: str) -> None:
-    """A dot pads as well, and bits that are left over are not looked at."""
-    assert of_base64({"b64": text}) == b"a"
+def test_base64_that_only_absl_accepts(text: str) -> None:
+    """A dot is valid padding, and excess bits are ignored."""
+    assert decode_base64({"b64": text}) == b"a"
 
 
 @given(
@@ -135,7 +135,7 @@ def test_base64_that_only_absl_takes(text: str) -> None:
 def test_a_float_survives_its_text(array: np.ndarray) -> None:
     """json_tensor.cc, WriteDecimal: what is read as a float again is the same."""
     array = np.where(np.isfinite(array), array, np.float32(-0.0))
-    text = dumps({"a": plain(array, False)})
+    text = dumps({"a": to_json(array, False)})
     found = np.array(json.loads(text)["a"], np.float32)
     assert np.array_equal(np.signbit(found), np.signbit(array))
     assert np.array_equal(found, array)
@@ -157,10 +157,10 @@ def test_a_float_survives_its_text(array: np.ndarray) -> None:
     ],
 )  # fmt: skip
 def test_the_text_of_values(array: np.ndarray, text: str) -> None:
-    assert dumps({"a": plain(array, False)}) == f'{{"a": {text}}}'
+    assert dumps({"a": to_json(array, False)}) == f'{{"a": {text}}}'
 
 
-def test_numbers_of_any_kind_make_a_float() -> None:
+def test_a_float_input_accepts_all_numbers() -> None:
     """MixedInputForFloatTensor, FloatTensorWithPrecisionLoss, ...ExceedsMax..., ...ExceedsMin..."""
     body = '{"instances": [1, 2.5, 1e300, -1e300, 1e-300, NaN, 36893488147419103232, 16777217]}'
     found = filled(body, x=tf.float32)["x"]
@@ -169,7 +169,7 @@ def test_numbers_of_any_kind_make_a_float() -> None:
     assert np.array_equal(found, np.array(wanted, np.float32), equal_nan=True)
 
 
-def test_one_input_is_taken_by_name_or_without() -> None:
+def test_a_single_input_may_have_no_name() -> None:
     """SingleUnnamedTensor, SingleNamedTensorBase64, SingleUnnamedTensorColumnarFormat."""
     for body in (
         '{"instances": [[1], [2]]}',
@@ -199,12 +199,12 @@ def test_one_input_is_taken_by_name_or_without() -> None:
         ('{"instances": [{"x": {}, "y": 1}]}', "Type: Object is not of expected type: float"),
     ],
 )
-def test_inputs_that_do_not_fit_the_signature(body: str, text: str) -> None:
+def test_inputs_that_do_not_match_the_signature_are_rejected(body: str, text: str) -> None:
     """MultipleNamedTensorErrors, SingleUnnamedTensorErrors."""
     assert text in refusal(lambda: filled(body, x=tf.float32, y=tf.int32))
 
 
-def test_a_signature_without_inputs() -> None:
+def test_a_signature_without_inputs_is_rejected() -> None:
     """json_tensor.cc, FillPredictRequestFromJson."""
     assert refusal(lambda: filled('{"instances": [1]}')).startswith("Failed to get input map")
 
@@ -243,7 +243,7 @@ def test_features_of_examples() -> None:
         ('{"context": 1, "examples": [{}]}', "Example must be JSON object but got JSON Number"),
     ],
 )  # fmt: skip
-def test_examples_that_are_none(body: str, text: str) -> None:
+def test_invalid_examples_are_rejected(body: str, text: str) -> None:
     """ClassifyRegressRequestTest, JsonErrors."""
     assert text in refusal(examples, body)
 
@@ -267,7 +267,7 @@ def test_outputs_by_row_and_by_column() -> None:
     assert answer(True, x=one[:0], y=two[:0]) == {"predictions": []}
 
 
-def test_outputs_that_have_no_rows() -> None:
+def test_outputs_without_rows_are_rejected() -> None:
     """FromJsonSingleTensorErrors, FromJsonMultipleNamedTensorsErrors."""
     one = np.array([1, 2], np.int32)
     assert "x has no shape information" in refusal(lambda: answer(True, x=one[0]))

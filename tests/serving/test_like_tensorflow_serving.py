@@ -31,7 +31,7 @@ MODEL = f"/v1/models/{NAME}"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    """Started with TensorFlow Serving's own command line; its one version is the folder 00042."""
+    """Runs a server with TensorFlow Serving's command line; its version is the folder 00042."""
     folder = tmp_path_factory.mktemp("plain")
     base: Path = folder / "models"
     base.mkdir()
@@ -43,7 +43,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
 
 
 def predict(server: Server, signature: str, **values: Any) -> dict[str, np.ndarray]:
-    """The outputs of Predict by gRPC."""
+    """Returns the outputs of Predict by gRPC."""
     answer = server.prediction.Predict(request(signature, **values), timeout=20)
     return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
 
@@ -78,7 +78,7 @@ def test_a_version_folder_may_have_leading_zeros(server: Server) -> None:
 # json_tensor_test.cc, SingleUnnamedTensor, has a signature without shapes.
 
 
-def test_rows_without_the_dimension_that_the_signature_has(server: Server) -> None:
+def test_rows_may_lack_a_dimension_of_the_signature(server: Server) -> None:
     assert by_rest(server, "double", instances=[1.0, 2.0, 5.0]) == (
         200,
         {"predictions": [2.0, 4.0, 10.0]},
@@ -86,7 +86,7 @@ def test_rows_without_the_dimension_that_the_signature_has(server: Server) -> No
 
 
 @pytest.mark.parametrize("x", [[1.0, 2.0], [[1.0, 2.0], [3.0, 4.0]], [[[1.0]]], 3.0, [], [1.0] * 9])
-def test_the_graph_computes_any_shape_that_it_can(server: Server, x: Any) -> None:
+def test_the_graph_decides_which_shapes_it_computes(server: Server, x: Any) -> None:
     sent = np.array(x, np.float32)
     found = predict(server, "double", x=sent)["y"]
     assert found.shape == sent.shape
@@ -94,7 +94,7 @@ def test_the_graph_computes_any_shape_that_it_can(server: Server, x: Any) -> Non
 
 
 @pytest.mark.parametrize("x", [[1.0, 2.0, 5.0], [[1.0, 2.0]], 3.0])
-def test_a_shape_that_the_graph_cannot_take_is_an_invalid_argument(server: Server, x: Any) -> None:
+def test_a_shape_that_the_graph_rejects_is_an_invalid_argument(server: Server, x: Any) -> None:
     code, text = refused(server.prediction.Predict, request("product", x=x))
     assert code == Code.INVALID_ARGUMENT
     assert "In[0]" in text
@@ -103,7 +103,7 @@ def test_a_shape_that_the_graph_cannot_take_is_an_invalid_argument(server: Serve
     assert (status, answer["error"]) == (400, text)
 
 
-def test_rows_of_other_shapes_do_not_harm_those_they_arrive_with(server: Server) -> None:
+def test_rows_of_other_shapes_do_not_affect_concurrent_requests(server: Server) -> None:
     """batching/batching_session.cc keeps requests of other shapes apart."""
     shapes = [(3,), (3, 1), (1, 2), (2, 1), (2, 2, 1), (4, 1)]
     calls = []
@@ -133,7 +133,7 @@ def on_examples(asked: Any, signature: str, count: int = 2) -> Any:
     return asked
 
 
-def test_regress_and_classify_take_a_signature_for_predict(server: Server) -> None:
+def test_regress_and_classify_accept_a_predict_signature(server: Server) -> None:
     asked = on_examples(regression_pb2.RegressionRequest(), "regress")
     answer = server.prediction.Regress(asked, timeout=20)
     values = [one.value for one in answer.result.regressions]
@@ -149,7 +149,7 @@ def test_regress_and_classify_take_a_signature_for_predict(server: Server) -> No
     )
 
 
-def test_multi_inference_takes_signatures_for_predict(server: Server) -> None:
+def test_multi_inference_accepts_predict_signatures(server: Server) -> None:
     """servables/tensorflow/multi_inference.cc, Infer."""
     asked = inference_pb2.MultiInferenceRequest()
     for kind in ("regress", "classify"):
@@ -168,7 +168,7 @@ def test_multi_inference_takes_signatures_for_predict(server: Server) -> None:
     assert f':tensorflow:serving:request_example_count_total{{model="{NAME}"}} 1' in text
 
 
-def test_a_regression_is_of_floats(server: Server) -> None:
+def test_a_regression_must_return_float32(server: Server) -> None:
     """regressor.cc, PostProcessRegressionResult."""
     asked = on_examples(regression_pb2.RegressionRequest(), "regress_double")
     code, text = refused(server.prediction.Regress, asked)
@@ -203,7 +203,7 @@ def test_scalar_strings_by_rest(server: Server) -> None:
 # Numbers: util/json_tensor_test.cc, FloatTensorThatExceedsMaxReturnsInf, MixedInputForFloatTensor.
 
 
-def test_integers_keep_their_values_and_their_types_limits(server: Server) -> None:
+def test_integers_keep_their_values_within_their_type(server: Server) -> None:
     sent = {
         "int8": [-128, 127],
         "uint8": [0, 255],
@@ -235,7 +235,7 @@ def test_floats_have_as_few_digits_as_they_need(server: Server) -> None:
     assert str(answer["predictions"][3][0]) == "-0.0"
 
 
-def test_a_browser_may_read_answers_where_the_flag_is_set(server: Server) -> None:
+def test_cors_headers_are_sent_if_the_flag_is_set(server: Server) -> None:
     """model_servers/http_server.cc, ProcessRequest; http_rest_api_util.cc, AddCORSHeaders."""
     headers = {
         "Access-Control-Allow-Origin: *",

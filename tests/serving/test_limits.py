@@ -1,4 +1,4 @@
-"""What keeps a server alive: a bounded queue, deadlines, draining, tokens, TLS, sizes."""
+"""Limits of a server: its queue, deadlines, draining, tokens, TLS, sizes of requests."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def base(scorers, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(base: Path, tmp_path_factory):
-    """A server with a queue of three."""
+    """Runs a server with a queue of three."""
     folder = tmp_path_factory.mktemp("small")
     with running(folder, *flags_of(base), "--queue", "3", "--max-request-bytes", "65536") as found:
         yield found
 
 
-def test_what_the_queue_cannot_hold_is_refused_at_once(small: Server) -> None:
+def test_requests_beyond_the_queue_are_rejected_at_once(small: Server) -> None:
     calls = [small.prediction.Predict.future(tensors("slow", x=[1.0]), timeout=60)
              for _ in range(12)]  # fmt: skip
     codes = [call.code() for call in calls]
@@ -76,7 +76,7 @@ def test_a_probe_may_name_a_service_as_tensorflow_serving_does(small: Server) ->
         wait_for(functools.partial(_is_serving, health, asked))
 
 
-def test_a_deadline_that_has_passed(small: Server) -> None:
+def test_a_request_past_its_deadline_is_rejected(small: Server) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         small.prediction.Predict(tensors("slow", x=[1.0]), timeout=0.05)
     assert raised.value.code() == Code.DEADLINE_EXCEEDED
@@ -88,7 +88,7 @@ def test_a_deadline_that_has_passed(small: Server) -> None:
     wait_for(lambda: "in_flight 0.0" in small.curl("/monitoring/prometheus/metrics")[1])
 
 
-def test_a_request_that_is_too_large(small: Server) -> None:
+def test_a_request_that_is_too_large_is_rejected(small: Server) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         small.prediction.Predict(request(example(kind="x" * 100_000)), timeout=20)
     assert raised.value.code() == Code.RESOURCE_EXHAUSTED
@@ -98,7 +98,7 @@ def test_a_request_that_is_too_large(small: Server) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_stopped_finishes_what_it_has(
+def test_a_stopped_server_finishes_running_requests(
     base: Path, tmp_path: Path, number: int
 ) -> None:
     with running(tmp_path, *flags_of(base), "--grace-seconds", "60") as server:
@@ -120,23 +120,26 @@ def test_a_server_that_is_stopped_finishes_what_it_has(
             server.score()
 
 
-def test_a_taken_port_is_one_line(base: Path, small: Server) -> None:
+def test_a_taken_port_is_a_one_line_error(base: Path, small: Server) -> None:
     command = [
         *small.process.args[:4],  # type: ignore[index]
         *flags_of(base), "--port", str(small.grpc_port), "--rest-api-port", "0",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
-    assert "another server running? Choose another --port" in done.stderr
+    assert "Stop the other server, or choose another --port" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_options_that_do_not_go_together_are_one_line() -> None:
+def test_inconsistent_options_are_a_one_line_error() -> None:
     for flags, text in (
         ([], "model_name and model_base_path, or model_config_file"),
-        (["--model-name", "a", "--model-base-path", "b", "--tls-key", "k"], "go together"),
+        (
+            ["--model-name", "a", "--model-base-path", "b", "--tls-key", "k"],
+            "must be given together",
+        ),
         (["--model-name", "a", "--model-base-path", "b", "--queue", "0"], "queue"),
-        (["--model-name", "a", "--model-base-path", "b", "--token-env", "NONE"], "NONE holds no"),
+        (["--model-name", "a", "--model-base-path", "b", "--token-env", "NONE"], "NONE must"),
     ):
         command = [sys.executable, "-m", "serving", "serve", *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -193,7 +196,7 @@ def test_tls_and_a_token(base: Path, tmp_path: Path) -> None:
 
 
 def assert_releases_reach(address: str, certificate: str) -> None:
-    """As promote, rollback and the Pusher ask which versions are loaded."""
+    """promote, rollback and the Pusher use this to ask which versions are loaded."""
     way = Way(tls_ca=certificate, token_env="SERVING_TOKEN")
     (found,) = versions_of([address], NAME, way).values()
     assert isinstance(found, dict)
@@ -203,7 +206,7 @@ def assert_releases_reach(address: str, certificate: str) -> None:
     assert isinstance(versions_of([other_name], NAME, named)[other_name], dict)
     (silent,) = versions_of([address], NAME, Way(tls_ca=certificate)).values()
     assert isinstance(silent, Silent)
-    assert "a bearer token is wanted" in silent.reason
+    assert "a valid bearer token is required" in silent.reason
     (silent,) = versions_of([address], NAME).values()
     assert isinstance(silent, Silent)
     assert silent.is_away
@@ -224,7 +227,7 @@ def assert_releases_reach(address: str, certificate: str) -> None:
         (["--model-root", "/tmp"], "it needs --admin-socket"),
     ],
 )
-def test_what_is_missing_is_said_before_a_model_is_loaded(
+def test_missing_files_are_reported_before_a_model_is_loaded(
     base: Path, flags: list[str], text: str
 ) -> None:
     command = [sys.executable, "-m", "serving", "serve", *flags_of(base), *flags]
@@ -234,7 +237,7 @@ def test_what_is_missing_is_said_before_a_model_is_loaded(
     assert "loading" not in done.stderr
 
 
-def test_a_certificate_that_is_none_is_one_line(base: Path, tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_a_one_line_error(base: Path, tmp_path: Path) -> None:
     certificate, key = _certificate(tmp_path)
     certificate.write_text("nothing")
     command = [sys.executable, "-m", "serving", "serve", *flags_of(base), "--port", "0"]

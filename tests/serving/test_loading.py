@@ -1,4 +1,4 @@
-"""How a loaded version computes requests: alone, and together."""
+"""How a loaded version computes requests, alone and in batches."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def test_rows_of_several_requests_are_computed_together_and_come_back_apart(
 
 
 def test_signatures_are_batched_where_rows_can_be_joined(model: LoadedModel) -> None:
-    joined = {name for name, outputs in model._batched.items() if outputs is not None}
+    joined = {name for batched, name in model.calls if batched}
     assert joined == {"serving_default", "tensors", "regress", "classify", "guarded", "slow"}
 
 
-def test_a_batch_that_overflows_the_queue_is_refused(model: LoadedModel) -> None:
+def test_a_batch_that_overflows_the_queue_is_rejected(model: LoadedModel) -> None:
     errors: list[ServingError] = []
     answers: list[object] = []
 
@@ -77,42 +77,42 @@ def test_a_batch_that_overflows_the_queue_is_refused(model: LoadedModel) -> None
     assert {error.code for error in errors} == {Code.RESOURCE_EXHAUSTED}
 
 
-def test_only_compiling_has_a_lower_priority(scorers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_compilation_has_a_lower_priority(scorers, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: dict[int, int] = {}  # thread -> its priority
-    make = loaded_model._session_call
+    make = loaded_model.session_call
 
     def noted(*arguments: Any) -> Any:
         thread = threading.get_native_id()
         compiled[thread] = os.getpriority(os.PRIO_PROCESS, thread)
         return make(*arguments)
 
-    monkeypatch.setattr(loaded_model, "_session_call", noted)
-    loaded = LoadedModel(scorers[1], "priorities", Batching(), give_way=True)
+    monkeypatch.setattr(loaded_model, "session_call", noted)
+    loaded = LoadedModel(scorers[1], "priorities", Batching(), low_priority=True)
     with loaded.warming_up(batched=True):
         scores(loaded, example())
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     assert set(compiled.values()) == {min(usual + 10, 19)}
-    # Python has joined the thread that compiled; a busy machine still lists it for a while.
+    # Python has joined the compiling thread, but a busy machine lists it for a while.
     for thread in {int(task.name) for task in Path("/proc/self/task").iterdir()} - set(compiled):
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
+        with contextlib.suppress(ProcessLookupError):  # the thread has just ended
             assert os.getpriority(os.PRIO_PROCESS, thread) == usual
     loaded.close()
 
 
-def test_without_batching_it_computes_the_same(scorers) -> None:
+def test_scores_are_the_same_without_batching(scorers) -> None:
     alone = LoadedModel(scorers[1], "alone", None)
     assert scores(alone, example(3.0, "good"), example(4.0, "x")) == [103.0, 4.0]
     alone.close()
 
 
 def together(x: tf.Tensor) -> dict[str, tf.Tensor]:
-    """x, and how many rows were computed with it."""
+    """Returns x and the number of rows that were computed with it."""
     return {"x": x, "rows": tf.fill(tf.shape(x), tf.shape(x)[0])}
 
 
 @pytest.fixture
 def counting(tmp_path: Path) -> Iterator[LoadedModel]:
-    """A model of `together`; a batch of it waits for six rows."""
+    """Loads a model of `together` whose batches wait for six rows."""
     function = tf.function(together, input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     module = tf.Module()
     module.together = function
@@ -129,20 +129,20 @@ def ask_together(model: LoadedModel, *values: float) -> tuple[list[float], list[
     return x.tolist(), rows.tolist()
 
 
-def test_requests_that_follow_each_other_do_not_wait_for_company(counting: LoadedModel) -> None:
+def test_consecutive_requests_do_not_wait_for_a_batch(counting: LoadedModel) -> None:
     assert [ask_together(counting, n, n) for n in range(3)] == [([n, n], [2, 2]) for n in range(3)]
 
 
-def test_requests_that_meet_another_are_joined(counting: LoadedModel) -> None:
+def test_concurrent_requests_are_computed_as_one_batch(counting: LoadedModel) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    alone = counting._calls[False, "together"]
+    alone = counting.calls[False, "together"]
 
     def held(*rows: np.ndarray) -> Any:
         begun.set()
         assert go_on.wait(60)
         return alone(*rows)
 
-    counting._calls[False, "together"] = held
+    counting.calls[False, "together"] = held
     with ThreadPoolExecutor(7) as threads:
         first = threads.submit(ask_together, counting, 0.5)
         assert begun.wait(60)
@@ -150,11 +150,11 @@ def test_requests_that_meet_another_are_joined(counting: LoadedModel) -> None:
         found = [other.result(60) for other in others]
         go_on.set()
         assert first.result(60) == ([0.5], [1])
-    assert found == [([n, n + 10], [6, 6]) for n in (1, 2, 3)]  # each its own rows, of one batch
-    assert counting._running == 0
+    assert found == [([n, n + 10], [6, 6]) for n in (1, 2, 3)]  # each gets its rows of one batch
+    assert counting.running == 0
 
 
-def test_an_empty_request_has_outputs_without_rows(counting: LoadedModel) -> None:
+def test_an_empty_request_gets_empty_outputs(counting: LoadedModel) -> None:
     with counting.warming_up(batched=True):
         assert ask_together(counting) == ([], [])
 
@@ -174,7 +174,7 @@ WRONG = {
 
 @pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize(("signature", "alias", "wrong"), WRONG.values(), ids=WRONG)
-def test_an_array_that_does_not_fit_is_refused_and_named(
+def test_an_array_of_another_type_is_rejected_by_name(
     model: LoadedModel, signature: str, alias: str, wrong: np.ndarray, batched: bool
 ) -> None:
     good = {"weight": np.ones(1, np.float32), "kind": np.array([b"x"], object)}
@@ -186,7 +186,7 @@ def test_an_array_that_does_not_fit_is_refused_and_named(
     assert found == [1.0]
 
 
-def test_rows_of_another_shape_than_the_signatures_do_not_mix_with_those_of_others(
+def test_rows_whose_shape_differs_from_the_signature_are_not_batched(
     model: LoadedModel,
 ) -> None:
     def table(rows: int) -> list[list[float]]:
@@ -199,7 +199,7 @@ def test_rows_of_another_shape_than_the_signatures_do_not_mix_with_those_of_othe
         assert [*threads.map(table, sizes)] == [[[1.0] * n] * n for n in sizes]
 
 
-def test_a_shape_that_the_graph_cannot_compute_is_refused(model: LoadedModel) -> None:
+def test_a_shape_that_the_graph_cannot_compute_is_rejected(model: LoadedModel) -> None:
     for batched in (False, True):
         for weight in (np.ones(2, np.float32), np.ones([2, 3], np.float32)):
             given = {"weight": weight, "kind": np.full(5, b"x", object)}
@@ -210,7 +210,7 @@ def test_a_shape_that_the_graph_cannot_compute_is_refused(model: LoadedModel) ->
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_an_error_says_what_is_wrong_and_no_more(model: LoadedModel, batched: bool) -> None:
+def test_an_error_is_one_line_without_node_names(model: LoadedModel, batched: bool) -> None:
     with model.warming_up(batched), pytest.raises(ServingError) as raised:
         model.run("guarded", {"weight": np.array([1, np.nan], np.float32)}, ["score"])
     assert raised.value.code == Code.INVALID_ARGUMENT
@@ -219,11 +219,11 @@ def test_an_error_says_what_is_wrong_and_no_more(model: LoadedModel, batched: bo
     assert "\n" not in raised.value.message
 
 
-def test_the_names_that_tensorflow_gives_to_functions_are_no_part_of_an_error() -> None:
+def test_an_error_does_not_show_tensorflows_function_names() -> None:
     text = "{{function_node __inference_wrapper_12}} the table is gone\n\t [[{{node table}}]]"
-    refusal = loaded_model._refusal(tf.errors.FailedPreconditionError(None, None, text))
-    assert refusal.message.endswith("the table is gone")
-    assert "{{" not in refusal.message
+    error = loaded_model.request_error(tf.errors.FailedPreconditionError(None, None, text))
+    assert error.message.endswith("the table is gone")
+    assert "{{" not in error.message
 
 
 def _without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,11 +236,11 @@ def _with_another_result(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("change", [_without, _with_another_result])
-def test_another_tensorflow_without_its_private_callables_answers_the_same(
+def test_scores_are_the_same_without_tensorflows_private_callables(
     scorers, monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     change(monkeypatch)
-    monkeypatch.setattr(loaded_model, "_has_callables", loaded_model._has_callables.__wrapped__)
+    monkeypatch.setattr(loaded_model, "has_callables", loaded_model.has_callables.__wrapped__)
     other = LoadedModel(scorers[1], "other", Batching())
     try:
         assert scores(other, example(3.0, "good"), example(4.0, "x")) == [103.0, 4.0]
@@ -256,7 +256,7 @@ def test_another_tensorflow_without_its_private_callables_answers_the_same(
 
 
 def test_this_tensorflow_has_callables() -> None:
-    assert loaded_model._has_callables()
+    assert loaded_model.has_callables()
 
 
 def test_an_output_that_is_an_input_and_outputs_that_are_one_tensor(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_an_output_that_is_an_input_and_outputs_that_are_one_tensor(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_20_000_requests_of_either_way_leave_the_memory_as_it_was(model: LoadedModel) -> None:
+def test_20_000_requests_do_not_grow_the_memory(model: LoadedModel) -> None:
     process, rows = psutil.Process(), [example(float(n), "x" * 1000) for n in range(8)]
     for batched in (False, True):
         with model.warming_up(batched):

@@ -1,4 +1,4 @@
-"""Requests that nobody should send: no crash, an answer with a reason to each, and memory stays."""
+"""Malformed requests get an error with a reason, and do not crash the server or leak memory."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ bodies = json_requests.map(json.dumps) | st.text(max_size=40) | json_values.map(
 
 @st.composite
 def damaged_messages(draw: st.DrawFn) -> bytes:
-    """A good request with some bytes changed, cut off or doubled; or just any bytes."""
+    """Returns a valid request with bytes changed, cut off or doubled, or random bytes."""
     good = example(draw(st.floats(width=32)), draw(st.text(max_size=5)))
     content = bytearray(request(good).SerializeToString())
     for _ in range(draw(st.integers(0, 6))):

@@ -1,4 +1,4 @@
-"""The probe of the manifests: Kubernetes' own command line against a server."""
+"""The readiness probe of the Kubernetes manifests, run against a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVING = ROOT / "kubeflow" / "manifests" / "base" / "serving"
 
 
 def probe(base: Path, port: int) -> tuple[int, str]:
-    """Exit status of the readiness probe, and what it says."""
+    """Returns exit status and output of the readiness probe."""
     deployment = next(yaml.safe_load_all((SERVING / "deployment.yaml").read_text()))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     shell, script, _, folder = container["readinessProbe"]["exec"]["command"]
@@ -47,7 +47,7 @@ def test_a_pod_is_ready_when_its_stable_version_predicts(scorers, tmp_path: Path
     write_release(base, Release(1, canary=2))
     with running(tmp_path, *flags_of(base)) as server:
         port = server.rest_port
-        assert probe(base, port) == (0, "")  # loaded, and nothing to ask with
+        assert probe(base, port) == (0, "")  # loaded, without a request to test with
         write_probe(base, 1, example())
         assert probe(base, port) == (0, "")
         assert asked_for_predictions(server) == 1
@@ -57,7 +57,7 @@ def test_a_pod_is_ready_when_its_stable_version_predicts(scorers, tmp_path: Path
         assert status == 1
         assert said.startswith("version 2 does not predict: HTTP/1.1 400")
         status, said = probe(base.with_name("other"), port)
-        assert status == 0  # the folder is not the question
+        assert status == 0  # the probe does not check the folder
     status, said = probe(base, port)
     assert status == 1
     assert "Connection refused" in said

@@ -1,4 +1,4 @@
-"""What is live: promotion, rollback, their record in ML Metadata, and who gets the canary."""
+"""Promotion, rollback, their record in ML Metadata, and the assignment of users to the canary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def connection(tmp_path: Path) -> mlmd.ConnectionConfig:
-    """To a new store."""
+    """Returns a connection to a new store."""
     made = mlmd.ConnectionConfig()
     made.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
     made.sqlite.connection_mode = 3
@@ -58,7 +58,7 @@ def test_the_canary_becomes_stable(base: Path) -> None:
 
 
 @pytest.mark.unit
-def test_going_back_from_a_canary_leaves_the_stable_version(base: Path) -> None:
+def test_a_rollback_of_a_canary_keeps_the_stable_version(base: Path) -> None:
     write_release(base, Release(stable=2, previous=1, canary=3))
     switch = rollback(base, None, "worse")
     assert read_release(base) == Release(stable=2, previous=1)
@@ -67,22 +67,24 @@ def test_going_back_from_a_canary_leaves_the_stable_version(base: Path) -> None:
 
 
 @pytest.mark.unit
-def test_going_back_step_by_step(base: Path) -> None:
+def test_rollbacks_go_back_one_version_at_a_time(base: Path) -> None:
     write_release(base, Release(stable=3, previous=2))
     rollout = Rollout(Followers(follow_seconds=0))
     assert rollback(base, None, "a", rollout=rollout).after == Release(stable=2, previous=1)
     assert rollback(base, None, "b", rollout=rollout).after == Release(stable=1)
     with pytest.raises(ComponentError, match="no version to go back to"):
         rollback(base, None, "c")
-    # A person may name any version, also one that was withdrawn.
+    # Any version may be named, also a withdrawn one.
     assert rollback(base, 3, "d", rollout=rollout).after == Release(stable=3, previous=1)
     assert VersionsFolder(base).withdrawn(3) is None
 
 
 @pytest.mark.unit
-def test_going_back_to_what_is_not_there(base: Path, tmp_path: Path) -> None:
+def test_a_rollback_to_a_missing_version_is_rejected(base: Path, tmp_path: Path) -> None:
     write_release(base, Release(stable=3, previous=2))
-    with pytest.raises(ComponentError, match=r"no version 9 in .*; there are: 1, 2"):
+    with pytest.raises(
+        ComponentError, match=r"no version 9 in .*\. Name one of these with --to: 1, 2"
+    ):
         rollback(base, 9, "")
     assert read_release(base) == Release(stable=3, previous=2)
     with pytest.raises(ComponentError, match="nothing was pushed"):
@@ -93,7 +95,7 @@ def test_going_back_to_what_is_not_there(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.unit
-def test_a_user_stays_in_an_arm_and_shares_are_as_asked() -> None:
+def test_a_user_stays_in_an_arm_and_the_share_is_the_percentage() -> None:
     users = [f"u{number}" for number in range(20_000)]
     for percent in (0, 1, 10, 50, 100):
         canary = {user for user in users if arm_of(user, percent) == "canary"}
@@ -132,13 +134,15 @@ def test_lineage_shows_a_rollback(base: Path, connection: mlmd.ConnectionConfig)
     assert found.inputs == {"before": (artifact,)}  # what it went back to was never pushed
     (line,) = run_lines(lineage)
     assert "-rollback-" in line.run_id
-    # No later training begins with that model.
+    # No later training starts from this model.
     (marked,) = store.get_artifacts_by_id([model])
     assert marked.custom_properties["withdrawn"].string_value == "log loss is up"
 
 
 @pytest.mark.unit
-def test_lineage_shows_that_a_canary_went(base: Path, connection: mlmd.ConnectionConfig) -> None:
+def test_lineage_shows_the_rollback_of_a_canary(
+    base: Path, connection: mlmd.ConnectionConfig
+) -> None:
     store = metadata_store.MetadataStore(connection)
     kind = store.put_artifact_type(mlmd.ArtifactType(name="PushedModel"))
     pushed = {}
@@ -194,9 +198,7 @@ evaluator: {{label: clicked, prediction: probability}}
 
 
 @pytest.mark.component
-def test_one_command_goes_back_within_two_seconds_and_no_request_fails(
-    scorers, tmp_path: Path
-) -> None:
+def test_a_rollback_takes_two_seconds_and_fails_no_request(scorers, tmp_path: Path) -> None:
     base = tmp_path / NAME
     base.mkdir()
     for number in (1, 2, 3):
@@ -234,7 +236,7 @@ def test_one_command_goes_back_within_two_seconds_and_no_request_fails(
         assert effective < 2 + 1  # two on an idle machine, as docs/serving.md says; here is a test
         assert [version for _, version in seen] == sorted((v for _, v in seen), reverse=True)
         assert "stable    3 -> 2" in done.stdout
-        assert f"127.0.0.1:{server.grpc_port} follows" in done.stdout
+        assert f"127.0.0.1:{server.grpc_port} followed within" in done.stdout
         assert "lineage show execution:" in done.stdout
         wait_for(lambda: server.states() == {3: "END", 2: "AVAILABLE", 1: "AVAILABLE"})
     VersionsFolder(base).withdraw(1, "")  # also without a reason

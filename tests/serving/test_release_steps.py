@@ -1,4 +1,4 @@
-"""Releases that TensorFlow Serving accepts while it runs: by its double, and by our own server."""
+"""Releases in steps that a running TensorFlow Serving (its double) and our own server accept."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def world_of(kind: str, folder: Path, load_steps: int = 3, named: bool = True) -
 
 @pytest.fixture(params=KINDS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    """One server, and the first version."""
+    """Creates a world with one server and the first version."""
     made = world_of(request.param, tmp_path)
     made.join()
     made.assert_settled()
     return made
 
 
-def test_the_first_push_is_taken_by_a_server_that_starts(world: World) -> None:
+def test_a_new_server_loads_the_first_push(world: World) -> None:
     assert world.assert_settled() == Release(1)
 
 
@@ -111,7 +111,7 @@ def test_a_version_that_does_not_load_is_not_released(world: World) -> None:
     looks=st.lists(st.tuples(ticks, ticks), min_size=1, max_size=2),
     load_steps=st.integers(0, 40),
 )
-@example(  # a server that starts with the file as it was must not miss the first step
+@example(  # a server that starts with the old file must not miss the first step
     changes=[("immediate", 50), ("join", 0), ("immediate", 0)], looks=[(0, 5)], load_steps=40
 )
 @example(
@@ -120,7 +120,7 @@ def test_a_version_that_does_not_load_is_not_released(world: World) -> None:
 def test_named_servers_serve_each_release_and_stable_never_fails(
     kind: str, changes: list[tuple[str, int]], looks: list[tuple[int, int]], load_steps: int
 ) -> None:
-    """Whatever follows upon what, however soon, and however long versions take to load."""
+    """Holds for any sequence of changes, any pauses, and any load times."""
     with tempfile.TemporaryDirectory() as folder:
         world = world_of(kind, Path(folder), load_steps)
         for file_tick, folder_tick in looks:
@@ -140,12 +140,12 @@ def test_named_servers_serve_each_release_and_stable_never_fails(
     load_steps=st.integers(0, 100),
 )
 @example(changes=["immediate", "immediate", "rollback"], looks=(9, 0), load_steps=9)
-def test_servers_that_nobody_named_follow_by_themselves(
+def test_unnamed_servers_follow_by_themselves(
     kind: str, changes: list[str], looks: tuple[int, int], load_steps: int
 ) -> None:
-    """They refuse the second file until they have loaded what the first one named.
+    """They reject the second file until they have loaded the versions of the first one.
 
-    So the next release has to come after that: this is what naming them is for.
+    So the next release must come later. Releases wait for servers that are named.
     """
     with tempfile.TemporaryDirectory() as folder:
         world = world_of(kind, Path(folder), load_steps, named=False)
@@ -173,10 +173,10 @@ def released_at_once(world: World, after: Release) -> None:
     ],
     ids=["immediate", "another canary", "rollback", "rollback to"],
 )
-def test_in_one_step_tensorflow_serving_refuses_it_for_ever(
+def test_tensorflow_serving_rejects_a_release_in_one_step(
     tmp_path: Path, before: Release, after: Release
 ) -> None:
-    """The double can say no: this is why there are steps."""
+    """This is why releases have steps."""
     world = world_of("double", tmp_path)
     released_at_once(world, before)
     server = world.join()
@@ -186,13 +186,13 @@ def test_in_one_step_tensorflow_serving_refuses_it_for_ever(
     assert server.version("stable") == before.stable
 
 
-def test_without_its_flag_tensorflow_serving_refuses_the_first_file(tmp_path: Path) -> None:
+def test_without_its_flag_tensorflow_serving_rejects_the_first_file(tmp_path: Path) -> None:
     world = world_of("double", tmp_path)
     server = TensorFlowServing(world.base / MODELS_CONFIG, unavailable_labels=False)
     assert "which is not available" in server.refusal
 
 
-def test_nobody_named_and_a_version_that_does_not_load_leaves_the_old_one(tmp_path: Path) -> None:
+def test_unnamed_servers_keep_the_old_version_if_the_new_one_fails_to_load(tmp_path: Path) -> None:
     world = world_of("double", tmp_path, named=False)
     server = world.join()
     world.assert_settled()
@@ -205,7 +205,7 @@ def test_nobody_named_and_a_version_that_does_not_load_leaves_the_old_one(tmp_pa
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("change", ["immediate", "canary"])
 @pytest.mark.parametrize("after_s", [0.2, 1.5, 2.2])
-def test_a_push_that_is_killed_between_the_steps_is_gone_on_with(
+def test_a_push_killed_between_its_steps_can_be_continued(
     tmp_path: Path, kind: str, change: str, after_s: float
 ) -> None:
     class Killed(BaseException):
@@ -228,7 +228,7 @@ def test_a_push_that_is_killed_between_the_steps_is_gone_on_with(
     with pytest.raises(Killed):
         world.push(change)
     world.sleep = sleep  # type: ignore[method-assign]
-    (world.base / MODELS_CONFIG).write_text(left)  # what a SIGKILL leaves, nobody puts back
+    (world.base / MODELS_CONFIG).write_text(left)  # after a SIGKILL nothing restores the file
     assert read_release(world.base) == Release(1)
     world.assert_settled()
     wanted = Release(2, previous=1) if change == "immediate" else Release(1, canary=2)
@@ -241,7 +241,7 @@ def states(**versions: str) -> dict[int, VersionState]:
 
 
 class Steps:
-    """A rollout against scripted answers, in a time of its own."""
+    """A rollout with scripted answers and a simulated clock."""
 
     def __init__(self, base: Path, answers: Callable[[float], object], **followers: object):
         self.base, self.now = base, 0.0
@@ -291,27 +291,27 @@ def test_the_error_of_an_earlier_attempt_is_not_that_of_this_one(base: Path) -> 
         steps.rollout.release(base, BEFORE, AFTER)
 
 
-def test_a_server_that_does_not_get_on_stops_the_release(base: Path) -> None:
+def test_a_server_that_is_stuck_stops_the_release(base: Path) -> None:
     steps = Steps(base, lambda _: states(v3="LOADING"), load_seconds=60.0)
     with pytest.raises(ComponentError, match=r"not loaded after 60 s: a:1 says version 3: LOADING"):
         steps.rollout.release(base, BEFORE, AFTER)
     assert read_release(base) == BEFORE
 
 
-def test_a_server_that_should_be_there_is_waited_for_and_then_left(base: Path) -> None:
+def test_an_expected_server_is_waited_for_within_the_limit(base: Path) -> None:
     steps = Steps(base, lambda _: Silent("failed to connect"), load_seconds=60.0)
     assert steps.rollout.release(base, BEFORE, AFTER) == AFTER
     assert steps.now == pytest.approx(60, abs=1)
     assert steps.said == ["a:1 is not waited for: failed to connect"]
 
 
-def test_a_server_that_need_not_be_there_is_not_waited_for(base: Path) -> None:
+def test_an_optional_server_is_not_waited_for(base: Path) -> None:
     steps = Steps(base, lambda _: Silent("failed to connect"), expected=False)
     assert steps.rollout.release(base, BEFORE, AFTER) == AFTER
     assert steps.now == pytest.approx(2.5, abs=0.3)
 
 
-def test_going_back_to_the_previous_version_asks_nobody_and_waits_for_nothing(base: Path) -> None:
+def test_a_rollback_to_the_previous_version_does_not_ask_servers(base: Path) -> None:
     write_release(base, AFTER)
     steps = Steps(base, lambda _: pytest.fail("asked"))
     (base / "1").rmdir()
@@ -334,7 +334,7 @@ def test_the_label_moves_before_the_new_previous_version_is_loaded(base: Path) -
     assert "stable is version 2 from now on; version 1 is being loaded" in steps.said[0]
 
 
-def test_a_previous_version_that_does_not_load_is_none(base: Path) -> None:
+def test_a_previous_version_that_does_not_load_is_dropped(base: Path) -> None:
     write_release(base, AFTER)
     steps = Steps(base, lambda _: {1: VersionState("END", "cut off")})
     assert rollback(base, None, "bad", rollout=steps.rollout).after == Release(2)
@@ -363,7 +363,7 @@ def test_a_rollback_that_fails_leaves_the_marks_as_they_were(base: Path) -> None
     assert VersionsFolder(base).withdrawn(3) is None
 
 
-def test_who_waits_for_another_release_says_so(
+def test_waiting_for_another_release_is_logged(
     base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     holds, done = threading.Event(), threading.Event()
@@ -388,7 +388,7 @@ def test_who_waits_for_another_release_says_so(
 
 @pytest.fixture
 def live_double(base: Path) -> Iterator[tuple[TensorFlowServing, str]]:
-    """In real time, on a port."""
+    """Runs the double in real time, on a port."""
     server = TensorFlowServing(base / MODELS_CONFIG, load_steps=lambda _: 5)
     stopping = threading.Event()
 
@@ -422,13 +422,12 @@ def test_over_grpc_a_release_waits_for_the_server_and_follows_it(
 
 
 def test_a_server_that_does_not_follow_is_named_with_what_it_serves(
-    base: Path, live_double: tuple[TensorFlowServing, str], monkeypatch: pytest.MonkeyPatch
+    base: Path, live_double: tuple[TensorFlowServing, str]
 ) -> None:
-    """It lists all versions whatever the label, so that its status alone says nothing."""
+    """Its status lists all versions whatever the label, so the status alone is not enough."""
     _, address = live_double
-    monkeypatch.setattr("serving.release.follow._SECONDS", 0.5)
     (base / "4").mkdir()
-    write_release(base, Release(4, previous=2))  # at once, by hand
-    said = followed("ctr", Release(4, previous=2), [address, "127.0.0.1:1"])
+    write_release(base, Release(4, previous=2))  # in one step, by hand
+    said = followed("ctr", Release(4, previous=2), [address, "127.0.0.1:1"], timeout_s=0.5)
     assert said[address] == "it still serves version 2 as stable"
     assert "failed to connect" in str(said["127.0.0.1:1"]).lower()

@@ -1,4 +1,4 @@
-"""The log of predictions: what is in a line, when it is durable, and what a crash leaves."""
+"""The request log: the fields of a line, when a line is durable, and recovery after a crash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from serving.request_log.reader import read_predictions
-from serving.request_log.writer import RequestLog, close_left_open
+from serving.request_log.writer import RequestLog, close_abandoned_files
 from serving.server.core import Call
 from tests.serving.running_server import flags_of, running, wait_for
 from tests.serving.scorer import NAME, example, request, tensors
@@ -46,7 +46,7 @@ def a_log(folder: Path, rate: float = 1.0) -> RequestLog:
 
 
 @pytest.mark.unit
-def test_a_line_has_everything_that_was_asked_and_answered(tmp_path: Path) -> None:
+def test_a_line_has_the_request_and_its_answer(tmp_path: Path) -> None:
     log = a_log(tmp_path)
     examples = [example(1.0, **SENT), example(2.0, user_id=[b"u7"], item_id=[b"i2"])]
     asked = request(*examples, label="canary")
@@ -75,21 +75,19 @@ def test_a_line_has_everything_that_was_asked_and_answered(tmp_path: Path) -> No
 
 
 @pytest.mark.unit
-def test_tensors_are_logged_as_the_request_they_came_in(tmp_path: Path) -> None:
+def test_a_request_of_tensors_is_logged_whole(tmp_path: Path) -> None:
     log = a_log(tmp_path)
     asked = tensors(weight=[1.0], kind=[b"x"])
     log.add(Call(), asked, answer_to(asked, [1.0]))
     log.close()
     (line,) = lines_of(tmp_path)
-    import base64
-
     assert predict_pb2.PredictRequest.FromString(base64.b64decode(line["inputs"])) == asked
     assert line["request_id"]
 
 
 @pytest.mark.unit
-def test_a_feature_whose_name_is_no_text_is_logged_as_it_came(tmp_path: Path) -> None:
-    """TensorFlow's parser takes it, protobuf's does not."""
+def test_a_request_whose_feature_name_is_not_utf8_is_logged_whole(tmp_path: Path) -> None:
+    """TensorFlow's parser accepts it and protobuf's does not."""
     log = a_log(tmp_path)
     asked = request(example(1.0, other=[b"x"]).replace(b"other", b"oth\xffr"))
     log.add(Call(), asked, answer_to(asked, [1.0]))
@@ -100,11 +98,11 @@ def test_a_feature_whose_name_is_no_text_is_logged_as_it_came(tmp_path: Path) ->
 
 
 @pytest.mark.unit
-def test_texts_beside_the_scores_and_values_beyond_a_shape_are_logged(tmp_path: Path) -> None:
+def test_string_outputs_and_excess_values_do_not_prevent_logging(tmp_path: Path) -> None:
     log = a_log(tmp_path)
     asked = request(example(1.0, **SENT))
     (proto,) = asked.inputs.values()
-    proto.string_val.append(b"one too many")  # TensorFlow Serving takes it, and so does ours
+    proto.string_val.append(b"one too many")  # TensorFlow Serving accepts it, and so do we
     answer = answer_to(asked, [0.25])
     answer.outputs["aname"].CopyFrom(tf.make_tensor_proto(["first by name"]))
     log.add(Call(), asked, answer)
@@ -115,7 +113,7 @@ def test_texts_beside_the_scores_and_values_beyond_a_shape_are_logged(tmp_path: 
 
 
 @pytest.mark.unit
-def test_what_is_odd_is_logged_all_the_same(tmp_path: Path) -> None:
+def test_a_context_that_is_not_json_and_nan_scores_are_logged(tmp_path: Path) -> None:
     log = a_log(tmp_path)
     asked = request(b"", example(kind="\x00é"))
     log.add(Call(context="no json"), asked, answer_to(asked, [float("nan"), 1.0]))
@@ -127,20 +125,18 @@ def test_what_is_odd_is_logged_all_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.unit
-def test_a_share_is_logged(tmp_path: Path) -> None:
+def test_the_rate_is_the_share_of_logged_requests(tmp_path: Path) -> None:
     log = a_log(tmp_path, rate=0.2)
     asked = request(example())
     for _ in range(1000):
         log.add(Call(), asked, answer_to(asked, [1.0]))
-        if log._waiting.qsize() > 500:
-            time.sleep(0.05)
     log.close()
     assert 150 < len(lines_of(tmp_path)) < 250
     assert log.dropped == 0
 
 
 @pytest.mark.unit
-def test_what_cannot_be_written_in_time_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_requests_beyond_the_queue_are_dropped_and_counted(tmp_path: Path) -> None:
     log = a_log(tmp_path)
     asked = request(*[example()] * 100)
     answer = answer_to(asked, [1.0] * 100)
@@ -163,7 +159,7 @@ def test_hours_are_closed_as_they_end(tmp_path: Path, monkeypatch) -> None:
     wait_for(lambda: list(tmp_path.glob(".open-2026-03-01-10-*")))
     assert lines_of(tmp_path) == []
     now[0] += 1
-    # Nobody asks any more, and the hour is closed nevertheless.
+    # The hour is closed although no further request comes.
     wait_for(lambda: list(tmp_path.glob("2026-03-01/10/*.json.gz")))
     log.add(Call(request_id="b"), asked, answer_to(asked, [1.0]))
     log.close()
@@ -172,18 +168,18 @@ def test_hours_are_closed_as_they_end(tmp_path: Path, monkeypatch) -> None:
 
 
 @pytest.mark.unit
-def test_what_a_crash_left_is_cut_to_whole_lines_and_closed(tmp_path: Path) -> None:
+def test_files_left_by_a_crash_are_cut_to_whole_lines_and_closed(tmp_path: Path) -> None:
     left = tmp_path / ".open-2026-03-01-10-abc.json"
     left.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": ')
     (tmp_path / ".open-2026-03-01-11-abc.json").write_bytes(b'{"a": ')
-    (closed,) = close_left_open(tmp_path)
+    (closed,) = close_abandoned_files(tmp_path)
     assert closed == tmp_path / "2026-03-01/10/abc.json.gz"
     assert lines_of(tmp_path) == [{"a": 1}, {"a": 2}]
     assert list(tmp_path.glob(".open-*")) == []
 
 
 @pytest.mark.unit
-def test_a_log_that_another_server_writes_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_another_server_writes_is_not_closed(tmp_path: Path) -> None:
     first = a_log(tmp_path)
     asked = request(example())
     first.add(Call(request_id="a"), asked, answer_to(asked, [1.0]))
@@ -195,9 +191,7 @@ def test_a_log_that_another_server_writes_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.unit
-def test_a_disk_that_is_full_for_a_while_costs_lines_and_nothing_else(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_logging_resumes_after_the_disk_was_full(tmp_path: Path, monkeypatch) -> None:
     log = a_log(tmp_path)
     asked = request(example())
     sync = os.fsync
@@ -207,9 +201,9 @@ def test_a_disk_that_is_full_for_a_while_costs_lines_and_nothing_else(
 
     monkeypatch.setattr("serving.request_log.writer.os.fsync", full)
     log.add(Call(request_id="a"), asked, answer_to(asked, [1.0]))
-    wait_for(lambda: log._problem)
+    wait_for(lambda: log.problem)
     monkeypatch.setattr("serving.request_log.writer.os.fsync", sync)
-    wait_for(lambda: not log._problem)
+    wait_for(lambda: not log.problem)
     log.add(Call(request_id="b"), asked, answer_to(asked, [1.0]))
     log.close()
     assert [line["request_id"] for line in lines_of(tmp_path)] == ["a", "b"]
@@ -231,7 +225,7 @@ def test_a_killed_server_loses_at_most_the_last_second(scorers, tmp_path: Path) 
                 request(example(**SENT)), timeout=20, metadata=[("x-request-id", identity)]
             )
             answered.append((identity, time.monotonic()))
-            time.sleep(0.02)  # what waits because the log cannot keep up may be older
+            time.sleep(0.02)  # if the log cannot keep up, waiting lines may be older than a second
         killed = time.monotonic()
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
@@ -239,5 +233,5 @@ def test_a_killed_server_loses_at_most_the_last_second(scorers, tmp_path: Path) 
         assert list(log.glob(".open-*")) == []
     logged = {line["request_id"] for line in lines_of(log)}
     lost = [killed - when for identity, when in answered if identity not in logged]
-    assert max(lost, default=0) < 1.5  # a second, and what a busy machine adds
+    assert max(lost, default=0) < 1.5  # a second, plus the delay of a busy machine
     assert len(logged) > len(answered) / 3

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API, asked with curl."""
+"""TensorFlow Serving's REST API, called with curl."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_metadata_prints_every_field(server: Server) -> None:
     assert set(signature) == {"inputs", "outputs", "method_name", "defaults"}
 
 
-def test_an_answer_is_plain_json(server: Server) -> None:
+def test_answers_have_the_expected_json(server: Server) -> None:
     _, text = server.curl(MODEL, "-i")
     assert "\nContent-Type: application/json\n" in text
 
@@ -192,7 +192,7 @@ def test_an_answer_is_plain_json(server: Server) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_an_error_names_the_problem(
     server: Server, path: str, body: Any, status: int, text: str
 ) -> None:
     found, answer = server.curl(path, body=body)
@@ -214,13 +214,13 @@ def test_what_is_wrong_is_said(
         (["-X", "POST"], f"{MODEL}:PREDICT"),
     ],
 )
-def test_a_wrong_method_or_path(server: Server, options: list[str], path: str) -> None:
+def test_a_wrong_method_or_path_is_malformed(server: Server, options: list[str], path: str) -> None:
     """http_rest_api_handler.cc, ProcessRequest: the query belongs to the path."""
     method = options[1] if options else "GET"
     assert server.curl(path, *options) == (400, {"error": f"Malformed request: {method} {path}"})
 
 
-def test_a_path_outside_of_the_api(server: Server) -> None:
+def test_a_path_outside_of_the_api_is_not_found(server: Server) -> None:
     """http_server.cc, RestApiRequestDispatcher: only /v1/ is dispatched."""
     assert server.curl("/v2/models")[0] == 404
     assert server.curl("/monitoring/prometheus/metrics?x=1")[0] == 400  # ProcessPrometheusRequest
@@ -231,7 +231,7 @@ def test_head_is_a_malformed_request(server: Server) -> None:
     assert status == 400
 
 
-def test_a_preflight_of_a_browser(server: Server) -> None:
+def test_a_cors_preflight_is_answered(server: Server) -> None:
     """http_server.cc, ProcessRequest; the headers are there by --rest_api_enable_cors_support."""
     asked = ["-X", "OPTIONS", "-i"]
     status, text = server.curl(f"{MODEL}:predict", *asked, "-H", "Origin: https://a.example")

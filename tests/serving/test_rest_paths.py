@@ -1,4 +1,4 @@
-"""Paths, by the cases of TensorFlow Serving's model_servers/http_rest_api_util_test.cc."""
+"""REST paths, with the cases of TensorFlow Serving's model_servers/http_rest_api_util_test.cc."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from serving.server.errors import ServingError
-from serving.server.rest import TIMEOUT, _call
+from serving.server.rest import TIMEOUT, call_of
 from serving.server.rest_paths import parse_target, target_of
 
 pytestmark = pytest.mark.unit
@@ -26,7 +26,7 @@ PLAIN = "!#$%&'()*+,/:;=?@[]"
         ("/v1/models/name/labels/latest", "name", 0, "latest", False),
         (f"/v1/models/name/labels/a{ENCODED}/metadata", "name", 0, f"a{PLAIN}", True),
         ("/V1/MODELS/name/metadata", "name", 0, "", True),
-        ("/v1/models/name/METADATA", "name", 0, "", False),  # == is not of any case
+        ("/v1/models/name/METADATA", "name", 0, "", False),  # the comparison is case-sensitive
         ("/v1/models/metadata", "metadata", 0, "", False),
         ("/v1/models", "", 0, "", False),
         ("/v1/models/name?a=b", "name?a=b", 0, "", False),
@@ -93,12 +93,12 @@ def test_malformed_paths(method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("version", [str((1 << 64) - 1), str(1 << 63), "1" * 5000])
-def test_a_version_beyond_64_bits(version: str) -> None:
+def test_a_version_beyond_64_bits_is_rejected(version: str) -> None:
     with pytest.raises(ServingError, match=f"Failed to convert version: {version} to numeric"):
         parse_target("POST", f"/v1/models/foo/versions/{version}:predict")
 
 
-def test_a_request_line_may_hold_a_whole_url() -> None:
+def test_a_request_line_may_hold_a_full_url() -> None:
     assert target_of("http://host:1/v1/models/a?b") == "/v1/models/a?b"
     assert target_of("/v1/models/a?b") == "/v1/models/a?b"
 
@@ -107,17 +107,17 @@ def test_a_request_line_may_hold_a_whole_url() -> None:
     ("headers", "seconds"),
     [({}, 30.0), ({TIMEOUT: "50"}, 0.05), ({TIMEOUT: "inf"}, math.inf), ({TIMEOUT: "-1"}, -0.001)],
 )
-def test_the_deadline_is_the_headers_or_that_of_the_flag(
+def test_the_deadline_comes_from_the_header_else_from_the_flag(
     headers: dict[str, str], seconds: float
 ) -> None:
     """http_rest_api_handler.cc: rest_api_timeout_in_ms becomes the session's timeout."""
     before = time.monotonic()
-    call = _call(make_mocked_request("POST", "/", headers=headers), 30.0)
+    call = call_of(make_mocked_request("POST", "/", headers=headers), 30.0)
     assert call.deadline is not None
     assert call.deadline - before == pytest.approx(seconds, abs=5)
 
 
 @pytest.mark.parametrize("sent", ["nan", "soon", ""])
-def test_a_deadline_that_is_no_number(sent: str) -> None:
-    with pytest.raises(ServingError, match="number of milliseconds"):
-        _call(make_mocked_request("POST", "/", headers={TIMEOUT: sent}), 30.0)
+def test_a_timeout_that_is_not_a_number_is_rejected(sent: str) -> None:
+    with pytest.raises(ServingError, match=f"must be a number of milliseconds. Received: '{sent}'"):
+        call_of(make_mocked_request("POST", "/", headers={TIMEOUT: sent}), 30.0)

@@ -1,4 +1,4 @@
-"""Honest traffic beside each kind of attacker: nothing honest is refused, p99 is within 45 ms.
+"""Honest traffic during each kind of attack: no request is rejected, and p99 is within 45 ms.
 
 On two cores that the attackers' own processes share, which `nice` does not quite keep apart: the
 goal, that p99 at most doubles, is looked at in what is printed.
@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
-from serving.client.load import Load, run_load
+from serving.client.load import LoadResult, run_load
 from tests.serving.running_server import Server, flags_of, push, running
 from tests.serving.scorer import NAME, example, request
 
@@ -43,7 +43,7 @@ def server(scorers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
         yield found
 
 
-def honest(server: Server) -> Load:
+def honest(server: Server) -> LoadResult:
     asked = [request(*[example(float(n), "good")] * 20).SerializeToString() for n in range(50)]
     own = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", own) as channel:
@@ -51,7 +51,7 @@ def honest(server: Server) -> Load:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_nobody_honest_notices(server: Server, attack: str) -> None:
+def test_honest_clients_are_not_affected(server: Server, attack: str) -> None:
     quiet = np.percentile(honest(server).latencies_ms, 99)
     script = Path(__file__).with_name("attacker.py")
     process = psutil.Process(server.process.pid)
@@ -74,5 +74,5 @@ def test_nobody_honest_notices(server: Server, attack: str) -> None:
     assert server.log.stat().st_size - log < 1 << 20
 
 
-def test_the_bomb_is_one() -> None:
+def test_the_bomb_inflates_beyond_the_limit() -> None:
     assert len(gzip.compress(b" " * (64 << 20))) < 100_000

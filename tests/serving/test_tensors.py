@@ -1,4 +1,4 @@
-"""TensorProto as TensorFlow's C++ reads it (Tensor::FromProto), which is what Serving calls."""
+"""TensorProto is read as by TensorFlow's C++ (Tensor::FromProto), which TensorFlow Serving uses."""
 
 from __future__ import annotations
 
@@ -54,12 +54,14 @@ def refusal(proto: tensor_pb2.TensorProto) -> str:
         (tensor(tf.string, [2], tensor_content=b"\x01\x02abc"), [b"a", b"bc"]),
     ],
 )
-def test_how_many_values_a_shape_takes(proto: tensor_pb2.TensorProto, values: Any) -> None:
+def test_values_are_cut_or_repeated_to_the_shape(
+    proto: tensor_pb2.TensorProto, values: Any
+) -> None:
     """tensorflow/core/framework/tensor.cc, FromProtoField: the last one is repeated."""
     assert read(proto).tolist() == values
 
 
-def test_one_value_for_a_whole_image() -> None:
+def test_one_value_may_fill_an_image() -> None:
     proto = tensor(tf.float32, [8, 224, 224, 3], float_val=[0.5])
     assert read(proto).shape == (8, 224, 224, 3)
     assert (read(proto) == 0.5).all()
@@ -75,17 +77,19 @@ def test_one_value_for_a_whole_image() -> None:
         (tensor(tf.float32, [0, 1 << 62, 1 << 62]), "tensor parsing error"),
         (tensor(tf.float32, [1] * 300, float_val=[1]), "tensor parsing error"),
         (tensor(tf.float32, [2], tensor_content=b"\0" * 7), "tensor parsing error"),
-        (tensor(tf.float32, [3], tensor_content=b"\0" * 8), "it has 2 values in tensor_content"),
-        (tensor(tf.string, [2], tensor_content=b"\x01\x05abc"), "do not add up"),
-        (tensor(tf.string, [2], tensor_content=b"\x81"), "no length for each string"),
+        (tensor(tf.float32, [3], tensor_content=b"\0" * 8), "must have 3 values for its shape"),
+        (tensor(tf.string, [2], tensor_content=b"\x01\x05abc"), "must add up to the size"),
+        (tensor(tf.string, [2], tensor_content=b"\x81"), "must have a length for each string"),
         (tensor(tf.resource, [1]), "tensor parsing error"),
     ],
 )
-def test_shapes_that_do_not_fit_their_content(proto: tensor_pb2.TensorProto, text: str) -> None:
+def test_a_shape_that_does_not_match_its_content_is_rejected(
+    proto: tensor_pb2.TensorProto, text: str
+) -> None:
     assert text in refusal(proto)
 
 
-def test_another_type_than_the_signatures() -> None:
+def test_a_type_other_than_the_signatures_is_rejected() -> None:
     with pytest.raises(ServingError, match="is string, but the signature expects float32"):
         to_array("x", tensor(tf.string, [0]), meta_graph_pb2.TensorInfo(dtype=1))
     with pytest.raises(ServingError, match="of unknown type 99"):
@@ -98,7 +102,7 @@ kinds = st.sampled_from(
 
 
 @given(kinds.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=0, min_side=0))))
-def test_an_array_survives_its_message(array: np.ndarray) -> None:
+def test_an_array_survives_the_round_trip(array: np.ndarray) -> None:
     for proto in (to_proto(array), tf.make_tensor_proto(array)):
         found = read(proto)
         assert found.dtype == array.dtype
@@ -106,7 +110,7 @@ def test_an_array_survives_its_message(array: np.ndarray) -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6))
-def test_strings_survive_their_message(values: list[bytes]) -> None:
+def test_strings_survive_the_round_trip(values: list[bytes]) -> None:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     assert read(to_proto(array)).tolist() == values

@@ -1,4 +1,4 @@
-"""The table of versions: what is on disk and live, with what ML Metadata knows of each."""
+"""The table of versions: versions on disk with their labels, pushes and metrics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_version_has_its_label_its_run_and_its_metrics(config: PipelineConfig)
     assert (oldest.run_id, oldest.metrics) == ("first", {})
 
 
-def test_a_version_may_come_from_elsewhere(config: PipelineConfig) -> None:
+def test_a_version_without_push_has_no_run_and_no_metrics(config: PipelineConfig) -> None:
     assert [(line.version, line.run_id) for line in version_lines(config)] == [(8, ""), (7, "")]
     TfxStore(config.run_folder).full_run("first", "7")
     assert [(line.version, line.run_id) for line in version_lines(config)] == [
@@ -59,5 +59,5 @@ def test_the_transform_graph_is_that_of_the_versions_model(config: PipelineConfi
     made = tfx.full_run("first", "7")
     (graph,) = tfx.store.get_artifacts_by_id([made["transform_graph"]])
     assert transform_graph_of(config, 7) == Path(graph.uri)
-    with pytest.raises(ComponentError, match="knows no push of version 8"):
+    with pytest.raises(ComponentError, match="has no push of version 8"):
         transform_graph_of(config, 8)

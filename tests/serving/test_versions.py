@@ -1,4 +1,4 @@
-"""Which versions answer: policies, labels, damaged versions, reloads under load."""
+"""The versions that answer: policies, labels, damaged versions, reloads under load."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.component
 
 
 class Asking:
-    """Asks without a pause from several threads, as long as the block lasts."""
+    """Sends requests from several threads without a pause, while the block runs."""
 
     def __init__(self, server: Server, label: str = ""):
         self.server, self.label = server, label
@@ -85,7 +85,7 @@ def test_a_new_version_replaces_the_old_one_and_no_request_fails(
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut graph", "cut weights", "foreign"])
-def test_a_damaged_version_is_reported_and_the_old_one_serves_on(
+def test_a_damaged_version_is_reported_and_the_old_one_stays(
     latest: Server, base: Path, scorers, damage: str
 ) -> None:
     hidden = base / ".incoming-2"
@@ -110,7 +110,7 @@ def test_a_damaged_version_is_reported_and_the_old_one_serves_on(
     assert found.status.error_code != 0
     assert found.status.error_message
     assert latest.log.read_text().count("version 2 does not load") == 1
-    # Mended, it takes over.
+    # Once fixed, it takes over.
     shutil.rmtree(base / "2")
     push(base, scorers, 2)
     wait_for(lambda: latest.version() == 2)
@@ -127,14 +127,14 @@ def test_a_server_starts_before_the_first_push(base: Path, scorers, tmp_path: Pa
         assert server.score() == 2.0
 
 
-def test_a_config_by_request(latest: Server, base: Path, scorers) -> None:
+def test_a_client_may_send_a_config(latest: Server, base: Path, scorers) -> None:
     for number in (2, 3):
         push(base, scorers, number)
     wait_for(lambda: latest.version() == 3)
     with Asking(latest) as asking:
         specific = config_text(base, "specific { versions: 1 versions: 2 }", stable=1, canary=2)
         latest.reload(reload_request(specific))
-        assert latest.version(label="stable") == 1  # as soon as the answer is there
+        assert latest.version(label="stable") == 1  # immediately after the answer
         assert latest.version(label="canary") == 2
         moved = config_text(base, "specific { versions: 1 versions: 2 }", stable=2)
         latest.reload(reload_request(moved))
@@ -145,9 +145,9 @@ def test_a_config_by_request(latest: Server, base: Path, scorers) -> None:
         latest.version(label="canary")
 
 
-def test_a_config_that_is_no_good_changes_nothing(latest: Server, base: Path) -> None:
+def test_an_invalid_config_changes_nothing(latest: Server, base: Path) -> None:
     bad = [
-        (model_management_pb2.ReloadConfigRequest(), "has no config"),
+        (model_management_pb2.ReloadConfigRequest(), "must have a config"),
         (reload_request("model_config_list { config { } }"), "none of this server's folders"),
         (
             reload_request('model_config_list { config { name: "a" base_path: "/nowhere" } }'),
@@ -162,7 +162,7 @@ def test_a_config_that_is_no_good_changes_nothing(latest: Server, base: Path) ->
                 f'model_config_list {{ config {{ name: "a" base_path: "{base}" '
                 'model_platform: "onnx" } }'
             ),
-            "not tensorflow",
+            "model_platform must be tensorflow",
         ),
     ]
     for asked, text in bad:
@@ -206,7 +206,7 @@ def test_a_version_in_use_is_closed_after_its_last_request(
     wait_for(lambda: latest.states()[1] == "END")
 
 
-def test_two_models(base: Path, scorers, tmp_path: Path) -> None:
+def test_a_server_may_have_two_models(base: Path, scorers, tmp_path: Path) -> None:
     push(base, scorers, 1)
     other = tmp_path / "other"
     other.mkdir()

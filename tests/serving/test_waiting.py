@@ -1,4 +1,4 @@
-"""Who makes room where clients keep a server waiting."""
+"""Which clients are ousted when too many keep the server waiting."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.server.waiting import Waited, Waiting
+from serving.server.waiting import WaitingClient, WaitingClients
 
 pytestmark = pytest.mark.unit
 
 
-def test_the_oldest_of_the_peer_with_most_makes_room() -> None:
-    waiting, ended = Waiting(3, 10.0, lambda: 0.0), []
+def test_the_oldest_client_of_the_largest_peer_is_ousted() -> None:
+    waiting, ended = WaitingClients(3, 10.0, lambda: 0.0), []
     for peer, name in (("honest", "h"), ("attacker", "a1"), ("attacker", "a2")):
         waiting.enter(peer, lambda name=name: ended.append(name))  # type: ignore[misc]
     assert ended == []
@@ -24,7 +24,7 @@ def test_the_oldest_of_the_peer_with_most_makes_room() -> None:
 
 
 def test_the_addresses_of_one_network_are_one_peer() -> None:
-    waiting, ended = Waiting(4, 10.0), list[str]()
+    waiting, ended = WaitingClients(4, 10.0), list[str]()
     for number in range(3):
         waiting.enter(f"2001:db8::{number}", lambda number=number: ended.append(f"a{number}"))  # type: ignore[misc]
     waiting.enter("10.0.0.1", lambda: ended.append("h"))
@@ -33,9 +33,9 @@ def test_the_addresses_of_one_network_are_one_peer() -> None:
     assert ended == ["a0", "a1"]
 
 
-def test_nobody_waits_too_long() -> None:
+def test_a_client_that_waits_too_long_is_ended() -> None:
     now = 0.0
-    waiting, ended = Waiting(10, 5.0, lambda: now), []
+    waiting, ended = WaitingClients(10, 5.0, lambda: now), []
     first = waiting.enter("a", lambda: ended.append(1))
     now = 4.0
     second = waiting.enter("a", lambda: ended.append(2))
@@ -51,9 +51,9 @@ def test_nobody_waits_too_long() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
-def test_never_more_than_are_allowed_and_each_ends_once(steps: list[tuple[str, bool]]) -> None:
-    waiting, ended = Waiting(4, 10.0), list[int]()
-    inside: list[tuple[Waited, int]] = []
+def test_the_limit_holds_and_each_client_ends_once(steps: list[tuple[str, bool]]) -> None:
+    waiting, ended = WaitingClients(4, 10.0), list[int]()
+    inside: list[tuple[WaitingClient, int]] = []
     for number, (peer, leaves) in enumerate(steps):
         if leaves and inside:
             one, name = inside.pop(0)

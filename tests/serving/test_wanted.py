@@ -1,4 +1,4 @@
-"""Which versions a config asks for."""
+"""The versions that a config asks for."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def wanted(base: Path, model: str) -> WantedModel:
         (
             "model_version_policy { specific { versions: 7 } }",
             (7,),
-        ),  # not there: its status says so
+        ),  # missing on disk, which its status reports
         ('version_labels { key: "stable" value: 1 }', (1, 10)),
     ],
 )
-def test_policies(base: Path, model: str, versions: tuple[int, ...]) -> None:
+def test_policies_select_versions(base: Path, model: str, versions: tuple[int, ...]) -> None:
     assert wanted(base, model).versions == versions
 
 
-def test_a_folder_follows_the_pusher_and_else_has_its_newest_version(base: Path) -> None:
+def test_a_folder_without_models_config_has_its_newest_version(base: Path) -> None:
     (found,) = wanted_models(FolderConfig("other", base).read())
     assert found == WantedModel("other", base, (10,), {})
     write_release(base, Release(stable=2, previous=1, canary=10))
@@ -59,7 +59,7 @@ def test_a_folder_follows_the_pusher_and_else_has_its_newest_version(base: Path)
     assert found.labels == {"stable": 2, "previous": 1, "canary": 10}
 
 
-def test_a_models_config_that_is_gone_says_nothing(base: Path) -> None:
+def test_a_removed_models_config_is_an_error(base: Path) -> None:
     """The newest version may be one that was withdrawn."""
     write_release(base, Release(stable=2))
     folder = FolderConfig("ctr", base)
@@ -72,35 +72,35 @@ def test_a_models_config_that_is_gone_says_nothing(base: Path) -> None:
     assert found.labels == {"stable": 1}
 
 
-def test_nor_does_one_that_is_missing_where_the_pusher_was(base: Path) -> None:
+def test_a_missing_models_config_is_an_error_after_a_push(base: Path) -> None:
     with VersionsFolder(base).locked():
         pass
     with pytest.raises(ServingError, match=r"models\.config is missing"):
         FolderConfig("ctr", base).read()
 
 
-def test_nor_does_a_folder_with_a_version_that_was_withdrawn(base: Path) -> None:
-    """Copied elsewhere without the Pusher's files: its newest version may be just that one."""
+def test_a_missing_models_config_is_an_error_beside_a_withdrawn_version(base: Path) -> None:
+    """A copy of the folder without the Pusher's files may have a withdrawn newest version."""
     VersionsFolder(base).withdraw(10, "worse")
     with pytest.raises(ServingError, match=r"models\.config is missing"):
         FolderConfig("ctr", base).read()
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31mb", "a\nb", "a b", "a/b", "ä", "x" * 129])
-def test_names_are_such_as_may_be_logged(base: Path, name: str) -> None:
+def test_names_with_unsafe_characters_are_rejected(base: Path, name: str) -> None:
     config = model_server_config_pb2.ModelServerConfig()
     model = config.model_config_list.config.add(name=name, base_path=str(base))
-    with pytest.raises(ServingError, match="names no model") as raised:
+    with pytest.raises(ServingError, match="the name of a model or label must") as raised:
         wanted_models(config)
     assert raised.value.message.isprintable()
     model.name = "ctr"
     model.version_labels[name] = 1
-    with pytest.raises(ServingError, match="names no model"):
+    with pytest.raises(ServingError, match="the name of a model or label must"):
         wanted_models(config)
 
 
 @pytest.mark.parametrize("path", ["/etc", "{base}/..", "{base}/../../x", "{link}", "file:///etc"])
-def test_a_client_names_no_folder_outside_the_roots(base: Path, path: str) -> None:
+def test_a_client_may_not_name_a_folder_outside_the_roots(base: Path, path: str) -> None:
     link = base.parent / "link"
     link.symlink_to("/etc")
     config = model_server_config_pb2.ModelServerConfig()
@@ -151,22 +151,22 @@ def test_a_file_uri_is_the_folder_that_it_names(base: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "no model_config_list"),
-        ("custom_model_config { }", "no model_config_list"),
+        ("", "must have a model_config_list"),
+        ("custom_model_config { }", "must have a model_config_list"),
         ("model_config_list { config { name: 'a' } }", "no base_path"),
         ("model_config_list { config { name: 'a' base_path: 'b' } config { name: 'a' base_path: "
          "'b' } }", "twice"),
         ("model_config_list { config { name: 'a' base_path: 'b' model_platform: 'onnx' } }",
-         "not tensorflow"),
+         "model_platform must be tensorflow"),
     ],
 )  # fmt: skip
-def test_configs_that_ask_for_nothing_servable(text: str, problem: str) -> None:
+def test_configs_that_cannot_be_served_are_rejected(text: str, problem: str) -> None:
     config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     with pytest.raises(ServingError, match=problem):
         wanted_models(config)
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_config_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ServingError, match="cannot read"):
         read_config(tmp_path / "none")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")

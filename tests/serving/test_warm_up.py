@@ -1,4 +1,4 @@
-"""What is computed before a version gets its first request."""
+"""The warm-up of a version, before its first request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SPEC = {"weight": tf.io.FixedLenFeature([], tf.float32), "tags": tf.io.VarLenFea
 
 
 class Weighed(tf.Module):
-    """score = weight; and signatures that mind being asked for nothing."""
+    """score = weight, and signatures that reject zeros or write variables."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,15 +78,15 @@ def model(saved: Path) -> Iterator[LoadedModel]:
 
 @pytest.fixture
 def computed(model: LoadedModel) -> dict[tuple[bool, str], list[list[np.ndarray]]]:
-    """Whether through the scheduler, signature -> the inputs of each time it was computed."""
+    """Records the inputs of each computation by (whether it was batched, signature)."""
     found: dict[tuple[bool, str], list[list[np.ndarray]]] = collections.defaultdict(list)
-    for way, call in [*model._calls.items()]:
+    for key, call in [*model.calls.items()]:
 
-        def spy(*rows: np.ndarray, way=way, call=call) -> list[np.ndarray]:
-            found[way].append([*rows])
+        def spy(*rows: np.ndarray, key=key, call=call) -> list[np.ndarray]:
+            found[key].append([*rows])
             return call(*rows)
 
-        model._calls[way] = spy
+        model.calls[key] = spy
     return found
 
 
@@ -104,22 +104,22 @@ def test_every_signature_is_computed_alone_and_through_the_scheduler(
     assert {name for batched, name in computed if batched} == asked
     assert {name for batched, name in computed if not batched} == {*asked, "features"}
     assert [len(weight) for _, weight in computed[False, "features"]] == [1, 64]
-    assert {name for batched, name in model._calls if batched} == BATCHED
+    assert {name for batched, name in model.calls if batched} == BATCHED
 
 
-def test_what_a_signature_objects_to_is_no_reason_not_to_serve(
+def test_a_version_is_served_if_it_rejects_synthetic_requests(
     model: LoadedModel, saved: Path, caplog
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         warming.warm_up(model, saved)
-    objections = [record for record in caplog.records if "objects" in record.message]
-    assert {record.args[0] for record in objections} == {"serving_default", "picky"}
-    assert {record.levelname for record in objections} == {"DEBUG"}
+    rejections = [record for record in caplog.records if "rejects" in record.message]
+    assert {record.args[0] for record in rejections} == {"serving_default", "picky"}
+    assert {record.levelname for record in rejections} == {"DEBUG"}
     (found,) = model.run("picky", {"x": np.array([2], np.float32)}, ["y"])
     assert found == [2]
 
 
-def test_a_signature_that_writes_is_not_asked(model: LoadedModel, saved: Path) -> None:
+def test_a_signature_that_writes_is_not_warmed_up(model: LoadedModel, saved: Path) -> None:
     assert model.writing == {"counting", "counting_deeper"}
     warming.warm_up(model, saved)
     (found,) = model.run("counting", {"x": np.zeros(1, np.float32)}, ["y"])
@@ -131,12 +131,12 @@ def test_feature_tensors_are_made_of_the_recorded_examples(
 ) -> None:
     asked = request(example(1.5, tags=[b"a", b"bc"]), example(2.5, tags=[b"d"]))
     assert warming.warm_up(model, with_requests(saved, tmp_path, asked)) == 1
-    one, both = computed[False, "features"]  # lists: never through the scheduler
+    one, both = computed[False, "features"]  # lists are never batched
     assert [array.tolist() for array in one] == [[[b"a", b"bc"]], [1.5]]
     assert [array.tolist() for array in both] == [[[b"a", b"bc"], [b"d", b""]], [1.5, 2.5]]
 
 
-def test_recorded_requests_are_run_each_way(
+def test_recorded_requests_are_computed_alone_and_batched(
     model: LoadedModel, saved: Path, tmp_path: Path, computed
 ) -> None:
     arrays = {"weight": np.ones(3, np.float32), "tags": np.full([3, 2], b"x", object)}
@@ -151,24 +151,34 @@ def test_recorded_requests_are_run_each_way(
     assert [len(weight) for _, weight in computed[False, "features"]] == [3, 3]
 
 
-def test_a_recorded_request_that_the_model_refuses(
+def test_a_recorded_request_that_the_model_rejects_is_an_error(
     model: LoadedModel, saved: Path, tmp_path: Path
 ) -> None:
     refused = request_of_arrays("", "picky", {"x": np.zeros(1, np.float32)})
     with pytest.raises(ServingError, match="x must be positive"):
         warming.warm_up(model, with_requests(saved, tmp_path, refused))
-    assert model._forced is None
 
 
-def test_a_request_of_another_kind(model: LoadedModel, saved: Path, tmp_path: Path) -> None:
+def test_requests_are_computed_as_usual_after_a_failed_warm_up(
+    model: LoadedModel, computed
+) -> None:
+    with pytest.raises(KeyError), model.warming_up(batched=True):
+        raise KeyError
+    model.run("picky", {"x": np.ones(1, np.float32)}, ["y"])
+    assert [*computed] == [(False, "picky")]
+
+
+def test_a_recorded_request_of_another_kind_is_an_error(
+    model: LoadedModel, saved: Path, tmp_path: Path
+) -> None:
     version = with_requests(saved, tmp_path)
     with tf.io.TFRecordWriter(str(version / WARM_UP_FILE)) as writer:
         writer.write(prediction_log_pb2.PredictionLog().SerializeToString())
-    with pytest.raises(ValueError, match="is a None"):
+    with pytest.raises(ValueError, match="Received: None"):
         warming.warm_up(model, version)
 
 
-def test_a_damaged_file(model: LoadedModel, saved: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error(model: LoadedModel, saved: Path, tmp_path: Path) -> None:
     version = with_requests(saved, tmp_path, request(example()))
     (version / WARM_UP_FILE).write_bytes((version / WARM_UP_FILE).read_bytes()[:-3])
     with pytest.raises(ValueError, match="is damaged"):

@@ -1,4 +1,4 @@
-"""A small log with the dirt that real logs have, made once."""
+"""A small log with the dirt of real logs, made once per session."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from applications.ctr.sample_data.dirt import Dirt
 from pipeline.streaming_sections import Streaming
 from streaming.ingest import ingest
 
-Told = list[tuple[str, dict[str, Any]]]
+Reports = list[tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
 def dirty_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """5 hours, 10,000 impressions."""
+    """Returns a log of 5 hours and 10,000 impressions."""
     out = tmp_path_factory.mktemp("events") / "log"
     config = ClickLogConfig(impressions=10_000, hours=5, seed=5, dirt=Dirt.preset("heavy"))
     generate_click_log(config, out)
@@ -27,12 +27,12 @@ def dirty_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(spark: SparkSession) -> Callable[..., Told]:
-    """Reads what is there, and returns what was told of it."""
+def run(spark: SparkSession) -> Callable[..., Reports]:
+    """Returns a function that ingests all present events, and returns the reports."""
 
-    def run(streaming: Streaming, *, finish: bool = False) -> Told:
-        told: Told = []
-        ingest(spark, streaming, lambda *what: told.append(what), once=True, finish=finish)
-        return told
+    def run(streaming: Streaming, *, finish: bool = False) -> Reports:
+        reports: Reports = []
+        ingest(spark, streaming, lambda *what: reports.append(what), once=True, finish=finish)
+        return reports
 
     return run

@@ -1,4 +1,4 @@
-"""Events for tests: settings, lines put where ingest looks, and what lies where afterwards."""
+"""Settings and events for tests of ingest, and readers of its output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IDS = {"impressions": "impression_id", "clicks": "click_id"}
 
 
 def settings(folder: Path, **changes: Any) -> Streaming:
-    """Of a watched folder, unless `kafka` is given."""
+    """Returns settings with a watched folder, unless `kafka` is given."""
     fields: dict[str, Any] = {
         "folder": folder,
         "impressions": {"id": "impression_id", "time": "timestamp_ms", "columns": IMPRESSION},
@@ -48,7 +48,7 @@ def settings(folder: Path, **changes: Any) -> Streaming:
 
 
 def impression(name: str, minute: float, **changes: Any) -> dict[str, Any]:
-    """At a minute since FIRST_HOUR."""
+    """Returns an impression, `minute` minutes after the start of FIRST_HOUR."""
     time = FIRST_HOUR * HOUR_MS + round(minute * 60_000)
     given: dict[str, Any] = {
         "impression_id": name,
@@ -61,12 +61,13 @@ def impression(name: str, minute: float, **changes: Any) -> dict[str, Any]:
 
 
 def click(name: str, of: str, minute: float, **changes: Any) -> dict[str, Any]:
+    """Returns a click on impression `of`, `minute` minutes after the start of FIRST_HOUR."""
     time = FIRST_HOUR * HOUR_MS + round(minute * 60_000)
     return {"click_id": name, "impression_id": of, "timestamp_ms": time, **changes}
 
 
 def put(settings: Streaming, stream: str, *events: dict[str, Any] | str, name: str) -> None:
-    """A file that appears in the watched folder; text is put as it is."""
+    """Writes a file of events or raw lines into the watched folder, by one rename."""
     assert settings.watched is not None
     lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
     target = settings.watched / stream / f"{name}.json.gz"
@@ -77,35 +78,35 @@ def put(settings: Streaming, stream: str, *events: dict[str, Any] | str, name: s
 
 
 def rows_of(folders: list[Path], columns: Any) -> list[dict[str, Any]]:
-    """Rows of Parquet files below folders."""
+    """Returns the rows of Parquet files below folders."""
     files = [file for folder in folders for file in sorted(folder.rglob("*.parquet"))]
     return [row for file in files for row in pq.ParquetFile(file).read(columns).to_pylist()]
 
 
 def spans(layout: Layout, stream: str, hour: int | None = None) -> list[dict[str, Any]]:
-    """Rows of all closed hours, or of one (counted from FIRST_HOUR)."""
+    """Returns the rows of all closed hours, or of one hour counted from FIRST_HOUR."""
     if hour is not None:
         return rows_of([layout.span(stream, FIRST_HOUR + hour)], None)
     return rows_of([layout.folder / "spans" / stream], None)
 
 
 def side_output(layout: Layout, outcome: str, stream: str) -> list[dict[str, Any]]:
-    """Late or refused rows."""
+    """Returns the late or rejected rows."""
     folders = sorted(layout.batches.glob(f"*/outcome={outcome}/stream={stream}"))
     return rows_of(folders, None)
 
 
 def lines_of(folder: Path) -> list[bytes]:
-    """Of the files of a log."""
+    """Returns the lines of a log's files."""
     files = sorted(folder.rglob("*.json.gz"))
     return [line for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
 
 
 def assert_every_event_is_there(layout: Layout, log: Path) -> Counter[str]:
-    """The union of spans, duplicates, late and refused events is the log, row by row.
+    """Checks that spans, duplicates, late and rejected events are the log, row by row.
 
     Returns:
-      How many there are of each: rows, duplicates, late, refused.
+      Number of rows, duplicates, late and refused (rejected) events.
     """
     found: Counter[str] = Counter()
     markers = layout.closed_hours().values()
@@ -124,13 +125,13 @@ def assert_every_event_is_there(layout: Layout, log: Path) -> Counter[str]:
         refused = side_output(layout, REFUSED, stream)
         duplicates = sum(marker[stream]["duplicates"] for marker in markers)
         assert len(there) + duplicates + len(late) + len(refused) == len(lines)
-        # No id twice within an hour, and every row is one of the log's.
+        # No id appears twice within an hour, and every row is in the log.
         ids = [(row[IDS[stream]], row["timestamp_ms"]) for row in there]
         assert len(set(ids)) == len(ids)
         logged = {_key(row, names) for row in read}
         kept = {_key(row, names) for row in (*there, *late)}
         assert kept <= logged
-        # What is not kept is refused with its own text, or repeats what is kept.
+        # Every other event is rejected with its own text, or is a duplicate.
         kept_ids = {row[IDS[stream]] for row in (*there, *late)}
         records = [row["_record"] for row in refused]
         lost = [row for row in read if row.get(IDS[stream]) not in kept_ids]

@@ -1,6 +1,6 @@
-"""Ingest in a process that kills itself: python killed_ingest.py SETTINGS STEP
+"""Runs ingest in a process that kills itself: python killed_ingest.py SETTINGS STEP
 
-Before its STEP-th change of a file (0: never) it is gone, and Spark's JVM with it.
+It dies before its STEP-th change of a file (0: never), together with Spark's JVM.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Features that are not as they were, between spans and between training and serving."""
+"""Drift of features between spans, and between training and serving."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ def found(schema: schema_pb2.Schema, **given: pd.DataFrame) -> dict[tuple[str, s
     return {(one.feature, one.against): one.value for one in measured}
 
 
-def test_what_is_alike_is_near(schema: schema_pb2.Schema) -> None:
+def test_equal_distributions_have_small_distances(schema: schema_pb2.Schema) -> None:
     near = found(schema, hour=rows(), before=rows(), served=rows().drop(columns="label"))
     assert set(near) == {(f, a) for f in ("price", "device") for a in (HOUR_BEFORE, SERVING)}
     assert max(near.values()) < 0.05
 
 
-def test_what_has_moved_is_far(schema: schema_pb2.Schema) -> None:
+def test_shifted_distributions_have_large_distances(schema: schema_pb2.Schema) -> None:
     far = found(schema, hour=rows(), before=rows(price=16.0), served=rows(phone=0.98))
     assert far["price", HOUR_BEFORE] > 0.5
     assert far["device", SERVING] > 0.2
     assert max(far["device", HOUR_BEFORE], far["price", SERVING]) < 0.1
 
 
-def test_a_feature_that_serving_is_not_given_has_not_drifted(schema: schema_pb2.Schema) -> None:
+def test_a_feature_missing_from_requests_does_not_count_as_drift(schema: schema_pb2.Schema) -> None:
     served = rows().drop(columns=["label", "price"])
     assert {f for f, _ in found(schema, hour=rows(), served=served)} == {"device"}
 
@@ -108,9 +108,7 @@ def write_log(folder: Path, hour: str, lines: Sequence[dict[str, Any]]) -> None:
     path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
 
 
-def test_of_served_examples_those_that_were_shown_in_the_hour_count(
-    schema: schema_pb2.Schema, tmp_path: Path
-) -> None:
+def test_only_examples_shown_in_the_hour_count(schema: schema_pb2.Schema, tmp_path: Path) -> None:
     inside, shown = HOUR * HOUR_MS + 5, {"shown": ["a"]}
     write_log(
         tmp_path,

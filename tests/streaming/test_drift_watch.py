@@ -1,4 +1,4 @@
-"""Which hours the watch over drift looks at, by a real store, when gc has deleted some of them."""
+"""The hours that DriftWatch checks, with a real store, after gc has deleted some files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def statistics_of(folder: Path, hour: int) -> Path:
 
 @pytest.fixture
 def folder(config: PipelineConfig, tmp_path: Path) -> Path:
-    """Three hours that are done, with statistics."""
+    """Records complete runs of three hours with statistics, and returns the folder."""
     rng = np.random.default_rng(7)
     writer = MetadataWriter.connect(config.metadata_connection, config.name)
     for hour in HOURS:
@@ -62,7 +62,7 @@ def folder(config: PipelineConfig, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_hour_is_held_against_the_one_before(config: PipelineConfig, folder: Path) -> None:
+def test_each_hour_is_compared_with_the_one_before(config: PipelineConfig, folder: Path) -> None:
     watch = DriftWatch(config)
     assert watch.new_hours() == [*HOURS]
     for hour in HOURS:

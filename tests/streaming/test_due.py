@@ -1,4 +1,4 @@
-"""Which hours the next run reads."""
+"""The hours that the next run reads."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from streaming.operation.due import Due, next_run, waiting
+from streaming.operation.due import DueRun, next_run, waiting
 from streaming.operation.records import (
     COMPLETE,
     FAILED,
     RETRY,
     RUNNING,
     HourRecord,
-    Records,
+    HourRecords,
     failures_in_a_row,
 )
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.unit
 
 
 def records(**states: str) -> dict[int, HourRecord]:
-    """h5="failed": of hour 5; started in this order."""
+    """Returns records, started in this order; h5="failed" is the record of hour 5."""
     return {
         int(name[1:]): HourRecord(int(name[1:]), int(name[1:]), state, f"2024-01-01T{number:02d}")
         for number, (name, state) in enumerate(states.items())
@@ -30,49 +30,49 @@ def records(**states: str) -> dict[int, HourRecord]:
 
 
 def test_the_first_run_reads_a_window() -> None:
-    assert next_run([5, 6, 7, 8], [], {}, 3) == Due(5, 7)
-    assert next_run([5, 6], [], {}, 3) == Due(5, 6)
+    assert next_run([5, 6, 7, 8], [], {}, 3) == DueRun(5, 7)
+    assert next_run([5, 6], [], {}, 3) == DueRun(5, 6)
     assert next_run([], [], {}, 3) is None
 
 
-def test_then_one_hour_after_the_other() -> None:
+def test_later_runs_read_one_hour_each() -> None:
     closed = [5, 6, 7, 8, 10]
-    assert next_run(closed, [7], {}, 3) == Due(8, 8)
-    assert waiting(closed, [7], {}) == [8, 10]  # nothing happened in hour 9
-    assert next_run(closed, [7, 8], {}, 3) == Due(10, 10)
+    assert next_run(closed, [7], {}, 3) == DueRun(8, 8)
+    assert waiting(closed, [7], {}) == [8, 10]  # hour 9 had no events
+    assert next_run(closed, [7, 8], {}, 3) == DueRun(10, 10)
     assert next_run(closed, [7, 8, 10], {}, 3) is None
 
 
 def test_a_failed_hour_does_not_stop_the_next_one() -> None:
-    assert next_run([5, 6, 7], [5], records(h6=FAILED), 3) == Due(7, 7)
+    assert next_run([5, 6, 7], [5], records(h6=FAILED), 3) == DueRun(7, 7)
 
 
-def test_a_run_that_was_cut_off_is_repeated() -> None:
-    assert next_run([5, 6, 7], [5], records(h6=RUNNING), 3) == Due(6, 6)
+def test_an_interrupted_run_is_repeated() -> None:
+    assert next_run([5, 6, 7], [5], records(h6=RUNNING), 3) == DueRun(6, 6)
 
 
-def test_an_hour_tried_again_is_read_with_all_that_came_after_it() -> None:
-    assert next_run([5, 6, 7, 8], [5, 7], records(h6=RETRY), 3) == Due(6, 8)
-    assert next_run([5, 6, 7], [5, 7], records(h6=RETRY), 3) == Due(6, 7)
-    assert next_run([5, 6, 7], [5, 6], records(h7=RETRY), 3) == Due(7, 7)
-    assert Due(6, 8).window == 3
+def test_a_retried_hour_is_read_with_all_later_hours() -> None:
+    assert next_run([5, 6, 7, 8], [5, 7], records(h6=RETRY), 3) == DueRun(6, 8)
+    assert next_run([5, 6, 7], [5, 7], records(h6=RETRY), 3) == DueRun(6, 7)
+    assert next_run([5, 6, 7], [5, 6], records(h7=RETRY), 3) == DueRun(7, 7)
+    assert DueRun(6, 8).window == 3
 
 
-def test_the_first_run_failed() -> None:
-    assert next_run([5, 6, 7, 8], [], records(h6=FAILED), 2) == Due(5, 7)
-    assert next_run([5, 6], [], records(h6=RETRY), 2) == Due(5, 5)
-    assert next_run([5, 6], [5], records(h6=RETRY), 2) == Due(6, 6)
+def test_a_failed_first_run_is_followed_by_another_window() -> None:
+    assert next_run([5, 6, 7, 8], [], records(h6=FAILED), 2) == DueRun(5, 7)
+    assert next_run([5, 6], [], records(h6=RETRY), 2) == DueRun(5, 5)
+    assert next_run([5, 6], [5], records(h6=RETRY), 2) == DueRun(6, 6)
 
 
 def test_a_replayed_hour_is_read_again(tmp_path: Path) -> None:
-    there = Records(tmp_path)
-    there.ask_again(5)  # no run has come so far
+    there = HourRecords(tmp_path)
+    there.request_retry(5)  # no run has reached it
     assert there.read() == {}
     there.write(HourRecord(7, 4, COMPLETE, "2024-01-01T00"))
-    there.ask_again(5)  # the run of hour 7 has read it
-    there.ask_again(9)  # none has
+    there.request_retry(5)  # the run of hour 7 has read it
+    there.request_retry(9)  # no run has
     assert {hour: r.state for hour, r in there.read().items()} == {5: RETRY, 7: COMPLETE}
-    assert next_run([4, 5, 6, 7], [7], there.read(), 3) == Due(5, 7)
+    assert next_run([4, 5, 6, 7], [7], there.read(), 3) == DueRun(5, 7)
 
 
 def test_failures_in_a_row_are_those_of_the_last_runs() -> None:

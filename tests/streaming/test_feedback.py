@@ -1,4 +1,4 @@
-"""The request log as impressions, each once."""
+"""Feedback publishes each impression of the request log once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from applications.ctr.ranking import rank
 from base.errors import ComponentError
 from base.signature import sign
 from streaming.feedback.publish import Feedback
-from streaming.feedback.refused import RequestLineError
+from streaming.feedback.rejected import RequestLineError
 from streaming.feedback.sinks import FolderSink
 
 pytestmark = pytest.mark.unit
@@ -30,7 +30,7 @@ def test_pages_are_ranked_by_score() -> None:
     assert not ranked.explored
 
 
-def test_propensities_are_how_often_it_happens() -> None:
+def test_propensities_match_observed_frequencies() -> None:
     scores, chance = [0.1, 0.5, 0.3, 0.2], random.Random(1)
     shown: Counter[tuple[int, int]] = Counter()
     said: dict[tuple[int, int], float] = {}
@@ -42,12 +42,12 @@ def test_propensities_are_how_often_it_happens() -> None:
         ):
             shown[place, candidate] += 1
             assert said.setdefault((place, candidate), propensity) == propensity
-    assert len(said) == 8  # everything is shown everywhere
+    assert len(said) == 8  # every candidate at both positions
     for where, propensity in said.items():
         assert shown[where] / rounds == pytest.approx(propensity, abs=0.01)
 
 
-def test_what_cannot_be_ranked() -> None:
+def test_ranking_needs_candidates_and_a_valid_share() -> None:
     with pytest.raises(ValueError, match="candidates"):
         rank([], 10, 0.1, random.Random(1))
     with pytest.raises(ValueError, match="share"):
@@ -58,7 +58,7 @@ KEY = b"of both services"
 
 
 def line(number: int, shown: int = 2, **context: Any) -> dict[str, Any]:
-    """Of the request log."""
+    """Returns a signed line of the request log."""
     ids = [f"r{number}-{position + 1}" for position in range(shown)]
     said: dict[str, Any] = {
         "shown": ids,
@@ -78,7 +78,7 @@ def line(number: int, shown: int = 2, **context: Any) -> dict[str, Any]:
     }
 
 
-def test_a_line_is_its_impressions() -> None:
+def test_a_line_becomes_its_impressions() -> None:
     first, second = events_of_request(line(3), KEY)
     assert first == {
         "impression_id": "r3-1",
@@ -98,14 +98,14 @@ def test_a_line_is_its_impressions() -> None:
     assert (
         events_of_request(line(3, timestamp_ms=5), KEY)[0]["timestamp_ms"] == 5
     )  # the service's clock
-    assert events_of_request({**line(3), "context": None}) == []  # candidates that were only ranked
+    assert events_of_request({**line(3), "context": None}) == []  # only ranked, not shown
     assert events_of_request({**line(3), "context": "text"}) == []
     assert events_of_request(line(3, arm="frozen"), KEY)[0]["arm"] == "frozen"
     mine = events_of_request(line(3, item_id="mine"), KEY)
-    assert mine[0]["item_id"] == "i0"  # not what a client says
+    assert mine[0]["item_id"] == "i0"  # the context must not override it
 
 
-def test_without_a_key_a_client_decides_neither_time_nor_arm_nor_propensity() -> None:
+def test_without_a_key_the_clients_time_arm_and_propensity_are_ignored() -> None:
     said = line(3, timestamp_ms=5, arm="frozen")
     (first, _) = events_of_request(said)
     assert first["timestamp_ms"] == 1003
@@ -114,13 +114,13 @@ def test_without_a_key_a_client_decides_neither_time_nor_arm_nor_propensity() ->
 
 
 @pytest.mark.parametrize("change", ["propensity", "signature", "request", "key", "kind"])
-def test_what_a_stranger_says_of_a_page_is_refused(tmp_path: Path, change: str) -> None:
+def test_a_forged_context_is_rejected(tmp_path: Path, change: str) -> None:
     said, key = line(3), KEY
     if change == "propensity":
         said["context"]["propensities"] = [0.1, 0.9]
     elif change == "signature":
         del said["context"]["signature"]
-    elif change == "request":  # what was signed for another one
+    elif change == "request":  # the signature of another request
         said["request_id"] = "q4"
     elif change == "kind":
         said["context"]["signature"] = ["ä"]
@@ -132,8 +132,8 @@ def test_what_a_stranger_says_of_a_page_is_refused(tmp_path: Path, change: str) 
     sink = Collector()
     feedback = Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request, key)
     assert feedback.publish() == (0 if change == "key" else 2)
-    assert feedback.refused.count == (2 if change == "key" else 1)
-    kept = [json.loads(one) for one in feedback.refused.path.read_text().splitlines()]
+    assert feedback.rejected.count == (2 if change == "key" else 1)
+    kept = [json.loads(one) for one in feedback.rejected.path.read_text().splitlines()]
     assert kept[0]["start"] == 0
     assert "not signed" in kept[0]["reason"]
 
@@ -147,7 +147,9 @@ def test_what_a_stranger_says_of_a_page_is_refused(tmp_path: Path, change: str) 
         {"shown": "a", "positions": [1], "propensities": [1]},
     ],
 )
-def test_a_context_that_says_nonsense_stops_nobody(tmp_path: Path, context: dict[str, Any]) -> None:
+def test_a_malformed_context_does_not_stop_feedback(
+    tmp_path: Path, context: dict[str, Any]
+) -> None:
     bad = {**line(1, shown=1), "context": context}
     with pytest.raises(RequestLineError):
         events_of_request(bad)
@@ -158,7 +160,7 @@ def test_a_context_that_says_nonsense_stops_nobody(tmp_path: Path, context: dict
 
 
 class Collector:
-    """Keeps what it is sent; fails when told to, before or after it has taken the events."""
+    """A sink that collects ids; it can fail before or after it has accepted the events."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -207,7 +209,7 @@ def test_the_log_is_followed_through_the_end_of_an_hour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", ["before", "after"])
-def test_what_was_not_taken_is_sent_again(tmp_path: Path, fails: str) -> None:
+def test_unconfirmed_events_are_sent_again(tmp_path: Path, fails: str) -> None:
     sink, folder, cursor = Collector(), tmp_path / "log", tmp_path / "cursor.json"
     write(folder / ".open-2024-03-01-05-abc.json", [line(1), line(2)])
     sink.fails = fails
@@ -216,16 +218,16 @@ def test_what_was_not_taken_is_sent_again(tmp_path: Path, fails: str) -> None:
         feedback.publish()
     sink.fails = ""
     assert feedback.publish() == 4
-    assert set(sink.ids) == {*ids(1, 2)}  # perhaps twice: ingest leaves out what repeats
+    assert set(sink.ids) == {*ids(1, 2)}  # perhaps twice; ingest removes duplicates
 
 
-def test_a_line_that_is_none_is_left_out(tmp_path: Path) -> None:
+def test_a_broken_line_is_left_out(tmp_path: Path) -> None:
     sink = Collector()
     write(tmp_path / ".open-2024-03-01-05-abc.json", [line(1)], rest="{broken\n")
     assert Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request).publish() == 2
 
 
-def test_a_folder_gets_whole_files(tmp_path: Path) -> None:
+def test_the_folder_sink_writes_whole_files(tmp_path: Path) -> None:
     FolderSink(tmp_path).send("clicks", [{"click_id": "c1"}, {"click_id": "c2"}])
     FolderSink(tmp_path).send("clicks", [])
     (file,) = (tmp_path / "clicks").iterdir()

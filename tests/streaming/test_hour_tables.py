@@ -1,4 +1,4 @@
-"""An hour at a time, with the tables of the hours before: the same features as of the whole log."""
+"""Features of one hour, with the tables of earlier hours, equal those of the whole log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def config(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
-    """Whose hours are closed."""
+    """Returns a config whose hours are closed."""
     root = tmp_path_factory.mktemp("hours") / "log"
     dirt = Dirt.preset("heavy")
     generate_click_log(ClickLogConfig(impressions=3_000, hours=4, seed=6, dirt=dirt), root)
@@ -52,7 +52,7 @@ def examples(
     last: int,
     impressions: DataFrame | None = None,
 ) -> dict[str, dict]:
-    """Impression id -> its example, of a window of hours, or of these impressions instead."""
+    """Returns impression id -> its example, for a window of hours or for given impressions."""
     wanted, place = SpanRange(hours, last), InputLocation(config.data_root, spark)
     found = find_inputs(config.sources, wanted, place).by_source
     frames: dict[str, DataFrame] = {
@@ -86,7 +86,7 @@ def test_every_feature_equals_that_of_the_batch(
 
 
 def test_tables_are_compact(config: PipelineConfig) -> None:
-    """An entity has a row an hour, however often it was shown."""
+    """An entity has one row per hour, however often it was shown."""
     import pyarrow.parquet as pq
 
     assert config.streaming is not None
@@ -109,7 +109,7 @@ def test_tables_are_compact(config: PipelineConfig) -> None:
 def test_serving_looks_up_what_the_etl_computes(
     spark: SparkSession, config: PipelineConfig
 ) -> None:
-    """In the middle of the last hour, which is open: whom and what the ETL knows by then."""
+    """Compares both in the middle of the last hour, which is open."""
     assert config.streaming is not None
     layout, tables = Layout(config.streaming.folder), HourTables(config)
     made_by_ingest = OnlineTable(online_folder(layout.folder))
@@ -119,7 +119,7 @@ def test_serving_looks_up_what_the_etl_computes(
     span = spark.read.parquet(str(layout.span("impressions", hour)))
     known = F.when(F.col("click_ms") < now_ms, F.col("click_ms"))
     before = span.where(F.col("timestamp_ms") < now_ms).withColumn("click_ms", known)
-    # The table as it would be if the hour were open: it has no marker yet.
+    # Without its marker the hour counts as open.
     marker = layout.marker(hour)
     marker.rename(marker.with_name(".hidden"))
     update_table(spark, tables, config.streaming, now_ms, {hour: before})
@@ -138,7 +138,7 @@ def test_serving_looks_up_what_the_etl_computes(
     compared = 0
     for row in asked:
         wanted = expected.get(row["impression_id"])
-        if wanted is None:  # refused: the item is unknown
+        if wanted is None:  # rejected, since the item is unknown
             with pytest.raises(UnknownItemError):
                 online.rows(row["user_id"], [row["item_id"]], [1], now_ms, device="", surface="")
             continue
@@ -158,7 +158,7 @@ def test_serving_looks_up_what_the_etl_computes(
         compared += 1
     assert compared > 200
 
-    # The hour after it, before there is another table: its windows begin an hour later.
+    # In the next hour, before the table is updated, windows begin an hour later.
     later = (hour + 1) * HOUR_MS + 1
     item = asked[0]["item_id"]
     (now,) = online.rows("u1", [item], [1], now_ms, device="mobile", surface="home")
@@ -170,7 +170,7 @@ def test_serving_looks_up_what_the_etl_computes(
 
 
 def nearly(value: Any) -> Any:
-    """Floats are kept in 32 bits by one and in 64 by the other."""
+    """Returns a value to compare with; one side has 32-bit floats, the other 64-bit ones."""
     if isinstance(value, list):
         return [nearly(one) for one in value]
     return pytest.approx(value, rel=1e-6) if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""Events of a watched folder to hourly spans."""
+"""Ingest turns the events of a watched folder into hourly spans."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ pytestmark = pytest.mark.integration
 
 
 def hours(layout: Layout) -> list[int]:
-    """The closed ones, from FIRST_HOUR."""
+    """Returns the closed hours, counted from FIRST_HOUR."""
     return [hour - FIRST_HOUR for hour in layout.closed_hours()]
 
 
-def test_every_event_of_a_dirty_log_is_somewhere_once(run, tmp_path: Path, dirty_log: Path) -> None:
+def test_every_event_of_a_dirty_log_is_kept_once(run, tmp_path: Path, dirty_log: Path) -> None:
     events = tmp_path / "log"
     shutil.copytree(dirty_log, events)
     streaming = settings(tmp_path / "out", watched=events, max_files_per_batch=4)
@@ -58,18 +58,18 @@ def test_every_event_of_a_dirty_log_is_somewhere_once(run, tmp_path: Path, dirty
     assert sum(counted["read"].values()) == sum(found.values())
     assert sum(counted["refused"].values()) == found["refused"]
     assert sum(row["late"] for row in counted["hours"]) == found["late"]
-    assert not list(layout.batches.glob("*/outcome=landed/*/*"))  # the spans hold it
+    assert not list(layout.batches.glob("*/outcome=landed/*/*"))  # moved to the spans
 
     before = {p: p.stat().st_mtime_ns for p in layout.folder.rglob("*") if p.is_file()}
-    assert run(streaming, finish=True) == []  # nothing new, nothing done
+    assert run(streaming, finish=True) == []  # no new files, no reports
     changed = {p for p, when in before.items() if p.stat().st_mtime_ns != when}
     assert all(
         "checkpoint" in str(p) or p.name == ".ingest.lock" for p in changed - {layout.finished}
     )
 
 
-def test_clicks_come_to_their_impressions(run, tmp_path: Path, dirty_log: Path) -> None:
-    """As pandas joins the whole log: everything is read in one batch, so nothing is late."""
+def test_clicks_are_attributed_to_their_impressions(run, tmp_path: Path, dirty_log: Path) -> None:
+    """Compares with a join in pandas; one batch reads all files, so no event is late."""
     streaming = settings(tmp_path / "out", watched=dirty_log, max_files_per_batch=1000)
     run(streaming, finish=True)
     layout = Layout(tmp_path / "out")
@@ -94,7 +94,7 @@ def test_an_hour_closes_when_its_last_click_could_have_come(run, tmp_path: Path)
     put(streaming, "clicks", click("c", "a", 80), name="1")
     run(streaming)
     assert hours(layout) == []
-    # One hour, 30 minutes for clicks, 5 for what comes late.
+    # One hour, plus 30 minutes of attribution and 5 of lateness.
     put(streaming, "impressions", impression("b", 94.9), name="2")
     run(streaming)
     assert hours(layout) == []
@@ -132,7 +132,7 @@ def test_a_closed_hour_does_not_change(run, tmp_path: Path) -> None:
 BAD: list[tuple[Any, str]] = [
     ('{"impression_id": "a"', "unparseable"),
     ('{"impression_id": "a", "timestamp_ms": "soon"}', "unparseable"),
-    (impression("a", 1, timestamp_ms="soon"), "unparseable"),  # a type has changed
+    (impression("a", 1, timestamp_ms="soon"), "unparseable"),  # another type
     (impression("a", 1, position=[1]), "unparseable"),
     (impression("a", 1, impression_id=None), "missing_id"),
     ({"impression_id": "a"}, "missing_time"),
@@ -141,7 +141,7 @@ BAD: list[tuple[Any, str]] = [
 ]
 
 
-def test_what_cannot_be_true_is_refused_with_the_reason(run, tmp_path: Path) -> None:
+def test_impossible_events_are_rejected_with_the_reason(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     layout = Layout(tmp_path / "out")
     put(streaming, "impressions", *[event for event, _ in BAD], name="1")
@@ -150,15 +150,14 @@ def test_what_cannot_be_true_is_refused_with_the_reason(run, tmp_path: Path) -> 
     assert [row["_reason"] for row in refused] == [reason for _, reason in BAD]
     assert refused[0]["_record"] == BAD[0][0]
     assert accounts(layout)["refused"] == Counter(reason for _, reason in BAD)
-    assert accounts(layout)["watermark_ms"] is None  # nor has a clock in the future moved it
+    assert accounts(layout)["watermark_ms"] is None  # a time in the future does not move it
 
     put(streaming, "impressions", impression("a", 1), name="2")
     run(streaming, finish=True)
     assert hours(layout) == [0]
 
 
-def test_fields_come_and_go(run, tmp_path: Path) -> None:
-    """A new one is ignored, one that is gone is null: the ETL says what that means."""
+def test_a_new_field_is_ignored_and_a_missing_one_is_null(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     layout = Layout(tmp_path / "out")
     less = {k: v for k, v in impression("b", 2).items() if k != "device"}
@@ -191,11 +190,11 @@ def test_hours_without_events_and_with_one_stream_only(run, tmp_path: Path) -> N
 
 
 def test_one_ingest_at_a_time(run, tmp_path: Path) -> None:
-    from streaming.layout import only_one
+    from streaming.layout import exclusive_lock
 
     streaming = settings(tmp_path / "out")
     with (
-        only_one(tmp_path / "out", "ingest"),
+        exclusive_lock(tmp_path / "out", "ingest"),
         pytest.raises(ComponentError, match="another ingest"),
     ):
         run(streaming)
@@ -209,8 +208,8 @@ def test_a_lost_checkpoint_of_kafka_is_an_error_not_a_second_copy(spark, tmp_pat
         Ingest(spark, streaming, lambda *what: None, threading.Event())
 
 
-def test_a_folder_of_kafka_is_not_one_of_files(run, tmp_path: Path) -> None:
-    """Batches of one and the other would be skipped, for their numbers are taken."""
+def test_files_are_not_read_into_a_folder_of_kafka(run, tmp_path: Path) -> None:
+    """Their batches would be skipped, because the numbers are taken."""
     streaming = settings(tmp_path / "out")
     layout = Layout(streaming.folder)
     write_json(layout.manifest(0), {"batch": 0, "offsets": {"clicks-0": [0, 9]}, "rows": []})
@@ -227,12 +226,12 @@ def test_a_lost_manifest_is_an_error(run, tmp_path: Path) -> None:
     for number in (0, 1):
         layout.manifest(number).unlink()
     put(streaming, "impressions", impression("b", 1), name="3")
-    with pytest.raises(ComponentError, match="not of the same stream"):
+    with pytest.raises(ComponentError, match="unknown which files were read"):
         run(streaming)
 
 
 def test_a_batch_that_is_not_the_next_one_is_an_error(spark, tmp_path: Path) -> None:
-    """As of a checkpoint that is older than the manifests: its records would be left out."""
+    """With a checkpoint that is older than the manifests, records would be left out."""
     streaming = settings(tmp_path / "out")
     running = Ingest(spark, streaming, lambda *what: None, threading.Event())
     for number in (-1, 1):
@@ -240,8 +239,8 @@ def test_a_batch_that_is_not_the_next_one_is_an_error(spark, tmp_path: Path) -> 
             running.land(spark.range(0), number)
 
 
-def test_markers_that_cannot_be_listed_are_not_none(tmp_path: Path) -> None:
-    """Else closed hours would be open again."""
+def test_an_unreadable_folder_of_markers_is_an_error(tmp_path: Path) -> None:
+    """Otherwise closed hours would be open again."""
     layout = Layout(tmp_path)
     assert layout.closed_hours() == {}
     layout.markers.parent.mkdir()
@@ -250,12 +249,12 @@ def test_markers_that_cannot_be_listed_are_not_none(tmp_path: Path) -> None:
         layout.closed_hours()
 
 
-def test_status_says_what_became_of_the_hours(run, tmp_path: Path) -> None:
+def test_status_shows_the_hours(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     asked = ["status", "--config", "applications/ctr/configs/ctr-stream.yaml"]
     asked += ["--set", f"streaming.folder={streaming.folder}"]
-    nothing = CliRunner().invoke(main, asked)
-    assert "nothing was read yet" in nothing.output
+    empty = CliRunner().invoke(main, asked)
+    assert "has no events yet" in empty.output
     put(streaming, "impressions", "{", impression("a", 10), impression("b", 200), name="1")
     run(streaming)
     shown = CliRunner().invoke(main, asked)
@@ -265,10 +264,12 @@ def test_status_says_what_became_of_the_hours(run, tmp_path: Path) -> None:
     (first, *_) = json.loads(CliRunner().invoke(main, [*asked, "--json"]).output)["hours"]
     assert (first["state"], first["impressions"]) == ("closed", 1)
     other = CliRunner().invoke(main, ["status", "--config", "applications/ctr/configs/ctr.yaml"])
-    assert other.output == "Error: ctr has no section `streaming`; see streaming/README.md\n"
+    assert other.output == (
+        "Error: ctr has no section `streaming`; add it as streaming/README.md describes\n"
+    )
 
 
-def test_what_came_late_is_replayed_as_a_new_version(spark, run, tmp_path: Path) -> None:
+def test_late_events_are_replayed_as_a_new_version(spark, run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     put(streaming, "impressions", impression("a", 5), impression("b", 40), name="1")
     put(streaming, "impressions", impression("z", 300), name="2")
@@ -298,15 +299,15 @@ def test_what_came_late_is_replayed_as_a_new_version(spark, run, tmp_path: Path)
     assert (first["state"], first["impressions"], first["late"]) == ("closed, v2", 3, 0)
     somewhere = [row[k] or 0 for row in counted["hours"] for k in (*STREAMS, "duplicates", "late")]
     assert sum(counted["read"].values()) == sum(somewhere)
-    with pytest.raises(ComponentError, match="nothing came late"):
+    with pytest.raises(ComponentError, match="newest version has all of them"):
         replay(spark, FIRST_HOUR, streaming)
 
-    # A replay that was killed before its marker: what came since is in the one that is made.
+    # A killed replay has left a folder without a marker; the next replay replaces it.
     put(streaming, "impressions", impression("later still", 12), name="4")
     run(streaming)
     shutil.copytree(
         layout.span("impressions", FIRST_HOUR, 2), layout.span("impressions", FIRST_HOUR, 3)
     )
     assert replay(spark, FIRST_HOUR, streaming)["impressions"]["rows"] == 4
-    with pytest.raises(ComponentError, match="is not closed"):
-        replay(spark, FIRST_HOUR + 5, streaming)  # open
+    with pytest.raises(ComponentError, match="which is open"):
+        replay(spark, FIRST_HOUR + 5, streaming)

@@ -1,4 +1,4 @@
-"""Settings and columns that change between two starts: nothing is lost, nothing is said wrongly."""
+"""Settings and columns may change between two starts without losing or miscounting events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 
 def of_columns(folder: Path, **columns: str) -> Any:
-    """Settings whose impressions have these columns beside id and time."""
+    """Returns settings whose impressions have id, time and these columns."""
     keys = {"impression_id": "string", "timestamp_ms": "bigint"}
     return settings(
         folder,
@@ -49,7 +49,7 @@ def ids(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("changed", [{"attribution_minutes": 180}, {"attribution_minutes": 1}])
-def test_a_closed_hour_is_closed_whatever_the_settings_say(
+def test_a_closed_hour_stays_closed_under_other_settings(
     spark, run, tmp_path: Path, changed: dict[str, float]
 ) -> None:
     """T1."""
@@ -62,7 +62,7 @@ def test_a_closed_hour_is_closed_whatever_the_settings_say(
     put(other, "impressions", impression("b", 11), impression("c", 12), name="2")
     put(other, "clicks", click("k", "a", 13), name="2")
     run(other)
-    run(other)  # it removes nothing of what came late
+    run(other)  # keeps late events
     assert ids(side_output(layout, LATE, "impressions")) == ["b", "c"]
     assert accounts(layout)["hours"][0]["late"] == 3
     assert verify(other).problems == []
@@ -77,8 +77,8 @@ def test_a_closed_hour_is_closed_whatever_the_settings_say(
     assert verify(other).problems == []
 
 
-def test_an_hour_that_had_no_events_takes_the_first_ones(run, tmp_path: Path) -> None:
-    """It has no marker, so it was never closed; a click of a closed hour still counts for it."""
+def test_an_old_hour_without_a_marker_accepts_events(run, tmp_path: Path) -> None:
+    """It was never closed, and a click of a closed hour still counts for it."""
     streaming = settings(tmp_path / "out")
     layout = Layout(streaming.folder)
     put(streaming, "clicks", click("k", "a", 70), name="1")
@@ -95,7 +95,7 @@ def test_an_hour_that_had_no_events_takes_the_first_ones(run, tmp_path: Path) ->
 
 
 def test_an_hour_that_has_only_late_events_is_replayed(spark, run, tmp_path: Path) -> None:
-    """T2: earlier versions left such hours, without a marker and without a span."""
+    """T2: earlier versions of the project left such hours, without a marker or a span."""
     streaming = settings(tmp_path / "out")
     layout = Layout(streaming.folder)
     patient = settings(tmp_path / "out", attribution_minutes=1000)
@@ -133,9 +133,9 @@ AFTER = {**BEFORE, "impression_id": "b"}
         ({"v": "int"}, 1, {"v": "bigint"}, 2**40, {"a": 1, "b": 2**40}),
         ({"v": "bigint"}, 2**40, {"v": "string"}, "x", {"a": str(2**40), "b": "x"}),
         ({"v": "string"}, "7", {"v": "bigint"}, 8, {"a": 7, "b": 8}),
-        ({"v": "string"}, "x7", {"v": "bigint"}, 8, {"b": 8}),  # refused: it would become null
+        ({"v": "string"}, "x7", {"v": "bigint"}, 8, {"b": 8}),  # rejected, would become null
         ({"v": "string"}, " 7", {"v": "double"}, 8.5, {"b": 8.5}),
-        ({"v": "bigint"}, 2**40, {"v": "int"}, 8, {"b": 8}),  # refused: it would wrap
+        ({"v": "bigint"}, 2**40, {"v": "int"}, 8, {"b": 8}),  # rejected, would overflow
         ({"v": "double"}, 1.5, {"v": "int"}, 8, {"b": 8}),
         ({"v": "double"}, 3.0, {"v": "int"}, 8, {"a": 3, "b": 8}),
         ({"v": "boolean"}, True, {"v": "string"}, "no", {"a": "true", "b": "no"}),
@@ -153,7 +153,7 @@ AFTER = {**BEFORE, "impression_id": "b"}
 def test_a_column_changes_within_an_hour(
     run, tmp_path: Path, was: Any, value: Any, now: Any, new: Any, there: dict[str, Any]
 ) -> None:
-    """T5: each event is in the span, with its value, or refused, with its record."""
+    """T5: each event is in the span with its value, or rejected with its record."""
     before, after = of_columns(tmp_path / "out", **was), of_columns(tmp_path / "out", **now)
     layout = Layout(before.folder)
     put(before, "impressions", {**BEFORE, "v": value}, name="1")
@@ -187,14 +187,14 @@ def test_a_replay_reads_a_span_of_other_columns(spark, run, tmp_path: Path) -> N
         ("a", 1, None),
         ("c", 3, "n"),
     ]
-    assert marker["impressions"]["unfit"] == 2  # one was in the span, one came late
+    assert marker["impressions"]["unfit"] == 2  # one from the span, one late
     put(after, "impressions", {**BEFORE, "impression_id": "d", "v": 4}, name="3")
     run(after)
-    assert replay(spark, FIRST_HOUR, after)["impressions"]["unfit"] == 2  # still out of it
+    assert replay(spark, FIRST_HOUR, after)["impressions"]["unfit"] == 2  # still left out
     assert verify(after).problems == []
 
 
-def test_another_id_column_makes_no_event_a_duplicate(run, tmp_path: Path) -> None:
+def test_events_without_a_new_id_column_are_rejected_not_duplicates(run, tmp_path: Path) -> None:
     before = of_columns(tmp_path / "out")
     put(before, "impressions", BEFORE, AFTER, name="1")
     run(before)
@@ -219,7 +219,7 @@ def test_another_id_column_makes_no_event_a_duplicate(run, tmp_path: Path) -> No
 
 
 def test_columns_named_like_folders_and_alike_in_both_streams(spark, run, tmp_path: Path) -> None:
-    """One table in the landing holds both streams, below folders named outcome, stream, hour."""
+    """The landing has one table for both streams, in folders named outcome, stream, hour."""
     names = {"hour": "int", "stream": "string", "outcome": "string", "kafka_offset": "int"}
     streaming = settings(
         tmp_path / "out",
@@ -260,7 +260,7 @@ def test_columns_named_like_folders_and_alike_in_both_streams(spark, run, tmp_pa
     ["_line", "_reason", "_Source", "_record", "_partition", "_time_ms", "_number", "click_ms"],
 )
 def test_a_reserved_name_is_an_error_before_anything_is_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ComponentError, match=f"columns: '{name}' is a name .* _record") as told:
+    with pytest.raises(ComponentError, match=f"_record.* Received: '{name}'") as told:
         check_columns(of_columns(tmp_path / "out", **{name: "string"}))
     assert "_line" in str(told.value)
 
@@ -277,7 +277,7 @@ def test_names_that_differ_in_case_are_an_error(tmp_path: Path) -> None:
         check_columns(of_columns(tmp_path / "out", price="int", Price="int"))
 
 
-def test_a_type_that_is_none_is_an_error(run, tmp_path: Path) -> None:
+def test_an_invalid_type_is_an_error(run, tmp_path: Path) -> None:
     with pytest.raises(ComponentError, match="Received: v: strin "):
         run(of_columns(tmp_path / "out", v="strin"))
 

@@ -1,4 +1,4 @@
-"""Ingest that is killed between any two of its steps, and a broker that goes away."""
+"""Ingest loses no event when it is killed between any two steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHILD = Path(__file__).with_name("killed_ingest.py")
 
 
 def run(streaming: Streaming, folder: Path, step: int = 0) -> int:
-    """Its exit status; with what it printed, if that is an error."""
+    """Runs ingest in a process, and returns its exit status."""
     path = folder / "settings.json"
     path.write_text(streaming.model_dump_json(), "utf-8")
     done = subprocess.run(
@@ -34,7 +34,7 @@ def run(streaming: Streaming, folder: Path, step: int = 0) -> int:
 
 
 def contents(layout: Layout) -> dict[str, list[str]]:
-    """Of spans: file -> rows; rows are in order of time, equal times in any."""
+    """Returns file -> sorted rows of all spans."""
     return {
         f"{stream}/{path.parent.relative_to(layout.folder)}": sorted(
             map(str, pq.ParquetFile(path).read().to_pylist())
@@ -45,7 +45,7 @@ def contents(layout: Layout) -> dict[str, list[str]]:
 
 
 def kill_storm(tmp_path: Path, dirty_log: Path, steps: list[int]) -> None:
-    """Killed once at each step, of one and the same ingest; then it comes to its end."""
+    """Kills the same ingest once at each step, then lets it finish and compares the result."""
     quiet = settings(tmp_path / "quiet", watched=dirty_log, max_files_per_batch=3)
     assert run(quiet, tmp_path) == 0
     stormy = settings(tmp_path / "stormy", watched=dirty_log, max_files_per_batch=3)
@@ -64,5 +64,5 @@ def test_killed_between_steps(tmp_path: Path, dirty_log: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_between_every_two_steps(tmp_path: Path, dirty_log: Path) -> None:
-    """Each run is killed one step later than the one before, counted from where that one was."""
+    """Each run is killed one step later than the one before, counted from its start."""
     kill_storm(tmp_path, dirty_log, list(range(2, 26)))

@@ -1,4 +1,4 @@
-"""Events of a real broker, which goes away and comes back."""
+"""Ingest from a real broker, which goes away and comes back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.streaming.event_log import lines_of, settings
 
 pytestmark = pytest.mark.integration
 PARTITIONS = 3
-# A broker that is away is noticed within seconds.
+# Short timeouts, so that a missing broker is noticed within seconds.
 IMPATIENT = {"kafka.default.api.timeout.ms": "4000", "kafka.request.timeout.ms": "3000"}
 
 
@@ -32,7 +32,7 @@ def of_broker(broker: Kafka, folder: Path, **changes: Any) -> Streaming:
 
 
 def send(broker: Kafka, stream: str, lines: list[bytes]) -> None:
-    """As whoever publishes events does, on all partitions; lines that are no JSON as they are."""
+    """Publishes raw lines on all partitions."""
     sink = KafkaSink(
         KafkaBroker(bootstrap_servers=broker.bootstrap_servers), {name: name for name in STREAMS}
     )
@@ -104,7 +104,7 @@ def _read(layout: Layout) -> int:
 
 
 def _offsets(layout: Layout) -> dict[str, list[int]]:
-    """Of each partition the first and the last offset, which follow each other over the batches."""
+    """Returns partition -> first and last offset, after checking that batches leave no gap."""
     found: dict[str, list[int]] = {}
     for manifest in layout.manifests():
         for place, (first, last) in manifest["offsets"].items():
@@ -130,10 +130,10 @@ def test_no_topic_is_one_line(spark, tmp_path: Path, kafka_service: Kafka) -> No
         ingest(spark, streaming, lambda *what: None)
 
 
-def test_events_that_no_broker_takes_are_an_error() -> None:
+def test_events_that_no_broker_confirms_are_an_error() -> None:
     broker = KafkaBroker(
         bootstrap_servers="127.0.0.1:1", producer_options={"delivery.timeout.ms": "1500"}
     )
     sink = KafkaSink(broker, {"clicks": "clicks"})
-    with pytest.raises(ComponentError, match="has not taken all events"):
+    with pytest.raises(ComponentError, match="has not confirmed all events"):
         sink.send("clicks", [{"click_id": "c1"}])

@@ -1,4 +1,4 @@
-"""Restarts with other settings, columns and file times: every event is somewhere, once."""
+"""Every event is kept once through restarts with other settings, columns and file times."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VALUES = (None, 1, 2**40, 2.5, "x", "7", [1])
 
 
 def random_settings(chance: random.Random, folder: Path) -> Streaming:
-    """Settings that somebody may change between two starts."""
+    """Returns settings with random values of those that may change between two starts."""
     of = {"impressions": {"id": "impression_id", "time": "timestamp_ms"}}
     of["clicks"] = {"id": "click_id", "time": "timestamp_ms", "of": "impression_id"}
     of["impressions"]["columns"] = {**IMPRESSION, **chance.choice(COLUMNS)}  # type: ignore[assignment]
@@ -85,7 +85,7 @@ def random_files(chance: random.Random, streaming: Streaming, start: int) -> Cou
 
 
 def found_ids(layout: Layout) -> Iterator[str]:
-    """Yields the id of every event of spans, late, waiting and refused ones."""
+    """Yields the id of every event in spans, and of late, open and rejected events."""
     closed = layout.closed_hours()
     for stream in STREAMS:
         name = IDS[stream]
@@ -112,7 +112,7 @@ STARTS = 4
 def test_every_event_is_found_once_through_restarts(
     spark: SparkSession, tmp_path: Path, seed: int
 ) -> None:
-    """A random walk: what fails is repeated by its seed."""
+    """A random walk; its seed reproduces a failure."""
     chance, made = random.Random(seed), Counter[str]()
     layout = Layout(tmp_path / "out")
     for starts in range(STARTS):
@@ -137,11 +137,11 @@ def test_every_event_is_found_once_through_restarts(
 
 
 def replay_if_new(spark: SparkSession, hour: int, streaming: Streaming) -> Any:
-    """Replays an hour, unless it was since something came late."""
+    """Replays an hour, unless its newest version has all late events."""
     try:
         return replay(spark, hour, streaming)
     except ComponentError as error:
-        assert "nothing came late" in str(error)
+        assert "newest version has all of them" in str(error)
         return None
 
 

@@ -1,6 +1,6 @@
-"""Lines that nobody should write, through each reader of the request log: none ends it, all count.
+"""Malformed lines do not stop any reader of the request log, and all of them are counted.
 
-A good line stands after each that is not: what comes later is still read.
+Each malformed line is followed by a good one, which must still be read.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from typing import Any
 
 import psutil
 import pytest
-import test_feedback
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_feedback import KEY, line
 
 from applications.ctr.page_feedback import events_of_request
 from base.signature import sign
 from serving.request_log.reader import read_predictions
 from streaming.feedback.publish import Feedback
+from tests.streaming.test_feedback import KEY, line
 
-assert test_feedback
 MANY = 10_000
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -41,7 +39,7 @@ said = ["shown", "positions", "propensities", "arm", "timestamp_ms", "explored",
 
 @st.composite
 def changed(draw: st.DrawFn) -> bytes:
-    """A good line with a field or a part of its context changed, still signed."""
+    """Draws a good line with a field or a part of its context changed, still signed."""
     found = line(draw(st.integers(0, 9)))
     name = draw(st.sampled_from(fields))
     if draw(st.booleans()):
@@ -63,7 +61,7 @@ lines = (
 
 
 class Counting:
-    """A sink that takes what JSON and UTF-8 take."""
+    """A sink that counts events and accepts only valid JSON and UTF-8."""
 
     def __init__(self) -> None:
         self.events = 0
@@ -77,7 +75,7 @@ class Counting:
 
 
 def feed(folder: Path, bad: list[bytes]) -> tuple[Feedback, Counting, int]:
-    """Through feedback and the reader; returns how many good lines were among them."""
+    """Feeds lines to feedback and the reader; returns the number of good lines among them."""
     log = folder / ".open-2024-03-01-05-abc.json"
     good = [json.dumps(line(number)).encode() for number in range(len(bad))]
     log.write_bytes(
@@ -97,10 +95,10 @@ def feed(folder: Path, bad: list[bytes]) -> tuple[Feedback, Counting, int]:
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(lines, min_size=1, max_size=5))
-def test_no_line_ends_a_reader(tmp_path_factory: pytest.TempPathFactory, bad: list[bytes]) -> None:
+def test_no_line_stops_a_reader(tmp_path_factory: pytest.TempPathFactory, bad: list[bytes]) -> None:
     feedback, sink, good = feed(tmp_path_factory.mktemp("log"), bad)
     assert sink.events >= 2 * good  # two impressions each
-    assert feedback.refused.count <= len(bad)
+    assert feedback.rejected.count <= len(bad)
     assert feedback.publish() == 0
 
 
@@ -127,6 +125,6 @@ def test_ten_thousand_lines_and_the_counts_add_up(tmp_path: Path) -> None:
     before = psutil.Process().memory_info().rss
     feedback, sink, good = feed(tmp_path, bad)
     assert sink.events == 2 * good
-    assert feedback.refused.count == MANY
-    assert len(feedback.refused.path.read_text().splitlines()) == MANY
+    assert feedback.rejected.count == MANY
+    assert len(feedback.rejected.path.read_text().splitlines()) == MANY
     assert psutil.Process().memory_info().rss - before < 200 << 20

@@ -1,4 +1,4 @@
-"""Many manifests are one file, and say what they said."""
+"""Packing manifests into one file keeps their contents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def files(layout: Layout) -> list[str]:
     return sorted(names, key=lambda name: (len(name), name))
 
 
-def test_packed_they_are_the_same(tmp_path: Path) -> None:
+def test_packing_keeps_all_manifests(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     assert layout.manifests() == []
     assert layout.watermark_ms() is None
@@ -47,7 +47,7 @@ def test_packed_they_are_the_same(tmp_path: Path) -> None:
     assert newest["batch"] == 59
 
 
-def test_killed_between_pack_and_files_nothing_counts_twice(tmp_path: Path) -> None:
+def test_a_kill_between_pack_and_removal_counts_no_manifest_twice(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     write(layout, 0, 10)
     pack(layout.batches, most=5, stay=2)
@@ -58,8 +58,8 @@ def test_killed_between_pack_and_files_nothing_counts_twice(tmp_path: Path) -> N
     assert [one["batch"] for one in layout.manifests()] == [*range(10)]
 
 
-def test_one_that_is_missing_is_not_packed_over(tmp_path: Path) -> None:
-    """`status` names it, and so does ingest."""
+def test_packing_stops_at_a_missing_manifest(tmp_path: Path) -> None:
+    """`status` and ingest report the gap."""
     layout = Layout(tmp_path)
     write(layout, 0, 20)
     layout.manifest(6).unlink()
@@ -69,7 +69,7 @@ def test_one_that_is_missing_is_not_packed_over(tmp_path: Path) -> None:
     assert [json.loads(line)["batch"] for line in text.splitlines()] == [*range(6)]
 
 
-def test_a_reader_sees_all_while_they_are_packed(tmp_path: Path) -> None:
+def test_a_reader_sees_all_manifests_during_packing(tmp_path: Path) -> None:
     layout, ends = Layout(tmp_path), threading.Event()
     write(layout, 0, 50)
     wrong: list[int] = []

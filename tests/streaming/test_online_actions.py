@@ -1,4 +1,4 @@
-"""A decision that is acted on is recorded, whatever dies between; and what a page shows."""
+"""Executed decisions are recorded even after a crash, and the page escapes its contents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.pusher.release import Release, read_release, write_release
 from metadata.reader import LineageStore
 from pipeline.config import PipelineConfig, load_config
 from streaming.online_evaluation import act
-from streaming.online_evaluation.act import Actor
+from streaming.online_evaluation.act import DecisionExecutor
 from streaming.online_evaluation.page import write_page
 from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision
 
@@ -23,7 +23,7 @@ HOUR = 474_000
 
 @pytest.fixture
 def config(tmp_path: Path) -> PipelineConfig:
-    """Versions 7 (stable) and 8 (canary)."""
+    """Returns a config with versions 7 (stable) and 8 (canary)."""
     places = [f"{key}={tmp_path}" for key in ("streaming.folder", "streaming.watched")]
     places += [f"run_root={tmp_path / 'runs'}", f"serving_root={tmp_path / 'served'}"]
     config = load_config("applications/ctr/configs/ctr-stream.yaml", places)
@@ -33,9 +33,9 @@ def config(tmp_path: Path) -> PipelineConfig:
     return config
 
 
-def actor(config: PipelineConfig) -> Actor:
+def actor(config: PipelineConfig) -> DecisionExecutor:
     assert config.streaming is not None
-    return Actor(config, config.streaming.folder / "online")
+    return DecisionExecutor(config, config.streaming.folder / "online")
 
 
 def recorded(config: PipelineConfig) -> list[str]:
@@ -47,7 +47,7 @@ def recorded(config: PipelineConfig) -> list[str]:
     ("what", "live", "kind"),
     [(PROMOTE, Release(8, previous=7), "Promotion"), (ROLLBACK, Release(7), "Rollback")],
 )
-def test_what_a_process_did_before_it_died_is_recorded_by_the_next(
+def test_a_change_before_a_crash_is_recorded_by_the_next_process(
     config: PipelineConfig, monkeypatch: pytest.MonkeyPatch, what: str, live: Release, kind: str
 ) -> None:
     def dies(*_: object) -> int:
@@ -72,7 +72,7 @@ def test_what_a_process_did_before_it_died_is_recorded_by_the_next(
     assert recorded(config) == [kind]
 
 
-def test_what_was_not_done_is_not_recorded(config: PipelineConfig) -> None:
+def test_a_decision_that_was_not_executed_is_not_recorded(config: PipelineConfig) -> None:
     changed = Decision(PROMOTE, "because", Release(6, canary=8))
     with pytest.raises(ComponentError, match="has changed meanwhile"):
         actor(config).act(changed, HOUR)
@@ -81,7 +81,7 @@ def test_what_was_not_done_is_not_recorded(config: PipelineConfig) -> None:
     assert not config.metadata_path.exists()
 
 
-def test_the_page_escapes_what_others_wrote(tmp_path: Path) -> None:
+def test_the_page_escapes_foreign_text(tmp_path: Path) -> None:
     values = {"ctr": 0.1, "auc": None, "log_loss": 0.3, "calibration": 1.0}
     intervals = {"ctr": [0.05, 0.15], "auc": None, "log_loss": [0.2, 0.4], "calibration": None}
     bad = "<script>alert(1)</script>"

@@ -1,4 +1,4 @@
-"""Metrics of served versions, and what follows from them."""
+"""Metrics of served versions, and the decisions that follow from them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.streaming_sections import OnlineRule
 from streaming.commands import main
 from streaming.layout import Layout
-from streaming.online_evaluation.act import Actor
+from streaming.online_evaluation.act import DecisionExecutor
 from streaming.online_evaluation.evaluate import OnlineEvaluation
-from streaming.online_evaluation.metrics import increase, served
-from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision, Judged, decide
+from streaming.online_evaluation.metrics import entropy_increase, served_metrics
+from streaming.online_evaluation.rule import (
+    PROMOTE,
+    ROLLBACK,
+    WAIT,
+    Decision,
+    VersionEvidence,
+    decide,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -31,7 +38,7 @@ RULE = OnlineRule(min_impressions=500, calibration=(0.7, 1.4), max_log_loss_incr
 def log(
     version: int, arm: str, rows: int, seed: int, *, logit: float = 0.0, noise: float = 0.0
 ) -> pd.DataFrame:
-    """Impressions of a model that is off by `logit`, and by noise."""
+    """Returns impressions of a model whose logits are off by `logit` and by noise."""
     chance = np.random.default_rng(seed)
     truth = chance.normal(-2.2, 0.9, rows)
     clicked = chance.random(rows) < 1 / (1 + np.exp(-truth))
@@ -50,7 +57,9 @@ def log(
 def test_metrics_of_each_version() -> None:
     good, bad = log(7, "stable", 4000, 1), log(8, "canary", 2000, 2, logit=1.0)
     unranked = log(0, "stable", 100, 3).assign(version=None)
-    stable, canary = sorted(served(pd.concat([good, bad, unranked])), key=lambda s: s.version)
+    stable, canary = sorted(
+        served_metrics(pd.concat([good, bad, unranked])), key=lambda s: s.version
+    )
     assert (stable.arm, stable.version, stable.impressions) == ("stable", 7, 4000)
     assert stable.clicks == good["clicked"].sum()
     assert stable.values["ctr"] == pytest.approx(good["clicked"].mean())
@@ -67,27 +76,27 @@ def test_metrics_of_each_version() -> None:
 
 
 def test_tiny_probabilities_are_told_apart() -> None:
-    """As those of a rare event: all of them below a millionth."""
+    """A rare event has probabilities below a millionth."""
     rows = log(7, "stable", 4000, 1)
     rows["probability"] *= 1e-8
-    (one,) = served(rows)
+    (one,) = served_metrics(rows)
     exact = roc_auc_score(rows["clicked"], rows["probability"])
     assert one.values["auc"] == pytest.approx(exact)
 
 
 def test_intervals_hold_the_truth_in_most_hours() -> None:
-    """Calibration of a model that says the truth is 1."""
+    """The true calibration of this model is 1."""
     held = 0
     for seed in range(16):
-        (one,) = served(log(1, "stable", 600, seed))
+        (one,) = served_metrics(log(1, "stable", 600, seed))
         low, high = one.intervals["calibration"]
         held += low <= 1 <= high
     assert held >= 13
 
 
-def test_one_class_says_nothing_of_auc() -> None:
+def test_auc_of_one_class_is_undefined() -> None:
     rows = log(1, "stable", 50, 1).assign(clicked=0)
-    (one,) = served(rows)
+    (one,) = served_metrics(rows)
     assert np.isnan(one.values["auc"])
     assert np.isnan(one.values["calibration"])
     assert np.isfinite(one.values["log_loss"])
@@ -97,13 +106,13 @@ STABLE = log(7, "stable", 4000, 1)
 OF_BEFORE = log(6, "previous", 4000, 5)
 
 
-def known(rows: pd.DataFrame, other: pd.DataFrame | None = None, hours: int = 1) -> Judged:
-    """Of a version that served in the same hours as the other."""
-    (one,) = served(rows)
-    return Judged(one, hours, None if other is None else increase(rows, other))
+def known(rows: pd.DataFrame, other: pd.DataFrame | None = None, hours: int = 1) -> VersionEvidence:
+    """Returns the evidence of a version that was served in the same hours as `other`."""
+    (one,) = served_metrics(rows)
+    return VersionEvidence(one, hours, None if other is None else entropy_increase(rows, other))
 
 
-def decided(release: Release, *judged: Judged, rule: OnlineRule = RULE) -> Decision:
+def decided(release: Release, *judged: VersionEvidence, rule: OnlineRule = RULE) -> Decision:
     return decide(release, {one.served.version: one for one in judged}, rule)
 
 
@@ -122,8 +131,8 @@ def test_a_canary_that_is_off_is_rolled_back() -> None:
     assert "canary 8: calibration" in decision.reason
 
 
-def test_a_canary_that_knows_less_is_rolled_back() -> None:
-    """Its mean is right, its log loss is not."""
+def test_a_noisy_canary_is_rolled_back() -> None:
+    """Its mean is right, but its log loss is too high."""
     canary = known(log(8, "canary", 3000, 2, logit=-1.1, noise=1.6), STABLE)
     decision = decided(Release(7, canary=8), known(STABLE), canary)
     assert decision.what == ROLLBACK
@@ -131,7 +140,7 @@ def test_a_canary_that_knows_less_is_rolled_back() -> None:
     assert "against version 7 +" in decision.reason
 
 
-def test_nothing_is_decided_on_a_few_impressions() -> None:
+def test_a_few_impressions_decide_nothing() -> None:
     canary = known(log(8, "canary", 400, 2, logit=3.0), STABLE)
     assert decided(Release(7, canary=8), known(STABLE), canary).what == WAIT
     nobody = decided(Release(7, canary=9), known(STABLE))
@@ -160,7 +169,7 @@ def test_a_canary_does_not_stay_uncertain_for_ever(noise: float, what: str) -> N
     assert "by the values after 6 hours" in decision.reason
 
 
-def test_a_canary_is_not_judged_against_a_handful() -> None:
+def test_a_canary_is_not_compared_with_a_few_impressions() -> None:
     canary = known(log(8, "canary", 12_000, 2), log(7, "stable", 90, 1))
     decision = decided(Release(7, canary=8), known(STABLE), canary)
     assert decision.what == WAIT
@@ -173,18 +182,18 @@ def test_a_stable_version_goes_back_to_the_one_before() -> None:
     assert (decision.what, decision.to) == (ROLLBACK, 7)
     good = known(log(8, "stable", 1500, 2))
     assert decided(Release(8, previous=7), good).what == WAIT
-    alone = decided(Release(8), bad)  # there is nothing to go back to
+    alone = decided(Release(8), bad)  # no previous version
     assert alone.what == WAIT
     assert "there is no version to go back to" in alone.reason
 
 
 def test_a_stable_version_is_judged_beside_a_canary_too() -> None:
-    """One with a log loss above that of the mean once stayed because there was a canary."""
+    """A stable version worse than the mean once stayed because there was a canary."""
     stable = log(7, "stable", 3000, 1, logit=-1.4, noise=2.4)
     bad = known(stable, OF_BEFORE)
     assert bad.served.values["normalized_entropy"] > 1
     release = Release(7, previous=6, canary=8)
-    new = decided(release, bad)  # the canary has served nobody yet
+    new = decided(release, bad)  # the canary was not served yet
     assert (new.what, new.to) == (ROLLBACK, 6)
     assert "stable 7: log loss" in new.reason
     better = decided(release, bad, known(log(8, "canary", 1500, 2), stable))
@@ -198,7 +207,7 @@ def test_a_stable_version_is_judged_beside_a_canary_too() -> None:
     )
 
 
-def test_no_click_at_all_is_no_proof() -> None:
+def test_impressions_without_clicks_prove_nothing() -> None:
     rows = log(8, "canary", 1500, 2).assign(clicked=0)
     undecided = decided(Release(7, canary=8), known(STABLE), known(rows))
     assert undecided.what == WAIT
@@ -206,12 +215,12 @@ def test_no_click_at_all_is_no_proof() -> None:
     assert overdue.what == ROLLBACK
 
 
-# From spans to what is live
+# From spans to the live versions
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> PipelineConfig:
-    """Versions 7 (stable) and 8 (canary), and an hour that both have served."""
+    """Returns a config with versions 7 (stable) and 8 (canary)."""
     places = [f"{key}={tmp_path}" for key in ("streaming.folder", "streaming.watched")]
     places += [f"run_root={tmp_path / 'runs'}", f"serving_root={tmp_path / 'served'}"]
     rule = "streaming.online_rule={min_impressions: 500}"
@@ -223,7 +232,7 @@ def config(tmp_path: Path) -> PipelineConfig:
 
 
 def close_hour(config: PipelineConfig, hour: int, rows: pd.DataFrame | None) -> None:
-    """As ingest would."""
+    """Writes a closed hour as ingest would."""
     assert config.streaming is not None
     layout = Layout(config.streaming.folder)
     span = layout.span("impressions", hour)
@@ -251,13 +260,13 @@ def invoke(config: PipelineConfig, *flags: str) -> Result:
 
 def test_a_bad_canary_is_rolled_back_and_recorded(config: PipelineConfig) -> None:
     bad = log(8, "canary", 1500, 2, logit=1.0)
-    close_hour(config, 474_000, None)  # before there was a model
+    close_hour(config, 474_000, None)  # older than the first model
     close_hour(config, 474_001, pd.concat([STABLE, bad]))
     looked = invoke(config)
     assert looked.exit_code == 0, looked.output
     assert "2024-01-28 01h" in looked.output
     assert "rollback: canary 8: calibration" in looked.output
-    assert read_release(config.serving_folder) == Release(7, canary=8)  # only looked at
+    assert read_release(config.serving_folder) == Release(7, canary=8)  # without --act
 
     done = invoke(config, "--act")
     assert done.exit_code == 0, done.output
@@ -270,13 +279,13 @@ def test_a_bad_canary_is_rolled_back_and_recorded(config: PipelineConfig) -> Non
 
 
 def test_a_good_canary_is_promoted(config: PipelineConfig) -> None:
-    close_hour(config, 474_000, log(7, "stable", 4000, 3, noise=2.0))  # of another time
+    close_hour(config, 474_000, log(7, "stable", 4000, 3, noise=2.0))  # an hour without the canary
     close_hour(config, 474_001, pd.concat([STABLE, log(8, "canary", 1500, 2)]))
     early = invoke(config, "--act")
     assert "wait: canary 8: log loss against version 7" in early.output
     assert "not certain yet" in early.output
     close_hour(config, 474_002, log(7, "stable", 12_000, 3))
-    close_hour(config, 474_003, log(8, "canary", 12_000, 4))  # they do not share this hour either
+    close_hour(config, 474_003, log(8, "canary", 12_000, 4))  # not a shared hour either
     assert "not certain yet" in invoke(config, "--act").output
     shared = [log(7, "stable", 12_000, 5), log(8, "canary", 12_000, 6)]
     close_hour(config, 474_004, pd.concat(shared))
@@ -287,19 +296,19 @@ def test_a_good_canary_is_promoted(config: PipelineConfig) -> None:
     assert config.streaming is not None
     judged = Decision("rollback", "of before", Release(7, canary=8))
     with pytest.raises(ComponentError, match="has changed meanwhile"):
-        Actor(config, config.streaming.folder).act(
+        DecisionExecutor(config, config.streaming.folder).act(
             judged, 474_001
-        )  # nothing is undone that nobody has judged
+        )  # version 8 is stable now, and was not judged as such
     assert read_release(config.serving_folder) == Release(8, previous=7)
     assert evaluation.new_hours() == []
     found = evaluation.results()[474_001]
     assert {one["version"]: one["impressions"] for one in found} == {7: 4000, 8: 1500}
 
 
-def test_a_stable_version_that_has_gone_bad_is_undone_with_its_canary(
+def test_a_bad_stable_version_is_rolled_back_with_its_canary(
     config: PipelineConfig,
 ) -> None:
-    """What it did long ago does not help it."""
+    """Good hours long ago do not count."""
     (config.serving_folder / "6").mkdir()
     write_release(config.serving_folder, Release(7, previous=6, canary=8))
     close_hour(config, 474_001, log(7, "stable", 20_000, 3))

@@ -1,4 +1,4 @@
-"""Runs that fail at once: what becomes of the hours."""
+"""Records of hours whose runs fail immediately."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from base.atomic_files import write_json
 from base.errors import ComponentError
 from pipeline.config import PipelineConfig, load_config
 from streaming.layout import Layout
-from streaming.operation.due import Due
+from streaming.operation.due import DueRun
 from streaming.operation.operate import Operation
 from streaming.operation.records import (
     COMPLETE,
     FAILED,
     RETRY,
     HourRecord,
-    Records,
+    HourRecords,
     failures_in_a_row,
 )
 from streaming.operation.spans_done import complete_spans
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.component
 
 @pytest.fixture
 def config(tmp_path: Path) -> PipelineConfig:
-    """Hours 3 to 6 are closed."""
+    """Returns a config with hours 3 to 6 closed."""
     places = [f"{key}={tmp_path}" for key in ("streaming.folder", "streaming.watched")]
     config = load_config(
         "applications/ctr/configs/ctr-stream.yaml", [*places, f"run_root={tmp_path / 'runs'}"]
@@ -47,7 +47,7 @@ def close(config: PipelineConfig, hour: int, version: int = 1) -> None:
 
 
 def operation(config: PipelineConfig, told: list[tuple[str, Any]]) -> Operation:
-    """Whose runs have no config."""
+    """Returns an operation whose runs fail because they find no config."""
     return Operation(
         config, ("nowhere.yaml", []), lambda *what: told.append(what), threading.Event(), 2
     )
@@ -55,48 +55,47 @@ def operation(config: PipelineConfig, told: list[tuple[str, Any]]) -> Operation:
 
 def states(config: PipelineConfig) -> dict[int, str]:
     assert config.streaming is not None
-    return {h: r.state for h, r in Records(config.streaming.folder).read().items()}
+    return {h: r.state for h, r in HourRecords(config.streaming.folder).read().items()}
 
 
-def test_after_failures_in_a_row_it_waits_for_a_person(config: PipelineConfig) -> None:
+def test_after_failures_in_a_row_it_waits_for_a_retry(config: PipelineConfig) -> None:
     told: list[tuple[str, Any]] = []
     operation(config, told).run(once=True)
-    assert states(config) == {6: FAILED, 5: FAILED}  # a window at first, then what is left of it
+    assert states(config) == {6: FAILED, 5: FAILED}  # a window first, then the rest of it
     assert told[-1] == ("person", 2)
     assert config.streaming is not None
-    error = Records(config.streaming.folder).read()[6].error
+    error = HourRecords(config.streaming.folder).read()[6].error
     assert error == "Error: there is no config nowhere.yaml; see applications/ctr/configs/"
 
 
 def test_a_retry_that_fails_again_is_a_failure_of_its_hour(config: PipelineConfig) -> None:
     assert config.streaming is not None
-    records = Records(config.streaming.folder)
+    records = HourRecords(config.streaming.folder)
     records.write(HourRecord(3, 3, RETRY, "2024-01-01T00"))
     done = HourRecord(6, 6, COMPLETE, "2024-01-01T01")
     records.write(done)
-    operation(config, []).run_one(Due(3, 6))
+    operation(config, []).run_one(DueRun(3, 6))
     found = records.read()
-    assert found[6] == done  # it is as done as it was
+    assert found[6] == done  # unchanged
     assert found[3].state == FAILED
     assert "nowhere.yaml" in str(found[3].error)
     assert failures_in_a_row(found) == 1
 
 
-def test_an_hour_replayed_under_way_is_read_again(config: PipelineConfig) -> None:
-    """By a person, while a run reads its first version."""
+def test_an_hour_replayed_during_its_run_is_read_again(config: PipelineConfig) -> None:
     assert config.streaming is not None
-    records = Records(config.streaming.folder)
+    records = HourRecords(config.streaming.folder)
 
     def replays(what: str, content: Any) -> None:
         if what == "run":
             close(config, 4, version=2)
 
     running = Operation(config, ("nowhere.yaml", []), replays, threading.Event())
-    running.run_one(Due(3, 6))
+    running.run_one(DueRun(3, 6))
     assert records.read()[4].state == RETRY
 
 
-def test_a_store_that_cannot_be_read_is_not_one_without_runs(config: PipelineConfig) -> None:
+def test_no_run_is_due_while_the_store_cannot_be_read(config: PipelineConfig) -> None:
     running = operation(config, [])
     assert running.due() is not None
     config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +106,7 @@ def test_a_store_that_cannot_be_read_is_not_one_without_runs(config: PipelineCon
     assert running.due() is None
 
 
-def test_it_sees_what_is_closed_while_it_waits(config: PipelineConfig) -> None:
+def test_it_sees_an_hour_that_closes_while_it_waits(config: PipelineConfig) -> None:
     told: list[tuple[str, Any]] = []
     waits = threading.Event()
 
@@ -117,7 +116,7 @@ def test_it_sees_what_is_closed_while_it_waits(config: PipelineConfig) -> None:
             waits.set()
 
     assert config.streaming is not None
-    records = Records(config.streaming.folder)
+    records = HourRecords(config.streaming.folder)
     records.write(HourRecord(3, 6, FAILED, "2024-01-01T00"))
     for hour in (4, 5, 6):
         records.write(HourRecord(hour, hour, COMPLETE, "2024-01-01T01"))

@@ -1,4 +1,4 @@
-"""`status` adds up what became of all events, by the files on disk, and says where it fails."""
+"""`status` accounts for all events by the files on disk, and names contradictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def streaming(run: Callable[..., Any], tmp_path: Path) -> Streaming:
-    """Batch 0: two events of an hour that is closed, one of an open one. Batch 1: late, refused."""
+    """Returns settings after two batches.
+
+    Batch 0 has two events of a closed hour and one of an open hour. Batch 1 has a late and a
+    rejected event.
+    """
     streaming = settings(tmp_path / "out")
     shown = [impression("a", 1), impression("b", 2), impression("z", 200)]
     put(streaming, "impressions", *shown, name="1")
@@ -75,7 +79,7 @@ def change_marker(layout: Layout) -> None:
 
 
 def let_in_after_close(layout: Layout) -> None:
-    """As ingest did when an hour was closed by settings of the day."""
+    """Marks a late event as landed, as earlier versions of ingest did after changed settings."""
     manifest = read_json(layout.manifest(1))
     late = next(entry for entry in manifest["rows"] if entry["outcome"] == "late")
     late["outcome"] = "landed"
@@ -94,7 +98,7 @@ def let_in_after_close(layout: Layout) -> None:
         (let_in_after_close, "3 events landed, but its first version was made of 2; look into"),
     ],
 )
-def test_what_does_not_add_up_is_said(
+def test_a_contradiction_is_reported(
     streaming: Streaming, damage: Callable[[Layout], None], said: str
 ) -> None:
     damage(Layout(streaming.folder))
@@ -109,7 +113,7 @@ def test_what_does_not_add_up_is_said(
 def test_events_that_an_earlier_version_let_into_a_closed_hour_are_kept(
     run: Callable[..., Any], streaming: Streaming
 ) -> None:
-    """The next start does not delete them: no span holds them."""
+    """The next start does not delete them, because no span has them."""
     layout = Layout(streaming.folder)
     let_in_after_close(layout)
     late = layout.landed(1, "impressions", FIRST_HOUR, "late")
@@ -121,7 +125,7 @@ def test_events_that_an_earlier_version_let_into_a_closed_hour_are_kept(
     assert any("3 events landed" in problem for problem in verify(streaming).problems)
 
 
-def test_the_page_says_it_too(streaming: Streaming) -> None:
+def test_the_page_reports_contradictions(streaming: Streaming) -> None:
     remove_late(Layout(streaming.folder))
     asked = ["status", "--html", "--config", "applications/ctr/configs/ctr-stream.yaml"]
     asked += ["--set", f"streaming.folder={streaming.folder}"]

@@ -1,4 +1,4 @@
-"""A topic that is not what it was stops ingest; a person may accept the loss, which is recorded."""
+"""A recreated or cut topic stops ingest until its loss is accepted, which is recorded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 
 class Setting:
-    """Two topics of their own, of one partition, and how they are read."""
+    """Two new topics with one partition each, and the settings to read them."""
 
     def __init__(self, broker: Kafka, spark: Any, folder: Path, lines: dict[str, list[bytes]]):
         self.broker, self.spark, self.lines = broker, spark, lines
@@ -49,11 +49,11 @@ class Setting:
             sink.send_text(stream, (("", line) for line in self.lines[stream][first:last]))
 
     def ingest(self) -> int:
-        """The number of impressions that were read so far."""
+        """Ingests all records, and returns the total number of impressions read."""
         ingest(self.spark, self.streaming, lambda *what: self.told.append(what), once=True)
         return accounts(Layout(self.streaming.folder))["read"][IMPRESSIONS]
 
-    def make_anew(self) -> None:
+    def recreate(self) -> None:
         for future in self.admin.delete_topics(list(self.names.values())).values():
             future.result()
         create_topics(self.broker.bootstrap_servers, self.names.values())
@@ -70,21 +70,21 @@ def setting(spark: Any, kafka_service: Kafka, tmp_path: Path, dirty_log: Path) -
     made.admin.delete_topics(list(made.names.values()))
 
 
-def test_a_topic_made_anew_with_more_records_is_not_read_on(setting: Setting) -> None:
-    """Spark would begin after as many records as it has read of the old one."""
+def test_a_recreated_topic_with_more_records_stops_ingest(setting: Setting) -> None:
+    """Spark would continue at the offset of the old topic."""
     setting.send(0, 40)
     assert setting.ingest() == 40
-    setting.make_anew()
+    setting.recreate()
     setting.send(40, 140)
-    for _ in range(2):  # whoever tries again meets the same
-        with pytest.raises(TopicError, match=r"was deleted and made anew .* accept-loss"):
+    for _ in range(2):  # trying again does not help
+        with pytest.raises(TopicError, match=r"was deleted and recreated .* accept-loss"):
             setting.ingest()
     topics = setting.topics()
     losses = topics.accept()
     assert [(loss.kind, loss.records) for loss in losses] == [(RECREATED, None)] * 2
     assert losses[0].before == {0: 40}
     assert losses[0].after == {0: 0}
-    assert setting.ingest() == 140  # each record of the new one
+    assert setting.ingest() == 140  # all records of the new topic
     assert topics.losses() == []
     assert topics.accept() == []
     kept = accepted_losses(setting.streaming.folder)
@@ -92,11 +92,11 @@ def test_a_topic_made_anew_with_more_records_is_not_read_on(setting: Setting) ->
     assert kept[0]["was"] != kept[0]["now"]
 
 
-def test_a_topic_made_anew_with_fewer_records_is_no_riddle(setting: Setting) -> None:
+def test_a_recreated_topic_with_fewer_records_is_recognized(setting: Setting) -> None:
     setting.send(0, 40)
     setting.ingest()
-    setting.make_anew()
-    with pytest.raises(TopicError, match="was deleted and made anew"):
+    setting.recreate()
+    with pytest.raises(TopicError, match="was deleted and recreated"):
         setting.ingest()
 
 
@@ -115,21 +115,21 @@ def test_expired_records_are_counted(setting: Setting) -> None:
     assert {one["records"] for one in accepted_losses(setting.streaming.folder)} == {30}
 
 
-def test_a_topic_that_ends_before_what_was_read_of_it(setting: Setting) -> None:
+def test_a_topic_that_ends_before_the_position_read_stops_ingest(setting: Setting) -> None:
     setting.send(0, 40)
     setting.ingest()
-    # As after brokers lost records: the checkpoint is ahead of the topic.
+    # The checkpoint is ahead of the topic, as after brokers lost records.
     offsets = max((Layout(setting.streaming.folder).checkpoint / "offsets").glob("[0-9]*"))
     offsets.write_text(offsets.read_text().replace('"0":40', '"0":55'))
     offsets.with_name(f".{offsets.name}.crc").unlink()
-    with pytest.raises(TopicError, match="ends before what was read"):
+    with pytest.raises(TopicError, match="ends before the position already read"):
         setting.ingest()
     assert {loss.kind for loss in setting.topics().accept()} == {CUT}
     setting.send(40, 60)
     assert setting.ingest() == 60
 
 
-def test_new_partitions_are_told_and_read_from_their_beginning(setting: Setting) -> None:
+def test_new_partitions_are_reported_and_read_from_their_beginning(setting: Setting) -> None:
     setting.send(0, 10)
     setting.ingest()
     made = [NewPartitions(name, 3) for name in setting.names.values()]
@@ -147,22 +147,22 @@ def test_new_partitions_are_told_and_read_from_their_beginning(setting: Setting)
     assert len([1 for what, _ in setting.told if what == "partitions"]) == 2
 
 
-def test_a_topic_made_anew_while_a_batch_is_read_does_not_count(setting: Setting) -> None:
+def test_a_batch_does_not_count_if_its_topic_was_recreated_meanwhile(setting: Setting) -> None:
     setting.send(0, 40)
     setting.ingest()
     topics = setting.topics()
     topics.check()
-    setting.make_anew()
+    setting.recreate()
     with pytest.raises(TopicError, match="while it was read"):
         topics.facts()
 
 
-def test_the_command_says_what_is_lost_and_status_remembers(setting: Setting) -> None:
+def test_the_command_reports_losses_and_status_shows_them(setting: Setting) -> None:
     setting.send(0, 40)
     setting.ingest()
     manifest = Layout(setting.streaming.folder).manifests()[-1]
     assert set(manifest["topics"]) == {*STREAMS}
-    setting.make_anew()
+    setting.recreate()
     text = setting.streaming.model_dump_json(exclude_defaults=True)
     places = [f"--set=streaming={text}", "--set=spark.master=local[2]"]
     config = ["--config", "applications/ctr/configs/ctr-stream.yaml", *places]

@@ -1,4 +1,4 @@
-"""Files of the watched folder, as people and programs leave them there."""
+"""Ingest of files in the watched folder, in the states that people and programs leave them."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def names(layout: Layout) -> list[str]:
 
 
 def said(told: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
-    """File name -> what was said of it."""
+    """Returns file name -> the reported reason."""
     return {Path(c["path"]).name: c["reason"] for what, c in told if what == "file"}
 
 
 @pytest.mark.integration
 def test_files_with_shuffled_modification_times(run, tmp_path: Path) -> None:
-    """T2: no event is late, whatever the order of the files and the size of batches."""
+    """T2: no event is late, for any order of files and size of batches."""
     streaming = settings(tmp_path / "out", max_files_per_batch=4)
     hours = [*range(15)]
     random.Random(2).shuffle(hours)
@@ -74,7 +74,7 @@ def test_files_with_shuffled_modification_times(run, tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_an_old_modification_time_hides_no_file(run, tmp_path: Path) -> None:
-    """T3: nor does one before 1970."""
+    """T3: also a time before 1970."""
     streaming = settings(tmp_path / "out")
     watched(streaming, "new.json").write_text(line("new"))
     run(streaming)
@@ -88,7 +88,7 @@ def test_an_old_modification_time_hides_no_file(run, tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_a_file_that_changes_after_it_was_read_is_reported(run, tmp_path: Path) -> None:
-    """T4: by the next start, and by each call of status until the file is gone."""
+    """T4: the next start and each `status` report it until the file is gone."""
     streaming = settings(tmp_path / "out")
     whole = line("a") + line("b") + line("c")
     path = watched(streaming, "half.json")
@@ -102,11 +102,11 @@ def test_a_file_that_changes_after_it_was_read_is_reported(run, tmp_path: Path) 
     asked += ["--set", f"streaming.watched={streaming.watched}"]
     shown = CliRunner().invoke(main, asked)
     assert shown.exit_code == 1
-    assert "half.json: changed after it was read; what came later is not read" in shown.output
+    assert "half.json: changed after it was read; its new contents are not read" in shown.output
     (problem,) = json.loads(CliRunner().invoke(main, [*asked, "--json"]).output)["problems"]
     assert "half.json" in problem
 
-    path.rename(path.with_name("whole.json"))  # as the message says
+    path.rename(path.with_name("whole.json"))  # as the message advises
     run(streaming, finish=True)
     assert names(Layout(streaming.folder)) == ["a", "b", "c"]
     shown = CliRunner().invoke(main, asked)
@@ -118,7 +118,7 @@ def test_a_file_that_changes_after_it_was_read_is_reported(run, tmp_path: Path) 
 
 @pytest.mark.integration
 def test_a_file_that_was_replaced_or_touched(run, tmp_path: Path) -> None:
-    """The contents count: a copy with another time is the same file, one as long is another."""
+    """Only the contents count, not the time or the size."""
     streaming = settings(tmp_path / "out")
     for name in ("touched", "replaced", "gone"):
         watched(streaming, f"{name}.json").write_text(line(name[0]))
@@ -132,7 +132,7 @@ def test_a_file_that_was_replaced_or_touched(run, tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_names_that_are_patterns_or_urls_to_others(run, tmp_path: Path) -> None:
+def test_names_that_look_like_patterns_or_urls_are_read(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     odd = [
         "a[1]",
@@ -157,7 +157,7 @@ def test_names_that_are_patterns_or_urls_to_others(run, tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_a_truncated_file_is_read_once_it_is_whole(run, tmp_path: Path) -> None:
-    """And holds up no other one; a file that is removed while it waits is no error."""
+    """It does not hold up other files."""
     streaming = settings(tmp_path / "out")
     whole = gzip.compress("".join(line(f"{n:05}", n / 100) for n in range(3000)).encode())
     watched(streaming, "a.json.gz").write_bytes(whole[: len(whole) // 2])
@@ -178,7 +178,7 @@ def test_a_truncated_file_is_read_once_it_is_whole(run, tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_damaged_bz2_file_loses_no_row_in_silence(run, tmp_path: Path) -> None:
+def test_a_damaged_bz2_file_is_reported(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     first, second = (bz2.compress(line(name).encode()) for name in ("a", "b"))
     watched(streaming, "a.json.bz2").write_bytes(first + b"\x00" + second[1:])
@@ -196,7 +196,7 @@ def test_a_damaged_bz2_file_loses_no_row_in_silence(run, tmp_path: Path) -> None
 def test_files_that_spark_has_read_are_not_read_again(
     spark: SparkSession, run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A folder of an earlier version, whose files are in the checkpoint of Spark's file source."""
+    """An earlier version has recorded them in the checkpoint of Spark's file source."""
     streaming = settings(tmp_path / "out", max_files_per_batch=2)
     layout = Layout(streaming.folder)
     for n in range(5):
@@ -232,7 +232,7 @@ def test_files_that_spark_has_read_are_not_read_again(
 
 
 @pytest.mark.unit
-def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+def test_files_that_are_left_out_are_reported(tmp_path: Path) -> None:
     (tmp_path / "dangling.json").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "linked.json").symlink_to(tmp_path / "a.json")
@@ -253,25 +253,25 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         "c.json.zst": "its compression is not supported; supported are .gz, .bz2 and .deflate",
         "d.json._COPYING_": "Hadoop is still copying it",
         "f.GZ": "Spark knows .gz in lower case only; rename it",
-        "pipe.json": "it is no regular file",
-        "\udcff.json": "its name has bytes that Spark cannot take; rename it",
+        "pipe.json": "it is not a regular file",
+        "\udcff.json": "its name has bytes that Spark cannot read; rename it",
     }
 
 
 @pytest.mark.unit
-def test_a_file_that_may_not_be_read_is_said(
+def test_a_file_without_read_permission_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.json").write_text("{}")
-    if os.geteuid() == 0:  # whom no permission stops
+    if os.geteuid() == 0:  # root may read every file
         monkeypatch.setattr(os, "access", lambda *_: False)
     else:
         (tmp_path / "a.json").chmod(0)
-    assert list_files(tmp_path).left_out == {"a.json": "it may not be read (permission denied)"}
+    assert list_files(tmp_path).left_out == {"a.json": "it cannot be read (permission denied)"}
 
 
 @pytest.mark.unit
-def test_files_are_in_the_order_of_their_names_digits_as_numbers() -> None:
+def test_names_are_sorted_with_digits_as_numbers() -> None:
     paths = ["2024-03-02/1.json", "2024-03-01/10.json", "2024-03-01/9.json", "a", "10"]
     assert sorted(paths, key=reading_order) == [
         "10",

@@ -1,4 +1,4 @@
-"""How far event time has come."""
+"""The watermark after batches, and the hours that are still open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
     [
         (None, {}, None),
         (None, {"a": 100}, 90),
-        (None, {"a": 100, "b": 60}, 50),  # the one that is behind decides
+        (None, {"a": 100, "b": 60}, 50),  # the partition furthest behind decides
         (50, {"a": 200, "b": 70}, 60),
         (50, {"a": 200}, 190),  # b is idle
         (50, {"a": 200, "b": 40}, 190),  # b has late events only

@@ -1,1 +1,1 @@
-"""A day of a site in some minutes; see README.md."""
+"""Simulates a day of a site in a few minutes; see README.md."""

@@ -28,20 +28,20 @@ CONFIG = "applications/ctr/configs/ctr-loop.yaml"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--hours", default=24, show_default=True, help="Of the day.")
-@click.option("--first-hours", default=8, show_default=True, help="Without a model.")
-@click.option("--impressions", default=5_000, show_default=True, help="Of an hour.")
-@click.option("--bad-hour", default=14, show_default=True, help="The next canary is bad; -1: none.")
-@click.option("--folder", default="data/ctr-loop", show_default=True, help="Emptied at first.")
+@click.option("--hours", default=24, show_default=True, help="Hours of the day.")
+@click.option("--first-hours", default=8, show_default=True, help="Hours without a model.")
+@click.option("--impressions", default=5_000, show_default=True, help="Impressions per hour.")
+@click.option("--bad-hour", default=14, show_default=True, help="Hour of a bad canary; -1: none.")
+@click.option("--folder", default="data/ctr-loop", show_default=True, help="Folder, emptied first.")
 def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: str) -> None:
-    """A day of a site in some minutes: serve, log, Kafka, spans, train, evaluate, push, serve."""
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, about Python 3.10
+    """Simulates a day of a site: serve, log, Kafka, spans, train, evaluate, push, serve."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries warn about Python 3.10
     from applications.ctr.demo_loop import report
     from applications.ctr.demo_loop.day import Day, DaySettings
 
     root, started = Path(folder), time.monotonic()
     if root.exists() and not (root / "kafka").is_dir() and any(root.iterdir()):
-        raise Failure(f"{root} holds something else than a day; choose another --folder")
+        raise Failure(f"{root} holds files that are not an earlier day; choose another --folder")
     shutil.rmtree(root, ignore_errors=True)
     (root / "kafka").mkdir(parents=True)
     settings = DaySettings(
@@ -55,7 +55,7 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
         overrides += [f"streaming.kafka.bootstrap_servers={broker.bootstrap_servers}"]
         overrides += [f"run_root={root / 'runs'}", f"serving_root={root / 'serving_models'}"]
         overrides += [f"serving.request_log.folder={root / 'requests'}"]
-        day = Day(load_config(CONFIG, overrides), (CONFIG, overrides), settings, _say(started))
+        day = Day(load_config(CONFIG, overrides), (CONFIG, overrides), settings, _printer(started))
         try:
             day.run()
         except (ComponentError, ServiceError) as error:
@@ -72,7 +72,7 @@ def main(hours: int, first_hours: int, impressions: int, bad_hour: int, folder: 
     out.print(f"{content['seconds'] / 60:.1f} minutes; {root / 'loop.svg'}, {root / 'loop.json'}")
 
 
-def _say(started: float):  # type: ignore[no-untyped-def]
+def _printer(started: float):  # type: ignore[no-untyped-def]
     return lambda text: console().print(f"{time.monotonic() - started:6.0f} s  {text}")
 
 

@@ -1,4 +1,4 @@
-"""Hour by hour: traffic, close, evaluate, train."""
+"""Runs a day hour by hour: traffic, close, evaluate, train."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from pipeline.config import PipelineConfig
 from serving.release.follow import wait_until_followed
 from streaming.feedback.sinks import sink_of
 from streaming.layout import STREAMS, Layout
-from streaming.online_evaluation.rounds import Rounds
-from streaming.operation.due import Due
+from streaming.online_evaluation.rounds import EvaluationRounds
+from streaming.operation.due import DueRun
 from streaming.operation.operate import Operation
 from streaming.operation.records import COMPLETE, HourRecord
 
-_PATIENCE_S = 90
-_PARTS = 12  # of an hour, five minutes each
-_AT_ONCE = 3  # parts, between which the online table catches up
-_UNTIL_CLOSE = 9  # parts, then the hour before is closed: its attribution window, and lateness
-# Steps so large that its weights are in the hundreds, and no calibration: whatever it is asked, it
-# is certain. The Evaluator would refuse it, and is kept from it.
+_CLOSE_TIMEOUT_S = 90
+_PARTS = 12  # parts of an hour, five minutes each
+_AT_ONCE = 3  # parts between two updates of the online table
+_UNTIL_CLOSE = 9  # parts until the hour before is closed (attribution window and lateness)
+# A large learning rate and no calibration make a model that is certain of every answer. The
+# Evaluator's bounds are opened, since it would not bless such a model.
 _BAD = (
     "trainer.warm_start=false",
     "trainer.parameters={model: logistic_regression, epochs: 1, batch_size: 256, "
@@ -43,19 +43,21 @@ _BAD = (
     "evaluator.thresholds.calibration={min: 0, max: 1000}",
 )
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class DaySettings:
-    """Attributes:
-    hours: of the day.
-    first_hours: without a model; the first one is made of them.
-    impressions: of an hour on average.
-    bad_hour: from it on the first model that becomes a canary is bad on purpose; None: none is.
-    exploration: share of random pages.
-    frozen_percent: share of the users who keep the first model.
-    seed: of everything.
+    """The settings of a day.
+
+    Attributes:
+      hours: Number of hours.
+      first_hours: Number of hours without a model; the first model is trained on them.
+      impressions: Average number of impressions per hour.
+      bad_hour: Hour from which on the first canary is bad on purpose; None for no bad canary.
+      exploration: Share of random pages, 0 to 1.
+      frozen_percent: Percentage of the users who keep the first model.
+      seed: Seed of all random numbers.
     """
 
     hours: int = 24
@@ -67,7 +69,7 @@ class DaySettings:
     seed: int = 11
 
     def log(self) -> ClickLogConfig:
-        """People and items whose popularity drifts within the day."""
+        """Returns the config of users, and of items whose popularity drifts within the day."""
         return ClickLogConfig(
             impressions=self.impressions * self.hours,
             hours=self.hours,
@@ -80,13 +82,13 @@ class DaySettings:
 
 
 class Day:
-    """A day.
+    """A day of the loop.
 
     Args:
-      config: of the loop, with the broker's address.
-      given: the config's path and overrides, for the processes.
-      settings: of the day.
-      say: for a person.
+      config: Config of the loop, with the broker's address.
+      given: Path of the config and its overrides, for the processes.
+      settings: Settings of the day.
+      print_line: Function that prints a line.
     """
 
     def __init__(
@@ -94,11 +96,16 @@ class Day:
         config: PipelineConfig,
         given: tuple[str, Sequence[str]],
         settings: DaySettings,
-        say: Say,
+        print_line: PrintLine,
     ):
         assert config.streaming is not None
         assert config.streaming.kafka is not None
-        self._config, self._given, self._settings, self._say = config, given, settings, say
+        self._config, self._given, self._settings, self._print_line = (
+            config,
+            given,
+            settings,
+            print_line,
+        )
         self._layout = Layout(config.streaming.folder)
         self._logs = config.streaming.folder / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -115,19 +122,19 @@ class Day:
             frozen_percent=settings.frozen_percent,
             seed=settings.seed,
         )
-        self._rounds = Rounds(config)
+        self._rounds = EvaluationRounds(config)
         self.evaluation = self._rounds.evaluation
         self.decisions: dict[int, str] = {}  # hour of the day -> what was decided
         self.withdrawn: dict[int, str] = {}  # version -> why it was rolled back
         self.runs: dict[int, HourRecord] = {}
         self._was_bad = False
         self._training: threading.Thread | None = None
-        self._stopping = threading.Event()  # of the run in the background
+        self._stopping = threading.Event()  # ends the run in the background
         self._problems: list[BaseException] = []
         self._server = ""
 
     def run(self) -> None:
-        """The whole day."""
+        """Runs the whole day."""
         self._users.write_tables(Path(self._config.data_root))
         create_topics(self._broker, STREAMS)
         flags = ["--config", self._given[0]]
@@ -159,26 +166,26 @@ class Day:
                 ingest,
                 self._logs / "ingest.log",
                 lambda: before in self._layout.closed_hours(),
-                _PATIENCE_S,
+                _CLOSE_TIMEOUT_S,
             )
             self._closed(hour - 1, flags, stack)
         self._site.wait_for_features(hour, _UNTIL_CLOSE, _PARTS)
         rest = self._site.traffic(count, hour, range(_UNTIL_CLOSE, _PARTS), _PARTS)
-        self._say(f"hour {hour:2}: {first + rest:,} impressions{self._live()}")
+        self._print_line(f"hour {hour:2}: {first + rest:,} impressions{self._live()}")
 
     def _closed(self, hour: int, flags: list[str], stack: contextlib.ExitStack) -> None:
         settings = self._settings
         if hour < settings.first_hours - 1:
             return
         if hour == settings.first_hours - 1:
-            self._say("the first model, of the hours so far")
+            self._print_line("training the first model on the hours so far")
             self._train(hour, window=settings.first_hours)
             self._serve(flags, stack)
             return
         found = self._rounds.round(act=True)
         self.decisions[hour] = f"{found.decision.what}: {found.decision.reason}"
         if found.done is not None:
-            self._say(f"  {self.decisions[hour]}")
+            self._print_line(f"  {self.decisions[hour]}")
             assert found.done.switch is not None
             self.withdrawn |= found.done.switch.withdrawn
             wait_until_followed(self._config.name, found.done.switch.after, [self._server])
@@ -186,7 +193,7 @@ class Day:
         self._training.start()
 
     def _train(self, hour: int, window: int = 1) -> None:
-        """A run of the pipeline on the hour; in the background but for the first one."""
+        """Runs the pipeline on the hour; in the background except for the first model."""
         path, overrides = self._given
         bad = list(_BAD) if self._is_bad(hour) else []
         operation = Operation(
@@ -194,7 +201,7 @@ class Day:
         )
         last = self.first_hour + hour
         try:
-            record = operation.run_one(Due(last - window + 1, last))
+            record = operation.run_one(DueRun(last - window + 1, last))
             self.runs[hour] = record
             if record.state != COMPLETE:
                 raise ComponentError(f"the run of hour {hour} failed: {record.error}")
@@ -202,8 +209,9 @@ class Day:
             self._problems.append(error)
 
     def _is_bad(self, hour: int) -> bool:
-        """The first model from bad_hour on that will be a canary: one that nobody gets shows
-        nothing, and would spoil those that begin with it.
+        """Returns whether the hour's model is to be bad: the first one that becomes a canary.
+
+        A bad model that is never served would only spoil the models warm-started from it.
         """
         wanted, release = self._settings.bad_hour, read_release(self._config.serving_folder)
         if wanted is None or hour < wanted or release is None or release.canary is not None:
@@ -212,7 +220,7 @@ class Day:
         return first
 
     def _stop(self) -> None:
-        """Ends a run that is still under way: the day was cut short."""
+        """Ends a run that is still in progress when the day is cut short."""
         self._stopping.set()
         if self._training is not None:
             self._training.join()
@@ -225,7 +233,7 @@ class Day:
             raise self._problems[0]
 
     def _serve(self, flags: list[str], stack: contextlib.ExitStack) -> None:
-        """Starts the servers: of what the loop makes, and of the first model for ever."""
+        """Starts a server of the loop's models, and one that keeps the first model."""
         self._join()
         base = self._config.serving_folder
         release = read_release(base)

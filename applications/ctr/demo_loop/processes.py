@@ -1,4 +1,4 @@
-"""Processes of the loop, by dev_services/process.py: they end with us."""
+"""Starts processes of the loop, which end with it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dev_services.process import running
 
 
 def module(name: str, arguments: Sequence[str]) -> list[str]:
-    """The command line of `python -m NAME ARGUMENTS`."""
+    """Returns the command line of `python -m NAME ARGUMENTS`."""
     return [sys.executable, "-m", name, *arguments]
 
 
 @contextlib.contextmanager
 def model_server(arguments: Sequence[str], folder: Path, name: str) -> Iterator[str]:
-    """Yields host:port of gRPC.
+    """Runs a model server, and yields its gRPC address as host:port.
 
     Args:
-      arguments: of `python -m serving serve`, but for the ports.
-      folder: for its log.
-      name: of the log.
+      arguments: Arguments of `python -m serving serve`, without ports.
+      folder: Folder for the log.
+      name: Name of the log.
     """
     ports, log = folder / f"{name}-ports.json", folder / f"{name}.log"
     ports.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What came of a day: a table, a chart, and loop.json."""
+"""Reports a day: a table, a chart, and loop.json."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.table import Table
 from applications.ctr.demo_loop.day import Day
 from applications.ctr.demo_loop.site import FROZEN
 from streaming.layout import hour_name
-from streaming.online_evaluation.chart import Point, chart
-from streaming.online_evaluation.metrics import AUC, CTR, LOG_LOSS, served
+from streaming.online_evaluation.chart import ChartPoint, chart
+from streaming.online_evaluation.metrics import AUC, CTR, LOG_LOSS, served_metrics
 from streaming.online_evaluation.rule import PROMOTE, WAIT
 
 LOOP = "loop"
@@ -21,14 +21,15 @@ METRICS = {CTR: "CTR", AUC: "AUC", LOG_LOSS: "log loss"}
 
 
 def by_hour(day: Day) -> list[dict[str, Any]]:
-    """Each hour with models: impressions, CTR and log loss of the loop and of the first model."""
+    """Returns the figures of the loop and of the first model, for each hour with models."""
     found = [{"hour": hour, **_figures(day, [hour])} for hour in day.evaluation.results()]
     return [row for row in found if len(row) > 1]
 
 
 def _figures(day: Day, hours: list[int]) -> dict[str, Any]:
-    """Arm (the loop, whatever its version, the first model, or what was rolled back) -> its figures
-    in these hours.
+    """Returns arm -> its figures in these hours.
+
+    Arms are the loop with all its versions, the first model, and versions that were rolled back.
     """
     shown = day.evaluation.impressions(hours).dropna(subset=["version"])
     arms = shown["arm"].where(shown["arm"] == FROZEN, LOOP)
@@ -39,12 +40,12 @@ def _figures(day: Day, hours: list[int]) -> dict[str, Any]:
             **{name: one.values[name] for name in METRICS},
             "intervals": {name: one.intervals[name] for name in METRICS},
         }
-        for one in served(shown.assign(arm=arms, version=0))
+        for one in served_metrics(shown.assign(arm=arms, version=0))
     }
 
 
 def write(day: Day, path: Path, seconds: float) -> dict[str, Any]:
-    """loop.json."""
+    """Writes loop.json, and returns its content."""
     content = {
         "seconds": round(seconds),
         "hours": by_hour(day),
@@ -57,16 +58,16 @@ def write(day: Day, path: Path, seconds: float) -> dict[str, Any]:
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
-    """The metrics by hour, of the loop without what it rolled back, and of the first model.
+    """Draws the metrics by hour of the loop, without rolled-back versions, and of the first model.
 
     Args:
-      content: of `write`.
-      path: of an .svg or .png.
+      content: Result of `write`.
+      path: Path of an .svg or .png file.
     """
     panels = {
         title: {
             arm: [
-                Point(row["hour"], row[arm][metric], tuple(row[arm]["intervals"][metric]))
+                ChartPoint(row["hour"], row[arm][metric], tuple(row[arm]["intervals"][metric]))
                 for row in content["hours"]
                 if arm in row
             ]
@@ -83,7 +84,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
 
 
 def table(content: dict[str, Any]) -> Table:
-    """For a screen; the last line is the whole day."""
+    """Returns a table for the terminal; its last line is the whole day."""
     result = Table("hour", "impressions")
     for title in METRICS.values():
         for arm in (LOOP, FROZEN):
@@ -103,7 +104,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def verdict(content: dict[str, Any]) -> list[str]:
-    """The whole day in a line a metric, with 95 % intervals."""
+    """Returns the whole day in one line per metric, with 95 % intervals."""
     arms = [(arm, content["all"][arm]) for arm in (LOOP, FROZEN) if arm in content["all"]]
     lines = []
     for metric, title in METRICS.items():
@@ -114,7 +115,7 @@ def verdict(content: dict[str, Any]) -> list[str]:
         lines.append(f"{title}: {', '.join(texts)}")
     if bad := content["all"].get(ROLLED_BACK):
         lines.append(
-            f"what was rolled back had {bad['impressions']:,} impressions, CTR {bad[CTR]:.4f}, "
-            f"log loss {bad[LOG_LOSS]:.4f}; they are not in the loop's figures"
+            f"rolled-back versions had {bad['impressions']:,} impressions, CTR {bad[CTR]:.4f}, "
+            f"log loss {bad[LOG_LOSS]:.4f}; the loop's figures exclude them"
         )
     return lines

@@ -1,4 +1,4 @@
-"""The site: pages for users by the model of their arm, and their clicks to Kafka."""
+"""The simulated site: serves pages by the model of each user's arm, and sends clicks to Kafka."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from streaming.layout import CLICKS, IMPRESSIONS
 from streaming.online import online_folder
 
 FROZEN = "frozen"
-_TABLE_S = 15  # until the online table has what was shown
-_LOG_S = 20  # until the request log has what was shown: half a second, and some patience
+_TABLE_TIMEOUT_S = 15  # longest wait for the online table
+_LOG_TIMEOUT_S = 20  # longest wait for the request log, which takes half a second
 
 
 class Site:
-    """Traffic, with models or without.
+    """Makes traffic, with models or without.
 
     Args:
-      config: of the loop.
-      users: who come.
-      sink: where events go to.
-      exploration: share of random pages.
-      frozen_percent: share of the users who keep the first model.
-      seed: of the exploration.
+      config: Config of the loop.
+      users: Simulated users.
+      sink: Receiver of the events.
+      exploration: Share of random pages, 0 to 1.
+      frozen_percent: Percentage of the users who keep the first model.
+      seed: Seed of the exploration.
     """
 
     def __init__(
@@ -65,20 +65,20 @@ class Site:
     def serve(
         self, stable: str, frozen: str, frozen_log: Path, stack: contextlib.ExitStack
     ) -> None:
-        """From now on pages are ranked by models.
+        """Starts to rank pages by models.
 
         Args:
-          stable: address of the server of the loop's models.
-          frozen: of the one with the first model.
-          frozen_log: its request log.
-          stack: closes the connections.
+          stable: Address of the server of the loop's models.
+          frozen: Address of the server of the first model.
+          frozen_log: Request log of the server of the first model.
+          stack: Stack that closes the connections.
         """
         percent = self._config.serving.canary_percent
-        key = secrets.token_hex().encode()  # of this run: nobody else signs what was shown
-        told: dict[str, Any] = {"timeout_s": 10, "feedback_key": key}
+        key = secrets.token_hex().encode()  # a new key for each run
+        options: dict[str, Any] = {"timeout_s": 10, "feedback_key": key}
         clients = {
-            "": RankingClient(stable, self._config.name, canary_percent=percent, **told),
-            FROZEN: RankingClient(frozen, FROZEN, labels=False, **told),
+            "": RankingClient(stable, self._config.name, canary_percent=percent, **options),
+            FROZEN: RankingClient(frozen, FROZEN, labels=False, **options),
         }
         for name, client in clients.items():
             stack.enter_context(client)
@@ -95,10 +95,10 @@ class Site:
         self._features = RequestFeatures(self._table, smoothing)
 
     def traffic(self, count: int, hour: int, parts: range, of: int) -> int:
-        """Some parts of an hour; returns when their events are in Kafka, with their number.
+        """Makes the traffic of some parts of an hour, and returns the number of impressions.
 
-        Clicks that come after these parts are kept for the parts that they belong to: else they
-        would be ahead of the impressions, and move the watermark past those.
+        It returns once their events are in Kafka. Clicks of later parts are held back; sent now,
+        they would move the watermark past the impressions of those parts.
         """
         impressions: list[dict[str, Any]] = []
         clicks, self._clicks_to_come = self._clicks_to_come, []
@@ -118,29 +118,31 @@ class Site:
         return self._published(expected)
 
     def _published(self, expected: int) -> int:
-        published, end = 0, time.monotonic() + _LOG_S
+        published, end = 0, time.monotonic() + _LOG_TIMEOUT_S
         while published < expected:
             published += sum(feedback.publish() for feedback in self._feedback)
             if time.monotonic() > end:
                 raise ComponentError(
-                    f"{expected:,} impressions were served, {published:,} are in the request logs"
+                    f"expected {expected:,} impressions in the request logs. "
+                    f"Received: {published:,}; see the servers' logs"
                 )
             time.sleep(0.1)
         return published
 
     def last_clicks(self) -> None:
-        """Those of after the last part."""
+        """Sends the clicks that were held back after the last part."""
         self._sink.send(CLICKS, self._clicks_to_come)
         self._clicks_to_come = []
 
     def wait_for_features(self, hour: int, part: int, of: int) -> None:
-        """Until the online table knows what happened before a part, but not for ever: at a real
-        site, too, it is some time behind.
+        """Waits until the online table has the events before a part, up to a limit.
+
+        At a real site the table is some time behind as well.
         """
         if not self._rankers:
             return
         wanted = self._users.time_ms(hour, part - 1, of)
-        end = time.monotonic() + _TABLE_S
+        end = time.monotonic() + _TABLE_TIMEOUT_S
         while self._table.as_of_ms < wanted and time.monotonic() < end:
             time.sleep(0.2)
             self._table.refresh()
@@ -175,5 +177,5 @@ class Site:
 
 
 def _share(count: int, part: int, of: int) -> int:
-    """Of an hour's impressions those before a part: whole pages."""
+    """Returns the number of an hour's impressions before a part, in whole pages."""
     return count * part // of // PAGE_SIZE * PAGE_SIZE

@@ -1,1 +1,1 @@
-"""Input for the pipelines: a click-log simulator whose truth is known, and MovieLens 100k."""
+"""Simulates a click log whose true click probabilities are known; see README.md."""

@@ -28,9 +28,7 @@ from applications.sample_files.output_folder import OutputError
 from base.console import PlainConsole
 
 _console = PlainConsole(stderr=True, soft_wrap=True)
-_OUT = click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The folder to write to."
-)
+_OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
 _OVERWRITE = click.option(
     "--overwrite", is_flag=True, help="Write into a folder that holds other files too."
 )
@@ -42,7 +40,7 @@ def _fail(error: Exception, code: int) -> None:
 
 
 def _dirt_options(command: Callable[..., None]) -> Callable[..., None]:
-    """One option for each kind of dirt."""
+    """Adds an option for each kind of dirt."""
     for kind in reversed(fields(Dirt)):
         text = f"Rate of {kind.metadata['help']}. [{kind.default:g} by default]"
         name = "--" + kind.name.replace("_", "-")
@@ -54,25 +52,25 @@ def _dirt_options(command: Callable[..., None]) -> Callable[..., None]:
 @_OUT
 @click.option("--impressions", type=int, default=200_000, show_default=True)
 @click.option("--hours", type=int, default=48, show_default=True)
-@click.option("--start", default="2024-03-01T00", show_default=True, help="The first hour, UTC.")
+@click.option("--start", default="2024-03-01T00", show_default=True, help="First hour, UTC.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Same seed, same bytes.")
-@click.option("--users", type=int, help="[one for 50 impressions by default]")
-@click.option("--items", type=int, help="[2 x the root of impressions by default]")
-@click.option("--categories", type=int, help="[40 by default, at least 20 items each]")
+@click.option("--users", type=int, help="[default: one per 50 impressions]")
+@click.option("--items", type=int, help="[default: twice the root of impressions]")
+@click.option("--categories", type=int, help="[default: 40, with at least 20 items each]")
 @click.option(
     "--dirt",
     type=click.Choice(["none", "default", "heavy"]),
     default="default",
     show_default=True,
-    help="All rates of dirt at once; the options below change single ones.",
+    help="All rates of dirt; the options below change single ones.",
 )
 @_dirt_options
 @_OVERWRITE
 def main(out: Path, dirt: str, overwrite: bool, **options: Any) -> None:
-    """Simulate a click log whose true click probabilities are known.
+    """Simulates a click log whose true click probabilities are known.
 
     \b
-    A million impressions over a week, clean but for bots:
+    A million impressions over a week, with bots as the only dirt:
       python -m applications.ctr.sample_data --out data/week --impressions 1000000 \\
           --hours 168 --dirt none --bots 0.01
     """
@@ -101,7 +99,7 @@ def main(out: Path, dirt: str, overwrite: bool, **options: Any) -> None:
     except OutputError as error:
         _fail(error, 1)
     if not summary.written:
-        _console.print(f"{out} holds this click log already: nothing to do")
+        _console.print(f"{out} already holds this click log; nothing to do")
         return
     counts, best = summary.counts, summary.best_reachable
     auc = "none" if best["auc"] is None else f"{best['auc']:.4f}"

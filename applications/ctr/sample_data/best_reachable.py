@@ -1,4 +1,4 @@
-"""The AUC and log loss that the true probabilities themselves reach, in one pass over the log."""
+"""Computes the AUC and log loss of the true probabilities in one pass over the log."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _LOGIT_RANGE = (-14.0, 8.0)
 
 
 class BestReachable:
-    """Adds up labels by true probability; memory does not grow with the log.
+    """Adds up labels by true probability, in constant memory.
 
-    For the AUC, probabilities are counted in 65,536 bins of the logit, and a bin is a tie: the
-    error is below 1e-5.
+    For the AUC, probabilities are counted in 65,536 bins of the logit. A bin counts as a tie, so
+    the error is below 1e-5.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class BestReachable:
         self._probability = 0.0
 
     def add(self, label: npt.NDArray[np.bool_], probability: npt.NDArray[np.float64]) -> None:
-        """Add impressions; both arrays have shape [n]."""
+        """Adds impressions; both arrays have shape [n]."""
         low, high = _LOGIT_RANGE
         logit = np.log(probability) - np.log1p(-probability)
         place = np.clip((logit - low) / (high - low) * _BINS, 0, _BINS - 1).astype(np.int64)
@@ -33,7 +33,7 @@ class BestReachable:
         self._probability += float(probability.sum())
 
     def figures(self) -> dict[str, float | None]:
-        """auc (None without both labels), log_loss, ctr and mean_probability."""
+        """Returns auc (None unless both labels occur), log_loss, ctr and mean_probability."""
         clicked, other = int(self._clicked.sum()), int(self._other.sum())
         below = np.cumsum(self._other) - self._other
         pairs = float((self._clicked * (below + 0.5 * self._other)).sum())

@@ -1,4 +1,4 @@
-"""The click log: its configuration, and its writing hour by hour in bounded memory."""
+"""Configures a click log, and writes it hour by hour in bounded memory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from applications.sample_files.log_writer import (
 FORMAT_VERSION = 1
 FILES = ("impressions", "clicks", "truth", "users.parquet", "items.csv")
 _SLICE_IMPRESSIONS = 100_000
-_MOST_SLICES = 12  # for want of users; a session lasts a few minutes
+_MOST_SLICES = 12  # few users need many slices, but a session lasts a few minutes
 _CLICK_PART_ROWS = 200_000
 _ITEMS_PER_CATEGORY = 20
 
@@ -59,15 +59,15 @@ Progress = Callable[[int, int], None]
 
 
 class ConfigError(ValueError):
-    """A configuration that makes no log; the text is one line that names the option."""
+    """A configuration is invalid; the text is one line that names the option."""
 
 
 @dataclass(frozen=True)
 class ClickLogConfig:
-    """What to simulate. None for a size means: chosen by the number of impressions.
+    """The parameters of a simulation. A size of None is derived from the number of impressions.
 
     Raises:
-        ConfigError: a value is out of range.
+      ConfigError: A value is out of range.
     """
 
     impressions: int = 200_000
@@ -109,7 +109,7 @@ class ClickLogConfig:
 
     @property
     def start_ms(self) -> int:
-        """The first hour's start in epoch ms."""
+        """Start of the first hour in epoch milliseconds."""
         try:
             start = datetime.strptime(self.start, "%Y-%m-%dT%H").replace(tzinfo=timezone.utc)
         except ValueError:
@@ -119,17 +119,17 @@ class ClickLogConfig:
         return int(start.timestamp()) * 1000
 
     def impressions_by_hour(self) -> list[int]:
-        """The number of clean impressions of every hour."""
+        """Returns the number of clean impressions of each hour."""
         first = self.start_ms // HOUR_MS % 24
         return [int(n) for n in impressions_by_hour(self.impressions, first, self.hours)]
 
     def slices(self, hour_impressions: int) -> int:
-        """Into how many equal slices an hour goes: a user has at most one session in each."""
+        """Returns the number of equal slices of an hour; a user has at most one session in each."""
         users = self.sized().users or 1
         return ceil(hour_impressions / min(_SLICE_IMPRESSIONS, 5 * users))
 
     def sized(self) -> ClickLogConfig:
-        """The same with users, items and categories filled in."""
+        """Returns the same config with users, items and categories filled in."""
         if None not in (self.users, self.items, self.categories):
             return self
         users, categories = self.users, self.categories
@@ -148,7 +148,7 @@ class ClickLogConfig:
         return max(20, ceil(max(self.impressions_by_hour()) / 5 / _MOST_SLICES))
 
     def describe(self) -> dict[str, Any]:
-        """Everything the output depends on, for the manifest."""
+        """Returns everything the output depends on, for the manifest."""
         config = asdict(self.sized())
         config["model"]["price"] = list(self.model.price)
         config["model"]["device"] = list(self.model.device)
@@ -157,7 +157,7 @@ class ClickLogConfig:
 
 @dataclass(frozen=True)
 class ClickLogSummary:
-    """What a log holds; `written` is False where it was there already."""
+    """The contents of a log; `written` is False if it existed already."""
 
     counts: dict[str, int]
     dirt: dict[str, int]
@@ -172,16 +172,16 @@ def generate_click_log(
     *,
     overwrite: bool = False,
 ) -> ClickLogSummary:
-    """Write a click log (layout in README.md), or find that `out` holds just this one.
+    """Writes a click log (see README.md for its layout), unless `out` already holds this one.
 
     Args:
-        config: what to simulate.
-        out: the folder.
-        progress: called after every slice with the impressions done and the total.
-        overwrite: write into a folder that holds other files.
+      config: Parameters of the simulation.
+      out: Output folder.
+      progress: Function that is called after each slice with the finished and total impressions.
+      overwrite: Whether to write into a folder that holds other files.
 
     Raises:
-        OutputError: `out` holds something else, cannot be written to, or the disk is full.
+      OutputError: `out` holds other files, cannot be written to, or the disk is full.
     """
     manifest = output_folder.begin(out, config.describe(), FILES, overwrite=overwrite)
     if manifest is None:
@@ -201,7 +201,7 @@ def generate_click_log(
 
 
 class _ClickLogWriter:
-    """Walks through the hours; holds the users, the items, one slice and the clicks to come."""
+    """Writes the hours in order; holds the users, the items, one slice and future clicks."""
 
     def __init__(self, config: ClickLogConfig, out: Path) -> None:
         assert config.users is not None
@@ -239,7 +239,7 @@ class _ClickLogWriter:
         )
 
     def write(self, progress: Progress | None) -> dict[str, Any]:
-        """Write everything but the manifest; returns the manifest's contents."""
+        """Writes everything except the manifest, and returns the manifest's contents."""
         config = self._config
         self._write_users()
         write_csv(self._out / "items.csv", item_table(self._items))
@@ -252,7 +252,7 @@ class _ClickLogWriter:
                 if progress is not None:
                     progress(self._counts["impressions"], config.impressions)
             self._write_clicks(hour)
-        # The hour after the log holds the clicks on its last impressions: always there.
+        # The hour after the log has the clicks on its last impressions, so it always exists.
         for hour in sorted({config.hours, *self._pending}):
             self._write_clicks(hour)
         counts = {**self._counts, "sessions": self._simulator.sessions}
@@ -287,7 +287,7 @@ class _ClickLogWriter:
         self._counts["attributed_clicks"] += int(rows.attributed.sum())
 
     def _keep_clicks(self, clicks: Clicks) -> None:
-        """Put clicks by for the hour of their own; write an hour's part once it is full."""
+        """Keeps clicks for their own hours, and writes an hour's part once it is full."""
         hours = (clicks.timestamp_ms - self._config.start_ms) // HOUR_MS
         for hour in np.unique(hours).tolist():
             self._pending.setdefault(hour, []).append(clicks.take(np.flatnonzero(hours == hour)))
@@ -295,13 +295,13 @@ class _ClickLogWriter:
                 self._write_clicks(hour)
 
     def _write_clicks(self, hour: int) -> None:
-        """Write the clicks kept for an hour; an hour without any still gets a (empty) part."""
+        """Writes the clicks kept for an hour; an hour without clicks gets an empty part."""
         kept = self._pending.pop(hour, [])
         part = self._click_parts.get(hour, 0)
         if not kept and part:
             return
-        nothing = np.zeros(0, dtype=np.int64)
-        clicks = Clicks.concat([Clicks(nothing, nothing, nothing), *kept])
+        empty = np.zeros(0, dtype=np.int64)
+        clicks = Clicks.concat([Clicks(empty, empty, empty), *kept])
         start_ms = self._config.start_ms + hour * HOUR_MS
         folder = hour_folder(self._out, "clicks", start_ms)
         for begin in range(0, max(1, len(clicks.click)), _CLICK_PART_ROWS):
@@ -313,7 +313,7 @@ class _ClickLogWriter:
         self._click_parts[hour] = part
 
     def _write_users(self) -> None:
-        """People first, then the bots' accounts, which look like any other."""
+        """Writes the people, then the bots' accounts, which look alike."""
         config = self._config
         rng = random_stream(config.seed, USER_DIRT)
         people = user_table(self._users, 0, config.dirt, rng, self._dirt)
@@ -323,7 +323,7 @@ class _ClickLogWriter:
 
 
 def impression_table(rows: Impressions, first: int, items: Items) -> pa.Table:
-    """The columns of an impression record; `first` is the number of the first impression."""
+    """Returns impression records; `first` is the number of the first impression."""
     columns = {
         "impression_id": prefixed("i", first + np.arange(len(rows))),
         "session_id": prefixed("s", rows.session),
@@ -338,7 +338,7 @@ def impression_table(rows: Impressions, first: int, items: Items) -> pa.Table:
 
 
 def item_table(items: Items) -> pa.Table:
-    """The columns of items.csv, in order of item number."""
+    """Returns items.csv, in order of item number."""
     order = np.argsort(items.number)
     categories = tuple(f"cat_{c:03d}" for c in range(len(items.category_start) - 1))
     brands = tuple(f"brand_{b:02d}" for b in range(int(items.brand.max()) + 1))
@@ -355,7 +355,7 @@ def item_table(items: Items) -> pa.Table:
 def user_table(
     users: Users, first: int, dirt: Dirt, rng: np.random.Generator, made: DirtMaker
 ) -> pa.Table:
-    """The columns of users.parquet, some ages and genders missing; `first` is the first number."""
+    """Returns users.parquet, with some ages and genders missing; `first` is the first number."""
     count = len(users.age)
     no_age = rng.random(count) < dirt.null_age
     no_gender = rng.random(count) < dirt.null_gender

@@ -1,4 +1,4 @@
-"""The true click probability: constants and vectorised formulas (in print in README.md)."""
+"""The true click probability: constants and vectorised formulas, as README.md describes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MAX_PAGES = 3
 class ClickModel:
     """Coefficients on the logit scale; `*_sd` are standard deviations of normal effects.
 
-    They are chosen so that about one impression in ten is clicked, the best reachable AUC is
-    about 0.79, and most of the variance comes from what the log, `users` and `items` show.
+    They are chosen so that about one impression in ten is clicked, the best reachable AUC is about
+    0.79, and most of the variance is observable in the log, `users` and `items`.
     """
 
     base: float = -1.88
@@ -52,21 +52,21 @@ class ClickModel:
 
     @property
     def attributed_share(self) -> float:
-        """The share of clicks that reach the log within the attribution window."""
+        """Share of clicks that reach the log within the attribution window."""
         return (1.0 - self.lost_clicks) * (1.0 - self.late_clicks)
 
     def position_effect(self, position: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Position bias at positions 1, 2, ...: it falls with the logarithm of the position."""
+        """Returns the position bias, which falls with the logarithm of the position (from 1)."""
         return self.position * np.log(position.astype(np.float64))
 
     def hour_effect(self, hour_of_day: int) -> float:
-        """The effect of the hour of day (0..23, UTC): a cosine that peaks in the evening."""
+        """Returns the effect of the hour of day (0..23, UTC), a cosine with an evening peak."""
         turn = (hour_of_day - self.hour_of_day_peak) / 24.0
         return self.hour_of_day * float(np.cos(2.0 * np.pi * turn))
 
 
 def sigmoid(logit: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """1 / (1 + exp(-logit)), element by element."""
+    """Returns 1 / (1 + exp(-logit)), element by element."""
     return 1.0 / (1.0 + np.exp(-logit))
 
 
@@ -78,15 +78,15 @@ _NORMAL_QUANTILES = np.array(
 def persistent_normal(
     user: npt.NDArray[np.int64], key: npt.NDArray[np.int64], salt: int
 ) -> npt.NDArray[np.float32]:
-    """A standard normal value for each (user, key) that is the same at every call.
+    """Returns a standard normal value for each (user, key), the same at every call.
 
-    A table of users x categories would take gigabytes for millions of users, so the value is
-    a hash (splitmix64's finalizer, Steele et al. 2014) looked up among normal quantiles.
+    A table of users x categories would take gigabytes for millions of users. Instead, a hash
+    (splitmix64's finalizer, Steele et al. 2014) selects one of the normal quantiles.
 
     Args:
-        user: user indices, any shape.
-        key: category or brand indices, broadcastable against `user`.
-        salt: sets one family of values apart from another.
+      user: User indices of any shape.
+      key: Category or brand indices, broadcastable against `user`.
+      salt: Number that separates one family of values from another.
     """
     mixed = user.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = mixed + key.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)

@@ -1,4 +1,4 @@
-"""The dirt of real logs. It is added beside the clean rows and never changes which they are."""
+"""Adds the dirt of real logs to clean rows, without changing which clean rows there are."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Dirt:
         for kind in fields(self):
             rate = getattr(self, kind.name)
             if not 0.0 <= rate <= 0.2:
-                raise ValueError(f"{kind.name} is {rate}, but a rate of dirt lies from 0 to 0.2")
+                raise ValueError(f"{kind.name} is {rate}, but a rate of dirt must be from 0 to 0.2")
 
     @classmethod
     def preset(cls, name: str) -> Dirt:
-        """`none`, `default`, or `heavy` (five times the default)."""
+        """Returns the preset `none`, `default`, or `heavy` (five times the default)."""
         factor = {"none": 0.0, "default": 1.0, "heavy": 5.0}[name]
         return cls(**{kind.name: factor * getattr(cls(), kind.name) for kind in fields(cls)})
 
@@ -68,12 +68,12 @@ class Clicks:
     timestamp_ms: IntArray
 
     def take(self, rows: npt.NDArray[np.integer] | slice) -> Clicks:  # type: ignore[type-arg]
-        """Some of the records."""
+        """Returns some of the records."""
         return Clicks(self.click[rows], self.impression[rows], self.timestamp_ms[rows])
 
     @classmethod
     def concat(cls, parts: list[Clicks]) -> Clicks:
-        """All records of all parts."""
+        """Returns the records of all parts."""
         return cls(
             np.concatenate([part.click for part in parts]),
             np.concatenate([part.impression for part in parts]),
@@ -82,15 +82,15 @@ class Clicks:
 
 
 class DirtMaker:
-    """Makes log lines of clean impressions and clicks, dirt included, and counts what it adds.
+    """Turns clean impressions and clicks into log lines, and adds and counts the dirt.
 
     Args:
-        dirt: the rates.
-        seed: the log's.
-        impressions: the log's number of clean impressions; ids of extra rows start after it.
-        users: the number of people; bots have the `bots` user indices after them.
-        bots: the number of bot accounts.
-        window_minutes: the attribution window.
+      dirt: Rates of dirt.
+      seed: Seed of the log.
+      impressions: Number of clean impressions in the log; ids of extra rows start after it.
+      users: Number of people; bots have the user indices after them.
+      bots: Number of bot accounts.
+      window_minutes: Attribution window in minutes.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class DirtMaker:
     def impression_lines(
         self, clean: pa.Table, hour: int, part: int, *, last_hour: bool
     ) -> pa.BinaryArray:
-        """Lines of one slice, in order of time but for what came from the hour before."""
+        """Returns the lines of a slice in order of time, except those held from the hour before."""
         rng = random_stream(self._seed, DIRT, hour, part)
         rows = clean.num_rows
         clean = self._null_devices(clean, rng)
@@ -132,7 +132,7 @@ class DirtMaker:
         return pa.concat_arrays(lines).take(pa.array(order))
 
     def clicks(self, impressions: Impressions, first: int, hour: int, part: int) -> Clicks:
-        """The clicks on one slice's impressions, numbered from `first`, and dirty ones."""
+        """Returns the clicks on a slice's impressions, numbered from `first`, and dirty clicks."""
         rng = random_stream(self._seed, CLICK_DIRT, hour, part)
         has_click = impressions.click_ms > 0
         rows = np.flatnonzero(has_click)
@@ -157,7 +157,7 @@ class DirtMaker:
         return Clicks.concat([clean, twice, late, orphans])
 
     def click_lines(self, clicks: Clicks, hour: int, part: int) -> pa.BinaryArray:
-        """Lines of one file of clicks, in order of time."""
+        """Returns the lines of one file of clicks, in order of time."""
         clicks = clicks.take(np.argsort(clicks.timestamp_ms, kind="stable"))
         columns = {
             "click_id": prefixed("c", clicks.click),
@@ -176,7 +176,7 @@ class DirtMaker:
     def _pick(
         self, kind: str, rows: int, rng: np.random.Generator, among: int | None = None
     ) -> IntArray:
-        """Rows that get one kind of dirt: distinct, at the kind's rate of `rows`; counted."""
+        """Draws distinct rows for one kind of dirt, at its rate of `rows`, and counts them."""
         among = rows if among is None else among
         count = min(int(rng.binomial(rows, getattr(self._dirt, kind))), among)
         self.counts[kind] += count
@@ -199,7 +199,7 @@ class DirtMaker:
     def _bad_rows(
         self, clean: pa.Table, rng: np.random.Generator
     ) -> list[tuple[pa.Table, npt.NDArray[np.float64]]]:
-        """Copies of rows with an id of their own and one wrong column each."""
+        """Returns copies of rows with a new id and one wrong column each."""
         found = []
         for kind, column in (
             ("null_user", "user_id"),
@@ -225,7 +225,7 @@ class DirtMaker:
     def _bursts(
         self, clean: pa.Table, rng: np.random.Generator
     ) -> list[tuple[pa.Table, npt.NDArray[np.float64]]]:
-        """Bot sessions: one account, hundreds of impressions within 45 seconds, no click."""
+        """Returns bot sessions: hundreds of impressions of one account within 45 seconds."""
         if not self._bots:
             return []
         time = clean.column("timestamp_ms").to_numpy()
@@ -234,7 +234,7 @@ class DirtMaker:
             size = int(rng.integers(*_BURST_SIZE))
             extra = clean.take(pa.array(rng.integers(0, rows, size)))
             user = self._users + int(rng.integers(self._bots))
-            # Within the hour of the slice, even where it begins with the slice's last impression.
+            # A burst ends within the hour, even if it starts at the slice's last impression.
             hour_end = (int(time[0]) // (60 * _MINUTE_MS) + 1) * 60 * _MINUTE_MS
             start = min(int(rng.choice(time)), hour_end - _BURST_MS)
             when = np.sort(start + rng.integers(0, _BURST_MS, size))
@@ -259,9 +259,9 @@ def _replace(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
 
 
 def break_lines(lines: pa.Array, rng: np.random.Generator) -> pa.Array:
-    """Cut half of the lines in the middle and fill the others with bytes that are no UTF-8."""
+    """Cuts half of the lines in the middle, and fills the others with invalid UTF-8."""
     broken = []
-    for line in lines.to_pylist():  # few: this is the one loop over rows
+    for line in lines.to_pylist():  # few lines, so a loop is fast enough
         if rng.random() < 0.5:
             broken.append(line[: int(rng.integers(10, len(line) - 2))] + b"\n")
         else:

@@ -1,4 +1,4 @@
-"""Users and items: what the tables show of them, and what only the simulator knows."""
+"""Users and items, with columns of the tables and columns that only the simulator knows."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _MEMBERSHIP_SHARES = (0.6, 0.3, 0.1)
 _NEW_ITEM_SHARE = 0.15
 _YEAR_MS = 365 * 24 * HOUR_MS
 
-# Every purpose draws from a stream of its own, so that switching one on or off (dirt above
-# all) leaves every other draw, and with it every clean row, as it was.
+# Each purpose has its own random stream, so that switching one on or off (mainly dirt) does not
+# change the other draws, and thus the clean rows.
 USERS, ITEMS, DRIFT, SESSIONS, DIRT, USER_DIRT, CLICK_DIRT = range(7)
 
 
 def random_stream(seed: int, purpose: int, *where: int) -> np.random.Generator:
-    """The generator for one purpose at one place (hour, slice) of the log."""
+    """Returns the generator for one purpose at one place (hour, slice) of the log."""
     return np.random.default_rng([seed, purpose, *where])
 
 
 @dataclass(frozen=True)
 class Users:
-    """Columns of length `users`; the last two are known to the simulator only."""
+    """Columns of length `users`; only the simulator knows the last two."""
 
     age: npt.NDArray[np.int16]
     gender: npt.NDArray[np.int8]
@@ -47,16 +47,16 @@ class Users:
 
     @property
     def segment(self) -> npt.NDArray[np.int64]:
-        """Age band x gender, 0..14."""
+        """Index of age band x gender, 0..14."""
         band = np.searchsorted(np.array(AGE_BAND_STARTS), self.age, side="right")
         return band * len(GENDERS) + self.gender
 
 
 def make_users(count: int, start_ms: int, model: ClickModel, rng: np.random.Generator) -> Users:
-    """Draw `count` users who signed up in the three years before `start_ms`.
+    """Draws `count` users who signed up in the three years before `start_ms`.
 
-    Activity follows Zipf's law with a flat head, (rank + count / 100) ** -0.7: the most active
-    user has ten times the mean, however many there are.
+    Activity follows Zipf's law with a flat head, (rank + count / 100) ** -0.7. The most active user
+    has ten times the mean activity, for any number of users.
     """
     rank = rng.permutation(count)
     age = np.clip(rng.gamma(9.0, 4.2, count), 16, 90).astype(np.int16)
@@ -73,9 +73,9 @@ def make_users(count: int, start_ms: int, model: ClickModel, rng: np.random.Gene
 
 @dataclass(frozen=True)
 class Items:
-    """Columns of length `items`, grouped by category; `number` is what the public id shows.
+    """Columns of length `items`, grouped by category; `number` is part of the public id.
 
-    `category_start` has one more entry than there are categories: category c holds the items
+    `category_start` has one more entry than there are categories. Category c has the items
     category_start[c] .. category_start[c + 1] - 1.
     """
 
@@ -91,7 +91,7 @@ class Items:
     segment_category: npt.NDArray[np.float32]
 
     def exposure_until(self, now_ms: int) -> npt.NDArray[np.float64]:
-        """Cumulative exposure of the items listed by `now_ms`; shape [items + 1], from 0."""
+        """Returns the cumulative exposure of items listed by `now_ms`, from 0; [items + 1]."""
         listed = np.where(self.listed_ms <= now_ms, self.exposure, 0.0)
         return np.concatenate([[0.0], np.cumsum(listed)])
 
@@ -99,7 +99,7 @@ class Items:
 def make_items(
     count: int, categories: int, start_ms: int, hours: int, model: ClickModel, seed: int
 ) -> Items:
-    """Draw items; 15 % of them are listed in the course of the log, the others before it."""
+    """Draws items; 15 % of them are listed during the log, the others before it."""
     rng = random_stream(seed, ITEMS)
     category = np.sort(np.arange(count) % categories)
     category_start = np.searchsorted(category, np.arange(categories + 1))
@@ -112,7 +112,7 @@ def make_items(
     category_effect = model.category_sd * rng.standard_normal(categories)
     listed_ms = start_ms - rng.integers(24 * HOUR_MS, _YEAR_MS, count)
     listed_later = start_ms + rng.integers(0, hours * HOUR_MS, count)
-    # A category's first item is never new: a category is never empty.
+    # A category's first item is never new, so that no category is ever empty.
     is_new = (rng.random(count) < _NEW_ITEM_SHARE) & (rank > 0)
     return Items(
         number=rng.permutation(count),
@@ -133,7 +133,7 @@ def make_items(
 
 
 class ItemDrift:
-    """Each item's popularity as an hourly autoregressive walk with a fixed long-run spread."""
+    """The popularity of items as an hourly autoregressive walk with a fixed long-run spread."""
 
     def __init__(self, items: int, model: ClickModel, seed: int) -> None:
         self._seed = seed
@@ -143,6 +143,6 @@ class ItemDrift:
         self.effect: npt.NDArray[np.float64] = model.drift_sd * start
 
     def step(self, hour: int) -> None:
-        """Move to `hour` (counted from the start of the log); call it once an hour, in order."""
+        """Moves to an hour, counted from the start of the log; must be called for each in order."""
         steps = random_stream(self._seed, DRIFT, hour).standard_normal(len(self.effect))
         self.effect = self._keep * self.effect + self._step_sd * steps

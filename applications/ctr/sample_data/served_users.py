@@ -1,7 +1,7 @@
-"""Users of a site who are shown what somebody else ranks, and click by their true probability.
+"""Simulated users who see pages ranked by others, and click by their true probability.
 
-The same people, items, drift and habits as in the click log; the order of a page is not drawn but
-asked for. So a model can be served to them, and what they do be its next lesson.
+Users, items, drift and habits are those of the click log, but a ranker supplies the order of a
+page. A model can therefore be served to them, and the next one trained on their clicks.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from applications.sample_files.log_writer import prefixed, write_csv, write_parq
 
 CANDIDATES = 30
 
-Event = dict[str, Any]  # of an impression or a click, as in the log
+Event = dict[str, Any]  # an impression or a click, as in the log
 
 
 @dataclass(frozen=True)
 class PageRequest:
-    """What a page is made for.
+    """A request for a page.
 
     Attributes:
-        session_id, user_id, device, surface: as in the log.
-        timestamp_ms: when.
-        candidates: items that might be shown; no item twice.
+      session_id, user_id, device, surface: Columns of the log.
+      timestamp_ms: Time of the request in epoch milliseconds.
+      candidates: Distinct items to choose from.
     """
 
     session_id: str
@@ -61,26 +61,26 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class ShownPage:
-    """What is shown.
+    """A page that is shown.
 
     Attributes:
-        items: ten of the candidates, by position.
-        impression_ids: of each.
+      items: Ten of the candidates, by position.
+      impression_ids: Impression ids of the items.
     """
 
     items: Sequence[str]
     impression_ids: Sequence[str]
 
 
-# A page for each request, in their order.
+# Requests -> a page for each, in the same order.
 MakePages = Callable[[list[PageRequest]], list[ShownPage]]
 
 
 class ServedUsers:
-    """Who asks for pages, and what comes of it.
+    """Requests pages, and draws the clicks on them.
 
     Args:
-        config: people, items and traffic; its dirt is left out.
+      config: Config of users, items and traffic; its dirt is ignored.
     """
 
     def __init__(self, config: ClickLogConfig) -> None:
@@ -100,7 +100,7 @@ class ServedUsers:
         self._index = {f"item_{n}": index for index, n in enumerate(self._items.number.tolist())}
 
     def write_tables(self, out: Path) -> None:
-        """users.parquet and items.csv."""
+        """Writes users.parquet and items.csv."""
         out.mkdir(parents=True, exist_ok=True)
         write_csv(out / "items.csv", item_table(self._items))
         config, clean = self._config, Dirt.preset("none")
@@ -109,32 +109,33 @@ class ServedUsers:
         write_parquet(out / "users.parquet", user_table(self._users, 0, clean, chance, made))
 
     def start_hour(self, hour: int) -> None:
-        """Lets popularity drift on; once an hour, in order."""
+        """Moves the popularity drift to an hour; must be called for each hour in order."""
         self._simulator.start_hour(hour, self._config.start_ms + hour * HOUR_MS)
 
     def time_ms(self, hour: int, part: int, parts: int) -> int:
-        """When a part of an hour begins."""
+        """Returns the start of a part of an hour in epoch milliseconds."""
         return self._config.start_ms + hour * HOUR_MS + part * HOUR_MS // parts
 
     def visit(
         self, count: int, hour: int, part: int, parts: int, pages: MakePages | None = None
     ) -> tuple[list[Event], list[Event]]:
-        """The traffic of a part of an hour.
+        """Draws the traffic of a part of an hour.
 
         Args:
-            count: impressions, a multiple of ten.
-            hour: counted from the start.
-            part, parts: which of so many equal parts.
-            pages: makes the pages; None: as in the click log, by a ranking that knows little.
+          count: Number of impressions, a multiple of ten.
+          hour: Hour, counted from the start.
+          part, parts: Index and number of equal parts.
+          pages: Function that makes the pages; None for the click log's weak ranking.
 
         Returns:
-            (impressions, clicks) as events. The impressions of served pages are left out: whoever
-            made them has them.
+          (impressions, clicks) as events. Impressions of served pages are left out, since the
+          caller has logged them.
         """
         ids: list[Sequence[str]] = []
 
         def ranker(asked: Pages) -> IntArray:
-            shown = (pages or _nobody)(self._requests(asked))
+            assert pages is not None
+            shown = pages(self._requests(asked))
             ids.extend(page.impression_ids for page in shown)
             return np.array([[self._index[item] for item in page.items] for page in shown])
 
@@ -170,15 +171,11 @@ class ServedUsers:
                 user_id=user,
                 device=DEVICES[device],
                 surface=SURFACES[surface],
-                timestamp_ms=moment,
+                timestamp_ms=timestamp,
                 candidates=tuple(dict.fromkeys(number[page * width : (page + 1) * width])),
             )
-            for page, (session, user, device, surface, moment) in enumerate(rows)
+            for page, (session, user, device, surface, timestamp) in enumerate(rows)
         ]
-
-
-def _nobody(requests: list[PageRequest]) -> list[ShownPage]:
-    raise AssertionError("pages are asked for only when somebody makes them")
 
 
 def _clicks(rows: Impressions, impression_ids: list[str]) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Sessions, pages, rankings and clicks of one slice of an hour, as numpy arrays."""
+"""Draws sessions, pages, rankings and clicks of a slice of an hour, as numpy arrays."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Impressions:
-    """One slice's impressions in order of time; every column has the same length.
+    """The impressions of a slice in order of time; every column has the same length.
 
-    `page` counts the slice's pages. `click_ms` is 0 where the log holds no click. `probability` is
-    that of an attributed click.
+    `page` is the index of the page in the slice. `click_ms` is 0 if the log has no click.
+    `probability` is the probability of an attributed click.
     """
 
     session: IntArray
@@ -60,14 +60,14 @@ class Impressions:
 
 
 def impressions_by_hour(total: int, first_hour_of_day: int, hours: int) -> IntArray:
-    """Share `total` impressions out over the hours: busy evenings, quiet nights."""
+    """Distributes `total` impressions over the hours, with busy evenings and quiet nights."""
     weight = _HOUR_ACTIVITY[(first_hour_of_day + np.arange(hours)) % 24]
     ends = np.rint(total * np.cumsum(weight) / weight.sum()).astype(np.int64)
     return np.diff(ends, prepend=0)
 
 
 class UserMemory:
-    """What the model remembers of every user between sessions: the only state that grows."""
+    """The state of all users between sessions; no other state grows with their number."""
 
     def __init__(self, users: int) -> None:
         self.click_ms = np.full(users, _NEVER)
@@ -78,24 +78,24 @@ class UserMemory:
 
 @dataclass(frozen=True)
 class Pages:
-    """Pages of all sessions, one session after the other. P pages, S sessions."""
+    """The P pages of all sessions, one session after the other."""
 
     session: IntArray  # [P] index of the session
     ordinal: IntArray  # [P] 0, 1, 2 within the session
     user: IntArray  # [P]
     device: IntArray  # [P]
     surface: IntArray  # [P]
-    category: IntArray  # [P] the category browsed, -1 on the home page
+    category: IntArray  # [P] category browsed, -1 on the home page
     start_ms: IntArray  # [P]
-    item: IntArray  # [P, n] in order of position; of candidates in no order that means anything
+    item: IntArray  # [P, n] by position; candidates are in no particular order
 
 
-# Candidates [P, n] to what is shown [P, 10], in order of position; by indices of items.
+# Pages with candidates [P, n] -> indices of the items shown [P, 10], by position.
 Ranker = Callable[[Pages], IntArray]
 
 
 class SessionSimulator:
-    """Draws the log slice by slice; slices must be asked for in order of time."""
+    """Draws the log slice by slice, in order of time."""
 
     def __init__(self, users: Users, items: Items, model: ClickModel, seed: int) -> None:
         self._users, self._items, self._model, self._seed = users, items, model, seed
@@ -108,7 +108,7 @@ class SessionSimulator:
         self.sessions = 0
 
     def start_hour(self, hour: int, start_ms: int) -> None:
-        """Let popularity drift on and the newly listed items appear."""
+        """Moves the popularity drift to an hour, and adds newly listed items."""
         self._drift.step(hour)
         self.exposure = self._items.exposure_until(start_ms)
 
@@ -122,15 +122,15 @@ class SessionSimulator:
         ranker: Ranker | None = None,
         candidates: int = PAGE_SIZE,
     ) -> Impressions:
-        """Draw `count` impressions of part `part` of `parts` equal parts of an hour.
+        """Draws impressions of one of `parts` equal parts of an hour.
 
         Args:
-            count: how many.
-            hour: counted from the start of the log.
-            part, parts: which part.
-            hour_start_ms: of the hour.
-            ranker: decides what is shown of the candidates; None: a noisy ranking of our own.
-            candidates: a page has so many for the ranker.
+          count: Number of impressions.
+          hour: Hour, counted from the start of the log.
+          part, parts: Index and number of parts.
+          hour_start_ms: Start of the hour in epoch milliseconds.
+          ranker: Function that chooses the items shown; None for a noisy ranking.
+          candidates: Number of candidates per page for the ranker.
         """
         rng = random_stream(self._seed, SESSIONS, hour, part)
         window = (
@@ -166,7 +166,7 @@ class SessionSimulator:
             "probability": probability,
         }
         self.sessions += int(pages.session[-1]) + 1
-        # The last page is cut where the slice has its number of impressions.
+        # The last page is cut off once the slice has enough impressions.
         flat = {name: np.broadcast_to(c, shape).ravel()[:count] for name, c in columns.items()}
         order = np.argsort(flat["timestamp_ms"], kind="stable")
         return Impressions(**{name: column[order] for name, column in flat.items()})
@@ -187,7 +187,7 @@ class SessionSimulator:
         offset = np.cumsum(np.where(ordinal == 0, 0, gap))
         offset -= offset[first_page[session]]
         start = rng.integers(slice_start, slice_end, sessions)
-        # Nobody's session runs over the end of an hour: an hour's file is complete when written.
+        # No session crosses the end of an hour, so that an hour's file is complete when written.
         longest = np.zeros(sessions, dtype=np.int64)
         np.maximum.at(longest, session, offset + PAGE_SIZE * 400)
         start = np.minimum(start, hour_end - longest)
@@ -206,17 +206,17 @@ class SessionSimulator:
         )
 
     def _draw_users(self, sessions: int, now_ms: int, rng: np.random.Generator) -> IntArray:
-        """Draw distinct users by activity, none of whom is still in an earlier session.
+        """Draws distinct users by activity, without users who are still in an earlier session.
 
-        Sampling without replacement by an exponential race: Efraimidis and Spirakis 2006.
+        Samples without replacement by an exponential race (Efraimidis and Spirakis 2006).
         """
         race = rng.exponential(size=len(self._users.activity)) / self._users.activity
         race[self._memory.session_end_ms >= now_ms] = np.inf
-        # Sorted, for the order that argpartition leaves differs between versions of numpy.
+        # Sorted, because the order of argpartition differs between versions of numpy.
         return np.sort(np.argpartition(race, sessions)[:sessions])
 
     def _draw_categories(self, user: IntArray, rng: np.random.Generator) -> IntArray:
-        """Each user browses the one they like best of three categories that come up."""
+        """Returns each user's favourite of three randomly drawn categories."""
         edges = self.exposure[self._items.category_start]
         draw = rng.random((len(user), 3)) * edges[-1]
         options = np.searchsorted(edges, draw, side="right") - 1
@@ -224,10 +224,10 @@ class SessionSimulator:
         return np.take_along_axis(options, np.argmax(liking, axis=1)[:, None], axis=1)[:, 0]
 
     def _draw_items(self, category: IntArray, rng: np.random.Generator, per_page: int) -> IntArray:
-        """Draw n items a page by exposure and put them in the order of a noisy ranking.
+        """Draws n items per page by exposure, in the order of a noisy ranking.
 
-        Systematic sampling, (k + u) / n of the exposure: no item comes twice on a page as long
-        as none has an n-th of it.
+        Systematic sampling at (k + u) / n of the exposure never repeats an item on a page, as long
+        as no item has an n-th of the exposure.
         """
         pages = len(category)
         starts = self._items.category_start
@@ -237,12 +237,12 @@ class SessionSimulator:
         share = (np.arange(per_page) + rng.random((pages, 1))) / per_page
         point = low[:, None] + share * (high - low)[:, None]
         item = np.searchsorted(self.exposure, point, side="right") - 1
-        # A ranking that knows a little: position and appeal correlate, and can be told apart.
+        # A weak ranking, so that position and appeal correlate but can be told apart.
         score = _RANKING_SKILL * self._items.appeal[item] + rng.standard_normal(item.shape)
         return np.take_along_axis(item, np.argsort(-score, axis=1), axis=1)
 
     def _lasting_logit(self, pages: Pages, hour_of_day: int) -> npt.NDArray[np.float64]:
-        """All of the logit but recency; shape [P, 10]."""
+        """Returns the logit without recency; shape [P, 10]."""
         model, items, users = self._model, self._items, self._users
         user = pages.user[:, None]
         category = items.category[pages.item]
@@ -261,7 +261,7 @@ class SessionSimulator:
     def _draw_click_delays(
         self, shape: tuple[int, ...], rng: np.random.Generator
     ) -> tuple[IntArray, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Delay in ms, whether the click is lost, whether it comes after the window."""
+        """Returns delays in ms, lost clicks, and clicks after the attribution window."""
         window_ms = self._model.attribution_window_minutes * 60_000
         lost = rng.random(shape) < self._model.lost_clicks
         late = rng.random(shape) < self._model.late_clicks
@@ -277,20 +277,20 @@ class SessionSimulator:
         counts: npt.NDArray[np.bool_],
         draw: npt.NDArray[np.float64],
     ) -> tuple[npt.NDArray[np.float64], IntArray]:
-        """Add recency page by page and draw the clicks.
+        """Adds recency page by page, and draws the clicks.
 
-        A page's clicks change the user's next page, so first pages come first, then second
-        pages, then third ones; within each round everything is vectorised over sessions.
+        A page's clicks change the user's next page. All first pages are therefore drawn first, then
+        all second and third ones, each vectorised over sessions.
 
         Args:
-            pages: P pages.
-            logit: [P, 10], without recency.
-            click_ms: [P, 10] when a click would be logged.
-            counts: [P, 10] whether a click is seen in time (the others leave no memory).
-            draw: [P, 10] uniform numbers.
+          pages: P pages.
+          logit: Logit without recency, [P, 10].
+          click_ms: Time at which a click would be logged, [P, 10].
+          counts: Whether a click is logged in time, [P, 10]; other clicks have no recency effect.
+          draw: Uniform random numbers, [P, 10].
 
         Returns:
-            The whole logit, and click_ms with 0 where there is no click; both [P, 10].
+          The complete logit, and click_ms with 0 for impressions without a click; both [P, 10].
         """
         memory, model = self._memory, self._model
         category = self._items.category[pages.item]
@@ -328,7 +328,7 @@ class SessionSimulator:
         known_category: IntArray,
         seen: IntArray,
     ) -> npt.NDArray[np.float64]:
-        """Boost for the category last clicked, fatigue for items seen; shape [rows, 10]."""
+        """Returns the boost of the last clicked category and fatigue of seen items, [rows, 10]."""
         model = self._model
         known_ms = np.where((known_ms > 0) & (known_ms < now[:, None]), known_ms, _NEVER)
         last = np.argmax(known_ms, axis=1)[:, None]
@@ -340,7 +340,7 @@ class SessionSimulator:
         return np.where(same, boost, 0.0) + model.same_item_seen * again
 
     def _remember(self, pages: Pages, category: IntArray, clicks: IntArray) -> None:
-        """Store each session's last click, its items and its end; users are distinct."""
+        """Stores each session's last click, items and end; its users are distinct."""
         memory = self._memory
         best = np.argmax(clicks, axis=1)[:, None]
         page_click = np.take_along_axis(clicks, best, axis=1)[:, 0]

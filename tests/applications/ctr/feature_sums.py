@@ -1,4 +1,4 @@
-"""What the examples of a folder add up to, feature by feature; to compare with golden values."""
+"""Sums of the features of examples, for comparison with golden values."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import tensorflow as tf
 def feature_sums(artifact: Path) -> dict[str, dict[str, Any]]:
     """Returns feature -> its number of values and their sum, over all splits of an artifact.
 
-    Lists add up place by place, so that an order that changes is seen. Of texts the sum is that of
-    their CRC-32.
+    Values of a list are weighted by their place, so that a changed order changes the sum. Texts
+    count by their CRC-32.
     """
     sums: dict[str, dict[str, Any]] = defaultdict(lambda: {"values": 0, "sum": 0.0})
     for shard in sorted(artifact.glob("Split-*/*.gz")):

@@ -1,4 +1,4 @@
-"""The CTR ETL, step by step and as a whole, on real Spark."""
+"""The CTR ETL on real Spark."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def impression(number: str, **changes: Any) -> tuple:
 
 @pytest.fixture
 def build(spark: SparkSession):
-    """Runs the whole ETL; returns rows by impression id, and the reasons of the others."""
+    """Returns a function that runs the ETL: rows by impression id, and reasons of the others."""
 
     def run(impressions: list[tuple], clicks: Sequence[tuple] = (), **parameters: Any):
         sources: dict[str, DataFrame] = {
@@ -68,7 +68,7 @@ def build(spark: SparkSession):
     return run
 
 
-# A run of the ETL takes seconds on an empty table too (it is a large plan): a test does one run.
+# The plan is large and takes seconds even for an empty table, so each test runs it once.
 
 
 def test_a_click_within_the_window_is_the_label(build) -> None:
@@ -76,10 +76,10 @@ def test_a_click_within_the_window_is_the_label(build) -> None:
         [impression("a"), impression("b"), impression("c"), impression("d")],
         [
             ("c1", "a", NOON + MINUTE),
-            ("c5", "a", NOON + 2 * MINUTE),  # a second click is no second row
+            ("c5", "a", NOON + 2 * MINUTE),  # a second click adds no row
             ("c2", "b", NOON + 31 * MINUTE),  # too late
             ("c3", "c", NOON - 1),  # before it was shown
-            ("c4", "nobody", NOON),  # of no impression
+            ("c4", "nobody", NOON),  # unknown impression
         ],
         attribution_minutes=30,
     )
@@ -91,7 +91,7 @@ def test_a_click_within_the_window_is_the_label(build) -> None:
     }
 
 
-REFUSALS: list[tuple[dict[str, Any], str]] = [
+REJECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"impression_id": None}, "missing_impression_id"),
     ({"session_id": None}, "missing_session_id"),
     ({"user_id": None}, "missing_user_id"),
@@ -106,11 +106,11 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_what_cannot_be_true_is_refused_with_a_reason(build) -> None:
-    bad = [impression(f"bad{n}", **changes) for n, (changes, _) in enumerate(REFUSALS)]
+def test_impossible_impressions_are_rejected_with_a_reason(build) -> None:
+    bad = [impression(f"bad{n}", **changes) for n, (changes, _) in enumerate(REJECTIONS)]
     rows, refused = build([impression("good"), *bad])
     assert list(rows) == ["good"]
-    assert refused == sorted(reason for _, reason in REFUSALS)
+    assert refused == sorted(reason for _, reason in REJECTIONS)
 
 
 def test_repeated_impressions_count_once(build) -> None:
@@ -121,7 +121,7 @@ def test_repeated_impressions_count_once(build) -> None:
     assert refused == ["duplicate", "duplicate"]
 
 
-def test_a_session_faster_than_a_person_is_refused_whole(build) -> None:
+def test_a_session_faster_than_a_person_is_rejected_as_a_whole(build) -> None:
     burst = [impression(f"b{n}", session_id="bot", timestamp_ms=NOON + 100 * n) for n in range(12)]
     calm = [
         impression(f"p{n}", session_id="person", timestamp_ms=NOON + MINUTE * n) for n in range(12)
@@ -131,7 +131,7 @@ def test_a_session_faster_than_a_person_is_refused_whole(build) -> None:
     assert refused == ["bot_burst"] * 12
 
 
-def test_what_is_unknown_is_imputed(build) -> None:
+def test_unknown_values_are_imputed(build) -> None:
     rows, _ = build(
         [
             impression("known"),
@@ -166,7 +166,7 @@ def test_time_item_and_user_features(build) -> None:
     assert second["category_impressions_24h"] == second["user_category_impressions_7d"] == 1
 
 
-def test_a_price_that_is_not_possible_is_no_price(spark: SparkSession) -> None:
+def test_an_impossible_price_counts_as_missing(spark: SparkSession) -> None:
     prices = {"fair": 10.0, "below": -5.0, "nan": float("nan"), "inf": float("inf"), "huge": 1e300}
     items = spark.createDataFrame(
         [(name, "books", "b", price, NOON) for name, price in prices.items()],

@@ -1,4 +1,4 @@
-"""MovieLens 100k: the known counts, and errors that a person can act on."""
+"""MovieLens 100k has the published counts, and errors name the next step."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_known_user_and_film(folder):
 
 
 @pytest.mark.integration
-def test_again_there_is_nothing_to_do_even_without_network(folder, tmp_path):
+def test_a_second_call_has_nothing_to_do_even_without_network(folder, tmp_path):
     done = run(folder, XDG_CACHE_HOME=str(tmp_path), PIP_NO_INDEX="1")
     assert "nothing to do" in done.stderr
 
@@ -78,7 +78,7 @@ def test_an_unwritable_cache_names_the_variable(tmp_path):
 
 
 @pytest.mark.integration
-def test_a_wrong_hash_is_refused(folder, tmp_path, monkeypatch):
+def test_a_wrong_hash_is_an_error(folder, tmp_path, monkeypatch):
     pinned = movielens.REQUIREMENT.read_text()
     wrong = tmp_path / "movielens.txt"
     wrong.write_text(pinned.replace("sha256:9", "sha256:8"))

@@ -1,4 +1,4 @@
-"""Lines and files, and the speed that 100 million rows need."""
+"""Contents of lines and files, and the speed needed for 100 million rows."""
 
 from __future__ import annotations
 

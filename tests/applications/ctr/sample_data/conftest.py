@@ -1,4 +1,4 @@
-"""A clean and a dirty log with the same seed, made once, and readers for their files."""
+"""A clean and a dirty log with the same seed, made once per session, and readers of their files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Log:
 
     @property
     def clean(self) -> pd.DataFrame:
-        """Clean impressions once each, with the truth, the label and the item's columns."""
+        """Distinct clean impressions with the truth, the label and the item's columns."""
         rows = self.impressions.drop_duplicates("impression_id")
         rows = rows.merge(self.truth, on="impression_id", validate="1:1")
         rows["label"] = rows["impression_id"].isin(set(attributed(self)["impression_id"]))
@@ -52,7 +52,7 @@ def read_lines(folder: Path) -> tuple[pd.DataFrame, int]:
 
 
 def attributed(log: Log) -> pd.DataFrame:
-    """Clicks within 30 minutes after their impression."""
+    """Returns the clicks within 30 minutes after their impression."""
     shown = log.impressions.drop_duplicates("impression_id").set_index("impression_id")
     clicks = log.clicks[log.clicks["impression_id"].isin(shown.index)]
     delay = clicks["timestamp_ms"] - clicks["impression_id"].map(shown["timestamp_ms"])

@@ -1,4 +1,4 @@
-"""The command as a person meets it: one line at the end, whatever happens."""
+"""The command ends with one line, whatever happens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_clicks_then_nothing_to_do(tmp_path):
+def test_a_second_call_has_nothing_to_do(tmp_path):
     arguments = ["--out", tmp_path, "--impressions", 2000, "--hours", 2, "--bots", 0]
     first, second = run(*arguments), run(*arguments)
     assert first.returncode == second.returncode == 0
@@ -37,7 +37,7 @@ def test_clicks_then_nothing_to_do(tmp_path):
     assert manifest["config"]["dirt"]["bots"] == 0
 
 
-def test_help_teaches_with_an_example():
+def test_help_has_an_example():
     assert "python -m applications.ctr.sample_data --out" in run("--help").stdout
 
 
@@ -72,13 +72,13 @@ def test_an_unwritable_folder_ends_in_one_line(tmp_path):
     assert "choose another --out" in done.stderr
 
 
-def test_a_full_disk_says_so_and_leaves_no_half_file(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(log_writer.pq, "write_table", full)
     with (
-        pytest.raises(output_folder.OutputError, match="is full: free some space"),
+        pytest.raises(output_folder.OutputError, match="is full; free some space"),
         output_folder.readable_errors(tmp_path),
     ):
         log_writer.write_parquet(Path(tmp_path / "x.parquet"), None)

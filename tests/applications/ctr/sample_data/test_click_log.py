@@ -1,4 +1,4 @@
-"""The log: its layout, its determinism, and whether the truth is true."""
+"""The layout of the log, its determinism, and the calibration of its true probabilities."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_layout(clean_log):
 
 
 @pytest.mark.parametrize("kind", ["impressions", "clicks"])
-def test_every_record_lies_in_the_folder_of_its_hour(clean_log, kind):
+def test_every_record_is_in_the_folder_of_its_hour(clean_log, kind):
     rows = getattr(clean_log, kind)
     own_hour = pd.to_datetime(rows["timestamp_ms"], unit="ms").dt.strftime("%Y-%m-%d/%H")
     assert (own_hour == rows["hour"]).all()
@@ -168,7 +168,7 @@ def test_unfinished_or_other_log_of_ours_is_replaced(tmp_path):
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
 
 
-def test_foreign_folder_is_refused_and_its_files_survive_overwrite(tmp_path):
+def test_a_foreign_folder_is_an_error_and_its_files_survive_overwrite(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="--overwrite"):
         generate_click_log(SMALL, tmp_path)

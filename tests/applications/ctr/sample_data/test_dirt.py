@@ -1,4 +1,4 @@
-"""Dirt: what is injected is what the manifest counts, and the clean rows stay what they are."""
+"""The manifest counts the injected dirt, and dirt does not change the clean rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_clean_clicks_and_labels_are_the_same_with_and_without_dirt(clean_log, d
     assert labels.equals(dirty_log.clean.set_index("impression_id")["label"].loc[labels.index])
 
 
-def test_manifest_counts_what_the_files_hold(dirty_log):
+def test_the_manifest_counts_match_the_files(dirty_log):
     dirt = json.loads((dirty_log.out / "_manifest.json").read_text())["dirt"]
     rows, extra = dirty_log.impressions, extra_rows(dirty_log)
     users = pd.read_parquet(dirty_log.out / "users.parquet")

@@ -1,4 +1,4 @@
-"""Users who are shown what somebody else ranks."""
+"""Simulated users on pages that others rank."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def page_of(request: PageRequest, items: list[str]) -> ShownPage:
     return ShownPage(items, names)
 
 
-def test_pages_are_asked_for_and_clicks_name_their_impressions() -> None:
+def test_pages_are_requested_and_clicks_name_their_impressions() -> None:
     users = ServedUsers(CONFIG)
     users.start_hour(0)
     asked: list[PageRequest] = []
@@ -46,8 +46,8 @@ def test_pages_are_asked_for_and_clicks_name_their_impressions() -> None:
     assert all(click["timestamp_ms"] > moments[str(click["impression_id"])] for click in clicks)
 
 
-def test_whoever_ranks_better_gets_more_clicks() -> None:
-    """Ranked by what was clicked an hour before, against the order in which candidates come."""
+def test_a_better_ranking_gets_more_clicks() -> None:
+    """Compares a ranking by the clicks of the hour before with the order of the candidates."""
     seen: Counter[str] = Counter()
     clicked: Counter[str] = Counter()
 
@@ -79,7 +79,7 @@ def test_whoever_ranks_better_gets_more_clicks() -> None:
     assert clicks_of(learned=True) > 1.1 * without
 
 
-def test_hours_before_there_is_a_model_are_events_as_well() -> None:
+def test_hours_without_a_model_return_their_impressions() -> None:
     users = ServedUsers(CONFIG)
     users.start_hour(0)
     first, clicks = users.visit(1_000, 0, 0, 2)
@@ -90,7 +90,7 @@ def test_hours_before_there_is_a_model_are_events_as_well() -> None:
     assert {c["impression_id"] for c in clicks} <= {one["impression_id"] for one in first}
 
 
-def test_the_tables_know_everybody(tmp_path: Path) -> None:
+def test_the_tables_have_all_users_and_items(tmp_path: Path) -> None:
     users = ServedUsers(CONFIG)
     users.write_tables(tmp_path)
     users.start_hour(0)

@@ -1,4 +1,4 @@
-"""Keeps the catalog at what the config and the folders say, second by second."""
+"""Keeps the catalog up to date with the config and the folders of versions."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from serving.server.errors import Code, ServingError
 from serving.server.wanted import wanted_models
 
 _log = logging.getLogger(__name__)
-_RETRY_LOOK_SECONDS = 1.0  # between two looks for a version that is to be tried again
+_RETRY_CHECK_SECONDS = 1.0  # between two checks whether a failed version is due again
 _ONCE = math.inf
 
 
-class Live:
-    """Watches in one thread and loads in another, so that a label moves while something loads.
+class CatalogUpdater:
+    """Watches in one thread and loads in another, so that labels can move during a load.
 
     Args:
-      catalog: what to keep.
-      read: the config as it is written down now; raises ServingError if it cannot be read.
-      folder_seconds: Between two looks at the folders of versions; 0 to look once, at the start.
-      config_seconds: Between two looks at the config; 0 to look once, at the start.
-      roots: Folders in which a client's config may have its models, beside those where this server
-        has had some.
+      catalog: Catalog to update.
+      read: Function that reads the config. Raises ServingError if it cannot be read.
+      folder_seconds: Interval between two looks at the folders of versions; 0 to look only once.
+      config_seconds: Interval between two looks at the config; 0 to look only once.
+      roots: Folders in which the models of a client's config may be, besides the folders that the
+        server's own config has named.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Live:
         self._read = read
         self._folder_seconds = folder_seconds or _ONCE
         self._config_seconds = config_seconds or _ONCE
-        self._written: model_server_config_pb2.ModelServerConfig | None = None  # when last read
-        self._current: model_server_config_pb2.ModelServerConfig | None = None  # or sent since
-        self._changing = threading.Lock()  # of those two
+        self._written: model_server_config_pb2.ModelServerConfig | None = None  # as last read
+        self._current: model_server_config_pb2.ModelServerConfig | None = None  # read or sent
+        self._changing = threading.Lock()  # guards _written and _current
         self._problem = ""
         self._stopping, self._looked = threading.Event(), threading.Event()
         self._threads = [
@@ -56,12 +56,13 @@ class Live:
         ]
 
     def start(self) -> None:
-        """Loads what there is, and returns; then goes on watching.
+        """Loads the wanted versions and starts the threads.
+
+        A missing models.config is not an error: nothing is served until it appears.
 
         Raises:
-          ServingError: The config cannot be read, or asks for what cannot be served. TensorFlow
-            Serving ends then, too (server.cc, Server::BuildAndStart). A models.config that is
-            missing may yet come: nothing is served until then.
+          ServingError: The config cannot be read or served. TensorFlow Serving exits in this case,
+            too (server.cc, Server::BuildAndStart).
         """
         try:
             self._log_once(self._look(read=True))
@@ -82,10 +83,10 @@ class Live:
                 thread.join()
 
     def look(self, read: bool = True) -> None:
-        """Looks at config and folders once; what is wrong with them is logged, once.
+        """Looks at config and folders once, and logs a new problem with them.
 
         Args:
-          read: Whether to read the config again, too.
+          read: Whether to read the config again.
         """
         try:
             problem = self._look(read)
@@ -94,11 +95,11 @@ class Live:
         self._log_once(problem)
 
     def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
-        """Serves a client's config until the one that is written down changes.
+        """Serves a client's config until the config file changes.
 
         Raises:
-          ServingError: it is no good, or outside of the roots, or does not load; all is as before
-            then.
+          ServingError: The config is invalid, outside of the roots, or does not load. What is
+            served has not changed.
         """
         wanted = wanted_models(config, self._roots)
         for model in wanted:
@@ -118,14 +119,14 @@ class Live:
             raise
 
     def _look(self, read: bool) -> str:
-        """Returns what is wrong and can be lived with, or ""."""
+        """Returns a problem with which the server can go on, or ""."""
         problem = ""
         with self._changing:
             written = self._read() if read else self._written
             if written is not None and written.WhichOneof("config") is None:
-                # TensorFlow Serving takes no action, either (ServerCore::ReloadConfig).
+                # TensorFlow Serving ignores an empty config, too (ServerCore::ReloadConfig).
                 problem = "the config is empty"
-            elif written != self._written:  # the file is newer than what a client sent
+            elif written != self._written:  # a changed file replaces a client's config
                 self._written = self._current = written
                 own = {model.base_path.resolve() for model in wanted_models(written)}
                 self._roots = self._roots | own
@@ -149,7 +150,7 @@ class Live:
             read = now >= config_due
             try:
                 self.look(read)
-            except Exception:  # whatever it is, the server goes on
+            except Exception:  # the server must go on
                 _log.exception("looking for new versions failed")
             self._looked.set()
             if read:
@@ -159,7 +160,7 @@ class Live:
 
     def _load(self) -> None:
         while not self._stopping.is_set():
-            self._looked.wait(_RETRY_LOOK_SECONDS)  # also where folders are looked at once
+            self._looked.wait(_RETRY_CHECK_SECONDS)  # retries are due even without polling
             self._looked.clear()
             if self._stopping.is_set():
                 return
