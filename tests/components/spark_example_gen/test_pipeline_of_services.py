@@ -211,8 +211,8 @@ def test_a_refused_password_is_no_secret_in_the_log(shop: Shop, tmp_path: Path) 
     )
     script = (
         "import dataclasses, json, sys\n"
-        "from components.spark_example_gen import job_process\n"
-        "print(job_process.run_job(json.loads(sys.argv[1])))\n"
+        "from spark_io.example_job_process import run_job\n"
+        "print(run_job(json.loads(sys.argv[1])))\n"
     )
     from spark_io.sources.source_types import sources_to_json
 
