@@ -295,6 +295,6 @@ def test_workers_that_do_not_see_the_artifacts_are_named(data: Path, tmp_path: P
             answer = run.wait()
     assert answer
     assert "Spark's worker on " in answer["error"]
-    assert "mounted on all of Spark's hosts, under the same path" in answer["error"]
+    assert "under the same path on all of Spark's hosts" in answer["error"]
     assert nothing_is_visible(artifacts / "out")
     assert left_over(artifacts / "out") == []

@@ -167,7 +167,7 @@ def test_a_gzip_file_cut_short_is_named(run, tmp_path: Path) -> None:
 
 def test_a_partition_feature_that_is_no_column(run, tmp_path: Path) -> None:
     write_readings(tmp_path, [reading(n) for n in range(10)])
-    assert "partition feature 'user' is no column" in failure(run, splits={"feature": "user"})
+    assert "partition feature 'user' is not a column" in failure(run, splits={"feature": "user"})
 
 
 @pytest.fixture

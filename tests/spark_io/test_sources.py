@@ -309,7 +309,7 @@ def test_a_query_with_bounds(run, tmp_path: Path, database, table: str) -> None:
     query = f"SELECT * FROM {table} WHERE at >= :span_begin AND at < :span_end AND value < 5"
     source = jdbc(database, query=query, span="hour", missing_spans="allow")
     arguments = {"etl": "tests.spark_io.sensor_etl.without_time", "sources": {"readings": source}}
-    assert "which span is the newest cannot be seen" in failure(run, **arguments)
+    assert "the newest span of a query is unknown" in failure(run, **arguments)
     run(**arguments, length=3, last=FIRST_HOUR + 4)
     assert published(tmp_path) == [200, 201, 202, 203, 204, 400, 401, 402, 403, 404]
 
