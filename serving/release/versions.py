@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from base.errors import ComponentError
+from base.shared_names import RUNS_FOLDER
 from components.pusher.release import read_release
 from components.pusher.versions_folder import VersionsFolder, versions_in
 from metadata.pushed_models import Origin, origin_of, pushed_as, pushed_models
@@ -57,7 +58,7 @@ def version_lines(config: PipelineConfig) -> list[VersionLine]:
         if number in pushes:
             pushed, origin = pushes[number]
             makers = (origin.evaluator, origin.pusher)
-            metrics, _ = metrics_of(config.run_folder / "runs", makers, origin.evaluation)
+            metrics, _ = metrics_of(config.run_folder / RUNS_FOLDER, makers, origin.evaluation)
             run_id = origin.pusher.run_id if origin.pusher else ""
             line = dataclasses.replace(line, pushed=pushed.created, run_id=run_id, metrics=metrics)
         lines.append(line)

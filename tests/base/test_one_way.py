@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from base import shared_names
 from tests.product import ROOT, modules
 
 pytestmark = pytest.mark.unit
@@ -78,3 +79,27 @@ def test_files_are_replaced_in_base_alone() -> None:
 def test_locks_are_taken_in_base_alone() -> None:
     found = [str(p.relative_to(ROOT)) for p in modules() if "fcntl" in p.read_text("utf-8")]
     assert found == ["base/locks.py"], "use base.locks"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        shared_names.RUN_SUMMARY,
+        shared_names.RUN_REPORT,
+        shared_names.RUN_LOG,
+        shared_names.EXAMPLES_MANIFEST,
+        shared_names.EVALUATION_VERDICT,
+        shared_names.MODELS_CONFIG,
+        shared_names.WITHDRAWN_MARK,
+        shared_names.ASSETS_EXTRA,
+        shared_names.OPEN_HOUR_PREFIX,
+    ],
+)
+def test_a_shared_name_is_written_once(name: str) -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and node.value == name
+    }
+    assert found == {"base/shared_names.py"}, "use base.shared_names"
