@@ -158,7 +158,7 @@ def _column(lists: pa.RecordBatch, name: str, kind: DataType) -> pa.Array:
 def _cast(values: pa.Array, name: str, element: DataType) -> pa.Array:
     """Casts values or lists to a Spark type; raises ComponentError if one does not fit."""
     wanted, flat = _READABLE[element.simpleString()], values
-    if pa.types.is_list(values.type):
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         wanted, flat = pa.list_(wanted), values.flatten()
     try:
         if isinstance(element, BooleanType) and not _are_booleans(flat):
