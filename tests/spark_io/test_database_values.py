@@ -81,7 +81,11 @@ POSTGRESQL: list[tuple[str, str, Any]] = [
         "'{1.5}'",
         re.compile("'v' is array<decimal.* whose values the driver may change"),
     ),
-    ("DATE[]", "'{infinity}'", re.compile("'v' is array<date>, whose values the driver may change")),
+    (
+        "DATE[]",
+        "'{infinity}'",
+        re.compile("'v' is array<date>, whose values the driver may change"),
+    ),
     ("TEXT[]", "'{a,b}'", ["a", "b"]),
     ("TEXT[][]", "'{{a,b},{c,d}}'", ([["a", "b"], ["c", "d"]], REJECTED)),
     ("BIGINT", "9223372036854775807", 2**63 - 1),
