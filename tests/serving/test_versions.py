@@ -109,7 +109,7 @@ def test_a_damaged_version_is_reported_and_the_old_one_stays(
     (found,) = latest.model.GetModelStatus(asked, timeout=20).model_version_status
     assert found.status.error_code != 0
     assert found.status.error_message
-    assert latest.log.read_text().count("version 2 does not load") == 1
+    assert latest.log.read_text().count(f"cannot load {NAME} version 2: ") == 1
     # Once fixed, it takes over.
     shutil.rmtree(base / "2")
     push(base, scorers, 2)
