@@ -65,7 +65,7 @@ def test_after_failures_in_a_row_it_waits_for_a_retry(config: PipelineConfig) ->
     assert told[-1] == ("person", 2)
     assert config.streaming is not None
     error = HourRecords(config.streaming.folder).read()[6].error
-    assert error == "Error: there is no config nowhere.yaml; see applications/ctr/configs/"
+    assert error == "Error: there is no config nowhere.yaml; see applications/*/configs/"
 
 
 def test_a_retry_that_fails_again_is_a_failure_of_its_hour(config: PipelineConfig) -> None:
