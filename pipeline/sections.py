@@ -122,7 +122,7 @@ class Etl(Section):
 
 
 class Spark(Section):
-    """Where Spark runs, and with which settings."""
+    """Master, settings and connectors of a Spark session."""
 
     master: str = Field("local[*]", description="local[N], yarn, spark://... or k8s://...")
     conf: dict[str, str] = Field(default_factory=dict, description="Spark's own settings")
@@ -272,7 +272,7 @@ class InfraValidator(Section):
 
 
 class Canary(Section):
-    """What a server must answer with a candidate; see components/model_canary."""
+    """Requests to a server with a candidate, and the bounds on its answers: ModelCanary."""
 
     infra_validator: InfraValidator | None = Field(
         None,

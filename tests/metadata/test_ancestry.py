@@ -1,4 +1,4 @@
-"""What a resolver asks of the store costs as much for a hundred models as for ten."""
+"""A resolver calls the store as often for a hundred models as for ten."""
 
 from __future__ import annotations
 

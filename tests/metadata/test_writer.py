@@ -1,4 +1,4 @@
-"""What is written of executions and artifacts, and how the reader shows it."""
+"""Executions and artifacts are read back as they were written."""
 
 from __future__ import annotations
 

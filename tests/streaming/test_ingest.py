@@ -231,7 +231,7 @@ def test_a_lost_manifest_is_an_error(run, tmp_path: Path) -> None:
 
 
 def test_a_batch_that_is_not_the_next_one_is_an_error(spark, tmp_path: Path) -> None:
-    """With a checkpoint that is older than the manifests, records would be left out."""
+    """A checkpoint that is older than the manifests is an error, for it would skip records."""
     streaming = settings(tmp_path / "out")
     running = Ingest(spark, streaming, lambda *what: None, threading.Event())
     for number in (-1, 1):

@@ -1,4 +1,4 @@
-"""What the Transform step computes itself, beyond TFT's own functions."""
+"""Computations of the Transform step beyond TFT's own functions."""
 
 from __future__ import annotations
 
