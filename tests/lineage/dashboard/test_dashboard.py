@@ -114,6 +114,9 @@ def test_a_run_is_found_and_opens_its_report(site):
 
 
 def test_the_dashboard_fits_a_phone(site):
+    longer = site.folder / ("a_folder_whose_name_has_no_place_to_break" * 3) / site.path.name
+    longer.parent.mkdir()
+    site.path = site.path.rename(longer)
     with serving(site) as address, opened(address, PHONE, "dark") as (page, complaints):
         page.wait_for_selector("#metrics[data-drawn]")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
