@@ -39,10 +39,13 @@ demo-loop: setup jars  ## a day of a site: serve, log, Kafka, hourly spans, trai
 # Tests compare numbers between runs and lines: on the CPU, GPU or not.
 test test-slow: export CUDA_VISIBLE_DEVICES ?= -1
 
-test: setup  ## every test but the slow ones (PYTEST_ARGS="-m unit" for some)
+test: setup  ## every test but the slow ones, and which lines they ran (PYTEST_ARGS="-m unit" for some)
 	@tests/install_packages.sh
 	@$(VENV)/python requirements/jars.py
-	$(VENV)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@rm -f .coverage .coverage.*
+	$(VENV)/coverage run -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
+		$(PYTEST_ARGS); failed=$$?; \
+		$(VENV)/coverage combine --quiet; $(VENV)/coverage report; exit $$failed
 
 test-slow: setup  ## soak tests, kill storms, more whole runs, containers
 	@tests/install_packages.sh
@@ -69,4 +72,4 @@ lock:  ## resolve the locks in requirements/ anew
 
 clean:  ## remove .venv and what the tools leave; data and runs stay
 	rm -rf .venv .venv-tools .venv-setup.log .venv-setup.lock build dist *.egg-info
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

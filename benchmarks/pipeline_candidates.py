@@ -25,7 +25,7 @@ LENIENT = (
     "evaluator.thresholds.calibration={min: 0.1, max: 10}",
     "evaluator.min_positives=1",
 )
-CONFIG = ROOT / "pipeline" / "configs" / "ctr.yaml"
+CONFIG = ROOT / "applications/ctr/configs/ctr.yaml"
 
 
 def stock(data: Path, out: Path) -> dict[str, Any]:
