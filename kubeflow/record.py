@@ -10,7 +10,7 @@ import yaml
 
 from kubeflow.step_account import Json
 from metadata.connection import Connection
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.writer import MetadataWriter, NewArtifact, Value
 
 _TYPES = {"integer": int, "number": float, "double": float, "string": str}
@@ -35,7 +35,7 @@ class Record:
         self._artifacts: dict[Output, int] = {}
 
     @property
-    def reader(self) -> LineageStore:
+    def reader(self) -> MetadataReader:
         """A store that reads what was written."""
         return self._writer.reader
 

@@ -14,7 +14,7 @@ from lineage.trace import dataset_of, find_pushed, trace
 from metadata import names
 from metadata.graph import makers
 from metadata.pushed_models import destination_of, pushed_models, version_of
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from metadata.records import Artifact, Execution, Run
 from pipeline.run_summary import metrics_of
 
@@ -106,7 +106,7 @@ class _Facts:
 
 
 def compare(
-    store: LineageStore,
+    store: MetadataReader,
     before: str | None = None,
     after: str | None = None,
     summaries: Path | None = None,
@@ -122,7 +122,7 @@ def compare(
       summaries: Folder of <run_id>/run_summary.json files, which hold the metrics.
 
     Raises:
-      LineageError: There is no such run or model, none before it, or one of each was named.
+      MetadataError: There is no such run or model, none before it, or one of each was named.
     """
     ends = _find(store, before, after)
     facts = [_facts(store, end, summaries) for end in ends]
@@ -148,7 +148,7 @@ def compare(
 
 
 def _find(
-    store: LineageStore, before: str | None, after: str | None
+    store: MetadataReader, before: str | None, after: str | None
 ) -> tuple[Run | Artifact, Run | Artifact]:
     if before is not None:
         first = _end(store, before)
@@ -159,14 +159,14 @@ def _find(
         last = _end(store, after) if after is not None else _newest_run(store)
         first = _one_before(store, last)
     if isinstance(first, Run) != isinstance(last, Run):
-        raise LineageError(
+        raise MetadataError(
             "one of the two is a run, the other a model; give two runs or two versions: "
             "python -m lineage list"
         )
     return first, last
 
 
-def _end(store: LineageStore, wanted: str) -> Run | Artifact:
+def _end(store: MetadataReader, wanted: str) -> Run | Artifact:
     """Finds a run or a pushed model by its name."""
     kind, _, name = wanted.partition(":")
     if kind == "run" and name:
@@ -179,8 +179,8 @@ def _end(store: LineageStore, wanted: str) -> Run | Artifact:
         return store.run(wanted)
     try:
         return find_pushed(store, wanted)
-    except LineageError:
-        raise LineageError(
+    except MetadataError:
+        raise MetadataError(
             f"'{wanted}' is neither a run nor a pushed model of {store.name}; "
             "see what there is: python -m lineage list"
         ) from None
@@ -190,20 +190,20 @@ def _key(end: Run | Artifact) -> str | int:
     return end.run_id if isinstance(end, Run) else end.id
 
 
-def _newest(store: LineageStore, like: Run | Artifact) -> Run | Artifact:
+def _newest(store: MetadataReader, like: Run | Artifact) -> Run | Artifact:
     return _newest_run(store) if isinstance(like, Run) else find_pushed(store, "latest")
 
 
-def _newest_run(store: LineageStore) -> Run:
+def _newest_run(store: MetadataReader) -> Run:
     return next(filter(_is_pipeline, store.runs_until()), None) or store.run("latest")
 
 
-def _one_before(store: LineageStore, last: Run | Artifact) -> Run | Artifact:
+def _one_before(store: MetadataReader, last: Run | Artifact) -> Run | Artifact:
     if isinstance(last, Run):
         earlier = run_before(store, last)
         if earlier is not None:
             return earlier
-        raise LineageError(
+        raise MetadataError(
             f"there is no run before {last.run_id} to compare it with; run the pipeline again, "
             "or give two runs: python -m lineage diff BEFORE AFTER"
         )
@@ -216,11 +216,11 @@ def _one_before(store: LineageStore, last: Run | Artifact) -> Run | Artifact:
         and version_of(a) != version_of(last)
     ]
     if not older:
-        raise LineageError(f"version {version_of(last)} is the first that was pushed")
+        raise MetadataError(f"version {version_of(last)} is the first that was pushed")
     return older[0]
 
 
-def run_before(store: LineageStore, last: Run) -> Run | None:
+def run_before(store: MetadataReader, last: Run) -> Run | None:
     """Returns the run of the same pipeline before this one; None if it was the first."""
     for run in store.runs_until(last.run_id):
         if run.run_id != last.run_id and run.pipeline == last.pipeline and _is_pipeline(run):
@@ -233,7 +233,7 @@ def _is_pipeline(run: Run) -> bool:
     return any(execution.outputs for execution in run.components)
 
 
-def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> _Facts:
+def _facts(store: MetadataReader, end: Run | Artifact, summaries: Path | None) -> _Facts:
     if isinstance(end, Run):
         made = store.artifacts(i for e in end.components for ids in e.outputs.values() for i in ids)
         evaluations = [a for a in made.values() if a.type == names.MODEL_EVALUATION]
@@ -251,7 +251,7 @@ def _facts(store: LineageStore, end: Run | Artifact, summaries: Path | None) -> 
     )
 
 
-def _datasets(store: LineageStore, run: Run, made: Mapping[int, Artifact]) -> tuple[Dataset, ...]:
+def _datasets(store: MetadataReader, run: Run, made: Mapping[int, Artifact]) -> tuple[Dataset, ...]:
     """Returns the outputs of the run's ExampleGen, the component without inputs."""
     for execution in run.components:
         ids = [i for ids in execution.outputs.values() for i in ids]

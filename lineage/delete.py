@@ -29,7 +29,7 @@ from lineage.unused import (
 )
 from metadata.artifact_files import local_path
 from metadata.connection import Connection
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from metadata.records import Artifact
 from metadata.writer import MetadataWriter
 
@@ -52,10 +52,10 @@ def delete_unused(
       ended: Ids of runs that look as if they were running, but whose process was killed.
 
     Raises:
-      LineageError: A run is in progress, or the store or a folder cannot be changed.
+      MetadataError: A run is in progress, or the store or a folder cannot be changed.
     """
     with _no_run(connection):
-        store = LineageStore.connect(connection)
+        store = MetadataReader.connect(connection)
         _refuse_if_running(store, ended, locked=connection.kind == "sqlite")
         unused_now = unused(store, keep_runs)
         writer = MetadataWriter.connect(connection, create=False)
@@ -82,18 +82,18 @@ def _no_run(connection: Connection) -> Iterator[None]:
     try:
         lock = acquire(path)
     except LockHeldError:
-        raise LineageError(
+        raise MetadataError(
             f"a run with {connection.path} is in progress; "
             "delete when it has ended: nothing was deleted"
         ) from None
     except OSError as error:
-        raise LineageError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+        raise MetadataError(f"cannot write to {path.parent}: {error.strerror or error}") from error
     with lock:
         yield
 
 
-def _refuse_if_running(store: LineageStore, ended: Collection[str], *, locked: bool) -> None:
-    """Raises LineageError if a run is in progress.
+def _refuse_if_running(store: MetadataReader, ended: Collection[str], *, locked: bool) -> None:
+    """Raises MetadataError if a run is in progress.
 
     A database has no lock, so there a run that has just changed may be between two steps.
     """
@@ -103,12 +103,12 @@ def _refuse_if_running(store: LineageStore, ended: Collection[str], *, locked: b
             continue
         quiet = now - run.started - dt.timedelta(seconds=run.seconds)
         if still_runs(run):
-            raise LineageError(
+            raise MetadataError(
                 f"run {run.run_id} of {store.name} is in progress: nothing was deleted; delete "
                 f"when it has ended, or if its process was killed: --ended {run.run_id}"
             )
         if not locked and quiet < _PAUSE:
-            raise LineageError(
+            raise MetadataError(
                 f"run {run.run_id} of {store.name} may be between two steps: nothing was deleted; "
                 f"delete in {_PAUSE.seconds // 60} minutes, or if it has ended: "
                 f"--ended {run.run_id}"
@@ -131,7 +131,7 @@ def _remove(folder: Path) -> None:
                 shutil.copyfile(manifest, partial)
         shutil.rmtree(folder)
     except OSError as error:
-        raise LineageError(
+        raise MetadataError(
             f"cannot delete {folder}: {error.strerror or error}; fix it, then delete again: "
             "what was deleted before stays so"
         ) from error

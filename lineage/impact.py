@@ -10,7 +10,7 @@ from lineage.served import ServedModel, served
 from metadata import names
 from metadata.graph import Graph, descendants, edges_of_artifacts, made_from
 from metadata.pushed_models import destination_of, version_of, was_made, was_pushed
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from metadata.records import Artifact, Execution
 
 
@@ -82,11 +82,11 @@ class Impact:
     unrecorded: tuple[int, ...] = ()
 
 
-def impact(store: LineageStore, *artifact_ids: int) -> Impact:
+def impact(store: MetadataReader, *artifact_ids: int) -> Impact:
     """Finds what was trained, evaluated and pushed from examples (or from any other artifacts).
 
     Raises:
-      LineageError: No artifact has one of these ids.
+      MetadataError: No artifact has one of these ids.
     """
     asked = sorted((store.artifact(i) for i in artifact_ids), key=lambda a: a.id, reverse=True)
     graph = descendants(store, artifact_ids)
@@ -102,7 +102,7 @@ def impact(store: LineageStore, *artifact_ids: int) -> Impact:
     )
 
 
-def impact_of(store: LineageStore, wanted: str) -> Impact:
+def impact_of(store: MetadataReader, wanted: str) -> Impact:
     """Finds what was made from data that a person names.
 
     Args:
@@ -111,7 +111,7 @@ def impact_of(store: LineageStore, wanted: str) -> Impact:
         ExampleGen made); or a source file or folder, by its path or the end of it.
 
     Raises:
-      LineageError: There is no such artifact or file.
+      MetadataError: There is no such artifact or file.
     """
     number = wanted.removeprefix("artifact:")
     if number.isdecimal():
@@ -122,7 +122,7 @@ def impact_of(store: LineageStore, wanted: str) -> Impact:
         return impact(store, newest)
     examples = _generated(store, examples)
     if not examples:
-        raise LineageError(
+        raise MetadataError(
             f"no Examples are recorded in {store.name}; give another artifact's id, or see what "
             "there is: python -m lineage list"
         )
@@ -135,10 +135,10 @@ def impact_of(store: LineageStore, wanted: str) -> Impact:
     if found:
         known = impact(store, *found)
         return dataclasses.replace(known, unknown=unknown, unrecorded=unrecorded)
-    raise LineageError(_no_such_file(store, wanted, datasets))
+    raise MetadataError(_no_such_file(store, wanted, datasets))
 
 
-def _generated(store: LineageStore, examples: list[Artifact]) -> list[Artifact]:
+def _generated(store: MetadataReader, examples: list[Artifact]) -> list[Artifact]:
     """Returns the examples that came from outside, without those that Transform made."""
     unclear = [a.id for a in examples if names.INPUT_FINGERPRINT not in a.properties]
     all_examples = {a.id for a in examples}
@@ -146,7 +146,7 @@ def _generated(store: LineageStore, examples: list[Artifact]) -> list[Artifact]:
     return [a for a in examples if not sources.get(a.id, set()) & all_examples]
 
 
-def _no_such_file(store: LineageStore, wanted: str, datasets: list[Dataset]) -> str:
+def _no_such_file(store: MetadataReader, wanted: str, datasets: list[Dataset]) -> str:
     """Returns the message for a file that no manifest names."""
     at_hand = sum(d.is_ours and not d.manifest_problem for d in datasets)
     lost = sum(d.manifest_problem == GONE for d in datasets)
@@ -208,7 +208,7 @@ def _in_graph(graph: Graph, model_id: int | None) -> bool:
     return model_id is not None and model_id in graph.artifacts
 
 
-def _runs(store: LineageStore, artifact_ids: Collection[int], graph: Graph) -> tuple[str, ...]:
+def _runs(store: MetadataReader, artifact_ids: Collection[int], graph: Graph) -> tuple[str, ...]:
     touching = {edge.execution_id for edge in edges_of_artifacts(store, artifact_ids)}
     executions = {**store.executions(touching - graph.executions.keys()), **graph.executions}
     newest_first = sorted(executions.values(), key=lambda e: e.id, reverse=True)

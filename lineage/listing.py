@@ -8,7 +8,7 @@ from collections import Counter
 
 from metadata import names
 from metadata.pushed_models import version_of, was_pushed
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.records import Artifact, Run, State
 
 
@@ -39,11 +39,11 @@ class RunLine:
     pushed_version: str | None
 
 
-def run_lines(store: LineageStore, limit: int | None = None) -> list[RunLine]:
+def run_lines(store: MetadataReader, limit: int | None = None) -> list[RunLine]:
     """Returns the newest `limit` runs (default: all), newest first.
 
     Raises:
-      LineageError: The store cannot be read.
+      MetadataError: The store cannot be read.
     """
     runs = store.runs(limit)
     artifacts = store.artifacts(i for run in runs for i in _outputs(run))

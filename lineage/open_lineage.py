@@ -54,7 +54,7 @@ from lineage.dataset import Dataset, Source
 from lineage.report.facts import RunFacts, gather
 from lineage.report.statistics import Feature
 from lineage.whole_file import write_whole
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from metadata.records import Artifact, Execution
 
 # The release is that of the machine that sends the events.
@@ -76,7 +76,7 @@ _LONGEST, _LONGEST_REASON = 2_000, 200  # characters: of a parameter, of an erro
 
 
 def run_events(
-    store: LineageStore, run_id: str, summaries: Path | None, namespace: str
+    store: MetadataReader, run_id: str, summaries: Path | None, namespace: str
 ) -> list[RunEvent]:
     """Returns the events of a run in the order of their times.
 
@@ -87,7 +87,7 @@ def run_events(
       namespace: Namespace of the jobs; a catalog groups the jobs of a team or cluster by it.
 
     Raises:
-      LineageError: There is no such run.
+      MetadataError: There is no such run.
     """
     set_producer(PRODUCER)
     return sorted(_Events(gather(store, run_id, summaries), namespace), key=lambda e: e.eventTime)
@@ -325,13 +325,13 @@ def write(events: Sequence[RunEvent], path: Path) -> None:
     """Writes one event per line; the file is written completely or not at all.
 
     Raises:
-      LineageError: The file cannot be written.
+      MetadataError: The file cannot be written.
     """
     text = "".join(f"{Serde.to_json(event)}\n" for event in events)
     try:
         write_whole(path, text)
     except OSError as error:
-        raise LineageError(
+        raise MetadataError(
             f"cannot write {path}: {error.strerror or error}; choose another with --out"
         ) from error
 
@@ -352,10 +352,10 @@ def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
     """Posts the events in order.
 
     Raises:
-      LineageError: The address is invalid, or the endpoint rejects an event.
+      MetadataError: The address is invalid, or the endpoint rejects an event.
     """
     if "@" in url:
-        raise LineageError("--url: no user or password in the address; see --api-key-env")
+        raise MetadataError("--url: no user or password in the address; see --api-key-env")
     auth = ApiKeyTokenProvider({"api_key": api_key}) if api_key else TokenProvider({})
     sent = 0
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries: the error says enough
@@ -366,7 +366,7 @@ def send(events: Sequence[RunEvent], url: str, api_key: str | None) -> None:
                 sent += 1
     except (requests.RequestException, ValueError) as error:
         reason = _reason(error)
-        raise LineageError(
+        raise MetadataError(
             f"{url} took {sent} of {len(events)} events, then: {reason}; check the address, the "
             "key and that it is up, and send the run again: no event is counted twice"
         ) from error

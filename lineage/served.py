@@ -18,7 +18,7 @@ from lineage.trace import find_pushed
 from metadata import names
 from metadata.graph import makers
 from metadata.pushed_models import destination_of, pushed_models, version_of
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.records import Artifact, Execution
 
 _SWITCHES = (names.PROMOTION, names.ROLLBACK)
@@ -88,11 +88,11 @@ class ServedModel:
         return sum(hour.clicks for hour in self.hours)
 
 
-def served(store: LineageStore) -> list[ServedModel]:
+def served(store: MetadataReader) -> list[ServedModel]:
     """Returns every pushed version that is recorded, newest first.
 
     Raises:
-      LineageError: The store cannot be read.
+      MetadataError: The store cannot be read.
     """
     places: dict[str, dict[str, Artifact]] = {}
     for artifact in reversed(pushed_models(store)):
@@ -137,11 +137,11 @@ def _is_about(
     return alone or bool(read & {artifact.id for artifact in pushed.values()})
 
 
-def find_served(store: LineageStore, wanted: str) -> ServedModel:
+def find_served(store: MetadataReader, wanted: str) -> ServedModel:
     """Returns one of `served`, by version, artifact id, destination, or 'latest'.
 
     Raises:
-      LineageError: There is no such pushed model.
+      MetadataError: There is no such pushed model.
     """
     wanted_one = find_pushed(store, wanted)
     same = (_place(wanted_one), version_of(wanted_one))
@@ -201,7 +201,7 @@ def _withdrawn(switches: Iterable[Execution]) -> dict[str, str]:
     return found
 
 
-def _hours(store: LineageStore) -> dict[int, list[TrafficHour]]:
+def _hours(store: MetadataReader) -> dict[int, list[TrafficHour]]:
     """Returns PushedModel id -> its hours; an hour evaluated again with late events counts once."""
     metrics = store.artifacts_of_type(names.ONLINE_METRICS)
     made = {edge.artifact_id: edge.execution_id for edge in makers(store, [a.id for a in metrics])}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from metadata import names
 from metadata.graph import COMPARED_KEYS, edges_of_artifacts, makers
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.records import Artifact, Execution
 
 _JUDGED = frozenset({names.MODEL_BLESSING, names.INFRA_BLESSING, names.MODEL_EVALUATION})
@@ -27,7 +27,7 @@ class Surroundings:
       key: Artifact id -> output key under which its maker wrote it.
     """
 
-    def __init__(self, store: LineageStore, artifacts: Iterable[Artifact]) -> None:
+    def __init__(self, store: MetadataReader, artifacts: Iterable[Artifact]) -> None:
         self._types = {artifact.id: artifact.type for artifact in artifacts}
         made = makers(store, self._types)
         edges = edges_of_artifacts(store, self._types)

@@ -17,7 +17,7 @@ from metadata.pushed_models import (
     version_of,
     was_made,
 )
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from metadata.records import Artifact, Execution
 from pipeline.run_summary import metrics_of
 
@@ -80,7 +80,7 @@ class Trace:
         return next(makers, None)
 
 
-def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None) -> Trace:
+def trace(store: MetadataReader, pushed: int | str, summaries: Path | None = None) -> Trace:
     """Walks from a pushed model to its source files.
 
     Args:
@@ -91,7 +91,7 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
         they are read from the evaluation.
 
     Raises:
-      LineageError: There is no such pushed model.
+      MetadataError: There is no such pushed model.
     """
     artifact = find_pushed(store, pushed)
     origin = origin_of(store, artifact)
@@ -115,15 +115,15 @@ def trace(store: LineageStore, pushed: int | str, summaries: Path | None = None)
     )
 
 
-def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
+def find_pushed(store: MetadataReader, pushed: int | str) -> Artifact:
     """Finds a PushedModel by any name that `trace` takes; a version wins over an artifact id.
 
     Raises:
-      LineageError: There is no such pushed model; the message names the newest ones.
+      MetadataError: There is no such pushed model; the message names the newest ones.
     """
     models = pushed_models(store)
     if not models:
-        raise LineageError(_no_pushed_model(store))
+        raise MetadataError(_no_pushed_model(store))
     kind, _, rest = str(pushed).partition(":")
     wanted = rest if kind in ("artifact", "model", "run") and rest else str(pushed)
     if wanted == "latest":
@@ -141,13 +141,13 @@ def find_pushed(store: LineageStore, pushed: int | str) -> Artifact:
     if found:
         return found[0]
     newest = ", ".join(f"{version_of(a) or 'unknown'} (artifact {a.id})" for a in models[:3])
-    raise LineageError(
+    raise MetadataError(
         f"no pushed model '{wanted}' in {store.name}; the newest versions are {newest}; "
         "list them with: python -m lineage served"
     )
 
 
-def _no_pushed_model(store: LineageStore) -> str:
+def _no_pushed_model(store: MetadataReader) -> str:
     """Returns the message for a store that has no pushed model, or does not record one."""
     blessed = any(
         a.properties.get(names.BLESSED) for a in store.artifacts_of_type(names.MODEL_BLESSING)
@@ -161,7 +161,7 @@ def _no_pushed_model(store: LineageStore) -> str:
     )
 
 
-def _of_run(store: LineageStore, models: list[Artifact], wanted: str) -> list[Artifact]:
+def _of_run(store: MetadataReader, models: list[Artifact], wanted: str) -> list[Artifact]:
     """Returns the models that a run pushed."""
     if wanted not in store.run_ids():
         return []
@@ -182,7 +182,7 @@ def _blessing(artifact: Artifact | None) -> Blessing | None:
     )
 
 
-def _datasets(store: LineageStore, graph: Graph) -> tuple[Dataset, ...]:
+def _datasets(store: MetadataReader, graph: Graph) -> tuple[Dataset, ...]:
     """Returns the Examples that came from outside, without those that Transform made."""
     examples = graph.of_type(names.EXAMPLES)
     ids = {artifact.id for artifact in examples}
@@ -196,7 +196,7 @@ def _datasets(store: LineageStore, graph: Graph) -> tuple[Dataset, ...]:
     return tuple(dataset_of(store, artifact, makers_of[artifact.id]) for artifact in roots)
 
 
-def dataset_of(store: LineageStore, examples: Artifact, maker: Execution | None) -> Dataset:
+def dataset_of(store: MetadataReader, examples: Artifact, maker: Execution | None) -> Dataset:
     """Reads examples together with the artifacts that belong to them."""
     return read_dataset(
         examples,
@@ -206,7 +206,7 @@ def dataset_of(store: LineageStore, examples: Artifact, maker: Execution | None)
     )
 
 
-def _statistics(store: LineageStore, examples: Artifact) -> tuple[Artifact, ...]:
+def _statistics(store: MetadataReader, examples: Artifact) -> tuple[Artifact, ...]:
     made = store.artifacts(edge.artifact_id for edge in products(store, [examples.id]))
     found = [artifact for artifact in made.values() if artifact.type == names.EXAMPLE_STATISTICS]
     return tuple(sorted(found, key=lambda a: a.id, reverse=True))

@@ -33,7 +33,7 @@ from metadata import names
 from metadata.artifact_files import is_folder, local_path
 from metadata.graph import products
 from metadata.pushed_models import destination_of, pushed_models, version_of
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from metadata.records import Artifact, Execution, Run
 
 KEEP_RUNS = 3
@@ -108,7 +108,7 @@ class UnusedArtifacts:
         return sum(one.bytes for one in self.unused)
 
 
-def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> UnusedArtifacts:
+def unused(store: MetadataReader, keep_runs: int = KEEP_RUNS) -> UnusedArtifacts:
     """Sorts the artifacts on this machine into unused and kept ones.
 
     Args:
@@ -116,7 +116,7 @@ def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> UnusedArtifacts:
       keep_runs: Number of newest complete runs per pipeline whose artifacts are kept; at least 1.
 
     Raises:
-      LineageError: The store or an artifact's folder cannot be read.
+      MetadataError: The store or an artifact's folder cannot be read.
     """
     everything = store.all_artifacts()
     artifacts = [a for a in everything if a.state not in _GONE]
@@ -143,7 +143,7 @@ def unused(store: LineageStore, keep_runs: int = KEEP_RUNS) -> UnusedArtifacts:
     )
 
 
-def own_artifacts(store: LineageStore, everything: list[Artifact]) -> list[Artifact]:
+def own_artifacts(store: MetadataReader, everything: list[Artifact]) -> list[Artifact]:
     """Returns the artifacts of this project's pipelines; no others may be deleted or marked.
 
     Args:
@@ -209,7 +209,7 @@ def still_runs(run: Run) -> bool:
     return run.started >= since and any(e.state in _MAY_RUN for e in run.components)
 
 
-def recent_runs(store: LineageStore) -> Iterator[Run]:
+def recent_runs(store: MetadataReader) -> Iterator[Run]:
     """Yields the runs that may still be running, newest first."""
     since = dt.datetime.now(dt.timezone.utc) - _LONGEST_RUN
     for run in store.runs_until():
@@ -223,7 +223,7 @@ class _KeepReasons:
 
     def __init__(
         self,
-        store: LineageStore,
+        store: MetadataReader,
         artifacts: list[Artifact],
         around: Surroundings,
         keep_runs: int,
@@ -347,7 +347,7 @@ def _size(folder: Path) -> int:
                 except FileNotFoundError:
                     continue
     except OSError as error:
-        raise LineageError(f"cannot read {folder}: {error.strerror or error}") from error
+        raise MetadataError(f"cannot read {folder}: {error.strerror or error}") from error
     return total
 
 

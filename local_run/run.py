@@ -129,10 +129,10 @@ def _summarize(
 ) -> tuple[dict[str, Any] | None, str | None]:
     """Writes the summary to `path`; returns it, or None and the error in one line."""
     from local_run.summary import summarize
-    from metadata.reader import LineageStore
+    from metadata.reader import MetadataReader
 
     try:
-        store = LineageStore.connect(config.metadata_connection)
+        store = MetadataReader.connect(config.metadata_connection)
         summary = summarize(config, store, run_id, measured, peaks)
         write_json(path, summary)
     except Exception as error:  # a full disk, or a run that ended before ML Metadata knew of it
@@ -144,10 +144,10 @@ def _summarize(
 def _report(config: PipelineConfig, run_id: str, path: Path) -> str | None:
     """Writes the report and returns its path; returns None if that fails, which fails no run."""
     from lineage.report.write import write_report
-    from metadata.reader import LineageStore
+    from metadata.reader import MetadataReader
 
     try:
-        store = LineageStore.connect(config.metadata_connection)
+        store = MetadataReader.connect(config.metadata_connection)
         write_report(store, run_id, path.parent.parent, path)
     except Exception:
         logging.getLogger(__name__).exception("no report")

@@ -9,7 +9,7 @@ from typing import Any
 from components.evaluator.evaluation_files import Verdict, read_evaluation, read_verdict
 from local_run.best_reachable import best_reachable
 from metadata import names
-from metadata.reader import Artifact, LineageStore, Run
+from metadata.reader import Artifact, MetadataReader, Run
 from pipeline.config import PipelineConfig
 
 # These come first, then the others by name.
@@ -20,7 +20,7 @@ _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
 
 def summarize(
     config: PipelineConfig,
-    store: LineageStore,
+    store: MetadataReader,
     run_id: str,
     measured: dict[str, Any],
     peaks: Mapping[str, int],
@@ -78,7 +78,7 @@ def _canary(blessing: Artifact) -> dict[str, Any]:
 
 
 def _output(
-    store: LineageStore, run: Run, artifact_type: str, component: str | None = None
+    store: MetadataReader, run: Run, artifact_type: str, component: str | None = None
 ) -> Artifact | None:
     """Returns the newest output of a type that the run made or took from the cache."""
     ids = [

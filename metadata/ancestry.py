@@ -8,12 +8,12 @@ from tfx import types
 
 from metadata import names
 from metadata.graph import made_from
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 _STEPS = 4  # model <- Trainer <- transformed examples <- Transform <- examples, and one to spare
 
 
-def spans_behind(store: LineageStore, artifact_id: int) -> list[int]:
+def spans_behind(store: MetadataReader, artifact_id: int) -> list[int]:
     """Returns the spans of all examples that an artifact was made from, a few steps back."""
     spans: list[int] = []
     found = {artifact_id}
@@ -25,7 +25,7 @@ def spans_behind(store: LineageStore, artifact_id: int) -> list[int]:
     return spans
 
 
-def sound_models(store: LineageStore, models: Iterable[types.Artifact]) -> list[types.Artifact]:
+def sound_models(store: MetadataReader, models: Iterable[types.Artifact]) -> list[types.Artifact]:
     """Returns the models that neither were withdrawn nor come from a withdrawn one, oldest first.
 
     A warm start copies what a model has learned, so its faults live on in the models trained from

@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Iterable
 from ml_metadata.proto import metadata_store_pb2
 
 from metadata import names
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.records import INPUT_EVENTS, OUTPUT_EVENTS, Artifact, Execution, event_key
 
 COMPARED_KEYS = frozenset({names.BASELINE_MODEL, names.CANDIDATE})
@@ -69,7 +69,7 @@ class Graph:
 
 
 def ancestors(
-    store: LineageStore, artifact_ids: Iterable[int], *, through_baseline: bool = False
+    store: MetadataReader, artifact_ids: Iterable[int], *, through_baseline: bool = False
 ) -> Graph:
     """Returns everything that the artifacts were made from.
 
@@ -79,7 +79,7 @@ def ancestors(
       through_baseline: Whether to follow the models that Evaluator compared with, too.
 
     Raises:
-      LineageError: The store cannot be read.
+      MetadataError: The store cannot be read.
     """
 
     def step(frontier: Collection[int]) -> tuple[list[Edge], set[int]]:
@@ -92,7 +92,7 @@ def ancestors(
 
 
 def descendants(
-    store: LineageStore, artifact_ids: Iterable[int], *, through_baseline: bool = False
+    store: MetadataReader, artifact_ids: Iterable[int], *, through_baseline: bool = False
 ) -> Graph:
     """Returns everything that was made from the artifacts, including failed executions.
 
@@ -105,7 +105,7 @@ def descendants(
       through_baseline: Whether to follow evaluations of later models against the artifacts, too.
 
     Raises:
-      LineageError: The store cannot be read.
+      MetadataError: The store cannot be read.
     """
 
     def step(frontier: Collection[int]) -> tuple[list[Edge], set[int]]:
@@ -116,13 +116,13 @@ def descendants(
     return _walk(store, artifact_ids, step)
 
 
-def products(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
+def products(store: MetadataReader, artifact_ids: Collection[int]) -> list[Edge]:
     """Returns what was made directly from these artifacts, one level of `descendants`."""
     readers = {edge.execution_id for edge in _readers(store, artifact_ids, False)}
     return [edge for edge in _edges(store, readers) if edge.kind == "output"]
 
 
-def makers(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
+def makers(store: MetadataReader, artifact_ids: Collection[int]) -> list[Edge]:
     """Returns for each artifact the edge from its maker, the first completed execution.
 
     If the maker is gone from the store, or the artifact was only imported, the edge is from the
@@ -139,7 +139,7 @@ def makers(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
     ]
 
 
-def made_from(store: LineageStore, artifact_ids: Collection[int]) -> dict[int, set[int]]:
+def made_from(store: MetadataReader, artifact_ids: Collection[int]) -> dict[int, set[int]]:
     """Returns artifact -> inputs of its maker, one level of `ancestors`."""
     made = makers(store, artifact_ids)
     read: dict[int, set[int]] = {edge.execution_id: set() for edge in made}
@@ -149,12 +149,12 @@ def made_from(store: LineageStore, artifact_ids: Collection[int]) -> dict[int, s
     return {edge.artifact_id: read[edge.execution_id] for edge in made}
 
 
-def edges_of_artifacts(store: LineageStore, artifact_ids: Collection[int]) -> list[Edge]:
+def edges_of_artifacts(store: MetadataReader, artifact_ids: Collection[int]) -> list[Edge]:
     """Returns the edges to and from these artifacts, including those of cached executions."""
     return _as_edges(store.events_of_artifacts(artifact_ids))
 
 
-def _edges(store: LineageStore, execution_ids: Collection[int]) -> list[Edge]:
+def _edges(store: MetadataReader, execution_ids: Collection[int]) -> list[Edge]:
     return _as_edges(store.events_of_executions(execution_ids))
 
 
@@ -168,7 +168,7 @@ def _as_edges(events: Iterable[metadata_store_pb2.Event]) -> list[Edge]:
 
 
 def _readers(
-    store: LineageStore, artifact_ids: Collection[int], through_baseline: bool
+    store: MetadataReader, artifact_ids: Collection[int], through_baseline: bool
 ) -> list[Edge]:
     """Returns the edges from these artifacts to executions that really ran on them."""
     read = [e for e in edges_of_artifacts(store, artifact_ids) if e.kind == "input"]
@@ -178,7 +178,7 @@ def _readers(
 
 
 def _walk(
-    store: LineageStore,
+    store: MetadataReader,
     artifact_ids: Iterable[int],
     step: Callable[[Collection[int]], tuple[list[Edge], set[int]]],
 ) -> Graph:

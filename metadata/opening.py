@@ -29,7 +29,7 @@ _UPGRADE = (
 )
 
 
-class LineageError(ComponentError):
+class MetadataError(ComponentError):
     """A store that cannot be read or written, or has no answer; one line with the next step."""
 
 
@@ -61,21 +61,21 @@ def explained(name: str, doing: str = "read") -> Iterator[None]:
       doing: What is done with it: "read" or "write".
 
     Raises:
-      LineageError: ML Metadata raised an error.
+      MetadataError: ML Metadata raised an error.
     """
     try:
         yield
     except ComponentError:  # a RuntimeError, too, and one line already
         raise
     except (RuntimeError, errors.StatusError) as error:
-        raise LineageError(_explanation(name, doing, error)) from error
+        raise MetadataError(_explanation(name, doing, error)) from error
 
 
 def check_sqlite(path: Path) -> None:
     """Finds faults that ML Metadata would explain badly, or only after half a minute.
 
     Raises:
-      LineageError: The file is missing, cannot be read, or is no ML Metadata store.
+      MetadataError: The file is missing, cannot be read, or is no ML Metadata store.
     """
     _check_file(path)
     uri = f"{path.resolve().as_uri()}?mode=ro"
@@ -84,30 +84,30 @@ def check_sqlite(path: Path) -> None:
             tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
-            raise LineageError(_locked(str(path))) from error
-        raise LineageError(f"cannot read {path}: {error}; {_EXAMPLE}") from error
+            raise MetadataError(_locked(str(path))) from error
+        raise MetadataError(f"cannot read {path}: {error}; {_EXAMPLE}") from error
     if not (tables >= _TABLES or tables >= _FIRST_TABLES):
-        raise LineageError(f"{path} is a SQLite file but no ML Metadata store; {_EXAMPLE}")
+        raise MetadataError(f"{path} is a SQLite file but no ML Metadata store; {_EXAMPLE}")
 
 
 def _check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise LineageError(f"{path} does not exist; {_EXAMPLE}") from None
+        raise MetadataError(f"{path} does not exist; {_EXAMPLE}") from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LineageError(f"cannot read {path}: {reason}; {_EXAMPLE}") from error
+        raise MetadataError(f"cannot read {path}: {reason}; {_EXAMPLE}") from error
     if not path.is_file():
         what = "folder" if path.is_dir() else "pipe or device, not a file"
-        raise LineageError(f"{path} is a {what}; {_EXAMPLE}")
+        raise MetadataError(f"{path} is a {what}; {_EXAMPLE}")
     if not os.access(path, os.R_OK):
-        raise LineageError(
+        raise MetadataError(
             f"cannot read {path}: Permission denied; ask its owner for the right to read it, or "
             "give another store"
         )
     if size == 0:
-        raise LineageError(f"{path} is empty; run the pipeline first, or give another store")
+        raise MetadataError(f"{path} is empty; run the pipeline first, or give another store")
 
 
 def _explanation(name: str, doing: str, error: Exception) -> str:

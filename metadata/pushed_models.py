@@ -7,8 +7,8 @@ from pathlib import Path
 
 from metadata import names
 from metadata.graph import Graph, ancestors
-from metadata.opening import LineageError
-from metadata.reader import LineageStore
+from metadata.opening import MetadataError
+from metadata.reader import MetadataReader
 from metadata.records import Artifact, Execution
 
 _NEVER_MADE = frozenset({"pending", "abandoned"})  # states of outputs of a component that failed
@@ -35,11 +35,11 @@ class Origin:
     evaluation: Artifact | None
 
 
-def origin_of(store: LineageStore, pushed: Artifact) -> Origin:
+def origin_of(store: MetadataReader, pushed: Artifact) -> Origin:
     """Returns the origin of a pushed model.
 
     Raises:
-      LineageError: The store cannot be read.
+      MetadataError: The store cannot be read.
     """
     graph = ancestors(store, [pushed.id])
     pusher = graph.maker(pushed.id)
@@ -61,12 +61,12 @@ def origin_of(store: LineageStore, pushed: Artifact) -> Origin:
     )
 
 
-def pushed_models(store: LineageStore) -> list[Artifact]:
+def pushed_models(store: MetadataReader) -> list[Artifact]:
     """Returns the pushed models, newest first, without outputs of a Pusher that did not push."""
     return [a for a in store.artifacts_of_type(names.PUSHED_MODEL) if was_pushed(a)]
 
 
-def first_pushes(store: LineageStore) -> dict[int, Artifact]:
+def first_pushes(store: MetadataReader) -> dict[int, Artifact]:
     """Returns version -> the artifact of its first push."""
     newest_first = ((version_of(artifact), artifact) for artifact in pushed_models(store))
     return {int(version): pushed for version, pushed in newest_first if version.isdecimal()}
@@ -80,7 +80,7 @@ def pushed_as(models: list[Artifact], wanted: str) -> list[Artifact]:
       wanted: Version, or path of a folder.
 
     Raises:
-      LineageError: Two folders have a model of this version.
+      MetadataError: Two folders have a model of this version.
     """
     folder = wanted.rstrip("/")
     folders = {folder, str(Path(folder).absolute())}
@@ -91,7 +91,7 @@ def pushed_as(models: list[Artifact], wanted: str) -> list[Artifact]:
     places = {destination_of(a).rstrip("/"): a.id for a in reversed(named)}
     if len(places) > 1:
         which = ", ".join(f"artifact:{number} ({place})" for place, number in places.items())
-        raise LineageError(f"version {wanted} was pushed to {len(places)} folders; say: {which}")
+        raise MetadataError(f"version {wanted} was pushed to {len(places)} folders; say: {which}")
     return named
 
 
@@ -115,7 +115,9 @@ def destination_of(pushed: Artifact) -> str:
     return str(pushed.properties.get(names.PUSHED_DESTINATION) or "")
 
 
-def output_of(store: LineageStore, execution: Execution | None, type_name: str) -> Artifact | None:
+def output_of(
+    store: MetadataReader, execution: Execution | None, type_name: str
+) -> Artifact | None:
     """Returns an execution's first output of a type."""
     ids = [i for ids in execution.outputs.values() for i in ids] if execution else []
     return next((a for a in store.artifacts(ids).values() if a.type == type_name), None)

@@ -1,6 +1,6 @@
 """A read-only view of an ML Metadata store, in batches: no call per item.
 
-    store = LineageStore.sqlite("runs/ctr/metadata.sqlite")
+    store = MetadataReader.sqlite("runs/ctr/metadata.sqlite")
     for execution in store.run("latest").components:
         print(execution.component, execution.state, execution.seconds)
 
@@ -21,7 +21,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from metadata import names
 from metadata.connection import Connection, connection_config
-from metadata.opening import LineageError, check_sqlite, explained, store_name
+from metadata.opening import MetadataError, check_sqlite, explained, store_name
 from metadata.records import (
     Artifact,
     Execution,
@@ -33,23 +33,23 @@ from metadata.records import (
     state_of,
 )
 
-__all__ = ["Artifact", "Execution", "LineageError", "LineageStore", "Run"]
+__all__ = ["Artifact", "Execution", "MetadataError", "MetadataReader", "Run"]
 
 _Record = TypeVar("_Record")
-_NEWEST = 100  # executions of a node that one call brings
-_FEW = 50  # so many single calls are quicker than reading all executions of all nodes
+_NEWEST = 100  # newest executions of a node that one call reads
+_FEW = 50  # up to here, one call for each is faster than reading all executions of all nodes
 
 
-class NoRunsError(LineageError):
-    """A store that records nothing: no run, no execution and no artifact."""
+class NoRunsError(MetadataError):
+    """The store is empty: it has no run, no execution and no artifact."""
 
 
-class LineageStore:
-    """Reads runs, executions and artifacts. What it returns is as of the call that returned it.
+class MetadataReader:
+    """Reads runs, executions and artifacts, as they are at the time of the call.
 
     Args:
       store: An open ML Metadata store, such as TFX gives a resolver.
-      name: What error messages call it.
+      name: Name of the store in error messages.
     """
 
     def __init__(self, store: MetadataStore, name: str = "ML Metadata") -> None:
@@ -58,11 +58,11 @@ class LineageStore:
         self._nodes: dict[int, tuple[str, str]] = {}  # execution id -> (pipeline, component)
 
     @classmethod
-    def sqlite(cls, path: str | Path) -> LineageStore:
-        """Opens a store's SQLite file, read only; not for the process that writes it.
+    def sqlite(cls, path: str | Path) -> MetadataReader:
+        """Opens a store's SQLite file, read only. The process that writes it must use `connect`.
 
         Raises:
-          LineageError: The file is missing, no SQLite file, locked, or records nothing.
+          MetadataError: The file is missing, no SQLite file or locked, or the store is empty.
         """
         path = Path(path)
         check_sqlite(path)
@@ -72,12 +72,12 @@ class LineageStore:
         return cls._open(config, str(path))
 
     @classmethod
-    def connect(cls, connection: Connection) -> LineageStore:
-        """Opens a store that is there, also from the process that writes it.
+    def connect(cls, connection: Connection) -> MetadataReader:
+        """Opens an existing store, also in the process that writes it.
 
         Raises:
           ConfigError: The variable with the password is not set.
-          LineageError: There is no connection, or nothing is recorded.
+          MetadataError: The store does not answer, or is empty.
         """
         return cls.from_connection_config(connection_config(connection, create=False))
 
@@ -85,16 +85,16 @@ class LineageStore:
     def from_connection_config(
         cls,
         config: metadata_store_pb2.ConnectionConfig | metadata_store_pb2.MetadataStoreClientConfig,
-    ) -> LineageStore:
+    ) -> MetadataReader:
         """Opens any store ML Metadata can connect to.
 
         Raises:
-          LineageError: There is no connection, or nothing is recorded.
+          MetadataError: The store does not answer, or is empty.
         """
         return cls._open(config, store_name(config))
 
     @classmethod
-    def _open(cls, config: Any, name: str) -> LineageStore:
+    def _open(cls, config: Any, name: str) -> MetadataReader:
         with explained(name):
             opened = cls(MetadataStore(config), name)
         if not opened._run_contexts() and not opened._records_anything():
@@ -112,19 +112,19 @@ class LineageStore:
         """Returns a run.
 
         Args:
-          run_id: Its id, also as 'run:ID'; or 'latest'.
+          run_id: Id of the run, with or without the prefix 'run:', or 'latest'.
 
         Raises:
-          LineageError: There is none.
+          MetadataError: The store has no such run.
         """
         run_id = run_id.removeprefix("run:")
         contexts = self._run_contexts()
         if not contexts:
-            raise LineageError(self._no_run())
+            raise MetadataError(self._no_run())
         found = contexts[:1] if run_id == "latest" else [c for c in contexts if c.name == run_id]
         if not found:
             newest = ", ".join(c.name for c in contexts[:3])
-            raise LineageError(
+            raise MetadataError(
                 f"no run '{run_id}' in {self.name}; the newest are {newest}; "
                 "list them with: python -m lineage list"
             )
@@ -135,10 +135,10 @@ class LineageStore:
         return [context.name for context in self._run_contexts()]
 
     def runs_until(self, run_id: str | None = None) -> Iterator[Run]:
-        """Yields a run, and then those before it, newest first, each read when it is asked for.
+        """Yields a run and then the earlier ones, newest first. Each is read when it is asked for.
 
         Args:
-          run_id: Id of the first one; None stands for the newest.
+          run_id: Id of the run to begin with. None stands for the newest.
         """
         contexts = self._run_contexts()
         run_ids = [context.name for context in contexts]
@@ -146,15 +146,15 @@ class LineageStore:
             yield from self._read_runs([context])
 
     def artifact(self, artifact_id: int) -> Artifact:
-        """Returns the artifact of that id.
+        """Returns the artifact with this id.
 
         Raises:
-          LineageError: There is none.
+          MetadataError: The store has no such artifact.
         """
         return self._one("artifact", artifact_id, self.artifacts([artifact_id]))
 
     def artifacts(self, artifact_ids: Iterable[int]) -> dict[int, Artifact]:
-        """Returns artifacts by id; ids that are unknown are left out."""
+        """Returns artifacts by id, without the ids that the store does not know."""
         ids = _known_numbers(artifact_ids)
         found = self._ask("get_artifacts_by_id", ids) if ids else []
         return {proto.id: artifact_record(proto) for proto in found}
@@ -162,11 +162,11 @@ class LineageStore:
     def artifacts_of_type(
         self, type_name: str, changed_since: dt.datetime | None = None
     ) -> list[Artifact]:
-        """Returns the artifacts of a type, newest first; none if the store does not know the type.
+        """Returns the artifacts of a type, newest first; empty if the store does not know the type.
 
         Args:
           type_name: Name of the type.
-          changed_since: Time that they were last written at, or later; None stands for any.
+          changed_since: Earliest time of the last change. None stands for any.
         """
         least = changed_since.timestamp() * 1000 if changed_since else 0
         protos = self._ask("get_artifacts_by_type", type_name)
@@ -174,7 +174,7 @@ class LineageStore:
         return sorted(found, key=lambda a: (a.created, a.id), reverse=True)
 
     def artifacts_at(self, uri: str) -> list[Artifact]:
-        """Returns the artifacts with that URI, oldest first."""
+        """Returns the artifacts with this URI, oldest first."""
         protos = self._ask("get_artifacts_by_uri", uri) if uri else []
         return sorted(map(artifact_record, protos), key=lambda a: a.id)
 
@@ -187,26 +187,26 @@ class LineageStore:
         return [context.name for context in self._contexts_of_type(names.PIPELINE)]
 
     def execution(self, execution_id: int) -> Execution:
-        """Returns the execution of that id.
+        """Returns the execution with this id.
 
         Raises:
-          LineageError: There is none.
+          MetadataError: The store has no such execution.
         """
         return self._one("execution", execution_id, self.executions([execution_id]))
 
     def executions(self, execution_ids: Iterable[int]) -> dict[int, Execution]:
-        """Returns executions by id; ids that are unknown are left out."""
+        """Returns executions by id, without the ids that the store does not know."""
         ids = _known_numbers(execution_ids)
         protos = self._ask("get_executions_by_id", ids) if ids else []
         return self._records(protos, self._runs_of(protos))
 
     def executions_of_type(self, type_name: str) -> list[Execution]:
-        """Returns the executions of a type, oldest first; none if the store has no such type."""
+        """Returns the executions of a type, oldest first; empty if the type is unknown."""
         protos = self._ask("get_executions_by_type", type_name)
         return sorted(self._records(protos, self._runs_of(protos)).values(), key=lambda e: e.id)
 
     def execution_named(self, type_name: str, name: str) -> int | None:
-        """Returns the id of the execution of a type that has this name of its own, if any has."""
+        """Returns the id of the execution of this type and name, or None."""
         found = self._ask("get_execution_by_type_and_name", type_name, name) if name else None
         return int(found.id) if found else None
 
@@ -226,7 +226,7 @@ class LineageStore:
 
     def _one(self, kind: str, identifier: int, found: dict[int, _Record]) -> _Record:
         if identifier not in found:
-            raise LineageError(
+            raise MetadataError(
                 f"no {kind} {identifier} in {self.name}; "
                 "see the ids with: python -m lineage show latest"
             )
@@ -249,7 +249,7 @@ class LineageStore:
         return list(self._ask("get_contexts_by_type", type_name))
 
     def _run_contexts(self) -> list[metadata_store_pb2.Context]:
-        """Returns the runs, newest first, by when the store learned of them."""
+        """Returns the contexts of the runs, sorted by the time they were recorded, newest first."""
         contexts = self._contexts_of_type(names.PIPELINE_RUN)
         return sorted(contexts, key=lambda c: (c.create_time_since_epoch, c.id), reverse=True)
 
@@ -280,11 +280,11 @@ class LineageStore:
         }
 
     def _runs_of(self, protos: Collection[metadata_store_pb2.Execution]) -> dict[int, str]:
-        """Returns execution id -> run id, where there is one.
+        """Returns execution id -> run id; executions outside of any run are left out.
 
-        The store cannot be asked this for many executions at once, and asking for each is slow. But
-        an execution's run is nearly always the last one that had started before it, so we ask runs
-        for their executions, backwards from there: mostly one call a run.
+        ML Metadata has no call that answers this for many executions at once, and one call for each
+        is slow. An execution's run is nearly always the last one that started before it, so this
+        asks the runs for their executions, backwards from there: mostly one call for each run.
         """
         contexts = self._run_contexts()[::-1]
         starts = [c.create_time_since_epoch for c in contexts]
@@ -302,9 +302,10 @@ class LineageStore:
         return found
 
     def _learn_nodes(self, execution_ids: Collection[int]) -> None:
-        """Finds pipeline and component of executions: one call a node, for the newest of each.
+        """Finds the pipeline and the component of executions.
 
-        What is older is asked for one by one if it is little, else all nodes are read to the end.
+        One call for each node reads its newest executions. A few older ones are then asked for one
+        by one; for many, all executions of all nodes are read.
         """
         if not set(execution_ids) - self._nodes.keys():
             return
@@ -338,17 +339,17 @@ class LineageStore:
         with explained(self.name):
             try:
                 return getattr(self._store, method)(*arguments)
-            except errors.NotFoundError:  # said of an execution without a context, for one
+            except errors.NotFoundError:  # for example, an execution without a context
                 return []
 
 
 def _known_numbers(ids: Iterable[int]) -> list[int]:
-    """Without those that no store can have: a person may have typed anything."""
+    """Returns the ids that a store can have, sorted: a person may have typed any number."""
     return sorted({number for number in ids if 0 < number < 1 << 63})
 
 
 def _split_node(name: str, pipelines: Iterable[str]) -> tuple[str, str]:
-    """'my.pipeline.Trainer' -> ('my.pipeline', 'Trainer'); pipelines' names may have dots."""
+    """Splits 'my.pipeline.Trainer' into 'my.pipeline' and 'Trainer': a pipeline may have dots."""
     owners = [pipeline for pipeline in pipelines if name.startswith(f"{pipeline}.")]
     pipeline = max(owners, key=len, default=name.rpartition(".")[0])
     return pipeline, name[len(pipeline) :].lstrip(".")

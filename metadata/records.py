@@ -1,4 +1,4 @@
-"""What ML Metadata remembers, as plain frozen records: runs, executions, artifacts.
+"""Runs, executions and artifacts of ML Metadata, as plain frozen records.
 
 TFX writes a run as a context of type `pipeline_run`, a component as a context of type `node` named
 "<pipeline>.<node>", and ties every execution to both. An event ties an execution to an artifact
@@ -31,12 +31,12 @@ _STATES: dict[int, State] = {
     _EXECUTION.FAILED: "failed",
     _EXECUTION.CANCELED: "canceled",
 }
-# A resolver's output (INTERNAL_OUTPUT) is what it picked, not what it made; a PENDING_OUTPUT may
-# never come to be. Neither is an output here.
+# A resolver's output (INTERNAL_OUTPUT) was chosen, not made, by it; a PENDING_OUTPUT may never be
+# written. Neither is an output here.
 INPUT_EVENTS = frozenset({_EVENT.INPUT, _EVENT.DECLARED_INPUT})
 OUTPUT_EVENTS = frozenset({_EVENT.OUTPUT, _EVENT.DECLARED_OUTPUT})
 RESOLVED_EVENTS = frozenset({_EVENT.INTERNAL_OUTPUT})
-_OWN_TYPES = "components."  # begins the names of this project's own artifact types
+_OWN_TYPES = "components."  # prefix of the names of this project's own artifact types
 _ACTUAL_TIMES = frozenset({names.ACTUAL_BEGAN_MS, names.ACTUAL_ENDED_MS, names.ACTUAL_CREATED_MS})
 _LATEST_MS = 253_402_300_799_999  # the end of the year 9999: datetime goes no further
 
@@ -46,20 +46,20 @@ class Execution:
     """One component in one run.
 
     Attributes:
-      id: in the store.
-      component: node id in the pipeline, e.g. 'Trainer'; '' where the store has none.
-      pipeline: its name; '' where the store has none.
+      id: Id in the store.
+      component: Node id in the pipeline, e.g. 'Trainer'; empty if the store has none.
       type: Python path of the component's class.
-      state: how it ended; 'running' also when its process died without a word, 'unknown' when the
-        store does not record it.
-      started: UTC.
-      seconds: from its creation to its last change in the store; where it was recorded afterwards,
-        from when it began to when it ended.
-      properties: its parameters (execution properties).
-      inputs: key -> ids of artifacts it read.
-      outputs: key -> ids of artifacts it made, or took from the cache if `state` is 'cached'.
-      resolved: key -> ids of artifacts a Resolver picked; it made none of them.
-      run_id: '' for an execution outside of any run.
+      state: How it ended. 'running' also if its process died before it could record its end;
+        'unknown' if the store records no state.
+      started: Time of the start, UTC.
+      seconds: Seconds from its creation to its last change in the store. If it was recorded
+        afterwards: from its start to its end.
+      properties: Parameters of the component (execution properties).
+      inputs: Key -> ids of the artifacts it read.
+      outputs: Key -> ids of the artifacts it made, or took from the cache if `state` is 'cached'.
+      resolved: Key -> ids of the artifacts that a Resolver chose; it made none of them.
+      run_id: Id of its run; empty for an execution outside of any run.
+      pipeline: Name of the pipeline; empty if the store has none.
     """
 
     id: int
@@ -77,13 +77,13 @@ class Execution:
 
     @property
     def title(self) -> str:
-        """The component; in brackets its class, if the store has no component."""
+        """Name for people: the component, or its class in brackets if that is unknown."""
         return self.component or f"({self.type.rpartition('.')[2]})"
 
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """Something a component made. `created` is UTC, `state` e.g. 'live'."""
+    """An artifact. `created` is UTC; `state` is e.g. 'live'."""
 
     id: int
     type: str
@@ -96,7 +96,7 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of a pipeline; `components` in the order they started. `started` is UTC."""
+    """One run of a pipeline, with its components in the order they started. `started` is UTC."""
 
     run_id: str
     pipeline: str
@@ -105,10 +105,9 @@ class Run:
 
     @property
     def state(self) -> State:
-        """Returns how the run ended, by the last try of each component.
+        """Returns the state of the run: the worst one of the last attempts of its components.
 
-        It is failed if one failed, and running if one still runs; unknown if no component is
-        recorded, or not how one of them ended.
+        It is 'unknown' if the run has no components, or a component without a recorded state.
         """
         states = {e.state for e in {e.component or e.id: e for e in self.components}.values()}
         order: tuple[State, ...] = ("failed", "canceled", "running", "unknown")
@@ -117,7 +116,7 @@ class Run:
 
     @property
     def touched(self) -> set[int]:
-        """Ids of the artifacts that its components read, put out or picked."""
+        """Ids of the artifacts that its components read, wrote or chose."""
         return {
             artifact_id
             for execution in self.components
@@ -128,7 +127,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """From the start of the run to the last change of any component."""
+        """Seconds from the start of the run to the last change of any component."""
         starts = [e.started.timestamp() for e in self.components]
         began = self.started.timestamp() or min(starts, default=0.0)  # a store may have no time
         ends = [e.started.timestamp() + e.seconds for e in self.components]
@@ -141,7 +140,14 @@ def execution_record(
     run_id: str,
     events: Iterable[metadata_store_pb2.Event],
 ) -> Execution:
-    """Returns the record of an execution and its own events; `node`: its pipeline and component."""
+    """Returns the record of an execution.
+
+    Args:
+      proto: The execution.
+      node: Names of its pipeline and its component.
+      run_id: Id of its run.
+      events: Events of this execution.
+    """
     events = list(events)
     began = _actual(proto, names.ACTUAL_BEGAN_MS)
     ended = _actual(proto, names.ACTUAL_ENDED_MS)
@@ -181,14 +187,14 @@ def artifact_record(proto: metadata_store_pb2.Artifact) -> Artifact:
 
 
 def event_key(event: metadata_store_pb2.Event) -> str:
-    """The input or output key, e.g. 'examples'; '' if the event has none."""
+    """Returns the input or output key, e.g. 'examples'; empty if the event has none."""
     return next((step.key for step in event.path.steps if step.HasField("key")), "")
 
 
 def start_of_run(
     context: metadata_store_pb2.Context, executions: Iterable[metadata_store_pb2.Execution]
 ) -> dt.datetime:
-    """Returns when a run began: with its first execution, if that was recorded afterwards."""
+    """Returns the start of a run: that of its first execution, if that was recorded afterwards."""
     began = (_actual(proto, names.ACTUAL_BEGAN_MS) for proto in executions)
     known = [milliseconds for milliseconds in began if milliseconds is not None]
     return _utc(min(known, default=context.create_time_since_epoch))
@@ -197,14 +203,14 @@ def start_of_run(
 def _actual(
     proto: metadata_store_pb2.Execution | metadata_store_pb2.Artifact, name: str
 ) -> int | None:
-    """Returns a time that the writer gave; None where it gave none, or nothing that is a time."""
+    """Returns a time recorded by our writer, in ms since the epoch; None if it is not valid."""
     given = proto.custom_properties.get(name)
     found = given.int_value if given is not None else 0
     return found if 0 < found <= _LATEST_MS else None
 
 
 def _utc(milliseconds: int) -> dt.datetime:
-    """Returns milliseconds since the epoch, as the store keeps times, as a time."""
+    """Converts milliseconds since the epoch, as the store keeps times."""
     return dt.datetime.fromtimestamp(milliseconds / 1000, dt.timezone.utc)
 
 
@@ -225,7 +231,7 @@ def _by_key(
 def _properties(
     proto: metadata_store_pb2.Execution | metadata_store_pb2.Artifact,
 ) -> dict[str, Any]:
-    """Returns declared and custom properties in one; the custom one wins, as in TFX's accessors."""
+    """Merges declared and custom properties; the custom ones win, as in TFX's accessors."""
     merged = {**proto.properties, **proto.custom_properties}
     return {name: _plain(merged[name]) for name in sorted(merged.keys() - _ACTUAL_TIMES)}
 
@@ -240,7 +246,7 @@ def _plain(value: metadata_store_pb2.Value) -> Any:
         return None
     if kind == "struct_value":
         struct = json_format.MessageToDict(value.struct_value)
-        # TFX keeps a JSON value that is no struct under this one field, as text.
+        # TFX keeps a JSON value that is not a struct as text, under this one field.
         return _parsed(struct["__value__"]) if set(struct) == {"__value__"} else struct
     if kind == "proto_value":
         return value.proto_value.type_url

@@ -1,4 +1,4 @@
-"""Writes executions, artifacts and their contexts, and changes what is recorded of artifacts.
+"""Writes executions, artifacts and their contexts, and changes artifacts.
 
     writer = MetadataWriter.connect(connection, "mine")
     metrics = NewArtifact("OnlineMetrics", "/data/metrics.json", {"auc": 0.7})
@@ -22,7 +22,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from metadata import names
 from metadata.connection import Connection, connection_config
 from metadata.opening import explained, store_name
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 Value = bool | int | float | str
 _PROPERTY_TYPES = {int: mlmd.INT, float: mlmd.DOUBLE, str: mlmd.STRING}
@@ -31,15 +31,15 @@ _STATES = {"complete": mlmd.Execution.COMPLETE, "failed": mlmd.Execution.FAILED}
 
 @dataclasses.dataclass(frozen=True)
 class NewArtifact:
-    """An artifact that is not written yet.
+    """An artifact that is about to be recorded.
 
     Attributes:
       type_name: Name of its type.
-      uri: Where it lies.
+      uri: Its location.
       properties: Custom properties by name.
-      declared_types: Property -> int, float or str, of those that the artifact's type declares.
-      declared: Values of these.
-      created: When it was made, in seconds since the epoch, if not just now.
+      declared_types: Types (int, float or str) of the properties that the artifact's type declares.
+      declared: Values of the declared properties.
+      created: Time of its creation, in seconds since the epoch. None stands for now.
     """
 
     type_name: str
@@ -51,19 +51,19 @@ class NewArtifact:
 
 
 class MetadataWriter:
-    """Writes for one pipeline. Every method raises LineageError if the store does not answer.
+    """Writes for one pipeline. Every method raises MetadataError if the store does not answer.
 
     Args:
       store: An open ML Metadata store.
-      name: What error messages call it.
-      pipeline: Name of the pipeline; empty where only artifacts are changed.
+      name: Name of the store in error messages.
+      pipeline: Name of the pipeline; may be empty if only artifacts are changed.
 
     Attributes:
-      reader: Reads the same store, which may be empty.
+      reader: Reader of the same store, which may be empty.
     """
 
     def __init__(self, store: MetadataStore, name: str, pipeline: str = "") -> None:
-        self.reader = LineageStore(store, name)
+        self.reader = MetadataReader(store, name)
         self._store, self._name, self._pipeline = store, name, pipeline
         self._running: dict[int, tuple[mlmd.Execution, list[mlmd.Context]]] = {}
 
@@ -75,12 +75,12 @@ class MetadataWriter:
 
         Args:
           connection: The store.
-          pipeline: As of the class.
-          create: Whether a file or database that is missing is made.
+          pipeline: Name of the pipeline; may be empty if only artifacts are changed.
+          create: Whether to create a file or database that is missing.
 
         Raises:
           ConfigError: The variable with the password is not set.
-          LineageError: There is no connection.
+          MetadataError: The store does not answer.
         """
         config = connection_config(connection, create)
         with explained(store_name(config), "write"):
@@ -95,19 +95,19 @@ class MetadataWriter:
         name: str = "",
         run_id: str = "",
     ) -> int:
-        """Writes an execution that has ended well, whole or not at all.
+        """Writes an execution that has succeeded, atomically.
 
         Args:
-          type_name: Name of its type, such as serving.Promotion; what follows the last dot is its
+          type_name: Name of its type, such as serving.Promotion. The part after the last dot is its
             node.
           properties: Values by name.
-          inputs: (key, id of an artifact); one that is named twice counts under its first key.
-          outputs: (key, artifact).
-          name: No other execution of this type has this name; empty: it has none of its own.
-          run_id: Run that it belongs to; empty: none.
+          inputs: Pairs of a key and an artifact's id. An id given twice counts under its first key.
+          outputs: Pairs of a key and an artifact.
+          name: Name that is unique among the executions of this type; empty for none.
+          run_id: Id of its run; empty for none.
 
         Returns:
-          Its id, or that of the one which has its name already.
+          Its id, or the id of the execution that already has this name.
         """
         known = self.reader.execution_named(type_name, name)
         if known is not None:
@@ -135,8 +135,8 @@ class MetadataWriter:
         """Writes an execution that is running; returns its id.
 
         Args:
-          type_name, properties, run_id: As of `record`.
-          began: When it began, in seconds since the epoch, if not just now.
+          type_name, properties, run_id: As for `record`.
+          began: Time of its start, in seconds since the epoch. None stands for now.
         """
         with self._writing():
             execution = self._execution(type_name, properties)
@@ -155,13 +155,13 @@ class MetadataWriter:
         outputs: Sequence[tuple[str, NewArtifact]] = (),
         ended: float | None = None,
     ) -> list[int]:
-        """Writes how an execution ended; returns the ids of its outputs.
+        """Writes the end of an execution; returns the ids of its outputs.
 
         Args:
-          execution_id: What `begin` returned.
-          state: How it ended.
-          inputs, outputs: As of `record`.
-          ended: When it ended, in seconds since the epoch, if not just now.
+          execution_id: Id that `begin` returned.
+          state: Final state.
+          inputs, outputs: As for `record`.
+          ended: Time of its end, in seconds since the epoch. None stands for now.
         """
         execution, contexts = self._running.pop(execution_id)
         execution.last_known_state = _STATES[state]
@@ -170,7 +170,7 @@ class MetadataWriter:
             return self._put(execution, contexts, inputs, outputs)[1]
 
     def fail_running(self, run_id: str) -> None:
-        """Marks what still seems to run in a run as failed: the run has ended."""
+        """Marks the executions of an ended run that are still recorded as running as failed."""
         with self._writing():
             run = self._store.get_context_by_type_and_name(names.PIPELINE_RUN, run_id)
             executions = self._store.get_executions_by_context(run.id) if run else []
@@ -186,7 +186,7 @@ class MetadataWriter:
         properties: Mapping[str, Value | None] | None = None,
         state: Literal["marked_for_deletion", "deleted"] | None = None,
     ) -> None:
-        """Changes custom properties of artifacts, where None takes one away, and their state."""
+        """Changes the state and custom properties of artifacts; None removes a property."""
         with self._writing():
             artifacts = self._store.get_artifacts_by_id(artifact_ids) if artifact_ids else []
             for artifact in artifacts:
@@ -200,7 +200,7 @@ class MetadataWriter:
                 self._store.put_artifacts(artifacts)
 
     def _execution(self, type_name: str, properties: Mapping[str, Value]) -> mlmd.Execution:
-        kind = mlmd.ExecutionType(name=type_name)  # TFX may have declared properties of it
+        kind = mlmd.ExecutionType(name=type_name)  # TFX may have declared properties for it
         type_id = self._store.put_execution_type(kind, can_omit_fields=True)
         execution = mlmd.Execution(type_id=type_id)
         for name, value in properties.items():
@@ -208,7 +208,7 @@ class MetadataWriter:
         return execution
 
     def _contexts(self, type_name: str, run_id: str) -> list[mlmd.Context]:
-        """Returns the contexts of an execution, without ids; `_put` takes those that are there."""
+        """Returns the contexts of an execution, without ids; `_put` reuses those that exist."""
         node = f"{self._pipeline}.{type_name.rpartition('.')[2]}"
         wanted = {names.PIPELINE: self._pipeline, names.PIPELINE_RUN: run_id, names.NODE: node}
         found = []
@@ -226,7 +226,7 @@ class MetadataWriter:
         inputs: Sequence[tuple[str, int]],
         outputs: Sequence[tuple[str, NewArtifact]],
     ) -> tuple[int, list[int]]:
-        """Writes all of it or nothing; returns the ids of the execution and of the outputs."""
+        """Writes an execution atomically; returns its id and the ids of its outputs."""
         once: dict[int, str] = {}
         for key, artifact_id in inputs:
             once.setdefault(artifact_id, key)
@@ -236,7 +236,7 @@ class MetadataWriter:
         made = [self._artifact(new) for _, new in outputs]
         pairs = [
             *zip(made, _events(mlmd.Event.OUTPUT, (key for key, _ in outputs)), strict=True),
-            # An input is only referred to: what somebody else writes of it meanwhile stays.
+            # An input is referred to by its id only: concurrent changes of it are kept.
             *((None, event) for event in events),
         ]
         found, artifact_ids, _ = self._store.put_execution(
@@ -265,7 +265,7 @@ class MetadataWriter:
 
 
 def _events(kind: mlmd.Event.Type, keys: Iterable[str]) -> list[mlmd.Event]:
-    """Returns an event for each key; those of one key are numbered."""
+    """Returns one event for each key. Events of the same key are numbered."""
     count: Counter[str] = Counter()
     events = []
     for key in keys:

@@ -9,7 +9,7 @@ from tfx.dsl.components.common import resolver
 from components.baseline_resolver.strategy import blessings_by_model
 from metadata import names
 from metadata.ancestry import sound_models, spans_behind
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 
 class EarlierModelStrategy(resolver.ResolverStrategy):
@@ -23,7 +23,7 @@ class EarlierModelStrategy(resolver.ResolverStrategy):
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
         """Returns at most one model and its blessing; both lists are empty if there is none."""
-        reader = LineageStore(store)
+        reader = MetadataReader(store)
         spans = (one.get_int_custom_property(names.SPAN) for one in input_dict["examples"])
         span = max(spans)
         blessings = blessings_by_model(input_dict["model_blessing"])

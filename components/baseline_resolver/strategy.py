@@ -8,7 +8,7 @@ from tfx.dsl.components.common import resolver
 
 from metadata import names
 from metadata.ancestry import sound_models
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 
 class BaselineModelStrategy(resolver.ResolverStrategy):
@@ -22,7 +22,7 @@ class BaselineModelStrategy(resolver.ResolverStrategy):
         blessings = blessings_by_model(input_dict["model_blessing"])
         models = [
             model
-            for model in sound_models(LineageStore(store), input_dict["model"])
+            for model in sound_models(MetadataReader(store), input_dict["model"])
             if model.id in blessings and model.id not in candidates
         ]
         newest = max(models, key=lambda model: model.id, default=None)

@@ -8,7 +8,7 @@ from tfx.dsl.components.common import resolver
 
 from metadata import names
 from metadata.ancestry import spans_behind
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 
 class SpanWindowStrategy(resolver.ResolverStrategy):
@@ -33,7 +33,7 @@ class SpanWindowStrategy(resolver.ResolverStrategy):
         earlier = (
             cache
             for cache in sorted(input_dict["analyzer_cache"], key=lambda c: c.id, reverse=True)
-            if max(spans_behind(LineageStore(store), cache.id), default=end) < end
+            if max(spans_behind(MetadataReader(store), cache.id), default=end) < end
         )
         cache = next(earlier, None)
         return {

@@ -13,14 +13,14 @@ from click.shell_completion import CompletionItem
 from lineage.command.group import COMPLETE_VARIABLE, cli, open_store
 from metadata import names
 from metadata.pushed_models import version_of
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from metadata.records import Artifact
 
 _Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _MOST = 50
 
 
-def _completing(names: Callable[[LineageStore], dict[str, str]]) -> _Complete:
+def _completing(names: Callable[[MetadataReader], dict[str, str]]) -> _Complete:
     """Completes nothing if the store cannot be read; the command itself reports the error."""
 
     def complete(
@@ -28,7 +28,7 @@ def _completing(names: Callable[[LineageStore], dict[str, str]]) -> _Complete:
     ) -> list[CompletionItem]:
         try:
             found = names(open_store(ctx, dict(ctx.params), quiet=True).store)
-        except LineageError:
+        except MetadataError:
             return []
         return [
             CompletionItem(name, help=text)
@@ -39,11 +39,11 @@ def _completing(names: Callable[[LineageStore], dict[str, str]]) -> _Complete:
     return complete
 
 
-def _runs(store: LineageStore) -> dict[str, str]:
+def _runs(store: MetadataReader) -> dict[str, str]:
     return {"latest": "the newest run", **dict.fromkeys(store.run_ids(), "run")}
 
 
-def _models(store: LineageStore) -> dict[str, str]:
+def _models(store: MetadataReader) -> dict[str, str]:
     found: list[Artifact] = store.artifacts_of_type(names.PUSHED_MODEL)
     versions = {version_of(a): f"pushed {a.created:%Y-%m-%d %H:%M} UTC" for a in found}
     return {"latest": "the newest one", **{name: text for name, text in versions.items() if name}}

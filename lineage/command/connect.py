@@ -12,7 +12,7 @@ from typing import Literal
 
 from base.shared_names import RUNS_FOLDER
 from metadata.connection import Connection
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 
 DEFAULT_PATTERN = "runs/*/metadata.sqlite"
 _CONNECT_SECONDS = 5
@@ -30,7 +30,7 @@ class OpenedStore:
       note: Message for the user about which store was chosen.
     """
 
-    store: LineageStore
+    store: MetadataReader
     connection: Connection
     summaries: Path | None
     note: str | None = None
@@ -40,12 +40,12 @@ def open_sqlite(path: Path | None) -> OpenedStore:
     """Opens a file, or the store below ./runs that was written last.
 
     Raises:
-      LineageError: There is no store, or it cannot be read.
+      MetadataError: There is no store, or it cannot be read.
     """
     note = None
     if path is None:
         path, note = _find()
-    store, connection = LineageStore.sqlite(path), Connection("sqlite", path)
+    store, connection = MetadataReader.sqlite(path), Connection("sqlite", path)
     return OpenedStore(store, connection, path.parent / RUNS_FOLDER, note)
 
 
@@ -61,17 +61,17 @@ def open_database(
       password_env: Name of the environment variable with the password; None: no password.
 
     Raises:
-      LineageError: An argument is wrong, or the server cannot be reached.
+      MetadataError: An argument is wrong, or the server cannot be reached.
     """
     host, _, rest = location.partition(":")
     port, _, database = rest.partition("/")
     if not (host and port.isdecimal() and database):
         example = "localhost:3306/mlmd" if kind == "mysql" else "localhost:5432/mlmd"
-        raise LineageError(f"--{kind} {location}: write HOST:PORT/DATABASE, e.g. {example}")
+        raise MetadataError(f"--{kind} {location}: write HOST:PORT/DATABASE, e.g. {example}")
     if not user:
-        raise LineageError(f"--{kind} needs --user NAME")
+        raise MetadataError(f"--{kind} needs --user NAME")
     if password_env and password_env not in os.environ:
-        raise LineageError(f"--password-env: the variable {password_env} is not set; export it")
+        raise MetadataError(f"--password-env: the variable {password_env} is not set; export it")
     connection = Connection(
         kind,
         host=host,
@@ -82,13 +82,13 @@ def open_database(
     )
     _check_reachable(_KINDS[kind], host, int(port))
     with _silent_native_code():
-        return OpenedStore(LineageStore.connect(connection), connection, None)
+        return OpenedStore(MetadataReader.connect(connection), connection, None)
 
 
 def _find() -> tuple[Path, str | None]:
     found = list(Path().glob(DEFAULT_PATTERN))
     if not found:
-        raise LineageError(
+        raise MetadataError(
             f"no metadata store at {DEFAULT_PATTERN} below {Path.cwd()}; run the pipeline first, "
             "or name one with --store PATH"
         )
@@ -99,11 +99,11 @@ def _find() -> tuple[Path, str | None]:
 
 
 def _check_reachable(kind: str, host: str, port: int) -> None:
-    """Raises LineageError if nothing listens; ML Metadata's own message would be empty."""
+    """Raises MetadataError if nothing listens; ML Metadata's own message would be empty."""
     try:
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
-        raise LineageError(
+        raise MetadataError(
             f"cannot reach {kind} at {host}:{port}: {error.strerror or error}; is it running?"
         ) from error
 

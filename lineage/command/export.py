@@ -11,7 +11,7 @@ from lineage.command.complete import RUNS
 from lineage.command.connect import OpenedStore
 from lineage.command.group import cli, with_store
 from lineage.whole_file import STANDARD_OUTPUT
-from metadata.reader import LineageError
+from metadata.reader import MetadataError
 
 
 @cli.command()
@@ -43,9 +43,9 @@ def export(
     python -m lineage export latest --url http://localhost:5000 --api-key-env MARQUEZ_KEY
     """
     if (out is None) == (url is None):
-        raise LineageError("give either --out FILE or --url URL")
+        raise MetadataError("give either --out FILE or --url URL")
     if api_key_env and api_key_env not in os.environ:
-        raise LineageError(f"--api-key-env: the variable {api_key_env} is not set; export it")
+        raise MetadataError(f"--api-key-env: the variable {api_key_env} is not set; export it")
     # Imported here, so that the other commands need not load the client.
     from lineage.open_lineage import run_events, send, write
 

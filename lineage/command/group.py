@@ -16,7 +16,7 @@ from rich.table import Table
 
 from base.console import Failure, PlainConsole
 from lineage.command.connect import DEFAULT_PATTERN, OpenedStore, open_database, open_sqlite
-from metadata.reader import LineageError
+from metadata.reader import MetadataError
 
 COMPLETE_VARIABLE = "_LINEAGE_COMPLETE"
 _PIPE_WIDTH = 100_000  # a program gets lines that are neither cut nor wrapped
@@ -51,7 +51,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except LineageError as error:
+        except MetadataError as error:
             raise Failure(error) from error
         except OSError as error:  # for instance a folder without read permission
             where = f"{error.filename}: " if error.filename else ""
@@ -87,7 +87,7 @@ def open_store(ctx: click.Context, given: Mapping[str, Any], *, quiet: bool = Fa
       quiet: Whether to leave out the note about which store was chosen.
 
     Raises:
-      LineageError: The store cannot be read, or the options contradict each other.
+      MetadataError: The store cannot be read, or the options contradict each other.
     """
     before = ctx.obj or (ctx.parent.params if ctx.parent else {})
     chosen = {n: before.get(n) if given.get(n) is None else given[n] for n in _NAMES}
@@ -106,7 +106,7 @@ def _open(
     summaries: Path | None,
 ) -> OpenedStore:
     if len([given for given in (store, mysql, postgresql) if given]) > 1:
-        raise LineageError("give one of --store, --mysql and --postgresql")
+        raise MetadataError("give one of --store, --mysql and --postgresql")
     if mysql:
         opened = open_database("mysql", mysql, user, password_env)
     elif postgresql:

@@ -12,7 +12,7 @@ from lineage.command.complete import RUNS
 from lineage.command.connect import OpenedStore
 from lineage.command.group import cli, with_store
 from lineage.whole_file import STANDARD_OUTPUT
-from metadata.reader import LineageError
+from metadata.reader import MetadataError
 from metadata.records import Run
 
 
@@ -40,7 +40,7 @@ def report(opened: OpenedStore, /, run: str, out: Path | None, as_json: bool) ->
     found = opened.store.run(run)
     if as_json:
         if out is not None:
-            raise LineageError("give --out for the page, or --json for a program")
+            raise MetadataError("give --out for the page, or --json for a program")
         from lineage.report.facts import gather
 
         click.echo(to_json(gather(opened.store, found.run_id, opened.summaries)))
@@ -52,7 +52,7 @@ def report(opened: OpenedStore, /, run: str, out: Path | None, as_json: bool) ->
     try:
         write_report(opened.store, found.run_id, opened.summaries, path)
     except OSError as error:
-        raise LineageError(
+        raise MetadataError(
             f"cannot write {path}: {error.strerror or error}; choose another with --out"
         ) from error
     click.echo(path, err=path == STANDARD_OUTPUT)

@@ -28,7 +28,7 @@ from lineage.trace import find_pushed, trace
 from lineage.unused import KEEP_RUNS, UnusedArtifacts, unused
 from metadata.graph import edges_of_artifacts, makers
 from metadata.pushed_models import pushed_models, version_of
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from metadata.records import Artifact, Execution, Run
 from pipeline.run_summary import error_of
 
@@ -184,7 +184,7 @@ def when_served(opened: OpenedStore, /, version: str | None, limit: int, as_json
             return
         if not found:
             newest = find_pushed(opened.store, "latest")  # says why there is none
-            raise LineageError(
+            raise MetadataError(
                 f"no version is recorded in {opened.store.name}; see its newest PushedModel with: "
                 f"python -m lineage trace artifact:{newest.id}"
             )
@@ -245,7 +245,7 @@ def gc(
     python -m lineage gc --delete
     """
     if not delete and (yes or ended):
-        raise LineageError("--yes and --ended go with --delete, and without it nothing is deleted")
+        raise MetadataError("--yes and --ended go with --delete, and without it nothing is deleted")
     ended = tuple(opened.store.run(run).run_id for run in ended)
     found = unused(opened.store, keep_runs)
     if not as_json:
@@ -259,11 +259,11 @@ def gc(
         click.echo(to_json({"deleted": delete, **_fields(found)}))
 
 
-def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifact, str | None]:
+def find(store: MetadataReader, identifier: str) -> tuple[Run | Execution | Artifact, str | None]:
     """Returns what an ID of `show` names, and a note if it could name something else.
 
     Raises:
-      LineageError: Nothing has this id.
+      MetadataError: Nothing has this id.
     """
     kind, _, rest = identifier.partition(":")
     if kind == "run" and rest:
@@ -272,7 +272,7 @@ def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifa
         return find_pushed(store, identifier), None
     if kind in ("artifact", "execution") and rest:
         if not rest.isdecimal():
-            raise LineageError(f"'{rest}' is not a number; write for instance {kind}:12")
+            raise MetadataError(f"'{rest}' is not a number; write for instance {kind}:12")
         number = int(rest)
         return (store.artifact(number) if kind == "artifact" else store.execution(number)), None
     if not identifier.isdecimal():
@@ -286,11 +286,11 @@ def find(store: LineageStore, identifier: str) -> tuple[Run | Execution | Artifa
     return artifact, also if store.states([number]) else None
 
 
-def resolve_label(store: LineageStore, pushed: str) -> str:
+def resolve_label(store: MetadataReader, pushed: str) -> str:
     """Returns the artifact that answers for a label; any other name is returned unchanged.
 
     Raises:
-      LineageError: No version answers for this label.
+      MetadataError: No version answers for this label.
     """
     if pushed not in (STABLE, CANARY):
         return pushed
@@ -299,14 +299,14 @@ def resolve_label(store: LineageStore, pushed: str) -> str:
         if pushed in one.labels:
             return f"artifact:{one.pushed.id}"
     if models and not any(one.labels_recorded for one in models):
-        raise LineageError(
+        raise MetadataError(
             f"what is {pushed} is not recorded in {store.name}: its Pushers keep no labels; give a "
             "version instead: python -m lineage served"
         )
-    raise LineageError(f"nothing is {pushed} now; see: python -m lineage served")
+    raise MetadataError(f"nothing is {pushed} now; see: python -m lineage served")
 
 
-def _note_if_also_a_version(store: LineageStore, wanted: str, found: Artifact) -> None:
+def _note_if_also_a_version(store: MetadataReader, wanted: str, found: Artifact) -> None:
     """Notes that a number was taken for an artifact if it is also a version."""
     if wanted.isdecimal():
         for model in pushed_models(store):

@@ -12,7 +12,7 @@ from base.shared_names import RUN_SUMMARY
 from lineage.as_json import to_json
 from lineage.listing import RunLine, run_lines
 from lineage.served import served
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 _FIRST = 50  # runs in the page itself; its script loads the others
 
@@ -36,12 +36,12 @@ class WaitingSpan:
 
 
 def shown_runs(
-    store: LineageStore, summaries: Path | None, limit: int | None = _FIRST
+    store: MetadataReader, summaries: Path | None, limit: int | None = _FIRST
 ) -> list[ShownRun]:
     """Returns runs with their metrics, newest first.
 
     Raises:
-      LineageError: The store cannot be read.
+      MetadataError: The store cannot be read.
     """
     return [_shown(line, summaries) for line in run_lines(store, limit)]
 
@@ -68,12 +68,12 @@ def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[Wait
 
 
 def as_json(
-    store: LineageStore, summaries: Path | None, streaming: Path | None, limit: int | None
+    store: MetadataReader, summaries: Path | None, streaming: Path | None, limit: int | None
 ) -> str:
     """Returns everything as JSON, for the page's script and for programs.
 
     Raises:
-      LineageError: The store cannot be read.
+      MetadataError: The store cannot be read.
     """
     runs = shown_runs(store, summaries, limit)
     return to_json(

@@ -21,7 +21,7 @@ from lineage.report.facts import gather
 from lineage.report.page import render
 from lineage.served import served
 from lineage.templates import environment
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 
 _HERE = Path(__file__).parent
 _RUNS = 1000  # newest runs that the page's script loads
@@ -43,7 +43,7 @@ class Dashboard:
 
     def __init__(
         self,
-        store: LineageStore,
+        store: MetadataReader,
         summaries: Path | None,
         streaming: Path | None = None,
         hosts: tuple[str, ...] = (),
@@ -76,7 +76,7 @@ class Dashboard:
             raise web.HTTPForbidden(text=f"this server is not {request.host}\n")
         try:
             response = await handler(request)
-        except LineageError as error:
+        except MetadataError as error:
             status = 404 if request.match_info.get("run_id") else 503
             return web.Response(text=f"{error}\n", status=status)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
@@ -149,7 +149,7 @@ def serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[str], Non
       ready: Function that is called with the address once the server answers.
 
     Raises:
-      LineageError: The port is taken, or the host is not one of this machine.
+      MetadataError: The port is taken, or the host is not one of this machine.
     """
     asyncio.run(_serve(dashboard, host, port, ready))
 
@@ -166,7 +166,7 @@ async def _serve(dashboard: Dashboard, host: str, port: int, ready: Callable[[st
         try:
             await site.start()
         except OSError as error:
-            raise LineageError(
+            raise MetadataError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --host "
                 "or --port"
             ) from error

@@ -25,7 +25,7 @@ from lineage.report.training import Curve, read_curves
 from lineage.trace import dataset_of
 from metadata import names
 from metadata.graph import Graph, ancestors, makers
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.records import Artifact, Execution, Run
 from pipeline.run_summary import read_summary
 
@@ -95,7 +95,7 @@ class RunFacts:
 
 
 def gather(
-    store: LineageStore,
+    store: MetadataReader,
     run_id: str,
     summaries: Path | None,
     places: Mapping[str, str] | None = None,
@@ -109,7 +109,7 @@ def gather(
       places: URI -> local copy, for the artifacts of a run on other machines.
 
     Raises:
-      LineageError: There is no such run.
+      MetadataError: There is no such run.
     """
     run = store.run(run_id)
     artifacts = store.artifacts(run.touched)
@@ -163,7 +163,7 @@ def _external_examples(run: Run, artifacts: dict[int, Artifact]) -> Artifact | N
     )
 
 
-def _features_of(store: LineageStore, run: Run) -> Features:
+def _features_of(store: MetadataReader, run: Run) -> Features:
     found = _newest(run, store.artifacts(run.touched), names.EXAMPLE_STATISTICS)
     return read_statistics(found.uri) if found else {}
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from lineage.report.facts import gather
 from lineage.report.page import render
 from lineage.whole_file import write_whole
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 
 def write_report(
-    store: LineageStore,
+    store: MetadataReader,
     run_id: str,
     summaries: Path | None,
     path: Path,
@@ -28,7 +28,7 @@ def write_report(
       places: URI -> local copy, for the artifacts of a run on other machines.
 
     Raises:
-      LineageError: There is no such run.
+      MetadataError: There is no such run.
       OSError: The file cannot be written.
     """
     write_whole(path, render(gather(store, run_id, summaries, places)))

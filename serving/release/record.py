@@ -19,7 +19,7 @@ def writer_for(config: PipelineConfig) -> MetadataWriter:
     """Opens the ML Metadata store of a pipeline, and creates it if it is missing.
 
     Raises:
-      LineageError: The store does not answer.
+      MetadataError: The store does not answer.
     """
     return MetadataWriter.connect(config.metadata_connection, config.name)
 
@@ -28,7 +28,7 @@ def record_in(config: PipelineConfig, switch: Intent) -> int:
     """Records a switch in the store of a pipeline, and removes its intent.
 
     Raises:
-      LineageError: The store does not answer. `settle` will record the switch later.
+      MetadataError: The store does not answer. `settle` will record the switch later.
     """
     with recording(config.serving_folder):
         models = unrecorded_model_uris(intents_of(config.serving_folder))
@@ -89,7 +89,7 @@ def execution_of(config: PipelineConfig, kind: str, switch_id: str) -> int | Non
     """Returns the id of the execution that recorded a switch; None if it is not recorded.
 
     Raises:
-      LineageError: The store does not answer.
+      MetadataError: The store does not answer.
     """
     return writer_for(config).reader.execution_named(names.SERVING + kind, switch_id)
 

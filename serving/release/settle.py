@@ -12,7 +12,7 @@ from components.pusher.intents import PUSH, Intent, begun, drop, intents_of, loc
 from components.pusher.versions_folder import VersionsFolder
 from metadata import names
 from metadata.pushed_models import destination_of, version_of
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
 from serving.release.record import record, set_withdrawn, unrecorded_model_uris, writer_for
@@ -77,7 +77,7 @@ def _settled(writer: MetadataWriter, base: Path, intent: Intent, models: dict[in
     return not is_known
 
 
-def _is_recorded_by_tfx(store: LineageStore, base: Path, intent: Intent) -> bool:
+def _is_recorded_by_tfx(store: MetadataReader, base: Path, intent: Intent) -> bool:
     """Returns whether there is a PushedModel of this push."""
     return any(
         version_of(pushed) == intent.pushed["version"]

@@ -12,7 +12,7 @@ from base.shared_names import RUNS_FOLDER
 from components.pusher.release import read_release
 from components.pusher.versions_folder import VersionsFolder, versions_in
 from metadata.pushed_models import Origin, origin_of, pushed_as, pushed_models
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.records import Artifact
 from pipeline.config import PipelineConfig
 from pipeline.run_summary import metrics_of
@@ -85,7 +85,7 @@ def _pushes(config: PipelineConfig, numbers: Iterable[int]) -> dict[int, tuple[A
     """Returns PushedModel and origin of the versions that the pipeline itself has pushed."""
     if config.metadata_connection.is_missing:
         return {}
-    store = LineageStore.connect(config.metadata_connection)
+    store = MetadataReader.connect(config.metadata_connection)
     models = pushed_models(store)
     found = {number: pushed_as(models, str(number))[:1] for number in numbers}
     return {n: (pushed, origin_of(store, pushed)) for n, some in found.items() for pushed in some}

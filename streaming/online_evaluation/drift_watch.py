@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow_data_validation as tfdv
 
 from metadata import names
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.records import Artifact, Run
 from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
@@ -58,7 +58,7 @@ class DriftWatch:
     def _writer(self) -> MetadataWriter:
         return MetadataWriter.connect(self._config.metadata_connection, self._config.name)
 
-    def _found(self, store: LineageStore, hours: Iterable[int]) -> dict[int, Artifact]:
+    def _found(self, store: MetadataReader, hours: Iterable[int]) -> dict[int, Artifact]:
         """Returns hour -> the statistics of its run, if they still exist on disk."""
         ids = {hour: _statistics(self._runs[hour]) for hour in hours}
         known = store.artifacts(ids.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metadata import names
-from metadata.reader import LineageStore, NoRunsError
+from metadata.reader import MetadataReader, NoRunsError
 from metadata.records import Run
 from pipeline.config import PipelineConfig
 
@@ -12,12 +12,12 @@ def complete_runs(config: PipelineConfig) -> dict[int, Run]:
     """Returns span -> its newest run in which every component is complete.
 
     Raises:
-      LineageError: The store cannot be read.
+      MetadataError: The store cannot be read.
     """
     if config.metadata_connection.is_missing:
         return {}
     try:
-        store = LineageStore.connect(config.metadata_connection)
+        store = MetadataReader.connect(config.metadata_connection)
     except NoRunsError:
         return {}
     return _complete_runs(store, config.name)
@@ -38,7 +38,7 @@ def outputs(run: Run, component: str, key: str) -> tuple[int, ...]:
     )
 
 
-def _complete_runs(store: LineageStore, pipeline: str) -> dict[int, Run]:
+def _complete_runs(store: MetadataReader, pipeline: str) -> dict[int, Run]:
     runs = [
         run
         for run in store.runs()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from tests.listening import beyond_loopback, listening_sockets
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -44,7 +44,7 @@ def test_a_day_promotes_good_models_and_rolls_back_a_bad_one(tmp_path: Path) -> 
     page = (tmp_path / "loop" / "online.html").read_text()
     assert "rolled back" in page or "rollback" in page
     assert "<svg" in (tmp_path / "loop" / "loop.svg").read_text()
-    store = LineageStore.sqlite(tmp_path / "loop" / "runs" / "ctr-loop" / "metadata.sqlite")
+    store = MetadataReader.sqlite(tmp_path / "loop" / "runs" / "ctr-loop" / "metadata.sqlite")
     versions = {one.properties["version"] for one in store.artifacts_of_type("OnlineMetrics")}
     assert len(versions) >= 3  # the first, a good one and the bad one
     assert store.artifacts_of_type("FeatureDrift")

@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SUMMARY = """
 import json, sys
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from local_run.summary import summarize
 from pipeline.config import load_config
-store = LineageStore.sqlite(sys.argv[1])
+store = MetadataReader.sqlite(sys.argv[1])
 config = load_config("applications/ctr/configs/ctr.yaml")
 print(json.dumps(summarize(config, store, store.run("latest").run_id, {}, {})))
 """

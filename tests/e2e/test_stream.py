@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
 from applications.ctr.sample_data.click_log import ClickLogConfig, generate_click_log
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from pipeline.config import PipelineConfig, load_config
 from streaming.commands import main
 from streaming.ingest import ingest
@@ -148,7 +148,7 @@ def test_drift_between_the_hours_is_told_and_recorded(
         said = [line for line in shown.output.splitlines() if hour_name(hour) in line]
         assert "drift" in said[0]
     assert f"{hour_name(hours[1])} is left out" in shown.output  # its file is damaged
-    found = LineageStore.sqlite(config.metadata_path).artifacts_of_type("FeatureDrift")
+    found = MetadataReader.sqlite(config.metadata_path).artifacts_of_type("FeatureDrift")
     by_hour = {drift.properties["hour"]: drift.properties for drift in found}
     assert by_hour[hour_name(hours[0])]["features"] == 0  # there was none before, and nobody served
     assert by_hour[hour_name(hours[2])]["features"] > 30

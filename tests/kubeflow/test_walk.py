@@ -14,7 +14,7 @@ from kubeflow.local.engines import Process
 from kubeflow.local.run import StepResult, command_line, run_pipeline
 from kubeflow.local.steps import read_pipeline
 from kubeflow.record import Record
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 pytestmark = pytest.mark.component
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def executor(code: str) -> dict[str, Any]:
 
 def walked(
     folder: Path, first: str, gives: dict[str, Any], second: str, takes: dict[str, Any]
-) -> tuple[list[StepResult], LineageStore]:
+) -> tuple[list[StepResult], MetadataReader]:
     """Runs two steps.
 
     Args:
@@ -65,14 +65,14 @@ def walked(
     record = Record(store, "two", "run-1")
     run_pipeline(read_pipeline(file), {}, Process(ROOT), folder / "run-1", record, ended.append)
     del record
-    return ended, LineageStore.sqlite(store)
+    return ended, MetadataReader.sqlite(store)
 
 
 @pytest.fixture
 def walk(tmp_path: Path) -> Any:
     """Runs two steps: the first outputs `count` by `code`, the second prints its value."""
 
-    def walk(code: str) -> tuple[list[StepResult], LineageStore]:
+    def walk(code: str) -> tuple[list[StepResult], MetadataReader]:
         given = {"taskOutputParameter": {"producerTask": "First", "outputParameterKey": "count"}}
         run = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
         gives = {"parameters": {"count": {"parameterType": "STRING"}}}

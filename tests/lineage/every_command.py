@@ -10,7 +10,7 @@ from lineage.command import export, pages  # noqa: F401 - they join the group
 from lineage.command.questions import cli
 from lineage.dashboard.overview import as_json
 from lineage.dashboard.server import Dashboard
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 
 COMMANDS = (
     "list",
@@ -58,8 +58,8 @@ def ask_everything(store: Path) -> dict[str, Result]:
     """Returns the answers by command; checks that the dashboard's pages have no errors."""
     answers = {command: ask(store, *command.split()) for command in COMMANDS}
     try:
-        opened = LineageStore.sqlite(store)
-    except LineageError:
+        opened = MetadataReader.sqlite(store)
+    except MetadataError:
         return answers
     assert Dashboard(opened, None)._made_page().startswith("<!doctype html>")
     assert as_json(opened, None, None, 10)

@@ -16,7 +16,7 @@ from rich.console import Console
 from lineage.command import export, group, pages  # noqa: F401 - they join the group
 from lineage.command.questions import cli
 from lineage.compare import compare
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 pytestmark = pytest.mark.unit
 REPOSITORY = Path(__file__).parents[2]
@@ -355,7 +355,7 @@ def test_what_was_not_pushed_is_no_model_to_compare_with(tfx):
     tfx.full_run("a", "1001")
     tfx.execute("b", "Pusher", outputs={"pushed_model": ("PushedModel", {"pushed": 0})})
     tfx.full_run("c", "1003")
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     assert compare(store, None, "1003").before.name == "1001"
 
 

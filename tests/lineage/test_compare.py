@@ -5,13 +5,13 @@ import json
 import pytest
 
 from lineage.compare import ComparedSide, FileChange, ValueChange, compare, flattened
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 
 pytestmark = pytest.mark.unit
 
 
 def compared(tfx, *ends, **arguments):
-    return compare(LineageStore.sqlite(tfx.path), *ends, **arguments)
+    return compare(MetadataReader.sqlite(tfx.path), *ends, **arguments)
 
 
 def two_runs(tfx):
@@ -110,7 +110,7 @@ def test_a_component_that_only_one_run_has(tfx):
 )
 def test_sides_that_cannot_be_compared_are_an_error(tfx, ends, message):
     two_runs(tfx)
-    with pytest.raises(LineageError, match=message):
+    with pytest.raises(MetadataError, match=message):
         compared(tfx, *ends)
 
 

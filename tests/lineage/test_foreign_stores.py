@@ -16,7 +16,7 @@ from lineage.impact import impact_of
 from lineage.listing import run_lines
 from lineage.served import served
 from lineage.trace import trace
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.records import Run
 from tests.lineage.every_command import ask, ask_everything
 from tests.lineage.stock_tfx import StockRun, run_stock_pipelines
@@ -69,7 +69,7 @@ def with_every_component(run: StockRun) -> None:
 
 
 def runs_of(store: Path) -> list[Run]:
-    return LineageStore.sqlite(store).runs()
+    return MetadataReader.sqlite(store).runs()
 
 
 def words(page: str) -> str:
@@ -189,7 +189,7 @@ def test_without_a_pusher_nothing_says_that_a_model_was_refused(stock: Path) -> 
 def test_our_examples_and_stock_ones_in_one_store_are_told_apart(tfx: Any) -> None:
     ours = tfx.full_run("ours", "2001")
     StockRun(tfx.folder, run_id="theirs").all_components()
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     assert trace(store, "2001").datasets[0].lost_manifest
     assert not trace(store, "latest").datasets[0].lost_manifest
     message = ask(tfx.path, "impact", "rows.csv").output
@@ -200,5 +200,5 @@ def test_our_examples_and_stock_ones_in_one_store_are_told_apart(tfx: Any) -> No
     assert (found.artifact.id, found.unknown, len(found.unrecorded)) == (ours["examples"], (), 1)
 
 
-def _open(path: Path) -> LineageStore:
-    return LineageStore.sqlite(path)
+def _open(path: Path) -> MetadataReader:
+    return MetadataReader.sqlite(path)

@@ -23,7 +23,7 @@ from lineage.impact import impact_of
 from lineage.open_lineage import run_events
 from lineage.trace import trace
 from metadata.artifact_files import files_below, local_path
-from metadata.reader import LineageError, LineageStore, NoRunsError
+from metadata.reader import MetadataError, MetadataReader, NoRunsError
 from tests.lineage.every_command import ask, ask_everything
 
 pytestmark = pytest.mark.unit
@@ -169,7 +169,7 @@ def test_nothing_of_another_component_is_lost_or_gone(
 def test_a_store_without_any_record_says_so(tfx: Any) -> None:
     only_types(tfx)
     with pytest.raises(NoRunsError, match="no pipeline run yet, and no execution or artifact"):
-        LineageStore.sqlite(tfx.path)
+        MetadataReader.sqlite(tfx.path)
 
 
 def test_artifacts_outside_of_any_run_are_shown(tfx: Any) -> None:
@@ -183,7 +183,7 @@ def test_artifacts_outside_of_any_run_are_shown(tfx: Any) -> None:
 
 def test_a_run_without_executions_is_not_complete(tfx: Any) -> None:
     runs_without_executions(tfx)
-    assert {run.state for run in LineageStore.sqlite(tfx.path).runs()} == {"unknown"}
+    assert {run.state for run in MetadataReader.sqlite(tfx.path).runs()} == {"unknown"}
     assert "not recorded" in ask(tfx.path, "list").output
 
 
@@ -197,7 +197,7 @@ def test_a_state_and_a_time_that_are_not_recorded_are_not_made_up(tfx: Any) -> N
 
 def test_runs_without_events_are_not_the_same(tfx: Any) -> None:
     no_events(tfx)
-    found = compare(LineageStore.sqlite(tfx.path), "run:r", "run:s")
+    found = compare(MetadataReader.sqlite(tfx.path), "run:r", "run:s")
     assert not found.same
     assert "data" in found.not_recorded
     assert "the same artifacts" not in ask(tfx.path, "diff", "run:r", "run:s").output
@@ -222,7 +222,7 @@ def test_a_verdict_that_is_not_recorded_is_not_a_refusal(tfx: Any) -> None:
     _, verdict = tfx.execute("r", "Evaluator", inputs={"model": made["model"]}, outputs=outputs)
     inputs = {"model": made["model"], "model_blessing": verdict["blessing"]}
     tfx.execute("r", "Pusher", inputs=inputs, outputs={"pushed_model": ("PushedModel", {})})
-    blessing = trace(LineageStore.sqlite(tfx.path), "latest").blessing
+    blessing = trace(MetadataReader.sqlite(tfx.path), "latest").blessing
     assert blessing is not None
     assert blessing.blessed is None
     answer = ask(tfx.path, "trace").output
@@ -245,7 +245,7 @@ def test_what_a_failed_component_was_to_make_is_no_output(tfx: Any) -> None:
     for proto in protos:
         proto.state = mlmd.Artifact.ABANDONED
     tfx.store.put_artifacts(protos)
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     assert impact_of(store, "latest").artifact.id < made["examples"]
     assert trace(store, "latest").pushed.id < made["pushed_model"]
 
@@ -265,7 +265,7 @@ def test_an_artifact_without_a_place_is_not_the_current_folder(
 def test_artifacts_without_a_place_are_data_sets_of_their_own(tfx: Any) -> None:
     outputs: dict[str, Any] = {key: ("Schema", {"uri": ""}) for key in ("one", "two")}
     tfx.execute("r", "Gen", outputs=outputs)
-    events = run_events(LineageStore.sqlite(tfx.path), "latest", None, "tfx")
+    events = run_events(MetadataReader.sqlite(tfx.path), "latest", None, "tfx")
     names = {dataset.name for event in events for dataset in event.outputs or ()}
     assert names == {"ctr/artifact/1", "ctr/artifact/2"}
 
@@ -293,18 +293,18 @@ def test_a_store_without_one_of_its_tables_is_one_line(tfx: Any) -> None:
 
 def test_a_pipe_is_no_store(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(LineageError, match="is a pipe or device"):
-        LineageStore.sqlite(tmp_path / "pipe")
+    with pytest.raises(MetadataError, match="is a pipe or device"):
+        MetadataReader.sqlite(tmp_path / "pipe")
 
 
 def test_a_file_that_may_not_be_read_says_so(tfx: Any) -> None:
     bare_run(tfx)
     code = (
         "import os, sys\n"
-        "from metadata.reader import LineageError, LineageStore\n"
+        "from metadata.reader import MetadataError, MetadataReader\n"
         "if os.getuid() == 0: os.setuid(65534)\n"  # root may read anything
-        "try: LineageStore.sqlite(sys.argv[1])\n"
-        "except LineageError as error: print(error)\n"
+        "try: MetadataReader.sqlite(sys.argv[1])\n"
+        "except MetadataError as error: print(error)\n"
     )
     with tempfile.TemporaryDirectory() as folder:  # pytest's own may be closed to others
         Path(folder).chmod(0o755)

@@ -4,7 +4,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.listing import run_lines
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 pytestmark = pytest.mark.unit
 
@@ -18,7 +18,7 @@ def test_each_runs_line_has_its_states_span_and_version(tfx):
         state=mlmd.Execution.CACHED,
     )
     tfx.execute("second", "Trainer", state=mlmd.Execution.FAILED)
-    second, first = run_lines(LineageStore.sqlite(tfx.path))
+    second, first = run_lines(MetadataReader.sqlite(tfx.path))
     assert (first.state, first.span, first.pushed_version) == ("complete", 474793, "1001")
     assert first.components == {"complete": 7}
     assert (second.state, second.span, second.pushed_version) == ("failed", 474793, None)

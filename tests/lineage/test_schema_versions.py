@@ -14,7 +14,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from metadata.opening import explained
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from tests.lineage.every_command import COMMANDS, ask
 
 pytestmark = pytest.mark.unit
@@ -39,8 +39,8 @@ def test_an_older_schema_says_how_to_upgrade_it(tfx: Any, version: int) -> None:
     tfx.full_run("r", "1001")
     downgrade(tfx, version)
     before = tfx.path.read_bytes()
-    with pytest.raises(LineageError) as raised:
-        LineageStore.sqlite(tfx.path)
+    with pytest.raises(MetadataError) as raised:
+        MetadataReader.sqlite(tfx.path)
     message = str(raised.value)
     assert f"has schema version {version}, which is too old" in message
     assert f"cp {tfx.path} {tfx.path}.backup" in message
@@ -67,7 +67,7 @@ def test_the_advice_for_an_older_schema_works(tfx: Any, version: int) -> None:
 
 def test_an_older_schema_of_a_server_is_dumped_before_it_is_upgraded() -> None:
     said = "MLMD database version 9 is older than library version 10. Schema migration is disabled."
-    with pytest.raises(LineageError, match="too old") as raised, explained("mysql://db:3306/mlmd"):
+    with pytest.raises(MetadataError, match="too old") as raised, explained("mysql://db:3306/mlmd"):
         raise RuntimeError(said)
     assert "mysqldump" in str(raised.value)
     assert "enable_upgrade_migration=True" in str(raised.value)
@@ -77,8 +77,8 @@ def test_a_newer_schema_asks_for_a_newer_library(tfx: Any) -> None:
     tfx.full_run("r", "1001")
     make_newer(tfx)
     before = tfx.path.read_bytes()
-    with pytest.raises(LineageError, match="version 99, which is too new") as raised:
-        LineageStore.sqlite(tfx.path)
+    with pytest.raises(MetadataError, match="version 99, which is too new") as raised:
+        MetadataReader.sqlite(tfx.path)
     message = str(raised.value)
     assert "where the TFX that wrote the store is installed" in message
     assert "enable_upgrade_migration" not in message

@@ -7,13 +7,13 @@ import pytest
 
 from lineage.impact import impact
 from lineage.served import find_served, served
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 
 pytestmark = pytest.mark.unit
 
 
 def found(tfx):
-    return {model.version: model for model in served(LineageStore.sqlite(tfx.path))}
+    return {model.version: model for model in served(MetadataReader.sqlite(tfx.path))}
 
 
 def labels(model):
@@ -102,10 +102,10 @@ def test_traffic_is_told_by_hour_and_an_hour_evaluated_again_counts_once(tfx):
 def test_impact_tells_which_versions_answer_and_what_they_ranked(tfx):
     first = tfx.full_run("a", "1001")
     online(tfx, "2024-03-01T00", 1, (1001, "stable", 90, 9))
-    [push] = impact(LineageStore.sqlite(tfx.path), first["examples"]).pushes
+    [push] = impact(MetadataReader.sqlite(tfx.path), first["examples"]).pushes
     assert (push.version, push.labels, push.impressions) == ("1001", ("stable",), 90)
     tfx.full_run("b", "1002")
-    [push] = impact(LineageStore.sqlite(tfx.path), first["examples"]).pushes
+    [push] = impact(MetadataReader.sqlite(tfx.path), first["examples"]).pushes
     assert push.labels == ()
 
 
@@ -129,7 +129,7 @@ def test_pipelines_of_one_store_do_not_end_each_others_periods(tfx):
 def test_one_is_found_by_its_folder(tfx):
     tfx.full_run("a", "1001")
     tfx.full_run("b", "1002")
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     assert find_served(store, "/serving/1001").version == "1001"
     latest = find_served(store, "latest")
     assert latest.version == "1002"

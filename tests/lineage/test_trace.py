@@ -7,13 +7,13 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.impact import impact, impact_of
 from lineage.trace import trace
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 
 pytestmark = pytest.mark.unit
 
 
 def traced(tfx, pushed="latest", **arguments):
-    return trace(LineageStore.sqlite(tfx.path), pushed, **arguments)
+    return trace(MetadataReader.sqlite(tfx.path), pushed, **arguments)
 
 
 def test_a_trace_names_everything_between_the_served_model_and_the_files(tfx):
@@ -140,7 +140,7 @@ def test_a_pushed_model_is_found_by_id_version_folder_and_latest(tfx):
     assert traced(tfx).pushed.id == second["pushed_model"]
     for name in (first["pushed_model"], str(first["pushed_model"]), "1001", "/serving/1001"):
         assert traced(tfx, name).pushed.id == first["pushed_model"]
-    with pytest.raises(LineageError, match=r"no pushed model '7777' .* are 1002 \(artifact"):
+    with pytest.raises(MetadataError, match=r"no pushed model '7777' .* are 1002 \(artifact"):
         traced(tfx, "7777")
 
 
@@ -152,7 +152,7 @@ def test_what_was_not_blessed_was_not_pushed(tfx):
 
 def test_no_pushed_model_is_an_error_with_the_next_step(tfx):
     tfx.examples("r")
-    with pytest.raises(LineageError, match=r"no pushed model: none was blessed yet.*show latest"):
+    with pytest.raises(MetadataError, match=r"no pushed model: none was blessed yet.*show latest"):
         traced(tfx)
 
 
@@ -205,7 +205,7 @@ def test_impact_finds_models_evaluations_pushes_and_every_run(tfx):
         state=mlmd.Execution.CACHED,
     )
     tfx.full_run("other", "1003", baseline=made["model"])
-    found = impact(LineageStore.sqlite(tfx.path), made["examples"])
+    found = impact(MetadataReader.sqlite(tfx.path), made["examples"])
     assert [m.artifact.id for m in found.models] == [again["model"], made["model"]]
     assert [(p.version, p.run_id) for p in found.pushes] == [("1002", "second"), ("1001", "first")]
     assert all(push.trained_from_it for push in found.pushes)
@@ -217,7 +217,7 @@ def test_a_model_that_was_only_evaluated_on_the_data_was_not_trained_from_it(tfx
     trained = tfx.model("r", tfx.examples("r"))
     evaluated_on = tfx.examples("r", span=474799)
     tfx.push("r", {**trained, "examples": evaluated_on}, "1001")
-    found = impact(LineageStore.sqlite(tfx.path), evaluated_on)
+    found = impact(MetadataReader.sqlite(tfx.path), evaluated_on)
     assert found.models == ()
     assert [p.trained_from_it for p in found.pushes] == [False]
     assert [e.trained_from_it for e in found.evaluations] == [False]
@@ -227,10 +227,10 @@ def test_a_model_that_was_only_evaluated_on_the_data_was_not_trained_from_it(tfx
 
 def test_the_latest_examples_are_an_example_gens_not_transforms(tfx):
     made = tfx.full_run("r", "1001")
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     assert impact_of(store, "latest").artifact.id == made["examples"]
     assert impact_of(store, f"artifact:{made['model']}").artifact.id == made["model"]
-    with pytest.raises(LineageError, match="'x' is no artifact id"):
+    with pytest.raises(MetadataError, match="'x' is no artifact id"):
         impact_of(store, "x")
 
 
@@ -240,7 +240,7 @@ def test_a_bad_source_file_leads_to_all_that_was_made_from_it(tfx):
     for made in (first, second):
         tfx.manifest(made["examples"])
     tfx.manifest(third["examples"], sources=[])
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     asked = [second["examples"], first["examples"]]
     for wanted in ("a.json.gz", "./00/a.json.gz", "/data/readings/2024-03-01/00/a.json.gz", "00/"):
         assert [a.id for a in impact_of(store, wanted).artifacts] == asked
@@ -248,16 +248,16 @@ def test_a_bad_source_file_leads_to_all_that_was_made_from_it(tfx):
     assert found.unknown == ()
     assert [push.version for push in found.pushes] == ["1002", "1001"]
     assert [a.id for a in found.artifacts] == [second["examples"], first["examples"]]
-    with pytest.raises(LineageError, match=r"no source file of the 3 Examples"):
+    with pytest.raises(MetadataError, match=r"no source file of the 3 Examples"):
         impact_of(store, "json.gz")
 
 
 def test_examples_without_a_manifest_may_have_read_the_file_too(tfx):
     first, second = (tfx.full_run(run, f"100{run}") for run in ("1", "2"))
     tfx.manifest(first["examples"])
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     assert impact_of(store, "a.json.gz").unknown == (second["examples"],)
-    with pytest.raises(LineageError, match=r"of the 1 Examples .* \(1 more have lost their man"):
+    with pytest.raises(MetadataError, match=r"of the 1 Examples .* \(1 more have lost their man"):
         impact_of(store, "other.json.gz")
 
 
@@ -285,7 +285,7 @@ def test_a_version_in_two_folders_is_asked_for(tfx):
         ]
         for run in ("a", "b")
     ]
-    with pytest.raises(LineageError, match=r"version 7 was pushed to 2 folders; say: artifact:"):
+    with pytest.raises(MetadataError, match=r"version 7 was pushed to 2 folders; say: artifact:"):
         traced(tfx, "7")
     assert [traced(tfx, name).pushed.id for name in ("/a/7", "b")] == ids
     assert [traced(tfx, f"artifact:{number}").pushed.id for number in ids] == ids
@@ -309,5 +309,5 @@ def test_what_kubeflow_compares_with_was_not_made_from_the_candidate(tfx):
             inputs={"candidate": made["model"]},
             outputs={"model": ("Model", properties)},
         )
-    found = impact(LineageStore.sqlite(tfx.path), made["examples"])
+    found = impact(MetadataReader.sqlite(tfx.path), made["examples"])
     assert [one.artifact.id for one in found.models] == [made["model"]]

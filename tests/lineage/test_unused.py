@@ -15,7 +15,7 @@ from lineage.delete import delete_unused
 from lineage.trace import trace
 from lineage.unused import StoredArtifact, unused
 from metadata.connection import Connection
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 
 pytestmark = pytest.mark.unit
 REPOSITORY = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def fill(tfx):
 
 
 def looked_at(tfx, keep_runs=1):
-    return unused(LineageStore.sqlite(tfx.path), keep_runs)
+    return unused(MetadataReader.sqlite(tfx.path), keep_runs)
 
 
 def ids(items):
@@ -192,7 +192,7 @@ def test_a_run_that_goes_on_keeps_what_it_reads(tfx, pipeline):
     full_run(tfx, "9")
     [reason] = [one.reason for one in looked_at(tfx).kept if one.artifact.id == old]
     assert reason == "run 0 still runs"
-    with pytest.raises(LineageError, match=r"run 0 of .* is in progress: nothing was deleted"):
+    with pytest.raises(MetadataError, match=r"run 0 of .* is in progress: nothing was deleted"):
         delete_unused(connection(tfx), 1)
     delete_unused(connection(tfx), 1, ended=["0"])
 
@@ -223,7 +223,7 @@ def test_sizes_are_of_all_files(tfx, pipeline):
 
 
 def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
-    before = trace(LineageStore.sqlite(tfx.path), "1001")
+    before = trace(MetadataReader.sqlite(tfx.path), "1001")
     found = looked_at(tfx)
     told: list[StoredArtifact] = []
     assert delete_unused(connection(tfx), 1, told.append) == found
@@ -233,7 +233,7 @@ def test_deleting_takes_the_folders_and_leaves_the_lineage(tfx, pipeline):
     assert states(tfx, ids(found.unused)) == {"DELETED"}
     assert states(tfx, ids(found.kept)) == {"LIVE"}
     assert looked_at(tfx).unused == ()
-    after = trace(LineageStore.sqlite(tfx.path), "1001")
+    after = trace(MetadataReader.sqlite(tfx.path), "1001")
     assert after.datasets[0].sources == before.datasets[0].sources
     assert after.datasets[0].manifest_problem is None
 
@@ -243,7 +243,7 @@ def test_nothing_is_deleted_while_a_run_is_in_progress(tfx, pipeline, kind):
     """The run may be of the store's own pipeline, or of one that shares the store."""
     with (tfx.folder / ".lock").open("a+") as lock:
         fcntl.flock(lock, kind)
-        with pytest.raises(LineageError, match="is in progress"):
+        with pytest.raises(MetadataError, match="is in progress"):
             delete_unused(connection(tfx), 1)
     assert all(one.path.is_dir() for one in looked_at(tfx).unused)
 
@@ -280,6 +280,6 @@ def test_a_folder_that_cannot_be_deleted_is_named(tfx, pipeline, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("shutil.rmtree", refuse)
-    with pytest.raises(LineageError, match=f"cannot delete {first}: Permission denied"):
+    with pytest.raises(MetadataError, match=f"cannot delete {first}: Permission denied"):
         delete_unused(connection(tfx), 1)
     assert first.is_dir()

@@ -10,7 +10,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from lineage.unused import UnusedArtifacts, unused
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from tests.lineage.every_command import ask
 from tests.lineage.stock_tfx import StockRun
 
@@ -27,7 +27,7 @@ def fill(tfx: Any) -> None:
 
 
 def looked_at(tfx: Any) -> UnusedArtifacts:
-    return unused(LineageStore.sqlite(tfx.path), keep_runs=1)
+    return unused(MetadataReader.sqlite(tfx.path), keep_runs=1)
 
 
 def ids(found: UnusedArtifacts) -> set[int]:

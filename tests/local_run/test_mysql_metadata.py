@@ -18,7 +18,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 from local_run.logs import captured_output
 from metadata.connection import connection_config
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from pipeline.config import PipelineConfig, load_config
 
 pytestmark = pytest.mark.integration
@@ -93,7 +93,7 @@ def test_runs_are_recorded_and_the_password_is_not_logged(
     )
     with captured_output(tmp_path / "run.log", print):
         BeamDagRunner().run(pipeline)
-    run = LineageStore.connect(config.metadata_connection).run("latest")
+    run = MetadataReader.connect(config.metadata_connection).run("latest")
     assert [(e.component, e.state) for e in run.components] == [("ImportSchemaGen", "complete")]
     log = (tmp_path / "run.log").read_text()
     assert "Using connection config" in log  # TFX does log it
@@ -102,7 +102,7 @@ def test_runs_are_recorded_and_the_password_is_not_logged(
 
 def test_a_wrong_password_is_one_line(config: PipelineConfig, monkeypatch) -> None:
     monkeypatch.setenv("MLMD_PASSWORD", "wrong")
-    with pytest.raises(LineageError) as caught:
-        LineageStore.connect(config.metadata_connection)
+    with pytest.raises(MetadataError) as caught:
+        MetadataReader.connect(config.metadata_connection)
     assert "\n" not in str(caught.value)
     assert "wrong" not in str(caught.value)

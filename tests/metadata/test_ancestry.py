@@ -10,7 +10,7 @@ from tfx.types import standard_artifacts
 
 from metadata import names
 from metadata.ancestry import sound_models, spans_behind
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from tests.metadata.tfx_store import TfxStore
 
 pytestmark = pytest.mark.unit
@@ -42,7 +42,7 @@ def as_tfx(number: int, withdrawn: bool = False) -> standard_artifacts.Model:
 def test_spans_are_those_of_the_examples_that_a_generator_made(tfx: TfxStore) -> None:
     first = trained(tfx, 5)
     second = trained(tfx, 7, base=first)
-    store = LineageStore(tfx.store)
+    store = MetadataReader(tfx.store)
     assert set(spans_behind(store, first)) == {5}
     assert max(spans_behind(store, second)) == 7
     assert spans_behind(store, 12345) == []
@@ -58,7 +58,7 @@ def test_models_that_come_from_a_withdrawn_one_are_found_all_at_once(tfx: TfxSto
     models = [good, *heirs, fresh]
     given = [as_tfx(one, withdrawn=one == bad) for one in reversed(models)]
     store = Counted(tfx.store)
-    found = sound_models(LineageStore(store), given)  # type: ignore[arg-type]
+    found = sound_models(MetadataReader(store), given)  # type: ignore[arg-type]
     assert [model.id for model in found] == [good, fresh]
     assert store.calls.total() <= 5
 
@@ -67,11 +67,11 @@ def test_a_model_that_is_not_among_those_asked_about_hands_it_on(tfx: TfxStore) 
     bad = trained(tfx, 1)
     between = trained(tfx, 2, base=bad)
     last = trained(tfx, 3, base=between)
-    found = sound_models(LineageStore(tfx.store), [as_tfx(bad, withdrawn=True), as_tfx(last)])
+    found = sound_models(MetadataReader(tfx.store), [as_tfx(bad, withdrawn=True), as_tfx(last)])
     assert found == []
 
 
 def test_without_a_withdrawn_model_the_store_is_not_asked() -> None:
     given = [as_tfx(2), as_tfx(1)]
-    found = sound_models(LineageStore(None), given)  # type: ignore[arg-type]
+    found = sound_models(MetadataReader(None), given)  # type: ignore[arg-type]
     assert [model.id for model in found] == [1, 2]

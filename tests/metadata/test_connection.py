@@ -12,7 +12,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from base.redaction import redacted
 from base.section import ConfigError
 from metadata.connection import Connection, connection_config
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 from tests.product import ROOT
 
 pytestmark = pytest.mark.unit
@@ -32,8 +32,8 @@ def test_a_file_that_is_missing_is_made_with_its_folder(tmp_path: Path) -> None:
 
 def test_a_reader_makes_no_file(tmp_path: Path) -> None:
     connection = Connection("sqlite", tmp_path / "new" / "metadata.sqlite")
-    with pytest.raises(LineageError, match="cannot read the metadata store"):
-        LineageStore.connect(connection)
+    with pytest.raises(MetadataError, match="cannot read the metadata store"):
+        MetadataReader.connect(connection)
     assert not connection.path.parent.exists()
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from metadata.reader import LineageError, LineageStore
+from metadata.reader import MetadataError, MetadataReader
 
 pytestmark = pytest.mark.unit
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 def test_runs_come_newest_first_with_their_components_in_order(tfx):
     tfx.full_run("first", "1001")
     tfx.examples("second")
-    first, second = LineageStore.sqlite(tfx.path).runs()[::-1]
+    first, second = MetadataReader.sqlite(tfx.path).runs()[::-1]
     assert (first.run_id, second.run_id) == ("first", "second")
     assert first.pipeline == "ctr"
     assert [e.component for e in first.components] == [
@@ -35,12 +35,12 @@ def test_runs_come_newest_first_with_their_components_in_order(tfx):
 def test_a_limit_brings_the_newest_runs_only(tfx):
     for number in range(3):
         tfx.examples(f"run{number}")
-    assert [run.run_id for run in LineageStore.sqlite(tfx.path).runs(2)] == ["run2", "run1"]
+    assert [run.run_id for run in MetadataReader.sqlite(tfx.path).runs(2)] == ["run2", "run1"]
 
 
 def test_inputs_and_outputs_are_artifact_ids_by_key(tfx):
     made = tfx.full_run("r", "1001")
-    trainer = LineageStore.sqlite(tfx.path).run("latest").components[4]
+    trainer = MetadataReader.sqlite(tfx.path).run("latest").components[4]
     assert trainer.inputs == {
         "examples": (made["transformed_examples"],),
         "schema": (made["schema"],),
@@ -62,13 +62,13 @@ def test_inputs_and_outputs_are_artifact_ids_by_key(tfx):
 )
 def test_states(tfx, written, read):
     execution, _ = tfx.execute("r", "Trainer", state=written)
-    assert LineageStore.sqlite(tfx.path).execution(execution).state == read
+    assert MetadataReader.sqlite(tfx.path).execution(execution).state == read
 
 
 def test_a_run_failed_if_a_component_did_unless_a_later_try_succeeded(tfx):
     tfx.examples("r")
     tfx.execute("r", "Trainer", state=mlmd.Execution.FAILED)
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     assert store.run("r").state == "failed"
     tfx.execute("r", "Trainer")
     assert store.run("r").state == "complete"
@@ -80,7 +80,7 @@ def test_seconds_run_from_creation_to_the_last_change(tfx):
     [proto] = tfx.store.get_executions_by_id([number])
     proto.last_known_state = mlmd.Execution.COMPLETE
     tfx.store.put_executions([proto])
-    execution = LineageStore.sqlite(tfx.path).execution(number)
+    execution = MetadataReader.sqlite(tfx.path).execution(number)
     assert 0.2 <= execution.seconds < 30
     assert execution.started.tzinfo is dt.timezone.utc
 
@@ -88,21 +88,21 @@ def test_seconds_run_from_creation_to_the_last_change(tfx):
 def test_what_a_resolver_picked_is_not_its_output(tfx):
     made = tfx.full_run("first", "1001")
     number, _ = tfx.execute("second", "Baseline", picked={"model": made["model"]})
-    execution = LineageStore.sqlite(tfx.path).execution(number)
+    execution = MetadataReader.sqlite(tfx.path).execution(number)
     assert execution.outputs == {}
     assert execution.resolved == {"model": (made["model"],)}
 
 
 def test_executions_of_many_runs_know_their_run_and_component(tfx):
     numbers = {f"run{n}": tfx.execute(f"run{n}", "Trainer")[0] for n in range(120)}
-    found = LineageStore.sqlite(tfx.path).executions(numbers.values())
+    found = MetadataReader.sqlite(tfx.path).executions(numbers.values())
     assert {e.run_id: e.id for e in found.values()} == numbers
     assert {e.component for e in found.values()} == {"Trainer"}
 
 
 def test_a_pipeline_may_have_dots_in_its_name(tmp_path, tfx):
     type(tfx)(tmp_path, pipeline="shop.ctr").execute("r", "Trainer")
-    run = LineageStore.sqlite(tfx.path).run("r")
+    run = MetadataReader.sqlite(tfx.path).run("r")
     assert (run.pipeline, run.components[0].component) == ("shop.ctr", "Trainer")
 
 
@@ -112,7 +112,7 @@ def test_properties_that_tfx_keeps_as_json_come_back_as_values(tfx):
     proto.custom_properties["rate"].struct_value.update({"__value__": '{"eval": 0.5}'})
     proto.custom_properties["blessed"].struct_value.update({"eval": 1.0})
     tfx.store.put_artifacts([proto])
-    properties = LineageStore.sqlite(tfx.path).artifact(made["statistics"]).properties
+    properties = MetadataReader.sqlite(tfx.path).artifact(made["statistics"]).properties
     assert properties == {"rate": {"eval": 0.5}, "blessed": {"eval": 1.0}}
 
 
@@ -120,39 +120,39 @@ def test_a_connection_config_opens_the_same_store(tfx):
     tfx.examples("r")
     config = mlmd.ConnectionConfig()
     config.sqlite.filename_uri = str(tfx.path)
-    assert LineageStore.from_connection_config(config).run("latest").run_id == "r"
+    assert MetadataReader.from_connection_config(config).run("latest").run_id == "r"
 
 
 def test_unknown_ids_say_what_there_is(tfx):
     tfx.examples("r")
-    store = LineageStore.sqlite(tfx.path)
-    with pytest.raises(LineageError, match=r"no artifact 99 .*show latest"):
+    store = MetadataReader.sqlite(tfx.path)
+    with pytest.raises(MetadataError, match=r"no artifact 99 .*show latest"):
         store.artifact(99)
-    with pytest.raises(LineageError, match=r"no execution 99 .*show latest"):
+    with pytest.raises(MetadataError, match=r"no execution 99 .*show latest"):
         store.execution(99)
-    with pytest.raises(LineageError, match=r"no run 'x' .*newest are r"):
+    with pytest.raises(MetadataError, match=r"no run 'x' .*newest are r"):
         store.run("x")
 
 
 def test_a_missing_file_a_folder_and_an_empty_file(tmp_path):
     (tmp_path / "empty").touch()
-    with pytest.raises(LineageError, match="does not exist"):
-        LineageStore.sqlite(tmp_path / "none")
-    with pytest.raises(LineageError, match="is a folder"):
-        LineageStore.sqlite(tmp_path)
-    with pytest.raises(LineageError, match="is empty"):
-        LineageStore.sqlite(tmp_path / "empty")
+    with pytest.raises(MetadataError, match="does not exist"):
+        MetadataReader.sqlite(tmp_path / "none")
+    with pytest.raises(MetadataError, match="is a folder"):
+        MetadataReader.sqlite(tmp_path)
+    with pytest.raises(MetadataError, match="is empty"):
+        MetadataReader.sqlite(tmp_path / "empty")
 
 
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "text").write_text("no database" * 1000)
-    with pytest.raises(LineageError, match="not a database"):
-        LineageStore.sqlite(tmp_path / "text")
+    with pytest.raises(MetadataError, match="not a database"):
+        MetadataReader.sqlite(tmp_path / "text")
     other = sqlite3.connect(tmp_path / "other.sqlite")
     other.execute("CREATE TABLE t (a)")
     other.close()
-    with pytest.raises(LineageError, match="no ML Metadata store"):
-        LineageStore.sqlite(tmp_path / "other.sqlite")
+    with pytest.raises(MetadataError, match="no ML Metadata store"):
+        MetadataReader.sqlite(tmp_path / "other.sqlite")
 
 
 def test_a_damaged_file(tfx):
@@ -161,13 +161,13 @@ def test_a_damaged_file(tfx):
     content = bytearray(tfx.path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     damaged.write_bytes(content)
-    with pytest.raises(LineageError, match=r"damaged\.sqlite"):
-        LineageStore.sqlite(damaged)
+    with pytest.raises(MetadataError, match=r"damaged\.sqlite"):
+        MetadataReader.sqlite(damaged)
 
 
 def test_a_store_without_a_run(tfx):
-    with pytest.raises(LineageError, match="no pipeline run yet"):
-        LineageStore.sqlite(tfx.path)
+    with pytest.raises(MetadataError, match="no pipeline run yet"):
+        MetadataReader.sqlite(tfx.path)
 
 
 def test_a_locked_file_is_an_error_within_seconds(tfx, monkeypatch):
@@ -182,13 +182,13 @@ def test_a_locked_file_is_an_error_within_seconds(tfx, monkeypatch):
         assert holder.stdin
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(LineageError, match="locked by another process"):
-            LineageStore.sqlite(tfx.path)
+        with pytest.raises(MetadataError, match="locked by another process"):
+            MetadataReader.sqlite(tfx.path)
         holder.stdin.close()
 
 
 def test_reading_changes_nothing(tfx):
     tfx.full_run("r", "1001")
     before = tfx.path.read_bytes()
-    LineageStore.sqlite(tfx.path).runs()
+    MetadataReader.sqlite(tfx.path).runs()
     assert tfx.path.read_bytes() == before

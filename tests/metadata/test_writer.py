@@ -11,8 +11,8 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from metadata import names
 from metadata.connection import Connection, connection_config
-from metadata.opening import LineageError
-from metadata.reader import LineageStore
+from metadata.opening import MetadataError
+from metadata.reader import MetadataReader
 from metadata.writer import MetadataWriter, NewArtifact, Value
 from tests.metadata.tfx_store import TfxStore
 
@@ -153,7 +153,7 @@ def test_the_state_of_an_artifact_is_changed(writer: MetadataWriter) -> None:
 
 def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database" * 1000)
-    with pytest.raises(LineageError, match=r"cannot write the metadata store .*text: .*reachable"):
+    with pytest.raises(MetadataError, match=r"cannot write the metadata store .*text: .*reachable"):
         MetadataWriter.connect(Connection("sqlite", tmp_path / "text"))
 
 
@@ -197,7 +197,7 @@ def test_a_property_that_is_no_time_is_none(tfx: TfxStore, value: int) -> None:
     times = dict.fromkeys((names.ACTUAL_BEGAN_MS, names.ACTUAL_ENDED_MS), value)
     created = {names.ACTUAL_CREATED_MS: value}
     number, made = tfx.execute("r", "Gen", outputs={"x": ("Examples", created)}, properties=times)
-    store = LineageStore.sqlite(tfx.path)
+    store = MetadataReader.sqlite(tfx.path)
     year = dt.datetime.now(dt.timezone.utc).year
     assert store.execution(number).started.year == year
     assert store.artifact(made["x"]).created.year == year
@@ -206,4 +206,4 @@ def test_a_property_that_is_no_time_is_none(tfx: TfxStore, value: int) -> None:
 
 def test_a_start_without_an_end_is_that_of_the_store(tfx: TfxStore) -> None:
     number, _ = tfx.execute("r", "Gen", properties={names.ACTUAL_BEGAN_MS: 1_000})
-    assert LineageStore.sqlite(tfx.path).execution(number).started.year > 2000
+    assert MetadataReader.sqlite(tfx.path).execution(number).started.year > 2000

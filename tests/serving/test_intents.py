@@ -26,7 +26,7 @@ from components.pusher.versions_folder import VersionsFolder
 from metadata import names
 from metadata.connection import connection_config
 from metadata.pushed_models import first_pushes
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from pipeline.config import PipelineConfig
 from serving.commands import main
 from serving.release import settle as settling
@@ -67,7 +67,7 @@ def command(config: PipelineConfig, *arguments: str) -> Result:
 
 
 def recorded(config: PipelineConfig) -> list[str]:
-    store = LineageStore.sqlite(config.metadata_path)
+    store = MetadataReader.sqlite(config.metadata_path)
     return [execution.component for run in store.runs() for execution in run.components]
 
 
@@ -185,7 +185,10 @@ def test_a_late_record_does_not_undo_newer_marks(config: PipelineConfig) -> None
     (model,) = store.put_artifacts([mlmd.Artifact(type_id=kind, uri="/models/3")])
     pusher = store.put_execution_type(mlmd.ExecutionType(name="Pusher"))
     (push,) = store.put_executions([mlmd.Execution(type_id=pusher)])
-    ways = [(model, mlmd.Event.INPUT), (first_pushes(LineageStore(store))[3].id, mlmd.Event.OUTPUT)]
+    ways = [
+        (model, mlmd.Event.INPUT),
+        (first_pushes(MetadataReader(store))[3].id, mlmd.Event.OUTPUT),
+    ]
     store.put_events([mlmd.Event(execution_id=push, artifact_id=a, type=way) for a, way in ways])
     first = rollback(base, None, REASON)
     record_in(config, first)

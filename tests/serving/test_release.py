@@ -20,7 +20,7 @@ from components.pusher.release import Release, read_release, write_release
 from components.pusher.rollout import Followers, Rollout
 from components.pusher.versions_folder import VersionsFolder
 from lineage.listing import run_lines
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from metadata.writer import MetadataWriter
 from serving.release.ab_split import arm_of
 from serving.release.follow import followed
@@ -124,7 +124,7 @@ def test_lineage_shows_a_rollback(base: Path, connection: mlmd.ConnectionConfig)
         MetadataWriter(store, "the store", "ctr"),
         rollback(base, None, "log loss is up", rollout=rollout),
     )
-    lineage = LineageStore.from_connection_config(connection)
+    lineage = MetadataReader.from_connection_config(connection)
     found = lineage.execution(execution)
     assert found.component == "Rollback"
     assert found.state == "complete"
@@ -152,11 +152,11 @@ def test_lineage_shows_the_rollback_of_a_canary(
         (pushed[version],) = store.put_artifacts([artifact])
     write_release(base, Release(stable=2, canary=3))
     execution = record(MetadataWriter(store, "the store", "ctr"), rollback(base, None, "worse"))
-    found = LineageStore.from_connection_config(connection).execution(execution)
+    found = MetadataReader.from_connection_config(connection).execution(execution)
     assert found.inputs == {"after": (pushed[2],), "withdrawn": (pushed[3],)}
     write_release(base, Release(stable=2, canary=3))
     execution = record(MetadataWriter(store, "the store", "ctr"), promote(base))
-    found = LineageStore.from_connection_config(connection).execution(execution)
+    found = MetadataReader.from_connection_config(connection).execution(execution)
     assert found.inputs == {"before": (pushed[2],), "after": (pushed[3],)}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from base.errors import ComponentError
 from components.pusher.release import Release, read_release, write_release
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from pipeline.config import PipelineConfig, load_config
 from streaming.online_evaluation import act
 from streaming.online_evaluation.act import DecisionExecutor
@@ -39,7 +39,7 @@ def actor(config: PipelineConfig) -> DecisionExecutor:
 
 
 def recorded(config: PipelineConfig) -> list[str]:
-    store = LineageStore.sqlite(config.metadata_path)
+    store = MetadataReader.sqlite(config.metadata_path)
     return [execution.component for run in store.runs() for execution in run.components]
 
 

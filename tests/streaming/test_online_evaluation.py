@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from base.atomic_files import write_json
 from base.errors import ComponentError
 from components.pusher.release import Release, read_release, write_release
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from pipeline.config import PipelineConfig, load_config
 from pipeline.streaming_sections import OnlineRule
 from streaming.commands import main
@@ -272,7 +272,7 @@ def test_a_bad_canary_is_rolled_back_and_recorded(config: PipelineConfig) -> Non
     assert done.exit_code == 0, done.output
     assert read_release(config.serving_folder) == Release(7)
     assert "calibration" in (config.serving_folder / "8" / "WITHDRAWN").read_text()
-    store = LineageStore.sqlite(config.metadata_path)
+    store = MetadataReader.sqlite(config.metadata_path)
     (execution,) = store.run("latest").components
     assert execution.component == "Rollback"
     assert "wait: stable 7: within all bounds" in invoke(config, "--act").output

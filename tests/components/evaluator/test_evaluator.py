@@ -21,7 +21,7 @@ from tfx.types import standard_artifacts
 
 from components.evaluator.component import Evaluator
 from components.evaluator.evaluation_files import Verdict, read_evaluation, read_verdict
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from pipeline.beam_arguments import ONE_PROCESS
 from pipeline.eval_config import eval_config
 from pipeline.evaluator_section import Evaluator as Section
@@ -133,7 +133,7 @@ def evaluate(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluate
             )
         )
         (folder,) = (root / "Evaluator/evaluation").iterdir()
-        artifacts = LineageStore.from_connection_config(store).artifacts
+        artifacts = MetadataReader.from_connection_config(store).artifacts
         (blessing,) = [a for a in artifacts(range(1, 12)).values() if a.type == "ModelBlessing"]
         return folder, dict(blessing.properties)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lineage.report.write import write_report
-from metadata.reader import LineageStore
+from metadata.reader import MetadataReader
 from tests.lineage.browser import PHONE, opened, scroll_through
 from tests.lineage.tfx_files import (
     write_anomalies,
@@ -30,7 +30,7 @@ def report(tfx, tmp_path):
 
     def write(summaries: Path | None = None) -> Path:
         path = tmp_path / "out" / "report.html"
-        write_report(LineageStore.sqlite(tfx.path), "latest", summaries, path)
+        write_report(MetadataReader.sqlite(tfx.path), "latest", summaries, path)
         return path
 
     return write
