@@ -53,10 +53,10 @@ class _Trim(beam.PTransform[Any, Any]):
         self.kept = kept
 
     def expand(self, batches: Any) -> Any:
-        return batches | beam.Map(_trimmed, self.kept)  # type: ignore[no-untyped-call]
+        return batches | beam.Map(trimmed, self.kept)  # type: ignore[no-untyped-call]
 
 
-def _trimmed(batch: dict[str, Any], kept: frozenset[str]) -> dict[str, Any]:
+def trimmed(batch: dict[str, Any], kept: frozenset[str]) -> dict[str, Any]:
     result = {key: value for key, value in batch.items() if key not in _NOT_READ}
     found = batch[constants.FEATURES_KEY]
     result[constants.FEATURES_KEY] = {name: found[name] for name in found if name in kept}

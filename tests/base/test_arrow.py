@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import base.arrow
 from tests.product import ROOT, modules
 
 pytestmark = pytest.mark.unit
@@ -32,8 +31,9 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import ipc
 
-    if int(pyarrow.__version__.partition(".")[0]) >= 14:
-        assert base.arrow._version() >= base.arrow._FIXED_IN
+    import base.arrow  # noqa: F401  # what is tested
+
+    if int(pyarrow.__version__.partition(".")[0]) > 14:
         return
     ran = tmp_path / "ran"
 

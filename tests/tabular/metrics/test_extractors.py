@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.eval_config import eval_config
 from pipeline.evaluator_section import Evaluator
-from tabular.metrics.extractors import _trimmed, custom_extractors, features_read
+from tabular.metrics.extractors import custom_extractors, features_read, trimmed
 
 pytestmark = pytest.mark.unit
 
@@ -31,9 +31,9 @@ def test_what_slices_and_groups_are_made_of_is_kept() -> None:
         "labels": np.array([0, 1]),
         "features": {"device": column, "user_id": column, "price": column},
     }
-    trimmed = _trimmed(batch, kept)
-    assert trimmed.keys() == {"labels", "features"}
-    assert trimmed["features"].keys() == {"device", "user_id"}
+    found = trimmed(batch, kept)
+    assert found.keys() == {"labels", "features"}
+    assert found["features"].keys() == {"device", "user_id"}
     assert batch["features"].keys() == {"device", "user_id", "price"}  # Beam forbids changing it
 
 
