@@ -58,7 +58,7 @@ def report(found: dict[str, Any], problems: Iterable[str]) -> tuple[list[str], i
                 vulnerable += 1
                 mended = ", ".join(known.get("fix_versions", [])) or "no version yet"
                 lines.append(
-                    f"{lock}: {one['name']} {one['version']}: {known['id']}, mended in {mended}"
+                    f"{lock}: {one['name']} {one['version']}: {known['id']}, fixed in {mended}"
                 )
         skipped = [one["name"] for one in asked if "skip_reason" in one]
         if skipped:

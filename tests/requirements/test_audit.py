@@ -36,4 +36,4 @@ def test_what_could_not_be_looked_up_is_no_success() -> None:
 def test_a_vulnerability_is_named_with_its_remedy() -> None:
     lines, code = report({"x.txt": {"dependencies": [BAD, UNKNOWN]}}, [])
     assert code == 1
-    assert "x.txt: b 2: PYSEC-1, mended in 3" in lines
+    assert "x.txt: b 2: PYSEC-1, fixed in 3" in lines
