@@ -9,14 +9,13 @@ from pydantic import Field
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from applications.movielens.features import FEATURES, LIKED, WINDOW_FEATURES
+from applications.movielens.features import FEATURES, past
 from base.section import Section
+from features.aggregations import HOUR_MS
 from features.attribution import first_of_each
-from features.recent_clicks import add_recent_clicks
-from features.window_features import HOUR_MS, Smoothing, add_window_features, hour_of
+from features.batch import add_features
 from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
 
-LIKED_MS = "liked_ms"  # timestamp of a like; null for other ratings
 _MS_PER_YEAR = 365.25 * 24 * HOUR_MS
 
 
@@ -43,14 +42,9 @@ def rejection() -> Column:
 
 
 def labelled(ratings: DataFrame, parameters: EtlParameters) -> DataFrame:
-    """Adds the label and LIKED_MS."""
+    """Adds the label."""
     is_liked = F.col("stars") >= parameters.liked_stars
-    return ratings.withColumns(
-        {
-            FEATURES.label: is_liked.cast("long"),
-            LIKED_MS: F.when(is_liked, F.col("timestamp_ms")),
-        }
-    )
+    return ratings.withColumn(FEATURES.label, is_liked.cast("long"))
 
 
 def user_profiles(users: DataFrame) -> DataFrame:
@@ -84,7 +78,7 @@ def with_time_features(ratings: DataFrame) -> DataFrame:
     film_age = F.greatest(year - F.col("year"), F.lit(0.0))
     return ratings.withColumns(
         {
-            "hour_of_day": (hour_of("timestamp_ms") % 24).cast("long"),
+            "hour_of_day": (F.floor(F.col("timestamp_ms") / HOUR_MS) % 24).cast("long"),
             "day_of_week": ((days + 3) % 7).cast("long"),  # 1970-01-01 was a Thursday
             "film_age_years": F.coalesce(film_age, F.lit(0.0)).cast("float"),
         }
@@ -115,9 +109,9 @@ def build_examples(
     )
     known, unknown = divide(joined, reason)
     described = with_time_features(labelled(known, parameters))
-    remembered = add_recent_clicks(described, LIKED_MS, LIKED)
-    smoothing = Smoothing(parameters.smoothing_prior, parameters.smoothing_strength)
-    counted = add_window_features(remembered, "rating_id", LIKED_MS, WINDOW_FEATURES, smoothing)
+    groups = past(parameters.smoothing_prior, parameters.smoothing_strength)
+    streams = {"ratings": described}
+    counted = add_features(described, groups, streams, identity="rating_id", time="timestamp_ms")
     result = counted.select(*FEATURES.columns)
     raw = list(sources["ratings"].columns)
     for rows in (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from features.recent_clicks import RecentClicks
-from features.window_features import WindowFeature
+from features.aggregations import Count, Last, Rate
+from features.groups import FeatureGroup
 from tabular.feature_set import (
     Categorical,
     Cross,
@@ -14,22 +14,37 @@ from tabular.feature_set import (
     Sequence,
 )
 
-# Windows of the counts and like rates before each rating: name -> hours.
-WINDOWS = {"1h": 1, "7d": 7 * 24, "90d": 90 * 24}
-WINDOW_FEATURES = tuple(
-    WindowFeature(name, keys, WINDOWS)
-    for name, keys in {
-        "user": ("user_id",),
-        "film": ("film_id",),
-        "user_genre": ("user_id", "genre"),
-        "occupation_genre": ("occupation", "genre"),
-    }.items()
-)
-WINDOW_COUNTS = tuple(name for feature in WINDOW_FEATURES for name in feature.count_columns())
-WINDOW_RATES = tuple(name for feature in WINDOW_FEATURES for name in feature.rate_columns())
+WINDOWS = ("1h", "7d", "90d")
+ENTITIES = {
+    "user": ("user_id",),
+    "film": ("film_id",),
+    "user_genre": ("user_id", "genre"),
+    "occupation_genre": ("occupation", "genre"),
+}
+LIKED = "liked = 1"  # the condition that makes a rating a like
 
-# Films that the user liked last, most recent first.
-LIKED = RecentClicks("liked", ("user_id",), ("film_id", "genre"), length=10, hours=90 * 24)
+
+def past(prior: float = 0.5, strength: float = 1.0) -> list[FeatureGroup]:
+    """Returns the features of earlier ratings.
+
+    Args:
+      prior: Like rate of an entity without a past.
+      strength: Weight of the prior, in ratings.
+    """
+    rate = Rate(of="ratings", prior=prior, strength=strength, name="like_rate")
+    films = Last(("film_id", "genre"), length=10, hours="hours", named=("film_id", "genre"))
+    groups = []
+    for name, keys in ENTITIES.items():
+        ratings = (Count(name="ratings"),)
+        groups.append(FeatureGroup(name, "ratings", keys, WINDOWS, ratings))
+        groups.append(FeatureGroup(name, "ratings", keys, WINDOWS, (rate,), where=LIKED))
+    recent = {"where": LIKED, "column": "{group}_{name}"}
+    groups.append(FeatureGroup("liked", "ratings", ("user_id",), ("90d",), (films,), **recent))
+    return groups
+
+
+COUNTS = [name for group in past() for name in group.column_names() if "_ratings_" in name]
+RATES = [name for group in past() for name in group.column_names() if "_like_rate_" in name]
 
 FEATURES = FeatureSet(
     label="liked",
@@ -45,15 +60,13 @@ FEATURES = FeatureSet(
         Categorical("region", vocabulary=20),
         Numeric("age", buckets=10),
         Numeric("genre_count"),
-        *(Numeric(name) for name in WINDOW_RATES),
+        *(Numeric(name) for name in RATES),
         Numeric("film_age_years", log=True, buckets=20),
-        *(Numeric(name, log=True) for name in WINDOW_COUNTS),
+        *(Numeric(name, log=True) for name in COUNTS),
         Ordinal("hour_of_day", size=24),
         Ordinal("day_of_week", size=7),
         Sequence(
-            dict(zip(LIKED.list_columns(), LIKED.columns, strict=True)),
-            length=LIKED.length,
-            ages=LIKED.hours_column(),
+            {"liked_film_id": "film_id", "liked_genre": "genre"}, length=10, ages="liked_hours"
         ),
         Recency("hours_since_liked_genre", "liked_genre", 90 * 24.0, buckets=20),
         Cross(("gender", "genre"), hash_buckets=200),
