@@ -186,7 +186,7 @@ class Rate(Aggregation):
     and ever closer to the plain rate with its events (additive smoothing, as in empirical Bayes).
 
     Attributes:
-      of: The other stream, such as the transactions that chargebacks are of.
+      of: The other stream, such as the payments that disputes are about.
       prior: Rate of an entity without a past.
       strength: Weight of the prior, as a number of the other events.
       where: Condition on the other stream's events.
