@@ -39,13 +39,10 @@ demo-loop: setup jars  ## a day of a site: serve, log, Kafka, hourly spans, trai
 # Tests compare numbers between runs and lines: on the CPU, GPU or not.
 test test-slow: export CUDA_VISIBLE_DEVICES ?= -1
 
-test: setup  ## every test but the slow ones, and which lines they ran (PYTEST_ARGS="-m unit" for some)
+test: setup  ## every test but the slow ones (PYTEST_ARGS="-m unit": some; COVERAGE=1: prints coverage)
 	@tests/install_packages.sh
 	@$(VENV)/python requirements/jars.py
-	@rm -f .coverage .coverage.*
-	$(VENV)/coverage run -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
-		$(PYTEST_ARGS); failed=$$?; \
-		$(VENV)/coverage combine --quiet; $(VENV)/coverage report; exit $$failed
+	@$(VENV)/python -m tests -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: setup  ## soak tests, kill storms, more whole runs, containers
 	@tests/install_packages.sh
