@@ -60,7 +60,7 @@ def main(
         rows, small_rows = 200_000, 20_000
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(scratch or temporary)
-        arguments = {
+        arguments: dict[str, dict[str, Any]] = {
             "even": {"rows": rows, "skewed": False, "plain": False},
             "skewed": {"rows": rows, "skewed": True, "plain": False},
             "small": {"rows": small_rows, "skewed": False, "plain": False},
