@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ def _cpu() -> str:
 
 
 def alternate(
-    candidates: dict[str, Callable[[], Run]], repeats: int, say: Callable[[str], None]
+    candidates: Mapping[str, Callable[[], Run]], repeats: int, say: Callable[[str], None]
 ) -> dict[str, list[Run]]:
     """Runs the candidates in turns, so that a slow minute of the machine hits all of them."""
     runs: dict[str, list[Run]] = {name: [] for name in candidates}
