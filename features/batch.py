@@ -19,13 +19,15 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812
 
+from base.section import ConfigError
 from features.aggregations import Aggregation
 from features.durations import milliseconds
 from features.entity_keys import key_column
-from features.groups import FeatureGroup
+from features.groups import FeatureGroup, check
 from features.parts import MS, Ends, Part, over
 
 _ENTITY, _KEY, _TILE, _ROW, _AT, _USED = "_entity", "_key", "_tile", "_row", "_at", "_used"
+_SOURCE, _COUNT = "_source", "_count"  # pass and entity of a finished row; how often it is there
 _PLACE = (_ENTITY, _KEY, _TILE)
 
 
@@ -50,16 +52,50 @@ def add_features(
 
     Returns:
       The rows, in no order, with the columns of each group.
+
+    Raises:
+      ConfigError: The declarations do not fit the rows or the streams.
+      SparkRuntimeException: When it is computed, if an id occurs twice.
     """
+    check(groups, {name: frame.columns for name, frame in streams.items()})
+    _check_rows(groups, rows, (identity, time))
     passes = [_Pass(groups, parts) for parts in _apart(groups)]
-    found = _united([one.columns(rows, streams, identity, time) for one in passes])
+    found = _united(
+        [
+            one.columns(rows, streams, identity, time).withColumn(
+                _SOURCE, F.struct(F.lit(number), _ENTITY)
+            )
+            for number, one in enumerate(passes)
+        ]
+    )
     names = [name for group in groups for name in group.column_names()]
     picked = [F.first(name, ignorenulls=True).alias(name) for name in names]
     # Without this shuffle, Spark would aggregate before its own shuffle, to almost no effect, in a
     # table that leaves the windows of that stage no memory (10M rows, heap of 2 GiB).
-    by_row = found.repartition(_ROW).groupBy(_ROW).agg(*picked)
-    joined = rows.join(by_row.withColumnRenamed(_ROW, identity), identity, "left")
-    return joined.withColumns(_filled(groups))
+    once = F.count("*") == F.size(F.collect_set(_SOURCE))
+    by_row = found.repartition(_ROW).groupBy(_ROW).agg(*picked, once.alias(_COUNT))
+    twice = F.concat(F.lit(f"expected unique values of {identity}. Received twice: "), _ROW)
+    unique = F.when(F.col(_COUNT), F.col(_ROW)).otherwise(F.raise_error(twice))
+    by_id = by_row.withColumn(identity, unique).drop(_ROW, _COUNT)
+    return rows.join(by_id, identity, "left").withColumns(_filled(groups))
+
+
+def _check_rows(groups: Sequence[FeatureGroup], rows: DataFrame, given: Sequence[str]) -> None:
+    """Checks that the rows have what is needed of them, and no column of a group yet."""
+    columns = set(rows.columns)
+    for name in (*given, *(key for group in groups for key in group.keys)):
+        if name not in columns:
+            raise ConfigError(
+                f"features of the past need the column '{name}' of the rows. "
+                f"Expected one of: {', '.join(sorted(columns))}"
+            )
+    for group in groups:
+        for name in group.column_names():
+            if name in columns:
+                raise ConfigError(
+                    f"feature group '{group.name}' produces the column '{name}', which the rows "
+                    "have already. Rename one of them"
+                )
 
 
 def _apart(groups: Sequence[FeatureGroup]) -> list[list[Part]]:
@@ -122,7 +158,7 @@ class _Pass:
     def columns(
         self, rows: DataFrame, streams: Mapping[str, DataFrame], identity: str, time: str
     ) -> DataFrame:
-        """Returns _ROW and the columns, in one row for each row and entity; the others are null."""
+        """Returns _ROW, _ENTITY and the columns; those of other entities are null."""
         needed = {part.stream for part in self._names}
         narrow = [
             self._narrow(streams[name], time, name, identity if streams[name] is rows else None)
@@ -222,4 +258,4 @@ class _Pass:
             found = result.aggregation.columns(states, F.col(MS))
             for name, column in zip(result.names, found, strict=True):
                 columns.append(F.when(mine, column).alias(name))
-        return seen.select(_ROW, *columns)
+        return seen.select(_ROW, _ENTITY, *columns)

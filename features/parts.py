@@ -25,7 +25,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F  # noqa: N812
 
 SKETCH_LOG2_REGISTERS = 12  # a standard error of 1.6 %
-MS = "ms"  # field with the time of an event in a state of Ends
+MS = "_event_ms"  # time of an event, as a column and as a field of a state of Ends
 
 # Turns an aggregate into one over the rows of a group, or over a frame.
 Over = Callable[[Column], Column]

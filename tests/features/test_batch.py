@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from base.section import ConfigError
 from features.aggregations import (
     Aggregation,
     Count,
@@ -34,6 +35,7 @@ DISPUTES = "at long, card string, shop string, amount double"
 HOUR = 3_600_000
 ODD = [None, math.nan, math.inf, -math.inf, 0.0, 1e9]
 NAMES = ["a", "b", None, "3:x", "<b>", "ä", ""]
+COUNTS = FeatureGroup("card", "payments", ("card",), ("1h",), (Count(),))
 SPANS = {"10m": ("10m", "30m", "2h"), "1h": ("1h", "3h", "24h"), "24h": ("24h", "48h")}
 
 
@@ -122,16 +124,58 @@ def test_rows_need_not_be_events(spark: SparkSession) -> None:
         [("q", 10 * HOUR, "c"), ("other", 10 * HOUR, "d")], "id string, at long, card string"
     )
     events = spark.createDataFrame([(9 * HOUR, "c"), (10 * HOUR, "c")], "at long, card string")
-    group = FeatureGroup("card", "payments", ("card",), ("1h",), (Count(),))
-    found = add_features(rows, [group], {"payments": events}, identity="id", time="at")
+    found = add_features(rows, [COUNTS], {"payments": events}, identity="id", time="at")
     assert {row["id"]: row["card_count_1h"] for row in found.collect()} == {"q": 1, "other": 0}
+
+
+def test_an_id_that_occurs_twice_is_an_error(spark: SparkSession) -> None:
+    """Its features would be those of either row."""
+    rows = spark.createDataFrame(
+        [("a", 10 * HOUR, "c"), ("a", 99 * HOUR, "c"), ("b", HOUR, None)],
+        "id string, at long, card string",
+    )
+    found = add_features(rows, [COUNTS], {"payments": rows}, identity="id", time="at")
+    with pytest.raises(Exception, match=r"expected unique values of id\. Received twice: a"):
+        found.collect()
+
+
+def test_a_column_may_be_named_as_those_of_the_computation(spark: SparkSession) -> None:
+    """A time in a column of an event is not taken for the time of the event."""
+    schema = "id string, at long, card string, ms long, _row long, _key string, _event_ms long"
+    rows = spark.createDataFrame(
+        [("a", HOUR, "c", 5, 6, "k", 7), ("b", HOUR + 1, "c", 8, 9, "l", 10)], schema
+    )
+    of = (Sum("ms"), Last("_row"), Last("_key"))
+    group = FeatureGroup("card", "payments", ("card",), ("1h",), of)
+    found = add_features(rows, [group], {"payments": rows}, identity="id", time="at")
+    row = found.where("id = 'b'").first()
+    assert row is not None
+    columns = ("card_sum_ms_1h", "card_last__row_1h", "card_last__key_1h", "_event_ms")
+    assert [row[name] for name in columns] == [5.0, 6, "k", 10]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("id string, at long", "need the column 'card' of the rows. Expected one of: at, id"),
+        ("id string, card string", "need the column 'at' of the rows. Expected one of: card, id"),
+        (
+            "id string, at long, card string, card_count_1h long",
+            "feature group 'card' produces the column 'card_count_1h', which the rows have already",
+        ),
+    ],
+)
+def test_rows_that_do_not_fit_are_one_line(spark: SparkSession, columns: str, message: str) -> None:
+    events = spark.createDataFrame([], "at long, card string")
+    rows = spark.createDataFrame([], columns)
+    with pytest.raises(ConfigError, match=message):
+        add_features(rows, [COUNTS], {"payments": events}, identity="id", time="at")
 
 
 def test_events_are_computed_and_shuffled_once(spark: SparkSession) -> None:
     """Tiles and rows read the same events; Spark must see that it is the same shuffle."""
     rows = spark.createDataFrame(payments(random.Random(5), 40), PAYMENTS)
-    group = FeatureGroup("card", "payments", ("card",), ("1h",), (Count(),))
-    found = add_features(rows, [group], {"payments": rows}, identity="id", time="at")
+    found = add_features(rows, [COUNTS], {"payments": rows}, identity="id", time="at")
     found.collect()
     plan = found._jdf.queryExecution().executedPlan().toString()
     assert "ReusedExchange" in plan.partition("Initial Plan")[0]
