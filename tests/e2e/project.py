@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.product import PACKAGES, ROOT, config_path
 
+KEPT = ("data", "serving_models")  # as the shared run of conftest.py left them
 PARTS = (*PACKAGES, "schemas", "requirements", "local_runner.py")
 
 
@@ -75,3 +76,10 @@ def copy_of_the_project(folder: Path) -> Project:
         else:
             shutil.copy(source, folder / part)
     return Project(folder)
+
+
+def copy_of_the_data(after_a_run: Project, folder: Path) -> Path:
+    """Copies data and served models, as the shared run left them, into a folder; returns it."""
+    for name in KEPT:
+        shutil.copytree(after_a_run.folder.parent / name, folder / name, symlinks=True)
+    return folder

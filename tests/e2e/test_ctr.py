@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from tfx.proto import bulk_inferrer_pb2
 from tfx.types import standard_artifacts
 
 from tests.applications.ctr.feature_sums import feature_sums
-from tests.e2e.project import Project, copy_of_the_project
+from tests.e2e.project import Project, copy_of_the_data, copy_of_the_project
 from tests.e2e.small_data import ONE_PROCESS, SMALL
 from tests.product import ROOT
 
@@ -349,8 +348,7 @@ def toaster(first, after_a_run, tmp_path_factory) -> Project:
     """A project with what was pushed before, and a row whose device the schema does not know."""
     ran, _ = after_a_run
     project = copy_of_the_project(tmp_path_factory.mktemp("toaster"))
-    for folder in ("data", "serving_models"):
-        shutil.copytree(ran.folder / folder, project.folder / folder, symlinks=True)
+    copy_of_the_data(ran, project.folder)
     source = sorted((project.folder / "data/ctr/impressions").rglob("*.gz"))[-1]
     line = json.loads(gzip.decompress(source.read_bytes()).splitlines()[0])
     line |= {"impression_id": "odd", "device": "toaster"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.project import copy_of_the_data
 from tests.e2e.small_data import SMALL
 from tests.lineage.browser import opened, scroll_through
 
@@ -63,22 +63,23 @@ def compile_to(project, name: str, *arguments: str) -> Path:
     return Path(project.folder / name)
 
 
-def run(project, *arguments: str, code: int = 0) -> str:
+def run(project, place: Path, *arguments: str, code: int = 0) -> str:
+    """Runs the compiled pipeline by processes, on the data and the served models of `place`."""
     roots = {"data_root": "data/ctr", "serving_root": "serving_models"}
-    given = [f"--param={name}={project.folder / path}" for name, path in roots.items()]
+    given = [f"--param={name}={place / path}" for name, path in roots.items()]
     command = ("-m", "kubeflow.run_local", "ctr.yaml", *given, *arguments)
     done = project.command(*command, code=code)
     return str(done.stdout + done.stderr)
 
 
-def run_in_containers(project, spec: str, *arguments: str, code: int = 0) -> str:
+def run_in_containers(project, place: Path, spec: str, *arguments: str, code: int = 0) -> str:
     command = ("-m", "kubeflow.run_local", spec, "--engine=podman", *arguments)
-    done = project.command(*command, f"--claim=shared={project.folder}", code=code)
+    done = project.command(*command, f"--claim=shared={place}", code=code)
     return str(done.stdout + done.stderr)
 
 
-def summary_of(project, folder: str) -> dict[str, Any]:
-    done = project.command("-c", SUMMARY, str(project.folder / folder / "metadata.sqlite"))
+def summary_of(project, folder: Path) -> dict[str, Any]:
+    done = project.command("-c", SUMMARY, str(folder / "metadata.sqlite"))
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -97,21 +98,27 @@ def image() -> str:
 ENGINES = ["process", pytest.param("podman", marks=[pytest.mark.host, pytest.mark.slow])]
 
 
+@pytest.fixture(scope="module")
+def place(project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The volume of the cluster: data and served models, which the steps read and push to."""
+    return copy_of_the_data(project, tmp_path_factory.mktemp("volume"))
+
+
 @pytest.fixture(scope="module", params=ENGINES)
-def stepwise(project, compiled, request) -> dict[str, Any]:
+def stepwise(project, compiled, place, request) -> dict[str, Any]:
     """The compiled pipeline after the same local run: by processes, and by the image's containers
     with TFX 1.21, whatever line is here.
     """
-    folder = f"runs/{request.param}"
-    served = max((project.folder / "serving_models/ctr").glob("[0-9]*"), key=lambda v: int(v.name))
+    folder = place / request.param
+    served = max((place / "serving_models/ctr").glob("[0-9]*"), key=lambda v: int(v.name))
     if request.param == "process":
-        said = run(project, f"--folder={folder}")
+        said = run(project, place, f"--folder={folder}")
     else:
         request.getfixturevalue("image")
         compile_to(project, "containers.yaml", *IN_CLUSTER)
-        said = run_in_containers(project, "containers.yaml", f"--folder={folder}")
+        said = run_in_containers(project, place, "containers.yaml", f"--folder={folder}")
     summary = summary_of(project, folder)
-    return {**summary, "said": said, "folder": project.folder / folder, "before": served}
+    return {**summary, "said": said, "folder": folder, "before": served}
 
 
 def test_every_step_is_done(local, stepwise) -> None:
@@ -162,8 +169,11 @@ def test_lineage_goes_back_to_the_files(project, stepwise) -> None:
     assert stepwise["pushed_model"] in said
 
 
-def test_a_step_that_fails_is_one_line_and_what_waits_for_it_is_not_run(project, compiled) -> None:
-    said = run(project, "--param=data_root=/nowhere", "--folder=runs/failed", code=1)
+def test_a_step_that_fails_is_one_line_and_what_waits_for_it_is_not_run(
+    project, compiled, place, tmp_path: Path
+) -> None:
+    failed = ("--param=data_root=/nowhere", f"--folder={tmp_path / 'failed'}")
+    said = run(project, place, *failed, code=1)
     lines = [line for line in said.splitlines() if line.startswith(("Spark", "Import", "Stat"))]
     assert [line.split()[:2] for line in lines] == [
         ["ImportSchemaGen", "done"],
@@ -171,18 +181,19 @@ def test_a_step_that_fails_is_one_line_and_what_waits_for_it_is_not_run(project,
     ]
     assert "/nowhere" in said
     assert "Traceback" not in said
-    states = {one["id"]: one["state"] for one in summary_of(project, "runs/failed")["components"]}
+    states = {
+        one["id"]: one["state"] for one in summary_of(project, tmp_path / "failed")["components"]
+    }
     assert states == {"ImportSchemaGen": "complete", "SparkExampleGen": "failed"}
-    shutil.rmtree(project.folder / "runs/failed")
 
 
 @pytest.mark.host
 @pytest.mark.slow
-def test_a_step_that_is_killed_for_its_memory_says_so(project, compiled, image) -> None:
+def test_a_step_that_is_killed_for_its_memory_says_so(project, compiled, place, image) -> None:
     """By the kernel, at the container's limit: TFX needs three times as much to begin."""
     limits = "--set=kubeflow.steps={default: {memory_gb: 0.1, memory_limit_gb: 0.2}}"
     compile_to(project, "tight.yaml", *IN_CLUSTER, limits)
-    said = run_in_containers(project, "tight.yaml", "--folder=runs/tight", code=1)
+    said = run_in_containers(project, place, "tight.yaml", f"--folder={place / 'tight'}", code=1)
     assert "ImportSchemaGen      FAILED" in said
     assert "it was killed, most likely for its memory (its limit: 0.2 GB)" in said
     assert "kubeflow.steps.ImportSchemaGen.memory_limit_gb" in said
@@ -190,7 +201,9 @@ def test_a_step_that_is_killed_for_its_memory_says_so(project, compiled, image) 
 
 @pytest.mark.host
 @pytest.mark.slow
-def test_an_image_without_a_dependency_says_which(project, compiled, image, tmp_path) -> None:
+def test_an_image_without_a_dependency_says_which(
+    project, compiled, place, image, tmp_path
+) -> None:
     recipe = tmp_path / "Containerfile"
     recipe.write_text(
         f"FROM {image}\nUSER 0\nRUN rm -r .venv/lib/python3.*/site-packages/pyspark\n"
@@ -200,7 +213,8 @@ def test_an_image_without_a_dependency_says_which(project, compiled, image, tmp_
     subprocess.run(build, check=True)
     try:
         compile_to(project, "broken.yaml", *IN_CLUSTER, f"--image={broken}")
-        said = run_in_containers(project, "broken.yaml", "--folder=runs/broken", code=1)
+        folder = f"--folder={place / 'broken'}"
+        said = run_in_containers(project, place, "broken.yaml", folder, code=1)
     finally:
         subprocess.run(["podman", "rmi", broken], check=True)
     assert "SparkExampleGen      FAILED" in said
@@ -209,9 +223,9 @@ def test_an_image_without_a_dependency_says_which(project, compiled, image, tmp_
 
 @pytest.mark.host
 @pytest.mark.slow
-def test_no_such_image_and_no_such_volume(project, compiled, image) -> None:
+def test_no_such_image_and_no_such_volume(project, compiled, place, image) -> None:
     compile_to(project, "nowhere.yaml", *IN_CLUSTER, "--image=localhost/nowhere:1")
-    said = run_in_containers(project, "nowhere.yaml", code=1)
+    said = run_in_containers(project, place, "nowhere.yaml", code=1)
     assert "podman has no image localhost/nowhere:1; build it as kubeflow/README.md says" in said
     compile_to(project, "volumes.yaml", *IN_CLUSTER)
     done = project.command("-m", "kubeflow.run_local", "volumes.yaml", "--engine=podman", code=1)
