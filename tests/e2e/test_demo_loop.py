@@ -15,7 +15,7 @@ from tests.listening import beyond_loopback, listening_sockets
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_a_day_promotes_good_models_and_rolls_back_a_bad_one(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -28,7 +28,7 @@ def test_a_day_promotes_good_models_and_rolls_back_a_bad_one(tmp_path: Path) -> 
     ]
     command += ["--bad-hour", "3", "--impressions", "6000", "--folder", str(tmp_path / "loop")]
     with listening_sockets() as listening:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1400, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=2300, check=False)
     assert beyond_loopback(listening) == set()
     assert done.returncode == 0, done.stdout + done.stderr
     loop = json.loads((tmp_path / "loop" / "loop.json").read_text())
