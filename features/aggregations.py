@@ -1,4 +1,4 @@
-"""What an application may ask of past events: counts, sums, distinct values, the last events ...
+"""Aggregations of past events: counts, sums, distinct values, the last events ...
 
 Each aggregation names the parts (parts.py) that it is made from, its columns, and how a column
 follows from the parts' states: in Spark, and in plain Python for serving.
@@ -14,9 +14,8 @@ from typing import Any
 from pyspark.sql import Column
 from pyspark.sql import functions as F  # noqa: N812
 
+from features.durations import HOUR_MS
 from features.parts import MS, Ends, Events, Moments, Number, Part, Sketch
-
-HOUR_MS = 3_600_000
 
 
 class Aggregation(abc.ABC):
@@ -157,10 +156,7 @@ class Variance(_OfNumbers):
 
 @dataclasses.dataclass(frozen=True)
 class Distinct(Aggregation):
-    """The number of distinct values of a column, by HyperLogLog: within 5 % in 99.8 % of cases.
-
-    Small numbers, up to some hundreds, are nearly always exact.
-    """
+    """The number of distinct values of a column, by HyperLogLog: standard error 1.6 %."""
 
     column: str
     name: str = ""

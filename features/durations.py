@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+HOUR_MS = 3_600_000
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": HOUR_MS, "d": 24 * HOUR_MS}
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 
 

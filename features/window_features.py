@@ -21,7 +21,8 @@ from collections.abc import Iterable, Mapping
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F  # noqa: N812
 
-HOUR_MS = 3_600_000
+from features.durations import HOUR_MS as HOUR_MS
+
 # Columns of a history, which hourly_counts.py computes of the time before the log.
 FEATURE, IMPRESSIONS, CLICKS = "feature", "impressions", "clicks"
 _HOUR = "_hour"

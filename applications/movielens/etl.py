@@ -11,9 +11,9 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from applications.movielens.features import FEATURES, past
 from base.section import Section
-from features.aggregations import HOUR_MS
 from features.attribution import first_of_each
 from features.batch import add_features
+from features.durations import HOUR_MS
 from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
 
 _MS_PER_YEAR = 365.25 * 24 * HOUR_MS

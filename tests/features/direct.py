@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from features.aggregations import (
-    HOUR_MS,
     Aggregation,
     Count,
     Distinct,
@@ -23,7 +22,7 @@ from features.aggregations import (
     Sum,
     Variance,
 )
-from features.durations import milliseconds
+from features.durations import HOUR_MS, milliseconds
 from features.groups import FeatureGroup
 
 Events = Mapping[str, pd.DataFrame]

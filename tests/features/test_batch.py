@@ -119,7 +119,7 @@ def same(found: Any, expected: Any) -> bool:
 
 
 def test_rows_need_not_be_events(spark: SparkSession) -> None:
-    """As when a request asks for features: it is not part of any past."""
+    """A request asks for features in this way: it is not part of any past."""
     rows = spark.createDataFrame(
         [("q", 10 * HOUR, "c"), ("other", 10 * HOUR, "d")], "id string, at long, card string"
     )
