@@ -27,8 +27,11 @@ from features.groups import FeatureGroup, check
 from features.parts import MS, Ends, Part, over
 
 _ENTITY, _KEY, _TILE, _ROW, _AT, _USED = "_entity", "_key", "_tile", "_row", "_at", "_used"
-_SOURCE, _COUNT = "_source", "_count"  # pass and entity of a finished row; how often it is there
-_PLACE = (_ENTITY, _KEY, _TILE)
+_ONCE = "_once"  # whether each entity of a row is there once
+# Spark sorts by the first eight bytes before it compares rows: a hash tells most places apart.
+_HASH, _SPREAD = "_hash", "_spread"
+_PLACE = (_HASH, _ENTITY, _TILE, _KEY)
+_MAX_ENTITIES = 62  # bits of a long
 
 
 def add_features(
@@ -59,25 +62,17 @@ def add_features(
     """
     check(groups, {name: frame.columns for name, frame in streams.items()})
     _check_rows(groups, rows, (identity, time))
-    passes = [_Pass(groups, parts) for parts in _apart(groups)]
-    found = _united(
-        [
-            one.columns(rows, streams, identity, time).withColumn(
-                _SOURCE, F.struct(F.lit(number), _ENTITY)
-            )
-            for number, one in enumerate(passes)
-        ]
-    )
-    names = [name for group in groups for name in group.column_names()]
-    picked = [F.first(name, ignorenulls=True).alias(name) for name in names]
-    # Without this shuffle, Spark would aggregate before its own shuffle, to almost no effect, in a
-    # table that leaves the windows of that stage no memory (10M rows, heap of 2 GiB).
-    once = F.count("*") == F.size(F.collect_set(_SOURCE))
-    by_row = found.repartition(_ROW).groupBy(_ROW).agg(*picked, once.alias(_COUNT))
-    twice = F.concat(F.lit(f"expected unique values of {identity}. Received twice: "), _ROW)
-    unique = F.when(F.col(_COUNT), F.col(_ROW)).otherwise(F.raise_error(twice))
-    by_id = by_row.withColumn(identity, unique).drop(_ROW, _COUNT)
-    return rows.join(by_id, identity, "left").withColumns(_filled(groups))
+    entities = list(dict.fromkeys(_Entity(group.keys, group.tile_ms) for group in groups))
+    passes = [_Pass(groups, entities, parts) for parts in _apart(groups)]
+    if len(entities) > _MAX_ENTITIES:
+        raise ConfigError(
+            f"expected at most {_MAX_ENTITIES} different keys and tiles of feature groups. "
+            f"Received: {len(entities)}"
+        )
+    found = rows
+    for one in passes:
+        found = found.join(one.by_row(rows, streams, identity, time), identity, "left")
+    return found.withColumns(_filled(groups))
 
 
 def _check_rows(groups: Sequence[FeatureGroup], rows: DataFrame, given: Sequence[str]) -> None:
@@ -131,9 +126,9 @@ class _Entity:
 
 @dataclasses.dataclass(frozen=True)
 class _Result:
-    """Columns of a group: an aggregation of one window."""
+    """Columns of a group: an aggregation of one window. `entity` is a number of an _Entity."""
 
-    entity: _Entity
+    entity: int
     window_ms: int
     parts: tuple[Part, ...]
     aggregation: Aggregation
@@ -143,35 +138,68 @@ class _Result:
 class _Pass:
     """Computes the columns that follow from some of the parts."""
 
-    def __init__(self, groups: Sequence[FeatureGroup], parts: Collection[Part]) -> None:
+    def __init__(
+        self,
+        groups: Sequence[FeatureGroup],
+        entities: Sequence[_Entity],
+        parts: Collection[Part],
+    ) -> None:
         self._names = {part: f"_s{place}" for place, part in enumerate(parts)}
+        self._entities = entities
         self._results = []
         for group in groups:
-            entity = _Entity(group.keys, group.tile_ms)
+            entity = entities.index(_Entity(group.keys, group.tile_ms))
             for window, aggregation, names in group.results():
                 of = aggregation.parts(group.stream, group.where)
                 if of[0] in self._names:
                     result = _Result(entity, milliseconds(window), of, aggregation, names)
                     self._results.append(result)
-        self._entities = list(dict.fromkeys(result.entity for result in self._results))
 
-    def columns(
+    def by_row(
         self, rows: DataFrame, streams: Mapping[str, DataFrame], identity: str, time: str
     ) -> DataFrame:
-        """Returns _ROW, _ENTITY and the columns; those of other entities are null."""
-        needed = {part.stream for part in self._names}
-        narrow = [
-            self._narrow(streams[name], time, name, identity if streams[name] is rows else None)
-            for name in sorted(needed)
+        """Returns the columns of each row by its id; a row without any keys may be missing."""
+        finished, places = self._finished(self._joined(rows, streams, identity, time))
+        picked = [
+            F.first(F.when(F.col(_ENTITY) == entity, F.col(slot)), ignorenulls=True).alias(name)
+            for name, (entity, slot) in places.items()
         ]
-        if not any(streams[name] is rows for name in needed):
+        bit = F.expr(f"shiftleft(1L, {_ENTITY})")
+        once = (F.sum(bit) == F.bit_or(bit)).alias(_ONCE)
+        # Without this shuffle, Spark would aggregate before its own shuffle, to almost no effect,
+        # in a table that leaves the windows of that stage no memory (10M rows, heap of 2 GiB).
+        found = finished.repartition(_ROW).groupBy(_ROW).agg(*picked, once)
+        twice = F.concat(F.lit(f"expected unique values of {identity}. Received twice: "), _ROW)
+        # A condition and not a computed id, so that Spark still knows how the rows are parted.
+        unique = found.where(F.when(F.col(_ONCE), True).otherwise(F.raise_error(twice)))
+        return unique.withColumnRenamed(_ROW, identity).drop(_ONCE)
+
+    def _joined(
+        self, rows: DataFrame, streams: Mapping[str, DataFrame], identity: str, time: str
+    ) -> DataFrame:
+        """Returns each row with the states before it: of its tile, and of the windows before."""
+        needed = sorted({part.stream for part in self._names})
+        apart = [name for name in needed if streams[name] is not rows]
+        narrow = [self._running(self._narrow(streams[n], time, n, None), [n]) for n in apart]
+        own = [name for name in needed if streams[name] is rows]
+        if own:
+            narrow += [self._narrow(rows, time, name, identity) for name in own]
+        else:
             narrow.append(self._narrow(rows, time, None, identity))
-        events = _united(narrow).repartition(*_PLACE)
-        for part, name in self._names.items():
-            if isinstance(part, Ends):
-                events = part.running(events, name, _PLACE)
+        events = self._running(_united(narrow).repartition(*_PLACE), own)
+        # Only after `_seen`, which drops the events that are no rows, and whose order serves the
+        # join as well.
         windows = self._windows(self._tiles(events))
-        return self._finished(self._seen(events.join(windows, list(_PLACE))))
+        return self._seen(events).join(windows, list(_PLACE))
+
+    def _running(self, events: DataFrame, streams: Sequence[str]) -> DataFrame:
+        """Returns events in which the values of Ends of these streams are lists so far."""
+        ends = [part for part in self._names if isinstance(part, Ends) and part.stream in streams]
+        if ends:
+            events = events.repartition(*_PLACE)
+        for part in ends:
+            events = part.running(events, self._names[part], _PLACE)
+        return events
 
     def _narrow(
         self, frame: DataFrame, time: str, stream: str | None, identity: str | None
@@ -190,10 +218,14 @@ class _Pass:
         """
         parts = [part for part in self._names if part.stream == stream]
         takers = {
-            part: [self._entities.index(r.entity) for r in self._results if part in r.parts]
+            part: [result.entity for result in self._results if part in result.parts]
             for part in parts
         }
-        everywhere = range(len(self._entities)) if identity else set().union(*takers.values())
+        everywhere = (
+            {result.entity for result in self._results}
+            if identity
+            else set().union(*takers.values())
+        )
         values = [part.value().alias(self._names[part]) for part in parts]
         narrow = frame.withColumn(MS, F.col(time).cast("long")).select(
             MS,
@@ -211,23 +243,27 @@ class _Pass:
 
     def _place(self, number: int) -> Column:
         entity = self._entities[number]
-        tile = F.floor(F.col(MS) / entity.tile_ms) * entity.tile_ms
+        tile = (F.floor(F.col(MS) / entity.tile_ms) * entity.tile_ms).cast("long")
+        key = key_column(entity.keys)
         return F.struct(
+            F.xxhash64(F.lit(number), key, tile).alias(_HASH),
             F.lit(number).alias(_ENTITY),
-            key_column(entity.keys).alias(_KEY),
-            tile.cast("long").alias(_TILE),
+            tile.alias(_TILE),
+            key.alias(_KEY),
         )
 
     def _tiles(self, events: DataFrame) -> DataFrame:
         states = [p.of_values(F.col(n), over(None)).alias(n) for p, n in self._names.items()]
         # Events are read here and in `_seen`. Spark computes and shuffles them once if both need
         # the same columns, so this needs them all.
-        used = F.max(F.struct(MS, _ROW)).alias(_USED)
-        return events.groupBy(*_PLACE).agg(*states, used).where(F.col(_USED).isNotNull())
+        needed = [F.max(MS).alias(_USED), F.count(_ROW).alias(_ROW)]
+        tiles = events.groupBy(*_PLACE).agg(*states, *needed)
+        return tiles.where(F.col(_USED).isNotNull() & (F.col(_ROW) >= 0))
 
     def _windows(self, tiles: DataFrame) -> DataFrame:
         """Returns, for each tile, the states of the windows before it."""
-        by_time = Window.partitionBy(_ENTITY, _KEY).orderBy(_TILE)
+        by_time = Window.partitionBy(_SPREAD, _ENTITY, _KEY).orderBy(_TILE)
+        spread = tiles.withColumn(_SPREAD, F.xxhash64(_ENTITY, _KEY))
         wanted = {(part, r.window_ms): None for r in self._results for part in r.parts}
         states = [
             part.of_window(F.col(self._names[part]), by_time, length).alias(
@@ -235,7 +271,7 @@ class _Pass:
             )
             for part, length in wanted
         ]
-        return tiles.select(*_PLACE, *states)
+        return spread.select(*_PLACE, *states)
 
     def _window(self, part: Part, length: int) -> str:
         return f"{self._names[part]}_{length}"
@@ -247,15 +283,31 @@ class _Pass:
         states = {name: p.of_values(F.col(name), earlier) for p, name in self._names.items()}
         return events.withColumns(states).where(F.col(_ROW).isNotNull())
 
-    def _finished(self, seen: DataFrame) -> DataFrame:
-        columns = []
+    def _finished(self, joined: DataFrame) -> tuple[DataFrame, dict[str, tuple[int, str]]]:
+        """Returns _ROW, _ENTITY and shared columns, and where each column of a group is in them.
+
+        The second result is column -> its entity and the shared column.
+        """
+        # Entities share the columns of equal computations, so that rows stay narrow.
+        columns: dict[tuple[Aggregation, int, tuple[Part, ...]], list[Column]] = {}
+        places: dict[str, tuple[int, str]] = {}
         for result in self._results:
-            states = [
-                part.merged(F.col(self._window(part, result.window_ms)), F.col(self._names[part]))
-                for part in result.parts
-            ]
-            mine = F.col(_ENTITY) == self._entities.index(result.entity)
-            found = result.aggregation.columns(states, F.col(MS))
-            for name, column in zip(result.names, found, strict=True):
-                columns.append(F.when(mine, column).alias(name))
-        return seen.select(_ROW, _ENTITY, *columns)
+            computation = result.aggregation, result.window_ms, result.parts
+            if computation not in columns:
+                columns[computation] = self._values(result)
+            first = f"_value_{[*columns].index(computation)}"
+            for place, name in enumerate(result.names):
+                places[name] = result.entity, f"{first}_{place}"
+        named = [
+            value.alias(f"_value_{number}_{place}")
+            for number, values in enumerate(columns.values())
+            for place, value in enumerate(values)
+        ]
+        return joined.select(_ROW, _ENTITY, *named), places
+
+    def _values(self, result: _Result) -> list[Column]:
+        states = [
+            part.merged(F.col(self._window(part, result.window_ms)), F.col(self._names[part]))
+            for part in result.parts
+        ]
+        return [*result.aggregation.columns(states, F.col(MS))]

@@ -242,17 +242,18 @@ class Ends(Part):
           name: Column of the values.
           within: Columns that identify a tile.
         """
-        number = f"{name}_number"
-        tile = Window.partitionBy(*within, F.col(name).isNull()).orderBy(name)
+        number, is_null = f"{name}_number", f"{name}_is_null"
+        tile = Window.partitionBy(*within, is_null).orderBy(name)
         first = Window.unboundedPreceding
-        numbered = rows.withColumn(number, F.row_number().over(tile))
+        numbered = rows.withColumn(is_null, F.col(name).isNull()).withColumn(
+            number, F.row_number().over(tile)
+        )
         kept = F.col(name) if self.last else F.when(F.col(number) <= self.length, F.col(name))
         frame = tile.rowsBetween(1 - self.length if self.last else first, Window.currentRow)
-        counts = kept.isNotNull()
         value = F.struct(
             F.col(number).alias("number"), F.collect_list(kept).over(frame).alias("list")
         )
-        return numbered.withColumn(name, F.when(counts, value)).drop(number)
+        return numbered.withColumn(name, F.when(kept.isNotNull(), value)).drop(number, is_null)
 
     def of_values(self, value: Column, each: Over) -> Column:
         found = each(F.max_by(value["list"], value["number"]))
