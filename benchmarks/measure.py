@@ -28,7 +28,7 @@ class Run:
     """One run of a candidate: what it reports of itself, and the peak memory of its processes.
 
     Attributes:
-      answer: JSON that the candidate printed as its last line.
+      answer: JSON that the candidate printed as its last line of stdout.
       peak_mib: largest sum of resident memory over all of its processes.
       worker_mib: largest resident memory of a single Python process of Spark's.
     """
@@ -44,20 +44,22 @@ def run_candidate(module: str, arguments: dict[str, Any]) -> Run:
     Raises:
       RuntimeError: it failed; with the end of its output.
     """
-    with tempfile.TemporaryFile("w+") as output:
+    # Python may still complain on stderr while it exits, after the last line of stdout.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(arguments)],
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=errors,
             cwd=ROOT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
         )
         with Watch(process.pid) as memory:
             process.wait()
-        output.seek(0)
-        text = output.read()
+        for file in (output, errors):
+            file.seek(0)
+        text, complaints = output.read(), errors.read()
     if process.returncode:
-        raise RuntimeError(f"{module} {arguments} failed:\n{text[-3000:]}")
+        raise RuntimeError(f"{module} {arguments} failed:\n{text[-3000:]}\n{complaints[-3000:]}")
     return Run(json.loads(text.strip().splitlines()[-1]), memory.peak_mib, memory.worker_mib)
 
 

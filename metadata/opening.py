@@ -18,7 +18,7 @@ from ml_metadata.proto import metadata_store_pb2
 from base.errors import ComponentError
 
 LOCK_SECONDS = 3  # wait for another writer of a SQLite file
-_EXAMPLE = "give the store's file, e.g. runs/ctr/metadata.sqlite"
+_EXAMPLE = "give the store's file, e.g. runs/NAME/metadata.sqlite"
 _VERSIONS = re.compile(r"database version (\d+) is (older|greater) than library version (\d+)")
 # ML Metadata 0.13 had no table for the version of its schema.
 _TABLES, _FIRST_TABLES = {"MLMDEnv"}, {"Artifact", "Event", "Execution", "Type"}

@@ -1,6 +1,6 @@
 """A read-only view of an ML Metadata store, in batches: no call per item.
 
-    store = MetadataReader.sqlite("runs/ctr/metadata.sqlite")
+    store = MetadataReader.sqlite("runs/NAME/metadata.sqlite")
     for execution in store.run("latest").components:
         print(execution.component, execution.state, execution.seconds)
 
@@ -100,7 +100,7 @@ class MetadataReader:
         if not opened._run_contexts() and not opened._records_anything():
             raise NoRunsError(
                 f"{name} has no pipeline run yet, and no execution or artifact; run the pipeline "
-                "first: python local_runner.py --config applications/ctr/configs/ctr.yaml"
+                "first: python local_runner.py --config CONFIG.yaml"
             )
         return opened
 

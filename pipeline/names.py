@@ -125,8 +125,8 @@ def _features_of_the_schema(config: PipelineConfig) -> NamedFeatures:
                 yield f"evaluator.thresholds.{metric}.slice", name
     log = config.serving.request_log
     if log is not None:
-        yield "serving.request_log.user", log.user
-        yield "serving.request_log.item", log.item
+        for name in log.keys:
+            yield "serving.request_log.keys", name
     if config.streaming is not None:
         for name in config.streaming.drift.leave_out:
             yield "streaming.drift.leave_out", name

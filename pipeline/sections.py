@@ -255,8 +255,9 @@ class RequestLog(Section):
 
     folder: Path = Field(Path("data/requests"), description="folder of the log")
     rate: float = Field(1.0, ge=0, le=1, description="share of the requests that are logged")
-    user: str = Field(description="raw feature that names the user")
-    item: str = Field(description="raw feature that names a candidate")
+    keys: tuple[str, ...] = Field(
+        (), description="raw features whose values are logged as plain text, such as ids"
+    )
 
 
 class InfraValidator(Section):

@@ -110,8 +110,7 @@ def server_settings(config: PipelineConfig) -> dict[str, Any]:
         options |= {
             "request_log": log.folder,
             "request_log_rate": log.rate,
-            "request_log_user": log.user,
-            "request_log_item": log.item,
+            "request_log_key": log.keys,
         }
     return options
 
@@ -120,10 +119,10 @@ def server_settings(config: PipelineConfig) -> dict[str, Any]:
 @click.option("--server", default=_ADDRESS, show_default=True, help="host:port of the gRPC server.")
 @click.option("--count", default=5, show_default=True, help="Number of examples to score.")
 @click.option(
-    "--user", default="u1", show_default=True, help="User id, which decides between the arms."
+    "--unit", default="u1", show_default=True, help="Text that decides between stable and canary."
 )
 @with_config
-def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
+def predict(config: PipelineConfig, server: str, count: int, unit: str) -> None:
     """Scores some examples of the last run with a running server."""
     import grpc
     import tensorflow as tf
@@ -142,7 +141,7 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
     )
     with client_of(server, config.name, canary_percent=percent, timeout_s=10) as client:
         try:
-            answer = client.score(user, sent)
+            answer = client.score(unit, sent)
         except grpc.RpcError as error:
             details = error.details() if isinstance(error, grpc.Call) else str(error)
             is_silent = not isinstance(error, grpc.Call) or error.code() in (
@@ -157,7 +156,7 @@ def predict(config: PipelineConfig, server: str, count: int, user: str) -> None:
             )
             raise ComponentError(f"{server}: {details}{hint}") from None
     log = config.serving.request_log
-    shown = [log.user, log.item] if log else []
+    shown = log.keys if log else ()
     table = Table(*shown, "score", config.evaluator.label)
     for serialized, score in zip(raw, answer.scores, strict=True):
         example = tf.train.Example.FromString(serialized)

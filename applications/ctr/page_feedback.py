@@ -43,6 +43,13 @@ class _Context(BaseModel):
     timestamp_ms: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
 
 
+class _Keys(BaseModel):
+    """Values of the features in `serving.request_log.keys`, for each example of a request."""
+
+    user_id: list[_Id] = Field(min_length=1)
+    item_id: list[_Id]
+
+
 class _Line(BaseModel):
     """A line of the request log."""
 
@@ -50,15 +57,14 @@ class _Line(BaseModel):
     timestamp_ms: int
     version: int
     label: str
-    user_id: _Id
-    item_id: list[_Id]
+    keys: _Keys
     scores: list[_Score]
     context: _Context
 
     @model_validator(mode="after")
     def _alike(self) -> _Line:
         said = self.context
-        columns = (said.positions, said.propensities, self.item_id, self.scores)
+        columns = (said.positions, said.propensities, self.keys.item_id, self.scores)
         if any(len(column) != len(said.shown) for column in columns):
             raise ValueError("expected one position, propensity, item and score per shown item")
         if len(said.model_extra or {}) > _MOST_EXTRA:
@@ -101,7 +107,7 @@ def events_of_request(line: Mapping[str, Any], key: bytes | None = None) -> list
         **extra,
         "timestamp_ms": found.timestamp_ms,
         "arm": found.label,
-        "user_id": found.user_id,
+        "user_id": found.keys.user_id[0],
         "version": found.version,
     }
     if is_believed:
@@ -109,7 +115,7 @@ def events_of_request(line: Mapping[str, Any], key: bytes | None = None) -> list
         common |= {} if said.timestamp_ms is None else {"timestamp_ms": said.timestamp_ms}
         common |= {} if said.arm is None else {"arm": said.arm}
     shown = zip(
-        said.shown, said.positions, said.propensities, found.item_id, found.scores, strict=True
+        said.shown, said.positions, said.propensities, found.keys.item_id, found.scores, strict=True
     )
     return [
         {

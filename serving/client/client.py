@@ -119,7 +119,7 @@ class RankingClient:
 
     def score(
         self,
-        user_id: str,
+        unit: str,
         candidates: Sequence[bytes | tf.train.Example],
         *,
         request_id: str | None = None,
@@ -128,7 +128,7 @@ class RankingClient:
         """Returns the score of each candidate.
 
         Args:
-          user_id: Id of the user, which decides between stable and canary.
+          unit: Text, such as a user's id, that decides between stable and canary.
           candidates: tf.Examples of the raw features, serialized or not.
           request_id: Id in the log; None for a new one.
           context: JSON context for the log, such as positions or propensities.
@@ -138,7 +138,7 @@ class RankingClient:
             not finite, `details()` has its name, its value and the candidate's index.
           ValueError: A score is not finite.
         """
-        arm = arm_of(user_id, self.canary_percent, self.model)
+        arm = arm_of(unit, self.canary_percent, self.model)
         identity = request_id or uuid.uuid4().hex
         try:
             return self._score(arm, identity, candidates, context)

@@ -1,4 +1,4 @@
-"""Assigns a stable share of the users to the canary, by a hash of the user's id."""
+"""Assigns a stable share of the users, cards or other units to the canary, by a hash."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from components.pusher.release import CANARY, STABLE
 _BUCKETS = 10_000
 
 
-def arm_of(user_id: str, canary_percent: float, experiment: str = "") -> str:
-    """Returns the label to ask for, which is always the same for the same user.
+def arm_of(unit: str, canary_percent: float, experiment: str = "") -> str:
+    """Returns the label to ask for, which is always the same for the same unit.
 
-    A higher percentage keeps all users who already had the canary. Another `experiment`, such as
-    the name of another model, splits the users differently.
+    A higher percentage keeps all units that already had the canary. Another `experiment`, such as
+    the name of another model, splits the units differently.
+
+    Args:
+      unit: Text that identifies what is assigned, such as a user's id.
+      canary_percent: Share of the canary in percent.
+      experiment: Name of the experiment.
     """
-    digest = hashlib.sha256(f"{experiment}\0{user_id}".encode()).digest()
+    digest = hashlib.sha256(f"{experiment}\0{unit}".encode()).digest()
     bucket = int.from_bytes(digest[:8], "big") % _BUCKETS
     return CANARY if bucket < canary_percent * _BUCKETS / 100 else STABLE

@@ -21,6 +21,7 @@ import shutil
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -52,7 +53,7 @@ class RequestLog:
     Args:
       folder: Root folder of the files {YYYY}-{MM}-{DD}/{HH}/*.json.gz.
       rate: Share of the requests to log, between 0 and 1.
-      user, item: Names of the tf.Example features that identify the user and the item.
+      keys: Names of the tf.Example features whose values are logged as plain text.
       seed: Seed of the sampling.
 
     Attributes:
@@ -60,9 +61,11 @@ class RequestLog:
       problem: Reason why the log cannot be written at present; empty if it can.
     """
 
-    def __init__(self, folder: Path, *, rate: float, user: str, item: str, seed: int | None = None):
+    def __init__(
+        self, folder: Path, *, rate: float, keys: Sequence[str] = (), seed: int | None = None
+    ):
         self.folder, self.rate, self.dropped = folder, rate, 0
-        self._user, self._item = user, item
+        self._keys = tuple(keys)
         self._random = random.Random(seed)  # noqa: S311 - a sample
         self._waiting: queue.Queue[_Entry] = queue.Queue(_WAITING)
         self._waiting_bytes = 0
@@ -142,9 +145,7 @@ class RequestLog:
             self._file, self._hour = _open_locked(self.folder, hour), hour
         try:
             line = json.dumps(
-                log_line(
-                    entry.when, entry.call, entry.request, entry.response, self._user, self._item
-                )
+                log_line(entry.when, entry.call, entry.request, entry.response, self._keys)
             )
         except Exception:  # the fault of this request: do not delay the next one
             self.dropped += 1
@@ -205,10 +206,9 @@ def log_line(
     call: _Call,
     request: predict_pb2.PredictRequest,
     response: predict_pb2.PredictResponse,
-    user: str,
-    item: str,
+    keys: Sequence[str],
 ) -> dict[str, Any]:
-    """Returns the log line of a prediction: the unchanged request, and its user and items."""
+    """Returns the log line of a prediction: the unchanged request, and its keys."""
     spec = response.model_spec
     line: dict[str, Any] = {
         "request_id": _clean(call.request_id) or uuid.uuid4().hex,
@@ -227,8 +227,7 @@ def log_line(
     if serialized is None or examples is None:
         line["inputs"] = base64.b64encode(request.SerializeToString()).decode("ascii")
         return line
-    line["user_id"] = first_value(examples[0], user) if examples else None
-    line["item_id"] = [first_value(example, item) for example in examples]
+    line["keys"] = {key: [first_value(example, key) for example in examples] for key in keys}
     line["examples"] = [base64.b64encode(one).decode("ascii") for one in serialized]
     return line
 

@@ -87,8 +87,9 @@ class ServerOptions(BaseModel):
 
     request_log: Path | None = Field(None, description="folder in which to log predictions")
     request_log_rate: float = Field(1.0, ge=0, le=1, description="share of requests to log")
-    request_log_user: str = Field("user_id", description="feature that names the user")
-    request_log_item: str = Field("item_id", description="feature that names a candidate")
+    request_log_key: tuple[str, ...] = Field(
+        (), description="feature whose values are logged as plain text; may be repeated"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe level that is logged"
     )

@@ -322,6 +322,5 @@ def _request_log(options: ServerOptions) -> RequestLog | None:
     return RequestLog(
         options.request_log,
         rate=options.request_log_rate,
-        user=options.request_log_user,
-        item=options.request_log_item,
+        keys=options.request_log_key,
     )

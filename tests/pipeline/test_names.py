@@ -94,8 +94,7 @@ FEATURES = [
     ("split.feature=sesion_id", "split.feature", "sesion_id", "session_id"),
     ("split.time={column: timestamp, at: -6h}", "split.time.column", "timestamp", "timestamp_ms"),
     ("truth.key=impression", "truth.key", "impression", "impression_id"),
-    ("serving.request_log.user=user", "serving.request_log.user", "user", "user_id"),
-    ("serving.request_log.item=item", "serving.request_log.item", "item", "item_id"),
+    ("serving.request_log.keys=[user]", "serving.request_log.keys", "user", "user_id"),
     *((f"embeddings={{token: item_id, group: user_id, order: timestamp_ms, {key}: {wrong}}}",
        f"embeddings.{key}", wrong, right)
       for key, wrong, right in [("token", "itm_id", "item_id"), ("group", "usr_id", "user_id"),

@@ -42,7 +42,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def a_log(folder: Path, rate: float = 1.0) -> RequestLog:
-    return RequestLog(folder, rate=rate, user="user_id", item="item_id", seed=1)
+    return RequestLog(folder, rate=rate, keys=("user_id", "item_id"), seed=1)
 
 
 @pytest.mark.unit
@@ -65,8 +65,7 @@ def test_a_line_has_the_request_and_its_answer(tmp_path: Path) -> None:
         "signature": "",
         "context": {"arm": "canary", "positions": [1, 2]},
         "scores": [0.25, 0.5],
-        "user_id": "u7",
-        "item_id": ["i1", "i2"],
+        "keys": {"user_id": ["u7", "u7"], "item_id": ["i1", "i2"]},
     }
     (found,) = read_predictions(tmp_path)
     assert [*found.examples] == examples
@@ -120,8 +119,7 @@ def test_a_context_that_is_not_json_and_nan_scores_are_logged(tmp_path: Path) ->
     log.close()
     (line,) = lines_of(tmp_path)
     assert line["context"] == "no json"
-    assert line["user_id"] is None
-    assert line["item_id"] == [None, None]
+    assert line["keys"] == {"user_id": [None, None], "item_id": [None, None]}
 
 
 @pytest.mark.unit

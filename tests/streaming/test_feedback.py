@@ -71,8 +71,7 @@ def line(number: int, shown: int = 2, **context: Any) -> dict[str, Any]:
         "timestamp_ms": 1000 + number,
         "version": 7,
         "label": "stable",
-        "user_id": "u1",
-        "item_id": [f"i{n}" for n in range(shown)],
+        "keys": {"user_id": ["u1"] * shown, "item_id": [f"i{n}" for n in range(shown)]},
         "scores": [0.25] * shown,
         "context": {**said, "signature": sign(KEY, f"q{number}", said)},
     }

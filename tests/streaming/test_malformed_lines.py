@@ -31,7 +31,7 @@ values = st.recursive(
     max_leaves=6,
 )  # fmt: skip
 fields = [
-    "request_id", "timestamp_ms", "version", "label", "user_id", "item_id", "scores", "context",
+    "request_id", "timestamp_ms", "version", "label", "keys", "scores", "context",
     "examples", "signature",
 ]  # fmt: skip
 said = ["shown", "positions", "propensities", "arm", "timestamp_ms", "explored", "x"]

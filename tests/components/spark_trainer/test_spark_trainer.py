@@ -177,6 +177,7 @@ def test_a_worker_that_is_killed_is_replaced_and_goes_on(
     same_result(training, together)
 
 
+@pytest.mark.slow
 def test_a_killed_driver_fails_the_run_and_the_next_one_goes_on(
     data, tmp_path: Path, together: Training
 ) -> None:
