@@ -16,7 +16,7 @@ import tensorflow_transform as tft
 import tf_keras as keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from tabular.entry_points import dense_width, transformed_sizes
+from tabular.entry_points import dense_width, labels_of_all, transformed_sizes
 from tabular.feature_set import FEATURES, FeatureSet
 from tabular.keras_model import build_model, compile_model, input_names
 from tabular.parameters import TrainerParameters
@@ -51,12 +51,11 @@ def run_fn(fn_args: FnArgs) -> None:
         for name in (*input_names(features, sizes, parameters), features.label)
     }
     train = Examples.matching("train", fn_args.train_files, spec, features.label, worker)
-    counts = distribution.gather_from_workers(train.counts, strategy).sum(axis=0)
-    rows, clicks = (int(count) for count in counts)
-    rounds = Rounds.for_rows(rows, parameters.batch_size, 2, 1, 0)
+    labels = labels_of_all(train, strategy)
+    rounds = Rounds.for_rows(labels.rows, parameters.batch_size, 2, 1, 0)
     with strategy.scope():
-        model = build_model(features, sizes, dense_width(transform), parameters, clicks / rows)
-        compile_model(model, parameters, rounds)
+        model = build_model(features, sizes, dense_width(transform), parameters, labels)
+        compile_model(model, features, parameters, rounds, labels)
     share = parameters.batch_size // worker.count
 
     def batches(_: tf.distribute.InputContext | None = None) -> tf.data.Dataset:

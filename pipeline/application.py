@@ -32,7 +32,7 @@ from base.errors import first_problem
 from base.failures import cause
 from base.section import ConfigError, Section, closest
 from tabular.feature_set import FeatureSet
-from tabular.parameters import PREDICTION, TrainerParameters
+from tabular.parameters import TrainerParameters
 
 MODULE = "application"  # within the package
 
@@ -176,7 +176,7 @@ def load_application(name: str) -> LoadedApplication:
         preprocessing_fn=paths.get("preprocessing_fn", _DEFAULTS["preprocessing_fn"]),
         run_fn=paths.get("run_fn", _DEFAULTS["run_fn"]),
         tuner_fn=paths.get("tuner_fn", _DEFAULTS["tuner_fn"]),
-        prediction=None if "run_fn" in paths else PREDICTION,
+        prediction=None if "run_fn" in paths else features.prediction,
         _module=module,
     )
 

@@ -14,6 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from base.section import ConfigError, closest
 from pipeline.application import LoadedApplication
+from tabular.metrics.metric_names import CLASSIFICATION, REGRESSION
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -44,6 +45,16 @@ def check_names(config: PipelineConfig, application: LoadedApplication) -> None:
     if application.prediction is not None:
         _check_same(
             "evaluator.prediction", evaluator.prediction, application.prediction, application
+        )
+        _check_task(evaluator.task, application)
+
+
+def _check_task(task: str, application: LoadedApplication) -> None:
+    wanted = REGRESSION if application.features.task == "regression" else CLASSIFICATION
+    if task != wanted:
+        raise ConfigError(
+            f"evaluator.metrics: expected metrics of {wanted}, which is the task of "
+            f"{application.name}. Received metrics of {task}"
         )
 
 

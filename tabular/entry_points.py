@@ -6,26 +6,31 @@ application with other needs writes its own functions around `train` and `Served
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 from numpy.typing import NDArray
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import TunerFnResult
 
+from tabular.errors import TrainingError
 from tabular.feature_set import FEATURES, FeatureSet, transformed
 from tabular.keras_model import build_model, compile_model, input_names
-from tabular.parameters import PREDICTION, TrainerParameters
+from tabular.parameters import TrainerParameters
 from tabular.precomputed import PrecomputedVectors
 from tabular.preprocessing import DENSE_VECTOR, index_sizes
 from tabular.signatures import ServedModel
+from tabular.tasks import LabelMoments, task_of
 from tabular.training import distribution
 from tabular.training.calibration import calibrate
-from tabular.training.checkpoints import RunFolder, TrainingError
+from tabular.training.checkpoints import RunFolder
 from tabular.training.distribution import SINGLE_WORKER, Shard
 from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds, fit
@@ -96,7 +101,7 @@ def train(
       Model with its best weights, and the validation loss of each round.
 
     Raises:
-      TrainingError: All labels are equal, or the loss is not finite.
+      TrainingError: The labels do not fit the task, or the loss is not finite.
     """
     keras.utils.set_random_seed(parameters.seed)
     worker = distribution.this_worker()
@@ -113,15 +118,10 @@ def train(
 
     learned = examples("train", fn_args.train_files)
     evaluation = examples("eval", fn_args.eval_files)
-    counts = distribution.gather_from_workers(learned.counts, strategy).sum(axis=0)
-    rows, positive = (int(count) for count in counts)
-    if positive in (0, rows):
-        raise TrainingError(
-            f"the label {features.label} must be 0 in some training examples and 1 in others. "
-            f"Received: {min(positive, 1)} in all {rows:,}. Check how the ETL makes the label"
-        )
+    task, labels = task_of(features), labels_of_all(learned, strategy)
+    task.check(features.label, labels)
     rounds = Rounds.for_rows(
-        rows,
+        labels.rows,
         parameters.batch_size,
         parameters.epochs,
         parameters.rounds_per_epoch,
@@ -129,14 +129,12 @@ def train(
     )
     vectors = precomputed_vectors(fn_args.custom_config.get("embeddings"), features, tokens)
     with strategy.scope():
-        model = build_model(
-            features, sizes, dense_width(transform), parameters, positive / rows, vectors
-        )
+        model = build_model(features, sizes, dense_width(transform), parameters, labels, vectors)
         earlier = None
         if fn_args.base_model:
             earlier = WarmStart(model, fn_args.base_model, features, tokens, sizes)
             earlier.copy_weights()
-        compile_model(model, parameters, rounds)
+        compile_model(model, features, parameters, rounds, labels)
         if earlier:
             earlier.copy_slots()
     losses = fit(
@@ -145,6 +143,7 @@ def train(
         evaluation,
         rounds,
         folder,
+        task,
         batch_size=parameters.batch_size,
         shuffle_rows=parameters.shuffle_rows,
         seed=parameters.seed,
@@ -154,8 +153,14 @@ def train(
         whole_split = evaluation  # already in memory; with several workers, only this one's share
         if worker.count > 1:
             whole_split = examples("eval", fn_args.eval_files, SINGLE_WORKER)
-        calibrate(model, model.get_layer(PREDICTION), whole_split)
+        calibrate(model, task, whole_split)
     return model, losses
+
+
+def labels_of_all(examples: Examples, strategy: tf.distribute.Strategy) -> LabelMoments:
+    """Returns the labels of all workers' shares. Every worker must call it."""
+    shares = distribution.gather_from_workers(dataclasses.astuple(examples.labels), strategy)
+    return functools.reduce(LabelMoments.merged, [LabelMoments(int(n), *m) for n, *m in shares])
 
 
 def vocabularies(transform: tft.TFTransformOutput, features: FeatureSet) -> dict[str, list[bytes]]:

@@ -174,6 +174,7 @@ class Cross:
         return "_x_".join(part if isinstance(part, str) else part.name for part in self.of)
 
 
+_CLASSES = ("1", "0")
 Feature = Annotated[
     Categorical | Numeric | Ordinal | Sequence | Recency | Cross, Field(discriminator="kind")
 ]
@@ -184,21 +185,26 @@ class FeatureSet:
     """The features of an application's model.
 
     Attributes:
-      label: Raw feature to predict; whole numbers 0 and 1.
+      label: Raw feature to predict: 0 and 1, or any numbers for a regression.
       features: Features in the order in which the model takes them.
       keys: Raw features that the examples carry but the model does not learn from, such as ids.
       classes: Names of label 1 and label 0, for TensorFlow Serving's Classify.
+      task: binary predicts the probability of label 1, regression the mean label.
 
     Raises:
-      ValueError: Two features have one name, or a feature refers to one that is not declared.
+      ValueError: Two features have one name, a feature refers to one that is not declared, or a
+        regression has classes.
     """
 
     label: str
     features: tuple[Feature, ...]
     keys: tuple[str, ...] = ()
-    classes: tuple[str, str] = ("1", "0")
+    classes: tuple[str, str] = _CLASSES
+    task: Literal["binary", "regression"] = "binary"
 
     def __post_init__(self) -> None:
+        if self.task == "regression" and self.classes != _CLASSES:
+            raise ValueError(f"a regression has no classes. Received: {self.classes}")
         if not self.features:
             raise ValueError("a FeatureSet must have at least one feature")
         _check_names([self.label, *self.keys, *_names_of(self.features)])
@@ -217,6 +223,11 @@ class FeatureSet:
                     f"'{recency.column}'"
                 )
         self._check_crosses()
+
+    @property
+    def prediction(self) -> str:
+        """The name of the served model's output, which `evaluator.prediction` names."""
+        return {"binary": "probability", "regression": "prediction"}[self.task]
 
     @property
     def categorical(self) -> tuple[Categorical, ...]:

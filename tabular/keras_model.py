@@ -1,8 +1,7 @@
-"""Builds and compiles the Keras model from transformed features to the probability of label 1."""
+"""Builds and compiles the Keras model from transformed features to the prediction."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,8 +13,9 @@ from tabular.embedding_tables import EmbeddingTables, PrecomputedEmbedding, embe
 from tabular.feature_set import FeatureSet, transformed
 from tabular.feature_set import Sequence as DeclaredSequence
 from tabular.networks import NETWORKS, EncodedFeatures, EncodedSequence
-from tabular.parameters import ON_SEQUENCES, PREDICTION, TrainerParameters
+from tabular.parameters import ON_SEQUENCES, TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR
+from tabular.tasks import LabelMoments, task_of
 from tabular.training.rounds import Rounds
 from tabular.training.tracing import Network, without_autograph
 
@@ -30,17 +30,17 @@ def build_model(
     sizes: Mapping[str, int],
     dense_width: int,
     parameters: TrainerParameters,
-    base_rate: float,
+    labels: LabelMoments,
     precomputed: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> keras.Model:
-    """Builds a model from transformed features to the probability of label 1, [batch, 1].
+    """Builds a model from transformed features to the prediction, [batch, 1].
 
     Args:
       features: Declared features.
       sizes: Transformed index feature -> number of indices.
       dense_width: Length of the dense vector; 0 if there is none.
       parameters: Network and its sizes.
-      base_rate: Share of label 1 in the training data, where the output starts.
+      labels: Labels of the training data, at whose mean the output starts.
       precomputed: Transformed index feature -> vectors of an earlier step, float32
         [number of indices, width]. Every network except logistic_regression takes them.
 
@@ -49,16 +49,19 @@ def build_model(
     """
     inputs = _inputs(features, sizes, dense_width, parameters)
     encoded = _encoded(features, inputs, sizes, parameters, precomputed or {})
-    log_odds = NETWORKS[parameters.model](encoded, parameters)
-    bias = keras.initializers.Constant(math.log(base_rate / (1 - base_rate)))
-    probability = layers.Dense(
-        1, activation="sigmoid", kernel_initializer="ones", bias_initializer=bias, name=PREDICTION
-    )
-    return Network(inputs, probability(log_odds))
+    found = NETWORKS[parameters.model](encoded, parameters)
+    return Network(inputs, task_of(features).output(labels)(found))
 
 
-def compile_model(model: keras.Model, parameters: TrainerParameters, rounds: Rounds) -> None:
+def compile_model(
+    model: keras.Model,
+    features: FeatureSet,
+    parameters: TrainerParameters,
+    rounds: Rounds,
+    labels: LabelMoments,
+) -> None:
     """Sets optimizer and loss. Call it in the scope of the strategy that `model` was built in."""
+    task = task_of(features)
     rate = learning_rate(parameters, rounds)
     steps = parameters.weight_averaging * rounds.steps_per_round
     average = {
@@ -73,7 +76,8 @@ def compile_model(model: keras.Model, parameters: TrainerParameters, rounds: Rou
         optimizer = keras.optimizers.Adam(rate, **average)
     model.compile(
         optimizer,
-        loss=keras.losses.BinaryCrossentropy(),
+        loss=task.loss(),
+        loss_weights=[task.loss_weight(labels)],
         steps_per_execution=min(STEPS_AT_ONCE, rounds.steps_per_round),
     )
 

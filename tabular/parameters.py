@@ -12,8 +12,6 @@ from pydantic import ConfigDict, Field, PositiveInt
 from base.section import Section
 from tabular.feature_set import FeatureSet
 
-PREDICTION = "probability"  # output of the served model, named by `evaluator.prediction`
-
 # Adam moves every row by about the learning rate; Adagrad's steps shrink.
 LEARNING_RATES = {"adagrad": 0.05, "adam": 0.001}
 ON_SEQUENCES = ("din",)  # networks that need a Sequence

@@ -1,4 +1,4 @@
-"""Exports preprocessing and model as one graph from raw features to the probability."""
+"""Exports preprocessing and model as one graph from raw features to the prediction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from tabular.feature_set import FeatureSet
-from tabular.parameters import PREDICTION
 from tabular.training.finite import check_finite
 from tabular.training.tracing import without_autograph
 
@@ -23,7 +22,7 @@ _REPLACE_THE_MODEL = (
 class ServedModel(tf.Module):
     """The exported graph of preprocessing and model.
 
-    The graph itself raises tf.errors.InvalidArgumentError for a feature or probability that is not
+    The graph itself raises tf.errors.InvalidArgumentError for a feature or prediction that is not
     finite, so every server and batch job treats it alike. See check_finite.
 
     Args:
@@ -38,7 +37,7 @@ class ServedModel(tf.Module):
         # every layer, which nobody reads. It does not look into a function.
         self.model = tf.train.Checkpoint(variables=model.variables)
         self._call_model: Callable[..., Any] = lambda wanted: model(wanted, training=False)
-        self._classes = features.classes
+        self._features = features
         self.transformed_spec = {
             name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
             for name, tensor in model.input.items()
@@ -51,12 +50,13 @@ class ServedModel(tf.Module):
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Returns the functions that servers and checks call, for n examples.
 
-        serving_default: Serialized tf.Examples [n] to the probability [n, 1].
-        raw_features: One tensor [n] per feature to the probability; lists are [n, m], padded with
+        serving_default: Serialized tf.Examples [n] to the prediction [n, 1].
+        raw_features: One tensor [n] per feature to the prediction; lists are [n, m], padded with
           "" or 0.
-        regress, classify: Serialized tf.Examples to the results of TensorFlow Serving's methods.
+        regress, classify: Serialized tf.Examples to the results of TensorFlow Serving's methods; a
+          regression has no classify.
         transform_features: Serialized tf.Examples to every transformed feature.
-        score_transformed: Transformed features to the probability, as in training.
+        score_transformed: Transformed features to the prediction, as in training.
         """
         examples, inputs = (tf.TensorSpec([None], tf.string, n) for n in ("examples", "inputs"))
         score = tf.function(without_autograph(self._from_examples), input_signature=[examples])
@@ -66,21 +66,23 @@ class ServedModel(tf.Module):
         }
 
         def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"outputs": score(inputs)[PREDICTION]}
+            return {"outputs": score(inputs)[self._features.prediction]}
 
         def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            positive = score(inputs)[PREDICTION]
-            classes = tf.repeat(tf.constant([self._classes]), tf.shape(positive)[0], axis=0)
+            positive = score(inputs)[self._features.prediction]
+            names = tf.constant([self._features.classes])
+            classes = tf.repeat(names, tf.shape(positive)[0], axis=0)
             return {"classes": classes, "scores": tf.concat([positive, 1 - positive], axis=1)}
 
         def concrete(function: Callable[..., Any], *specs: Any, **named: Any) -> Any:
             return tf.function(without_autograph(function)).get_concrete_function(*specs, **named)
 
+        is_binary = self._features.task == "binary"
         return {
             "serving_default": concrete(lambda examples: score(examples), examples),
             "raw_features": concrete(self._from_tensors, **raw),
             "regress": concrete(regress, inputs),
-            "classify": concrete(classify, inputs),
+            **({"classify": concrete(classify, inputs)} if is_binary else {}),
             "transform_features": concrete(self._transformed, examples),
             "score_transformed": concrete(self._score, **self.transformed_spec),
         }
@@ -93,7 +95,8 @@ class ServedModel(tf.Module):
         absl.setLevel(before)  # TensorFlow leaves it at WARNING, which hides TFX's messages
         methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
         methods.replace_method_name("regress", tf.saved_model.REGRESS_METHOD_NAME)
-        methods.replace_method_name("classify", tf.saved_model.CLASSIFY_METHOD_NAME)
+        if self._features.task == "binary":
+            methods.replace_method_name("classify", tf.saved_model.CLASSIFY_METHOD_NAME)
         methods.save()
 
     def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -120,7 +123,7 @@ class ServedModel(tf.Module):
 
     def _score(self, **transformed: tf.Tensor) -> dict[str, tf.Tensor]:
         wanted = {name: transformed[name] for name in self.transformed_spec}
-        found = {PREDICTION: self._call_model(wanted)}
+        found = {self._features.prediction: self._call_model(wanted)}
         check_finite(found, _REPLACE_THE_MODEL)
         return found
 

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from base.atomic_files import write_json
-from base.errors import ComponentError
+from tabular.errors import TrainingError
 
 if TYPE_CHECKING:  # importing TFX takes seconds
     from tfx.components.trainer.fn_args_utils import FnArgs
 
 _EPOCH = "ckpt_saved_epoch/.ATTRIBUTES/VARIABLE_VALUE"  # variable of Keras' BackupAndRestore
-
-
-class TrainingError(ComponentError):
-    """A training without a usable model. The text is one line with the next step."""
 
 
 class RunFolder:

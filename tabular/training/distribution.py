@@ -46,9 +46,9 @@ def strategy(worker: Shard) -> tf.distribute.Strategy:
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def gather_from_workers(values: Sequence[int], current: tf.distribute.Strategy) -> NDArray[Any]:
-    """Returns the values of all workers, int64 [workers, values]. Every worker must call it."""
-    local = current.run(lambda: tf.constant([values], tf.int64))
+def gather_from_workers(values: Sequence[float], current: tf.distribute.Strategy) -> NDArray[Any]:
+    """Returns the values of all workers, float64 [workers, values]. Every worker must call it."""
+    local = current.run(lambda: tf.constant([values], tf.float64))
     return np.asarray(current.gather(local, axis=0).numpy())
 
 

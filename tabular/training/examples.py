@@ -11,9 +11,11 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from tabular.tasks import LabelMoments
 from tabular.training.distribution import SINGLE_WORKER, Shard
 
 # Compressed size up to which a worker keeps its parsed examples in memory, where they take 3 to 6
@@ -72,21 +74,18 @@ class Examples:
         return size <= CACHE_BYTES
 
     @functools.cached_property
-    def counts(self) -> tuple[int, int]:
-        """Rows and positive rows of this share. Takes a pass if they do not fit into memory."""
+    def labels(self) -> LabelMoments:
+        """The labels of this share. Takes a pass if they do not fit into memory."""
         if self.fits_in_memory:
             _, target = self._columns
-            return int(tf.shape(target)[0]), int(tf.math.count_nonzero(target > 0))
-        spec = {self.label: tf.io.FixedLenFeature([], tf.int64)}
-
-        def add(total: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
-            labels = tf.io.parse_example(serialized, spec)[self.label]
-            positive = tf.math.count_nonzero(labels > 0)
-            return total + tf.stack([tf.size(labels, tf.int64), positive])
-
-        records = self._records().batch(_PARSED_AT_ONCE)
-        rows, positive = records.reduce(tf.zeros([2], tf.int64), add).numpy()
-        return int(rows), int(positive)
+            return LabelMoments.of(target.numpy()[:, 0].astype(np.float64))
+        specs = self.spec if self.transform is None else self.transform.raw_feature_spec()
+        spec = {self.label: tf.io.FixedLenFeature([], specs[self.label].dtype)}
+        found = LabelMoments(0)
+        for serialized in self._records().batch(_PARSED_AT_ONCE):
+            some = tf.io.parse_example(serialized, spec)[self.label].numpy()
+            found = found.merged(LabelMoments.of(some.astype(np.float64)))
+        return found
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Returns one pass in order. The last batch may be smaller."""
@@ -110,7 +109,7 @@ class Examples:
         Raises:
           NoExamplesError: The share is empty.
         """
-        rows = self.counts[0]
+        rows = self.labels.rows
         if not rows:
             raise NoExamplesError(f"no rows for worker {self.shard} in {self.files}")
         passes, skipped = divmod(first_step * batch_size, rows)

@@ -12,8 +12,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from base.atomic_files import whole_file
+from tabular.errors import TrainingError
+from tabular.tasks import Task
 from tabular.training.averaging import averaged_weights
-from tabular.training.checkpoints import RunFolder, TrainingError
+from tabular.training.checkpoints import RunFolder
 from tabular.training.distribution import gather_from_workers, wait_for_all_workers
 from tabular.training.examples import Examples, NoExamplesError
 from tabular.training.validation import Scorer, validation_metrics
@@ -54,9 +56,9 @@ class _Validation(keras.callbacks.Callback):
     Its state is in the run's folder and survives a restart.
     """
 
-    def __init__(self, examples: Examples, rounds: Rounds, folder: RunFolder):
+    def __init__(self, examples: Examples, rounds: Rounds, folder: RunFolder, task: Task):
         super().__init__()
-        self.examples, self.rounds, self.folder = examples, rounds, folder
+        self.examples, self.rounds, self.folder, self.task = examples, rounds, folder, task
         self.worker = examples.shard
         self.losses = folder.losses()
 
@@ -75,7 +77,9 @@ class _Validation(keras.callbacks.Callback):
         with averaged_weights(self.model):
             # Keras writes the logs for TensorBoard after this callback.
             logs.update(
-                validation_metrics(self.scorer, self.examples, self.model.distribute_strategy)
+                validation_metrics(
+                    self.scorer, self.examples, self.model.distribute_strategy, self.task
+                )
             )
             loss = logs["val_loss"]
             _log.info("round %d of %d: %s", epoch + 1, self.rounds.max_rounds, _described(logs))
@@ -114,6 +118,7 @@ def fit(
     evaluation: Examples,
     rounds: Rounds,
     folder: RunFolder,
+    task: Task,
     *,
     batch_size: int,
     shuffle_rows: int,
@@ -128,20 +133,21 @@ def fit(
       evaluation: This worker's share of the validation examples.
       rounds: Length of the training.
       folder: Folder for this run's checkpoints.
+      task: Task, whose metrics validate each round.
       batch_size: Rows per step over all workers.
       shuffle_rows: Rows in a worker's shuffle buffer.
       seed: Seed of the shuffle.
       log_folder: Folder for TensorBoard.
 
     Returns:
-      Log loss on `evaluation` after each round.
+      Validation loss on `evaluation` after each round.
 
     Raises:
       TrainingError: The loss is not finite, or the folder's checkpoint belongs to another model.
     """
     worker = train.shard
     folder.check(model)
-    validation = _Validation(evaluation, rounds, folder)
+    validation = _Validation(evaluation, rounds, folder, task)
     done = folder.rounds_done()
     if done:
         _log.info("continuing after round %d of an earlier run", done)
@@ -154,7 +160,7 @@ def fit(
 
     current = model.distribute_strategy
     if not validation.is_over:
-        if not gather_from_workers(evaluation.counts[:1], current).max():
+        if not gather_from_workers([evaluation.labels.rows], current).max():
             files = ", ".join(evaluation.files)
             raise NoExamplesError(f"split eval has no examples: {files} are empty")
         model.fit(

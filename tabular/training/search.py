@@ -13,7 +13,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import base_tuner
 
-from tabular.training.checkpoints import TrainingError
+from tabular.errors import TrainingError
 
 _log = logging.getLogger(__name__)
 _LOSS = "val_loss"

@@ -18,6 +18,7 @@ from tabular.layers import CrossLayer, FactorizationMachine, SequenceAttention
 from tabular.networks import NETWORKS
 from tabular.parameters import ON_SEQUENCES, TrainerParameters, check_network
 from tabular.preprocessing import DENSE_VECTOR, index_sizes
+from tabular.tasks import LabelMoments
 from tabular.training.rounds import Rounds
 
 pytestmark = pytest.mark.unit
@@ -46,6 +47,9 @@ def batch(rows: int, seed: int = 1, features: FeatureSet = FEATURES) -> dict[str
     return {name: tf.constant(values) for name, values in columns.items()}
 
 
+LABELS = LabelMoments(100, 0.2, 16.0)
+
+
 @pytest.fixture(params=sorted(NETWORKS))
 def parameters(request) -> TrainerParameters:
     return TrainerParameters(model=request.param, optimizer="adam", learning_rate=0.01)
@@ -53,8 +57,8 @@ def parameters(request) -> TrainerParameters:
 
 def test_a_network_starts_at_the_base_rate_and_learns(parameters: TrainerParameters) -> None:
     keras.utils.set_random_seed(3)
-    model = build_model(FEATURES, SIZES, DENSE, parameters, base_rate=0.2)
-    compile_model(model, parameters, Rounds(steps_per_round=10, max_rounds=20, patience=0))
+    model = build_model(FEATURES, SIZES, DENSE, parameters, LABELS)
+    compile_model(model, FEATURES, parameters, Rounds(10, 20, patience=0), LABELS)
     assert set(model.input) == set(input_names(FEATURES, SIZES, parameters))
     rows = batch(512)
     assert model(rows).shape == (512, 1)
@@ -66,7 +70,7 @@ def test_a_network_starts_at_the_base_rate_and_learns(parameters: TrainerParamet
 
 def test_vocabularies_of_one_token(parameters: TrainerParameters) -> None:
     sizes = index_sizes(FEATURES, dict.fromkeys(VOCABULARIES, 1))
-    model = build_model(FEATURES, sizes, DENSE, parameters, base_rate=0.2)
+    model = build_model(FEATURES, sizes, DENSE, parameters, LABELS)
     rows = {n: t % sizes[n] if n in sizes else t for n, t in batch(64).items()}
     rows |= {n: tf.minimum(rows[n], 2) for n in LISTS}
     assert np.isfinite(model(rows).numpy()).all()
@@ -77,8 +81,8 @@ def test_embeddings_made_beforehand_are_looked_at_and_left_as_they_are(name: str
     items = transformed("item_id")
     vectors = np.random.default_rng(0).normal(size=(SIZES[items], 4)).astype(np.float32)
     parameters = TrainerParameters(model=name, optimizer="adam", learning_rate=0.01, dropout=0)
-    model = build_model(FEATURES, SIZES, DENSE, parameters, 0.2, {items: vectors})
-    compile_model(model, parameters, Rounds(steps_per_round=10, max_rounds=20, patience=0))
+    model = build_model(FEATURES, SIZES, DENSE, parameters, LABELS, {items: vectors})
+    compile_model(model, FEATURES, parameters, Rounds(10, 20, patience=0), LABELS)
     rows = batch(256)
     # The label is in the vectors only: all rows are the same but for the item.
     rows = {n: t if n == items else tf.repeat(t[:1], 256, axis=0) for n, t in rows.items()}
@@ -93,7 +97,7 @@ def test_embeddings_made_beforehand_are_looked_at_and_left_as_they_are(name: str
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_only_networks_on_sequences_look_at_them(name: str) -> None:
-    model = build_model(FEATURES, SIZES, DENSE, TrainerParameters(model=name), 0.2)
+    model = build_model(FEATURES, SIZES, DENSE, TrainerParameters(model=name), LABELS)
     rows = batch(64)
     others = batch(64, seed=2)
     sequences = {n for n in rows if n.startswith("recent_")}
@@ -104,7 +108,7 @@ def test_only_networks_on_sequences_look_at_them(name: str) -> None:
 
 def test_a_place_without_an_event_does_not_count() -> None:
     keras.utils.set_random_seed(3)
-    model = build_model(FEATURES, SIZES, DENSE, TrainerParameters(model="din"), 0.2)
+    model = build_model(FEATURES, SIZES, DENSE, TrainerParameters(model="din"), LABELS)
     rows = batch(64)
     for name in LISTS:
         rows[name] = tf.where(tf.range(10) < 3, rows[name], -1)
@@ -188,7 +192,7 @@ def test_any_feature_set_makes_a_network(given: str, parameters: TrainerParamete
     check_network(parameters, features)
     sizes = index_sizes(features, {one.name: 8 for one in features.categorical})
     width = DENSE if any(one.scale for one in features.numeric) else 0
-    model = build_model(features, sizes, width, parameters, base_rate=0.2)
+    model = build_model(features, sizes, width, parameters, LABELS)
     rows = {n: t for n, t in batch(32, features=features).items() if n in model.input}
     scores = model(rows).numpy()
     assert scores.shape == (32, 1)

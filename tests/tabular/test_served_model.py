@@ -28,11 +28,13 @@ from serving.server.loaded_model import DEFAULT_SIGNATURE, Batching, LoadedModel
 from tabular.entry_points import dense_width, transformed_sizes
 from tabular.keras_model import build_model
 from tabular.networks import NETWORKS
-from tabular.parameters import PREDICTION, TrainerParameters
+from tabular.parameters import TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR, preprocess
 from tabular.signatures import ServedModel
+from tabular.tasks import LabelMoments
 from tabular.training.tracing import without_autograph
 
+LABELS = LabelMoments(100, 0.1, 9.0)
 pytestmark = pytest.mark.component
 
 SCHEMA = text_format.Parse(
@@ -90,7 +92,7 @@ def network(transform: tft.TFTransformOutput, name: str) -> keras.Model:
     keras.utils.set_random_seed(1)
     parameters = TrainerParameters(model=name)
     return build_model(
-        FEATURES, transformed_sizes(transform, FEATURES), dense_width(transform), parameters, 0.1
+        FEATURES, transformed_sizes(transform, FEATURES), dense_width(transform), parameters, LABELS
     )
 
 
@@ -121,12 +123,12 @@ def ask_with_tensors(model: LoadedModel, rows: list[dict[str, Any]]) -> dict[str
         name: np.array([one[name] for one in rows], types[spec.dtype])
         for name, spec in ASKED.items()
     }
-    (found,) = model.run("raw_features", columns, [PREDICTION])
-    return {PREDICTION: found}
+    (found,) = model.run("raw_features", columns, [FEATURES.prediction])
+    return {FEATURES.prediction: found}
 
 
 def scores(model: LoadedModel, *rows: dict[str, Any]) -> list[float]:
-    found: list[float] = ask(model, DEFAULT_SIGNATURE, [*rows])[PREDICTION][:, 0].tolist()
+    found: list[float] = ask(model, DEFAULT_SIGNATURE, [*rows])[FEATURES.prediction][:, 0].tolist()
     return found
 
 
@@ -166,7 +168,7 @@ def test_any_finite_value_is_scored(model: LoadedModel, value: float) -> None:
     floats = [name for name, spec in ASKED.items() if spec.dtype == tf.float32]
     rows = [row(**{n: [value] * 2 if _is_list(n) else value}) for n in floats]
     assert all(0 < score < 1 for score in scores(model, *rows))
-    tensors = ask_with_tensors(model, rows)[PREDICTION][:, 0]
+    tensors = ask_with_tensors(model, rows)[FEATURES.prediction][:, 0]
     np.testing.assert_allclose(tensors, scores(model, *rows), rtol=1e-5)
 
 
@@ -189,9 +191,11 @@ def test_a_score_that_is_not_finite_is_an_error_that_names_the_example(model: Lo
     transformed = ask(model, "transform_features", [row(), row(), row()])
     inputs = {name: transformed[name] for name in model.signatures["score_transformed"].inputs}
     inputs[DENSE_VECTOR][1] = NAN
-    wanted = f"example 1: {PREDICTION} must be a finite number. Received: nan. .* roll back"
+    wanted = (
+        f"example 1: {FEATURES.prediction} must be a finite number. Received: nan. .* roll back"
+    )
     with pytest.raises(ServingError, match=wanted):
-        model.run("score_transformed", inputs, [PREDICTION])
+        model.run("score_transformed", inputs, [FEATURES.prediction])
 
 
 finite = {

@@ -14,9 +14,11 @@ from tabular.feature_set import transformed
 from tabular.keras_model import build_model, compile_model
 from tabular.parameters import TrainerParameters
 from tabular.preprocessing import index_sizes
+from tabular.tasks import LabelMoments
 from tabular.training.rounds import Rounds
 from tabular.warm_start import WarmStart, adagrad_slots, earlier_rows, save_slots
 
+LABELS = LabelMoments(100, 0.2, 16.0)
 pytestmark = pytest.mark.unit
 
 DENSE = 5
@@ -41,7 +43,7 @@ def sizes_of(tokens: dict[str, list[bytes]]) -> dict[str, int]:
 
 def new_model(tokens: dict[str, list[bytes]], seed: int, name: str = "wide_deep") -> keras.Model:
     keras.utils.set_random_seed(seed)
-    return build_model(FEATURES, sizes_of(tokens), DENSE, TrainerParameters(model=name), 0.2)
+    return build_model(FEATURES, sizes_of(tokens), DENSE, TrainerParameters(model=name), LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def earlier(tmp_path_factory) -> tuple[keras.Model, str]:
 
 def learn(model: keras.Model) -> None:
     """Gives Adagrad something to remember: of each value another one."""
-    compile_model(model, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1))
+    compile_model(model, FEATURES, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1), LABELS)
     for variable in adagrad_slots(model).values():
         values = np.arange(variable.numpy().size, dtype=np.float32) + 1
         variable.assign(values.reshape(variable.shape))
@@ -128,7 +130,7 @@ def test_the_optimizers_slots_follow_the_tokens(earlier) -> None:
     model = new_model(now, seed=2)
     start = WarmStart(model, path, FEATURES, now, sizes_of(now))
     start.copy_weights()
-    compile_model(model, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1))
+    compile_model(model, FEATURES, TrainerParameters(model="wide_deep"), Rounds(1, 1, 1), LABELS)
     start.copy_slots()
 
     def slots(of: keras.Model, index: int) -> np.ndarray:

@@ -13,7 +13,8 @@ import tensorflow as tf
 import tf_keras as keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from tabular.training.checkpoints import RunFolder, TrainingError
+from tabular.errors import TrainingError
+from tabular.training.checkpoints import RunFolder
 from tabular.training.distribution import export, this_worker
 from tabular.training.rounds import Rounds
 from tests.tabular.training import small_training

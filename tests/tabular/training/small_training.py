@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tabular.tasks import Binary
 from tabular.training.checkpoints import RunFolder
 from tabular.training.distribution import strategy, this_worker
 from tabular.training.examples import Examples
@@ -23,6 +24,7 @@ SPEC = {
 }
 TRAIN, EVAL = "Split-train/*.gz", "Split-eval/*.gz"
 BATCH = 64
+BINARY = Binary()
 
 
 def write_examples(folder: Path, split: str, rows: int, files: int, seed: int = 0) -> None:
@@ -55,7 +57,7 @@ def make_model(rate: float | keras.optimizers.schedules.LearningRateSchedule) ->
     x, item = keras.Input([4], name="x"), keras.Input([], dtype=tf.int64, name="item")
     embedded = keras.layers.Embedding(50, 8)(item)
     hidden = keras.layers.Dense(32, activation="relu")(keras.layers.Concatenate()([x, embedded]))
-    output = keras.layers.Dense(1, activation="sigmoid")(hidden)
+    output = keras.layers.Dense(1, activation="sigmoid", name=BINARY.prediction)(hidden)
     model = Network({"x": x, "item": item}, output)
     model.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
     return model
@@ -78,6 +80,7 @@ def train(
         evaluation,
         rounds,
         RunFolder(folder),
+        BINARY,
         batch_size=BATCH,
         shuffle_rows=10_000,
         seed=5,

@@ -11,7 +11,7 @@ import tf_keras as keras
 
 from tabular.training.calibration import calibrate
 from tabular.training.examples import Examples
-from tests.tabular.training.small_training import EVAL, SPEC, make_model, write_examples
+from tests.tabular.training.small_training import BINARY, EVAL, SPEC, make_model, write_examples
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +38,7 @@ def test_it_is_right_on_the_whole_and_ranks_as_before(
 ) -> None:
     before, clicked = predicted(model, evaluation)
     assert before.mean() < 0.6 * clicked.mean()
-    calibrate(model, model.layers[-1], evaluation)
+    calibrate(model, BINARY, evaluation)
     after, _ = predicted(model, evaluation)
     assert after.mean() == pytest.approx(clicked.mean(), rel=1e-3)
     rounding = 4 * np.finfo(np.float32).eps  # of a batch's product, on some CPUs
@@ -54,12 +54,12 @@ def test_what_cannot_be_calibrated_stays_as_it_is(
     output = model.layers[-1]
     output.kernel.assign(-output.kernel)
     before, _ = predicted(model, evaluation)
-    calibrate(model, output, evaluation)
+    calibrate(model, BINARY, evaluation)
     assert "ranks no better than chance" in caplog.text
     np.testing.assert_array_equal(predicted(model, evaluation)[0], before)
 
     write_examples(tmp_path, "eval", 1, files=1)
     one = Examples.matching("eval", [str(tmp_path / EVAL)], SPEC, "clicked")
-    calibrate(model, output, one)
+    calibrate(model, BINARY, one)
     assert "all labels of the eval split are" in caplog.text
     np.testing.assert_array_equal(predicted(model, evaluation)[0], before)

@@ -60,15 +60,20 @@ def test_workers_share_the_rows_by_file_or_else_by_record(folder: Path, count: i
     shares = [examples(folder, Shard(index, count)) for index in range(count)]
     rows = [rows_of(share.in_order(64)) for share in shares]
     assert sorted(np.concatenate(rows)) == list(range(ROWS))
-    assert [len(share) for share in rows] == [share.counts[0] for share in shares]
+    assert [len(share) for share in rows] == [share.labels.rows for share in shares]
     if count == 3:  # a file each: the worker opens no other
         assert [len(set(share // 333)) for share in rows] == [1, 1, 1]
 
 
-def test_rows_and_clicks_are_counted(folder: Path) -> None:
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
+def test_labels_are_counted(folder: Path, cache_bytes: int, monkeypatch) -> None:
+    monkeypatch.setattr(module, "CACHE_BYTES", cache_bytes)
     labels = np.concatenate([label.numpy() for _, label in examples(folder).in_order(64)])
     assert labels.shape == (ROWS, 1)
-    assert examples(folder).counts == (ROWS, int(labels.sum()))
+    found = examples(folder).labels
+    assert found.rows == ROWS
+    assert found.mean == pytest.approx(labels.mean(), rel=1e-6)
+    assert found.variance == pytest.approx(labels.astype(float).var(), rel=1e-9)
 
 
 def test_an_empty_split_is_an_error(tmp_path: Path) -> None:

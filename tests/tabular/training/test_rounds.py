@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tabular.errors import TrainingError
 from tabular.keras_model import learning_rate
 from tabular.parameters import TrainerParameters
-from tabular.training.checkpoints import RunFolder, TrainingError
+from tabular.training.checkpoints import RunFolder
 from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds
 from tests.tabular.training import small_training

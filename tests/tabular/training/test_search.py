@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tabular.training.checkpoints import TrainingError
+from tabular.errors import TrainingError
 from tabular.training.search import Search, hyperparameters
 from tabular.training.search_space import corners
 

@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from tabular.training.examples import Examples
 from tabular.training.validation import Scorer, validation_metrics
-from tests.tabular.training.small_training import EVAL, SPEC, make_model, write_examples
+from tests.tabular.training.small_training import BINARY, EVAL, SPEC, make_model, write_examples
 
 pytestmark = pytest.mark.unit
 
@@ -23,7 +23,7 @@ def test_loss_and_auc_are_those_of_scikit_learn(evaluation: Examples, shift: flo
     model = make_model(0.01)
     model.layers[-1].bias.assign_add([shift])
     labels, scores = Scorer(model).scores(evaluation)
-    found = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy())
+    found = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy(), BINARY)
     exact = scores.astype(float)
     assert found["val_auc"] == pytest.approx(metrics.roc_auc_score(labels, exact), abs=1e-9)
     assert found["val_loss"] == pytest.approx(metrics.log_loss(labels, exact), abs=1e-9)
@@ -31,15 +31,18 @@ def test_loss_and_auc_are_those_of_scikit_learn(evaluation: Examples, shift: flo
 
 def test_the_loss_has_no_penalty_of_regularization(evaluation: Examples) -> None:
     model = make_model(0.01)
-    before = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy())
+    before = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy(), BINARY)
     model.add_loss(lambda: tf.constant(7.0))
-    assert validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy()) == before
+    assert (
+        validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy(), BINARY)
+        == before
+    )
 
 
 def test_scores_that_are_not_finite_give_no_loss(evaluation: Examples) -> None:
     model = make_model(0.01)
     model.layers[-1].bias.assign([np.nan])
-    found = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy())
+    found = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy(), BINARY)
     assert np.isnan([found["val_loss"], found["val_auc"]]).all()
 
 
