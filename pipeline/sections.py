@@ -285,7 +285,9 @@ class Canary(Section):
     candidates: int = Field(100, ge=1, description="examples in a request")
     max_ms: float = Field(500, gt=0, description="largest 99th percentile of the latency, in ms")
     tolerance: float = Field(
-        1e-5, gt=0, description="largest difference of a score from the training graph's"
+        1e-5,
+        gt=0,
+        description="largest difference of a score from the training graph's; beyond 1, a share",
     )
 
 

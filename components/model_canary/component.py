@@ -58,7 +58,8 @@ class ModelCanary(base_component.BaseComponent):
           requests: Number of requests.
           candidates: Examples per request.
           max_ms: Largest 99th percentile of the latency, in milliseconds.
-          tolerance: Largest difference between a served score and the training's.
+          tolerance: Largest difference between a served score and the training's; a share of scores
+            beyond 1.
           signature: Signature of the model from transformed features to scores.
           start_seconds: Longest start of the server, in seconds.
 

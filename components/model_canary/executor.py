@@ -200,10 +200,14 @@ def _compare(
     settings: Settings,
     report: dict[str, Any],
 ) -> None:
-    """Raises NotBlessedError if training and serving differ."""
+    """Raises NotBlessedError if training and serving differ.
+
+    Scores beyond 1, as a regression has them, may differ by a share: they are 32-bit floats.
+    """
     if expected.shape != scores.shape:
         raise NotBlessedError(f"{len(scores)} scores for {len(expected)} examples")
-    difference = np.nan_to_num(np.abs(expected - scores), nan=np.inf)  # NaN equals nothing
+    difference = np.abs(expected - scores) / np.maximum(np.abs(expected), 1)
+    difference = np.nan_to_num(difference, nan=np.inf)  # NaN equals nothing
     worst = int(difference.argmax())
     report["examples"], report["max_difference"] = len(expected), float(difference[worst])
     if difference[worst] > settings.tolerance:
