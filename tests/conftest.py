@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from base import redaction
@@ -33,6 +34,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 # How Debian's podman runs containers on a virtual machine such as ours; a user's own comes first.
 os.environ.setdefault("CONTAINERS_CONF", str(ROOT / "tests" / "containers.conf"))
+
+
+# A busy machine needs longer than hypothesis' 200 ms for an example; pytest's limit is enough.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

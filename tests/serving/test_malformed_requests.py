@@ -97,7 +97,7 @@ def ask_by_rest(server: Server, many: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=20)
 
     @seed(7)
-    @settings(max_examples=many, deadline=None, database=None,
+    @settings(max_examples=many, database=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(path=paths, body=bodies)
     def ask(path: str, body: str) -> None:
@@ -118,7 +118,7 @@ def ask_by_grpc(server: Server, many: int) -> None:
     ]
 
     @seed(7)
-    @settings(max_examples=many, deadline=None, database=None,
+    @settings(max_examples=many, database=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(method=st.integers(0, len(METHODS) - 1), message=damaged_messages())
     def ask(method: int, message: bytes) -> None:

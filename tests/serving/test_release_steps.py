@@ -38,9 +38,7 @@ CHANGES = (
 )
 KINDS: dict[str, Callable[..., Server]] = {"double": TensorFlowServing, "our server": OurServer}
 ticks = st.integers(0, LOOK_TICKS - 1)
-several = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def world_of(kind: str, folder: Path, load_steps: int = 3, named: bool = True) -> World:

@@ -139,7 +139,7 @@ def batches(draw: st.DrawFn) -> tuple[pa.RecordBatch, dict[str, Kind]]:
 
 
 @given(batches())
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_the_bytes_are_protobufs_deterministic_form_of_tfx_bsls(
     drawn: tuple[pa.RecordBatch, dict[str, Kind]],
 ) -> None:
@@ -157,7 +157,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 @given(batches())
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_tensorflow_reads_what_went_in(drawn: tuple[pa.RecordBatch, dict[str, Kind]]) -> None:
     batch, kinds = drawn
     features = {}

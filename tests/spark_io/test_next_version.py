@@ -184,7 +184,7 @@ TEXTS = st.sampled_from([BROKEN, HOT, BROKEN + " ", "\ufffd", *GOOD[:2]])
 NAMES = st.sampled_from(["span-7/v1/a.json", "span-7/v1/b.json.gz", "span-8/v4/a.json"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lines=st.lists(st.tuples(NAMES, TEXTS), min_size=1, max_size=25), data=st.data())
 def test_every_row_is_kept_or_replaced_once(
     lines: list[tuple[str, str]], data: st.DataObject

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tfx.components.example_gen.base_example_gen_executor import _PartitionFn
 from tfx.proto import example_gen_pb2
@@ -47,7 +47,6 @@ def feature_of(value: str | bytes | int) -> tf.train.Feature:
 
 
 @given(COLUMNS, st.integers(0, 2), BUCKETS)
-@settings(deadline=None)
 def test_assignment_equals_tfx(column: pa.Array, skipped: int, buckets: list[int]) -> None:
     column = column.slice(skipped)
     bounds = np.cumsum(buckets).tolist()
@@ -108,7 +107,6 @@ def test_a_date_is_its_midnight() -> None:
     st.lists(INT64 | st.integers(-2, 2), min_size=1),
     st.sampled_from([("s", 1_000_000), ("ms", 1000), ("us", 1)]),
 )
-@settings(deadline=None)
 def test_integers_count_in_their_unit(
     cuts: list[int], times: list[int], unit: tuple[str, int]
 ) -> None:

@@ -306,7 +306,6 @@ TEXTS = st.one_of(
 
 @settings(
     max_examples=8,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],  # shrinking would take minutes
     suppress_health_check=list(HealthCheck),
 )

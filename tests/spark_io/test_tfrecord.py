@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_io.examples.shards import JsonLinesShard
@@ -32,7 +32,6 @@ def tensorflow_file(records: list[bytes], path: Path) -> bytes:
 
 
 @given(RECORDS, st.integers(0, 3))
-@settings(deadline=None)
 def test_the_bytes_are_tensorflows(
     tmp_path_factory: pytest.TempPathFactory, records: list[bytes], skipped: int
 ) -> None:

@@ -91,9 +91,7 @@ def feed(folder: Path, bad: list[bytes]) -> tuple[Feedback, Counting, int]:
 
 
 @pytest.mark.unit
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lines, min_size=1, max_size=5))
 def test_no_line_stops_a_reader(tmp_path_factory: pytest.TempPathFactory, bad: list[bytes]) -> None:
     feedback, sink, good = feed(tmp_path_factory.mktemp("log"), bad)

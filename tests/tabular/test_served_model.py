@@ -223,7 +223,7 @@ def test_whatever_is_finite_is_transformed_to_finite_numbers_and_scored(
     every = tf.function(without_autograph(by_every_network), reduce_retracing=True)
 
     @seed(7)
-    @settings(max_examples=150, deadline=None, database=None,
+    @settings(max_examples=150, database=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(rows=st.lists(raw_rows, min_size=1, max_size=2))
     def check(rows: list[dict[str, Any]]) -> None:

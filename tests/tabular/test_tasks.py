@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tabular.errors import TrainingError
@@ -31,7 +31,6 @@ def moments(*labels: float) -> LabelMoments:
     return LabelMoments.of(np.array(labels))
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(numbers, max_size=6), min_size=1, max_size=5))
 def test_moments_merge_to_those_of_all_labels(shares: list[list[float]]) -> None:
     found = LabelMoments(0)

@@ -59,7 +59,7 @@ ROWS = st.lists(
 ).filter(lambda rows: len({label for label, _ in rows}) == 2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROWS)
 def test_every_metric_is_that_of_scikit_learn(rows: list[tuple[bool, float]]) -> None:
     labels = np.array([label for label, _ in rows], int)
@@ -77,7 +77,7 @@ def test_every_metric_is_that_of_scikit_learn(rows: list[tuple[bool, float]]) ->
         assert found == pytest.approx(sk.accuracy_score(labels, chosen))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ROWS, st.data())
 def test_weights_count_an_example_several_times(
     rows: list[tuple[bool, float]], data: st.DataObject
@@ -96,7 +96,7 @@ def test_weights_count_an_example_several_times(
     assert (nothing.examples, nothing.positives) == (0, 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ROWS, st.integers(1, 5))
 def test_parts_counted_apart_are_the_whole(rows: list[tuple[bool, float]], parts: int) -> None:
     labels = np.array([label for label, _ in rows], int)

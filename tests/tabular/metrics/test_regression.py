@@ -24,7 +24,7 @@ ORACLES = {
 NUMBERS = st.floats(-1e4, 1e4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, st.floats(0.1, 10)), min_size=3, max_size=200))
 def test_every_metric_is_that_of_scikit_learn(rows: list[tuple[float, float, float]]) -> None:
     labels, predictions, weights = np.array(rows).T

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow_model_analysis as tfma
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
@@ -29,7 +29,6 @@ PROBABILITIES = np.array([0.05, 0.2, 0.4, 0.8])
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1))
-@settings(deadline=None)
 def test_auc_within_a_group_is_that_of_scikit_learn(rows: list[tuple[bool, int]]) -> None:
     labels, predictions = np.array(rows).T
     found = auc(labels, predictions)
