@@ -1,4 +1,4 @@
-"""What a model predicts: the probability of label 1, or a number.
+"""The tasks of models: to predict the probability of label 1, or a number.
 
 A Task has all that depends on it: the check of the labels, the network's last layer, the loss, the
 metrics of a validation, and calibration. The Evaluator's metrics are in tabular/metrics.

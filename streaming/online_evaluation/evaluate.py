@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import base.arrow  # noqa: F401
+from base.errors import ComponentError
 from components.pusher.release import CANARY, STABLE, read_release
 from metadata import names
 from metadata.pushed_models import first_pushes
@@ -41,10 +42,19 @@ class OnlineEvaluation:
 
     Attributes:
       problems: Hour -> why it cannot be read. It is left out until it has a new version.
+
+    Raises:
+      ComponentError: The application's model predicts no probabilities.
     """
 
     def __init__(self, config: PipelineConfig):
         assert config.streaming is not None
+        task = config.loaded_application().features.task
+        if task != "binary":
+            raise ComponentError(
+                f"online evaluation judges probabilities. Received: {config.application}, whose "
+                f"task is {task}"
+            )
         self.problems: dict[int, str] = {}
         self._config, self._rule = config, config.streaming.online_rule
         self._layout = Layout(config.streaming.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -318,3 +319,15 @@ def test_a_bad_stable_version_is_rolled_back_with_its_canary(
     assert read_release(config.serving_folder) == Release(6)
     for version in ("7", "8"):
         assert (config.serving_folder / version / "WITHDRAWN").exists()
+
+
+def test_a_regression_has_no_probabilities_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hours would look like those before the first model: nothing to judge, and no word."""
+    config = load_config("applications/ctr/configs/ctr-stream.yaml")
+    monkeypatch.setattr(
+        type(config),
+        "loaded_application",
+        lambda _: SimpleNamespace(features=SimpleNamespace(task="regression")),
+    )
+    with pytest.raises(ComponentError, match="judges probabilities"):
+        OnlineEvaluation(config)
