@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,6 +52,13 @@ class Part(abc.ABC):
     stream: str
     where: str | None
     columns: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Returns the name of its states in a history, which no other part has."""
+        declared = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        kind = type(self).__name__.lower()
+        return f"{kind}_{hashlib.sha256(declared.encode()).hexdigest()[:12]}"
 
     def value(self) -> Column:
         """Returns what an event puts in; null if the event does not count."""
