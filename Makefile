@@ -26,7 +26,7 @@ jars: setup  ## connectors for Spark and the services' own jars, by Maven, into 
 audit:  ## look all locked packages up among known vulnerabilities; says what it could not ask for
 	@$(PYTHON) requirements/audit.py
 
-services: jars  ## start Kafka, MariaDB, PostgreSQL, HDFS and S3 on loopback, until Ctrl-C
+services: jars  ## start Kafka, MariaDB, PostgreSQL, HDFS, S3 and Redis on loopback, until Ctrl-C
 	@tests/install_packages.sh
 	@$(VENV)/python -m dev_services
 

@@ -21,6 +21,7 @@ from dev_services.kafka import kafka
 from dev_services.mariadb import mariadb
 from dev_services.postgresql import postgresql
 from dev_services.process import ServiceError
+from dev_services.redis_server import redis_server
 from dev_services.s3 import s3
 
 
@@ -36,11 +37,12 @@ SERVICES: dict[str, Callable[[Path], AbstractContextManager[Service]]] = {
     "kafka": kafka,
     "hdfs": hdfs,
     "s3": s3,
+    "redis": redis_server,
 }
 
 
 @click.command(name="python -m dev_services")
-@click.argument("names", nargs=-1, metavar="[mariadb|postgresql|kafka|hdfs|s3]...")
+@click.argument("names", nargs=-1, metavar="[mariadb|postgresql|kafka|hdfs|s3|redis]...")
 def main(names: tuple[str, ...]) -> None:
     """Runs real services on loopback until Ctrl-C, by default all of them.
 

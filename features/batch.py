@@ -69,7 +69,7 @@ def add_features(
             f"expected at most {_MAX_ENTITIES} different keys and tiles of feature groups. "
             f"Received: {len(entities)}"
         )
-    earlier = None if history is None else History(history, groups)
+    earlier = History.of(history, groups)
     found = rows
     for parts in _apart(groups):
         one = _Pass(groups, entities, parts, earlier)
@@ -175,21 +175,19 @@ class _Pass:
         own = [name for name in needed if streams[name] is rows]
         of: list[str | None] = [*own] or [None]
         asking = {name: self._narrow.rows(rows, time, name, identity) for name in of}
-        others: dict[str | None, DataFrame] = {}
-        for name in apart:
-            others[name] = self._narrow.rows(streams[name], time, name, None)
+        others = {name: self._narrow.rows(streams[name], time, name, None) for name in apart}
         if self._history is None:
             # Their lists are shorter to make before the union, whose rows are many.
-            narrow = [self._narrow.running(others[name], [name]) for name in apart]
+            narrow = [self._narrow.running(frame, [name]) for name, frame in others.items()]
         else:
-            single = self._history.events(self._narrow, others | asking)
+            single = self._history.events(self._narrow)
             narrow, own = [*others.values(), single], needed
         events = united([*narrow, *asking.values()]).repartition(*PLACE)
         events = self._narrow.running(events, own)
         tiles = self._tiles(events)
         if self._history is not None:
             there = united([*asking.values()]).select(ENTITY, KEY).distinct()
-            earlier = self._history.tiles(self._narrow, tiles)
+            earlier = self._history.tiles(self._narrow)
             tiles = tiles.unionByName(earlier.join(there, [ENTITY, KEY], "left_semi"))
         # Only after `_seen`, which drops the events that are no rows, and whose order serves the
         # join as well.

@@ -17,3 +17,21 @@ def key_column(keys: Sequence[str]) -> Column:
     *others, last = (F.col(key).cast("string") for key in keys)
     prefixed = [part for key in others for part in (F.length(key).cast("string"), F.lit(":"), key)]
     return F.concat(*prefixed, last) if prefixed else last
+
+
+def key_text(keys: Sequence[str | int | None]) -> str | None:
+    """Returns the same text of values; None if one of them is None.
+
+    Raises:
+      TypeError: A key is neither text nor a whole number. Spark writes others in its own way.
+    """
+    for key in keys:
+        if not isinstance(key, str | int | None) or isinstance(key, bool):
+            raise TypeError(
+                f"expected text or a whole number as a key. Received: {key!r}; cast it in the ETL "
+                "and in the request"
+            )
+    if None in keys:
+        return None
+    *others, last = map(str, keys)
+    return "".join([*(f"{len(key)}:{key}" for key in others), last])

@@ -123,13 +123,21 @@ class Narrow:
         tile = (F.floor(F.col(MS) / entity.tile_ms) * entity.tile_ms).cast("long")
         return F.struct(*placed(F.lit(number), key_column(entity.keys), tile))
 
-    def running(self, events: DataFrame, streams: Iterable[str]) -> DataFrame:
-        """Returns events in which the values of Ends of these streams are lists so far."""
+    def running(
+        self, events: DataFrame, streams: Iterable[str], within: Sequence[str] = PLACE
+    ) -> DataFrame:
+        """Returns events in which the values of Ends of these streams are lists so far.
+
+        Args:
+          events: Narrow rows.
+          streams: Names of streams.
+          within: Columns that identify a tile.
+        """
         ends = [part for part in self.columns if isinstance(part, Ends) and part.stream in streams]
         if ends:
-            events = events.repartition(*PLACE)
+            events = events.repartition(*within)
         for part in ends:
-            events = part.running(events, self.columns[part], PLACE)
+            events = part.running(events, self.columns[part], within)
         return events
 
 

@@ -15,7 +15,7 @@ is null). So a group that was declared later is an error, and not an entity with
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -28,6 +28,7 @@ from features.events import (
     ENTITY,
     KEY,
     PLACE,
+    ROW,
     TILE,
     Entity,
     Narrow,
@@ -35,7 +36,7 @@ from features.events import (
     united,
 )
 from features.groups import FeatureGroup, check
-from features.parts import MS, Ends, Moments, Part, Sketch, over
+from features.parts import MS, Ends, Events, Moments, Part, Sketch, over
 
 COLUMNS = {
     "entity": "string",
@@ -76,90 +77,156 @@ def history_of(
     """
     check(groups, {name: frame.columns for name, frame in streams.items()})
     _check_tiles(groups)
-    parts = dict.fromkeys(part for group in groups for part in group.parts())
-    narrow = Narrow.of(groups, {part: f"_s{place}" for place, part in enumerate(parts)})
+    narrow = _all_parts(groups)
     needed = sorted({part.stream for part in narrow.columns})
     events = united([narrow.rows(streams[name], time, name, None) for name in needed])
-    _check_types(narrow, events)
-    in_span = narrow.running(events.where(F.col(MS) < until_ms), needed)
-    states = [
-        p.of_values(F.col(name), over(None)).alias(name) for p, name in narrow.columns.items()
+    declared = {"states": _declared(groups), "types": _types(narrow, events)}
+    line: list[tuple[Any, ...]] = [
+        (None, DECLARED, None, None, {}, {}, {DECLARED: json.dumps(declared)})
     ]
-    tiles = in_span.groupBy(*PLACE).agg(*states)
-    tables = [
-        _packed(tiles.withColumn(MS, F.lit(None).cast("long")), narrow, single=False),
-        _packed(events.where(F.col(MS) >= until_ms), narrow, single=True),
-    ]
-    declared = {DECLARED: json.dumps(_declared(groups))}
-    line: list[tuple[Any, ...]] = [(None, DECLARED, None, None, {}, {}, declared)]
     schema = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    return united([events.sparkSession.createDataFrame(line, schema), *tables])
+    in_span, later = events.where(F.col(MS) < until_ms), events.where(F.col(MS) >= until_ms)
+    return united(
+        [
+            events.sparkSession.createDataFrame(line, schema),
+            _states(narrow, in_span),
+            _packed(later, narrow, single=True),
+        ]
+    )
 
 
 class History:
-    """Reads the history of earlier spans.
+    """The history of earlier spans.
 
     Args:
-      frame: Rows of COLUMNS.
+      frame: Rows of COLUMNS, at least one line of declarations among them.
       groups: Declarations.
 
+    Attributes:
+      types: Name of a part of first or last events -> Spark's types of its columns.
+
     Raises:
-      ConfigError: The history was written without the states of a group.
+      ConfigError: The history was written without the states of a group, or the types of its
+        columns have changed.
     """
 
     def __init__(self, frame: DataFrame, groups: Sequence[FeatureGroup]) -> None:
         self._frame = frame
-        wanted = {tuple(pair) for pair in _declared(groups)}
-        line = F.element_at("texts", F.lit(DECLARED))
-        for (declared,) in frame.where(F.col("entity").isNull()).select(line).distinct().collect():
-            lacking = wanted - {tuple(pair) for pair in json.loads(declared)}
-            for group in groups:
-                for part in group.parts():
-                    if (Entity.of(group).name, part.name) in lacking:
-                        raise ConfigError(
-                            f"feature group '{group.name}': the history of earlier hours was "
-                            "written without it, so its values would be those of entities without "
-                            "a past. Write the history of these hours again with the present "
-                            "declarations"
-                        )
+        self.types: dict[str, list[str]] = {}
+        for declared in _lines(frame):
+            _check_states(groups, declared["states"])
+            for name, types in declared["types"].items():
+                if self.types.setdefault(name, types) != types:
+                    raise ConfigError(
+                        f"the history of earlier hours has columns of types {', '.join(types)} and "
+                        f"{', '.join(self.types[name])} under one name: a column of an event has "
+                        "changed. Write the history of these hours again"
+                    )
 
-    def tiles(self, narrow: Narrow, like: DataFrame) -> DataFrame:
-        """Returns the states of tiles.
+    @classmethod
+    def of(cls, frame: DataFrame | None, groups: Sequence[FeatureGroup]) -> History | None:
+        """Returns the history of a table; None if there is none, or it is empty."""
+        return None if frame is None or frame.isEmpty() else cls(frame, groups)
 
-        Args:
-          narrow: Entities and parts.
-          like: Tiles with the columns of the result, for their types.
-        """
-        states = [
-            _unpacked(part, like.schema[name].dataType, single=False).alias(name)
-            for part, name in narrow.columns.items()
-        ]
+    def tiles(self, narrow: Narrow) -> DataFrame:
+        """Returns the states of tiles, with PLACE."""
         kept = self._frame.where(F.col("at").isNull())
-        return self._placed(narrow, kept, states).drop(MS)
+        return self._placed(narrow, kept, single=False).drop(MS, ROW)
 
-    def events(self, narrow: Narrow, like: Mapping[str | None, DataFrame]) -> DataFrame:
-        """Returns narrow rows of the single events.
+    def events(self, narrow: Narrow) -> DataFrame:
+        """Returns narrow rows of the single events."""
+        return self._events(narrow)
+
+    def _events(self, narrow: Narrow, *carried: str) -> DataFrame:
+        kept = self._frame.where(F.col("at").isNotNull())
+        return self._placed(narrow, kept, *carried, single=True)
+
+    def states(self, groups: Sequence[FeatureGroup], span: str) -> DataFrame:
+        """Returns the rows of COLUMNS and of a column `span`, without single events.
+
+        Their states are those of their tiles. So this is for whoever reads a history only after all
+        these events, such as an online store.
 
         Args:
-          narrow: Entities and parts.
-          like: Stream -> narrow rows of other events, for the types of their values.
+          groups: Declarations.
+          span: Column of this history that tells its spans apart.
         """
-        values = [
-            _unpacked(part, like[part.stream].schema[name].dataType, single=True).alias(name)
-            for part, name in narrow.columns.items()
-        ]
-        kept = self._frame.where(F.col("at").isNotNull())
-        return self._placed(narrow, kept, values)
+        narrow = _all_parts(groups)
+        single = _states(narrow, self._events(narrow, span), span)
+        tiles = self._frame.where("entity is not null and at is null").select(*single.columns)
+        return tiles.unionByName(single)
 
-    def _placed(self, narrow: Narrow, kept: DataFrame, columns: Iterable[Column]) -> DataFrame:
+    def _placed(self, narrow: Narrow, kept: DataFrame, *carried: str, single: bool) -> DataFrame:
         """Returns the rows of declared entities."""
         cases = [
             F.when(F.col("entity") == entity.name, F.lit(number))
             for number, entity in enumerate(narrow.entities)
         ]
         where = placed(F.coalesce(*cases), F.col("key"), F.col("tile"))
-        found = kept.select(*where, F.col("at").alias(MS), *columns)
+        columns = [
+            self._unpacked(part, single).alias(name) for part, name in narrow.columns.items()
+        ]
+        null = F.lit(None).alias(ROW)
+        found = kept.select(*where, F.col("at").alias(MS), null, *columns, *carried)
         return found.where(F.col(ENTITY).isNotNull())
+
+    def _unpacked(self, part: Part, single: bool) -> Column:
+        """Returns a state, or what a single event puts in."""
+
+        def kept(key: str) -> Column:
+            return F.element_at(_kept_in(part, single), F.lit(key))
+
+        if isinstance(part, Moments) and not single:
+            count, *others = (kept(f"{part.name}.{field}").alias(field) for field in _MOMENTS)
+            state = F.struct(count.cast("long").alias("count"), *others)
+            return F.when(count.isNotNull(), state)
+        if isinstance(part, Ends):
+            types = self.types.get(part.name, ())  # none in a history that lacks the part
+            fields = [f"{MS}:bigint", *(f"c{place}:{kind}" for place, kind in enumerate(types))]
+            entry = f"struct<{','.join(fields)}>"
+            return F.from_json(kept(part.name), entry if single else f"array<{entry}>")
+        return kept(part.name).cast("long") if isinstance(part, Events) else kept(part.name)
+
+
+def _lines(frame: DataFrame) -> list[dict[str, Any]]:
+    """Returns the declarations in a history.
+
+    Raises:
+      ConfigError: There are none, so the table is not a history.
+    """
+    line = F.element_at("texts", F.lit(DECLARED))
+    found = frame.where(F.col("entity").isNull()).select(line).distinct().collect()
+    if not found:
+        raise ConfigError(
+            "expected a history of earlier hours, which says what was declared. Received: a table "
+            "without that line; see features/history.py"
+        )
+    return [json.loads(declared) for (declared,) in found]
+
+
+def _check_states(groups: Sequence[FeatureGroup], states: Sequence[Sequence[str]]) -> None:
+    known = {tuple(pair) for pair in states}
+    for group in groups:
+        if any((Entity.of(group).name, part.name) not in known for part in group.parts()):
+            raise ConfigError(
+                f"feature group '{group.name}': the history of earlier hours was written without "
+                "it, so its values would be those of entities without a past. Write the history of "
+                "these hours again with the present declarations"
+            )
+
+
+def _all_parts(groups: Sequence[FeatureGroup]) -> Narrow:
+    parts = dict.fromkeys(part for group in groups for part in group.parts())
+    return Narrow.of(groups, {part: f"_s{place}" for place, part in enumerate(parts)})
+
+
+def _states(narrow: Narrow, events: DataFrame, *carried: str) -> DataFrame:
+    """Returns the rows of COLUMNS with the states of events' tiles, for each value of `carried`."""
+    within = (*PLACE, *carried)
+    running = narrow.running(events, {part.stream for part in narrow.columns}, within)
+    states = [p.of_values(F.col(n), over(None)).alias(n) for p, n in narrow.columns.items()]
+    tiles = running.groupBy(*within).agg(*states).withColumn(MS, F.lit(None).cast("long"))
+    return _packed(tiles, narrow, *carried, single=False)
 
 
 def _declared(groups: Sequence[FeatureGroup]) -> list[list[str]]:
@@ -177,21 +244,25 @@ def _check_tiles(groups: Sequence[FeatureGroup]) -> None:
             )
 
 
-def _check_types(narrow: Narrow, events: DataFrame) -> None:
-    """Checks that JSON can keep the columns of first and last events."""
+def _types(narrow: Narrow, events: DataFrame) -> dict[str, list[str]]:
+    """Returns part -> types of its columns, for first and last events, which JSON must keep."""
+    found = {}
     for part, name in narrow.columns.items():
         if isinstance(part, Ends):
-            kinds: Any = events.schema[name].dataType
-            for column, field in zip(part.columns, kinds.fields[1:], strict=True):
+            entry: Any = events.schema[name].dataType
+            fields = entry.fields[1:]
+            for column, field in zip(part.columns, fields, strict=True):
                 if not isinstance(field.dataType, _PLAIN):
                     raise ConfigError(
                         f"the column '{column}' of the stream '{part.stream}': a history keeps "
                         "texts, numbers and booleans of first and last events. Received: "
                         f"{field.dataType.simpleString()}; cast it in the ETL"
                     )
+            found[part.name] = [field.dataType.simpleString() for field in fields]
+    return found
 
 
-def _packed(rows: DataFrame, narrow: Narrow, *, single: bool) -> DataFrame:
+def _packed(rows: DataFrame, narrow: Narrow, *carried: str, single: bool) -> DataFrame:
     """Returns rows of COLUMNS from narrow rows of states, or of single events' values."""
     entries: dict[str, list[Column]] = {"numbers": [], "sketches": [], "texts": []}
     for part, name in narrow.columns.items():
@@ -210,7 +281,7 @@ def _packed(rows: DataFrame, narrow: Narrow, *, single: bool) -> DataFrame:
         for number, entity in enumerate(narrow.entities)
     ]
     where = {"entity": F.coalesce(*cases), "key": F.col(KEY), "tile": F.col(TILE), "at": F.col(MS)}
-    return rows.select(*(column.alias(name) for name, column in where.items()), *maps)
+    return rows.select(*(column.alias(name) for name, column in where.items()), *maps, *carried)
 
 
 def _kept_in(part: Part, single: bool) -> str:
@@ -227,18 +298,3 @@ def _entries(part: Part, value: Column, single: bool) -> list[tuple[str, Column]
     if isinstance(part, Ends):
         return [(part.name, F.to_json(value))]
     return [(part.name, value if isinstance(part, Sketch) else value.cast("double"))]
-
-
-def _unpacked(part: Part, kind: T.DataType, *, single: bool) -> Column:
-    """Returns the state, or the value of a single event; `kind` is its type."""
-
-    def kept(key: str) -> Column:
-        return F.element_at(_kept_in(part, single), F.lit(key))
-
-    if isinstance(part, Moments) and not single:
-        count, *others = (kept(f"{part.name}.{field}").alias(field) for field in _MOMENTS)
-        state = F.struct(count.cast("long").alias("count"), *others)
-        return F.when(count.isNotNull(), state)
-    if isinstance(part, Ends):
-        return F.from_json(kept(part.name), kind)  # type: ignore[arg-type]
-    return kept(part.name).cast(kind)

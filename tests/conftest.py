@@ -17,6 +17,7 @@ from dev_services.hdfs import Hdfs, hdfs
 from dev_services.kafka import Kafka, kafka
 from dev_services.mariadb import Mariadb, mariadb
 from dev_services.postgresql import Postgresql, postgresql
+from dev_services.redis_server import RedisServer, redis_server
 from dev_services.s3 import S3, s3
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,6 +121,12 @@ def kafka_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 @pytest.fixture(scope="session")
 def hdfs_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hdfs]:
     with hdfs(tmp_path_factory.mktemp("hdfs")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def redis_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as service:
         yield service
 
 

@@ -10,7 +10,7 @@ set -euo pipefail
 # shellcheck source=tests/debian13_root.sh
 source "$(dirname "${BASH_SOURCE[0]}")/debian13_root.sh"
 
-readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,curl,mariadb-server,postgresql,maven,chromium-headless-shell,fonts-dejavu-core
+readonly PACKAGES=python3,python3-venv,python3-dev,openjdk-21-jre-headless,g++,make,git,ca-certificates,procps,curl,mariadb-server,postgresql,redis-server,maven,chromium-headless-shell,fonts-dejavu-core
 readonly JAVA_CERTIFICATES=/etc/ssl/certs/java/cacerts
 readonly HOME_INSIDE=/root
 readonly HERE=/srv/spark-tfx-pipeline  # where the working tree lies inside

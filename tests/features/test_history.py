@@ -67,9 +67,9 @@ def test_later_rows_see_the_whole_past(spark: SparkSession, tmp_path: Path, seed
     assert found.keys() == {paid[place][0] for place in later}
     assert len(later) > 30
     for place in later:
-        row = found[paid[place][0]]
+        columns = found[paid[place][0]]
         for name, value in expected[place].items():
-            assert same(row[name], value), (paid[place], name, row[name], value)
+            assert same(columns[name], value), (paid[place], name, columns[name], value)
     assert history.where("at is not null").count() > 10
 
 
