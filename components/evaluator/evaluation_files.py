@@ -15,6 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+# Needed by TFMA's module, which does not import it in TFX 1.21.
+from google.protobuf import wrappers_pb2  # noqa: F401
+
 from base.foreign_json import parse
 from base.shared_names import EVALUATION_VERDICT
 from metadata.artifact_files import files_below, local_path
