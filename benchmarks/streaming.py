@@ -1,7 +1,7 @@
 """Events a second that ingest keeps up with: python -m benchmarks.streaming --help
 
 A real broker, a producer that sends at a fixed rate, and `python -m streaming ingest` with the hour
-tables and the online table of the CTR application, as a process of its own. An hour of event time
+tables and the online store of the CTR application, as a process of its own. An hour of event time
 goes by in a minute, so that closing hours is part of it. Lag: events that were sent and are in no
 finished batch yet.
 """
@@ -25,11 +25,10 @@ from rich.console import Console
 from benchmarks.measure import ROOT, Watch, write_result
 from benchmarks.sample import sample_data
 from dev_services.kafka import create_topics, kafka
-from features.online_files import OPEN
+from features.online_update import OPEN
 from pipeline.config import load_config
 from streaming.feedback.sinks import KafkaSink, sink_of
 from streaming.layout import CLICKS, IMPRESSIONS, STREAMS, Layout
-from streaming.online import online_folder
 
 CONFIG = "applications/ctr/configs/ctr-stream.yaml"
 HOUR_S, CLICK_SHARE, CLICK_AFTER_MS = 60, 0.1, 60_000
@@ -159,8 +158,8 @@ class Progress:
         return len([*self._layout.markers.glob("*.json")])
 
     def table_age_s(self) -> float:
-        """Since the online table was brought up to date; 0 if it never was."""
-        path = online_folder(self._layout.folder) / OPEN
+        """Since the online store was brought up to date; 0 if it never was."""
+        path = self._layout.folder / "online" / f"{OPEN}.sqlite"
         return round(time.time() - path.stat().st_mtime, 1) if path.exists() else 0.0
 
     def closing(self) -> list[float]:

@@ -26,7 +26,7 @@ def key_text(keys: Sequence[str | int | None]) -> str | None:
       TypeError: A key is neither text nor a whole number. Spark writes others in its own way.
     """
     for key in keys:
-        if not isinstance(key, str | int | None) or isinstance(key, bool):
+        if type(key) not in (str, int, type(None)):  # a bool is an int, but not to Spark
             raise TypeError(
                 f"expected text or a whole number as a key. Received: {key!r}; cast it in the ETL "
                 "and in the request"

@@ -38,6 +38,7 @@ from features.events import (
 from features.groups import FeatureGroup, check
 from features.parts import MS, Ends, Events, Moments, Part, Sketch, over
 
+PAST = "past"  # name of its folder in hourly operation, and of the source that reads it
 COLUMNS = {
     "entity": "string",
     "key": "string",

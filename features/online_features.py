@@ -13,11 +13,12 @@ from typing import Any
 
 from features.durations import milliseconds
 from features.entity_keys import key_text
-from features.events import Entity
+from features.events import Entity, entities_of
 from features.groups import FeatureGroup
 from features.online_store import Key, OnlineStore, OnlineStoreError
 from features.online_update import CLOSED, OPEN, PROFILES, parts_of
-from features.online_values import Merger, Rows, decoded, of_spans, other_spans, span_code
+from features.online_values import Merger, Rows, Spans, decoded
+from features.parts import Part
 
 
 class OnlineFeatures:
@@ -26,21 +27,20 @@ class OnlineFeatures:
     Args:
       store: Store that OnlineUpdate writes.
       groups: The declarations it was written with.
-
-    Attributes:
-      as_of_ms: Time up to which events are included, in epoch milliseconds, as of the last call.
     """
 
     def __init__(self, store: OnlineStore, groups: Sequence[FeatureGroup]):
-        self._store, self._groups = store, groups
-        self._parts = parts_of(groups)
-        self.as_of_ms = 0
+        self._store = store
+        self._entities = [
+            _EntityColumns(entity, groups, parts)
+            for entity, parts in zip(entities_of(groups), parts_of(groups).values(), strict=True)
+        ]
+        self._known_as = ""  # declarations of the store that were compared with ours
 
-    def refresh(self) -> int:
-        """Returns the present `as_of_ms`."""
+    def as_of(self) -> int:
+        """Returns the time up to which events are included, epoch milliseconds; 0 if none are."""
         meta = self._store.meta(OPEN)
-        self.as_of_ms = 0 if meta is None else int(meta["as_of_ms"])
-        return self.as_of_ms
+        return 0 if meta is None else int(meta["as_of_ms"])
 
     def columns(self, rows: Sequence[Mapping[str, Any]], now_ms: int) -> list[dict[str, Any]]:
         """Returns the columns of all groups for each row.
@@ -53,42 +53,28 @@ class OnlineFeatures:
           OnlineStoreError: The store cannot be used, or was written for other declarations.
           TypeError: A key is neither text nor a whole number.
         """
-        entities = list(dict.fromkeys(Entity.of(group) for group in self._groups))
-        asked = {
-            entity: [key_text([row.get(name) for name in entity.keys]) for row in rows]
-            for entity in entities
-        }
+        asked = [entity.texts(rows) for entity in self._entities]
+        known = [[text for text in dict.fromkeys(texts) if text is not None] for texts in asked]
         keys: list[Key] = [
-            (entity.name, key)
-            for entity, texts in asked.items()
-            for key in dict.fromkeys(texts)
-            if key is not None
+            (entity.name, text)
+            for entity, texts in zip(self._entities, known, strict=True)
+            for text in texts
         ]
         # Open spans first: a span that is closed in between is then in both, and never in none.
         (open_meta, opened), (closed_meta, closed) = self._store.get_many([OPEN, CLOSED], keys)
-        self._check(closed_meta)
-        self.as_of_ms = int(open_meta["as_of_ms"])
-        counting = [span_code(int(span), v) for span, v in closed_meta["spans"].items()]
-        spans = [int(span) for span in closed_meta["spans"]]
+        self._check(closed_meta["declared"], open_meta["declared"])
+        spans = Spans({int(span): version for span, version in closed_meta["spans"].items()})
         types = {**open_meta["types"], **closed_meta["types"]}
-        values = dict(zip(keys, zip(opened, closed, strict=True), strict=True))
         found: list[dict[str, Any]] = [{} for _ in rows]
-        for entity, texts in asked.items():
-            known = [key for key in dict.fromkeys(texts) if key is not None]
-            merger = Merger(self._parts[entity.name], types)
-            sides: list[list[Rows]] = [[], []]
-            for owner, key in enumerate(known):
-                for side, value in zip(sides, values[entity.name, key], strict=True):
-                    if value is not None:
-                        side.append(decoded(value, owner))
-            from_open, from_closed = (Rows.joined(side, merger.layout) for side in sides)
-            kept = [other_spans(from_open, spans), of_spans(from_closed, counting)]
-            joined = Rows.joined(kept, merger.layout)
-            mine = [group for group in self._groups if Entity.of(group) == entity]
-            columns = _computed(mine, merger, joined, len(known), now_ms)
-            places: dict[str | None, int] = {key: place for place, key in enumerate(known)}
+        start = 0
+        for entity, texts, mine in zip(self._entities, asked, known, strict=True):
+            end = start + len(mine)
+            values = opened[start:end], closed[start:end]
+            start = end
+            computed = entity.columns(*values, spans, types, now_ms)
+            places: dict[str | None, int] = {text: place for place, text in enumerate(mine)}
             for row, text in zip(found, texts, strict=True):
-                row.update(columns[places.get(text, len(known))])
+                row.update(zip(entity.column_names, computed[places.get(text, -1)], strict=True))
         return found
 
     def profiles(self, kind: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -101,36 +87,85 @@ class OnlineFeatures:
             if value is not None
         }
 
-    def _check(self, meta: Mapping[str, Any]) -> None:
-        declared = json.loads(meta["declared"])
-        for name, parts in self._parts.items():
-            layout = Merger(parts, {}).layout
-            if declared.get(name) != [list(layout.numbers), list(layout.blobs)]:
-                raise OnlineStoreError(
-                    "the online store was written for other feature groups than those declared "
-                    "now. Update the process that writes it (python -m streaming ingest) or this "
-                    "one, so that both have the same application"
-                )
+    def _check(self, *declarations: str) -> None:
+        for text in declarations:
+            if text == self._known_as:
+                continue
+            declared = json.loads(text)
+            for entity in self._entities:
+                layout = entity.merger.layout
+                if declared.get(entity.name) != [list(layout.numbers), list(layout.blobs)]:
+                    raise OnlineStoreError(
+                        "the online store was written for other feature groups than those "
+                        "declared now. Update the process that writes it (python -m streaming "
+                        "ingest) or this one, so that both have the same application"
+                    )
+            self._known_as = text
 
 
-def _computed(
-    groups: Sequence[FeatureGroup], merger: Merger, rows: Rows, entities: int, now_ms: int
-) -> list[dict[str, Any]]:
-    """Returns the columns of each entity, and at the end those of one without a past."""
-    columns: list[dict[str, Any]] = [{} for _ in range(entities + 1)]
-    states: dict[Any, list[Any]] = {}
-    within: dict[tuple[int, int], Rows] = {}
-    for group in groups:
-        tile = now_ms // group.tile_ms * group.tile_ms
-        for window, aggregation, names in group.results():
-            begin = tile - milliseconds(window)
-            if (begin, tile) not in within:
-                within[begin, tile] = rows.where((rows.tiles >= begin) & (rows.tiles <= tile))
-            of = aggregation.parts(group.stream, group.where)
-            for part in of:
-                if (part, begin) not in states:
-                    merged = merger.states(part, within[begin, tile], entities, now_ms)
-                    states[part, begin] = [*merged, None]
-            for row, *one in zip(columns, *(states[part, begin] for part in of), strict=True):
-                row.update(zip(names, aggregation.values(one, now_ms), strict=True))
-    return columns
+class _EntityColumns:
+    """Computes the columns of the groups of one entity.
+
+    Args:
+      entity: The entity.
+      groups: All groups.
+      parts: Parts of the entity's groups.
+    """
+
+    def __init__(self, entity: Entity, groups: Sequence[FeatureGroup], parts: Sequence[Part]):
+        self.name, self._keys, self._tile_ms = entity.name, entity.keys, entity.tile_ms
+        self.merger = Merger(parts)
+        self._results = [
+            (milliseconds(window), aggregation.parts(group.stream, group.where), aggregation)
+            for group in groups
+            if Entity.of(group) == entity
+            for window, aggregation, _ in group.results()
+        ]
+        self.column_names = [
+            name for group in groups if Entity.of(group) == entity for name in group.column_names()
+        ]
+
+    def texts(self, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Returns the text of each row's keys."""
+        return [key_text([row.get(name) for name in self._keys]) for row in rows]
+
+    def columns(
+        self,
+        opened: Sequence[bytes | None],
+        closed: Sequence[bytes | None],
+        spans: Spans,
+        types: Mapping[str, Sequence[str]],
+        now_ms: int,
+    ) -> list[tuple[Any, ...]]:
+        """Returns the values of `column_names` for each entity, and last for one without a past.
+
+        Args:
+          opened: Values of the open spans.
+          closed: Values of the closed spans.
+          spans: Closed spans that count.
+          types: History.types.
+          now_ms: Time of the request, in epoch milliseconds.
+        """
+        layout, count = self.merger.layout, len(opened)
+        from_open, from_closed = decoded(opened, layout), decoded(closed, layout)
+        kept = [
+            from_open.where(spans.are_not_in(from_open)),
+            from_closed.where(spans.are_in(from_closed)),
+        ]
+        rows = Rows.joined(kept, layout)
+        tile = now_ms // self._tile_ms * self._tile_ms
+        lengths = {length for length, _, _ in self._results}
+        within = {
+            length: rows.where((rows.tiles >= tile - length) & (rows.tiles <= tile))
+            for length in lengths
+        }
+        states: dict[tuple[Part, int], list[Any]] = {}
+        columns: list[Sequence[Any]] = []
+        for length, parts, aggregation in self._results:
+            for part in parts:
+                if (part, length) not in states:
+                    merged = self.merger.states(part, within[length], count, types, now_ms)
+                    states[part, length] = [*merged, None]
+            of = zip(*(states[part, length] for part in parts), strict=True)
+            columns += zip(*(aggregation.values(one, now_ms) for one in of), strict=True)
+        return [*zip(*columns, strict=True)]

@@ -15,7 +15,7 @@ import dataclasses
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -25,7 +25,7 @@ from base.section import ConfigError
 from features.events import Entity, entities_of
 from features.groups import FeatureGroup
 from features.online_store import Key, OnlineStore
-from features.online_values import Layout, Rows, decoded, encoded, objects, of_spans, span_code
+from features.online_values import Layout, Rows, Spans, decoded, encoded, objects, span_code
 from features.parts import Part
 
 CLOSED, OPEN, PROFILES = "closed", "open", "profiles"
@@ -128,12 +128,10 @@ class OnlineUpdate:
         types = _agreeing(meta["types"], states.types)
         swept = meta["swept"] if meta["swept"] is not None else max(spans, default=0)
         meta = {**meta, "spans": dict(spans), "types": types, "swept": swept}
-        codes = [span_code(span, version) for span, version in spans.items()]
-        others = [span_code(s, version) for s, version in spans.items() if s not in set(new)]
-        self._store.update(CLOSED, self._with_new(states.rows, spans, others), meta)
+        self._store.update(CLOSED, self._with_new(states.rows, spans, set(new)), meta)
         if max(spans, default=0) - swept >= _SWEEP:
             swept_meta = {**meta, "swept": max(spans)}
-            self._store.replace(CLOSED, self._swept(codes), swept_meta)
+            self._store.replace(CLOSED, self._swept(Spans(spans)), swept_meta)
 
     def write_open(self, as_of_ms: int, states: States) -> None:
         """Replaces the states of the spans that are not closed.
@@ -164,21 +162,24 @@ class OnlineUpdate:
             self._store.replace(PROFILES, values, {"version": version})
 
     def _with_new(
-        self, rows: Iterable[StateRow], spans: Mapping[int, int], others: Sequence[int]
+        self, rows: Iterable[StateRow], spans: Mapping[int, int], new: Collection[int]
     ) -> Iterator[tuple[Key, bytes]]:
         """Yields the values of the keys of new spans, with their rows of other spans that count."""
+        others = Spans({span: version for span, version in spans.items() if span not in new})
         for some in _in_pieces(self._by_key(rows, spans)):
             ((_, before),) = self._store.get_many([CLOSED], [key for key, _ in some])
-            for (key, new), value in zip(some, before, strict=True):
-                old = [] if value is None else [of_spans(decoded(value, 0), others)]
-                yield key, encoded(Rows.joined([*old, new], self._layouts[key[0]]))
+            for (key, added), value in zip(some, before, strict=True):
+                layout = self._layouts[key[0]]
+                old = decoded([value], layout)
+                yield key, encoded(Rows.joined([old.where(others.are_in(old)), added], layout))
 
-    def _swept(self, counting: Sequence[int]) -> Iterator[tuple[Key, bytes]]:
+    def _swept(self, spans: Spans) -> Iterator[tuple[Key, bytes]]:
         """Yields all values without the rows that do not count, and without empty ones."""
         for key, value in self._store.all(CLOSED):
-            rows = of_spans(decoded(value, 0), counting)
-            if len(rows.tiles):
-                yield key, encoded(rows)
+            rows = decoded([value], self._layouts[key[0]])
+            kept = rows.where(spans.are_in(rows))
+            if len(kept.tiles):
+                yield key, encoded(kept)
 
     def _by_key(
         self, rows: Iterable[StateRow], versions: Mapping[int, int]
@@ -197,7 +198,11 @@ class OnlineUpdate:
                     np.array([span_code(row.span, versions[row.span]) for row in tiles]),
                     np.array([row.tile for row in tiles], np.int64),
                     np.array(numbers, np.float64).reshape(len(tiles), len(layout.numbers)),
-                    objects([[row.blobs.get(n) for n in layout.blobs] for row in tiles], layout),
+                    objects(
+                        [[row.blobs.get(n) for n in layout.blobs] for row in tiles],
+                        layout,
+                        len(tiles),
+                    ),
                 ),
             )
 

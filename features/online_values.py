@@ -94,52 +94,63 @@ class Rows:
         )
 
 
-def objects(blobs: Sequence[Sequence[bytes | None]], layout: Layout) -> NDArray[np.object_]:
-    """Returns bytes by row and column as Rows.blobs."""
-    found = np.empty((len(blobs), len(layout.blobs)), object)
-    for row, values in enumerate(blobs):
-        for column, value in enumerate(values):
-            found[row, column] = value
+def objects(
+    blobs: Sequence[Sequence[bytes | None]], layout: Layout, count: int
+) -> NDArray[np.object_]:
+    """Returns bytes by row and column as Rows.blobs, of `count` rows."""
+    found = np.empty((count, len(layout.blobs)), object)
+    if layout.blobs:
+        for row, values in enumerate(blobs):
+            found[row] = values
     return found
 
 
 def encoded(rows: Rows) -> bytes:
-    """Returns the rows of one entity as bytes."""
+    """Returns the rows of one entity as bytes: head, rows of 64-bit words, lengths, bytes."""
     count, width = rows.numbers.shape
+    words = np.empty((count, 2 + width), "<i8")
+    words[:, 0], words[:, 1] = rows.spans, rows.tiles
+    words[:, 2:] = np.ascontiguousarray(rows.numbers, "<f8").view("<i8")
     blobs = rows.blobs.ravel().tolist()
     lengths = np.array([_NONE if blob is None else len(blob) for blob in blobs], "<u4")
-    return b"".join(
-        [
-            _HEAD.pack(count, width, rows.blobs.shape[1]),
-            rows.spans.astype("<i8").tobytes(),
-            rows.tiles.astype("<i8").tobytes(),
-            rows.numbers.astype("<f8").tobytes(),
-            lengths.tobytes(),
-            *(blob for blob in blobs if blob is not None),
-        ]
-    )
+    parts = [_HEAD.pack(count, width, rows.blobs.shape[1]), words.tobytes(), lengths.tobytes()]
+    return b"".join([*parts, *(blob for blob in blobs if blob is not None)])
 
 
-def decoded(value: bytes, owner: int) -> Rows:
-    """Returns the rows of bytes, as those of the entity with this number."""
-    count, width, of_bytes = _HEAD.unpack_from(value)
-    place = _HEAD.size
+def decoded(values: Sequence[bytes | None], layout: Layout) -> Rows:
+    """Returns the rows of entities by their values; the place of a value is the owner's number."""
+    width, of_bytes = len(layout.numbers), len(layout.blobs)
+    size, counts, words = 8 * (2 + width), [], []
+    found: list[list[bytes | None]] = []
+    for value in values:
+        if value is None:
+            counts.append(0)
+            continue
+        count, *shape = _HEAD.unpack_from(value)
+        if shape != [width, of_bytes]:
+            raise ValueError(f"expected {width} and {of_bytes} columns. Received: {shape}")
+        counts.append(count)
+        end = _HEAD.size + count * size
+        words.append(value[_HEAD.size : end])
+        if of_bytes:
+            found += _blobs(value, end, count, of_bytes)
+    table = np.frombuffer(b"".join(words), "<i8").reshape(-1, 2 + width)
+    owners = np.repeat(np.arange(len(values)), counts)
+    numbers = np.ascontiguousarray(table[:, 2:]).view("<f8").reshape(len(table), width)
+    return Rows(owners, table[:, 0], table[:, 1], numbers, objects(found, layout, len(table)))
 
-    def array(kind: str, size: int) -> NDArray[Any]:
-        nonlocal place
-        found = np.frombuffer(value, kind, size, place)
-        place += found.nbytes
-        return found
 
-    spans, tiles = array("<i8", count), array("<i8", count)
-    numbers = array("<f8", count * width).reshape(count, width)
-    blobs = np.empty((count, of_bytes), object)
-    if of_bytes:
-        for number, length in enumerate(array("<u4", count * of_bytes).tolist()):
-            if length != _NONE:
-                blobs.flat[number] = value[place : place + length]
-                place += length
-    return Rows(np.full(count, owner, np.int64), spans, tiles, numbers, blobs)
+def _blobs(value: bytes, place: int, count: int, width: int) -> list[list[bytes | None]]:
+    lengths = np.frombuffer(value, "<u4", count * width, place).tolist()
+    place += 4 * len(lengths)
+    found: list[bytes | None] = []
+    for length in lengths:
+        if length == _NONE:
+            found.append(None)
+        else:
+            found.append(value[place : place + length])
+            place += length
+    return [found[start : start + width] for start in range(0, len(found), width)]
 
 
 class Merger:
@@ -147,20 +158,26 @@ class Merger:
 
     Args:
       parts: Parts of the entity, in the order of the layout.
-      types: Name of a part of first or last events -> types of its columns, as Spark writes them.
     """
 
-    def __init__(self, parts: Sequence[Part], types: Mapping[str, Sequence[str]]):
+    def __init__(self, parts: Sequence[Part]):
         self.layout = Layout.of(parts)
-        self._types = types
 
-    def states(self, part: Part, rows: Rows, entities: int, now_ms: int) -> list[Any]:
+    def states(
+        self,
+        part: Part,
+        rows: Rows,
+        entities: int,
+        types: Mapping[str, Sequence[str]],
+        now_ms: int,
+    ) -> list[Any]:
         """Returns the state of each entity, as Aggregation.values takes it; None without events.
 
         Args:
           part: The part.
           rows: Rows within the window.
           entities: Number of entities.
+          types: Name of a part of first or last events -> types of its columns, as Spark says.
           now_ms: Time of the request; a later event does not count among first and last events.
         """
         if isinstance(part, Moments):
@@ -168,7 +185,7 @@ class Merger:
         if isinstance(part, Sketch):
             return self._sketches(part, rows, entities)
         if isinstance(part, Ends):
-            return self._ends(part, rows, entities, now_ms)
+            return self._ends(part, rows, entities, types.get(part.name, ()), now_ms)
         column = rows.numbers[:, self.layout.numbers.index(part.name)]
         there = ~np.isnan(column)
         owners, values = rows.owners[there], column[there]
@@ -211,9 +228,10 @@ class Merger:
             found[owner].update(hll_sketch.deserialize(blob))
         return found
 
-    def _ends(self, part: Ends, rows: Rows, entities: int, now_ms: int) -> list[Any]:
+    def _ends(
+        self, part: Ends, rows: Rows, entities: int, types: Sequence[str], now_ms: int
+    ) -> list[Any]:
         found: list[list[Any]] = [[] for _ in range(entities)]
-        types = self._types[part.name]
         for owner, blob in self._blobs(part, rows):
             for entry in json.loads(blob):
                 if entry[MS] < now_ms:
@@ -242,11 +260,33 @@ def span_code(span: int, version: int) -> int:
     return span * _VERSIONS + version
 
 
-def of_spans(rows: Rows, codes: Sequence[int]) -> Rows:
-    """Returns the rows of these spans in these versions."""
-    return rows.where(np.isin(rows.spans, codes))
+class Spans:
+    """The spans that count, each in one version.
 
+    Args:
+      versions: Span -> version.
+    """
 
-def other_spans(rows: Rows, spans: Sequence[int]) -> Rows:
-    """Returns the rows of other spans than these, in any version."""
-    return rows.where(~np.isin(rows.spans // _VERSIONS, spans))
+    def __init__(self, versions: Mapping[int, int]):
+        self._first = min(versions, default=0)
+        count = max(versions, default=-1) - self._first + 1 if versions else 0
+        # A table by span, with one place more at its end for all the others.
+        self._versions = np.full(count + 1, -1, np.int64)
+        for span, version in versions.items():
+            self._versions[span - self._first] = version
+
+    def are_in(self, rows: Rows) -> NDArray[np.bool_]:
+        """Returns which rows are of these spans and versions."""
+        found: NDArray[np.bool_] = self._version_of(rows) == rows.spans % _VERSIONS
+        return found
+
+    def are_not_in(self, rows: Rows) -> NDArray[np.bool_]:
+        """Returns which rows are of other spans than these, whatever the version."""
+        found: NDArray[np.bool_] = self._version_of(rows) < 0
+        return found
+
+    def _version_of(self, rows: Rows) -> Ints:
+        places = rows.spans // _VERSIONS - self._first
+        last = len(self._versions) - 1
+        found: Ints = self._versions[np.where((places < 0) | (places > last), last, places)]
+        return found

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -56,9 +57,7 @@ class Part(abc.ABC):
     @property
     def name(self) -> str:
         """Returns the name of its states in a history, which no other part has."""
-        declared = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        kind = type(self).__name__.lower()
-        return f"{kind}_{hashlib.sha256(declared.encode()).hexdigest()[:12]}"
+        return _name_of(self)
 
     def value(self) -> Column:
         """Returns what an event puts in; null if the event does not count."""
@@ -95,6 +94,13 @@ class Part(abc.ABC):
     @abc.abstractmethod
     def merged(self, one: Column, other: Column) -> Column:
         """Returns the state that two states merge into; each may be null."""
+
+
+@functools.cache
+def _name_of(part: Part) -> str:
+    declared = json.dumps(dataclasses.asdict(part), sort_keys=True)
+    kind = type(part).__name__.lower()
+    return f"{kind}_{hashlib.sha256(declared.encode()).hexdigest()[:12]}"
 
 
 _ADD, _LEAST, _LARGEST = "sum", "min", "max"

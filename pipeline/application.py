@@ -31,6 +31,7 @@ from pydantic import BaseModel, ValidationError
 from base.errors import first_problem
 from base.failures import cause
 from base.section import ConfigError, Section, closest
+from features.groups import FeatureGroup
 from tabular.feature_set import FeatureSet
 from tabular.parameters import TrainerParameters
 
@@ -81,7 +82,7 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
     "preprocessing_fn": ("inputs", "custom_config"),
     "run_fn": ("fn_args",),
     "tuner_fn": ("fn_args",),
-    "hour_tables": ("spark", "sources", "context"),
+    "events": ("spark", "sources", "context"),
     "profiles": ("sources",),
     "events_of_request": ("line", "key"),
 }
@@ -164,6 +165,7 @@ def load_application(name: str) -> LoadedApplication:
         if hasattr(module, "parameters")
         else Parameters()
     )
+    _check_aggregations(module)
     paths = {"build_examples": _function(module, "build_examples", _BUILD_EXAMPLES)}
     for member, arguments in OPTIONAL.items():
         if arguments and hasattr(module, member):
@@ -191,6 +193,15 @@ def _instance(module: ModuleType, member: str, kind: type[Any]) -> Any:
             f"{type(found).__name__}"
         )
     return found
+
+
+def _check_aggregations(module: ModuleType) -> None:
+    found = getattr(module, "aggregations", ())
+    if not isinstance(found, tuple | list) or not all(isinstance(g, FeatureGroup) for g in found):
+        raise ConfigError(
+            f"application: {module.__name__}.aggregations must be a tuple of FeatureGroups. "
+            f"Received: {type(found).__name__}"
+        )
 
 
 def _function(module: ModuleType, member: str, arguments: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ def check_application(config: PipelineConfig) -> LoadedApplication:
         for values in corners(config.tuner.model_dump()["parameters"]):
             _check_trainer(application, "tuner.parameters", {**given, **values})
     if config.streaming is not None and config.streaming.hour_tables:
-        for member in ("aggregations", "hour_tables", "profiles"):
+        for member in ("aggregations", "events", "profiles"):
             application.member(member, "streaming.hour_tables")
     return application
 

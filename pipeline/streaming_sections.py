@@ -99,6 +99,17 @@ class DriftRule(Section):
     )
 
 
+class OnlineRedis(Section):
+    """The Redis of the online store. Its keys begin with the pipeline's name."""
+
+    host: str = Field(description="host of the server; one node, not a cluster")
+    port: int = Field(6379, ge=1, le=65535, description="port of the server")
+    db: int = Field(0, ge=0, description="number of the database")
+    tls: bool = Field(False, description="whether to use TLS")
+    password_env: str | None = Field(None, description="variable that holds the password")
+    timeout_s: float = Field(1.0, gt=0, description="longest wait for a connection or an answer")
+
+
 class Streaming(Section):
     """Events to hourly spans; see streaming/README.md."""
 
@@ -124,13 +135,16 @@ class Streaming(Section):
     )
     hour_tables: bool = Field(
         False,
-        description="whether what later hours need is kept of each hour, by the application",
+        description="whether what the features of later hours need is kept of each hour",
     )
     online_seconds: float | None = Field(
         None,
         ge=0,
-        description="seconds between updates of the table in FOLDER/online, which serving reads; "
-        "needs hour_tables",
+        description="seconds between updates of the online store, which serving reads; needs "
+        "hour_tables",
+    )
+    online_redis: OnlineRedis | None = Field(
+        None, description="the online store's Redis; by default the store is files in FOLDER/online"
     )
     feedback_key_env: str | None = Field(
         None,

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from base.atomic_files import write_json
 from features.attribution import CLICK_MS, first_of_each, with_first_click
+from features.history import PAST
 from pipeline.streaming_sections import Streaming
 from spark_io.sources.column_names import REASON, quoted
 from streaming.column_names import declared
@@ -189,12 +190,11 @@ class Publisher:
         return {**row.asDict(), "files": sorted(path.name for path in target.iterdir())}
 
     def _publish_tables(self, hour: int, version: int, rows: int, tables: HourTables) -> None:
-        """Writes the application's tables of an hour, computed from the hour's span."""
+        """Writes what later hours need of the hour, computed from its span."""
         impressions = read_parquet(self.spark, self.layout.span(IMPRESSIONS, hour, version))
-        sources = tables.read(self.spark).frames
-        for name, frame in tables.build(self.spark, impressions, hour, sources).items():
-            write_table(frame, self.layout.span(name, hour, version), rows, *frame.columns)
-        self.spark.catalog.clearCache()  # holds only the input of these tables
+        past = tables.past(self.spark, impressions, hour, tables.read(self.spark).frames)
+        write_table(past, self.layout.span(PAST, hour, version), rows, "entity", "key", "tile")
+        self.spark.catalog.clearCache()  # holds only the input of this table
 
 
 def open_hours(

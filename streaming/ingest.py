@@ -27,7 +27,7 @@ from streaming.watermark import HOUR_MS, advanced
 # ("batch", its manifest); ("hour", its marker); ("away", {"seconds": ..., "reason": ...});
 # ("partitions", {"topic": ..., "stream": ..., "added": [...]}) for new partitions;
 # ("file", {"stream": ..., "path": ..., "reason": ...}) for a file that is left out or has changed;
-# ("online", {"reason": ...}) if the online table was not updated
+# ("online", {"reason": ...}) if the online store was not updated
 Report = Callable[[str, dict[str, Any]], None]
 _PACK_BATCHES = 500  # batches between two attempts to pack manifests
 _log = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ class Ingest:
             self.report("hour", marker)
 
     def _refresh_online(self, *, at_once: bool = False) -> None:
-        """Updates the online table if it is time."""
+        """Updates the online store if it is time."""
         seconds, tables = self.settings.online_seconds, self._tables
         if seconds is None or tables is None or self._newest_ms is None:
             return
@@ -199,9 +199,9 @@ class Ingest:
             hours = closing.open_hours(
                 self.spark, self._landed, self._closed, self.settings, self.layout
             )
-            online.update_table(self.spark, tables, self.settings, self._newest_ms + 1, hours)
-        except Exception as error:  # serving keeps the old table
-            _log.exception("the online table was not updated")
+            online.update_store(self.spark, tables, self.settings, self._newest_ms + 1, hours)
+        except Exception as error:  # serving keeps the old values
+            _log.exception("the online store was not updated")
             self.report("online", {"reason": explain(error)})
         self._next_online = time.monotonic() + seconds
 

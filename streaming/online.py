@@ -1,41 +1,68 @@
-"""Loads hour tables into the online table of users and items; see features/online_files.py."""
+"""Keeps the online store of the features of the past up to date with closed and open hours."""
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 import base.arrow  # noqa: F401
-from features.hourly_counts import COUNTS, RECENT, PastFeatures
-from features.online_files import SEPARATOR, Tiles, write_closed, write_open, write_profiles
-from features.window_features import CLICKS, FEATURE, HOUR_MS, IMPRESSIONS, hour_of
+from base.errors import ComponentError
+from features.durations import HOUR_MS, milliseconds
+from features.history import PAST, History
+from features.online_store import OnlineStore, SqliteStore
+from features.online_update import OnlineUpdate, StateRow, States
 from pipeline.streaming_sections import Streaming
 from streaming.layout import Layout
 from streaming.tables import HourTables, read_parquet
 
-_KEY, _REST, _HOUR, _SPAN, _CLICKS = "key", "rest", "hour", "span", "clicks"
+_SPAN = "span"
 
 
-def online_folder(folder: Path) -> Path:
-    """Returns the folder of the online table, given the config's `streaming.folder`."""
-    return folder / "online"
+def online_store(settings: Streaming, name: str) -> OnlineStore:
+    """Returns the store that the config names: Redis, or files in FOLDER/online.
+
+    Args:
+      settings: Section `streaming` of the config.
+      name: Name of the pipeline, which begins the keys in Redis.
+    """
+    redis = settings.online_redis
+    if redis is None:
+        return SqliteStore(settings.folder / "online")
+    from features.redis_store import RedisStore  # most configs use files
+
+    password = None
+    if redis.password_env and not (password := os.environ.get(redis.password_env)):
+        raise ComponentError(
+            f"streaming.online_redis.password_env: the environment variable {redis.password_env} "
+            "is not set; export the password"
+        )
+    return RedisStore(
+        redis.host,
+        redis.port,
+        db=redis.db,
+        prefix=name,
+        password=password,
+        tls=redis.tls,
+        timeout_s=redis.timeout_s,
+    )
 
 
-def update_table(
+def update_store(
     spark: SparkSession,
     tables: HourTables,
     settings: Streaming,
     as_of_ms: int,
     open_hours: Mapping[int, DataFrame],
 ) -> None:
-    """Updates the table with newly closed hours and the open ones.
+    """Updates the store with newly closed hours and the open ones.
 
     Args:
       spark: Spark session.
@@ -44,125 +71,76 @@ def update_table(
       as_of_ms: Epoch milliseconds after the newest event.
       open_hours: Open hour -> its impressions so far, with clicks.
     """
-    layout, folder = Layout(settings.folder), online_folder(settings.folder)
-    others, declared = tables.read(spark), tables.declared
-    wanted, staged = _wanted(layout, declared, settings, as_of_ms), folder / ".rows"
+    layout, staged = Layout(settings.folder), settings.folder / "online" / ".rows"
+    others, wanted = (
+        tables.read(spark),
+        _wanted(Layout(settings.folder), tables, settings, as_of_ms),
+    )
+    store = online_store(settings, tables.name)
+    update = OnlineUpdate(store, tables.groups)
 
-    def of_closed(hour: int) -> Tiles:
-        spans = {name: layout.span(name, hour, wanted[hour]) for name in (COUNTS, RECENT)}
-        frames = {name: read_parquet(spark, span) for name, span in spans.items()}
-        return _tiles({hour: frames}, declared, staged)
+    def of_closed(hours: Sequence[int]) -> States:
+        pasts = {h: read_parquet(spark, layout.span(PAST, h, wanted[h])) for h in hours}
+        return _states(pasts, tables, staged)
 
     try:
-        write_profiles(folder, others.version, _profiles(tables.profiles(others.frames)))
-        write_closed(folder, repr(declared), wanted, of_closed)
+        update.write_profiles(others.version, _profiles(tables.profiles(others.frames)))
+        update.write_closed(wanted, of_closed)
         of_open = {
-            hour: tables.build(spark, shown, hour, others.frames)
+            hour: tables.past(spark, shown, hour, others.frames)
             for hour, shown in open_hours.items()
         }
-        write_open(folder, as_of_ms, _tiles(of_open, declared, staged))
+        update.write_open(as_of_ms, _states(of_open, tables, staged))
     finally:
-        spark.catalog.clearCache()  # holds only the input of the hour tables
+        store.close()
+        spark.catalog.clearCache()  # holds only the input of the histories
 
 
 def _wanted(
-    layout: Layout, declared: PastFeatures, settings: Streaming, as_of_ms: int
+    layout: Layout, tables: HourTables, settings: Streaming, as_of_ms: int
 ) -> dict[int, int]:
-    """Returns closed hour -> version, for hours that have tables and that a window may reach.
+    """Returns closed hour -> version, for hours with a history that a window may reach.
 
-    An hour that was closed before `hour_tables` was set has no tables.
+    An hour that was closed before `hour_tables` was set has none.
     """
-    longest = max(h for feature in declared.windows for h in feature.windows.values())
-    reach = max(longest, declared.recent.hours) + len(settings.click_hours(0))
+    longest = max(milliseconds(window) for group in tables.groups for window in group.windows)
+    reach = -(-longest // HOUR_MS) + len(settings.click_hours(0))
     first = as_of_ms // HOUR_MS - reach
     return {
         hour: marker["version"]
         for hour, marker in layout.closed_hours().items()
-        if hour >= first and layout.span(COUNTS, hour, marker["version"]).exists()
+        if hour >= first and layout.span(PAST, hour, marker["version"]).exists()
     }
 
 
-def _rows(frame: DataFrame, folder: Path) -> Iterator[tuple[Any, ...]]:
+def _states(pasts: Mapping[int, DataFrame], tables: HourTables, staged: Path) -> States:
+    """Returns the states of the histories of hours; only one may be read at a time."""
+    if not pasts:
+        return States((), {})
+    spans = [past.withColumn(_SPAN, F.lit(hour)) for hour, past in pasts.items()]
+    history = History(reduce(DataFrame.unionByName, spans), tables.groups)
+    states = history.states(tables.groups, _SPAN)
+    order = ("entity", "key", _SPAN, "tile")
+    rows = _rows(states.repartition("entity", "key").sortWithinPartitions(*order), staged)
+    return States(map(StateRow.of, rows), history.types)
+
+
+def _rows(frame: DataFrame, folder: Path) -> Iterator[dict[str, Any]]:
     """Yields rows through files, which is faster than Spark's iterator and bounded in memory.
 
     Args:
-      frame: Rows to yield. Only one iterator may use a folder at a time.
+      frame: Rows to yield.
       folder: Folder for the files; its contents are removed.
     """
     shutil.rmtree(folder, ignore_errors=True)  # Spark's overwrite treats a path as a pattern
     frame.write.parquet(str(folder))
     for path in sorted(folder.glob("part-*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(10_000):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            yield from batch.to_pylist()
     shutil.rmtree(folder)
 
 
-def _tiles(
-    spans: Mapping[int, Mapping[str, DataFrame]], declared: PastFeatures, staged: Path
-) -> Tiles:
-    """Returns the tiles of the hour tables of each span."""
-
-    def together(name: str, tiles: Callable[[DataFrame, PastFeatures], DataFrame]) -> Iterator[Any]:
-        frames = [
-            tiles(tables[name].withColumn(_SPAN, F.lit(span)), declared)
-            for span, tables in spans.items()
-        ]
-        return _rows(reduce(DataFrame.unionByName, frames), staged) if frames else iter(())
-
-    return Tiles(together(COUNTS, _counts), together(RECENT, _recent))
-
-
-def _counts(counts: DataFrame, declared: PastFeatures) -> DataFrame:
-    """Returns the rows of Tiles.counts."""
-
-    def of_feature(column: Callable[[tuple[str, ...]], Column]) -> Column:
-        cases = [
-            F.when(
-                (F.col(FEATURE) == feature.name)
-                & reduce(Column.__and__, [F.col(key).isNotNull() for key in feature.keys]),
-                column(feature.keys),
-            )
-            for feature in declared.windows
-        ]
-        return F.coalesce(*cases)
-
-    null = F.lit(None).cast("string")
-    rest = of_feature(lambda keys: F.concat_ws(SEPARATOR, *keys[1:]) if keys[1:] else null)
-    one = F.struct(F.col(_REST).alias("keys"), IMPRESSIONS, CLICKS)
-    ones = F.collect_list(F.when(F.col(_REST).isNotNull(), one))
-    lists = F.struct(*(ones[name].alias(name) for name in ("keys", IMPRESSIONS, CLICKS)))
-    tile = (FEATURE, _KEY, _HOUR, _SPAN)
-    return (
-        counts.withColumn(_KEY, of_feature(lambda keys: F.col(keys[0])))
-        .withColumn(_REST, rest)
-        .withColumn(_HOUR, hour_of("timestamp_ms"))
-        .where(F.col(_KEY).isNotNull())  # null for features no longer declared
-        .groupBy(*tile)
-        .agg(
-            F.sum(IMPRESSIONS).cast("bigint").alias(IMPRESSIONS),
-            F.sum(CLICKS).cast("bigint").alias(CLICKS),
-            F.to_json(lists).alias(_REST),
-        )
-        .sortWithinPartitions(*tile)
-    )
-
-
-def _recent(clicks: DataFrame, declared: PastFeatures) -> DataFrame:
-    """Returns the rows of Tiles.clicks."""
-    feature = declared.recent
-    entries = F.sort_array(F.collect_list(F.struct("timestamp_ms", *feature.columns)), asc=False)
-    return (
-        clicks.where(reduce(Column.__and__, [F.col(key).isNotNull() for key in feature.keys]))
-        .groupBy(F.concat_ws(SEPARATOR, *feature.keys).alias(_KEY), _SPAN)
-        .agg(F.to_json(F.slice(entries, 1, feature.length)).alias(_CLICKS))
-        .sortWithinPartitions(_KEY)
-        .select(_KEY, _SPAN, _CLICKS)
-    )
-
-
-def _profiles(
-    frames: Mapping[str, DataFrame],
-) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _profiles(frames: Mapping[str, DataFrame]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for kind, frame in frames.items():
         for row in frame.where(F.col("key").isNotNull()).toLocalIterator():
             profile = row.asDict()

@@ -1,4 +1,4 @@
-"""Writes the tables of an hour, including the application's own tables."""
+"""Writes the tables of an hour, among them what later hours need of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
 from base.atomic_files import partial_of, publish_folder
-from features.hourly_counts import PastFeatures
+from features.durations import HOUR_MS
+from features.groups import FeatureGroup
+from features.history import history_of
 from pipeline.config import PipelineConfig
 from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.hadoop import for_spark
@@ -23,6 +25,7 @@ from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
 from streaming.layout import IMPRESSIONS
 
+TIME = "timestamp_ms"  # time of an event, in what an application's `events` returns
 _ROWS_A_FILE = 500_000
 
 
@@ -40,10 +43,10 @@ class StaticSources:
 
 
 class HourTables:
-    """The application's tables of an hour, such as its counts by user and item.
+    """What an hour leaves for the features of later ones, and the profiles for serving.
 
-    They are computed from the hour's impressions and from the sources without spans (users, items)
-    at the time the hour is closed.
+    They are computed from the hour's events and from the sources without spans (users, items) at
+    the time the hour is closed.
 
     Args:
       config: Config with the application, and the sources and parameters of its ETL.
@@ -51,9 +54,10 @@ class HourTables:
 
     def __init__(self, config: PipelineConfig):
         application, key = config.loaded_application(), "streaming.hour_tables"
-        self._build: Callable[..., dict[str, DataFrame]] = application.member("hour_tables", key)
+        self._events: Callable[..., dict[str, DataFrame]] = application.member("events", key)
         self._profiles: Callable[..., dict[str, DataFrame]] = application.member("profiles", key)
-        self.declared: PastFeatures = application.member("aggregations", key)
+        self.groups: Sequence[FeatureGroup] = application.member("aggregations", key)
+        self.name = config.name
         self._parameters = config.etl.parameters
         self._base = config.data_root
         self._others = {
@@ -62,16 +66,24 @@ class HourTables:
             if isinstance(source, FileSource) and not source.has_spans
         }
 
-    def build(
+    def past(
         self,
         spark: SparkSession,
         impressions: DataFrame,
         hour: int,
         sources: Mapping[str, DataFrame],
-    ) -> dict[str, DataFrame]:
-        """Returns table -> its rows; `sources` are the frames of `read`."""
+    ) -> DataFrame:
+        """Returns the hour's history (features/history.py).
+
+        Args:
+          spark: Spark session.
+          impressions: The hour's impressions, with clicks.
+          hour: Hours since 1970.
+          sources: The frames of `read`.
+        """
         context = EtlContext(self._parameters, (hour,))
-        return self._build(spark, {IMPRESSIONS: impressions, **sources}, context)
+        streams = self._events(spark, {IMPRESSIONS: impressions, **sources}, context)
+        return history_of(self.groups, streams, (hour + 1) * HOUR_MS, time=TIME)
 
     def profiles(self, sources: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
         """Returns kind (user, item) -> its profiles; `sources` are the frames of `read`."""

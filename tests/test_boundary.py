@@ -20,11 +20,6 @@ KINDS = (".py", ".yaml", ".j2", ".js", ".css", ".toml", ".sh", ".config")
 # outcomes by any name, the request log's user and item. The list may only become shorter.
 EXCEPTIONS = {
     "features/attribution.py",
-    "features/hourly_counts.py",
-    "features/online_files.py",
-    "features/online_table.py",
-    "features/recent_clicks.py",
-    "features/window_features.py",
     "kubeflow/manifests/base/serving/deployment.yaml",
     "lineage/command/questions.py",
     "lineage/command/render.py",

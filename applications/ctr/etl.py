@@ -8,14 +8,14 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
-from applications.ctr.aggregations import RECENT, WINDOW_FEATURES
+from applications.ctr.aggregations import CLICKS, GROUPS, IMPRESSIONS
 from applications.ctr.etl_parameters import EtlParameters
 from applications.ctr.features import FEATURES
+from applications.ctr.row_features import is_known, item_age_hours, time_features
 from features.attribution import CLICK_MS, first_of_each, with_first_click
-from features.hourly_counts import COUNTS
-from features.hourly_counts import RECENT as RECENT_CLICKS
-from features.recent_clicks import add_recent_clicks
-from features.window_features import HOUR_MS, Smoothing, add_window_features, hour_of
+from features.batch import add_features
+from features.durations import HOUR_MS
+from features.history import PAST
 from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
 
 EARLIEST_MS = 631_152_000_000  # 1990-01-01; an earlier time means a wrong clock
@@ -49,7 +49,7 @@ def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFr
     old. This takes one lookup per row, however long the session is. Each hour is judged on its own,
     so the result does not depend on how many hours are read.
     """
-    session = Window.partitionBy("session_id", hour_of("timestamp_ms"))
+    session = Window.partitionBy("session_id", F.floor(F.col("timestamp_ms") / HOUR_MS))
     earlier = F.lag("timestamp_ms", parameters.bot_impressions).over(
         session.orderBy("timestamp_ms", "impression_id")
     )
@@ -110,30 +110,32 @@ def catalogue(items: DataFrame) -> DataFrame:
 
 
 def with_time_features(impressions: DataFrame) -> DataFrame:
-    """Adds hour and weekday (UTC; Monday is 0), the hour on a circle, and the item's age."""
-    hour = hour_of("timestamp_ms") % 24
-    # 1970-01-01 was a Thursday.
-    weekday = (F.floor(F.col("timestamp_ms") / (24 * HOUR_MS)) + 3) % 7
-    angle = hour * F.lit(2 * 3.141592653589793 / 24)
-    age_ms = F.greatest(F.col("timestamp_ms") - F.col("listed_ms"), F.lit(0))
+    """Adds the features of the time, and the item's age; an item without a date is new."""
+    time = F.col("timestamp_ms")
+    listed = F.coalesce(F.col("listed_ms"), time)
+    whole = {"hour_of_day", "day_of_week"}
     return impressions.withColumns(
         {
-            "hour_of_day": hour.cast("long"),
-            "day_of_week": weekday.cast("long"),
-            "hour_sin": F.sin(angle).cast("float"),
-            "hour_cos": F.cos(angle).cast("float"),
-            "item_age_hours": F.coalesce(age_ms / HOUR_MS, F.lit(0)).cast("float"),
+            name: value.cast("long" if name in whole else "float")
+            for name, value in time_features(time, F).items()
         }
+        | {"item_age_hours": item_age_hours(time, listed, F).cast("float")}
     )
 
 
 def as_examples(rows: DataFrame) -> DataFrame:
     """Returns the columns of an example, in the order of features.py."""
-    known = (F.col("user_impressions_7d") > 0).cast("long")
+    known = is_known(F.col("user_impressions_7d")).cast("long")
     device = F.coalesce(F.col("device"), F.lit("unknown"))
     surface = F.coalesce(F.col("surface"), F.lit("unknown"))
     rows = rows.withColumns({"user_known": known, "device": device, "surface": surface})
     return rows.select(*FEATURES.columns)
+
+
+def streams(impressions: DataFrame) -> dict[str, DataFrame]:
+    """Returns the streams that aggregations.py names, from impressions with CLICK_MS."""
+    clicked = impressions.where(F.col(CLICK_MS).isNotNull())
+    return {IMPRESSIONS: impressions, CLICKS: clicked.withColumn("timestamp_ms", F.col(CLICK_MS))}
 
 
 def genuine_impressions(
@@ -163,8 +165,7 @@ def build_examples(
     Args:
       spark: Spark session.
       sources: `impressions`, `clicks` (or impressions with `click_ms`), `users` and `items`. If the
-        log begins before the impressions, also `counts` and `recent_clicks`, the tables of
-        hour_tables.py of the earlier hours.
+        log begins before the impressions, also PAST, what the earlier hours left.
       context: Context whose `parameters` are EtlParameters.
 
     Returns:
@@ -174,16 +175,33 @@ def build_examples(
     parameters = EtlParameters(**context.parameters)
     clicked, outcomes = genuine_impressions(sources, parameters)
     described = with_time_features(with_users(clicked, sources["users"]))
-    remembered = add_recent_clicks(described, CLICK_MS, RECENT, sources.get(RECENT_CLICKS))
-    counted = add_window_features(
-        remembered,
-        "impression_id",
-        CLICK_MS,
-        WINDOW_FEATURES,
-        Smoothing(parameters.smoothing_prior, parameters.smoothing_strength),
-        sources.get(COUNTS),
+    counted = add_features(
+        described,
+        GROUPS,
+        streams(described),
+        identity="impression_id",
+        time="timestamp_ms",
+        history=sources.get(PAST),
     )
     result = as_examples(counted)
     for rows in outcomes:
         result = result.unionByName(rows, allowMissingColumns=True)
     return result
+
+
+def events(
+    spark: SparkSession, sources: dict[str, DataFrame], context: EtlContext
+) -> dict[str, DataFrame]:
+    """Returns the streams of some hours, for the features of later ones.
+
+    They are computed from a cached frame; clear the cache once they are written.
+
+    Args:
+      spark: Spark session.
+      sources: Sources of `build_examples`, with the impressions of these hours.
+      context: Context of `build_examples`.
+    """
+    genuine, _ = genuine_impressions(sources, EtlParameters(**context.parameters))
+    needed = {column for group in GROUPS for part in group.parts() for column in part.columns}
+    needed |= {key for group in GROUPS for key in group.keys}
+    return streams(genuine.select(*sorted(needed), "timestamp_ms", CLICK_MS).cache())

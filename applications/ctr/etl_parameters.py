@@ -11,7 +11,7 @@ from base.section import Section
 
 
 class EtlParameters(Section):
-    """`etl.parameters`: the definitions of a click, of a bot and of smoothed rates."""
+    """`etl.parameters`: the definitions of a click and of a bot."""
 
     attribution_minutes: float = Field(
         30, gt=0, description="minutes after an impression within which a click counts"
@@ -21,7 +21,3 @@ class EtlParameters(Section):
         100, ge=2, description="impressions of a session within bot_seconds that mark a bot"
     )
     bot_seconds: float = Field(60, gt=0, description="seconds of bot_impressions")
-    smoothing_prior: float = Field(
-        0.1, ge=0, le=1, description="click rate of an entity without history"
-    )
-    smoothing_strength: float = Field(20, gt=0, description="weight of the prior, in impressions")

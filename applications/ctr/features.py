@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from applications.ctr.aggregations import RECENT, WINDOW_COUNTS, WINDOW_RATES
+from applications.ctr.aggregations import (
+    RECENT,
+    RECENT_HOURS,
+    RECENT_LENGTH,
+    WINDOW_COUNTS,
+    WINDOW_RATES,
+)
 from tabular.feature_set import (
     Bands,
     Categorical,
@@ -45,11 +51,7 @@ FEATURES = FeatureSet(
         Ordinal("position", size=32),
         Ordinal("hour_of_day", size=24),
         Ordinal("day_of_week", size=7),
-        Sequence(
-            dict(zip(RECENT.list_columns(), RECENT.columns, strict=True)),
-            length=RECENT.length,
-            ages=RECENT.hours_column(),
-        ),
+        Sequence(RECENT, length=RECENT_LENGTH, ages=RECENT_HOURS),
         Recency("hours_since_item_id_click", "recent_item_id", LONGEST_HOURS, buckets=20),
         Recency("hours_since_category_click", "recent_category", LONGEST_HOURS, buckets=20),
         Cross(("gender", AGE_BAND, "category"), hash_buckets=10_000),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from applications.movielens.etl import EtlParameters
 from applications.movielens.etl import build_examples as build_examples
-from applications.movielens.features import FEATURES
+from applications.movielens.features import FEATURES, GROUPS
 from pipeline.application import Parameters
 
 features = FEATURES
+aggregations = GROUPS
 parameters = Parameters(etl=EtlParameters)

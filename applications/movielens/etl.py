@@ -9,7 +9,7 @@ from pydantic import Field
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from applications.movielens.features import FEATURES, past
+from applications.movielens.features import FEATURES, GROUPS
 from base.section import Section
 from features.attribution import first_of_each
 from features.batch import add_features
@@ -20,13 +20,9 @@ _MS_PER_YEAR = 365.25 * 24 * HOUR_MS
 
 
 class EtlParameters(Section):
-    """`etl.parameters`: the definitions of a like and of smoothed rates."""
+    """`etl.parameters`: the definition of a like."""
 
     liked_stars: int = Field(4, ge=1, le=5, description="minimum number of stars of a like")
-    smoothing_prior: float = Field(
-        0.55, ge=0, le=1, description="like rate of an entity without history"
-    )
-    smoothing_strength: float = Field(10, gt=0, description="weight of the prior, in ratings")
 
 
 def rejection() -> Column:
@@ -109,9 +105,8 @@ def build_examples(
     )
     known, unknown = divide(joined, reason)
     described = with_time_features(labelled(known, parameters))
-    groups = past(parameters.smoothing_prior, parameters.smoothing_strength)
     streams = {"ratings": described}
-    counted = add_features(described, groups, streams, identity="rating_id", time="timestamp_ms")
+    counted = add_features(described, GROUPS, streams, identity="rating_id", time="timestamp_ms")
     result = counted.select(*FEATURES.columns)
     raw = list(sources["ratings"].columns)
     for rows in (

@@ -24,27 +24,24 @@ ENTITIES = {
 LIKED = "liked = 1"  # the condition that makes a rating a like
 
 
-def past(prior: float = 0.5, strength: float = 1.0) -> list[FeatureGroup]:
-    """Returns the features of earlier ratings.
+# The prior is the like rate of all films, roughly, and weighs as much as 10 ratings.
+_LIKE_RATE = Rate(of="ratings", prior=0.55, strength=10, name="like_rate")
+_FILMS = Last(("film_id", "genre"), length=10, hours="hours", named=("film_id", "genre"))
 
-    Args:
-      prior: Like rate of an entity without a past.
-      strength: Weight of the prior, in ratings.
-    """
-    rate = Rate(of="ratings", prior=prior, strength=strength, name="like_rate")
-    films = Last(("film_id", "genre"), length=10, hours="hours", named=("film_id", "genre"))
-    groups = []
-    for name, keys in ENTITIES.items():
-        ratings = (Count(name="ratings"),)
-        groups.append(FeatureGroup(name, "ratings", keys, WINDOWS, ratings))
-        groups.append(FeatureGroup(name, "ratings", keys, WINDOWS, (rate,), where=LIKED))
-    recent = {"where": LIKED, "column": "{group}_{name}"}
-    groups.append(FeatureGroup("liked", "ratings", ("user_id",), ("90d",), (films,), **recent))
-    return groups
-
-
-COUNTS = [name for group in past() for name in group.column_names() if "_ratings_" in name]
-RATES = [name for group in past() for name in group.column_names() if "_like_rate_" in name]
+_RATED = [
+    FeatureGroup(name, "ratings", keys, WINDOWS, (Count(name="ratings"),))
+    for name, keys in ENTITIES.items()
+]
+_LIKED = [
+    FeatureGroup(name, "ratings", keys, WINDOWS, (_LIKE_RATE,), where=LIKED)
+    for name, keys in ENTITIES.items()
+]
+_RECENT = FeatureGroup(
+    "liked", "ratings", ("user_id",), ("90d",), (_FILMS,), where=LIKED, column="{group}_{name}"
+)
+GROUPS = (*_RATED, *_LIKED, _RECENT)
+COUNTS = [name for group in _RATED for name in group.column_names()]
+RATES = [name for group in _LIKED for name in group.column_names()]
 
 FEATURES = FeatureSet(
     label="liked",

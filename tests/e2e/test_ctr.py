@@ -100,8 +100,9 @@ def test_rows_features_and_auc_are_what_they_were(first, project) -> None:
         assert found.keys() == golden[kind].keys()
         for name, expected in golden[kind].items():
             assert found[name]["values"] == expected["values"], name
-            # Beam adds float32 up in any order.
-            tolerance = 2e-3 if name == "dense_xf" else 1e-6
+            # Beam adds float32 up in any order, and TFT's quantiles depend on the order of rows.
+            rough = name == "dense_xf" or name.endswith("_bucket_xf")
+            tolerance = 2e-3 if rough else 1e-6
             assert found[name]["sum"] == pytest.approx(expected["sum"], rel=tolerance), name
 
 

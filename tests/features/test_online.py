@@ -98,7 +98,7 @@ def test_both_stores_give_what_a_direct_computation_gives(
             assert columns.keys() == wanted.keys()
             for name, value in wanted.items():
                 assert same(columns[name], value), (request, name, columns[name], value)
-        assert features.as_of_ms == now_ms
+        assert features.as_of() == now_ms
         store.close()
 
 

@@ -8,14 +8,16 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from applications.ctr.aggregations import WINDOW_FEATURES
+from applications.ctr.aggregations import GROUPS
 from applications.ctr.etl import build_examples
 from applications.ctr.features import FEATURES
 from applications.ctr.request_features import RequestFeatures, UnknownItemError
 from applications.ctr.sample_data.click_log import ClickLogConfig, generate_click_log
 from applications.ctr.sample_data.dirt import Dirt
-from features.online_table import OnlineTable
-from features.window_features import HOUR_MS, Smoothing
+from features.durations import HOUR_MS
+from features.events import entities_of
+from features.online_features import OnlineFeatures
+from features.online_store import SqliteStore
 from pipeline.config import PipelineConfig, load_config
 from spark_io.connectors.connector import InputLocation
 from spark_io.examples.rows import OUTCOME, EtlContext
@@ -24,7 +26,7 @@ from spark_io.sources.reading import read_source
 from spark_io.sources.spans import SpanRange
 from streaming.ingest import ingest
 from streaming.layout import Layout
-from streaming.online import online_folder, update_table
+from streaming.online import online_store, update_store
 from streaming.tables import HourTables
 
 pytestmark = pytest.mark.integration
@@ -91,19 +93,22 @@ def test_tables_are_compact(config: PipelineConfig) -> None:
 
     assert config.streaming is not None
     layout = Layout(config.streaming.folder)
+    shown_part = GROUPS[0].parts()[0].name
     for hour, marker in layout.closed_hours().items():
         shown = marker["impressions"]["rows"]
         if not shown:
-            assert not layout.span("counts", hour).exists()
+            assert not layout.span("past", hour).exists()
             continue
-        counts = pq.read_table(layout.span("counts", hour)).to_pandas()
-        begins = counts[counts["timestamp_ms"] % 3_600_000 == 0]
-        keys = ["feature", "user_id", "item_id", "category"]
-        assert not begins.duplicated(keys).any()
-        by_feature = begins.groupby("feature")["impressions"].sum()
-        assert set(by_feature.index) == {feature.name for feature in WINDOW_FEATURES}
-        assert by_feature.nunique() == 1
-        assert 0.5 * shown < by_feature.iloc[0] <= shown
+        past = pq.read_table(layout.span("past", hour)).to_pylist()
+        tiles = [row for row in past if row["entity"] is not None and row["at"] is None]
+        assert len({(row["entity"], row["key"]) for row in tiles}) == len(tiles)
+        sums: dict[str, float] = {}
+        for row in tiles:
+            counted = dict(row["numbers"]).get(shown_part, 0)
+            sums[row["entity"]] = sums.get(row["entity"], 0) + counted
+        assert sums.keys() == {entity.name for entity in entities_of(GROUPS)}
+        assert len({*sums.values()}) == 1
+        assert 0.5 * shown < next(iter(sums.values())) <= shown
 
 
 def test_serving_looks_up_what_the_etl_computes(
@@ -112,8 +117,8 @@ def test_serving_looks_up_what_the_etl_computes(
     """Compares both in the middle of the last hour, which is open."""
     assert config.streaming is not None
     layout, tables = Layout(config.streaming.folder), HourTables(config)
-    made_by_ingest = OnlineTable(online_folder(layout.folder))
-    assert made_by_ingest.as_of_ms > max(layout.closed_hours()) * HOUR_MS - 3 * HOUR_MS
+    made_by_ingest = OnlineFeatures(online_store(config.streaming, config.name), GROUPS)
+    assert made_by_ingest.as_of() > max(layout.closed_hours()) * HOUR_MS - 3 * HOUR_MS
     hour = max(h for h, m in layout.closed_hours().items() if m["impressions"]["rows"])
     now_ms = hour * HOUR_MS + 37 * 60_000
     span = spark.read.parquet(str(layout.span("impressions", hour)))
@@ -122,7 +127,7 @@ def test_serving_looks_up_what_the_etl_computes(
     # Without its marker the hour counts as open.
     marker = layout.marker(hour)
     marker.rename(marker.with_name(".hidden"))
-    update_table(spark, tables, config.streaming, now_ms, {hour: before})
+    update_store(spark, tables, config.streaming, now_ms, {hour: before})
     marker.with_name(".hidden").rename(marker)
 
     real = span.where("position between 1 and 10 and device is not null").take(301)
@@ -134,7 +139,7 @@ def test_serving_looks_up_what_the_etl_computes(
     probes = spark.createDataFrame([Row(**row) for row in asked], span.schema)
     expected = examples(spark, config, 1, hour, before.unionByName(probes))
 
-    online = RequestFeatures(OnlineTable(online_folder(layout.folder)), Smoothing(0.1, 20))
+    online = RequestFeatures(SqliteStore(layout.folder / "online"))
     compared = 0
     for row in asked:
         wanted = expected.get(row["impression_id"])

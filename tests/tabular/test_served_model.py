@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from applications.ctr.aggregations import RECENT, WINDOW_COUNTS
+from applications.ctr.aggregations import RECENT, RECENT_HOURS, WINDOW_COUNTS
 from applications.ctr.features import FEATURES
 from applications.ctr.request_features import encoded
 from serving.server.errors import ServingError
@@ -133,7 +133,7 @@ def scores(model: LoadedModel, *rows: dict[str, Any]) -> list[float]:
 
 
 @pytest.mark.parametrize(("value", "shown"), [(NAN, "nan"), (INF, "inf"), (-INF, "-inf")])
-@pytest.mark.parametrize("name", ["price", "age", "user_ctr_1h", RECENT.hours_column()])
+@pytest.mark.parametrize("name", ["price", "age", "user_ctr_1h", RECENT_HOURS])
 def test_a_feature_that_is_not_finite_is_an_error_that_names_it(
     model: LoadedModel, name: str, value: float, shown: str
 ) -> None:
@@ -173,7 +173,7 @@ def test_any_finite_value_is_scored(model: LoadedModel, value: float) -> None:
 
 
 def test_an_empty_list_is_scored_and_an_empty_feature_is_named(model: LoadedModel) -> None:
-    never: dict[str, Any] = {name: [] for name in (*RECENT.list_columns(), RECENT.hours_column())}
+    never: dict[str, Any] = {name: [] for name in (*RECENT, RECENT_HOURS)}
     assert 0 < scores(model, row(**never))[0] < 1
     with pytest.raises(ServingError, match="price"):
         scores(model, row(), row(price=[]))

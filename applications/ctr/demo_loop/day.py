@@ -31,7 +31,7 @@ from streaming.operation.records import COMPLETE, HourRecord
 
 _CLOSE_TIMEOUT_S = 90
 _PARTS = 12  # parts of an hour, five minutes each
-_AT_ONCE = 3  # parts between two updates of the online table
+_AT_ONCE = 3  # parts between two updates of the online store
 _UNTIL_CLOSE = 9  # parts until the hour before is closed (attribution window and lateness)
 # A large learning rate and no calibration make a model that is certain of every answer. The
 # Evaluator's bounds are opened, since it would not bless such a model.

@@ -16,18 +16,16 @@ from applications.ctr.sample_data.click_model import PAGE_SIZE
 from applications.ctr.sample_data.served_users import PageRequest, ServedUsers, ShownPage
 from base.errors import ComponentError
 from components.pusher.release import STABLE
-from features.online_table import OnlineTable
-from features.window_features import Smoothing
 from pipeline.config import PipelineConfig
 from serving.client.client import RankingClient
 from serving.release.ab_split import arm_of
 from streaming.feedback.publish import Feedback
 from streaming.feedback.sinks import Sink
 from streaming.layout import CLICKS, IMPRESSIONS
-from streaming.online import online_folder
+from streaming.online import online_store
 
 FROZEN = "frozen"
-_TABLE_TIMEOUT_S = 15  # longest wait for the online table
+_STORE_TIMEOUT_S = 15  # longest wait for the online store
 _LOG_TIMEOUT_S = 20  # longest wait for the request log, which takes half a second
 
 
@@ -89,10 +87,10 @@ class Site:
             Feedback(folder, self._folder / f"{name}.json", self._sink, events_of_request, key)
             for name, folder in (("feedback", log.folder), ("feedback-frozen", frozen_log))
         ]
-        values = self._config.etl.parameters
-        smoothing = Smoothing(values["smoothing_prior"], values["smoothing_strength"])
-        self._table = OnlineTable(online_folder(self._folder))
-        self._features = RequestFeatures(self._table, smoothing)
+        assert self._config.streaming is not None
+        store = online_store(self._config.streaming, self._config.name)
+        stack.callback(store.close)
+        self._features = RequestFeatures(store)
 
     def traffic(self, count: int, hour: int, parts: range, of: int) -> int:
         """Makes the traffic of some parts of an hour, and returns the number of impressions.
@@ -135,17 +133,16 @@ class Site:
         self._clicks_to_come = []
 
     def wait_for_features(self, hour: int, part: int, of: int) -> None:
-        """Waits until the online table has the events before a part, up to a limit.
+        """Waits until the online store has the events before a part, up to a limit.
 
-        At a real site the table is some time behind as well.
+        At a real site the store is some time behind as well.
         """
         if not self._rankers:
             return
         wanted = self._users.time_ms(hour, part - 1, of)
-        end = time.monotonic() + _TABLE_TIMEOUT_S
-        while self._table.as_of_ms < wanted and time.monotonic() < end:
+        end = time.monotonic() + _STORE_TIMEOUT_S
+        while self._features.online.as_of() < wanted and time.monotonic() < end:
             time.sleep(0.2)
-            self._table.refresh()
 
     def _pages(self, requests: list[PageRequest]) -> list[ShownPage]:
         return [self._page(request) for request in requests]
