@@ -80,8 +80,8 @@ def entities_at(
       at_ms: Time, in epoch milliseconds.
       groups: Declarations.
       view: Name of the view.
-      streams: Stream -> its events, with `time` and the keys. Entities whose events are all in the
-        future of `at_ms` have no row.
+      streams: Stream -> its events, with `time` and the keys. An entity has a row if it has an
+        event here before `at_ms`. One that is only in a history has none, and Feast keeps its last.
       identity: Name for the column with the id of a row.
       time: Column with the time of events, in epoch milliseconds, and for that of the rows.
 
