@@ -34,7 +34,7 @@ def view_table(
     Raises:
       ConfigError: There is no such view, or Feast has no type for a column.
       SparkRuntimeException: When it is computed, if Feast would change a value without a word: a
-        null in a list (online it becomes 0 or an empty text), or a whole number beyond 2^53.
+        null in a list (online: NaN, false or an empty text), or a whole number beyond 2^53.
     """
     found = view_of(groups, view)
     types = {field.name: field.dataType for field in rows.schema}
