@@ -68,5 +68,5 @@ lock:  ## resolve the locks in requirements/ anew
 	@requirements/lock.sh
 
 clean:  ## remove .venv and what the tools leave; data and runs stay
-	rm -rf .venv .venv-tools .venv-setup.log .venv-setup.lock build dist *.egg-info
+	rm -rf .venv .venv-* build dist *.egg-info
 	rm -rf .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

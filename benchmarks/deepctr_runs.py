@@ -11,8 +11,6 @@ from typing import Any
 
 from benchmarks.measure import ROOT
 
-_ENVIRONMENT = ROOT / ".venv-deepctr"
-_LOCK = ROOT / "requirements" / "deepctr.txt"
 _PEER = Path(__file__).with_name("deepctr_peer.py")
 
 
@@ -37,13 +35,7 @@ def run_deepctr(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _python() -> Path:
-    """The Python of the environment, which is made if it is not there."""
-    python, lock = _ENVIRONMENT / "bin" / "python", _LOCK.read_text("utf-8")
-    stamp = _ENVIRONMENT / "lock.txt"
-    if not stamp.is_file() or stamp.read_text("utf-8") != lock:
-        print(f"installing DeepCTR into {_ENVIRONMENT.name} ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(_ENVIRONMENT)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes"]
-        subprocess.run([*install, "-r", str(_LOCK)], check=True)
-        stamp.write_text(lock, "utf-8")
-    return python
+    """The Python of DeepCTR's environment, which is made if it is not there."""
+    make = [sys.executable, str(ROOT / "requirements" / "own_environment.py"), "deepctr"]
+    done = subprocess.run(make, stdout=subprocess.PIPE, text=True, check=True)
+    return Path(done.stdout.strip())

@@ -197,10 +197,12 @@ def _instance(module: ModuleType, member: str, kind: type[Any]) -> Any:
 
 def _check_aggregations(module: ModuleType) -> None:
     found = getattr(module, "aggregations", ())
-    if not isinstance(found, tuple | list) or not all(isinstance(g, FeatureGroup) for g in found):
+    listed = isinstance(found, tuple | list)
+    others = [one for one in found if not isinstance(one, FeatureGroup)] if listed else [found]
+    if others:
         raise ConfigError(
             f"application: {module.__name__}.aggregations must be a tuple of FeatureGroups. "
-            f"Received: {type(found).__name__}"
+            f"Received: {type(others[0]).__name__}"
         )
 
 

@@ -19,4 +19,5 @@ compile java 3.10 --universal --upgrade
 compile build 3.10 --universal --upgrade
 compile uv 3.8 --universal --upgrade
 compile deepctr 3.10 --universal --upgrade
+compile feast 3.10 --universal --upgrade
 compile audit 3.10 --universal --upgrade
