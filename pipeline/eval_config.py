@@ -46,8 +46,8 @@ def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
             intervals=wanted.confidence_intervals,
         )
         spec = result.metrics_specs.add(query_key=wanted.group, metrics=[grouped])
-        if wanted.weight:  # else TFMA weights these as well, which they are not made for
-            spec.example_weights.unweighted = True
+        if wanted.weight:
+            spec.example_weights.weighted = True
     return result
 
 

@@ -81,7 +81,10 @@ class Evaluator(Section):
 
     label: str = Field(description="raw feature that the model learns")
     prediction: str = Field(description="output of the served model")
-    weight: str | None = Field(None, description="raw feature with the weight of an example")
+    weight: str | None = Field(
+        None,
+        description="raw feature with the weight of an example; the FeatureSet's, if it has one",
+    )
     slices: list[list[str]] = Field(
         default_factory=list, description="lists of raw features; each list is one way to slice"
     )

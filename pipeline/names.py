@@ -47,6 +47,7 @@ def check_names(config: PipelineConfig, application: LoadedApplication) -> None:
             "evaluator.prediction", evaluator.prediction, application.prediction, application
         )
         _check_task(evaluator.task, application)
+        _check_numbers(config, application, schema)
 
 
 def _check_task(task: str, application: LoadedApplication) -> None:
@@ -55,6 +56,25 @@ def _check_task(task: str, application: LoadedApplication) -> None:
         raise ConfigError(
             f"evaluator.metrics: expected metrics of {wanted}, which is the task of "
             f"{application.name}. Received metrics of {task}"
+        )
+
+
+def _check_numbers(
+    config: PipelineConfig, application: LoadedApplication, schema: schema_pb2.Schema
+) -> None:
+    """Checks the types of the label and the weight, and that training and Evaluator agree."""
+    features, evaluator = application.features, config.evaluator
+    texts = {feature.name for feature in schema.feature if feature.type == schema_pb2.BYTES}
+    for kind, name in (("label", features.label), ("weight", features.weight)):
+        if name in texts:
+            raise ConfigError(
+                f"application {config.application}, features: the {kind} must be a number. "
+                f"'{name}' is a text in {config.schema_file}"
+            )
+    if features.weight is not None and evaluator.weight != features.weight:
+        raise ConfigError(
+            f"evaluator.weight: the model of {application.name} learns with the weight "
+            f"'{features.weight}', and must be judged with it. Received: {evaluator.weight}"
         )
 
 

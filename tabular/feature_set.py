@@ -175,6 +175,9 @@ class Cross:
 
 
 _CLASSES = ("1", "0")
+TaskName = Literal["binary", "regression"]
+# Name of the served output of each task.
+PREDICTIONS: Mapping[TaskName, str] = {"binary": "probability", "regression": "prediction"}
 Feature = Annotated[
     Categorical | Numeric | Ordinal | Sequence | Recency | Cross, Field(discriminator="kind")
 ]
@@ -190,6 +193,8 @@ class FeatureSet:
       keys: Raw features that the examples carry but the model does not learn from, such as ids.
       classes: Names of label 1 and label 0, for TensorFlow Serving's Classify.
       task: binary predicts the probability of label 1, regression the mean label.
+      weight: Raw feature with the weight of each example, 0 or more, in the loss, the validation,
+        the calibration and the Evaluator. None counts every example once.
 
     Raises:
       ValueError: Two features have one name, a feature refers to one that is not declared, or a
@@ -200,14 +205,15 @@ class FeatureSet:
     features: tuple[Feature, ...]
     keys: tuple[str, ...] = ()
     classes: tuple[str, str] = _CLASSES
-    task: Literal["binary", "regression"] = "binary"
+    task: TaskName = "binary"
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         if self.task == "regression" and self.classes != _CLASSES:
             raise ValueError(f"a regression has no classes. Received: {self.classes}")
         if not self.features:
             raise ValueError("a FeatureSet must have at least one feature")
-        _check_names([self.label, *self.keys, *_names_of(self.features)])
+        _check_names([*self.not_learned, *_names_of(self.features)])
         by_name = {one.name: one for one in self.categorical}
         for sequence in self.sequences:
             for column, shared in sequence.columns.items():
@@ -227,7 +233,12 @@ class FeatureSet:
     @property
     def prediction(self) -> str:
         """The name of the served model's output, which `evaluator.prediction` names."""
-        return {"binary": "probability", "regression": "prediction"}[self.task]
+        return PREDICTIONS[self.task]
+
+    @property
+    def class_count(self) -> int:
+        """The number of labels, which are 0, 1, ...; 0 for a regression."""
+        return 0 if self.task == "regression" else len(self.classes)
 
     @property
     def categorical(self) -> tuple[Categorical, ...]:
@@ -275,7 +286,14 @@ class FeatureSet:
     @property
     def columns(self) -> tuple[str, ...]:
         """All raw features that the ETL must return, in the order of an example."""
-        return (*self.keys, self.label, *self.single_values, *self.lists)
+        weight = () if self.weight is None else (self.weight,)
+        return (*self.keys, self.label, *weight, *self.single_values, *self.lists)
+
+    @property
+    def not_learned(self) -> tuple[str, ...]:
+        """Raw features that no request has: the label, the weight and the keys."""
+        weight = () if self.weight is None else (self.weight,)
+        return (self.label, *weight, *self.keys)
 
     def sequence_of(self, column: str) -> Sequence:
         """Returns the Sequence with this list column.
@@ -301,14 +319,14 @@ class FeatureSet:
         return (one for one in self.features if isinstance(one, kind))
 
     def _check_crosses(self) -> None:
-        known = {self.label, *self.keys, *self.lists}
+        known = {*self.not_learned, *self.lists}
         for cross in self.crosses:
             for part in cross.of:
                 name = part if isinstance(part, str) else part.of
                 if name in known:
                     raise ValueError(
                         f"Cross {cross.name} must combine features with one value per row. "
-                        f"Received: '{name}', which is a label, a key or a list"
+                        f"Received: '{name}', which is a label, a weight, a key or a list"
                     )
 
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from tabular.embedding_tables import EmbeddingTables, PrecomputedEmbedding, embedding_width
 from tabular.feature_set import FeatureSet, transformed
 from tabular.feature_set import Sequence as DeclaredSequence
+from tabular.labels import LabelSummary, weights_of_classes
 from tabular.networks import NETWORKS, EncodedFeatures, EncodedSequence
 from tabular.parameters import ON_SEQUENCES, TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR
-from tabular.tasks import LabelMoments, task_of
+from tabular.tasks import task_of
 from tabular.training.rounds import Rounds
 from tabular.training.tracing import Network, without_autograph
 
@@ -30,7 +31,7 @@ def build_model(
     sizes: Mapping[str, int],
     dense_width: int,
     parameters: TrainerParameters,
-    labels: LabelMoments,
+    labels: LabelSummary,
     precomputed: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> keras.Model:
     """Builds a model from transformed features to the prediction, [batch, 1].
@@ -58,7 +59,7 @@ def compile_model(
     features: FeatureSet,
     parameters: TrainerParameters,
     rounds: Rounds,
-    labels: LabelMoments,
+    labels: LabelSummary,
 ) -> None:
     """Sets optimizer and loss. Call it in the scope of the strategy that `model` was built in."""
     task = task_of(features)
@@ -76,7 +77,7 @@ def compile_model(
         optimizer = keras.optimizers.Adam(rate, **average)
     model.compile(
         optimizer,
-        loss=task.loss(),
+        loss=task.loss(weights_of_classes(parameters.class_weights, labels)),
         loss_weights=[task.loss_weight(labels)],
         steps_per_execution=min(STEPS_AT_ONCE, rounds.steps_per_round),
     )

@@ -44,8 +44,7 @@ class ServedModel(tf.Module):
         }
         self.transform_layer: Any = transform.transform_features_layer()
         raw = transform.raw_feature_spec()
-        left_out = {features.label, *features.keys}  # not part of a request
-        self.raw_spec = {name: spec for name, spec in raw.items() if name not in left_out}
+        self.raw_spec = {n: spec for n, spec in raw.items() if n not in features.not_learned}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Returns the functions that servers and checks call, for n examples.

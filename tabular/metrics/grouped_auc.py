@@ -7,17 +7,19 @@ from collections.abc import Iterable, Sequence
 import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from tensorflow_model_analysis.metrics import metric_types, metric_util
+from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 
+from tabular.metrics import classification
+from tabular.metrics.evaluated_model import EvaluatedModel
 from tabular.metrics.metric_names import GROUPED_AUC, HIGH, LOW
+from tabular.metrics.scores import ScoreCounts
 
 _MIN_GROUPS = 30  # for an interval
 
 
 class GroupedAUC(metric_types.Metric):
-    """Mean of the AUC within each group of `query_key`, weighted by the group's examples.
+    """Mean of the AUC within each group of `query_key`, weighted by the group's total weight.
 
     Zhou et al., "Deep Interest Network" (2018), section 6.2. Groups with one label do not count.
     The metric is NaN if no group is left. In a slice, TFMA counts a group with all its examples as
@@ -44,6 +46,7 @@ def _computations(
     model_names: Iterable[str] = (),
     output_names: Iterable[str] = (),
     query_key: str = "",
+    example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
     if not query_key:
         raise ValueError("GroupedAUC needs a query_key, the feature that defines a group")
@@ -51,31 +54,17 @@ def _computations(
     computations = []
     for model in model_names or [""]:
         for output in output_names or [""]:
-            keys = [
-                metric_types.MetricKey(one, model_name=model, output_name=output) for one in names
-            ]
-            combiner = _Mean(keys, eval_config)
-            computations.append(metric_types.MetricComputation(keys, None, combiner))
+            evaluated = EvaluatedModel(eval_config, model, output, example_weighted)
+            keys = [evaluated.key(one) for one in names]
+            computations.append(metric_types.MetricComputation(keys, None, _Mean(keys, evaluated)))
     return computations
 
 
-def auc(labels: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
-    """Returns the AUC of examples, [n] each, from ranks; NaN if all labels are equal."""
-    positive = labels > 0
-    events, others = int(positive.sum()), int((~positive).sum())
-    if not events or not others:
-        return float("nan")
-    ranks = rankdata(predictions)  # ties get their mean rank
-    return float((ranks[positive].sum() - events * (events + 1) / 2) / (events * others))
-
-
 class _Mean(beam.CombineFn):
-    """Sums n, n * a, n^2, n^2 * a, n^2 * a^2 and 1 over groups with n examples and an AUC of a."""
+    """Sums n, n * a, n^2, n^2 * a, n^2 * a^2 and 1 over groups of weight n and an AUC of a."""
 
-    def __init__(
-        self, keys: Sequence[metric_types.MetricKey], eval_config: config_pb2.EvalConfig | None
-    ):
-        self.keys, self.eval_config = keys, eval_config
+    def __init__(self, keys: Sequence[metric_types.MetricKey], model: EvaluatedModel):
+        self.keys, self.model = keys, model
 
     def create_accumulator(self) -> NDArray[np.float64]:
         return np.zeros(6)
@@ -83,14 +72,9 @@ class _Mean(beam.CombineFn):
     def add_input(
         self, sums: NDArray[np.float64], group: metric_types.StandardMetricInputs
     ) -> NDArray[np.float64]:
-        ((labels, predictions, _),) = metric_util.to_label_prediction_example_weight(
-            group,
-            eval_config=self.eval_config,
-            model_name=self.keys[0].model_name,
-            output_name=self.keys[0].output_name,
-            flatten=False,
-        )
-        found, n = auc(np.ravel(labels), np.ravel(predictions)), np.size(labels)
+        labels, predictions, weights = map(np.ravel, self.model.read(group))
+        found = float(classification.auc(ScoreCounts.count(labels, predictions, weights)))
+        n = float(weights.sum())
         if np.isnan(found):
             return sums
         terms: NDArray[np.float64] = np.array(

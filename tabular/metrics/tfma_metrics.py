@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
@@ -13,6 +13,7 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
 from tabular.metrics import classification
+from tabular.metrics.evaluated_model import EvaluatedModel
 from tabular.metrics.intervals import interval, resampled
 from tabular.metrics.metric_names import (
     CLASSIFICATION,
@@ -33,24 +34,6 @@ _PARTS = 64  # counts per merge
 _Numbers = tuple[float, float, float]
 # TFMA writes no metric whose name begins with an underscore.
 _SCORES, _RESAMPLED, _ERRORS = "_scores", "_resampled_scores", "_errors"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """The model and output that TFMA passes to each metric."""
-
-    eval_config: config_pb2.EvalConfig | None
-    model_name: str
-    output_name: str
-    example_weighted: bool
-
-    def key(self, name: str, kind: type = metric_types.MetricKey) -> Any:
-        return kind(
-            name=name,
-            model_name=self.model_name,
-            output_name=self.output_name,
-            example_weighted=self.example_weighted,
-        )
 
 
 class ExactMetric(metric_types.Metric):
@@ -102,7 +85,7 @@ def _metric(
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    model = _Model(eval_config, model_name, output_name, example_weighted)
+    model = EvaluatedModel(eval_config, model_name, output_name, example_weighted)
     wanted = metric_name(name)
     key, low, high = (model.key(name + end) for end in ("", LOW, HIGH))
     keys = [key, low, high] if intervals else [key]
@@ -135,7 +118,7 @@ def _count(
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    model = _Model(eval_config, model_name, output_name, example_weighted)
+    model = EvaluatedModel(eval_config, model_name, output_name, example_weighted)
     of_scores = task == CLASSIFICATION
     key, gathered = model.key(name), model.key(_SCORES if of_scores else _ERRORS)
     needed = _gathered_scores(model) if of_scores else _gathered_errors(model)
@@ -155,7 +138,7 @@ def _plot(
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    model = _Model(eval_config, model_name, output_name, example_weighted)
+    model = EvaluatedModel(eval_config, model_name, output_name, example_weighted)
     key, scores = model.key(name, metric_types.PlotKey), model.key(_SCORES)
 
     def result(metrics: dict[Any, Any]) -> dict[Any, Any]:
@@ -182,17 +165,17 @@ def _buckets(counts: ScoreCounts) -> metrics_for_slice_pb2.CalibrationHistogramB
     return result
 
 
-def _gathered_scores(model: _Model) -> metric_types.MetricComputations:
+def _gathered_scores(model: EvaluatedModel) -> metric_types.MetricComputations:
     key = model.key(_SCORES)
     return [metric_types.MetricComputation([key], None, _Gather(model, _SCORES, ScoreCounts))]
 
 
-def _gathered_errors(model: _Model) -> metric_types.MetricComputations:
+def _gathered_errors(model: EvaluatedModel) -> metric_types.MetricComputations:
     key = model.key(_ERRORS)
     return [metric_types.MetricComputation([key], None, _Gather(model, _ERRORS, ErrorSums))]
 
 
-def _resampled_scores(model: _Model) -> metric_types.DerivedMetricComputation:
+def _resampled_scores(model: EvaluatedModel) -> metric_types.DerivedMetricComputation:
     scores, key = model.key(_SCORES), model.key(_RESAMPLED)
 
     def result(metrics: dict[Any, Any]) -> dict[Any, ScoreCounts | None]:
@@ -225,7 +208,7 @@ class _Gather(beam.CombineFn):
     because TFMA would replace the error by its own, without the cause.
     """
 
-    def __init__(self, model: _Model, name: str, kind: type[ScoreCounts] | type[ErrorSums]):
+    def __init__(self, model: EvaluatedModel, name: str, kind: type[ScoreCounts] | type[ErrorSums]):
         self._model, self._name, self._kind = model, name, kind
 
     def create_accumulator(self) -> _Gathered:
@@ -235,7 +218,7 @@ class _Gather(beam.CombineFn):
         self, gathered: _Gathered, example: metric_types.StandardMetricInputs
     ) -> _Gathered:
         try:
-            gathered.waiting.extend(self._numbers(example))
+            gathered.waiting.append(self._numbers(example))
         except ValueError as error:
             gathered.problem = str(error)
         if len(gathered.waiting) >= _AT_ONCE:
@@ -263,22 +246,14 @@ class _Gather(beam.CombineFn):
         found = parts[0] if parts else self._kind.count(*np.empty((3, 0)))
         return {self._model.key(self._name): found}
 
-    def _numbers(self, example: metric_types.StandardMetricInputs) -> Iterator[_Numbers]:
-        found = metric_util.to_label_prediction_example_weight(
-            example,
-            eval_config=self._model.eval_config,
-            model_name=self._model.model_name,
-            output_name=self._model.output_name,
-            example_weighted=self._model.example_weighted,
-            flatten=False,  # flattening would split an example with several scores
-        )
-        for label, score, weight in found:
-            if label.size != 1 or score.size != 1 or weight.size != 1:
-                raise ValueError(
-                    "each example must have one label and one score (evaluator.label and "
-                    f"evaluator.prediction). Received: {label.size} and {score.size}"
-                )
-            yield label.item(), score.item(), weight.item()
+    def _numbers(self, example: metric_types.StandardMetricInputs) -> _Numbers:
+        label, score, weight = self._model.read(example)
+        if label.size != 1 or score.size != 1:
+            raise ValueError(
+                "each example must have one label and one score (evaluator.label and "
+                f"evaluator.prediction). Received: {label.size} and {score.size}"
+            )
+        return label.item(), score.item(), weight.item()
 
     def _merged(self, parts: list[Any]) -> _Gathered:
         return _Gathered(parts=[self._kind.merge(parts)] if parts else [])

@@ -14,11 +14,11 @@ from tabular.embedding_tables import EmbeddingTables, TableRows, embedding_width
 from tabular.feature_set import Categorical, Cross, FeatureSet, Numeric, Ordinal, transformed
 from tabular.feature_set import Sequence as DeclaredSequence
 from tabular.keras_model import build_model, compile_model, input_names
+from tabular.labels import LabelSummary
 from tabular.layers import CrossLayer, FactorizationMachine, SequenceAttention
 from tabular.networks import NETWORKS
 from tabular.parameters import ON_SEQUENCES, TrainerParameters, check_network
 from tabular.preprocessing import DENSE_VECTOR, index_sizes
-from tabular.tasks import LabelMoments
 from tabular.training.rounds import Rounds
 
 pytestmark = pytest.mark.unit
@@ -47,7 +47,7 @@ def batch(rows: int, seed: int = 1, features: FeatureSet = FEATURES) -> dict[str
     return {name: tf.constant(values) for name, values in columns.items()}
 
 
-LABELS = LabelMoments(100, 0.2, 16.0)
+LABELS = LabelSummary(100, 100, 0.2, 16.0, (80, 20))
 
 
 @pytest.fixture(params=sorted(NETWORKS))

@@ -12,13 +12,13 @@ import tf_keras as keras
 from applications.ctr.features import FEATURES
 from tabular.feature_set import transformed
 from tabular.keras_model import build_model, compile_model
+from tabular.labels import LabelSummary
 from tabular.parameters import TrainerParameters
 from tabular.preprocessing import index_sizes
-from tabular.tasks import LabelMoments
 from tabular.training.rounds import Rounds
 from tabular.warm_start import WarmStart, adagrad_slots, earlier_rows, save_slots
 
-LABELS = LabelMoments(100, 0.2, 16.0)
+LABELS = LabelSummary(100, 100, 0.2, 16.0, (80, 20))
 pytestmark = pytest.mark.unit
 
 DENSE = 5

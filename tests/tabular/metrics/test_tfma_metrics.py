@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow_model_analysis as tfma
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn import metrics as sk
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
@@ -20,22 +18,12 @@ from local_run.summary import overall_metrics
 from pipeline.eval_config import eval_config
 from pipeline.evaluator_section import Evaluator
 from tabular.metrics import tfma_metrics
-from tabular.metrics.grouped_auc import auc
+from tabular.metrics.evaluated_model import EvaluatedModel
 from tests.tabular.metrics.distributions import DISTRIBUTIONS, drawn
 
 pytestmark = pytest.mark.unit
 
 PROBABILITIES = np.array([0.05, 0.2, 0.4, 0.8])
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1))
-def test_auc_within_a_group_is_that_of_scikit_learn(rows: list[tuple[bool, int]]) -> None:
-    labels, predictions = np.array(rows).T
-    found = auc(labels, predictions)
-    if len(set(labels)) == 1:
-        assert np.isnan(found)
-    else:
-        assert found == pytest.approx(sk.roc_auc_score(labels, predictions))
 
 
 def section(**more: Any) -> Evaluator:
@@ -175,19 +163,27 @@ def test_a_slice_of_texts_that_look_like_numbers_is_found(tmp_path: Path) -> Non
 
 def test_weights_and_groups_go_together(tmp_path: Path) -> None:
     frame = rows(600)
+    frame["weight"] *= np.arange(600) % 3  # some are 0
     wanted = section(
         weight="weight", group="user_id", thresholds={"grouped_auc": {"min": 1.0}}, min_positives=5
     )
     found, validation = evaluated(frame, wanted, tmp_path)
     assert found.overall is not None
-    assert found.overall.metrics["grouped_auc"].value < 1
+    counting = frame[frame["weight"] > 0]
+    groups = [g for _, g in counting.groupby("user_id") if g["clicked"].nunique() == 2]
+    each = [
+        sk.roc_auc_score(g["clicked"], g["probability"], sample_weight=g["weight"]) for g in groups
+    ]
+    weights = [g["weight"].sum() for g in groups]
+    expected = np.average(each, weights=weights)
+    assert found.overall.metrics["grouped_auc"].value == pytest.approx(expected)
     assert ("", "grouped_auc") in failures(validation)
 
 
 def test_a_model_with_two_outputs_is_an_error() -> None:
     """TFMA would make two examples of each, and score another problem."""
     gather = tfma_metrics._Gather(
-        tfma_metrics._Model(None, "", "", False), "_scores", tfma_metrics.ScoreCounts
+        EvaluatedModel(None, "", "", False), "_scores", tfma_metrics.ScoreCounts
     )
     example = metric_types.StandardMetricInputs(
         label=np.array([1]), prediction=np.array([0.2, 0.8]), example_weight=np.array([1.0])
@@ -195,6 +191,15 @@ def test_a_model_with_two_outputs_is_an_error() -> None:
     gathered = gather.add_input(gather.create_accumulator(), example)
     with pytest.raises(ValueError, match="each example must have one label and one score"):
         gather.compact(gathered)
+
+
+@pytest.mark.parametrize("weight", [np.nan, -1.0, np.inf])
+def test_a_wrong_weight_is_an_error(weight: float, tmp_path: Path) -> None:
+    """TFMA counts an example without a weight once, which NaN is to it."""
+    frame = rows(20)
+    frame.loc[3, "weight"] = weight
+    with pytest.raises(ValueError, match="weight"):
+        evaluated(frame, section(weight="weight", group="user_id"), tmp_path)
 
 
 def test_a_regression_is_measured(tmp_path: Path) -> None:
