@@ -14,7 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from base.section import ConfigError, closest
 from pipeline.application import LoadedApplication
-from tabular.metrics.metric_names import CLASSIFICATION, REGRESSION
+from tabular.feature_set import TaskName
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -48,15 +48,34 @@ def check_names(config: PipelineConfig, application: LoadedApplication) -> None:
         )
         _check_task(evaluator.task, application)
         _check_numbers(config, application, schema)
+        _check_classes(config, application)
 
 
-def _check_task(task: str, application: LoadedApplication) -> None:
-    wanted = REGRESSION if application.features.task == "regression" else CLASSIFICATION
+def _check_task(task: TaskName, application: LoadedApplication) -> None:
+    wanted = application.features.task
     if task != wanted:
         raise ConfigError(
-            f"evaluator.metrics: expected metrics of {wanted}, which is the task of "
-            f"{application.name}. Received metrics of {task}"
+            f"evaluator.metrics: expected metrics of a {wanted} task, which is that of "
+            f"{application.name}. Received metrics of a {task} task"
         )
+
+
+def _check_classes(config: PipelineConfig, application: LoadedApplication) -> None:
+    """Checks the classes that metrics name, and their number."""
+    classes = application.features.classes
+    for name in config.evaluator.measured:
+        if name.of is not None and name.of not in classes:
+            close = closest(name.of, classes)
+            advice = f"Did you mean '{close}'?" if close else f"Classes: {', '.join(classes)}"
+            raise ConfigError(
+                f"evaluator.metrics: {name}: '{name.of}' is no class of {application.name}. "
+                f"{advice}"
+            )
+        if name.kind == "top_k_accuracy" and (name.number or 0) >= len(classes):
+            raise ConfigError(
+                f"evaluator.metrics: {name}: expected fewer classes than the {len(classes)} of "
+                f"{application.name}, of which it is always 1"
+            )
 
 
 def _check_numbers(

@@ -110,7 +110,7 @@ def create_pipeline(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(config.evaluator),
+        eval_config=eval_config(config.evaluator, config.loaded_application().features.classes),
         module_path=extractors.__name__,
         example_splits=[config.split.judged],
         schema=schema,

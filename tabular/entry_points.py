@@ -125,8 +125,8 @@ def train(
     task, labels = task_of(features), labels_of_all(learned, strategy)
     for split, summary in (("train", labels), ("eval", labels_of_all(evaluation, strategy))):
         check_weights(features.weight, summary, split)
-        task.check_values(features.label, summary, split)
-    task.check(features.label, labels)
+        task.check_values(features, summary, split)
+    task.check(features, labels)
     class_weights = weights_of_classes(parameters.class_weights, labels)
     rounds = Rounds.for_rows(
         labels.rows,

@@ -175,9 +175,13 @@ class Cross:
 
 
 _CLASSES = ("1", "0")
-TaskName = Literal["binary", "regression"]
+TaskName = Literal["binary", "multiclass", "regression"]
 # Name of the served output of each task.
-PREDICTIONS: Mapping[TaskName, str] = {"binary": "probability", "regression": "prediction"}
+PREDICTIONS: Mapping[TaskName, str] = {
+    "binary": "probability",
+    "multiclass": "probabilities",
+    "regression": "prediction",
+}
 Feature = Annotated[
     Categorical | Numeric | Ordinal | Sequence | Recency | Cross, Field(discriminator="kind")
 ]
@@ -188,29 +192,31 @@ class FeatureSet:
     """The features of an application's model.
 
     Attributes:
-      label: Raw feature to predict: 0 and 1, or any numbers for a regression.
+      label: Raw feature to predict: 0 and 1; 0, 1, ..., n-1 for n classes; any number for a
+        regression.
       features: Features in the order in which the model takes them.
       keys: Raw features that the examples carry but the model does not learn from, such as ids.
-      classes: Names of label 1 and label 0, for TensorFlow Serving's Classify.
-      task: binary predicts the probability of label 1, regression the mean label.
+      classes: Names of label 1 and label 0, in this order, for TensorFlow Serving's Classify. Of a
+        multiclass model, the names of the labels 0, 1, ..., n-1.
+      task: binary predicts the probability of label 1, multiclass those of all labels, regression
+        the mean label.
       weight: Raw feature with the weight of each example, 0 or more, in the loss, the validation,
         the calibration and the Evaluator. None counts every example once.
 
     Raises:
-      ValueError: Two features have one name, a feature refers to one that is not declared, or a
-        regression has classes.
+      ValueError: Two features have one name, a feature refers to one that is not declared, or the
+        classes do not fit the task.
     """
 
     label: str
     features: tuple[Feature, ...]
     keys: tuple[str, ...] = ()
-    classes: tuple[str, str] = _CLASSES
+    classes: tuple[str, ...] = _CLASSES
     task: TaskName = "binary"
     weight: str | None = None
 
     def __post_init__(self) -> None:
-        if self.task == "regression" and self.classes != _CLASSES:
-            raise ValueError(f"a regression has no classes. Received: {self.classes}")
+        self._check_classes()
         if not self.features:
             raise ValueError("a FeatureSet must have at least one feature")
         _check_names([*self.not_learned, *_names_of(self.features)])
@@ -317,6 +323,22 @@ class FeatureSet:
 
     def _of(self, kind: type[FeatureType]) -> Iterator[FeatureType]:
         return (one for one in self.features if isinstance(one, kind))
+
+    def _check_classes(self) -> None:
+        if self.task == "regression" and self.classes != _CLASSES:
+            raise ValueError(f"a regression has no classes. Received: {self.classes}")
+        if self.task == "binary" and len(self.classes) != 2:
+            raise ValueError(
+                "classes of a binary task must be the names of label 1 and label 0. Received: "
+                f'{self.classes}. For more classes declare task="multiclass"'
+            )
+        if self.task == "multiclass" and len(self.classes) < 3:
+            raise ValueError(
+                "classes of a multiclass task must be the names of labels 0, 1, 2, ... Received: "
+                f'{self.classes}. For two classes declare task="binary"'
+            )
+        if len({*self.classes}) < len(self.classes):
+            raise ValueError(f"classes must have different names. Received: {self.classes}")
 
     def _check_crosses(self) -> None:
         known = {*self.not_learned, *self.lists}

@@ -34,7 +34,7 @@ def build_model(
     labels: LabelSummary,
     precomputed: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> keras.Model:
-    """Builds a model from transformed features to the prediction, [batch, 1].
+    """Builds a model from transformed features to the prediction, [batch, 1 or classes].
 
     Args:
       features: Declared features.
@@ -49,9 +49,10 @@ def build_model(
       Model that is not compiled yet.
     """
     inputs = _inputs(features, sizes, dense_width, parameters)
-    encoded = _encoded(features, inputs, sizes, parameters, precomputed or {})
+    task = task_of(features)
+    encoded = _encoded(features, inputs, sizes, parameters, precomputed or {}, task.outputs(labels))
     found = NETWORKS[parameters.model](encoded, parameters)
-    return Network(inputs, task_of(features).output(labels)(found))
+    return Network(inputs, task.output(features, labels)(found))
 
 
 def compile_model(
@@ -140,6 +141,7 @@ def _encoded(
     sizes: Mapping[str, int],
     parameters: TrainerParameters,
     precomputed: Mapping[str, NDArray[np.float32]],
+    outputs: int,
 ) -> EncodedFeatures:
     indices = {name: inputs[name] for name in sizes}
     sequences = features.sequences if parameters.model in ON_SEQUENCES else ()
@@ -150,7 +152,7 @@ def _encoded(
     }
     lists = {name: inputs[name] for name in shared}
     tables = EmbeddingTables(sizes, embedding_width, shared, parameters.l2, name="embeddings")
-    weights = EmbeddingTables(sizes, lambda _: 1, {}, name="weights")
+    weights = EmbeddingTables(sizes, lambda _: outputs, {}, name="weights")
     embedded = tables({**indices, **lists}) if indices else {}
     fixed = {
         f"{name}_fixed": PrecomputedEmbedding(vectors, name=f"{name}_fixed")(inputs[name])
@@ -161,6 +163,7 @@ def _encoded(
         weights=lambda: list(weights(indices).values()) if indices else [],
         fields={**{name: embedded[name] for name in sizes}, **fixed},
         sequences=[_sequence(one, inputs, embedded) for one in sequences],
+        outputs=outputs,
     )
 
 

@@ -1,4 +1,4 @@
-"""The tasks of models: to predict the probability of label 1, or a number.
+"""The tasks of models: to predict the probability of label 1 or of each class, or a number.
 
 A Task has all that depends on it: the check of the labels, the network's last layer, the loss, the
 metrics of a validation, and calibration. The Evaluator's metrics are in tabular/metrics.
@@ -16,16 +16,22 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tabular.errors import TrainingError
 from tabular.feature_set import PREDICTIONS, FeatureSet, TaskName
 from tabular.labels import Factors, LabelSummary
+from tabular.layers import Probabilities
 from tabular.metrics.classification import auc, log_loss
+from tabular.metrics.metric_names import MetricName
+from tabular.metrics.multiclass import ClassCounts
 from tabular.metrics.scores import ScoreCounts
 
 _log = logging.getLogger(__name__)
 _SMALLEST = float(np.finfo(np.float32).tiny)  # probability above 0, whose logarithm is finite
+_LOG_SLOPES = (-4.0, 4.0)  # bounds of the logarithm of a multiclass model's slope
 _SURE = 1 - float(np.finfo(np.float32).epsneg)  # largest probability below 1 in 32 bits
 
 
@@ -35,7 +41,7 @@ class Scored:
 
     Attributes:
       labels: Labels, [rows].
-      scores: Predictions, [rows].
+      scores: Predictions, [rows], or [rows, classes] of several classes.
       weights: Weights, [rows].
     """
 
@@ -45,8 +51,9 @@ class Scored:
 
     @classmethod
     def of_columns(cls, columns: NDArray[np.float32]) -> Scored:
-        """Returns rows of label, weight and prediction, [rows, 3]."""
-        return cls(columns[:, 0], columns[:, 2], columns[:, 1])
+        """Returns rows of label, weight and predictions, [rows, 2 + outputs]."""
+        scores = columns[:, 2:]
+        return cls(columns[:, 0], scores[:, 0] if scores.shape[1] == 1 else scores, columns[:, 1])
 
     def counting(self) -> Scored:
         """Returns the rows with a weight above 0, with scores and weights in 64 bits."""
@@ -69,28 +76,35 @@ class Task(abc.ABC):
         """Name of the served output, and of the network's last layer."""
         return PREDICTIONS[self.name]
 
-    def check_values(self, label: str, labels: LabelSummary, split: str) -> None:
+    def outputs(self, labels: LabelSummary) -> int:
+        """Returns the number of scores of a row."""
+        return 1
+
+    def check_values(self, features: FeatureSet, labels: LabelSummary, split: str) -> None:
         """Raises TrainingError if a label of the split is none of the classes."""
         if labels.others:
             raise TrainingError(
-                f"the label {label} must be {self.expected(len(labels.of_class))} in every "
-                f"example. Received: another value in {labels.others:,} of {labels.rows:,} in "
-                f"split {split}. Check how the ETL makes the label{self.advice}"
+                f"the label {features.label} must be {self.expected(features)} in every example. "
+                f"Received: another value in {labels.others:,} of {labels.rows:,} in split "
+                f"{split}. Check how the ETL makes the label{self.advice}"
             )
 
     advice: ClassVar[str] = ""
 
-    def expected(self, classes: int) -> str:
-        """Returns the labels of this many classes, for an error."""
+    def expected(self, features: FeatureSet) -> str:
+        """Returns the expected labels, for an error."""
         return "a number"
 
     @abc.abstractmethod
-    def check(self, label: str, labels: LabelSummary) -> None:
+    def check(self, features: FeatureSet, labels: LabelSummary) -> None:
         """Raises TrainingError if these labels of the training split cannot be learned."""
 
     @abc.abstractmethod
-    def output(self, labels: LabelSummary) -> keras.layers.Layer:
-        """Returns the last layer, which starts at the mean label."""
+    def output(self, features: FeatureSet, labels: LabelSummary) -> keras.layers.Layer:
+        """Returns the last layer, [rows, outputs] to [rows, outputs], which starts at the labels.
+
+        It has a `kernel` and a `bias`, which calibration changes.
+        """
 
     @abc.abstractmethod
     def loss(self, class_weights: Factors | None) -> keras.losses.Loss:
@@ -134,19 +148,20 @@ class Binary(Task):
     """The probability of label 1, of labels 0 and 1."""
 
     name = "binary"
-    advice = ', or declare FeatureSet(task="regression")'
+    advice = ', or declare FeatureSet(task="multiclass") or task="regression"'
 
-    def expected(self, classes: int) -> str:
+    def expected(self, features: FeatureSet) -> str:
         return "0 or 1"
 
-    def check(self, label: str, labels: LabelSummary) -> None:
+    def check(self, features: FeatureSet, labels: LabelSummary) -> None:
         if 0 in labels.of_class:
             raise TrainingError(
-                f"the label {label} must be 0 in some training examples and 1 in others. Received: "
-                f"a mean of {labels.mean:g} in {labels.rows:,}. Check how the ETL makes the label"
+                f"the label {features.label} must be 0 in some training examples and 1 in others. "
+                f"Received: a mean of {labels.mean:g} in {labels.rows:,}. Check how the ETL makes "
+                "the label"
             )
 
-    def output(self, labels: LabelSummary) -> keras.layers.Layer:
+    def output(self, features: FeatureSet, labels: LabelSummary) -> keras.layers.Layer:
         negative, positive = labels.of_class
         return keras.layers.Dense(
             1,
@@ -202,24 +217,113 @@ class _WeightedCrossentropy(keras.losses.Loss):
         return keras.losses.binary_crossentropy(y_true, moved, from_logits=True)
 
 
+class Multiclass(Task):
+    """The probability of each class, of labels 0, 1, ..., n-1 for n classes."""
+
+    name = "multiclass"
+
+    def outputs(self, labels: LabelSummary) -> int:
+        return len(labels.of_class)
+
+    def expected(self, features: FeatureSet) -> str:
+        return f"a whole number from 0 to {len(features.classes) - 1}, the index of a class,"
+
+    def check(self, features: FeatureSet, labels: LabelSummary) -> None:
+        """Raises TrainingError for a class without examples.
+
+        A model could not learn it and would still be served with it. More often than a rare class,
+        it is a mistake in the numbers of the labels.
+        """
+        never = [
+            f"{label} ({name})"
+            for label, (name, weight) in enumerate(
+                zip(features.classes, labels.of_class, strict=True)
+            )
+            if not weight
+        ]
+        if never:
+            raise TrainingError(
+                f"the label {features.label} must have each of its {len(features.classes)} classes "
+                f"in some training examples. Received: none of {', '.join(never)} in "
+                f"{labels.rows:,}. Check how the ETL makes the label, train on more data, or leave "
+                "the class out of FeatureSet.classes"
+            )
+
+    def output(self, features: FeatureSet, labels: LabelSummary) -> keras.layers.Layer:
+        return Probabilities(features.classes, labels.shares, name=self.prediction)
+
+    def loss(self, class_weights: Factors | None) -> keras.losses.Loss:
+        if class_weights is None:
+            return keras.losses.SparseCategoricalCrossentropy()
+        return _WeightedClassesCrossentropy(np.log(class_weights))
+
+    def metrics(self, found: Scored) -> dict[str, float]:
+        """Returns the exact log loss, accuracy and macro AUC, NaN if a class is missing."""
+        names = {"val_loss": "log_loss", "val_accuracy": "accuracy", "val_macro_auc": "macro_auc"}
+        if not np.isfinite(found.scores).all():
+            return dict.fromkeys(names, math.nan)
+        counts = ClassCounts.count(found.labels, found.scores, found.weights)
+        return {key: counts.value(MetricName(name)) for key, name in names.items()}
+
+    def line(self, found: Scored) -> tuple[float, float] | None:
+        """Fits a temperature, whose inverse is the slope; the intercept is 0.
+
+        One number changes no ranking of the classes within a row (Guo et al., "On Calibration of
+        Modern Neural Networks" (2017)).
+        """
+        found = found.counting()
+        rows, labels = np.arange(len(found.labels)), found.labels.astype(np.int64)
+        log_scores = np.log(np.clip(found.scores, 1e-7, 1))
+
+        def loss(log_slope: float) -> float:
+            scaled = math.exp(log_slope) * log_scores
+            each = logsumexp(scaled, axis=1) - scaled[rows, labels]
+            return float(np.average(each, weights=found.weights))
+
+        if (found.scores.argmax(axis=1) == labels).all():
+            _log.warning("not calibrated: the model has no error on the eval split")
+            return None
+        fitted = minimize_scalar(loss, bounds=_LOG_SLOPES, method="bounded")
+        if fitted.x < _LOG_SLOPES[0] + 0.01:
+            _log.warning("not calibrated: the model tells classes apart no better than chance")
+            return None
+        return math.exp(fitted.x), 0.0
+
+
+class _WeightedClassesCrossentropy(keras.losses.Loss):
+    """Cross-entropy of probabilities, each multiplied by the weight of its class.
+
+    Args:
+      shift: Logarithm of the weight of each class, [classes].
+    """
+
+    def __init__(self, shift: Factors):
+        super().__init__(name="weighted_crossentropy")
+        self._shift = shift.astype(np.float32)
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        moved = tf.math.log(tf.maximum(y_pred, _SMALLEST)) + self._shift
+        return keras.losses.sparse_categorical_crossentropy(y_true, moved, from_logits=True)
+
+
 class Regression(Task):
     """The mean of a label that is any number."""
 
     name = "regression"
 
-    def check(self, label: str, labels: LabelSummary) -> None:
+    def check(self, features: FeatureSet, labels: LabelSummary) -> None:
         if not math.isfinite(labels.squares):
             raise TrainingError(
-                f"the label {label} must be a finite number in every training example. Received: "
-                "NaN or infinity. Check how the ETL makes the label"
+                f"the label {features.label} must be a finite number in every training example. "
+                "Received: NaN or infinity. Check how the ETL makes the label"
             )
         if labels.squares == 0:
             raise TrainingError(
-                f"the label {label} must differ between training examples. Received: "
+                f"the label {features.label} must differ between training examples. Received: "
                 f"{labels.mean:g} in all {labels.rows:,}. Check how the ETL makes the label"
             )
 
-    def output(self, labels: LabelSummary) -> keras.layers.Layer:
+    def output(self, features: FeatureSet, labels: LabelSummary) -> keras.layers.Layer:
         # The network's own output is of the order of 1, whatever the unit of the label.
         return keras.layers.Dense(
             1,
@@ -257,7 +361,7 @@ def _rising(slope: float, intercept: float) -> tuple[float, float] | None:
     return slope, intercept
 
 
-_TASKS = {task.name: task for task in (Binary(), Regression())}
+_TASKS = {task.name: task for task in (Binary(), Multiclass(), Regression())}
 
 
 def task_of(features: FeatureSet) -> Task:

@@ -62,7 +62,10 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ({"metrics": [{"auc": 3}]}, "auc takes no number. Received: 3"),
         ({"metrics": "auc"}, "expected a list of metrics"),
         ({"metrics": [3]}, "expected a metric's name, or one key with a number. Received: 3"),
-        ({"metrics": ["auc", "rmse"]}, "classification or of regression. Received both"),
+        (
+            {"metrics": ["auc", "rmse"]},
+            "expected metrics of one task. Received: auc (binary), rmse (reg",
+        ),
         ({"metrics": ["grouped_auc"]}, "grouped_auc is there as soon as `group` names a feature"),
         ({"thresholds": {"acu": {"min": 1}}}, "'acu' is not a metric. Did you mean auc?"),
         ({"thresholds": {"auc": {}}}, "give min, max, max_worse or max_worse_percent"),
@@ -87,7 +90,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ({"metrics": [{100: 0.3}]}, "a metric's name must be a text. Received: 100"),
         ({"thresholds": {"auc": {"min": 1, "max": 0}}}, "min must not be above max"),
         ({"thresholds": {"auc": {"mim": 1}}}, "mim"),
-        ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of regression"),
+        ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of a regression task"),
         ({"thresholds": {"grouped_auc": {"min": 0.5}}}, "grouped_auc needs `group`"),
         ({"thresholds": {"calibration": {"max_worse": 1}}}, "calibration is best at 1"),
         ({"metrics": ["rmse"]}, "a regression needs at least one min or max"),
@@ -97,7 +100,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ),
         (
             {"metrics": ["mae"], "thresholds": {"mae": {"max": 1}}, "group": "user"},
-            "group: an AUC within groups is a metric of classification",
+            "group: an AUC within groups is a metric of a binary task",
         ),
         (
             {"metrics": ["mae"], "thresholds": {"mae": {"max": 1}}, "min_positives": 5},

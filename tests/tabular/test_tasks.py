@@ -12,19 +12,30 @@ import tensorflow as tf
 import tf_keras as keras
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from tabular.errors import TrainingError
 from tabular.feature_set import Cross, FeatureSet, Numeric
 from tabular.keras_model import build_model, compile_model
-from tabular.labels import LabelSummary, check_weights
+from tabular.labels import (
+    ClassWeights,
+    LabelSummary,
+    check_weights,
+    loss_factors,
+    weights_of_classes,
+)
 from tabular.parameters import TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR
-from tabular.tasks import Binary, Regression, Scored, Task, task_of
-from tabular.training.rounds import Rounds
+from tabular.tasks import Binary, Multiclass, Regression, Scored, Task, task_of
+from tabular.training.rounds import Rounds, weighted
 
 pytestmark = pytest.mark.unit
 
-BINARY, REGRESSION = Binary(), Regression()
+BINARY, REGRESSION, MULTICLASS = Binary(), Regression(), Multiclass()
+PAID = FeatureSet("paid", (Numeric("a"), Numeric("b")))
+TOPICS = FeatureSet(
+    "topic", (Numeric("a"), Numeric("b")), task="multiclass", classes=("arts", "news", "sport")
+)
 PRICES = FeatureSet("price", (Numeric("a"), Numeric("b")), task="regression")
 numbers = st.floats(-1e6, 1e6).map(lambda number: number + 1e9)
 
@@ -69,20 +80,20 @@ def test_labels_are_counted_by_class() -> None:
 
 def test_labels_of_0_and_1_can_be_learned() -> None:
     found = summary(0, 1, 1, 0, 0, classes=2)
-    BINARY.check_values("paid", found, "train")
-    BINARY.check("paid", found)
+    BINARY.check_values(PAID, found, "train")
+    BINARY.check(PAID, found)
 
 
 @pytest.mark.parametrize("labels", [(0, 0), (1, 1)])
 def test_labels_that_are_all_equal_are_an_error(labels: tuple[float, ...]) -> None:
     with pytest.raises(TrainingError, match=r"the label paid must be 0 in some .* and 1 in others"):
-        BINARY.check("paid", summary(*labels, classes=2))
+        BINARY.check(PAID, summary(*labels, classes=2))
 
 
 @pytest.mark.parametrize("labels", [(0, 1, 2), (0, 2), (-1, 1), (0.5, 0.2), (math.nan, 1)])
 def test_other_labels_are_an_error_of_a_binary_task(labels: tuple[float, ...]) -> None:
     with pytest.raises(TrainingError, match=r"the label paid must be 0 or 1 .* in split eval"):
-        BINARY.check_values("paid", summary(*labels, classes=2), "eval")
+        BINARY.check_values(PAID, summary(*labels, classes=2), "eval")
 
 
 @pytest.mark.parametrize("weight", [-1e-9, math.nan, math.inf])
@@ -103,9 +114,9 @@ def test_weights_that_are_all_0_are_an_error() -> None:
     ("labels", "reason"), [((3, 3), "differ"), ((1, math.nan), "finite"), ((1, math.inf), "finite")]
 )
 def test_what_a_regression_cannot_learn_is_an_error(labels: tuple[float, ...], reason: str) -> None:
-    REGRESSION.check("price", summary(1, 2.5))
+    REGRESSION.check(PRICES, summary(1, 2.5))
     with pytest.raises(TrainingError, match=f"price must .*{reason}"):
-        REGRESSION.check("price", summary(*labels))
+        REGRESSION.check(PRICES, summary(*labels))
 
 
 def test_a_regression_learns_large_numbers_from_its_mean_on() -> None:
@@ -172,3 +183,89 @@ def test_a_declared_weight_is_carried_along_and_never_learned() -> None:
         FeatureSet("paid", (Numeric("a"),), weight="a")
     with pytest.raises(ValueError, match="'cost', which is a label, a weight, a key or a list"):
         FeatureSet("paid", (Numeric("a"), Cross(("a", "cost"), 10)), weight="cost")
+
+
+def test_labels_of_all_classes_can_be_learned() -> None:
+    found = summary(0, 1, 2, 2, classes=3)
+    MULTICLASS.check_values(TOPICS, found, "train")
+    MULTICLASS.check(TOPICS, found)
+
+
+@pytest.mark.parametrize("labels", [(1, 2, 3), (0, 1, -1), (0, 1.5, 2), (0, 1, math.nan)])
+def test_other_labels_are_an_error_of_a_multiclass_task(labels: tuple[float, ...]) -> None:
+    """Such as 1, 2, 3 instead of 0, 1, 2."""
+    with pytest.raises(TrainingError, match=r"the label topic must be a whole number from 0 to 2"):
+        MULTICLASS.check_values(TOPICS, summary(*labels, classes=3), "train")
+
+
+def test_a_class_that_never_occurs_is_an_error_that_names_it() -> None:
+    with pytest.raises(TrainingError, match=r"Received: none of 1 \(news\) in 3. Check how"):
+        MULTICLASS.check(TOPICS, summary(0, 2, 2, classes=3))
+    weightless = LabelSummary.of(np.array([0, 1, 2]), np.array([1, 1, 0]), classes=3)
+    with pytest.raises(TrainingError, match=r"2 \(sport\)"):
+        MULTICLASS.check(TOPICS, weightless)
+
+
+@pytest.mark.parametrize("class_weights", [None, {1: 20}, "balanced"])
+def test_classes_are_learned_from_their_shares_on(class_weights: ClassWeights | None) -> None:
+    """A rare class keeps its share of the predictions, with class weights and without."""
+    keras.utils.set_random_seed(7)
+    chance = np.random.default_rng(7)
+    x = chance.normal(size=(9000, 2)).astype(np.float32)
+    true = softmax(np.stack([x[:, 0] + 2, x[:, 1] - 2.5, -x[:, 0] - x[:, 1]], axis=1), axis=1)
+    labels = (true.cumsum(axis=1) < chance.random((9000, 1))).sum(axis=1).astype(np.float32)
+    found = LabelSummary.of(labels, classes=3)
+    assert found.shares[1] < 0.03
+    parameters = TrainerParameters(
+        model="logistic_regression",
+        optimizer="adam",
+        learning_rate=0.05,
+        class_weights=class_weights,
+    )
+    rounds = Rounds(steps_per_round=90, max_rounds=5, patience=5)
+    model = build_model(TOPICS, {}, 2, parameters, found)
+    compile_model(model, TOPICS, parameters, rounds, found)
+    start = model({DENSE_VECTOR: tf.zeros([1, 2])}).numpy()[0]
+    assert start == pytest.approx(found.shares, rel=1e-5)
+    batches = tf.data.Dataset.from_tensor_slices(({DENSE_VECTOR: x}, labels[:, np.newaxis]))
+    batches = batches.shuffle(9000, seed=1).batch(100)
+    factors = loss_factors(weights_of_classes(class_weights, found), False, found)
+    model.fit(batches if factors is None else batches.map(weighted(factors)), epochs=5, verbose=0)
+    scores = model({DENSE_VECTOR: tf.constant(x)}).numpy()
+    assert scores.mean(axis=0) == pytest.approx(found.shares, rel=0.2)
+    metrics = MULTICLASS.metrics(scored(labels, scores))
+    best = -np.log(true[np.arange(9000), labels.astype(int)]).mean()
+    assert best - 0.02 < metrics["val_loss"] < best + 0.03
+    assert metrics["val_macro_auc"] > 0.8
+    # Scores that are too sure are brought back by one number.
+    sure = softmax(3 * np.log(scores), axis=1)
+    slope, intercept = MULTICLASS.line(scored(labels, sure)) or (0.0, 0.0)
+    assert slope == pytest.approx(1 / 3, rel=0.1)
+    assert intercept == 0
+
+
+def test_classes_that_cannot_be_told_apart_are_not_calibrated(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    sure = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
+    assert MULTICLASS.line(scored([1, 2, 0], sure)) is None
+    assert "tells classes apart no better than chance" in caplog.text
+    assert MULTICLASS.line(scored([0, 1, 2], sure)) is None  # any slope is too small
+    assert "no error on the eval split" in caplog.text
+    assert math.isnan(MULTICLASS.metrics(scored([0], [[math.nan, 0.5, 0.5]]))["val_loss"])
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "said"),
+    [
+        ("multiclass", ("a", "b"), 'For two classes declare task="binary"'),
+        ("multiclass", None, "classes of a multiclass task must be the names of labels 0, 1, 2"),
+        ("multiclass", ("a", "b", "a"), "classes must have different names"),
+        ("binary", ("a", "b", "c"), 'For more classes declare task="multiclass"'),
+    ],
+)
+def test_classes_must_fit_the_task(task: Any, classes: Any, said: str) -> None:
+    given = {} if classes is None else {"classes": classes}
+    with pytest.raises(ValueError, match=said):
+        FeatureSet("topic", (Numeric("a"),), task=task, **given)
