@@ -10,16 +10,14 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.evaluator_section import Bound, Evaluator
-from tabular.metrics import grouped_auc, tfma_metrics
+from tabular.metrics import grouped, tfma_metrics
 from tabular.metrics.metric_names import (
     EXAMPLES,
-    GROUPED_AUC,
     HIGHER,
     NEGATIVES,
     POSITIVES,
     RAREST,
     MetricName,
-    metric_name,
 )
 
 
@@ -45,14 +43,12 @@ def eval_config(wanted: Evaluator, classes: Sequence[str] = ()) -> config_pb2.Ev
     )
     if wanted.weight:  # set to false, TFMA computes nothing at all
         result.metrics_specs[0].example_weights.weighted = True
-    if wanted.group:
-        grouped = _metric(
-            "GroupedAUC",
-            grouped_auc.__name__,
-            _thresholds(wanted, metric_name(GROUPED_AUC)),
-            intervals=wanted.confidence_intervals,
-        )
-        spec = result.metrics_specs.add(query_key=wanted.group, metrics=[grouped])
+    for group, names in wanted.grouped.items():
+        spec = result.metrics_specs.add(query_key=group)
+        for name in names:
+            thresholds = _thresholds(wanted, name)
+            options = {"name": str(name), "intervals": wanted.confidence_intervals}
+            spec.metrics.append(_metric("GroupedMetric", grouped.__name__, thresholds, **options))
         if wanted.weight:
             spec.example_weights.weighted = True
     return result

@@ -106,7 +106,8 @@ class Evaluator(Section):
         description="metrics to compute: auc, auc_pr, log_loss, calibration, ece, "
         "{precision_at: K}, {recall_at: K}, {precision: SCORE}, {recall: SCORE}, "
         "{accuracy: SCORE}; of several classes log_loss, accuracy, {top_k_accuracy: K}, macro_auc, "
-        "{auc_of: CLASS}; of a regression mse, mae, rmse, r2",
+        "{auc_of: CLASS}; of a regression mse, mae, rmse, r2; of lists {ndcg: {group: FEATURE, at: "
+        "K}}, {map: {group: FEATURE, at: K}}",
     )
     thresholds: dict[str, tuple[Bound, ...]] = Field(
         default_factory=dict,
@@ -192,9 +193,9 @@ class Evaluator(Section):
             )
         if name.kind == GROUPED_AUC and not self.group:
             raise ValueError(f"thresholds: {GROUPED_AUC} needs `group`")
-        if name.kind == GROUPED_AUC and bound.slice:
+        if name.is_grouped and bound.slice:
             raise ValueError(
-                f"thresholds: {GROUPED_AUC} has bounds on all examples only: a group is in each "
+                f"thresholds: {name} has bounds on all examples only: a group is in each "
                 "slice with all of its examples"
             )
         if bound.against_baseline and name.better == NEITHER:
@@ -225,10 +226,22 @@ class Evaluator(Section):
 
     @property
     def measured(self) -> tuple[MetricName, ...]:
-        """Metrics to compute, which are the named and the judged ones."""
-        named = [metric_name(name) for name in self.metrics]
-        others = [name for name in self.judged if name.kind != GROUPED_AUC]
-        return tuple(dict.fromkeys([*named, *others]))
+        """Metrics to compute over examples, which are the named and the judged ones."""
+        return tuple(name for name in self._every_metric() if not name.is_grouped)
+
+    @property
+    def grouped(self) -> dict[str, tuple[MetricName, ...]]:
+        """Feature that defines groups -> metrics to compute over its groups."""
+        found: dict[str, list[MetricName]] = {}
+        if self.group:
+            found[self.group] = [metric_name(GROUPED_AUC)]
+        for name in self._every_metric():
+            if name.is_grouped and name.of is not None:
+                found.setdefault(name.of, []).append(name)
+        return {group: tuple(names) for group, names in found.items()}
+
+    def _every_metric(self) -> list[MetricName]:
+        return [*dict.fromkeys([*(metric_name(name) for name in self.metrics), *self.judged])]
 
     @property
     def judged(self) -> tuple[MetricName, ...]:

@@ -121,9 +121,12 @@ def read_schema(path: str) -> schema_pb2.Schema:
 
 
 def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
-    """Checks that the weight is a number, and that no slice is made of a float."""
+    """Checks that the weight is a number, and that no slice or group is made of a float."""
     kinds = {feature.name: feature.type for feature in schema.feature}
     evaluator = config.evaluator
+    for feature in schema.feature:
+        if feature.name in evaluator.grouped:
+            _check_group(config, feature)
     if evaluator.weight and kinds[evaluator.weight] == schema_pb2.BYTES:
         raise ConfigError(f"evaluator.weight: expected a number. '{evaluator.weight}' is a text")
     slices = [("evaluator.slices", name) for names in evaluator.slices for name in names]
@@ -139,6 +142,21 @@ def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
                 f"{key}: expected a text or a whole number. '{name}' is a float, of which each "
                 "value would be a slice"
             )
+
+
+def _check_group(config: PipelineConfig, feature: schema_pb2.Feature) -> None:
+    """Checks a feature that defines groups. TFMA makes one group of all examples without it."""
+    key = "evaluator.group" if feature.name == config.evaluator.group else "evaluator.metrics"
+    if feature.type == schema_pb2.FLOAT:
+        raise ConfigError(
+            f"{key}: expected a text or a whole number. '{feature.name}' is a float, of which each "
+            "value would be a group"
+        )
+    if feature.presence.min_fraction < 1:
+        raise ConfigError(
+            f"{key}: '{feature.name}' defines groups, so every example must have it. Set presence "
+            f"{{ min_fraction: 1 }} in {config.schema_file}"
+        )
 
 
 def _known_values(schema: schema_pb2.Schema, name: str) -> Collection[str]:
@@ -166,6 +184,8 @@ def _features_of_the_schema(config: PipelineConfig) -> NamedFeatures:
     yield "evaluator.label", evaluator.label
     yield "evaluator.weight", evaluator.weight
     yield "evaluator.group", evaluator.group
+    for name in evaluator.grouped:
+        yield "evaluator.metrics", name
     for names in evaluator.slices:
         for name in names:
             yield "evaluator.slices", name

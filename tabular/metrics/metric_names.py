@@ -15,7 +15,7 @@ from tabular.feature_set import TaskName
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"  # which values are better
 
-GROUPED_AUC = "grouped_auc"
+GROUPED_AUC, NDCG, MAP = "grouped_auc", "ndcg", "map"
 POSITIVES, NEGATIVES, EXAMPLES = "positives", "negatives", "example_count"
 RAREST = "examples_of_rarest_class"
 # NAME/low and NAME/high are the bounds of the 95 % interval of the metric NAME.
@@ -29,14 +29,15 @@ class Kind:
     Attributes:
       tasks: Tasks of the models that it measures.
       better: Direction of better values, HIGHER, LOWER or NEITHER.
-      takes: What a name says beside the kind: a SCORE, a COUNT of examples or classes, or a CLASS.
+      takes: What a name says beside the kind: a score, a number of examples or of classes, the name
+        of a class, or the feature that defines a list, and how many of its places count.
       joint: Text between the kind and that in a metric's name.
       default: Default of a score.
     """
 
     tasks: tuple[TaskName, ...]
     better: str
-    takes: Literal["nothing", "score", "examples", "classes", "class"] = "nothing"
+    takes: Literal["nothing", "score", "examples", "classes", "class", "list"] = "nothing"
     joint: str = ""
     default: float | None = None
 
@@ -60,6 +61,8 @@ KINDS: Mapping[str, Kind] = {
     "macro_auc": Kind(_MULTICLASS, HIGHER),
     "auc_of": Kind(_MULTICLASS, HIGHER, "class", "_"),
     GROUPED_AUC: Kind(_BINARY, HIGHER),
+    NDCG: Kind(("binary", "regression"), HIGHER, "list"),
+    MAP: Kind(_BINARY, HIGHER, "list"),
     "mse": Kind(_REGRESSION, LOWER),
     "mae": Kind(_REGRESSION, LOWER),
     "rmse": Kind(_REGRESSION, LOWER),
@@ -69,7 +72,9 @@ _NEEDED = {
     "examples": ("a number of examples", "100"),
     "classes": ("a number of classes", "3"),
     "class": ("the name of a class", "NAME"),
+    "list": ("the feature that defines a list", "{group: NAME, at: 10}"),
 }
+_LIST = re.compile(r"(ndcg|map)(?:_at_([^_]+))?_by_(.+)")
 # Regular expression of names with more than the kind.
 _WITH_MORE = re.compile(
     r"(precision_at|recall_at|top_k_accuracy|auc_of)_(.+)|(precision|recall|accuracy)_above_(.+)"
@@ -84,8 +89,9 @@ class MetricName:
       kind: Key of KINDS.
       number: For precision_at and recall_at, a number of examples (1 or more; their weight if they
         are weighted) or a share of them (below 1). For precision, recall and accuracy, the lowest
-        score that counts as positive. For top_k_accuracy, the number of classes.
-      of: For auc_of, the name of a class.
+        score that counts as positive. For top_k_accuracy, the number of classes. For ndcg and map,
+        the number of places; None for all.
+      of: For auc_of, the name of a class. For ndcg and map, the feature that defines a list.
     """
 
     kind: str
@@ -94,6 +100,9 @@ class MetricName:
 
     def __str__(self) -> str:
         found = KINDS[self.kind]
+        if found.takes == "list":
+            at = "" if self.number is None else f"_at_{int(self.number)}"
+            return f"{self.kind}{at}_by_{self.of}"
         if self.of is not None:
             return f"{self.kind}{found.joint}{self.of}"
         if self.number is None or self.number == found.default:
@@ -109,6 +118,11 @@ class MetricName:
         return KINDS[self.kind].tasks
 
     @property
+    def is_grouped(self) -> bool:
+        """Whether it is a mean over groups of examples."""
+        return self.kind == GROUPED_AUC or KINDS[self.kind].takes == "list"
+
+    @property
     def better(self) -> str:
         return KINDS[self.kind].better
 
@@ -118,12 +132,16 @@ def metric_name(entry: str | Mapping[str, Any]) -> MetricName:
 
     Args:
       entry: Name (`auc`, `precision_at_100`, `recall_above_0.3`) or mapping with one key
-        (`{precision_at: 100}`, `{auc_of: sports}`).
+        (`{precision_at: 100}`, `{auc_of: sports}`, `{ndcg: {group: query, at: 10}}`).
 
     Raises:
       ValueError: The metric is unknown, or what it takes is missing or out of range.
     """
     if isinstance(entry, str):
+        of_list = _LIST.fullmatch(entry)
+        if of_list is not None:
+            kind, at, group = of_list.groups()
+            return _of_list(kind, {"group": group, "at": at and _number(entry, at)})
         with_more = _WITH_MORE.fullmatch(entry)
         if with_more is None:
             return _checked(entry, None)
@@ -138,9 +156,25 @@ def metric_name(entry: str | Mapping[str, Any]) -> MetricName:
         raise ValueError(f"a metric's name must be a text. Received: {kind}")
     if kind in KINDS and KINDS[kind].takes == "class":
         return _checked(kind, str(given))  # a class may be named 2024
+    if kind in KINDS and KINDS[kind].takes == "list":
+        return _of_list(kind, given)
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise ValueError(f"{kind}: expected a number. Received: {given}")
     return _checked(kind, float(given))
+
+
+def _of_list(kind: str, given: Any) -> MetricName:
+    if not isinstance(given, Mapping) or not {"group"} <= {*given} <= {"group", "at"}:
+        raise ValueError(
+            f"{kind} needs the feature that defines a list, such as {{{kind}: {{group: NAME, at: "
+            f"10}}}}. Received: {dict(given) if isinstance(given, Mapping) else given}"
+        )
+    at = given.get("at")
+    if at is not None and not (
+        isinstance(at, int | float) and not isinstance(at, bool) and at >= 1 and at == int(at)
+    ):
+        raise ValueError(f"{kind}: expected a whole number of places in `at`. Received: {at}")
+    return MetricName(kind, None if at is None else float(at), str(given["group"]))
 
 
 def _number(entry: str, text: str) -> float:
