@@ -183,6 +183,8 @@ class Evaluator(Section):
             raise ValueError("group: an AUC within groups is a metric of a binary task")
         if self.task == "regression":
             self._check_regression()
+        elif "min_examples" in self.model_fields_set:
+            raise ValueError(f"min_examples: of a {self.task} task use min_positives")
         return self
 
     def _check_bound(self, name: MetricName, bound: Bound) -> None:

@@ -67,9 +67,11 @@ class Task(abc.ABC):
 
     Attributes:
       name: Name in FeatureSet.task.
+      advice: End of the error for labels of another task.
     """
 
     name: ClassVar[TaskName]
+    advice: ClassVar[str] = ""
 
     @property
     def prediction(self) -> str:
@@ -88,8 +90,6 @@ class Task(abc.ABC):
                 f"Received: another value in {labels.others:,} of {labels.rows:,} in split "
                 f"{split}. Check how the ETL makes the label{self.advice}"
             )
-
-    advice: ClassVar[str] = ""
 
     def expected(self, features: FeatureSet) -> str:
         """Returns the expected labels, for an error."""

@@ -85,6 +85,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ({"metrics": ["top_k_accuracy"]}, "top_k_accuracy needs a number of classes"),
         ({"metrics": ["auc_of"]}, "auc_of needs the name of a class, such as {auc_of: NAME}"),
         ({"metrics": ["macro_auc", {"accuracy": 0.3}]}, "accuracy_above_0.3 (binary)"),
+        ({"min_examples": 50}, "min_examples: of a binary task use min_positives"),
         ({"metrics": ["macro_auc"], "group": "u"}, "an AUC within groups is a metric of a binary"),
         ({"metrics": [3]}, "expected a metric's name, or one key with a number. Received: 3"),
         (
