@@ -309,7 +309,7 @@ def requests_of(prepared: Prepared) -> tuple[list[bytes], list[bytes]]:
     ]
     groups = [pool[n : n + CANDIDATES] for n in range(0, len(pool), CANDIDATES)]
     spec = tft.TFTransformOutput(str(prepared.transform_graph)).raw_feature_spec()
-    wanted = {n: k for n, k in spec.items() if n not in {features.label, *features.keys}}
+    wanted = {n: k for n, k in spec.items() if n not in features.not_learned}
 
     def of_tensors(group: list[bytes]) -> bytes:
         request = predict_pb2.PredictRequest()

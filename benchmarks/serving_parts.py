@@ -67,7 +67,7 @@ def _in_process(
     outputs = sorted(loaded.signatures[DEFAULT_SIGNATURE].outputs)
     spec = tft.TFTransformOutput(str(prepared.transform_graph)).raw_feature_spec()
     features = prepared.features
-    wanted = {n: k for n, k in spec.items() if n not in {features.label, *features.keys}}
+    wanted = {n: k for n, k in spec.items() if n not in features.not_learned}
     with tf.Graph().as_default():
         fed = tf.compat.v1.placeholder(tf.string, [None])
         parsed = tf.io.parse_example(fed, wanted)

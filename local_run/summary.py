@@ -13,7 +13,7 @@ from metadata.reader import Artifact, MetadataReader, Run
 from pipeline.config import PipelineConfig
 
 # These come first, then the others by name.
-_FIRST = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece")
+_FIRST = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece", "accuracy", "macro_auc")
 _COUNTS = ("example_count", "negatives")  # already in the row counts
 _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.evaluator_section import Bound, Evaluator
-from tabular.metrics import grouped_auc, tfma_metrics
+from tabular.metrics import grouped, tfma_metrics
 from tabular.metrics.metric_names import (
-    CLASSIFICATION,
     EXAMPLES,
-    GROUPED_AUC,
     HIGHER,
     NEGATIVES,
     POSITIVES,
+    RAREST,
     MetricName,
-    metric_name,
 )
 
 
-def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
-    """Returns an EvalConfig with metrics on every slice, and bounds on their own slices."""
+def eval_config(wanted: Evaluator, classes: Sequence[str] = ()) -> config_pb2.EvalConfig:
+    """Returns an EvalConfig with metrics on every slice, and bounds on their own slices.
+
+    Args:
+      wanted: Section of the config.
+      classes: Names of the classes; used of a multiclass task only.
+    """
     result = config_pb2.EvalConfig(
         model_specs=[
             config_pb2.ModelSpec(
@@ -34,20 +39,18 @@ def eval_config(wanted: Evaluator) -> config_pb2.EvalConfig:
             )
         ],
         slicing_specs=[config_pb2.SlicingSpec(), *_slices(wanted)],
-        metrics_specs=[config_pb2.MetricsSpec(metrics=_metrics(wanted))],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=_metrics(wanted, classes))],
     )
     if wanted.weight:  # set to false, TFMA computes nothing at all
         result.metrics_specs[0].example_weights.weighted = True
-    if wanted.group:
-        grouped = _metric(
-            "GroupedAUC",
-            grouped_auc.__name__,
-            _thresholds(wanted, metric_name(GROUPED_AUC)),
-            intervals=wanted.confidence_intervals,
-        )
-        spec = result.metrics_specs.add(query_key=wanted.group, metrics=[grouped])
-        if wanted.weight:  # else TFMA weights these as well, which they are not made for
-            spec.example_weights.unweighted = True
+    for group, names in wanted.grouped.items():
+        spec = result.metrics_specs.add(query_key=group)
+        for name in names:
+            thresholds = _thresholds(wanted, name)
+            options = {"name": str(name), "intervals": wanted.confidence_intervals}
+            spec.metrics.append(_metric("GroupedMetric", grouped.__name__, thresholds, **options))
+        if wanted.weight:
+            spec.example_weights.weighted = True
     return result
 
 
@@ -71,8 +74,9 @@ def _slice(values: dict[str, str | int]) -> config_pb2.SlicingSpec:
     return config_pb2.SlicingSpec(feature_values={name: str(v) for name, v in values.items()})
 
 
-def _metrics(wanted: Evaluator) -> list[config_pb2.MetricConfig]:
+def _metrics(wanted: Evaluator, classes: Sequence[str]) -> list[config_pb2.MetricConfig]:
     ours = tfma_metrics.__name__
+    of_task = {"task": wanted.task, **({"classes": [*classes]} if _is_multiclass(wanted) else {})}
     result = [
         _metric(
             "ExactMetric",
@@ -80,15 +84,35 @@ def _metrics(wanted: Evaluator) -> list[config_pb2.MetricConfig]:
             _thresholds(wanted, name),
             name=str(name),
             intervals=wanted.confidence_intervals,
+            **of_task,
         )
         for name in wanted.measured
     ]
-    is_event = wanted.task == CLASSIFICATION
-    judged = {POSITIVES: wanted.min_positives, NEGATIVES: wanted.min_positives, EXAMPLES: None}
-    for name, least in (judged if is_event else {EXAMPLES: wanted.min_examples}).items():
+    for name, least in _least(wanted).items():
         enough = [] if least is None else _enough(wanted, least)
-        result.append(_metric("Count", ours, enough, name=name, task=wanted.task))
-    return [*result, *([_metric("ScorePlot", ours)] if is_event else [])]
+        result.append(_metric("Count", ours, enough, name=name, **of_task))
+    if wanted.task == "binary":
+        result.append(_metric("ScorePlot", ours))
+    if _is_multiclass(wanted):
+        result.append(_metric("MultiClassConfusionMatrixPlot"))  # TFMA's own
+    return result
+
+
+def _is_multiclass(wanted: Evaluator) -> bool:
+    return wanted.task == "multiclass"
+
+
+def _least(wanted: Evaluator) -> dict[str, int | None]:
+    """Returns what is counted -> the least number for a model to be blessed; None for no limit."""
+    if wanted.task == "binary":
+        return {
+            POSITIVES: wanted.min_positives,
+            NEGATIVES: wanted.min_positives,
+            EXAMPLES: None,
+        }
+    if wanted.task == "multiclass":
+        return {RAREST: wanted.min_positives, EXAMPLES: None}
+    return {EXAMPLES: wanted.min_examples}
 
 
 _Threshold = tuple[config_pb2.SlicingSpec, config_pb2.MetricThreshold]
@@ -132,7 +156,7 @@ def _metric(
     class_name: str,
     module: str = "",
     thresholds: list[_Threshold] | None = None,
-    **options: str | bool,
+    **options: Any,
 ) -> config_pb2.MetricConfig:
     result = config_pb2.MetricConfig(
         class_name=class_name, module=module, config=json.dumps(options)

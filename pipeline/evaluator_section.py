@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field, StrictInt, StrictStr, field_validator, model_validator
-
-from base.section import Section
-from tabular.metrics.metric_names import (
-    CLASSIFICATION,
-    GROUPED_AUC,
-    NEITHER,
-    REGRESSION,
-    MetricName,
-    metric_name,
+from pydantic import (
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
 )
 
-_DEFAULT_METRICS = ("auc", "log_loss", "calibration", "ece")
+from base.section import Section
+from tabular.feature_set import PREDICTIONS, TaskName
+from tabular.metrics.metric_names import GROUPED_AUC, NEITHER, MetricName, metric_name
+
+_DEFAULT_METRICS: Mapping[TaskName, tuple[str, ...]] = {
+    "binary": ("auc", "log_loss", "calibration", "ece"),
+    "multiclass": ("log_loss", "accuracy", "macro_auc"),
+    "regression": ("rmse", "mae", "r2"),
+}
 
 
 class Bound(Section):
@@ -64,9 +69,13 @@ class Bound(Section):
         return self.max_worse is not None or self.max_worse_percent is not None
 
 
-_DEFAULT_BOUNDS: Mapping[str, Mapping[str, float]] = {
-    "auc": {"min": 0.5, "max_worse": 0.005},
-    "calibration": {"min": 0.8, "max": 1.25},
+_DEFAULT_BOUNDS: Mapping[TaskName, Mapping[str, Mapping[str, float]]] = {
+    "binary": {
+        "auc": {"min": 0.5, "max_worse": 0.005},
+        "calibration": {"min": 0.8, "max": 1.25},
+    },
+    "multiclass": {"macro_auc": {"min": 0.5, "max_worse": 0.005}},
+    "regression": {},
 }
 
 
@@ -81,7 +90,10 @@ class Evaluator(Section):
 
     label: str = Field(description="raw feature that the model learns")
     prediction: str = Field(description="output of the served model")
-    weight: str | None = Field(None, description="raw feature with the weight of an example")
+    weight: str | None = Field(
+        None,
+        description="raw feature with the weight of an example; the FeatureSet's, if it has one",
+    )
     slices: list[list[str]] = Field(
         default_factory=list, description="lists of raw features; each list is one way to slice"
     )
@@ -89,23 +101,27 @@ class Evaluator(Section):
         None, description="raw feature whose values are groups: adds the AUC within each"
     )
     metrics: tuple[str, ...] = Field(
-        _DEFAULT_METRICS,
-        min_length=1,
+        (),
+        validate_default=True,
         description="metrics to compute: auc, auc_pr, log_loss, calibration, ece, "
         "{precision_at: K}, {recall_at: K}, {precision: SCORE}, {recall: SCORE}, "
-        "{accuracy: SCORE}; of a regression mse, mae, rmse, r2",
+        "{accuracy: SCORE}; of several classes log_loss, accuracy, {top_k_accuracy: K}, macro_auc, "
+        "{auc_of: CLASS}; of a regression mse, mae, rmse, r2; of lists {ndcg: {group: FEATURE, at: "
+        "K}}, {map: {group: FEATURE, at: K}}",
     )
     thresholds: dict[str, tuple[Bound, ...]] = Field(
         default_factory=dict,
         description="metric -> a bound on all examples, or a list of bounds, some of them on a "
         "slice; null for none. Defaults: auc {min: 0.5, max_worse: 0.005}, "
-        "calibration {min: 0.8, max: 1.25}",
+        "calibration {min: 0.8, max: 1.25}; of several classes macro_auc {min: 0.5, "
+        "max_worse: 0.005}",
     )
     min_positives: int = Field(
         100,
         ge=1,
-        description="with fewer positive or fewer negative examples, of all or of a slice that has "
-        "a bound, no model is blessed (Vergouwe et al. 2005: at least 100 of each to validate one)",
+        description="with fewer positive or fewer negative examples, or fewer of one of several "
+        "classes, of all or of a slice that has a bound, no model is blessed (Vergouwe et al. "
+        "2005: at least 100 of each to validate one)",
     )
     min_examples: int = Field(
         100, ge=1, description="with fewer examples no model of a regression is blessed"
@@ -123,14 +139,16 @@ class Evaluator(Section):
 
     @field_validator("metrics", mode="before")
     @classmethod
-    def _named(cls, entries: Any) -> Any:
-        if not isinstance(entries, list | tuple):
+    def _named(cls, entries: Any, info: ValidationInfo) -> Any:
+        if entries == ():
+            return _DEFAULT_METRICS[_TASK_OF.get(info.data.get("prediction"), "binary")]
+        if not isinstance(entries, list | tuple) or not entries:
             raise ValueError("expected a list of metrics")
         names = [_name(entry) for entry in entries]
-        if len({name.task for name in names}) > 1:
+        if not _common(names):
             raise ValueError(
-                "expected metrics of classification or of regression. Received both: "
-                f"{', '.join(map(str, names))}"
+                "expected metrics of one task. Received: "
+                f"{', '.join(f'{name} ({_either(name.tasks)})' for name in names)}"
             )
         if any(name.kind == GROUPED_AUC for name in names):
             raise ValueError(f"{GROUPED_AUC} is there as soon as `group` names a feature")
@@ -161,20 +179,25 @@ class Evaluator(Section):
         for name in self.judged:
             for bound in self.bounds(name):
                 self._check_bound(name, bound)
-        if self.task == REGRESSION:
+        if self.task != "binary" and self.group:
+            raise ValueError("group: an AUC within groups is a metric of a binary task")
+        if self.task == "regression":
             self._check_regression()
+        elif "min_examples" in self.model_fields_set:
+            raise ValueError(f"min_examples: of a {self.task} task use min_positives")
         return self
 
     def _check_bound(self, name: MetricName, bound: Bound) -> None:
-        if name.task != self.task:
+        if self.task not in name.tasks:
             raise ValueError(
-                f"thresholds: {name} is a metric of {name.task}, and `metrics` are of {self.task}"
+                f"thresholds: {name} is a metric of a {_either(name.tasks)} task, and `metrics` "
+                f"are of a {self.task} task"
             )
         if name.kind == GROUPED_AUC and not self.group:
             raise ValueError(f"thresholds: {GROUPED_AUC} needs `group`")
-        if name.kind == GROUPED_AUC and bound.slice:
+        if name.is_grouped and bound.slice:
             raise ValueError(
-                f"thresholds: {GROUPED_AUC} has bounds on all examples only: a group is in each "
+                f"thresholds: {name} has bounds on all examples only: a group is in each "
                 "slice with all of its examples"
             )
         if bound.against_baseline and name.better == NEITHER:
@@ -188,8 +211,6 @@ class Evaluator(Section):
             )
 
     def _check_regression(self) -> None:
-        if self.group:
-            raise ValueError("group: an AUC within groups is a metric of classification")
         if "min_positives" in self.model_fields_set:
             raise ValueError("min_positives: a regression has none; use min_examples")
         if not any(bound.is_absolute for name in self.judged for bound in self.bounds(name)):
@@ -199,22 +220,35 @@ class Evaluator(Section):
             )
 
     @property
-    def task(self) -> str:
-        """CLASSIFICATION or REGRESSION."""
-        return metric_name(self.metrics[0]).task
+    def task(self) -> TaskName:
+        """The task of the metrics; if several tasks have them, that of the prediction's name."""
+        found = _common([metric_name(name) for name in self.metrics])
+        named = _TASK_OF.get(self.prediction)
+        return named if named in found else found[0]
 
     @property
     def measured(self) -> tuple[MetricName, ...]:
-        """Metrics to compute, which are the named and the judged ones."""
-        named = [metric_name(name) for name in self.metrics]
-        others = [name for name in self.judged if name.kind != GROUPED_AUC]
-        return tuple(dict.fromkeys([*named, *others]))
+        """Metrics to compute over examples, which are the named and the judged ones."""
+        return tuple(name for name in self._every_metric() if not name.is_grouped)
+
+    @property
+    def grouped(self) -> dict[str, tuple[MetricName, ...]]:
+        """Feature that defines groups -> metrics to compute over its groups."""
+        found: dict[str, list[MetricName]] = {}
+        if self.group:
+            found[self.group] = [metric_name(GROUPED_AUC)]
+        for name in self._every_metric():
+            if name.is_grouped and name.of is not None:
+                found.setdefault(name.of, []).append(name)
+        return {group: tuple(names) for group, names in found.items()}
+
+    def _every_metric(self) -> list[MetricName]:
+        return [*dict.fromkeys([*(metric_name(name) for name in self.metrics), *self.judged])]
 
     @property
     def judged(self) -> tuple[MetricName, ...]:
         """Metrics with bounds."""
-        default = _DEFAULT_BOUNDS if self.task == CLASSIFICATION else ()
-        names = map(metric_name, dict.fromkeys([*default, *self.thresholds]))
+        names = map(metric_name, dict.fromkeys([*_DEFAULT_BOUNDS[self.task], *self.thresholds]))
         return tuple(name for name in names if self.bounds(name))
 
     def bounds(self, name: MetricName) -> tuple[Bound, ...]:
@@ -224,9 +258,21 @@ class Evaluator(Section):
         if key in self.thresholds and not given:  # null
             return ()
         said = {field for bound in given if not bound.slice for field in bound.model_fields_set}
-        default = _DEFAULT_BOUNDS.get(key, {}) if self.task == CLASSIFICATION else {}
+        default = _DEFAULT_BOUNDS[self.task].get(key, {})
         rest = {field: value for field, value in default.items() if field not in said}
         return (*given, *([Bound(**rest)] if rest else []))
+
+
+_TASK_OF: Mapping[str | None, TaskName] = {name: task for task, name in PREDICTIONS.items()}
+
+
+def _common(names: Sequence[MetricName]) -> list[TaskName]:
+    """Returns the tasks that all metrics belong to."""
+    return [task for task in PREDICTIONS if all(task in name.tasks for name in names)]
+
+
+def _either(tasks: Sequence[TaskName]) -> str:
+    return " or ".join(tasks)
 
 
 def _as_tfma_reads(text: str) -> str:

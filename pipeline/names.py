@@ -14,7 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from base.section import ConfigError, closest
 from pipeline.application import LoadedApplication
-from tabular.metrics.metric_names import CLASSIFICATION, REGRESSION
+from tabular.feature_set import TaskName
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -47,14 +47,53 @@ def check_names(config: PipelineConfig, application: LoadedApplication) -> None:
             "evaluator.prediction", evaluator.prediction, application.prediction, application
         )
         _check_task(evaluator.task, application)
+        _check_numbers(config, application, schema)
+        _check_classes(config, application)
 
 
-def _check_task(task: str, application: LoadedApplication) -> None:
-    wanted = REGRESSION if application.features.task == "regression" else CLASSIFICATION
+def _check_task(task: TaskName, application: LoadedApplication) -> None:
+    wanted = application.features.task
     if task != wanted:
         raise ConfigError(
-            f"evaluator.metrics: expected metrics of {wanted}, which is the task of "
-            f"{application.name}. Received metrics of {task}"
+            f"evaluator.metrics: expected metrics of a {wanted} task, which is that of "
+            f"{application.name}. Received metrics of a {task} task"
+        )
+
+
+def _check_classes(config: PipelineConfig, application: LoadedApplication) -> None:
+    """Checks the classes that metrics name, and their number."""
+    classes = application.features.classes
+    for name in config.evaluator.measured:
+        if name.of is not None and name.of not in classes:
+            close = closest(name.of, classes)
+            advice = f"Did you mean '{close}'?" if close else f"Classes: {', '.join(classes)}"
+            raise ConfigError(
+                f"evaluator.metrics: {name}: '{name.of}' is no class of {application.name}. "
+                f"{advice}"
+            )
+        if name.kind == "top_k_accuracy" and (name.number or 0) >= len(classes):
+            raise ConfigError(
+                f"evaluator.metrics: {name}: expected fewer classes than the {len(classes)} of "
+                f"{application.name}, of which it is always 1"
+            )
+
+
+def _check_numbers(
+    config: PipelineConfig, application: LoadedApplication, schema: schema_pb2.Schema
+) -> None:
+    """Checks the types of the label and the weight, and that training and Evaluator agree."""
+    features, evaluator = application.features, config.evaluator
+    texts = {feature.name for feature in schema.feature if feature.type == schema_pb2.BYTES}
+    for kind, name in (("label", features.label), ("weight", features.weight)):
+        if name in texts:
+            raise ConfigError(
+                f"application {config.application}, features: the {kind} must be a number. "
+                f"'{name}' is a text in {config.schema_file}"
+            )
+    if features.weight is not None and evaluator.weight != features.weight:
+        raise ConfigError(
+            f"evaluator.weight: the model of {application.name} learns with the weight "
+            f"'{features.weight}', and must be judged with it. Received: {evaluator.weight}"
         )
 
 
@@ -82,9 +121,12 @@ def read_schema(path: str) -> schema_pb2.Schema:
 
 
 def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
-    """Checks that the weight is a number, and that no slice is made of a float."""
+    """Checks that the weight is a number, and that no slice or group is made of a float."""
     kinds = {feature.name: feature.type for feature in schema.feature}
     evaluator = config.evaluator
+    for feature in schema.feature:
+        if feature.name in evaluator.grouped:
+            _check_group(config, feature)
     if evaluator.weight and kinds[evaluator.weight] == schema_pb2.BYTES:
         raise ConfigError(f"evaluator.weight: expected a number. '{evaluator.weight}' is a text")
     slices = [("evaluator.slices", name) for names in evaluator.slices for name in names]
@@ -100,6 +142,21 @@ def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
                 f"{key}: expected a text or a whole number. '{name}' is a float, of which each "
                 "value would be a slice"
             )
+
+
+def _check_group(config: PipelineConfig, feature: schema_pb2.Feature) -> None:
+    """Checks a feature that defines groups. TFMA makes one group of all examples without it."""
+    key = "evaluator.group" if feature.name == config.evaluator.group else "evaluator.metrics"
+    if feature.type == schema_pb2.FLOAT:
+        raise ConfigError(
+            f"{key}: expected a text or a whole number. '{feature.name}' is a float, of which each "
+            "value would be a group"
+        )
+    if feature.presence.min_fraction < 1:
+        raise ConfigError(
+            f"{key}: '{feature.name}' defines groups, so every example must have it. Set presence "
+            f"{{ min_fraction: 1 }} in {config.schema_file}"
+        )
 
 
 def _known_values(schema: schema_pb2.Schema, name: str) -> Collection[str]:
@@ -127,6 +184,8 @@ def _features_of_the_schema(config: PipelineConfig) -> NamedFeatures:
     yield "evaluator.label", evaluator.label
     yield "evaluator.weight", evaluator.weight
     yield "evaluator.group", evaluator.group
+    for name in evaluator.grouped:
+        yield "evaluator.metrics", name
     for names in evaluator.slices:
         for name in names:
             yield "evaluator.slices", name

@@ -38,7 +38,7 @@ from pipeline.config import PipelineConfig
 from pipeline.eval_config import eval_config
 from pipeline.sections import Incremental, Statistics
 from tabular.feature_set import FEATURES
-from tabular.metrics import extractors, grouped_auc, tfma_metrics
+from tabular.metrics import extractors, grouped, tfma_metrics
 
 _Node = TypeVar("_Node", bound=BaseNode)
 
@@ -110,12 +110,12 @@ def create_pipeline(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(config.evaluator),
+        eval_config=eval_config(config.evaluator, config.loaded_application().features.classes),
         module_path=extractors.__name__,
         example_splits=[config.split.judged],
         schema=schema,
         max_feature_auc=config.evaluator.max_feature_auc,
-        code_sha256=code_sha256(tfma_metrics.__name__, grouped_auc.__name__, extractors.__name__),
+        code_sha256=code_sha256(tfma_metrics.__name__, grouped.__name__, extractors.__name__),
     )
 
     # A real server must give the scores of the training graph.

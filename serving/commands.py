@@ -125,6 +125,7 @@ def server_settings(config: PipelineConfig) -> dict[str, Any]:
 def predict(config: PipelineConfig, server: str, count: int, unit: str) -> None:
     """Scores some examples of the last run with a running server."""
     import grpc
+    import numpy as np
     import tensorflow as tf
 
     from components.pusher.model_servers import connection_of
@@ -158,10 +159,15 @@ def predict(config: PipelineConfig, server: str, count: int, unit: str) -> None:
     log = config.serving.request_log
     shown = log.keys if log else ()
     table = Table(*shown, "score", config.evaluator.label)
-    for serialized, score in zip(raw, answer.scores, strict=True):
+    features = config.loaded_application().features
+    scores = np.reshape(answer.scores, [len(raw), -1])
+    for serialized, of_example in zip(raw, scores, strict=True):
         example = tf.train.Example.FromString(serialized)
         cells = [str(first_value(example, name)) for name in shown]
-        table.add_row(*cells, f"{score:.4f}", str(first_value(example, config.evaluator.label)))
+        best = int(of_example.argmax())
+        likeliest = f"{features.classes[best]} " if features.task == "multiclass" else ""
+        label = str(first_value(example, config.evaluator.label))
+        table.add_row(*cells, f"{likeliest}{of_example[best]:.4f}", label)
     console().print(f"{config.name} version {answer.version}, arm {answer.arm}")
     console().print(table)
 

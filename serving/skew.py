@@ -8,13 +8,14 @@ the current answer of the trained network.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from base.errors import ComponentError
-from components.model_canary.training_graph import TrainingGraph
+from components.model_canary.training_graph import TrainingGraph, by_example
 from serving.request_log.reader import Prediction
 from serving.server.loaded_model import LoadedModel
 
@@ -75,11 +76,12 @@ def find_skew(predictions: Iterable[Prediction], version: Path, graph: TrainingG
             f"the log has no request to version {version.name} yet. Serve it with a request log "
             "and send more requests; `serve --request-log-rate 1` logs all of them"
         )
-    if len(scores) != len(examples):
+    if not len(scores) or len(scores) % len(examples):
         raise ComponentError(
-            f"the log must have a score for each of its {len(examples)} examples. Received: "
-            f"{len(scores)} scores"
+            "the log must have a score, or one of each class, for each of its "
+            f"{len(examples)} examples. Received: {len(scores)} scores"
         )
+    scores = by_example(scores.reshape(len(examples), -1))
     served, trained = _served_features(version, examples), _batches(graph.transform, examples)
     names = sorted(set(served) & set(trained))
     differences = [
@@ -95,7 +97,8 @@ def find_skew(predictions: Iterable[Prediction], version: Path, graph: TrainingG
     )
     if (difference := _differing("score", scores, expected, places)) is not None:
         differences.append(difference)
-    largest = float(np.abs(scores - expected).max())
+    same_shape = scores.shape == expected.shape
+    largest = float(np.abs(scores - expected).max()) if same_shape else math.inf
     return Skew(len(examples), tuple(names), tuple(differences), largest)
 
 

@@ -23,11 +23,12 @@ from tfx.components.tuner.component import TunerFnResult
 from tabular.errors import TrainingError
 from tabular.feature_set import FEATURES, FeatureSet, transformed
 from tabular.keras_model import build_model, compile_model, input_names
+from tabular.labels import LabelSummary, check_weights, loss_factors, weights_of_classes
 from tabular.parameters import TrainerParameters
 from tabular.precomputed import PrecomputedVectors
 from tabular.preprocessing import DENSE_VECTOR, index_sizes
 from tabular.signatures import ServedModel
-from tabular.tasks import LabelMoments, task_of
+from tabular.tasks import task_of
 from tabular.training import distribution
 from tabular.training.calibration import calibrate
 from tabular.training.checkpoints import RunFolder
@@ -101,7 +102,8 @@ def train(
       Model with its best weights, and the validation loss of each round.
 
     Raises:
-      TrainingError: The labels do not fit the task, or the loss is not finite.
+      TrainingError: The labels do not fit the task, a weight is negative or not finite, or the loss
+        is not finite.
     """
     keras.utils.set_random_seed(parameters.seed)
     worker = distribution.this_worker()
@@ -110,16 +112,22 @@ def train(
     tokens, sizes = vocabularies(transform, features), transformed_sizes(transform, features)
     specs = transform.transformed_feature_spec()
     names = input_names(features, sizes, parameters)
-    spec = {name: specs[name] for name in (*names, features.label)}
+    targets = (features.label, *([features.weight] if features.weight else []))
+    spec = {name: specs[name] for name in (*names, *targets)}
     raw = None if fn_args.custom_config.get("transformed", True) else transform
 
     def examples(split: str, patterns: list[str], worker: Shard = worker) -> Examples:
-        return Examples.matching(split, patterns, spec, features.label, worker, raw)
+        found = Examples.matching(split, patterns, spec, features.label, worker, raw)
+        return dataclasses.replace(found, weight=features.weight, classes=features.class_count)
 
     learned = examples("train", fn_args.train_files)
     evaluation = examples("eval", fn_args.eval_files)
     task, labels = task_of(features), labels_of_all(learned, strategy)
-    task.check(features.label, labels)
+    for split, summary in (("train", labels), ("eval", labels_of_all(evaluation, strategy))):
+        check_weights(features.weight, summary, split)
+        task.check_values(features, summary, split)
+    task.check(features, labels)
+    class_weights = weights_of_classes(parameters.class_weights, labels)
     rounds = Rounds.for_rows(
         labels.rows,
         parameters.batch_size,
@@ -148,6 +156,7 @@ def train(
         shuffle_rows=parameters.shuffle_rows,
         seed=parameters.seed,
         log_folder=log_folder,
+        factors=loss_factors(class_weights, features.weight is not None, labels),
     )
     if parameters.calibrate:
         whole_split = evaluation  # already in memory; with several workers, only this one's share
@@ -157,10 +166,10 @@ def train(
     return model, losses
 
 
-def labels_of_all(examples: Examples, strategy: tf.distribute.Strategy) -> LabelMoments:
+def labels_of_all(examples: Examples, strategy: tf.distribute.Strategy) -> LabelSummary:
     """Returns the labels of all workers' shares. Every worker must call it."""
-    shares = distribution.gather_from_workers(dataclasses.astuple(examples.labels), strategy)
-    return functools.reduce(LabelMoments.merged, [LabelMoments(int(n), *m) for n, *m in shares])
+    shares = distribution.gather_from_workers(examples.labels.to_numbers(), strategy)
+    return functools.reduce(LabelSummary.merged, map(LabelSummary.from_numbers, shares))
 
 
 def vocabularies(transform: tft.TFTransformOutput, features: FeatureSet) -> dict[str, list[bytes]]:

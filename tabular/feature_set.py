@@ -175,6 +175,13 @@ class Cross:
 
 
 _CLASSES = ("1", "0")
+TaskName = Literal["binary", "multiclass", "regression"]
+# Name of the served output of each task.
+PREDICTIONS: Mapping[TaskName, str] = {
+    "binary": "probability",
+    "multiclass": "probabilities",
+    "regression": "prediction",
+}
 Feature = Annotated[
     Categorical | Numeric | Ordinal | Sequence | Recency | Cross, Field(discriminator="kind")
 ]
@@ -185,29 +192,34 @@ class FeatureSet:
     """The features of an application's model.
 
     Attributes:
-      label: Raw feature to predict: 0 and 1, or any numbers for a regression.
+      label: Raw feature to predict: 0 and 1; 0, 1, ..., n-1 for n classes; any number for a
+        regression.
       features: Features in the order in which the model takes them.
       keys: Raw features that the examples carry but the model does not learn from, such as ids.
-      classes: Names of label 1 and label 0, for TensorFlow Serving's Classify.
-      task: binary predicts the probability of label 1, regression the mean label.
+      classes: Names of label 1 and label 0, in this order, for TensorFlow Serving's Classify. Of a
+        multiclass model, the names of the labels 0, 1, ..., n-1.
+      task: binary predicts the probability of label 1, multiclass those of all labels, regression
+        the mean label.
+      weight: Raw feature with the weight of each example, 0 or more, in the loss, the validation,
+        the calibration and the Evaluator. None counts every example once.
 
     Raises:
-      ValueError: Two features have one name, a feature refers to one that is not declared, or a
-        regression has classes.
+      ValueError: Two features have one name, a feature refers to one that is not declared, or the
+        classes do not fit the task.
     """
 
     label: str
     features: tuple[Feature, ...]
     keys: tuple[str, ...] = ()
-    classes: tuple[str, str] = _CLASSES
-    task: Literal["binary", "regression"] = "binary"
+    classes: tuple[str, ...] = _CLASSES
+    task: TaskName = "binary"
+    weight: str | None = None
 
     def __post_init__(self) -> None:
-        if self.task == "regression" and self.classes != _CLASSES:
-            raise ValueError(f"a regression has no classes. Received: {self.classes}")
+        self._check_classes()
         if not self.features:
             raise ValueError("a FeatureSet must have at least one feature")
-        _check_names([self.label, *self.keys, *_names_of(self.features)])
+        _check_names([*self.not_learned, *_names_of(self.features)])
         by_name = {one.name: one for one in self.categorical}
         for sequence in self.sequences:
             for column, shared in sequence.columns.items():
@@ -227,7 +239,12 @@ class FeatureSet:
     @property
     def prediction(self) -> str:
         """The name of the served model's output, which `evaluator.prediction` names."""
-        return {"binary": "probability", "regression": "prediction"}[self.task]
+        return PREDICTIONS[self.task]
+
+    @property
+    def class_count(self) -> int:
+        """The number of labels, which are 0, 1, ...; 0 for a regression."""
+        return 0 if self.task == "regression" else len(self.classes)
 
     @property
     def categorical(self) -> tuple[Categorical, ...]:
@@ -275,7 +292,14 @@ class FeatureSet:
     @property
     def columns(self) -> tuple[str, ...]:
         """All raw features that the ETL must return, in the order of an example."""
-        return (*self.keys, self.label, *self.single_values, *self.lists)
+        weight = () if self.weight is None else (self.weight,)
+        return (*self.keys, self.label, *weight, *self.single_values, *self.lists)
+
+    @property
+    def not_learned(self) -> tuple[str, ...]:
+        """Raw features that no request has: the label, the weight and the keys."""
+        weight = () if self.weight is None else (self.weight,)
+        return (self.label, *weight, *self.keys)
 
     def sequence_of(self, column: str) -> Sequence:
         """Returns the Sequence with this list column.
@@ -300,15 +324,31 @@ class FeatureSet:
     def _of(self, kind: type[FeatureType]) -> Iterator[FeatureType]:
         return (one for one in self.features if isinstance(one, kind))
 
+    def _check_classes(self) -> None:
+        if self.task == "regression" and self.classes != _CLASSES:
+            raise ValueError(f"a regression has no classes. Received: {self.classes}")
+        if self.task == "binary" and len(self.classes) != 2:
+            raise ValueError(
+                "classes of a binary task must be the names of label 1 and label 0. Received: "
+                f'{self.classes}. For more classes declare task="multiclass"'
+            )
+        if self.task == "multiclass" and len(self.classes) < 3:
+            raise ValueError(
+                "classes of a multiclass task must be the names of labels 0, 1, 2, ... Received: "
+                f'{self.classes}. For two classes declare task="binary"'
+            )
+        if len({*self.classes}) < len(self.classes):
+            raise ValueError(f"classes must have different names. Received: {self.classes}")
+
     def _check_crosses(self) -> None:
-        known = {self.label, *self.keys, *self.lists}
+        known = {*self.not_learned, *self.lists}
         for cross in self.crosses:
             for part in cross.of:
                 name = part if isinstance(part, str) else part.of
                 if name in known:
                     raise ValueError(
                         f"Cross {cross.name} must combine features with one value per row. "
-                        f"Received: '{name}', which is a label, a key or a list"
+                        f"Received: '{name}', which is a label, a weight, a key or a list"
                     )
 
 

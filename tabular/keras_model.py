@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from tabular.embedding_tables import EmbeddingTables, PrecomputedEmbedding, embedding_width
 from tabular.feature_set import FeatureSet, transformed
 from tabular.feature_set import Sequence as DeclaredSequence
+from tabular.labels import LabelSummary, weights_of_classes
 from tabular.networks import NETWORKS, EncodedFeatures, EncodedSequence
 from tabular.parameters import ON_SEQUENCES, TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR
-from tabular.tasks import LabelMoments, task_of
+from tabular.tasks import task_of
 from tabular.training.rounds import Rounds
 from tabular.training.tracing import Network, without_autograph
 
@@ -30,10 +31,10 @@ def build_model(
     sizes: Mapping[str, int],
     dense_width: int,
     parameters: TrainerParameters,
-    labels: LabelMoments,
+    labels: LabelSummary,
     precomputed: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> keras.Model:
-    """Builds a model from transformed features to the prediction, [batch, 1].
+    """Builds a model from transformed features to the prediction, [batch, 1 or classes].
 
     Args:
       features: Declared features.
@@ -48,9 +49,10 @@ def build_model(
       Model that is not compiled yet.
     """
     inputs = _inputs(features, sizes, dense_width, parameters)
-    encoded = _encoded(features, inputs, sizes, parameters, precomputed or {})
+    task = task_of(features)
+    encoded = _encoded(features, inputs, sizes, parameters, precomputed or {}, task.outputs(labels))
     found = NETWORKS[parameters.model](encoded, parameters)
-    return Network(inputs, task_of(features).output(labels)(found))
+    return Network(inputs, task.output(features, labels)(found))
 
 
 def compile_model(
@@ -58,7 +60,7 @@ def compile_model(
     features: FeatureSet,
     parameters: TrainerParameters,
     rounds: Rounds,
-    labels: LabelMoments,
+    labels: LabelSummary,
 ) -> None:
     """Sets optimizer and loss. Call it in the scope of the strategy that `model` was built in."""
     task = task_of(features)
@@ -76,7 +78,7 @@ def compile_model(
         optimizer = keras.optimizers.Adam(rate, **average)
     model.compile(
         optimizer,
-        loss=task.loss(),
+        loss=task.loss(weights_of_classes(parameters.class_weights, labels)),
         loss_weights=[task.loss_weight(labels)],
         steps_per_execution=min(STEPS_AT_ONCE, rounds.steps_per_round),
     )
@@ -139,6 +141,7 @@ def _encoded(
     sizes: Mapping[str, int],
     parameters: TrainerParameters,
     precomputed: Mapping[str, NDArray[np.float32]],
+    outputs: int,
 ) -> EncodedFeatures:
     indices = {name: inputs[name] for name in sizes}
     sequences = features.sequences if parameters.model in ON_SEQUENCES else ()
@@ -149,7 +152,7 @@ def _encoded(
     }
     lists = {name: inputs[name] for name in shared}
     tables = EmbeddingTables(sizes, embedding_width, shared, parameters.l2, name="embeddings")
-    weights = EmbeddingTables(sizes, lambda _: 1, {}, name="weights")
+    weights = EmbeddingTables(sizes, lambda _: outputs, {}, name="weights")
     embedded = tables({**indices, **lists}) if indices else {}
     fixed = {
         f"{name}_fixed": PrecomputedEmbedding(vectors, name=f"{name}_fixed")(inputs[name])
@@ -160,6 +163,7 @@ def _encoded(
         weights=lambda: list(weights(indices).values()) if indices else [],
         fields={**{name: embedded[name] for name in sizes}, **fixed},
         sequences=[_sequence(one, inputs, embedded) for one in sequences],
+        outputs=outputs,
     )
 
 

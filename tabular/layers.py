@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -25,15 +27,68 @@ class CrossLayer(keras.layers.Layer):
 
 
 class FactorizationMachine(keras.layers.Layer):
-    """Sums the dot products of all pairs of fields: [B, fields, k] to [B, 1].
+    """Sums the products of all pairs of fields: [B, fields, k] to [B, outputs].
 
-    Rendle, "Factorization Machines" (2010), lemma 3.1: linear in the number of fields.
+    Rendle, "Factorization Machines" (2010), lemma 3.1: linear in the number of fields. One output
+    is the sum of the dot products. Of several, each weights the k products (He and Chua, "Neural
+    Factorization Machines" (2017), equation 3).
     """
+
+    def __init__(self, outputs: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.outputs = outputs
+
+    def build(self, shapes):  # type: ignore[no-untyped-def]
+        if self.outputs > 1:
+            self.weight = keras.layers.Dense(self.outputs, use_bias=False)
+        super().build(shapes)
 
     def call(self, fields):  # type: ignore[no-untyped-def]
         square_of_sum = tf.square(tf.reduce_sum(fields, axis=1))
         sum_of_squares = tf.reduce_sum(tf.square(fields), axis=1)
-        return 0.5 * tf.reduce_sum(square_of_sum - sum_of_squares, axis=1, keepdims=True)
+        products = 0.5 * (square_of_sum - sum_of_squares)
+        if self.outputs > 1:
+            return self.weight(products)
+        return tf.reduce_sum(products, axis=1, keepdims=True)
+
+    def get_config(self):  # type: ignore[no-untyped-def]
+        return {**super().get_config(), "outputs": self.outputs}
+
+
+class Probabilities(keras.layers.Layer):
+    """Turns a score of each class into probabilities: softmax(kernel * x + bias), [B, n].
+
+    The kernel is one number for all classes, the inverse of a temperature (Guo et al., "On
+    Calibration of Modern Neural Networks" (2017)). The layer also keeps a checksum of each class's
+    name, so that a warm start notices other classes.
+
+    Args:
+      classes: Names of the classes.
+      shares: Share of each class, at which the output starts.
+    """
+
+    CHECKSUMS = "checksums"
+
+    def __init__(self, classes: Sequence[str], shares: Sequence[float], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.classes, self.shares = tuple(classes), tuple(shares)
+
+    def build(self, shape):  # type: ignore[no-untyped-def]
+        constant = keras.initializers.Constant
+        size = [len(self.classes)]
+        self.kernel = self.add_weight("kernel", [], initializer="ones")
+        self.bias = self.add_weight("bias", size, initializer=constant(np.log(self.shares)))
+        checksums = [zlib.crc32(name.encode()) for name in self.classes]
+        self.checksums = self.add_weight(
+            self.CHECKSUMS, size, tf.int64, constant(checksums), trainable=False
+        )
+        super().build(shape)
+
+    def call(self, scores):  # type: ignore[no-untyped-def]
+        return keras.activations.softmax(scores * self.kernel + self.bias)
+
+    def get_config(self):  # type: ignore[no-untyped-def]
+        return {**super().get_config(), "classes": self.classes, "shares": self.shares}
 
 
 class SequenceAttention(keras.layers.Layer):

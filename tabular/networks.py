@@ -1,4 +1,4 @@
-"""Networks from encoded features to the log-odds of label 1, [B, 1].
+"""Networks from encoded features to one score, or one of each class, [B, outputs].
 
 | name | what it is |
 |---|---|
@@ -49,27 +49,30 @@ class EncodedFeatures:
 
     Attributes:
       dense: Scaled numbers, [B, d]; None if there are none.
-      weights: Function that makes a learned weight [B, 1] for the value of each indexed feature.
+      weights: Function that makes learned weights [B, outputs] for the value of each indexed
+        feature.
       fields: Feature -> its embedding, [B, width].
       sequences: Past events, for networks with attention.
+      outputs: Number of scores of a row: 1, or the number of classes.
     """
 
     dense: tf.Tensor | None
     weights: Callable[[], list[tf.Tensor]]
     fields: dict[str, tf.Tensor]
     sequences: Sequence[EncodedSequence]
+    outputs: int = 1
 
 
 def logistic_regression(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
     terms = inputs.weights()
     if inputs.dense is not None:
-        terms = [layers.Dense(1, use_bias=False, name="linear")(inputs.dense), *terms]
+        terms = [layers.Dense(inputs.outputs, use_bias=False, name="linear")(inputs.dense), *terms]
     return layers.Add()(terms) if len(terms) > 1 else terms[0]
 
 
 def wide_deep(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
     deep = _deep(_everything(inputs), sizes)
-    return logistic_regression(inputs, sizes) + _log_odds(deep)
+    return logistic_regression(inputs, sizes) + _log_odds(deep, inputs.outputs)
 
 
 def deepfm(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
@@ -80,12 +83,12 @@ def deepfm(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
         layers.Dense(sizes.factors, use_bias=False, name=f"factors_{name}")(field)
         for name, field in inputs.fields.items()
     ]
-    pairs = FactorizationMachine(name="pairs")(tf.stack(common, axis=1))
+    pairs = FactorizationMachine(inputs.outputs, name="pairs")(tf.stack(common, axis=1))
     return wide_deep(inputs, sizes) + pairs
 
 
 def dcn(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
-    return _crossed_and_deep(_everything(inputs), sizes)
+    return _crossed_and_deep(_everything(inputs), sizes, inputs.outputs)
 
 
 def din(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
@@ -95,7 +98,7 @@ def din(inputs: EncodedFeatures, sizes: TrainerParameters) -> tf.Tensor:
         attention = SequenceAttention(sizes.attention_layers, name=name)
         interest = attention([sequence.current, sequence.events, sequence.facts, sequence.present])
         parts += [interest, interest * sequence.current]
-    return _crossed_and_deep(layers.Concatenate()(parts), sizes)
+    return _crossed_and_deep(layers.Concatenate()(parts), sizes, inputs.outputs)
 
 
 NETWORKS: dict[str, Callable[[EncodedFeatures, TrainerParameters], tf.Tensor]] = {
@@ -117,12 +120,12 @@ def _deep(start: tf.Tensor, sizes: TrainerParameters) -> tf.Tensor:
     return start
 
 
-def _crossed_and_deep(start: tf.Tensor, sizes: TrainerParameters) -> tf.Tensor:
+def _crossed_and_deep(start: tf.Tensor, sizes: TrainerParameters, outputs: int) -> tf.Tensor:
     crossed = start
     for number in range(sizes.cross_layers):
         crossed = CrossLayer(name=f"cross_{number}")([start, crossed])
-    return _log_odds(layers.Concatenate()([crossed, _deep(start, sizes)]))
+    return _log_odds(layers.Concatenate()([crossed, _deep(start, sizes)]), outputs)
 
 
-def _log_odds(features: tf.Tensor) -> tf.Tensor:
-    return layers.Dense(1, use_bias=False, name="log_odds")(features)
+def _log_odds(features: tf.Tensor, outputs: int) -> tf.Tensor:
+    return layers.Dense(outputs, use_bias=False, name="log_odds")(features)

@@ -5,9 +5,10 @@ Reading a config checks these parameters, so this module imports neither Spark n
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt, field_validator
 
 from base.section import Section
 from tabular.feature_set import FeatureSet
@@ -47,6 +48,11 @@ class TrainerParameters(Section):
     calibrate: bool = Field(
         True, description="whether two numbers of the output are fitted to the eval split"
     )
+    class_weights: dict[int, float] | Literal["balanced"] | None = Field(
+        None,
+        description="label -> weight of its examples in the loss, 1 for other labels, or balanced "
+        "for the same total of each; the probabilities stay those of the data without them",
+    )
     optimizer: Literal["adagrad", "adam"] = Field("adagrad", description="optimizer of Keras")
     learning_rate: float | None = Field(
         None, gt=0, description="peak learning rate; by default 0.05 for adagrad, 0.001 for adam"
@@ -62,19 +68,43 @@ class TrainerParameters(Section):
     )
     seed: int = Field(17, description="seed of the weights, the shuffle and the dropout")
 
+    @field_validator("class_weights")
+    @classmethod
+    def _positive(
+        cls, given: dict[int, float] | Literal["balanced"] | None
+    ) -> dict[int, float] | Literal["balanced"] | None:
+        for label, weight in given.items() if isinstance(given, dict) else ():
+            if not (weight > 0 and math.isfinite(weight)):
+                raise ValueError(
+                    f"the weight of label {label} must be a finite number above 0. Received: "
+                    f"{weight}. To leave a class out, leave its rows out in the ETL"
+                )
+        return given
+
     @property
     def peak_rate(self) -> float:
         return self.learning_rate or LEARNING_RATES[self.optimizer]
 
 
 def check_network(parameters: TrainerParameters, features: FeatureSet) -> None:
-    """Checks that the network can be built for these features.
+    """Checks that the network can be built and trained for these features.
 
     Raises:
-      ValueError: The network needs a sequence, and there is none.
+      ValueError: The network needs a sequence, and there is none, or class weights do not fit the
+        classes.
     """
     if parameters.model in ON_SEQUENCES and not features.sequences:
         raise ValueError(
             f"model: {parameters.model} needs at least one Sequence, and the features have none. "
             "Declare a Sequence, or choose dcn"
         )
+    given = parameters.class_weights
+    if given is not None and not features.class_count:
+        raise ValueError("class_weights: a regression has no classes. Remove the key")
+    if isinstance(given, dict):
+        unknown = [label for label in given if not 0 <= label < features.class_count]
+        if unknown:
+            raise ValueError(
+                f"class_weights: expected labels from 0 to {features.class_count - 1}. Received: "
+                f"{', '.join(map(str, unknown))}"
+            )

@@ -9,7 +9,8 @@ number of values per row. The outputs of a FeatureSet:
     NAME_x_NAME_xf        int64   [batch]          index of a cross
     LIST_xf               int64   [batch, length]  indices of a sequence's events; -1 is no event
     AGES_xf               float32 [batch, length]  log(1 + age of each event); 0 where there is none
-    LABEL                 int64   [batch]          the label, unchanged
+    LABEL                 as in the schema [batch] the label, unchanged
+    WEIGHT                float32 [batch]          the weight, if there is one
 
 Every finite input gives a finite output. A served model rejects NaN and infinity
 (tabular/training/finite.py) and answers everything else.
@@ -59,7 +60,7 @@ def preprocess(inputs: Mapping[str, Any], features: FeatureSet) -> dict[str, tf.
     Raises:
       ValueError: A declared feature is not among the inputs.
     """
-    missing = [name for name in (features.label, *features.columns) if name not in inputs]
+    missing = [name for name in features.columns if name not in inputs]
     if missing:
         raise ValueError(
             f"the schema must have every declared feature. Missing: {', '.join(missing)}"
@@ -76,6 +77,8 @@ def preprocess(inputs: Mapping[str, Any], features: FeatureSet) -> dict[str, tf.
     ages = {one.name: _age(one, features, lists, columns) for one in features.recencies}
 
     outputs = {features.label: columns[features.label]}
+    if features.weight is not None:
+        outputs[features.weight] = _weight(features.weight, inputs[features.weight])
     dense = _dense(features, columns | ages)
     if dense is not None:
         outputs[DENSE_VECTOR] = dense
@@ -141,6 +144,15 @@ def hours_since_last(
     same = (events == current[:, tf.newaxis]) & (events != "")
     found = tf.where(same, ages, longest)
     return tf.clip_by_value(tf.reduce_min(found, axis=1), 0.0, longest)
+
+
+def _weight(name: str, values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
+    if isinstance(values, tf.SparseTensor) or values.dtype == tf.string:
+        raise ValueError(
+            f"the weight {name} must have one number in every example: give it a numeric type, "
+            "`presence { min_fraction: 1 }` and `shape { dim { size: 1 } }` in the schema"
+        )
+    return tf.cast(tf.squeeze(values, axis=1), tf.float32)
 
 
 def _age(

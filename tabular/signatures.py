@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
-from tabular.feature_set import FeatureSet
+from tabular.feature_set import FeatureSet, TaskName
 from tabular.training.finite import check_finite
 from tabular.training.tracing import without_autograph
 
 _REPLACE_THE_MODEL = (
     "The fault is the model's if all features are finite: roll back to an earlier version."
 )
+
+
+# TensorFlow Serving's methods of each task, beside Predict.
+METHODS: Mapping[TaskName, tuple[str, ...]] = {
+    "binary": ("regress", "classify"),
+    "multiclass": ("classify",),
+    "regression": ("regress",),
+}
 
 
 class ServedModel(tf.Module):
@@ -44,17 +52,18 @@ class ServedModel(tf.Module):
         }
         self.transform_layer: Any = transform.transform_features_layer()
         raw = transform.raw_feature_spec()
-        left_out = {features.label, *features.keys}  # not part of a request
-        self.raw_spec = {name: spec for name, spec in raw.items() if name not in left_out}
+        self.raw_spec = {n: spec for n, spec in raw.items() if n not in features.not_learned}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Returns the functions that servers and checks call, for n examples.
 
-        serving_default: Serialized tf.Examples [n] to the prediction [n, 1].
+        serving_default: Serialized tf.Examples [n] to the prediction [n, 1], or the probabilities
+          [n, classes] of a multiclass model.
         raw_features: One tensor [n] per feature to the prediction; lists are [n, m], padded with
           "" or 0.
-        regress, classify: Serialized tf.Examples to the results of TensorFlow Serving's methods; a
-          regression has no classify.
+        regress, classify: Serialized tf.Examples to the results of TensorFlow Serving's methods. A
+          regression has no classify, and a multiclass model no regress. The classes are in the
+          order of FeatureSet.classes.
         transform_features: Serialized tf.Examples to every transformed feature.
         score_transformed: Transformed features to the prediction, as in training.
         """
@@ -69,20 +78,20 @@ class ServedModel(tf.Module):
             return {"outputs": score(inputs)[self._features.prediction]}
 
         def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            positive = score(inputs)[self._features.prediction]
+            scores = score(inputs)[self._features.prediction]
+            if self._features.task == "binary":
+                scores = tf.concat([scores, 1 - scores], axis=1)
             names = tf.constant([self._features.classes])
-            classes = tf.repeat(names, tf.shape(positive)[0], axis=0)
-            return {"classes": classes, "scores": tf.concat([positive, 1 - positive], axis=1)}
+            return {"classes": tf.repeat(names, tf.shape(scores)[0], axis=0), "scores": scores}
 
         def concrete(function: Callable[..., Any], *specs: Any, **named: Any) -> Any:
             return tf.function(without_autograph(function)).get_concrete_function(*specs, **named)
 
-        is_binary = self._features.task == "binary"
+        methods = {"regress": regress, "classify": classify}
         return {
             "serving_default": concrete(lambda examples: score(examples), examples),
             "raw_features": concrete(self._from_tensors, **raw),
-            "regress": concrete(regress, inputs),
-            **({"classify": concrete(classify, inputs)} if is_binary else {}),
+            **{name: concrete(methods[name], inputs) for name in METHODS[self._features.task]},
             "transform_features": concrete(self._transformed, examples),
             "score_transformed": concrete(self._score, **self.transformed_spec),
         }
@@ -94,9 +103,8 @@ class ServedModel(tf.Module):
         tf.saved_model.save(self, path, signatures=self.signatures())
         absl.setLevel(before)  # TensorFlow leaves it at WARNING, which hides TFX's messages
         methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
-        methods.replace_method_name("regress", tf.saved_model.REGRESS_METHOD_NAME)
-        if self._features.task == "binary":
-            methods.replace_method_name("classify", tf.saved_model.CLASSIFY_METHOD_NAME)
+        for name in METHODS[self._features.task]:
+            methods.replace_method_name(name, f"tensorflow/serving/{name}")
         methods.save()
 
     def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -21,7 +21,9 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from tabular.embedding_tables import EmbeddingTables, table_rows
+from tabular.errors import TrainingError
 from tabular.feature_set import FeatureSet, transformed
+from tabular.layers import Probabilities
 from tabular.preprocessing import index_sizes
 
 SLOTS_FILE = "adagrad.npz"
@@ -98,7 +100,12 @@ class WarmStart:
         }
 
     def copy_weights(self) -> None:
-        """Copies the weights. Call it before compiling, because averages start from the weights."""
+        """Copies the weights. Call it before compiling, because averages start from the weights.
+
+        Raises:
+          TrainingError: The earlier model has other classes, or the same in another order.
+        """
+        self._check_classes()
         weights = {weight.name: weight for weight in self._model.trainable_weights}
         copied = self._copy(weights, self._earlier.weights)
         _log.info("started from %s: %d of its weights", self._path, copied)
@@ -106,6 +113,17 @@ class WarmStart:
     def copy_slots(self) -> None:
         """Copies the optimizer slots. Call it after compiling."""
         self._copy(adagrad_slots(self._model), self._earlier.slots)
+
+    def _check_classes(self) -> None:
+        for weight in self._model.non_trainable_weights:
+            if f"/{Probabilities.CHECKSUMS}:" not in weight.name:
+                continue
+            earlier = self._earlier.weights.get(weight.name)
+            if earlier is not None and not np.array_equal(earlier, weight.numpy()):
+                raise TrainingError(
+                    f"the model in {self._path} has other classes than FeatureSet.classes, so its "
+                    "weights mean something else. Run once with trainer.warm_start: false"
+                )
 
     def _copy(
         self, new: Mapping[str, tf.Variable], earlier: Mapping[str, NDArray[np.float32]]

@@ -64,16 +64,31 @@ class Bucket:
 
 
 @dataclasses.dataclass(frozen=True)
+class Confusion:
+    """The rows of each class by the class that was predicted for them.
+
+    Attributes:
+      classes: Names of the classes, in the order of the labels.
+      rows: Weight of the rows, by actual and then by predicted class.
+    """
+
+    classes: tuple[str, ...]
+    rows: tuple[tuple[float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """A ModelEvaluation artifact.
 
     Attributes:
       slices: Slices by name, starting with all rows.
       calibration: Buckets over all rows by rising prediction; empty without a calibration plot.
+      confusion: Actual and predicted classes of all rows; None without several classes.
     """
 
     slices: tuple[Slice, ...]
     calibration: tuple[Bucket, ...]
+    confusion: Confusion | None = None
 
     @property
     def overall(self) -> Slice | None:
@@ -120,7 +135,10 @@ def read_evaluation(uri: str) -> Evaluation | None:
     except UNREADABLE:
         return None
     slices = sorted((_slice(proto) for proto in metrics), key=lambda one: one.name)
-    return Evaluation(tuple(slices), _calibration(plots)) if slices else None
+    if not slices:
+        return None
+    confusion = _confusion(plots, _classes(uri))
+    return Evaluation(tuple(slices), _calibration(plots), confusion)
 
 
 @functools.cache
@@ -209,4 +227,37 @@ def _calibration(plots: list[Any]) -> tuple[Bucket, ...]:
                     for bucket in buckets
                     if bucket.num_weighted_examples.value
                 )
+    return ()
+
+
+def _confusion(plots: list[Any], classes: tuple[str, ...]) -> Confusion | None:
+    """Returns the candidate's classes of all rows; None if the names of the classes are unknown."""
+    for plot in plots if classes else ():
+        if plot.slice_key.single_slice_keys:
+            continue
+        for pair in plot.plot_keys_and_values:
+            matrices = pair.value.multi_class_confusion_matrix_at_thresholds.matrices
+            if not matrices or pair.key.model_name == _BASELINE:
+                continue
+            rows = [[0.0] * len(classes) for _ in classes]
+            for entry in matrices[0].entries:
+                places = (entry.actual_class_id, entry.predicted_class_id)
+                if all(0 <= place < len(classes) for place in places):
+                    rows[places[0]][places[1]] += entry.num_weighted_examples
+            return Confusion(classes, tuple(map(tuple, rows)))
+    return None
+
+
+def _classes(uri: str) -> tuple[str, ...]:
+    """Returns the names of the classes in TFMA's copy of the EvalConfig, if there are any."""
+    for file in files_below(uri, "eval_config.json"):
+        try:
+            config = parse(file.read_text("utf-8"), finite=False)["evalConfig"]
+            for spec in config["metricsSpecs"]:
+                for metric in spec["metrics"]:
+                    options = parse(metric.get("config") or "{}", finite=False)
+                    if options.get("classes"):
+                        return tuple(map(str, options["classes"]))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue
     return ()

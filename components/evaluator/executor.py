@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from typing import Any
@@ -75,7 +76,19 @@ def _telling(input_dict: _Artifacts, exec_properties: dict[str, Any]) -> list[Te
     examples = input_dict[keys.EXAMPLES_KEY]
     folders = [uri for split in splits for uri in artifact_utils.get_split_uris(examples, split)]
     model = config.model_specs[0]
-    return telling_features(folders, schema, model.label_key, {model.example_weight_key})
+    return telling_features(
+        folders, schema, model.label_key, {model.example_weight_key}, classes_of(config)
+    )
+
+
+def classes_of(config: config_pb2.EvalConfig) -> list[str]:
+    """Returns the names of the classes that our metrics are given; empty of other tasks."""
+    for spec in config.metrics_specs:
+        for metric in spec.metrics:
+            found: list[str] = json.loads(metric.config or "{}").get("classes", [])
+            if found:
+                return found
+    return []
 
 
 def _take_back(blessing: types.Artifact) -> None:

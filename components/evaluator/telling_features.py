@@ -31,8 +31,8 @@ class Telling:
 
     Attributes:
       feature: Raw feature.
-      skill: AUC on examples that the model was not fitted to; R² of the ranks if the labels are
-        not 0 and 1.
+      skill: AUC on examples that the model was not fitted to, the highest of several classes; R²
+        of the ranks if the labels are quantities.
       measure: 'AUC' or 'R2'.
       text: Line with all of this.
     """
@@ -44,7 +44,11 @@ class Telling:
 
 
 def telling_features(
-    folders: Sequence[str], schema: schema_pb2.Schema, label: str, left_out: Collection[str] = ()
+    folders: Sequence[str],
+    schema: schema_pb2.Schema,
+    label: str,
+    left_out: Collection[str] = (),
+    classes: Sequence[str] = (),
 ) -> list[Telling]:
     """Fits a small model of each feature to half of a sample and scores it on the other half.
 
@@ -53,25 +57,32 @@ def telling_features(
       schema: Schema of the examples.
       label: Name of the label.
       left_out: Further features to ignore, such as a weight.
+      classes: Names of the classes, if the label is the index of one of several.
 
     Returns:
       All features with their skill, the highest first; empty if the sample has fewer than 20
-      examples of either label.
+      examples of either label. Of several classes, each with 20 examples is told from the others.
     """
     kinds = {feature.name: feature.type for feature in schema.feature if feature.type in _TYPES}
     sample = _sample(folders, kinds, label)
     labels = sample.pop(label)[0] if sample else np.empty(0)
-    is_event = bool(np.isin(labels, (0, 1)).all())
+    is_event = bool(np.isin(labels, (0, 1)).all()) and not classes
     if len(labels) < 2 * _FEWEST or (is_event and _rarer(labels) < _FEWEST):
         return []
-    if not is_event:  # ranks, because a few large labels would dominate R²
-        labels = rankdata(labels)
-    measure = "AUC" if is_event else "R2"
+    targets = {"": labels if is_event else rankdata(labels)}  # a few large ones would dominate R²
+    if classes:
+        each = {f" of {name}": (labels == place) * 1.0 for place, name in enumerate(classes)}
+        targets = {name: one for name, one in each.items() if _rarer(one) >= _FEWEST}
+    measure = "AUC" if is_event or classes else "R2"
     found = []
     for name, columns in sample.items():
-        if name not in left_out:
-            skill = max(_skill(column, labels, is_event) for column in columns)
-            text = f"feature '{name}' alone almost tells the label ({measure} {skill:.4f})"
+        if name not in left_out and targets:
+            skill, of = max(
+                (_skill(column, target, measure), of)
+                for column in columns
+                for of, target in targets.items()
+            )
+            text = f"feature '{name}' alone almost tells the label ({measure}{of} {skill:.4f})"
             found.append(Telling(name, skill, measure, text))
     return sorted(found, key=lambda one: -one.skill)
 
@@ -80,11 +91,11 @@ def _rarer(labels: np.ndarray) -> int:
     return int(min(labels.sum(), (1 - labels).sum()))
 
 
-def _skill(values: np.ndarray, labels: np.ndarray, is_event: bool) -> float:
+def _skill(values: np.ndarray, labels: np.ndarray, measure: str) -> float:
     """Returns the mean cross-validated skill over two halves, of the better of two models."""
     _, place = np.unique(values, return_inverse=True)
     models = [_means] if values.dtype == object else [_means, _tree]
-    score = metrics.roc_auc_score if is_event else metrics.r2_score
+    score = metrics.roc_auc_score if measure == "AUC" else metrics.r2_score
     found = []
     for model in models:
         halves = []

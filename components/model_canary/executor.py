@@ -35,7 +35,7 @@ from components.model_canary.requests import (
 )
 from components.model_canary.sampling import sample_examples
 from components.model_canary.server_process import NAME, server_process
-from components.model_canary.training_graph import TrainingGraph
+from components.model_canary.training_graph import TrainingGraph, by_example
 
 _log = logging.getLogger(__name__)
 REPORT = "report.json"
@@ -107,7 +107,8 @@ def _ask(
 ) -> tuple[np.ndarray, list[predict_pb2.PredictRequest]]:
     """Returns all scores in order, and the requests to other signatures that were answered.
 
-    Latencies go to the report. They are measured after `other` has released the cores.
+    Scores are [rows], or [rows, classes] of several classes. Latencies go to the report. They are
+    measured after `other` has released the cores.
     """
     requests = _requests(examples, settings)
     scores, milliseconds = [], []
@@ -131,7 +132,7 @@ def _ask(
                 if len(response.outputs) != 1:
                     raise NotBlessedError(f"serving_default has outputs {sorted(response.outputs)}")
                 (output,) = response.outputs.values()
-                scores.append(tf.make_ndarray(output).reshape(-1))
+                scores.append(by_example(tf.make_ndarray(output)))
             asked = requests_of_other_signatures(NAME, exported, examples[: settings.candidates])
             answered = [request for request in asked if _is_answered(stub, request)]
     except ComponentError as error:
@@ -142,7 +143,7 @@ def _ask(
     found = np.concatenate(scores)
     if not np.isfinite(found).all():
         wrong = int((~np.isfinite(found)).sum())
-        raise NotBlessedError(f"{wrong} of {len(found)} scores are not finite numbers")
+        raise NotBlessedError(f"{wrong} of {found.size} scores are not finite numbers")
     if report["ms"]["99"] > settings.max_ms:
         raise NotBlessedError(
             f"the 99th percentile of the latency is {report['ms']['99']:.0f} ms, more than the "
@@ -189,7 +190,7 @@ def _refusal(channel: grpc.Channel, error: grpc.RpcError) -> str:
 def _expected(
     graph: Path, exported: Path, settings: Settings, examples: Sequence[bytes]
 ) -> np.ndarray:
-    """Returns the training graph's scores, [rows]."""
+    """Returns the training graph's scores, [rows] or [rows, classes]."""
     training = TrainingGraph(graph, exported, settings.signature)
     return training.scores(training.transform(examples))
 
@@ -205,13 +206,16 @@ def _compare(
     Scores beyond 1, as a regression has them, may differ by a share: they are 32-bit floats.
     """
     if expected.shape != scores.shape:
-        raise NotBlessedError(f"{len(scores)} scores for {len(expected)} examples")
+        raise NotBlessedError(
+            f"scores of shape {[*scores.shape]}, and the training graph has {[*expected.shape]}"
+        )
     difference = np.abs(expected - scores) / np.maximum(np.abs(expected), 1)
     difference = np.nan_to_num(difference, nan=np.inf)  # NaN equals nothing
-    worst = int(difference.argmax())
+    worst = np.unravel_index(difference.argmax(), difference.shape)
     report["examples"], report["max_difference"] = len(expected), float(difference[worst])
     if difference[worst] > settings.tolerance:
-        wrong = int((difference > settings.tolerance).sum())
+        # An example counts once, however many of its classes differ.
+        wrong = int((difference > settings.tolerance).reshape(len(scores), -1).any(axis=1).sum())
         raise NotBlessedError(
             f"{wrong} of {len(scores)} scores are not those of the training graph: served "
             f"{scores[worst]:.6f}, trained {expected[worst]:.6f}; `python -m serving skew` names "

@@ -18,6 +18,11 @@ from base.errors import ComponentError
 TRANSFORMED = "score_transformed"
 
 
+def by_example(scores: np.ndarray) -> np.ndarray:
+    """Returns scores [n, 1] as [n], and those of several classes as they are."""
+    return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
+
+
 class TrainingGraph:
     """Computes scores of raw examples without the served preprocessing.
 
@@ -62,8 +67,8 @@ class TrainingGraph:
         }
 
     def scores(self, transformed: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns the network's only output, [n]."""
+        """Returns the network's only output, [n], or [n, classes] of several classes."""
         _, wanted = self._score.structured_input_signature
         inputs = {name: tf.constant(transformed[name], spec.dtype) for name, spec in wanted.items()}
         (output,) = self._score(**inputs).values()
-        return output.numpy().reshape(-1)
+        return by_example(output.numpy())

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from components.evaluator.evaluation_files import Bucket, Evaluation, Slice
+from components.evaluator.evaluation_files import Bucket, Confusion, Evaluation, Slice
 from lineage.report.statistics import Feature
 from lineage.report.training import Curve
 from metadata.records import Run
@@ -97,6 +97,28 @@ def calibration(buckets: Sequence[Bucket]) -> go.Figure:
         hovertemplate="said %{x:.4f}<br>was %{y:.4f}<br>%{customdata:,.0f} rows<extra></extra>",
     )
     figure.update_layout(xaxis_title="mean prediction", yaxis_title="mean label")
+    return figure
+
+
+def confusion(found: Confusion) -> go.Figure:
+    """Draws, for the rows of each actual class, the share of each predicted class."""
+    shares = [[cell / (sum(row) or 1) for cell in row] for row in found.rows]
+    figure = go.Figure()
+    names = [_text(name) for name in found.classes]
+    figure.add_heatmap(
+        x=names,
+        y=names,
+        z=shares,
+        customdata=found.rows,
+        texttemplate="%{z:.0%}" if len(names) <= _VALUES else None,
+        colorscale="Blues",
+        zmin=0,
+        zmax=1,
+        hovertemplate="%{y} taken for %{x}: %{z:.1%}, %{customdata:,.0f} rows<extra></extra>",
+    )
+    figure.update_layout(height=max(_HEIGHT, 90 + _ROW * len(names)))
+    figure.update_xaxes(title="predicted", **_ticks(found.classes))
+    figure.update_yaxes(title="actual", **_ticks(found.classes[::-1]))
     return figure
 
 

@@ -25,9 +25,9 @@ from metadata.graph import Graph
 from metadata.records import Artifact, Execution
 
 _HERE = Path(__file__).parent
-_CURVES = ("loss", "auc")
-_ORDER = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece")
-_SLICED = ("auc", "log_loss", "calibration")
+_CURVES = ("loss", "auc", "accuracy", "macro_auc", "rmse")
+_ORDER = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece", "accuracy", "macro_auc")
+_SLICED = ("auc", "log_loss", "calibration", "accuracy", "macro_auc", "rmse", "mae")
 
 
 def render(facts: RunFacts) -> str:
@@ -119,6 +119,8 @@ def _figures(facts: RunFacts) -> dict[str, Any]:
     if facts.evaluation:
         if facts.evaluation.calibration:
             found["calibration"] = figures.calibration(facts.evaluation.calibration)
+        if facts.evaluation.confusion:
+            found["confusion"] = figures.confusion(facts.evaluation.confusion)
         for metric in _SLICED:
             found[f"slices-{metric}"] = figures.slices(facts.evaluation, metric)
     for number, name in enumerate(_feature_names(facts)):

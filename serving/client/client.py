@@ -46,7 +46,7 @@ class Scores:
       request_id: Id of the request in the log.
       arm: Label of the version that answered, stable or canary.
       version: Version of the model that answered.
-      scores: Score of each candidate, in order.
+      scores: Score of each candidate, in order; of several classes, all of one candidate together.
     """
 
     request_id: str

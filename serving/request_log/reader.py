@@ -32,7 +32,7 @@ class Prediction:
     Attributes:
       request_id, version, label: Id, model version and version label of the request.
       examples: Serialized tf.Examples as they were sent.
-      scores: Score of each example.
+      scores: Score of each example, in order; of several classes, all of one example together.
       context: Context that the client sent.
       timestamp_ms: Time of logging, in milliseconds since the epoch.
     """

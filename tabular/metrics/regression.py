@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tabular.metrics.blocks import BLOCKS, MIN_EXAMPLES, blocks_of, jackknife
 from tabular.metrics.metric_names import MetricName
 from tabular.metrics.scores import check_weights
 
-_BLOCKS = 64
-_LEVEL = 1.96  # standard deviations of a normal distribution that cover 95 %
-
 
 class ErrorSums:
-    """Sums over labels and errors, in 64 practically random blocks of examples.
-
-    The sums of all blocks give the exact metrics. The metrics without one block at a time give the
-    intervals, by the delete-a-group jackknife (Kott, "The Delete-a-Group Jackknife" (2001)). Memory
-    does not grow with the data.
-    """
+    """Sums over labels and errors in blocks of examples; see blocks.py."""
 
     def __init__(self, sums: NDArray[np.float64], examples: int):
         # [blocks, 5]: weight, mean label, sum of squared deviations from that mean, sum of absolute
@@ -52,12 +44,10 @@ class ErrorSums:
                 )
         weights = np.ones(len(labels)) if weights is None else weights
         check_weights(weights)
-        # Gives all blocks equally many examples, even if each call has few.
-        first = zlib.crc32(np.ascontiguousarray(predictions).tobytes())
-        block = (first + np.arange(len(labels))) % _BLOCKS
+        block = blocks_of(predictions)
 
         def summed(terms: NDArray[np.float64]) -> NDArray[Any]:
-            return np.bincount(block, terms * weights, minlength=_BLOCKS)
+            return np.bincount(block, terms * weights, minlength=BLOCKS)
 
         shift = labels.mean() if len(labels) else 0.0
         error, weight = predictions - labels, summed(np.ones(len(labels)))
@@ -79,16 +69,13 @@ class ErrorSums:
 
     def interval(self, name: MetricName) -> tuple[float, float]:
         """Returns the bounds of a metric's 95 % interval; NaN below 10 examples per block."""
-        if self.examples < 10 * _BLOCKS:
+        if self.examples < MIN_EXAMPLES:
             return math.nan, math.nan
-        others = [np.delete(self._sums, block, axis=0) for block in range(_BLOCKS)]
-        without = np.array([_metric(name.kind, _together(some)) for some in others])
-        variance = (_BLOCKS - 1) / _BLOCKS * np.square(without - without.mean()).sum()
-        half = _LEVEL * math.sqrt(variance)
-        value = self.value(name)
-        least = -math.inf if name.kind == "r2" else 0.0
-        most = 1.0 if name.kind == "r2" else math.inf
-        return max(value - half, least), min(value + half, most)
+        others = [np.delete(self._sums, block, axis=0) for block in range(BLOCKS)]
+        without = [_metric(name.kind, _together(some)) for some in others]
+        is_r2 = name.kind == "r2"
+        least, most = (-math.inf, 1.0) if is_r2 else (0.0, math.inf)
+        return jackknife(self.value(name), without, least, most)
 
 
 def _together(sums: NDArray[np.float64]) -> NDArray[np.float64]:

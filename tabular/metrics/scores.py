@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Above EXACT different scores in a slice, neighbouring scores are joined to _KEPT groups.
+# Above EXACT different scores in a slice, about _JOINED neighbouring scores become one.
 EXACT = 2_000_000
-_KEPT = 500_000
+_JOINED = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +75,15 @@ class ScoreCounts:
         )
 
     @classmethod
-    def merge(cls, parts: Iterable[ScoreCounts]) -> ScoreCounts:
-        """Adds up counts. Above EXACT different scores, neighbours are joined."""
+    def merge(cls, parts: Iterable[ScoreCounts], exact: int | None = None) -> ScoreCounts:
+        """Adds up counts.
+
+        Args:
+          parts: Counts to add up.
+          exact: Number of different scores above which neighbours are joined to a quarter of them;
+            EXACT by default.
+        """
+        exact = EXACT if exact is None else exact
         parts = [*parts]
         score, place = np.unique(np.concatenate([p.score for p in parts]), return_inverse=True)
 
@@ -93,7 +100,7 @@ class ScoreCounts:
             sum(part.examples for part in parts),
             sum(part.positives for part in parts),
         )
-        return merged.joined(_KEPT) if len(score) > EXACT else merged
+        return merged.joined(exact // _JOINED) if len(score) > exact else merged
 
     def joined(self, groups: int) -> ScoreCounts:
         """Joins neighbouring scores to about `groups` groups of equal share.

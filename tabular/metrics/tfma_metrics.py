@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
+from tensorflow_model_analysis.constants import BASELINE_KEY
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
+from tabular.feature_set import TaskName
 from tabular.metrics import classification
+from tabular.metrics.evaluated_model import EvaluatedModel
 from tabular.metrics.intervals import interval, resampled
 from tabular.metrics.metric_names import (
-    CLASSIFICATION,
     EXAMPLES,
     HIGH,
     LOW,
     NEGATIVES,
     POSITIVES,
+    RAREST,
     metric_name,
 )
+from tabular.metrics.multiclass import ClassCounts
 from tabular.metrics.regression import ErrorSums
 from tabular.metrics.scores import ScoreCounts
 
@@ -30,54 +34,70 @@ PLOT = "calibration_plot"
 _PLOTTED = 100  # groups of equally many examples
 _AT_ONCE = 4096  # examples per count
 _PARTS = 64  # counts per merge
-_Numbers = tuple[float, float, float]
+_Numbers = tuple[float, ...]  # label, weight and the scores of an example
+_KINDS: Mapping[TaskName, Any] = {
+    "binary": ScoreCounts,
+    "multiclass": ClassCounts,
+    "regression": ErrorSums,
+}
 # TFMA writes no metric whose name begins with an underscore.
-_SCORES, _RESAMPLED, _ERRORS = "_scores", "_resampled_scores", "_errors"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """The model and output that TFMA passes to each metric."""
-
-    eval_config: config_pb2.EvalConfig | None
-    model_name: str
-    output_name: str
-    example_weighted: bool
-
-    def key(self, name: str, kind: type = metric_types.MetricKey) -> Any:
-        return kind(
-            name=name,
-            model_name=self.model_name,
-            output_name=self.output_name,
-            example_weighted=self.example_weighted,
-        )
+_GATHERED: Mapping[TaskName, str] = {
+    "binary": "_scores",
+    "multiclass": "_classes",
+    "regression": "_errors",
+}
+_RESAMPLED = "_resampled_scores"
+# Name of a Count -> attribute of what is gathered.
+_COUNTS = {
+    EXAMPLES: "examples",
+    POSITIVES: "positives",
+    NEGATIVES: "negatives",
+    RAREST: "rarest",
+}
 
 
 class ExactMetric(metric_types.Metric):
-    """A metric of classification or regression, and the bounds of its interval.
+    """A metric and the bounds of its interval.
 
     Args:
       name: Name of the metric, as in `evaluator.metrics`; see metric_names.py.
       intervals: Whether to compute NAME/low and NAME/high too.
+      task: Task of the model, as in FeatureSet.task.
+      classes: Names of the classes of a multiclass model.
     """
 
-    def __init__(self, name: str, intervals: bool = True):
-        metric_name(name)
+    def __init__(
+        self,
+        name: str,
+        intervals: bool = True,
+        task: TaskName = "binary",
+        classes: Sequence[str] = (),
+    ):
+        if task not in metric_name(name).tasks:
+            raise ValueError(f"{name} is no metric of a {task} task")
         super().__init__(
-            metric_util.merge_per_key_computations(_metric), name=name, intervals=intervals
+            metric_util.merge_per_key_computations(_metric),
+            name=name,
+            intervals=intervals,
+            task=task,
+            classes=classes,
         )
 
 
 class Count(metric_types.Metric):
-    """The number of examples with a weight above 0, with any label or with one label.
+    """The number of examples with a weight above 0, of all or of one label.
 
     Args:
-      name: EXAMPLES, POSITIVES or NEGATIVES.
-      task: Task of the other metrics, CLASSIFICATION or REGRESSION.
+      name: EXAMPLES; of a binary task also POSITIVES and NEGATIVES; of a multiclass task also
+        RAREST, the number of the class that has the fewest.
+      task: Task of the model, as in FeatureSet.task.
+      classes: Names of the classes of a multiclass model.
     """
 
-    def __init__(self, name: str, task: str = CLASSIFICATION):
-        super().__init__(metric_util.merge_per_key_computations(_count), name=name, task=task)
+    def __init__(self, name: str, task: TaskName = "binary", classes: Sequence[str] = ()):
+        super().__init__(
+            metric_util.merge_per_key_computations(_count), name=name, task=task, classes=classes
+        )
 
 
 class ScorePlot(metric_types.Metric):
@@ -97,54 +117,54 @@ for _class in (ExactMetric, Count, ScorePlot):
 def _metric(
     name: str,
     intervals: bool,
+    task: TaskName,
+    classes: Sequence[str],
     eval_config: config_pb2.EvalConfig | None = None,
     model_name: str = "",
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    model = _Model(eval_config, model_name, output_name, example_weighted)
+    model = EvaluatedModel(eval_config, model_name, output_name, example_weighted)
     wanted = metric_name(name)
     key, low, high = (model.key(name + end) for end in ("", LOW, HIGH))
     keys = [key, low, high] if intervals else [key]
-    if wanted.task == CLASSIFICATION:
-        scores, replicates = model.key(_SCORES), model.key(_RESAMPLED)
+    needed, gathered = _gathered(model, task, classes), model.key(_GATHERED[task])
+    if task == "binary":
+        replicates = model.key(_RESAMPLED)
 
         def result(metrics: dict[Any, Any]) -> dict[Any, float]:
-            value = float(classification.metric_value(wanted, metrics[scores]))
+            value = float(classification.metric_value(wanted, metrics[gathered]))
             bounds = interval(wanted, value, metrics[replicates]) if intervals else ()
             return dict(zip(keys, (value, *bounds), strict=True))
 
-        needed = [*_gathered_scores(model), *([_resampled_scores(model)] if intervals else [])]
+        needed += [_resampled_scores(model)] if intervals else []
     else:
-        errors = model.key(_ERRORS)
+        more = (classes,) if task == "multiclass" else ()
 
         def result(metrics: dict[Any, Any]) -> dict[Any, float]:
-            sums = metrics[errors]
-            bounds = sums.interval(wanted) if intervals else ()
-            return dict(zip(keys, (sums.value(wanted), *bounds), strict=True))
+            sums = metrics[gathered]
+            bounds = sums.interval(wanted, *more) if intervals else ()
+            return dict(zip(keys, (sums.value(wanted, *more), *bounds), strict=True))
 
-        needed = [*_gathered_errors(model)]
     return [*needed, metric_types.DerivedMetricComputation(keys, result)]
 
 
 def _count(
     name: str,
-    task: str,
+    task: TaskName,
+    classes: Sequence[str],
     eval_config: config_pb2.EvalConfig | None = None,
     model_name: str = "",
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    model = _Model(eval_config, model_name, output_name, example_weighted)
-    of_scores = task == CLASSIFICATION
-    key, gathered = model.key(name), model.key(_SCORES if of_scores else _ERRORS)
-    needed = _gathered_scores(model) if of_scores else _gathered_errors(model)
+    model = EvaluatedModel(eval_config, model_name, output_name, example_weighted)
+    key, gathered = model.key(name), model.key(_GATHERED[task])
 
     def result(metrics: dict[Any, Any]) -> dict[Any, float]:
-        counts = metrics[gathered]
-        numbers = {EXAMPLES: "examples", POSITIVES: "positives", NEGATIVES: "negatives"}
-        return {key: float(getattr(counts, numbers[name]))}
+        return {key: float(getattr(metrics[gathered], _COUNTS[name]))}
 
+    needed = _gathered(model, task, classes)
     return [*needed, metric_types.DerivedMetricComputation([key], result)]
 
 
@@ -155,13 +175,13 @@ def _plot(
     output_name: str = "",
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    model = _Model(eval_config, model_name, output_name, example_weighted)
-    key, scores = model.key(name, metric_types.PlotKey), model.key(_SCORES)
+    model = EvaluatedModel(eval_config, model_name, output_name, example_weighted)
+    key, scores = model.key(name, metric_types.PlotKey), model.key(_GATHERED["binary"])
 
     def result(metrics: dict[Any, Any]) -> dict[Any, Any]:
         return {key: _buckets(metrics[scores])}
 
-    return [*_gathered_scores(model), metric_types.DerivedMetricComputation([key], result)]
+    return [*_gathered(model, "binary"), metric_types.DerivedMetricComputation([key], result)]
 
 
 def _buckets(counts: ScoreCounts) -> metrics_for_slice_pb2.CalibrationHistogramBuckets:
@@ -182,18 +202,15 @@ def _buckets(counts: ScoreCounts) -> metrics_for_slice_pb2.CalibrationHistogramB
     return result
 
 
-def _gathered_scores(model: _Model) -> metric_types.MetricComputations:
-    key = model.key(_SCORES)
-    return [metric_types.MetricComputation([key], None, _Gather(model, _SCORES, ScoreCounts))]
+def _gathered(
+    model: EvaluatedModel, task: TaskName, classes: Sequence[str] = ()
+) -> metric_types.MetricComputations:
+    key = model.key(_GATHERED[task])
+    return [metric_types.MetricComputation([key], None, _Gather(model, task, len(classes) or 1))]
 
 
-def _gathered_errors(model: _Model) -> metric_types.MetricComputations:
-    key = model.key(_ERRORS)
-    return [metric_types.MetricComputation([key], None, _Gather(model, _ERRORS, ErrorSums))]
-
-
-def _resampled_scores(model: _Model) -> metric_types.DerivedMetricComputation:
-    scores, key = model.key(_SCORES), model.key(_RESAMPLED)
+def _resampled_scores(model: EvaluatedModel) -> metric_types.DerivedMetricComputation:
+    scores, key = model.key(_GATHERED["binary"]), model.key(_RESAMPLED)
 
     def result(metrics: dict[Any, Any]) -> dict[Any, ScoreCounts | None]:
         return {key: resampled(metrics[scores])}
@@ -206,9 +223,9 @@ class _Gathered:
     """The examples of a slice, partly counted.
 
     Attributes:
-      waiting: Label, score and weight of the newest examples.
-      chunks: Earlier examples, arrays [3, examples].
-      parts: ScoreCounts or ErrorSums of the earliest examples.
+      waiting: Label, weight and scores of the newest examples.
+      chunks: Earlier examples, arrays [2 + outputs, examples].
+      parts: ScoreCounts, ClassCounts or ErrorSums of the earliest examples.
       problem: Description of an example's fault; None without one.
     """
 
@@ -219,14 +236,15 @@ class _Gathered:
 
 
 class _Gather(beam.CombineFn):
-    """Turns the examples of a slice into ScoreCounts or ErrorSums.
+    """Turns the examples of a slice into ScoreCounts, ClassCounts or ErrorSums.
 
     It works in batches, because numpy is slow on single numbers. `add_input` raises nothing,
     because TFMA would replace the error by its own, without the cause.
     """
 
-    def __init__(self, model: _Model, name: str, kind: type[ScoreCounts] | type[ErrorSums]):
-        self._model, self._name, self._kind = model, name, kind
+    def __init__(self, model: EvaluatedModel, task: TaskName, outputs: int = 1):
+        self._model, self._name, self._kind = model, _GATHERED[task], _KINDS[task]
+        self._outputs = outputs
 
     def create_accumulator(self) -> _Gathered:
         return _Gathered()
@@ -254,31 +272,32 @@ class _Gather(beam.CombineFn):
             chunks.append(np.array(gathered.waiting, np.float64).T)
         if not chunks:
             return gathered
-        counted = self._kind.count(*np.concatenate(chunks, axis=1))
+        counted = self._counted(np.concatenate(chunks, axis=1))
         parts = [*gathered.parts, counted]
         return self._merged(parts) if len(parts) > _PARTS else _Gathered(parts=parts)
 
     def extract_output(self, gathered: _Gathered) -> dict[metric_types.MetricKey, Any]:
         parts = self._merged(self.compact(gathered).parts).parts
-        found = parts[0] if parts else self._kind.count(*np.empty((3, 0)))
+        found = parts[0] if parts else self._counted(np.empty((2 + self._outputs, 0)))
         return {self._model.key(self._name): found}
 
-    def _numbers(self, example: metric_types.StandardMetricInputs) -> Iterator[_Numbers]:
-        found = metric_util.to_label_prediction_example_weight(
-            example,
-            eval_config=self._model.eval_config,
-            model_name=self._model.model_name,
-            output_name=self._model.output_name,
-            example_weighted=self._model.example_weighted,
-            flatten=False,  # flattening would split an example with several scores
-        )
-        for label, score, weight in found:
-            if label.size != 1 or score.size != 1 or weight.size != 1:
-                raise ValueError(
-                    "each example must have one label and one score (evaluator.label and "
-                    f"evaluator.prediction). Received: {label.size} and {score.size}"
-                )
-            yield label.item(), score.item(), weight.item()
+    def _counted(self, columns: NDArray[np.float64]) -> Any:
+        labels, weights, *scores = columns
+        is_one = self._kind is not ClassCounts
+        return self._kind.count(labels, scores[0] if is_one else np.stack(scores, axis=1), weights)
+
+    def _numbers(self, example: metric_types.StandardMetricInputs) -> list[_Numbers]:
+        """Returns the numbers of an example, in a list; empty of a baseline with other classes."""
+        label, scores, weight = self._model.read(example)
+        if label.size != 1 or scores.size != self._outputs:
+            if self._model.model_name == BASELINE_KEY and self._outputs > 1 and scores.size > 1:
+                return []
+            number = "one score" if self._outputs == 1 else f"{self._outputs} scores"
+            raise ValueError(
+                f"each example must have one label and {number} (evaluator.label and "
+                f"evaluator.prediction). Received: {label.size} and {scores.size}"
+            )
+        return [(label.item(), weight.item(), *np.ravel(scores).tolist())]
 
     def _merged(self, parts: list[Any]) -> _Gathered:
         return _Gathered(parts=[self._kind.merge(parts)] if parts else [])

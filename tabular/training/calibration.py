@@ -21,8 +21,7 @@ def calibrate(model: keras.Model, task: Task, examples: Examples) -> None:
       task: Task of the model.
       examples: Whole split and not one worker's share, so that all workers fit the same numbers.
     """
-    labels, scores = Scorer(model).scores(examples)
-    fitted = task.line(labels, scores)
+    fitted = task.line(Scorer(model).scores(examples))
     if fitted is None:
         return
     slope, intercept = fitted

@@ -15,14 +15,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from tabular.tasks import LabelMoments
+from tabular.labels import LabelSummary
 from tabular.training.distribution import SINGLE_WORKER, Shard
 
 # Compressed size up to which a worker keeps its parsed examples in memory, where they take 3 to 6
 # times as much.
 CACHE_BYTES = 400 << 20
 _PARSED_AT_ONCE = 8192
-_Columns = tuple[dict[str, tf.Tensor], tf.Tensor]  # features, label
+_Columns = tuple[Any, ...]  # features, label and, if there is one, weight
 
 
 class NoExamplesError(ValueError):
@@ -35,10 +35,12 @@ class Examples:
 
     Attributes:
       files: Gzipped TFRecord files, in order.
-      spec: Transformed features to parse, including the label.
+      spec: Transformed features to parse, including the label and the weight.
       label: Name of the label feature.
       shard: This worker's share, of the files if there are enough, else of the records.
       transform: Transform for files with raw examples; None for transformed examples.
+      weight: Name of the weight feature; None without one.
+      classes: Number of classes, for the summary of the labels; 0 for a regression.
     """
 
     files: tuple[str, ...]
@@ -46,6 +48,8 @@ class Examples:
     label: str
     shard: Shard = SINGLE_WORKER
     transform: tft.TFTransformOutput | None = None
+    weight: str | None = None
+    classes: int = 0
 
     @classmethod
     def matching(
@@ -74,17 +78,21 @@ class Examples:
         return size <= CACHE_BYTES
 
     @functools.cached_property
-    def labels(self) -> LabelMoments:
+    def labels(self) -> LabelSummary:
         """The labels of this share. Takes a pass if they do not fit into memory."""
         if self.fits_in_memory:
-            _, target = self._columns
-            return LabelMoments.of(target.numpy()[:, 0].astype(np.float64))
+            columns = [column.numpy()[:, 0] for column in self._columns[1:]]
+            weights = columns[1] if len(columns) > 1 else None
+            return LabelSummary.of(columns[0], weights, self.classes)
         specs = self.spec if self.transform is None else self.transform.raw_feature_spec()
-        spec = {self.label: tf.io.FixedLenFeature([], specs[self.label].dtype)}
-        found = LabelMoments(0)
+        names = [self.label, *([self.weight] if self.weight else [])]
+        spec = {name: tf.io.FixedLenFeature([], specs[name].dtype) for name in names}
+        found = LabelSummary.of(np.empty(0), classes=self.classes)
         for serialized in self._records().batch(_PARSED_AT_ONCE):
-            some = tf.io.parse_example(serialized, spec)[self.label].numpy()
-            found = found.merged(LabelMoments.of(some.astype(np.float64)))
+            some = tf.io.parse_example(serialized, spec)
+            weights = some[self.weight].numpy() if self.weight else None
+            part = LabelSummary.of(some[self.label].numpy(), weights, self.classes)
+            found = found.merged(part)
         return found
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
@@ -130,7 +138,7 @@ class Examples:
 
     @functools.cached_property
     def _columns(self) -> _Columns:
-        """Features [rows, ...] and label [rows, 1] of the whole share."""
+        """Features [rows, ...], label and weight [rows, 1] of the whole share."""
         parsed = self._parsed(self._records().batch(_PARSED_AT_ONCE))
         batches = [*parsed]
         columns: _Columns
@@ -184,12 +192,12 @@ class Examples:
         return records.shard(self.shard.count, self.shard.index) if by_record else records
 
     def _parsed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Returns batches of features [batch, ...] and float label [batch, 1]."""
+        """Returns batches of features [batch, ...], float label and weight [batch, 1]."""
 
         def parse(serialized: tf.Tensor) -> _Columns:
             parsed = self._features(serialized)
-            target = tf.cast(parsed.pop(self.label), tf.float32)
-            return parsed, tf.reshape(target, [-1, 1])
+            targets = [parsed.pop(name) for name in (self.label, self.weight) if name]
+            return parsed, *(tf.reshape(tf.cast(one, tf.float32), [-1, 1]) for one in targets)
 
         parse = tf.autograph.experimental.do_not_convert(parse)
         return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -6,18 +6,22 @@ import dataclasses
 import logging
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 from base.atomic_files import whole_file
 from tabular.errors import TrainingError
+from tabular.labels import Factors
 from tabular.tasks import Task
 from tabular.training.averaging import averaged_weights
 from tabular.training.checkpoints import RunFolder
 from tabular.training.distribution import gather_from_workers, wait_for_all_workers
 from tabular.training.examples import Examples, NoExamplesError
+from tabular.training.tracing import without_autograph
 from tabular.training.validation import Scorer, validation_metrics
 
 _log = logging.getLogger(__name__)
@@ -108,6 +112,27 @@ class _Validation(keras.callbacks.Callback):
             self.model.save_weights(partial, save_format="h5")  # the name implies another format
 
 
+def weighted(factors: Factors) -> Callable[..., tuple[Any, tf.Tensor, tf.Tensor]]:
+    """Returns a function of a batch that gives each row its weight in the loss.
+
+    Args:
+      factors: As for `fit`.
+
+    Returns:
+      Function from features, labels [batch, 1] and, if the rows have them, weights [batch, 1] to
+      features, labels and weights [batch].
+    """
+
+    def weigh(
+        features: Any, labels: tf.Tensor, weights: tf.Tensor | None = None
+    ) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        place = labels[:, 0] if len(factors) > 1 else tf.zeros_like(labels[:, 0])
+        found = tf.gather(tf.constant(factors, tf.float32), tf.cast(place, tf.int32))
+        return features, labels, found if weights is None else found * weights[:, 0]
+
+    return without_autograph(weigh)  # type: ignore[no-any-return]
+
+
 def _described(logs: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in logs.items())
 
@@ -124,6 +149,7 @@ def fit(
     shuffle_rows: int,
     seed: int,
     log_folder: str,
+    factors: Factors | None = None,
 ) -> list[float]:
     """Trains `model` to its best weights, continuing an interrupted run of the same folder.
 
@@ -138,6 +164,8 @@ def fit(
       shuffle_rows: Rows in a worker's shuffle buffer.
       seed: Seed of the shuffle.
       log_folder: Folder for TensorBoard.
+      factors: Factor of each class, or one for all, that multiplies the weight of a row in the
+        loss, [classes or 1]; None if every row counts 1.
 
     Returns:
       Validation loss on `evaluation` after each round.
@@ -154,9 +182,10 @@ def fit(
     share = batch_size // worker.count
 
     def batches(_: tf.distribute.InputContext) -> tf.data.Dataset:
-        return train.shuffled(
+        found = train.shuffled(
             share, shuffle_rows, seed + worker.index, done * rounds.steps_per_round
         )
+        return found if factors is None else found.map(weighted(factors))
 
     current = model.distribute_strategy
     if not validation.is_over:

@@ -40,6 +40,11 @@ def problem(**more: Any) -> str:
         ({"recall_at": 1234567}, "recall_at_1234567"),
         ({"precision": 0.12345678}, "precision_above_0.12345678"),
         ({"recall_at": 1e-5}, "recall_at_1e-05"),
+        ({"top_k_accuracy": 3}, "top_k_accuracy_3"),
+        ({"auc_of": "not a_at_5 word"}, "auc_of_not a_at_5 word"),
+        ({"auc_of": 2024}, "auc_of_2024"),
+        ({"ndcg": {"group": "session_id", "at": 10}}, "ndcg_at_10_by_session_id"),
+        ({"map": {"group": "a_by_b"}}, "map_by_a_by_b"),
     ],
 )
 def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> None:
@@ -61,8 +66,32 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ({"metrics": [{"recall": 3}]}, "expected a score between 0 and 1. Received: 3"),
         ({"metrics": [{"auc": 3}]}, "auc takes no number. Received: 3"),
         ({"metrics": "auc"}, "expected a list of metrics"),
+        ({"metrics": []}, "expected a list of metrics"),
+        (
+            {"metrics": [{"ndcg": 10}]},
+            "ndcg needs the feature that defines a list, such as {ndcg:",
+        ),
+        ({"metrics": [{"map": {"at": 10}}]}, "map needs the feature that defines a list"),
+        ({"metrics": [{"map": {"group": "q", "k": 10}}]}, "Received: {'group': 'q', 'k': 10}"),
+        (
+            {"metrics": [{"ndcg": {"group": "q", "at": 0}}]},
+            "ndcg: expected a whole number of places in `at`. Received: 0",
+        ),
+        (
+            {"thresholds": {"map_by_q": [{"slice": {"a": "b"}, "min": 1}]}},
+            "map_by_q has bounds on all examples only",
+        ),
+        ({"metrics": [{"top_k_accuracy": 1.5}]}, "expected a whole number of classes"),
+        ({"metrics": ["top_k_accuracy"]}, "top_k_accuracy needs a number of classes"),
+        ({"metrics": ["auc_of"]}, "auc_of needs the name of a class, such as {auc_of: NAME}"),
+        ({"metrics": ["macro_auc", {"accuracy": 0.3}]}, "accuracy_above_0.3 (binary)"),
+        ({"min_examples": 50}, "min_examples: of a binary task use min_positives"),
+        ({"metrics": ["macro_auc"], "group": "u"}, "an AUC within groups is a metric of a binary"),
         ({"metrics": [3]}, "expected a metric's name, or one key with a number. Received: 3"),
-        ({"metrics": ["auc", "rmse"]}, "classification or of regression. Received both"),
+        (
+            {"metrics": ["auc", "rmse"]},
+            "expected metrics of one task. Received: auc (binary), rmse (reg",
+        ),
         ({"metrics": ["grouped_auc"]}, "grouped_auc is there as soon as `group` names a feature"),
         ({"thresholds": {"acu": {"min": 1}}}, "'acu' is not a metric. Did you mean auc?"),
         ({"thresholds": {"auc": {}}}, "give min, max, max_worse or max_worse_percent"),
@@ -87,7 +116,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ({"metrics": [{100: 0.3}]}, "a metric's name must be a text. Received: 100"),
         ({"thresholds": {"auc": {"min": 1, "max": 0}}}, "min must not be above max"),
         ({"thresholds": {"auc": {"mim": 1}}}, "mim"),
-        ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of regression"),
+        ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of a regression task"),
         ({"thresholds": {"grouped_auc": {"min": 0.5}}}, "grouped_auc needs `group`"),
         ({"thresholds": {"calibration": {"max_worse": 1}}}, "calibration is best at 1"),
         ({"metrics": ["rmse"]}, "a regression needs at least one min or max"),
@@ -97,7 +126,7 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ),
         (
             {"metrics": ["mae"], "thresholds": {"mae": {"max": 1}}, "group": "user"},
-            "group: an AUC within groups is a metric of classification",
+            "group: an AUC within groups is a metric of a binary task",
         ),
         (
             {"metrics": ["mae"], "thresholds": {"mae": {"max": 1}}, "min_positives": 5},
@@ -185,3 +214,30 @@ def test_bounds_of_slices_and_of_the_baseline_reach_tfma() -> None:
     for where in ("{}", "{'device': 'phone'}", "{'country': 'de'}"):
         for label in ("positives", "negatives"):
             assert found[label, where].value_threshold.lower_bound.value == 7
+
+
+def test_the_task_is_that_of_all_metrics_or_of_the_prediction() -> None:
+    assert section().task == "binary"
+    assert section(metrics=["log_loss", "accuracy"]).task == "binary"
+    several = Evaluator(label="topic", prediction="probabilities", metrics=["log_loss", "accuracy"])
+    assert several.task == "multiclass"
+    assert bounds(several) == {"macro_auc": AUC}
+    default = Evaluator(label="topic", prediction="probabilities")
+    assert default.metrics == ("log_loss", "accuracy", "macro_auc")
+    grades = {"ndcg": {"group": "q", "at": 3}}
+    rated = section(metrics=["rmse", grades], thresholds={"ndcg_at_3_by_q": {"min": 0.1}})
+    assert rated.task == "regression"
+
+
+def test_metrics_of_lists_are_computed_by_group() -> None:
+    lists = [{"ndcg": {"group": "query", "at": 10}}, {"map": {"group": "user"}}]
+    wanted = section(
+        metrics=["auc", *lists], group="user", thresholds={"map_at_3_by_query": {"min": 0.1}}
+    )
+    assert {group: [*map(str, names)] for group, names in wanted.grouped.items()} == {
+        "user": ["grouped_auc", "map_by_user"],
+        "query": ["ndcg_at_10_by_query", "map_at_3_by_query"],
+    }
+    assert [*map(str, wanted.measured)] == ["auc", "calibration"]
+    specs = eval_config(wanted).metrics_specs
+    assert [spec.query_key for spec in specs] == ["", "user", "query"]

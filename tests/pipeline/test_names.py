@@ -91,6 +91,8 @@ FEATURES = [
     ("evaluator.slices=[[device], [devise]]", "evaluator.slices", "devise", "device"),
     ("evaluator.thresholds={auc: [{slice: {devise: mobile}, min: 0.5}]}",
      "evaluator.thresholds.auc.slice", "devise", "device"),
+    ("evaluator.metrics=[auc, {ndcg: {group: sesion_id}}]", "evaluator.metrics", "sesion_id",
+     "session_id"),
     ("split.feature=sesion_id", "split.feature", "sesion_id", "session_id"),
     ("split.time={column: timestamp, at: -6h}", "split.time.column", "timestamp", "timestamp_ms"),
     ("truth.key=impression", "truth.key", "impression", "impression_id"),
@@ -118,6 +120,11 @@ def test_a_name_that_is_no_feature_is_named_with_the_closest(
         (
             "evaluator.weight=device",
             "evaluator.weight: expected a number. 'device' is a text",
+        ),
+        (
+            "evaluator.metrics=[auc, {map: {group: price, at: 10}}]",
+            "evaluator.metrics: expected a text or a whole number. 'price' is a float, of which "
+            "each value would be a group",
         ),
         (
             "evaluator.slices=[[price]]",
@@ -215,3 +222,14 @@ print([name for name in ("tensorflow", "keras_tuner", "tfx") if name in sys.modu
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_group_that_may_be_missing_is_an_error(tmp_path: Path) -> None:
+    """TFMA would make one group of all examples without it."""
+    schema = tmp_path / "schema.pbtxt"
+    whole = Path(SCHEMA).read_text()
+    name = whole.index('name: "session_id"')
+    rest = whole[name:].replace("presence { min_fraction: 1 min_count: 1 }", "", 1)
+    schema.write_text(whole[:name] + rest)
+    said = error_of(f"schema={schema}", "evaluator.metrics=[auc, {ndcg: {group: session_id}}]")
+    assert said.startswith("evaluator.metrics: 'session_id' defines groups, so every example must")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from tabular.embedding_tables import EmbeddingTables, TableRows, embedding_width
 from tabular.feature_set import Categorical, Cross, FeatureSet, Numeric, Ordinal, transformed
 from tabular.feature_set import Sequence as DeclaredSequence
 from tabular.keras_model import build_model, compile_model, input_names
+from tabular.labels import LabelSummary
 from tabular.layers import CrossLayer, FactorizationMachine, SequenceAttention
 from tabular.networks import NETWORKS
 from tabular.parameters import ON_SEQUENCES, TrainerParameters, check_network
 from tabular.preprocessing import DENSE_VECTOR, index_sizes
-from tabular.tasks import LabelMoments
 from tabular.training.rounds import Rounds
 
 pytestmark = pytest.mark.unit
@@ -47,7 +48,7 @@ def batch(rows: int, seed: int = 1, features: FeatureSet = FEATURES) -> dict[str
     return {name: tf.constant(values) for name, values in columns.items()}
 
 
-LABELS = LabelMoments(100, 0.2, 16.0)
+LABELS = LabelSummary(100, 100, 0.2, 16.0, (80, 20))
 
 
 @pytest.fixture(params=sorted(NETWORKS))
@@ -157,6 +158,25 @@ def test_features_of_equal_width_have_rows_of_their_own() -> None:
     np.testing.assert_array_equal(found["b"][0], small[10])
     np.testing.assert_array_equal(found["list"][0, 2], small[13])
     assert found["c"].shape == (1, 20)
+
+
+def test_a_network_of_classes_starts_at_their_shares_and_learns(
+    parameters: TrainerParameters,
+) -> None:
+    keras.utils.set_random_seed(3)
+    classes = ("arts", "news", "sport")
+    topics = dataclasses.replace(FEATURES, task="multiclass", classes=classes)
+    labels = LabelSummary(100, 100, of_class=(70, 10, 20))
+    model = build_model(topics, SIZES, DENSE, parameters, labels)
+    compile_model(model, topics, parameters, Rounds(10, 20, patience=0), labels)
+    rows = batch(512)
+    start = model(rows).numpy()
+    assert start.shape == (512, 3)
+    assert start.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert start.mean(axis=0) == pytest.approx((0.7, 0.1, 0.2), abs=0.1)
+    topic = tf.cast(rows[transformed("device")] % 3, tf.float32)[:, tf.newaxis]
+    model.fit(rows, topic, epochs=30, batch_size=128, verbose=0)
+    assert model.evaluate(rows, topic, verbose=0) < 0.5
 
 
 SMALL_SETS: dict[str, list[Any]] = {

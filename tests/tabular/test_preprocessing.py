@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import tensorflow as tf
 
@@ -26,3 +28,14 @@ def test_a_declared_feature_that_the_schema_does_not_have_is_named() -> None:
     features = FeatureSet(label="y", features=(Numeric("age"),))
     with pytest.raises(ValueError, match="Missing: age"):
         preprocess({"y": tf.constant([[1]])}, features)
+
+
+def test_a_weight_that_may_be_missing_is_an_error_that_names_it() -> None:
+    """As in a schema without a shape, where each example has any number of values."""
+    paid = FeatureSet("paid", (Numeric("a"),), weight="cost")
+    one = tf.constant([[1.0]])
+    outputs_of = functools.partial(preprocess, features=paid)
+    with pytest.raises(ValueError, match="the weight cost must have one number in every example"):
+        outputs_of({"paid": one, "a": one, "cost": tf.sparse.from_dense(one)})
+    with pytest.raises(ValueError, match="Missing: cost"):
+        outputs_of({"paid": one, "a": one})

@@ -27,21 +27,21 @@ from serving.server.errors import ServingError
 from serving.server.loaded_model import DEFAULT_SIGNATURE, Batching, LoadedModel
 from tabular.entry_points import dense_width, transformed_sizes
 from tabular.keras_model import build_model
+from tabular.labels import LabelSummary
 from tabular.networks import NETWORKS
 from tabular.parameters import TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR, preprocess
 from tabular.signatures import ServedModel
-from tabular.tasks import LabelMoments
 from tabular.training.tracing import without_autograph
 
-LABELS = LabelMoments(100, 0.1, 9.0)
+LABELS = LabelSummary(100, 100, 0.1, 9.0, (90, 10))
 pytestmark = pytest.mark.component
 
 SCHEMA = text_format.Parse(
     (Path(__file__).parents[2] / "schemas/ctr.pbtxt").read_text(), schema_pb2.Schema()
 )
 SPEC = schema_utils.schema_as_feature_spec(SCHEMA).feature_spec
-ASKED = {n: spec for n, spec in SPEC.items() if n not in (FEATURES.label, *FEATURES.keys)}
+ASKED = {n: spec for n, spec in SPEC.items() if n not in FEATURES.not_learned}
 NAN, INF = float("nan"), float("inf")
 (LARGEST,) = struct.unpack("<f", struct.pack("<I", 0x7F7FFFFF))  # of 32 bits
 LARGEST_INT = 2**63 - 1

@@ -10,15 +10,16 @@ import tensorflow as tf
 import tf_keras as keras
 
 from applications.ctr.features import FEATURES
-from tabular.feature_set import transformed
+from tabular.errors import TrainingError
+from tabular.feature_set import FeatureSet, Numeric, transformed
 from tabular.keras_model import build_model, compile_model
+from tabular.labels import LabelSummary
 from tabular.parameters import TrainerParameters
 from tabular.preprocessing import index_sizes
-from tabular.tasks import LabelMoments
 from tabular.training.rounds import Rounds
 from tabular.warm_start import WarmStart, adagrad_slots, earlier_rows, save_slots
 
-LABELS = LabelMoments(100, 0.2, 16.0)
+LABELS = LabelSummary(100, 100, 0.2, 16.0, (80, 20))
 pytestmark = pytest.mark.unit
 
 DENSE = 5
@@ -146,3 +147,26 @@ def test_the_optimizers_slots_follow_the_tokens(earlier) -> None:
     np.testing.assert_array_equal(
         adagrad_slots(model)[kernel].numpy(), adagrad_slots(before)[kernel].numpy()
     )
+
+
+def of_classes(*classes: str) -> tuple[FeatureSet, keras.Model]:
+    features = FeatureSet("topic", (Numeric("a"),), task="multiclass", classes=classes)
+    labels = LabelSummary.of(np.arange(len(classes)), classes=len(classes))
+    return features, build_model(features, {}, 1, TrainerParameters(), labels)
+
+
+def test_classes_are_compared_by_name(tmp_path: Path) -> None:
+    """The same number of other classes would take the weights without a word."""
+    _, before = of_classes("arts", "news", "sport")
+    exported = tf.Module()
+    exported.model = tf.train.Checkpoint(variables=before.variables)
+    tf.saved_model.save(exported, str(tmp_path / "model"))
+    features, model = of_classes("arts", "news", "sport")
+    WarmStart(model, str(tmp_path / "model"), features, {}, {}).copy_weights()
+    for one, other in zip(model.weights, before.weights, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.name)
+    for classes in (("news", "arts", "sport"), ("arts", "news", "sport", "weather")):
+        features, model = of_classes(*classes)
+        start = WarmStart(model, str(tmp_path / "model"), features, {}, {})
+        with pytest.raises(TrainingError, match=r"other classes .* trainer.warm_start: false"):
+            start.copy_weights()

@@ -117,3 +117,21 @@ def test_too_few_examples_tell_nothing(tmp_path: Path, positives: int) -> None:
     schema = write(tmp_path, columns)
     assert telling_features([str(tmp_path)], schema, "y") == []
     assert telling_features([str(tmp_path / "nothing")], schema, "y") == []
+
+
+def test_a_feature_that_tells_one_class_of_several_is_found(tmp_path: Path) -> None:
+    """By a model of quantities it would tell nothing: class 1 lies between the others."""
+    chance = np.random.default_rng(1)
+    label = chance.choice(4, 4_000, p=[0.5, 0.05, 0.449, 0.001])
+    schema = write(
+        tmp_path,
+        {
+            "y": [[int(y)] for y in label],
+            "tells_news": [[int(y == 1)] for y in label],
+            "noise": [[float(x)] for x in chance.normal(size=4_000)],
+        },
+    )
+    names = ("arts", "news", "sport", "too rare")
+    found = telling_features([str(tmp_path)], schema, "y", classes=names)
+    assert [one.feature for one in found if one.skill >= REPORTED] == ["tells_news"]
+    assert found[0].text == "feature 'tells_news' alone almost tells the label (AUC of news 1.0000)"

@@ -116,7 +116,6 @@ def test_more_examples_than_are_kept_cost_no_accuracy(
     distribution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scores_module, "EXACT", 48_000)
-    monkeypatch.setattr(scores_module, "_KEPT", 16_000)
     labels, scores = drawn(distribution)
     counts = ScoreCounts.count(labels[:100], scores[:100])
     for start in range(100, len(labels), 3_000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow_model_analysis as tfma
-from hypothesis import given
-from hypothesis import strategies as st
+from scipy.special import softmax
 from sklearn import metrics as sk
 from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
@@ -20,7 +20,8 @@ from local_run.summary import overall_metrics
 from pipeline.eval_config import eval_config
 from pipeline.evaluator_section import Evaluator
 from tabular.metrics import tfma_metrics
-from tabular.metrics.grouped_auc import auc
+from tabular.metrics.evaluated_model import EvaluatedModel
+from tabular.metrics.metric_names import metric_name
 from tests.tabular.metrics.distributions import DISTRIBUTIONS, drawn
 
 pytestmark = pytest.mark.unit
@@ -28,23 +29,15 @@ pytestmark = pytest.mark.unit
 PROBABILITIES = np.array([0.05, 0.2, 0.4, 0.8])
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1))
-def test_auc_within_a_group_is_that_of_scikit_learn(rows: list[tuple[bool, int]]) -> None:
-    labels, predictions = np.array(rows).T
-    found = auc(labels, predictions)
-    if len(set(labels)) == 1:
-        assert np.isnan(found)
-    else:
-        assert found == pytest.approx(sk.roc_auc_score(labels, predictions))
-
-
 def section(**more: Any) -> Evaluator:
     return Evaluator(label="clicked", prediction="probability", **more)
 
 
-def evaluated(frame: pd.DataFrame, wanted: Evaluator, folder: Path) -> tuple[Evaluation, Any]:
+def evaluated(
+    frame: pd.DataFrame, wanted: Evaluator, folder: Path, classes: Sequence[str] = ()
+) -> tuple[Evaluation, Any]:
     """What lineage reads of an evaluation, and TFMA's validation; there is no baseline."""
-    config = eval_config(wanted)
+    config = eval_config(wanted, classes)
     config.model_specs[0].signature_name = ""  # the predictions are columns here
     for spec in config.metrics_specs:
         for metric in spec.metrics:
@@ -175,26 +168,41 @@ def test_a_slice_of_texts_that_look_like_numbers_is_found(tmp_path: Path) -> Non
 
 def test_weights_and_groups_go_together(tmp_path: Path) -> None:
     frame = rows(600)
+    frame["weight"] *= np.arange(600) % 3  # some are 0
     wanted = section(
         weight="weight", group="user_id", thresholds={"grouped_auc": {"min": 1.0}}, min_positives=5
     )
     found, validation = evaluated(frame, wanted, tmp_path)
     assert found.overall is not None
-    assert found.overall.metrics["grouped_auc"].value < 1
+    counting = frame[frame["weight"] > 0]
+    groups = [g for _, g in counting.groupby("user_id") if g["clicked"].nunique() == 2]
+    each = [
+        sk.roc_auc_score(g["clicked"], g["probability"], sample_weight=g["weight"]) for g in groups
+    ]
+    weights = [g["weight"].sum() for g in groups]
+    expected = np.average(each, weights=weights)
+    assert found.overall.metrics["grouped_auc"].value == pytest.approx(expected)
     assert ("", "grouped_auc") in failures(validation)
 
 
 def test_a_model_with_two_outputs_is_an_error() -> None:
     """TFMA would make two examples of each, and score another problem."""
-    gather = tfma_metrics._Gather(
-        tfma_metrics._Model(None, "", "", False), "_scores", tfma_metrics.ScoreCounts
-    )
+    gather = tfma_metrics._Gather(EvaluatedModel(None, "", "", False), "binary")
     example = metric_types.StandardMetricInputs(
         label=np.array([1]), prediction=np.array([0.2, 0.8]), example_weight=np.array([1.0])
     )
     gathered = gather.add_input(gather.create_accumulator(), example)
     with pytest.raises(ValueError, match="each example must have one label and one score"):
         gather.compact(gathered)
+
+
+@pytest.mark.parametrize("weight", [np.nan, -1.0, np.inf])
+def test_a_wrong_weight_is_an_error(weight: float, tmp_path: Path) -> None:
+    """TFMA counts an example without a weight once, which NaN is to it."""
+    frame = rows(20)
+    frame.loc[3, "weight"] = weight
+    with pytest.raises(ValueError, match="weight"):
+        evaluated(frame, section(weight="weight", group="user_id"), tmp_path)
 
 
 def test_a_regression_is_measured(tmp_path: Path) -> None:
@@ -214,6 +222,98 @@ def test_a_regression_is_measured(tmp_path: Path) -> None:
     assert values["r2"].value == pytest.approx(sk.r2_score(label, frame["probability"]))
     assert values["example_count"].value == 1500
     assert failures(validation) == {("", "rmse"), ("", "example_count")}
+
+
+TOPICS = ("arts", "news", "sport")
+
+
+def topics(count: int) -> pd.DataFrame:
+    """Three classes of which one is rare, with weights, in two kinds of shops."""
+    random = np.random.default_rng(5)
+    scores = random.normal([1, -1, 0], size=(count, 3))
+    true = softmax(scores, axis=1)
+    return pd.DataFrame(
+        {
+            "clicked": (true.cumsum(axis=1) < random.random((count, 1))).sum(axis=1),
+            "probability": [*softmax(1.5 * scores, axis=1)],
+            "device": np.where(np.arange(count) % 3, "phone", "console"),
+            "weight": random.integers(0, 4, count).astype(float),
+        }
+    )
+
+
+def test_several_classes_are_measured(tmp_path: Path) -> None:
+    """As scikit-learn does, and TFMA's confusion matrix is plotted."""
+    frame = topics(1500)
+    wanted = section(
+        metrics=["log_loss", "accuracy", {"top_k_accuracy": 2}, "macro_auc", {"auc_of": "news"}],
+        weight="weight",
+        slices=[["device"]],
+        thresholds={"accuracy": [{"min": 0.99}, {"slice": {"device": "phone"}, "min": 0.1}]},
+        min_positives=10_000,
+    )
+    assert wanted.task == "multiclass"
+    found, validation = evaluated(frame, wanted, tmp_path, TOPICS)
+    assert found.overall is not None
+    values = {name: metric.value for name, metric in found.overall.metrics.items()}
+    label, weight = frame["clicked"], frame["weight"]
+    scores = np.stack(frame["probability"].tolist())
+    best = scores.argmax(axis=1)
+    expected = {
+        "log_loss": sk.log_loss(label, scores, sample_weight=weight),
+        "accuracy": sk.accuracy_score(label, best, sample_weight=weight),
+        "top_k_accuracy_2": sk.top_k_accuracy_score(label, scores, k=2, sample_weight=weight),
+        "macro_auc": np.mean(
+            [
+                sk.roc_auc_score(label == one, scores[:, one], sample_weight=weight)
+                for one in range(3)
+            ]
+        ),
+        "auc_of_news": sk.roc_auc_score(label == 1, scores[:, 1], sample_weight=weight),
+        "example_count": (weight > 0).sum(),
+        "examples_of_rarest_class": ((label == 1) & (weight > 0)).sum(),
+    }
+    assert values == pytest.approx(expected, abs=1e-6)
+    for name in wanted.metrics:
+        low, high = found.overall.metrics[name].low, found.overall.metrics[name].high
+        assert low is not None
+        assert high is not None
+        assert low < values[name] < high
+    assert {one.name for one in found.slices} == {"", "device=phone", "device=console"}
+    assert failures(validation) == {
+        ("", "accuracy"),
+        ("", "examples_of_rarest_class"),
+        ("device=phone", "examples_of_rarest_class"),
+    }
+    assert found.confusion is not None
+    assert found.confusion.classes == TOPICS
+    matrix = sk.confusion_matrix(label, best, sample_weight=weight)
+    assert np.array(found.confusion.rows) == pytest.approx(matrix)
+
+
+def test_what_is_no_class_is_an_error(tmp_path: Path) -> None:
+    frame = topics(20)
+    wanted = section(metrics=["macro_auc"])
+    frame.loc[3, "clicked"] = 3
+    with pytest.raises(ValueError, match="a label must be a whole number from 0 to 2"):
+        evaluated(frame, wanted, tmp_path, TOPICS)
+    with pytest.raises(ValueError, match=r"each example must have one label and 4 scores .* 1 and"):
+        evaluated(topics(20), wanted, tmp_path, (*TOPICS, "weather"))
+
+
+def test_a_baseline_of_other_classes_has_no_value() -> None:
+    """So that a model with one more class can still be compared with absolute bounds."""
+    baseline = EvaluatedModel(None, "baseline", "", False)
+    gather = tfma_metrics._Gather(baseline, "multiclass", 3)
+    example = metric_types.StandardMetricInputs(
+        label=np.array([3]),
+        prediction={"baseline": np.array([0.2, 0.3, 0.2, 0.3])},
+        example_weight=np.array([1.0]),
+    )
+    gathered = gather.add_input(gather.create_accumulator(), example)
+    (counts,) = gather.extract_output(gathered).values()
+    assert counts.examples == 0
+    assert np.isnan(counts.value(metric_name("log_loss")))
 
 
 def test_a_score_that_is_not_a_number_is_an_error(tmp_path: Path) -> None:

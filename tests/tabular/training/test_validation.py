@@ -22,7 +22,8 @@ def test_loss_and_auc_are_those_of_scikit_learn(evaluation: Examples, shift: flo
     """Also where all scores are below 0.001, or above 0.999."""
     model = make_model(0.01)
     model.layers[-1].bias.assign_add([shift])
-    labels, scores = Scorer(model).scores(evaluation)
+    scored = Scorer(model).scores(evaluation)
+    labels, scores = scored.labels, scored.scores
     found = validation_metrics(Scorer(model), evaluation, tf.distribute.get_strategy(), BINARY)
     exact = scores.astype(float)
     assert found["val_auc"] == pytest.approx(metrics.roc_auc_score(labels, exact), abs=1e-9)
@@ -50,4 +51,4 @@ def test_an_empty_share_has_no_rows(tmp_path: Path) -> None:
     write_examples(tmp_path, "eval", 0, files=1)
     nothing = Examples.matching("eval", [str(tmp_path / EVAL)], SPEC, "clicked")
     model: keras.Model = make_model(0.01)
-    assert [len(column) for column in Scorer(model).scores(nothing)] == [0, 0]
+    assert len(Scorer(model).scores(nothing).labels) == 0
