@@ -84,7 +84,14 @@ class Site:
         log = self._config.serving.request_log
         assert log is not None
         self._feedback = [
-            Feedback(folder, self._folder / f"{name}.json", self._sink, events_of_request, key)
+            Feedback(
+                folder,
+                self._folder / f"{name}.json",
+                self._sink,
+                IMPRESSIONS,
+                events_of_request,
+                key,
+            )
             for name, folder in (("feedback", log.folder), ("feedback-frozen", frozen_log))
         ]
         assert self._config.streaming is not None
