@@ -114,8 +114,8 @@ class Streaming(Section):
     )
     feedback_key_env: str | None = Field(
         None,
-        description="variable that holds the key with which ranking services sign what they "
-        "showed; without it time and arm are the server's, and propensities are not used",
+        description="variable that holds the key with which clients sign the contexts of their "
+        "requests; without it an event's time and arm are the server's",
     )
     served: Served | None = Field(
         None, description="what became of served events; null for no online evaluation"
