@@ -227,7 +227,8 @@ def _hours(store: MetadataReader) -> dict[int, list[TrafficHour]]:
         counts = _counts(properties)
         numbers = {n: v for n, v in properties.items() if isinstance(v, float)}
         ids = [i for ids in execution.inputs.values() for i in ids if i in read]
-        model = next((i for i in ids if version_of(read[i]) == version), None)
+        pushed = [i for i in ids if read[i].type == names.PUSHED_MODEL]
+        model = next((i for i in pushed if version_of(read[i]) == version), None)
         if model is not None:
             found.setdefault(model, []).append(TrafficHour(hour, arm, counts, numbers))
     return found

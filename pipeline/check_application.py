@@ -36,7 +36,7 @@ def check_application(config: PipelineConfig) -> LoadedApplication:
         for values in corners(config.tuner.model_dump()["parameters"]):
             _check_trainer(application, "tuner.parameters", {**given, **values})
     if config.streaming is not None:
-        check_online(config.streaming, application.features.task, config.evaluator.prediction)
+        check_online(config.streaming, application.features, config.evaluator.prediction)
     if config.streaming is not None and config.streaming.hour_tables:
         for member in ("aggregations", "events", "profiles"):
             application.member(member, "streaming.hour_tables")

@@ -10,27 +10,28 @@ from base.errors import first_problem
 from base.section import ConfigError, closest
 from pipeline.online_sections import ARM, ONLINE_METRICS, VERSION, OnlineRule, Served
 from pipeline.streaming_sections import Streaming
+from tabular.feature_set import FeatureSet
 from tabular.metrics.metric_names import NEITHER
 
 # What an hour's metrics are recorded with, beside the counts that streams and outcomes name.
 _RECORDED = ("hour", ARM, VERSION, "events", "unlabelled")
 
 
-def check_online(streaming: Streaming, task: str, prediction: str) -> None:
+def check_online(streaming: Streaming, features: FeatureSet, prediction: str) -> None:
     """Checks `streaming.served` and `streaming.online_rule`.
 
     Args:
       streaming: The section `streaming`.
-      task: Task of the application's model, such as binary.
+      features: Features of the application's model.
       prediction: Name of the model's output.
 
     Raises:
       ConfigError: A metric is not one of the task, a bound cannot be judged, or a stream or column
         is unknown. The message is one line with the key.
     """
-    _check_rule(streaming.online_rule, task)
+    _check_rule(streaming.online_rule, features.task)
     if streaming.served is not None:
-        _check_served(streaming, streaming.served, task, prediction)
+        _check_served(streaming, streaming.served, features, prediction)
 
 
 def served_stream(streaming: Streaming) -> str:
@@ -40,9 +41,9 @@ def served_stream(streaming: Streaming) -> str:
 
 
 def outcome_stream(streaming: Streaming, task: str) -> str | None:
-    """Returns the name of the stream whose events make the label 1; None if a column has it."""
+    """Returns the name of the stream whose events make the label 1; None without one."""
     served = streaming.served
-    if served is None or served.label is not None:
+    if served is None or served.label is not None or served.key is not None:
         return None
     if served.outcome is not None or task != "binary":
         return served.outcome
@@ -76,8 +77,10 @@ def _check_rule(rule: OnlineRule, task: str) -> None:
         )
 
 
-def _check_served(streaming: Streaming, served: Served, task: str, prediction: str) -> None:
-    stream = served_stream(streaming)
+def _check_served(
+    streaming: Streaming, served: Served, features: FeatureSet, prediction: str
+) -> None:
+    stream, task = served_stream(streaming), features.task
     _check_known("streaming.served.stream", stream, streaming.streams)
     if stream in {*_RECORDED, *ONLINE_METRICS.get(task, {})}:
         raise ConfigError(f"streaming.served.stream: '{stream}' is recorded as something else")
@@ -86,16 +89,19 @@ def _check_served(streaming: Streaming, served: Served, task: str, prediction: s
         if task != "binary":
             raise ConfigError(
                 "streaming.served.outcome: that an outcome followed is a label of binary models. "
-                f"The task is {task}: name the column with the label, streaming.served.label"
+                f"The task is {task}: name the label's column, or the key of the ETL's rows"
             )
-    elif served.label is None and outcome_stream(streaming, task) is None:
+    elif served.label is served.key is None and outcome_stream(streaming, task) is None:
         raise ConfigError(
-            "streaming.served: name the column of the events that has the label, as `label`"
+            "streaming.served: say what became of an event: `label`, a column with the label, or "
+            "`key`, which finds the ETL's row"
         )
     columns = streaming.streams[stream].columns
-    for name, column in (("label", served.label), ("group", served.group)):
-        if column is not None:
+    for name in ("label", "key", "group"):
+        if (column := getattr(served, name)) is not None:
             _check_known(f"streaming.served.{name}", column, columns)
+    if served.key is not None:
+        _check_known("streaming.served.key", served.key, features.columns)
     needed = (ARM, VERSION, prediction)
     missing = [column for column in needed if column not in columns]
     if 0 < len(missing) < len(needed):

@@ -59,11 +59,17 @@ class Served(Section):
     label: str | None = Field(
         None, description="in place of outcome: column with the label; null where it is not known"
     )
+    key: str | None = Field(
+        None,
+        description="in place of outcome: column that identifies an event, and key of the examples "
+        "by the same name: the label is that of the ETL's row; an event without a row has none",
+    )
 
     @model_validator(mode="after")
     def _one_label(self) -> Served:
-        if self.outcome is not None and self.label is not None:
-            raise ValueError("name either `outcome` or `label`")
+        given = [name for name in ("outcome", "label", "key") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"name one of outcome, label and key. Received: {', '.join(given)}")
         return self
 
 

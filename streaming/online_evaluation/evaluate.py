@@ -16,7 +16,7 @@ from pipeline.config import PipelineConfig
 from streaming.layout import HourFiles, hour_name, read_json
 from streaming.online_evaluation.metrics import ServedMetrics, compare, served_metrics
 from streaming.online_evaluation.rule import WAIT, Decision, Judgement, VersionEvidence, decide
-from streaming.online_evaluation.served_rows import ServedRows
+from streaming.online_evaluation.served_rows import HourState, ServedRows
 
 
 class OnlineEvaluation:
@@ -40,6 +40,7 @@ class OnlineEvaluation:
         own = dataclasses.asdict(self.rows.names)
         self.titles = {name: text.format(**own) for name, text in self.rows.task.titles.items()}
         self._config, self._rule = config, config.streaming.online_rule
+        self._states: dict[int, HourState] = {}
         task = config.loaded_application().features.task
         self._judgement = Judgement(
             task=task,
@@ -58,31 +59,33 @@ class OnlineEvaluation:
         return {name: self.titles[name] for name in self.rows.task.shown}
 
     def new_hours(self) -> list[int]:
-        """Returns the closed hours whose newest version has no metrics yet, oldest first."""
-        return [
-            hour for hour, version in self.rows.versions().items() if self._known(hour) != version
-        ]
+        """Returns the hours whose present state has no metrics yet, oldest first."""
+        self._states = self.rows.states()
+        return [hour for hour, state in self._states.items() if self._known(hour) != state]
 
     def evaluate(self, hour: int) -> list[ServedMetrics]:
         """Returns the metrics of an hour by arm and version; empty if no model was served.
 
         They are recorded in a file and in ML Metadata, as one `OnlineMetrics` artifact for each arm
         and version with the pushed model as input.
+
+        Args:
+          hour: One of `new_hours`.
         """
-        version = self.rows.versions()[hour]
+        state = self._states[hour]
         found = served_metrics(self.rows.read([hour]), self.rows.task)
         if found:
-            self._record(hour, version, found)
+            self._record(hour, state, found)
         content = {
             "hour": hour,
-            "version": version,
+            **dataclasses.asdict(state),
             "served": [_as_json(one) for one in found],
             "problem": self.rows.problems.get(hour),
         }
         self._files.write(hour, content)
         return found
 
-    def _record(self, hour: int, version: int, found: list[ServedMetrics]) -> None:
+    def _record(self, hour: int, state: HourState, found: list[ServedMetrics]) -> None:
         writer = MetadataWriter.connect(self._config.metadata_connection, self._config.name)
         pushed = first_pushes(writer.reader)
         uri = str(self._files.path(hour).resolve())
@@ -90,12 +93,17 @@ class OnlineEvaluation:
             NewArtifact(names.ONLINE_METRICS, uri, self._properties(hour, one)) for one in found
         ]
         versions = sorted({one.version for one in found} & pushed.keys())
+        inputs = [("pushed_model", pushed[model].id) for model in versions]
+        name = f"{self._config.name}:{hour}:v{state.version}"
+        if state.examples is not None:
+            inputs.append(("examples", state.examples))
+            name += f":{state.examples}"
         writer.record(
             names.ONLINE_EVALUATION,
-            {"hour": hour_name(hour), "span": hour, "span_version": version},
-            inputs=[("pushed_model", pushed[model].id) for model in versions],
+            {"hour": hour_name(hour), "span": hour, "span_version": state.version},
+            inputs=inputs,
             outputs=[("metrics", artifact) for artifact in made],
-            name=f"{self._config.name}:{hour}:v{version}",
+            name=name,
         )
 
     def _properties(self, hour: int, one: ServedMetrics) -> dict[str, int | float | str]:
@@ -139,6 +147,7 @@ class OnlineEvaluation:
         release = read_release(self._config.serving_folder)
         if release is None:
             return Decision(WAIT, "no model was pushed yet")
+        self.rows.states()  # sees the newest runs
         frame = self.rows.read(self.rows.closed_hours()[-self._rule.hours :])
         # Other arms belong to experiments beside the pipeline.
         ours = frame[frame["arm"].isin([STABLE, CANARY])].dropna(subset=["version", "prediction"])
@@ -172,14 +181,16 @@ class OnlineEvaluation:
                 comparison = compare(ours, theirs, self._judgement.compared, task)
         return VersionEvidence(metrics, len(hours), comparison)
 
-    def _known(self, hour: int) -> int | None:
-        """Returns the version of an hour that has metrics; None if there are none, or former ones.
+    def _known(self, hour: int) -> HourState | None:
+        """Returns the state of an hour that has metrics; None if there are none, or former ones.
 
         Earlier versions of this project named counts by what they counted.
         """
         path = self._files.path(hour)
         content = read_json(path) if path.exists() else None
-        return None if content is None or not _is_current(content) else int(content["version"])
+        if content is None or not _is_current(content):
+            return None
+        return HourState(content["version"], content.get("examples"))
 
 
 def _is_current(content: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +14,12 @@ import pyarrow.parquet as pq
 import base.arrow  # noqa: F401
 from base.section import ConfigError
 from features.attribution import CLICK_MS as OUTCOME_MS
+from metadata.records import Artifact
 from pipeline.check_online import outcome_stream, served_stream
 from pipeline.config import PipelineConfig
 from pipeline.online_sections import ARM, VERSION
 from streaming.layout import Layout
+from streaming.online_evaluation.etl_labels import EtlLabels
 from streaming.online_evaluation.tasks import OnlineTask, online_task
 
 HOUR, PREDICTION, LABEL, GROUP = "hour", "prediction", "label", "group"
@@ -39,6 +42,19 @@ class EventNames:
     positives: str | None
     label: str
     group: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class HourState:
+    """What an hour is judged on; it is judged again when this changes.
+
+    Attributes:
+      version: Newest version of its events.
+      examples: Id of the examples with its labels, if labels are the ETL's.
+    """
+
+    version: int
+    examples: int | None = None
 
 
 class ServedRows:
@@ -70,8 +86,13 @@ class ServedRows:
         features = config.loaded_application().features
         self.task: OnlineTask = online_task(features.task)
         self.problems: dict[int, str] = {}
-        self._served, self._prediction = settings.served, config.evaluator.prediction
+        self._prediction = config.evaluator.prediction
         self._outcome = outcome_stream(settings, features.task)
+        key = settings.served.key
+        self._etl_labels = EtlLabels(config, key, features.label) if key is not None else None
+        self._examples: dict[int, Artifact] = {}
+        # The column that leads to the label; the config's check has made sure that one does.
+        self._label = key or settings.served.label or OUTCOME_MS
         self._layout = Layout(settings.folder)
         positives = None
         if features.task == "binary":
@@ -85,16 +106,29 @@ class ServedRows:
         """Returns all closed hours, oldest first."""
         return [*self._layout.closed_hours()]
 
-    def versions(self) -> dict[int, int]:
-        """Returns closed hour with events -> its newest version, oldest hour first."""
-        return {
-            hour: marker["version"]
+    def states(self) -> dict[int, HourState]:
+        """Returns the state of each hour that can be judged, oldest first.
+
+        These are the closed hours with events. If labels are the ETL's, a run has read them.
+        """
+        found = {
+            hour: HourState(marker["version"])
             for hour, marker in self._layout.closed_hours().items()
             if marker[self.names.events]["rows"]
+        }
+        if self._etl_labels is None:
+            return found
+        self._examples = made = self._etl_labels.examples()
+        return {
+            hour: dataclasses.replace(state, examples=made[hour].id)
+            for hour, state in found.items()
+            if hour in made
         }
 
     def read(self, hours: Iterable[int]) -> pd.DataFrame:
         """Returns the served events of these hours, without those of `problems`.
+
+        Labels of the ETL are those of the runs that `states` has seen last.
 
         Returns:
           Columns `hour`, `arm`, `version`, `prediction`, `label` (NaN where it is not known yet)
@@ -105,7 +139,7 @@ class ServedRows:
             self.problems.pop(hour, None)
             for path in self._layout.newest(self.names.events, [hour]):
                 try:
-                    frames.append(self._read(path, hour))
+                    frames.append(self._read(path, hour, self._examples.get(hour)))
                 except (pa.ArrowException, OSError) as error:
                     reason = str(error).splitlines()[0]
                     self.problems[hour] = f"{path} cannot be read: {reason}"
@@ -114,28 +148,38 @@ class ServedRows:
         some = [frame for frame in frames if len(frame)]
         return pd.concat(some, ignore_index=True) if some else frames[0]
 
-    def _read(self, span: Path, hour: int) -> pd.DataFrame:
+    def _read(self, span: Path, hour: int, examples: Artifact | None) -> pd.DataFrame:
+        source = {ARM: ARM, VERSION: VERSION, PREDICTION: self._prediction, LABEL: self._label}
+        if self.names.group is not None:
+            source[GROUP] = self.names.group
         files = sorted(span.glob("*.parquet"))
         there = set(pq.read_schema(files[0]).names)
         if not there & {ARM, VERSION, self._prediction}:  # the hour is older than the first model
             return pd.DataFrame(columns=list(COLUMNS))
-        label = OUTCOME_MS if self._outcome is not None else self._served.label
-        assert label is not None
-        source = {ARM: ARM, VERSION: VERSION, PREDICTION: self._prediction, LABEL: label}
-        if self.names.group is not None:
-            source[GROUP] = self.names.group
         if missing := sorted(set(source.values()) - there):
             raise ValueError(f"expected the column {missing[0]} of served events, which is missing")
         wanted = list(dict.fromkeys(source.values()))
         tables = [pq.ParquetFile(file).read(wanted) for file in files]
-        found = pd.concat([table.to_pandas() for table in tables], ignore_index=True)
+        # A whole number stays one beside a null, since a key may be one.
+        frames = [table.to_pandas(integer_object_nulls=True) for table in tables]
+        found = pd.concat(frames, ignore_index=True)
         rows = pd.DataFrame({name: found[column] for name, column in source.items()})
         rows[HOUR] = hour
-        if self._outcome is not None:
-            rows[LABEL] = rows[LABEL].notna().astype(float)
         if self.names.group is None:
             rows[GROUP] = [f"{hour}-{number}" for number in range(len(rows))]
-        served = rows.dropna(subset=[VERSION, PREDICTION])
-        labelled = served.dropna(subset=[LABEL])
-        self.task.check(labelled[LABEL], served[PREDICTION])
+        # Before labels are looked up: most events of an hour may be those of no model.
+        rows = rows.dropna(subset=[VERSION, PREDICTION])
+        rows[LABEL] = self._labels(rows[LABEL], examples)
+        self.task.check(rows[LABEL].dropna(), rows[PREDICTION])
         return rows.astype({LABEL: float, PREDICTION: float})[list(COLUMNS)]
+
+    def _labels(self, found: pd.Series, examples: Artifact | None) -> pd.Series:
+        """Returns the labels of events by what was found in the column that leads to them."""
+        if self._outcome is not None:
+            return found.notna().astype(float)
+        if self._etl_labels is None:
+            return found
+        if examples is None:
+            return pd.Series(np.nan, index=found.index)
+        known = self._etl_labels.read(examples)
+        return found.map(str, na_action="ignore").map(known)

@@ -217,11 +217,14 @@ WRONG = {
     "online_rule.calibration=[0.5, 2]": "calibration was replaced by thresholds",
     "online_rule.max_log_loss_increase=0.1": "which is 100 times 0.1",
     "served={label: fare}": "group",
-    "served={group: driver}": "name the column of the events that has the label",
+    "served={group: driver}": "say what became of an event: `label`.* or `key`",
     "served={group: driver, outcome: clicks}": "a label of binary models",
-    "served={group: driver, outcome: clicks, label: fare}": "either `outcome` or `label`",
+    "served={group: driver, outcome: clicks, label: fare}": "Received: outcome, label",
     "served={group: drivr, label: fare}": "streaming.served.group: .* Did you mean driver",
     "served={group: driver, label: fares}": "streaming.served.label: .* Did you mean fare",
+    "served={group: driver, label: fare, key: ride_id}": "Received: label, key",
+    "served={group: driver, key: ride}": "streaming.served.key: .* Did you mean ride_id",
+    "served={group: driver, key: at}": "streaming.served.key: expected one of ride_id, fare, kilo",
     "served={group: driver, label: fare, stream: trips}": "streaming.served.stream: expected one",
 }
 
