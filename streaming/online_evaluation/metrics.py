@@ -13,6 +13,9 @@ import pandas as pd
 from streaming.online_evaluation.tasks import OnlineTask, Sample, Values
 
 _LEVEL = 0.95
+# Replicates of fewer groups hardly differ, and those of one group not at all.
+_MIN_GROUPS = 10
+_UNKNOWN = (math.nan, math.nan)
 Interval = tuple[float, float]
 
 
@@ -27,7 +30,7 @@ class ServedMetrics:
       unlabelled: Number of those whose label is not known yet; the metrics leave them out.
       positives: Number of events with label 1; None if the label is a number.
       values: Metric -> value; NaN if it is undefined (AUC of one class).
-      intervals: Metric -> 95 % interval (low, high).
+      intervals: Metric -> 95 % interval (low, high); NaN with fewer than ten groups of events.
     """
 
     arm: str
@@ -102,15 +105,16 @@ def compare(
         {metric: sample.value(metric) for metric in metrics} for sample in samples
     )
     our_draws, their_draws = (sample.replicates(metrics) for sample in samples)
+    enough = min(sample.groups for sample in samples) >= _MIN_GROUPS
     relative, absolute = {}, {}
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN where the other one's value is 0
         for metric in metrics:
             ratio = np.divide(our_values[metric], their_values[metric]) - 1
             ratios = our_draws[metric] / their_draws[metric] - 1
-            relative[metric] = (float(ratio), _interval(ratios))
+            relative[metric] = (float(ratio), _interval(ratios) if enough else _UNKNOWN)
             differences = our_draws[metric] - their_draws[metric]
             difference = our_values[metric] - their_values[metric]
-            absolute[metric] = (difference, _interval(differences))
+            absolute[metric] = (difference, _interval(differences) if enough else _UNKNOWN)
     return Comparison(name, fewest, relative, absolute)
 
 
@@ -118,11 +122,12 @@ def _metrics_of(
     arm: str, version: int, rows: pd.DataFrame, task: OnlineTask, seed: int
 ) -> ServedMetrics:
     labelled, names = rows.dropna(subset=["label"]), list(task.titles)
-    values, intervals = dict.fromkeys(names, math.nan), dict.fromkeys(names, (math.nan, math.nan))
+    values, intervals = dict.fromkeys(names, math.nan), dict.fromkeys(names, _UNKNOWN)
     if len(labelled):
         sample = _sample(labelled, task, seed)
         values = {name: sample.value(name) for name in names}
-        intervals = {name: _interval(some) for name, some in sample.replicates(names).items()}
+        if sample.groups >= _MIN_GROUPS:
+            intervals = {name: _interval(some) for name, some in sample.replicates(names).items()}
     positives = int(labelled["label"].sum()) if task.counts_positives else None
     unlabelled = len(rows) - len(labelled)
     return ServedMetrics(arm, version, len(rows), unlabelled, positives, values, intervals)

@@ -168,7 +168,7 @@ class ServedRows:
         if self.names.group is None:
             rows[GROUP] = [f"{hour}-{number}" for number in range(len(rows))]
         # Before labels are looked up: most events of an hour may be those of no model.
-        rows = rows.dropna(subset=[VERSION, PREDICTION])
+        rows = rows.dropna(subset=[VERSION, PREDICTION]).fillna({ARM: ""})
         rows[LABEL] = self._labels(rows[LABEL], examples)
         self.task.check(rows[LABEL].dropna(), rows[PREDICTION])
         return rows.astype({LABEL: float, PREDICTION: float})[list(COLUMNS)]

@@ -24,7 +24,13 @@ _AT_ONCE = 20  # replicates per step; each step holds about 100 numbers per row
 
 
 class Sample(abc.ABC):
-    """The labelled events of a version, which can be drawn again (bootstrap)."""
+    """The labelled events of a version, which can be drawn again (bootstrap).
+
+    Attributes:
+      groups: Number of groups of similar events.
+    """
+
+    groups: int
 
     @abc.abstractmethod
     def value(self, metric: str) -> float:
@@ -159,8 +165,8 @@ class _BinarySample(Sample):
         self._counts = ScoreCounts.count(labels, predictions)
         self._positive = labels[order]
         self._starts = np.searchsorted(predictions[order], self._counts.score)
-        self._groups = _Groups(groups, seed)
-        self._group = self._groups.of_row[order]
+        self._drawing = _Groups(groups, seed)
+        self._group, self.groups = self._drawing.of_row[order], self._drawing.count
 
     def value(self, metric: str) -> float:
         return float(_BINARY[metric](self._counts))
@@ -168,7 +174,7 @@ class _BinarySample(Sample):
     def replicates(self, metrics: Sequence[str]) -> dict[str, Values]:
         found: dict[str, list[Values]] = {name: [] for name in metrics}
         for _ in range(0, _REPLICATES, _AT_ONCE):
-            times = self._groups.drawn()[:, self._group]
+            times = self._drawing.drawn()[:, self._group]
             counts = dataclasses.replace(
                 self._counts,
                 positive=np.add.reduceat(times * self._positive, self._starts, axis=1),
@@ -210,15 +216,16 @@ class _RegressionSample(Sample):
         self._shift = float(labels.mean())
         label, error = labels - self._shift, predictions - labels
         terms = np.stack([np.ones(len(labels)), label, label**2, error, np.abs(error), error**2])
-        self._groups = _Groups(groups, seed)
-        place, count = self._groups.of_row, self._groups.count
-        self._sums = np.stack([np.bincount(place, term, minlength=count) for term in terms], axis=1)
+        self._drawing = _Groups(groups, seed)
+        place, self.groups = self._drawing.of_row, self._drawing.count
+        sums = [np.bincount(place, term, minlength=self.groups) for term in terms]
+        self._sums = np.stack(sums, axis=1)
 
     def value(self, metric: str) -> float:
         return float(self._metrics(self._sums.sum(axis=0))[metric])
 
     def replicates(self, metrics: Sequence[str]) -> dict[str, Values]:
-        steps = [self._groups.drawn() @ self._sums for _ in range(0, _REPLICATES, _AT_ONCE)]
+        steps = [self._drawing.drawn() @ self._sums for _ in range(0, _REPLICATES, _AT_ONCE)]
         found = self._metrics(np.concatenate(steps))
         return {name: found[name] for name in metrics}
 

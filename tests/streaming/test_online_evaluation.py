@@ -282,7 +282,8 @@ def test_decisions_are_those_of_the_rule_for_clicks(number: int) -> None:
     for metric in ("calibration", "normalized_entropy"):
         found = (last.served.values[metric], *last.served.intervals[metric])
         assert found == pytest.approx(numbers(golden[metric]), nan_ok=True)
-    if golden["increase"] is not None:
+    # 90 events are of nine users, too few for an interval now, and for a decision then and now.
+    if golden["increase"] is not None and case["stable_rows"] > 90:
         assert last.comparison is not None
         value, interval = last.comparison.relative["normalized_entropy"]
         assert (value, *interval) == pytest.approx(numbers(golden["increase"]), nan_ok=True)

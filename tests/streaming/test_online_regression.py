@@ -81,6 +81,27 @@ def test_intervals_hold_the_truth_in_most_hours_of_events_in_groups() -> None:
     assert held_by_rows < held
 
 
+@pytest.mark.parametrize("groups", [1, 9])
+def test_a_few_groups_of_events_prove_nothing(config: PipelineConfig, groups: int) -> None:
+    """All replicates of one group are equal: its interval would have no width."""
+    frames = [rides(7, "stable", 3000, 1), rides(8, "canary", 3000, 2)]
+    for frame in frames:
+        frame["driver"] = [f"d{number % groups}" for number in range(len(frame))]
+    (one,) = served_metrics(as_read(frames[1]), TASK)
+    assert np.isnan(one.intervals["rmse"]).all()
+    close_hour(config, HOUR, frames)
+    what, reason = decided(config)
+    assert what == WAIT
+    assert reason.endswith("not certain yet")
+
+
+def test_events_without_an_arm_are_shown(config: PipelineConfig) -> None:
+    close_hour(config, HOUR, [rides(7, "stable", 400, 1).assign(arm=None)])
+    evaluation = OnlineEvaluation(config)
+    assert evaluation.new_hours() == [HOUR]
+    assert [(one.arm, one.events) for one in evaluation.evaluate(HOUR)] == [("", 400)]
+
+
 def test_equal_labels_have_no_normalized_error() -> None:
     rows = as_read(rides(7, "stable", 50, 1)).assign(label=3.3)
     (one,) = served_metrics(rows, TASK)
