@@ -22,6 +22,7 @@ ONLINE_METRICS: Mapping[str, Mapping[str, str]] = {
         "calibration": NEITHER,
         "normalized_entropy": LOWER,
     },
+    "multiclass": {"accuracy": HIGHER, "log_loss": LOWER, "normalized_entropy": LOWER},
     "regression": {
         "mean_label": NEITHER,
         "rmse": LOWER,
@@ -35,6 +36,7 @@ _DEFAULT_BOUNDS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "calibration": {"min": 0.7, "max": 1.4},
         "normalized_entropy": {"max": 1, "max_worse_percent": 5},
     },
+    "multiclass": {"normalized_entropy": {"max": 1, "max_worse_percent": 5}},
     "regression": {"normalized_rmse": {"max": 1, "max_worse_percent": 5}},
 }
 # Columns of a served event, besides the model's output, as `events_of_request` names them.
@@ -126,7 +128,7 @@ class OnlineRule(Section):
         default_factory=dict,
         description="metric -> its bounds; null for none. Defaults: of a binary model calibration "
         "{min: 0.7, max: 1.4} and normalized_entropy {max: 1, max_worse_percent: 5}, of a "
-        "regression normalized_rmse {max: 1, max_worse_percent: 5}",
+        "multiclass model the latter, of a regression normalized_rmse with the same bounds",
     )
     patience_hours: int = Field(
         6, ge=1, description="hours after which a canary is judged even where values are uncertain"

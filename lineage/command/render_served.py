@@ -14,7 +14,7 @@ from lineage.text import NOT_RECORDED, when
 
 _REASON = 40  # characters of a withdrawal's reason in the table
 _METRICS = (
-    "auc", "log_loss", "normalized_entropy", "calibration",
+    "auc", "accuracy", "log_loss", "normalized_entropy", "calibration",
     "rmse", "mae", "bias", "normalized_rmse",
 )  # fmt: skip
 

@@ -134,8 +134,8 @@ def _metrics_of(
 
 
 def _sample(rows: pd.DataFrame, task: OnlineTask, seed: int) -> Sample:
-    labels, predictions = (rows[name].to_numpy(np.float64) for name in ("label", "prediction"))
-    return task.sample(labels, predictions, rows["group"].to_numpy(str), seed)
+    labels = rows["label"].to_numpy(np.float64)
+    return task.sample(labels, task.numbers(rows["prediction"]), rows["group"].to_numpy(str), seed)
 
 
 def _interval(replicates: Values) -> Interval:

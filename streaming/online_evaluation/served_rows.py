@@ -171,7 +171,7 @@ class ServedRows:
         rows = rows.dropna(subset=[VERSION, PREDICTION]).fillna({ARM: ""})
         rows[LABEL] = self._labels(rows[LABEL], examples)
         self.task.check(rows[LABEL].dropna(), rows[PREDICTION])
-        return rows.astype({LABEL: float, PREDICTION: float})[list(COLUMNS)]
+        return rows.astype({LABEL: float})[list(COLUMNS)]
 
     def _labels(self, found: pd.Series, examples: Artifact | None) -> pd.Series:
         """Returns the labels of events by what was found in the column that leads to them."""

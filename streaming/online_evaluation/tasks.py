@@ -1,7 +1,7 @@
 """How predictions of each task are judged online: the metrics, and samples for their intervals.
 
-A new task, such as one of several classes, is a subclass of OnlineTask in `_TASKS`, with its
-metrics' names and directions in pipeline/online_sections.py.
+A new task is a subclass of OnlineTask in `_TASKS`, with its metrics' names and directions in
+pipeline/online_sections.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from tabular.metrics.scores import ScoreCounts
 
 Values = NDArray[np.float64]
 _REPLICATES = 200
+_SMALLEST = float(np.finfo(np.float64).eps)  # as scikit-learn's log_loss clips probabilities
+_ROUNDING = 1e-3  # largest distance from 1 of a sum of 32-bit probabilities
 _AT_ONCE = 20  # replicates per step; each step holds about 100 numbers per row
 
 
@@ -63,6 +65,10 @@ class OnlineTask(abc.ABC):
     def check(self, labels: pd.Series, predictions: pd.Series) -> None:
         """Raises ValueError if a label or a prediction is not one of the task."""
 
+    def numbers(self, predictions: pd.Series) -> Values:
+        """Returns predictions that were checked, [rows] or [rows, outputs]."""
+        return predictions.to_numpy(np.float64)
+
     @abc.abstractmethod
     def sample(self, labels: Values, predictions: Values, groups: NDArray, seed: int) -> Sample:
         """Returns a sample of events, [rows] each, with the seed of its bootstrap."""
@@ -92,6 +98,32 @@ class Binary(OnlineTask):
         return _BinarySample(labels, predictions, groups, seed)
 
 
+class Multiclass(OnlineTask):
+    """The probabilities of labels 0, 1, ..., a list of numbers."""
+
+    titles: Mapping[str, str] = {
+        "accuracy": "accuracy",
+        "log_loss": "log loss",
+        # Divided by the log loss of always predicting the share of each class.
+        "normalized_entropy": "normalized log loss",
+    }
+    shown = ("accuracy", "log_loss", "normalized_entropy")
+    counts_positives = False
+
+    def check(self, labels: pd.Series, predictions: pd.Series) -> None:
+        classes = int(predictions.map(np.size).max()) if len(predictions) else 0
+        expected = "a prediction must be a list of probabilities whose sum is 1, one for each class"
+        _check(predictions, predictions.map(lambda one: _is_distribution(one, classes)), expected)
+        right = _numbers(labels).isin(range(classes))
+        _check(labels, right, f"a label must be a whole number from 0 to {classes - 1}")
+
+    def numbers(self, predictions: pd.Series) -> Values:
+        return np.stack([np.asarray(one, np.float64) for one in predictions])
+
+    def sample(self, labels: Values, predictions: Values, groups: NDArray, seed: int) -> Sample:
+        return _MulticlassSample(labels, predictions, groups, seed)
+
+
 class Regression(OnlineTask):
     """The mean of a label that is any number."""
 
@@ -116,7 +148,11 @@ class Regression(OnlineTask):
         return _RegressionSample(labels, predictions, groups, seed)
 
 
-_TASKS: Mapping[str, OnlineTask] = {"binary": Binary(), "regression": Regression()}
+_TASKS: Mapping[str, OnlineTask] = {
+    "binary": Binary(),
+    "multiclass": Multiclass(),
+    "regression": Regression(),
+}
 
 
 def online_task(task: str) -> OnlineTask:
@@ -208,39 +244,83 @@ _BINARY: Mapping[str, Callable[[ScoreCounts], Values]] = {
 }
 
 
-class _RegressionSample(Sample):
-    """Every metric follows from sums over events, so a replicate is a sum of the groups' sums."""
+class _SumSample(Sample):
+    """Events whose metrics follow from sums, so that a replicate is a sum of the groups' sums.
 
+    Args:
+      terms: Terms of the sums, [rows, terms]; the first one is 1.
+      groups: Group of each event, [rows].
+      seed: Seed of the bootstrap.
+    """
+
+    def __init__(self, terms: Values, groups: NDArray, seed: int):
+        self._drawing = _Groups(groups, seed)
+        self.groups = self._drawing.count
+        self._sums = np.zeros((self.groups, terms.shape[1]))
+        np.add.at(self._sums, self._drawing.of_row, terms)
+
+    @abc.abstractmethod
+    def _metrics(self, means: Values) -> dict[str, Values]:
+        """Returns all metrics of the means of the terms without the first, [..., terms - 1]."""
+
+    def value(self, metric: str) -> float:
+        return float(self._of_sums(self._sums.sum(axis=0))[metric])
+
+    def replicates(self, metrics: Sequence[str]) -> dict[str, Values]:
+        steps = [self._drawing.drawn() @ self._sums for _ in range(0, _REPLICATES, _AT_ONCE)]
+        found = self._of_sums(np.concatenate(steps))
+        return {name: found[name] for name in metrics}
+
+    def _of_sums(self, sums: Values) -> dict[str, Values]:
+        with np.errstate(invalid="ignore", divide="ignore"):  # NaN if no group was drawn
+            return self._metrics(sums[..., 1:] / sums[..., :1])
+
+
+class _RegressionSample(_SumSample):
     def __init__(self, labels: Values, predictions: Values, groups: NDArray, seed: int):
         # Labels are counted from their mean, which keeps the digits of large ones.
         self._shift = float(labels.mean())
         label, error = labels - self._shift, predictions - labels
-        terms = np.stack([np.ones(len(labels)), label, label**2, error, np.abs(error), error**2])
-        self._drawing = _Groups(groups, seed)
-        place, self.groups = self._drawing.of_row, self._drawing.count
-        sums = [np.bincount(place, term, minlength=self.groups) for term in terms]
-        self._sums = np.stack(sums, axis=1)
+        terms = (np.ones(len(labels)), label, label**2, error, np.abs(error), error**2)
+        super().__init__(np.stack(terms, axis=1), groups, seed)
 
-    def value(self, metric: str) -> float:
-        return float(self._metrics(self._sums.sum(axis=0))[metric])
+    def _metrics(self, means: Values) -> dict[str, Values]:
+        label, squared_label, bias, absolute, squared = np.moveaxis(means, -1, 0)
+        variance = squared_label - label**2
+        # What is left of equal labels is a rounding error.
+        variance = np.where(variance > 1e-12 * squared_label, variance, np.nan)
+        return {
+            "mean_label": label + self._shift,
+            "rmse": np.sqrt(squared),
+            "mae": absolute,
+            "bias": bias,
+            "normalized_rmse": np.sqrt(squared / variance),
+        }
 
-    def replicates(self, metrics: Sequence[str]) -> dict[str, Values]:
-        steps = [self._drawing.drawn() @ self._sums for _ in range(0, _REPLICATES, _AT_ONCE)]
-        found = self._metrics(np.concatenate(steps))
-        return {name: found[name] for name in metrics}
 
-    def _metrics(self, sums: Values) -> dict[str, Values]:
-        """Returns all metrics of sums, [..., 6]."""
-        with np.errstate(invalid="ignore", divide="ignore"):  # NaN if no group was drawn
-            means = sums[..., 1:] / sums[..., :1]
-            label, squared_label, bias, absolute, squared = np.moveaxis(means, -1, 0)
-            variance = squared_label - label**2
-            # What is left of equal labels is a rounding error.
-            variance = np.where(variance > 1e-12 * squared_label, variance, np.nan)
-            return {
-                "mean_label": label + self._shift,
-                "rmse": np.sqrt(squared),
-                "mae": absolute,
-                "bias": bias,
-                "normalized_rmse": np.sqrt(squared / variance),
-            }
+class _MulticlassSample(_SumSample):
+    def __init__(self, labels: Values, predictions: Values, groups: NDArray, seed: int):
+        label, rows = labels.astype(np.int64), np.arange(len(labels))
+        loss = -np.log(np.clip(predictions[rows, label], _SMALLEST, 1))
+        right = predictions.argmax(axis=1) == label
+        is_class = np.eye(predictions.shape[1])[label]
+        terms = np.column_stack([np.ones(len(labels)), loss, right, is_class])
+        super().__init__(terms, groups, seed)
+
+    def _metrics(self, means: Values) -> dict[str, Values]:
+        loss, right, shares = means[..., 0], means[..., 1], means[..., 2:]
+        constant = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=-1)
+        return {
+            "accuracy": right,
+            "log_loss": loss,
+            "normalized_entropy": loss / np.where(constant > 0, constant, np.nan),
+        }
+
+
+def _is_distribution(prediction: object, classes: int) -> bool:
+    try:
+        values = np.asarray(prediction, np.float64)
+    except (TypeError, ValueError):
+        return False
+    right = values.shape == (classes,) and bool((values >= 0).all())
+    return right and bool(abs(values.sum() - 1) < _ROUNDING)

@@ -285,5 +285,5 @@ def test_a_config_that_does_not_say_what_became_of_events_cannot_be_evaluated(
 
 
 def test_a_task_without_online_metrics_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="judges the tasks binary, regression"):
+    with pytest.raises(ConfigError, match="judges the tasks binary, multiclass, regression"):
         online_task("ranking")
