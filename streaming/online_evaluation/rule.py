@@ -171,6 +171,8 @@ def _state(
     if known is None or count < judgement.min_events:
         return _State(f"{name} has {count:,} of {judgement.min_events:,} {judgement.events}")
     checks = _checks(known, judgement)
+    if not checks:  # every bound is against another version
+        return _State(f"{name}: no other version was served in the same hours")
     if bad := [check for check in checks if check.out]:
         return _State(f"{name}: {'; '.join(check.text for check in bad)}", out=True)
     if all(check.within for check in checks):

@@ -81,6 +81,18 @@ def test_intervals_hold_the_truth_in_most_hours_of_events_in_groups() -> None:
     assert held_by_rows < held
 
 
+def test_a_canary_without_anything_to_compare_it_with_is_not_promoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = "{rmse: {max_worse: 1}, normalized_rmse: null}"
+    config = rides_config(tmp_path, monkeypatch, f"streaming.online_rule.thresholds={rule}")
+    close_hour(config, HOUR, [rides(8, "canary", 9000, 2)])
+    close_hour(config, HOUR + 1, [rides(7, "stable", 9000, 1)])
+    assert decided(config) == (WAIT, "canary 8: no other version was served in the same hours")
+    close_hour(config, HOUR + 2, [rides(7, "stable", 9000, 3), rides(8, "canary", 9000, 4)])
+    assert decided(config)[0] == PROMOTE
+
+
 @pytest.mark.parametrize("groups", [1, 9])
 def test_a_few_groups_of_events_prove_nothing(config: PipelineConfig, groups: int) -> None:
     """All replicates of one group are equal: its interval would have no width."""
