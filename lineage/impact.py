@@ -44,7 +44,8 @@ class Push:
       model_id: Id of the Model artifact.
       trained_from_it: Whether it was trained from the data, not only evaluated on it.
       labels: Labels it answers for now: 'stable', 'canary'.
-      impressions: Recorded number of impressions it ranked (see `served.py`).
+      counts: Recorded counts of what it served, by name; that of all events comes first (see
+        `served.py`).
     """
 
     artifact: Artifact
@@ -54,7 +55,7 @@ class Push:
     model_id: int | None
     trained_from_it: bool
     labels: tuple[str, ...]
-    impressions: int
+    counts: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _push(graph: Graph, artifact: Artifact, serving: ServedModel | None) -> Push
         model_id=model,
         trained_from_it=_in_graph(graph, model),
         labels=serving.labels if serving else (),
-        impressions=serving.impressions if serving else 0,
+        counts=serving.counts if serving else {},
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import math
 from collections.abc import Iterable, Mapping
 
 from components.pusher.release import CANARY, STABLE
@@ -40,14 +39,13 @@ class TrafficHour:
     Attributes:
       hour: Hour, e.g. '2024-03-01T05'.
       arm: Label that the clients asked for.
-      impressions, clicks: Counts.
+      counts: Counts by the names that the application gives them; that of all events comes first.
       metrics: Metrics by name, e.g. auc, normalized_entropy.
     """
 
     hour: str
     arm: str
-    impressions: int
-    clicks: int
+    counts: dict[str, int]
     metrics: dict[str, float]
 
 
@@ -80,12 +78,18 @@ class ServedModel:
         return tuple(period.label for period in self.periods if period.until is None)
 
     @property
-    def impressions(self) -> int:
-        return sum(hour.impressions for hour in self.hours)
+    def counts(self) -> dict[str, int]:
+        """Counts of all hours; that of all events comes first."""
+        total: dict[str, int] = {}
+        for hour in self.hours:
+            for name, count in hour.counts.items():
+                total[name] = total.get(name, 0) + count
+        return total
 
-    @property
-    def clicks(self) -> int:
-        return sum(hour.clicks for hour in self.hours)
+
+def count_names(models: Iterable[ServedModel]) -> list[str]:
+    """Returns the names of all counts of versions; that of all events comes first."""
+    return [*dict.fromkeys(name for model in models for name in model.counts)]
 
 
 def served(store: MetadataReader) -> list[ServedModel]:
@@ -220,16 +224,26 @@ def _hours(store: MetadataReader) -> dict[int, list[TrafficHour]]:
         if execution is None or last[execution.pipeline, hour] != execution.id:
             continue
         version, arm = str(properties.pop("version", "")), str(properties.pop("arm", ""))
-        impressions = _count(properties.pop("impressions", 0))
-        clicks = _count(properties.pop("clicks", 0))
+        counts = _counts(properties)
         numbers = {n: v for n, v in properties.items() if isinstance(v, float)}
         ids = [i for ids in execution.inputs.values() for i in ids if i in read]
-        model = next((i for i in ids if version_of(read[i]) == version), None)
+        pushed = [i for i in ids if read[i].type == names.PUSHED_MODEL]
+        model = next((i for i in pushed if version_of(read[i]) == version), None)
         if model is not None:
-            found.setdefault(model, []).append(TrafficHour(hour, arm, impressions, clicks, numbers))
+            found.setdefault(model, []).append(TrafficHour(hour, arm, counts, numbers))
     return found
 
 
-def _count(value: object) -> int:
-    """Returns a count, or 0 for a property that another writer made no number."""
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
+def _counts(properties: Mapping[str, object]) -> dict[str, int]:
+    """Returns the counts of an hour; that of all events comes first.
+
+    Earlier versions of this project did not record its name. No other count is larger.
+    """
+    found = {
+        name: value
+        for name, value in properties.items()
+        if isinstance(value, int) and not isinstance(value, bool)
+    }
+    events = properties.get(names.EVENTS)
+    order = sorted(found, key=lambda name: (name != events, -found[name], name))
+    return {name: found[name] for name in order}

@@ -56,6 +56,9 @@ PUSHED = "pushed"  # 0: it was not
 PUSHED_VERSION, PUSHED_DESTINATION = "pushed_version", "pushed_destination"
 RELEASE = "release"  # the label that it got, such as stable
 
+# Properties of an OnlineMetrics: hour, arm, version, metrics as floats, counts as integers.
+EVENTS = "events"  # name of the count of served events; the other counts are of some of them
+
 # Properties of a promotion or rollback: LABEL_before and LABEL_after, withdrawn_VERSION.
 BEFORE, AFTER, WITHDRAWN_VERSION = "_before", "_after", "withdrawn_"
 

@@ -118,6 +118,12 @@ class LoadedApplication:
     prediction: str | None
     _module: ModuleType = dataclasses.field(repr=False)
 
+    def has(self, name: str) -> bool:
+        """Returns whether the application has an optional member, a name in OPTIONAL."""
+        if name not in OPTIONAL:
+            raise ValueError(f"no application has a member {name}")
+        return hasattr(self._module, name)
+
     def member(self, name: str, needed_for: str) -> Any:
         """Returns an optional member.
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from base.errors import first_problem
 from base.section import ConfigError, check_keys, keys_of
 from pipeline.application import LoadedApplication, load_application
+from pipeline.check_online import check_online
 from tabular.parameters import TrainerParameters, check_network
 from tabular.training.search_space import corners
 
@@ -34,6 +35,8 @@ def check_application(config: PipelineConfig) -> LoadedApplication:
     if config.tuner is not None:
         for values in corners(config.tuner.model_dump()["parameters"]):
             _check_trainer(application, "tuner.parameters", {**given, **values})
+    if config.streaming is not None:
+        check_online(config.streaming, application.features, config.evaluator.prediction)
     if config.streaming is not None and config.streaming.hour_tables:
         for member in ("aggregations", "events", "profiles"):
             application.member(member, "streaming.hour_tables")

@@ -304,7 +304,10 @@ class Serving(Section):
         "canary_in_turn: a canary only when there is no other",
     )
     canary_percent: float = Field(
-        10, ge=0, le=100, description="percentage of the users who get a canary"
+        10,
+        ge=0,
+        le=100,
+        description="percentage of the units, such as values of a key, that get a canary",
     )
     keep_versions: int = Field(
         5, ge=1, description="newest versions that stay on disk, besides those that are live"

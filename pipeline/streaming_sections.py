@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from base.secrets import names_secret, secret_in
 from base.section import Section
+from pipeline.online_sections import DriftRule, OnlineRule, Served
 
 
 class EventStream(Section):
@@ -64,41 +65,6 @@ class KafkaBroker(Section):
         return options
 
 
-class OnlineRule(Section):
-    """When a version is rolled back, or a canary promoted; see streaming/online_evaluation."""
-
-    hours: int = Field(24, ge=1, description="newest closed hours that are looked at")
-    min_impressions: int = Field(
-        1000, ge=1, description="with fewer impressions nothing is decided"
-    )
-    calibration: tuple[float, float] = Field(
-        (0.7, 1.4), description="bounds of predicted clicks / clicks"
-    )
-    max_log_loss_increase: float = Field(
-        0.05, ge=0, description="largest increase over the version before it, as a share"
-    )
-    patience_hours: int = Field(
-        6, ge=1, description="hours after which a canary is judged even where values are uncertain"
-    )
-
-
-class DriftRule(Section):
-    """When a feature has drifted; see streaming/online_evaluation."""
-
-    max_distance: float = Field(
-        0.2,
-        gt=0,
-        le=1,
-        description="Jensen-Shannon divergence, for features without comparators in the schema",
-    )
-    leave_out: tuple[str, ...] = Field(
-        (), description="features that are not compared, such as keys and times"
-    )
-    most_examples: int = Field(
-        20_000, ge=100, description="served examples of an hour that are compared, at random"
-    )
-
-
 class OnlineRedis(Section):
     """The Redis of the online store. Its keys begin with the pipeline's name."""
 
@@ -148,8 +114,11 @@ class Streaming(Section):
     )
     feedback_key_env: str | None = Field(
         None,
-        description="variable that holds the key with which ranking services sign what they "
-        "showed; without it time and arm are the server's, and propensities are not used",
+        description="variable that holds the key with which clients sign the contexts of their "
+        "requests; without it an event's time and arm are the server's",
+    )
+    served: Served | None = Field(
+        None, description="what became of served events; null for no online evaluation"
     )
     online_rule: OnlineRule = Field(
         OnlineRule(), description="when a version is rolled back or promoted"
@@ -157,6 +126,16 @@ class Streaming(Section):
     drift: DriftRule = Field(DriftRule(), description="when a feature has drifted")
     max_events_per_batch: int = Field(500_000, ge=1, description="events of each topic")
     max_files_per_batch: int = Field(20, ge=1, description="files of each watched folder")
+
+    @property
+    def streams(self) -> dict[str, EventStream]:
+        """The streams by name; events come before their outcomes."""
+        return {name: value for name, value in self if isinstance(value, EventStream)}
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Names of the streams whose events belong to other events."""
+        return [name for name, stream in self.streams.items() if hasattr(stream, "of")]
 
     @property
     def attribution_ms(self) -> int:

@@ -129,7 +129,7 @@ def predict(config: PipelineConfig, server: str, count: int, unit: str) -> None:
     import tensorflow as tf
 
     from components.pusher.model_servers import connection_of
-    from serving.client.client import RankingClient
+    from serving.client.client import ScoringClient
     from serving.examples import last_examples, without_label
     from serving.request_log.writer import first_value
 
@@ -138,7 +138,7 @@ def predict(config: PipelineConfig, server: str, count: int, unit: str) -> None:
     percent = config.serving.canary_percent
     way = connection_of(config.serving.followers())
     client_of = functools.partial(
-        RankingClient, token=way.token(), root_certificates=way.authority(), tls_name=way.tls_name
+        ScoringClient, token=way.token(), root_certificates=way.authority(), tls_name=way.tls_name
     )
     with client_of(server, config.name, canary_percent=percent, timeout_s=10) as client:
         try:

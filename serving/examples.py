@@ -34,7 +34,7 @@ def last_examples(run_folder: Path, split: str, wanted: int) -> list[bytes]:
 
 
 def without_label(serialized: bytes, label: str) -> bytes:
-    """Removes the label from an example, which a ranking service does not have."""
+    """Removes the label from an example, which is not known when it is scored."""
     example = tf.train.Example.FromString(serialized)
     example.features.feature.pop(label, None)
     content: bytes = example.SerializeToString(deterministic=True)

@@ -167,11 +167,12 @@ def accept_loss(config: PipelineConfig, dry_run: bool) -> None:
 @with_config
 @click.option("--once", is_flag=True, help="End when all present lines have been sent.")
 def feedback(config: PipelineConfig, once: bool) -> None:
-    """Publishes the server's request log as impressions, until Ctrl-C.
+    """Publishes what the server's request log tells as events, until Ctrl-C.
 
     They go to the topic or the watched folder that ingest reads. After a crash some are sent again
     under the same ids, and each counts once.
     """
+    from pipeline.check_online import served_stream
     from streaming.feedback.publish import Feedback
     from streaming.feedback.sinks import sink_of
 
@@ -185,7 +186,8 @@ def feedback(config: PipelineConfig, once: bool) -> None:
     with exclusive_lock(settings.folder, "feedback"):
         events_of = config.loaded_application().member("events_of_request", "streaming feedback")
         sink, key = sink_of(settings), _feedback_key(settings)
-        running = Feedback(log.folder, cursor, sink, events_of, key)
+        stream = served_stream(settings)
+        running = Feedback(log.folder, cursor, sink, stream, events_of, key)
         while not stopping.is_set():
             try:
                 new = running.publish()
@@ -197,14 +199,14 @@ def feedback(config: PipelineConfig, once: bool) -> None:
                 continue
             sent += new
             if new:
-                console().print(f"{sent:,} impressions published")
+                console().print(f"{sent:,} {stream} published")
             if once:
                 break
             stopping.wait(1)
     if running.rejected.count:
         console().print(f"{running.rejected.count:,} lines were rejected: {running.rejected.path}")
     if not sent:
-        console().print(f"no new impressions in {log.folder}")
+        console().print(f"no new {stream} in {log.folder}")
 
 
 def _feedback_key(settings: Streaming) -> bytes | None:
@@ -214,7 +216,7 @@ def _feedback_key(settings: Streaming) -> bytes | None:
     if not os.environ.get(name):
         raise ConfigError(
             f"streaming.feedback_key_env: the environment variable {name} is not set; export the "
-            "key that the ranking services sign with"
+            "key that the clients sign with"
         )
     return os.environ[name].encode()
 
@@ -350,18 +352,17 @@ def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> 
 
 def _print_overview(found: dict[str, Any], folder: Path, hours: int) -> None:
     """Prints an overview to the terminal."""
-    from streaming.operation.overview import run_text
+    from streaming.operation.overview import counts, run_text
 
     if not found["batches"]:
         console().print(f"{folder} has no events yet; read some: python -m streaming ingest")
     if found["hours"]:
-        table = Table(
-            "hour", "state", "impressions", "clicked", "clicks", "duplicates", "late", "run"
-        )
+        names = counts(found)
+        table = Table("hour", "state", *names, "run")
         for column in table.columns[2:-1]:
             column.justify = "right"
         for row in found["hours"][-hours:]:
-            numbers = [row[k] for k in (IMPRESSIONS, "clicked", CLICKS, "duplicates", "late")]
+            numbers = [row[name] for name in names]
             shown = ["" if n is None else f"{n:,}" for n in numbers]
             table.add_row(row["name"], row["state"], *shown, run_text(row))
         console().print(table)

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from serving.client.client import RankingClient, Scores, check_finite
+from serving.client.client import Scores, ScoringClient, check_finite
 
 # (candidates, their positions from 1) -> serialized tf.Examples of their raw features.
 MakeExamples = Callable[[Sequence[str], Sequence[int]], list[bytes]]
@@ -100,7 +100,7 @@ class PageRanker:
 
     def __init__(
         self,
-        client: RankingClient,
+        client: ScoringClient,
         page_size: int,
         exploration: float,
         chance: random.Random,
@@ -124,7 +124,7 @@ class PageRanker:
           context: More fields of the impressions, such as session_id and device.
 
         Raises:
-          grpc.RpcError, ValueError: There are no valid scores; see RankingClient.score.
+          grpc.RpcError, ValueError: There are no valid scores; see ScoringClient.score.
         """
         first = self._client.score(user_id, examples(candidates, [1] * len(candidates)))
         ranked = rank(first.scores, self._page_size, self._exploration, self._chance)

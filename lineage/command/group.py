@@ -131,7 +131,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     python -m lineage trace stable             the serving model, down to its source files
     python -m lineage impact latest            what was trained from the newest examples
     python -m lineage diff                     the last run and the one before
-    python -m lineage served                   when each version served, and what it ranked
+    python -m lineage served                   when each version served, and how many events
     python -m lineage gc                       artifacts that nothing needs any more
     python -m lineage report                   the last run as a page
     python -m lineage serve                    all runs as a page

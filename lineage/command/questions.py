@@ -23,7 +23,7 @@ from lineage.compare import compare
 from lineage.delete import delete_unused
 from lineage.impact import impact_of
 from lineage.listing import run_lines
-from lineage.served import find_served, served
+from lineage.served import count_names, find_served, served
 from lineage.trace import find_pushed, trace
 from lineage.unused import KEEP_RUNS, UnusedArtifacts, unused
 from metadata.graph import edges_of_artifacts, makers
@@ -121,7 +121,7 @@ def show_impact(opened: OpenedStore, /, examples: str, as_json: bool) -> None:
 
     \b
     python -m lineage impact latest
-    python -m lineage impact clicks/2024-03-01/05/part-00000.json.gz
+    python -m lineage impact events/2024-03-01/05/part-00000.json.gz
     python -m lineage impact 3 --json | jq '.pushes[].version'
     """
     found = impact_of(opened.store, examples)
@@ -167,7 +167,7 @@ def diff(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every version.")
 def when_served(opened: OpenedStore, /, version: str | None, limit: int, as_json: bool) -> None:
-    """Shows when each pushed version served, for which label, and how many impressions it ranked.
+    """Shows when each pushed version served, for which label, and how many events.
 
     VERSION shows one version hour by hour; it may also be the folder it was pushed to, the run that
     pushed it, artifact:NUMBER, stable or canary.
@@ -188,7 +188,8 @@ def when_served(opened: OpenedStore, /, version: str | None, limit: int, as_json
                 f"no version is recorded in {opened.store.name}; see its newest PushedModel with: "
                 f"python -m lineage trace artifact:{newest.id}"
             )
-        spare = ("withdrawn", "since", "clicks", "hours", "folder", "pushed")
+        outcomes = count_names(found[:limit])[1:]
+        spare = ("withdrawn", "since", *outcomes, "hours", "folder", "pushed")
         show_table(functools.partial(served_table, found[:limit]), spare=spare)
         if len(found) > limit:
             click.echo(f"{len(found) - limit:,} older versions; --limit shows more", err=True)

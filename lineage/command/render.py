@@ -71,7 +71,7 @@ def table(*headings: str) -> Table:
     result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         result.add_column(
-            heading.lstrip(">!"),
+            plain(heading.lstrip(">!")),  # an application may have named it
             justify="right" if heading.startswith(">") else "left",
             overflow="fold",
             no_wrap=heading.startswith(("!", ">")),  # a folded number would be misread
@@ -220,8 +220,9 @@ def _in_run(run_id: str) -> str:
 def _pushed(push: Push) -> Text:
     title = f"pushed as {version_title(push.version)}"
     text = titled(title, push.destination, _in_run(push.run_id))
-    if push.impressions:
-        text.append(f"  {push.impressions:,} impressions")
+    if push.counts:
+        name, count = next(iter(push.counts.items()))
+        text.append_text(plain(f"  {count:,} {name}"))
     if push.labels:
         text.append(f"  answers for {', '.join(push.labels)}", style="bold yellow")
     return text

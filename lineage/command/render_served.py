@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from lineage.command.render import labelled, plain, table, table_without, titled, version_title
-from lineage.served import ServedModel, ServingPeriod
+from lineage.served import ServedModel, ServingPeriod, count_names
 from lineage.text import NOT_RECORDED, when
 
 _REASON = 40  # characters of a withdrawal's reason in the table
-_METRICS = ("auc", "log_loss", "normalized_entropy", "calibration")
+_METRICS = (
+    "auc", "accuracy", "log_loss", "normalized_entropy", "calibration",
+    "rmse", "mae", "bias", "normalized_rmse",
+)  # fmt: skip
 
 
 def served_table(models: list[ServedModel], without: Collection[str] = ()) -> Table:
     """Renders versions as a table without some columns."""
     if len({_folder(model) for model in models}) <= 1:
         without = {*without, "folder"}
-    headings = ("!version", "!pushed", "!answers for", "!since", ">hours", ">impressions")
-    rest = (">clicks", "withdrawn", "folder")
-    return table_without((*headings, *rest), map(_served_row, models), without)
+    counts = count_names(models)
+    headings = ("!version", "!pushed", "!answers for", "!since", ">hours")
+    rest = (*(f">{name}" for name in counts), "withdrawn", "folder")
+    rows = (_served_row(model, counts) for model in models)
+    return table_without((*headings, *rest), rows, without)
 
 
-def _served_row(model: ServedModel) -> list[Text | str]:
+def _served_row(model: ServedModel, counts: Iterable[str]) -> list[Text | str]:
     last = max(model.periods, key=lambda p: p.since, default=None)
     return [
         plain(model.version, "bold" if model.labels else ""),
@@ -33,8 +38,7 @@ def _served_row(model: ServedModel) -> list[Text | str]:
         serving_labels(model),
         when(last.since) if last and model.labels else "-",
         str(len({hour.hour for hour in model.hours})),
-        f"{model.impressions:,}",
-        f"{model.clicks:,}",
+        *(f"{model.counts.get(name, 0):,}" for name in counts),
         plain(_shortened(model.withdrawn or "-")),
         plain(_folder(model)),
     ]
@@ -63,21 +67,21 @@ def served_tree(model: ServedModel) -> Tree:
             )
         )
         return tree
-    total = f"{model.impressions:,} impressions, {model.clicks:,} clicks"
-    tree.add(labelled("traffic", total)).add(_hours(model))
+    total = ", ".join(f"{count:,} {name}" for name, count in model.counts.items())
+    tree.add(labelled("traffic", plain(total))).add(_hours(model))
     return tree
 
 
 def _hours(model: ServedModel) -> Table:
     names = [name for name in _METRICS if any(name in hour.metrics for hour in model.hours)]
-    result = table("!hour", "!arm", ">impressions", ">clicks", *(f">{name}" for name in names))
+    counts = count_names([model])
+    result = table("!hour", "!arm", *(f">{name}" for name in (*counts, *names)))
     for hour in model.hours:
         values = [hour.metrics.get(name) for name in names]
         result.add_row(
             plain(hour.hour),
             plain(hour.arm or "-"),
-            f"{hour.impressions:,}",
-            f"{hour.clicks:,}",
+            *(f"{hour.counts.get(name, 0):,}" for name in counts),
             *("-" if value is None else f"{value:.4f}" for value in values),
         )
     return result

@@ -13,6 +13,7 @@
   const { runs, served, waiting } = await answer.json();
 
   const number = (value, digits) => (value === null || value === undefined ? "-" : value.toFixed(digits));
+  const columns = [...document.querySelectorAll("#table th[data-metric]")].map((th) => th.dataset.metric);
   function row({ line, metrics }) {
     const made = document.createElement("tr");
     const cell = (text, style) => {
@@ -30,8 +31,7 @@
     cell(line.span ?? "-", "n");
     cell(line.state + (line.failed.length ? ": " + line.failed.join(", ") : ""), line.state);
     cell(number(line.seconds, 1), "n");
-    cell(number(metrics.auc, 4), "n");
-    cell(number(metrics.log_loss, 4), "n");
+    for (const name of columns) cell(number(metrics[name], 4), "n");
     cell(line.pushed_version ?? "-");
     return made;
   }
@@ -46,13 +46,14 @@
   show();
 
   byId("waits").textContent = waiting.length
-    ? waiting.map(({ name, rows }) => `${name} (${rows.toLocaleString("en")} impressions)`).join(", ")
+    ? waiting.map(({ name, rows, events }) => `${name} (${rows.toLocaleString("en")} ${events})`).join(", ")
     : "none known; name the folder of closed spans with `--streaming FOLDER`";
 
   const measured = runs.filter(({ line, metrics }) => line.span !== null && Object.keys(metrics).length).reverse();
   const names = [...new Set(measured.flatMap(({ metrics }) => Object.keys(metrics)))];
   byId("metric").append(...names.map((name) => new Option(name.replaceAll("_", " "), name)));
-  if (names.includes("auc")) byId("metric").value = "auc";
+  const first = columns.find((name) => names.includes(name));
+  if (first) byId("metric").value = first;
   const layout = () => {
     const axis = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), automargin: true };
     return {
@@ -83,7 +84,7 @@
     byId("no-traffic").hidden = models.length > 0;
     if (models.length > 0) Plotly.react("traffic", models.map(({ version, hours }) => {
       const sums = new Map();
-      for (const { hour, impressions } of hours) sums.set(hour, (sums.get(hour) ?? 0) + impressions);
+      for (const { hour, counts } of hours) sums.set(hour, (sums.get(hour) ?? 0) + Math.max(0, ...Object.values(counts)));
       return { type: "bar", name: "version " + plain(version), x: [...sums.keys()], y: [...sums.values()] };
     }), { ...layout(), barmode: "stack", showlegend: models.length > 0 && models.length < 12 }, settings);
     for (const plot of document.querySelectorAll(".plot")) plot.dataset.drawn = "yes";

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,14 @@ from lineage.listing import RunLine, run_lines
 from lineage.served import served
 from metadata.reader import MetadataReader
 
+# Metrics of the table of runs by task, the most telling of each task first, and their titles.
+_COLUMNS = {
+    "auc": "AUC",
+    "log_loss": "log loss",
+    "accuracy": "accuracy",
+    "rmse": "RMSE",
+    "mae": "MAE",
+}
 _FIRST = 50  # runs in the page itself; its script loads the others
 
 
@@ -28,11 +36,19 @@ class ShownRun:
 
 @dataclasses.dataclass(frozen=True)
 class WaitingSpan:
-    """A closed span without a complete run."""
+    """A closed span without a complete run.
+
+    Attributes:
+      span: Number of the span.
+      name: Name of the hour.
+      rows: Number of its events.
+      events: Name of its events.
+    """
 
     span: int
     name: str
     rows: int
+    events: str
 
 
 def shown_runs(
@@ -44,6 +60,13 @@ def shown_runs(
       MetadataError: The store cannot be read.
     """
     return [_shown(line, summaries) for line in run_lines(store, limit)]
+
+
+def metric_columns(runs: Iterable[ShownRun]) -> dict[str, str]:
+    """Returns the metrics that a table of these runs shows, each with its title."""
+    known = {name for run in runs for name in run.metrics}
+    shown = {name: title for name, title in _COLUMNS.items() if name in known}
+    return shown or {"auc": "AUC", "log_loss": "log loss"}
 
 
 def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[WaitingSpan]:
@@ -59,12 +82,19 @@ def waiting(store_lines: Iterable[RunLine], streaming: Path | None) -> list[Wait
         marker = _json(path)
         try:
             span = int(marker["hour"])
-            rows = int(marker["impressions"]["rows"])
-        except (KeyError, TypeError, ValueError):
+            events, rows = _events(marker)
+        except (KeyError, TypeError, ValueError, StopIteration):
             continue  # still being written, or not written by `python -m streaming ingest`
         if span not in done and rows:
-            found[span] = WaitingSpan(span, path.stem.partition(".")[0], rows)
+            found[span] = WaitingSpan(span, path.stem.partition(".")[0], rows, events)
     return [found[span] for span in sorted(found)]
+
+
+def _events(marker: Mapping[str, Any]) -> tuple[str, int]:
+    """Returns the name and the number of an hour's events, the first stream of its marker."""
+    streams = ((name, one["rows"]) for name, one in marker.items() if isinstance(one, dict))
+    name, rows = next(streams)
+    return name, int(rows)
 
 
 def as_json(

@@ -16,10 +16,10 @@ import plotly.offline
 from aiohttp import web
 
 from base.shared_names import RUN_LOG, RUN_SUMMARY
-from lineage.dashboard.overview import as_json, shown_runs
+from lineage.dashboard.overview import as_json, metric_columns, shown_runs
 from lineage.report.facts import gather
 from lineage.report.page import render
-from lineage.served import served
+from lineage.served import count_names, served
 from lineage.templates import environment
 from metadata.reader import MetadataError, MetadataReader
 
@@ -117,13 +117,16 @@ class Dashboard:
         return await asyncio.get_running_loop().run_in_executor(None, locked)
 
     def _made_page(self) -> str:
+        models, runs = served(self._store), shown_runs(self._store, self._summaries)
         return (
             _environment()
             .get_template("page.html.j2")
             .render(
                 store=self._store.name,
-                runs=shown_runs(self._store, self._summaries),
-                served=served(self._store),
+                runs=runs,
+                columns=metric_columns(runs),
+                served=models,
+                counts=count_names(models),
                 style=(_HERE.parent / "report" / "page.css").read_text("utf-8"),
             )
         )

@@ -1,4 +1,4 @@
-"""The client of a ranking service: scores the candidates of a user."""
+"""The client of a model server: scores examples, and chooses the version for each client."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scores:
       request_id: Id of the request in the log.
       arm: Label of the version that answered, stable or canary.
       version: Version of the model that answered.
-      scores: Score of each candidate, in order; of several classes, all of one candidate together.
+      scores: Score of each example, in order; of several classes, all of one example together.
     """
 
     request_id: str
@@ -56,27 +56,27 @@ class Scores:
 
 
 def check_finite(scores: Sequence[float]) -> None:
-    """Rejects scores that cannot be ranked. This project's server never sends them; others may.
+    """Rejects scores that cannot be compared. This project's server never sends them; others may.
 
     Raises:
       ValueError: A score is NaN or infinite.
     """
-    for candidate, score in enumerate(scores):
+    for place, score in enumerate(scores):
         if not math.isfinite(score):
             raise ValueError(
-                f"the score of candidate {candidate} must be a finite number. Received: {score}. "
-                "Look for a feature of the candidate that is not finite. If there is none, roll "
+                f"the score of example {place} must be a finite number. Received: {score}. "
+                "Look for a feature of the example that is not finite. If there is none, roll "
                 "back to an earlier version of the model."
             )
 
 
-class RankingClient:
+class ScoringClient:
     """A client of this project's server or of TensorFlow Serving.
 
     Args:
       address: host:port of the gRPC server.
       model: Name of the model.
-      canary_percent: Share of the users who get the canary if there is one, in percent.
+      canary_percent: Share of the units that get the canary if there is one, in percent.
       timeout_s: Time limit of a request with all retries, in seconds.
       token: Bearer token; needs root_certificates.
       root_certificates: PEM certificates; None for a connection without encryption.
@@ -120,37 +120,37 @@ class RankingClient:
     def score(
         self,
         unit: str,
-        candidates: Sequence[bytes | tf.train.Example],
+        examples: Sequence[bytes | tf.train.Example],
         *,
         request_id: str | None = None,
         context: dict[str, Any] | None = None,
     ) -> Scores:
-        """Returns the score of each candidate.
+        """Returns the score of each example.
 
         Args:
-          unit: Text, such as a user's id, that decides between stable and canary.
-          candidates: tf.Examples of the raw features, serialized or not.
+          unit: Text, such as a key of the examples, that decides between stable and canary.
+          examples: tf.Examples of the raw features, serialized or not.
           request_id: Id in the log; None for a new one.
-          context: JSON context for the log, such as positions or propensities.
+          context: JSON context for the log, such as the id and time of the event.
 
         Raises:
           grpc.RpcError: The server rejected the request or did not answer in time. If a feature is
-            not finite, `details()` has its name, its value and the candidate's index.
+            not finite, `details()` has its name, its value and the example's index.
           ValueError: A score is not finite.
         """
         arm = arm_of(unit, self.canary_percent, self.model)
         identity = request_id or uuid.uuid4().hex
         try:
-            return self._score(arm, identity, candidates, context)
+            return self._score(arm, identity, examples, context)
         except grpc.RpcError as error:
             if arm == STABLE or "servable version label" not in _details(error):
                 raise
-            return self._score(STABLE, identity, candidates, context)  # there is no canary
+            return self._score(STABLE, identity, examples, context)  # there is no canary
 
     def close(self) -> None:
         self._channel.close()
 
-    def __enter__(self) -> RankingClient:
+    def __enter__(self) -> ScoringClient:
         return self
 
     def __exit__(
@@ -165,10 +165,10 @@ class RankingClient:
         self,
         arm: str,
         request_id: str,
-        candidates: Sequence[bytes | tf.train.Example],
+        examples: Sequence[bytes | tf.train.Example],
         context: dict[str, Any] | None,
     ) -> Scores:
-        request = request_of(self.model, candidates, arm if self._labels else None)
+        request = request_of(self.model, examples, arm if self._labels else None)
         logged = {"arm": arm, **(context or {})}
         if self._feedback_key is not None:
             logged[SIGNATURE] = sign(self._feedback_key, request_id, logged)

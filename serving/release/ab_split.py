@@ -1,4 +1,4 @@
-"""Assigns a stable share of the users, cards or other units to the canary, by a hash."""
+"""Assigns a stable share of the units, such as the values of a key, to the canary, by a hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def arm_of(unit: str, canary_percent: float, experiment: str = "") -> str:
     the name of another model, splits the units differently.
 
     Args:
-      unit: Text that identifies what is assigned, such as a user's id.
+      unit: Text that identifies what is assigned, such as the value of a key.
       canary_percent: Share of the canary in percent.
       experiment: Name of the experiment.
     """

@@ -40,7 +40,7 @@ def promote(
             raise _nothing_live(base)
         if before.canary is None:
             raise ComponentError(
-                f"there is no canary to promote: version {before.stable} is live for all users. "
+                f"there is no canary to promote: version {before.stable} is live for all requests. "
                 "Set `serving.release: canary` in the config to make the next push a canary"
             )
         return Intent(

@@ -35,6 +35,7 @@ class Prediction:
       scores: Score of each example, in order; of several classes, all of one example together.
       context: Context that the client sent.
       timestamp_ms: Time of logging, in milliseconds since the epoch.
+      keys: Feature of `serving.request_log.keys` -> its value in each example, as it was logged.
     """
 
     request_id: str
@@ -44,6 +45,7 @@ class Prediction:
     scores: tuple[float, ...]
     context: Any
     timestamp_ms: int
+    keys: Any = None
 
 
 def read_predictions(
@@ -88,6 +90,7 @@ class _LogLine(BaseModel):
     scores: list[float]
     context: Any
     timestamp_ms: int
+    keys: Any = None
 
     def prediction(self) -> Prediction:
         return Prediction(
@@ -98,6 +101,7 @@ class _LogLine(BaseModel):
             scores=tuple(self.scores),
             context=self.context,
             timestamp_ms=self.timestamp_ms,
+            keys=self.keys,
         )
 
 

@@ -1,1 +1,1 @@
-"""Publishes the server's request log as impressions; see README.md."""
+"""Publishes what the server's request log tells as events; see README.md."""

@@ -1,8 +1,8 @@
-"""Reads the request log as it grows, and publishes what was shown.
+"""Reads the request log as it grows, and publishes the events that it tells of.
 
 Each call continues where the last one ended; a file stores that position. Events are sent before
-the position is stored, so a crash sends some lines again under the same impression ids. Ingest
-removes these duplicates, and every logged impression counts once.
+the position is stored, so a crash sends some lines again under the same ids. Ingest removes these
+duplicates, and every logged event counts once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from base.foreign_json import ForeignError, parse_object
 from base.shared_names import OPEN_HOUR_PREFIX
 from streaming.feedback.rejected import RejectedLines, RequestLineError
 from streaming.feedback.sinks import Sink
-from streaming.layout import IMPRESSIONS, read_json
+from streaming.layout import read_json
 
 _MAX_LINE_BYTES = 512 << 20  # twice the largest request
 _SEND_EVENTS = 1_000  # events
@@ -34,9 +34,10 @@ class Feedback:
     Args:
       log: Folder of the request log.
       cursor: File that stores how far the log was read. Rejected lines are stored beside it.
-      sink: Receiver of the impressions.
+      sink: Receiver of the events.
+      stream: Stream of the events.
       events_of_request: Function of the application: (line of the log, key) -> its events.
-      key: Key that ranking services sign with; None without signatures.
+      key: Key that clients sign with; None without signatures.
 
     Attributes:
       rejected: Lines and events that could not be used.
@@ -47,16 +48,17 @@ class Feedback:
         log: Path,
         cursor: Path,
         sink: Sink,
+        stream: str,
         events_of_request: EventsOfRequest,
         key: bytes | None = None,
     ):
         self._folder, self._cursor, self._sink, self._key = log, cursor, sink, key
-        self._events_of_request = events_of_request
+        self._stream, self._events_of_request = stream, events_of_request
         self.rejected = RejectedLines(cursor.with_name(f"{cursor.stem}-refused.jsonl"))
         self._read: dict[str, int] = read_json(cursor) if cursor.exists() else {}
 
     def publish(self) -> int:
-        """Sends new impressions, and returns their number.
+        """Sends new events, and returns their number.
 
         Raises:
           ComponentError: The sink does not accept them.
@@ -80,7 +82,7 @@ class Feedback:
 
     def _send(self, events: list[dict[str, Any]], name: str, end: int) -> int:
         """Sends the events of a file up to byte `end`, and stores that position."""
-        rejected = self._sink.send(IMPRESSIONS, events) if events else []
+        rejected = self._sink.send(self._stream, events) if events else []
         for event, reason in rejected:
             self.rejected.keep(name, end, reason, json.dumps(event).encode())
         if end != self._read.get(name, 0):

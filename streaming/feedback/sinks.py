@@ -15,12 +15,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from base.atomic_files import write_bytes
 from base.errors import ComponentError
-from pipeline.streaming_sections import EventStream, KafkaBroker, Streaming
-from streaming.layout import CLICKS, IMPRESSIONS
+from pipeline.streaming_sections import KafkaBroker, Streaming
 
 _DELIVERY_TIMEOUT_S = 30
 _MAX_BYTES = 900_000  # per event; librdkafka's message.max.bytes is 1,000,000 with headers
-_KEY = "session_id"  # events of one session stay in order
 
 
 RejectedEvent = tuple[Mapping[str, Any], str]  # an event and the reason
@@ -42,12 +40,9 @@ def sink_of(settings: Streaming) -> Sink:
     if settings.kafka is None:
         assert settings.watched is not None
         return FolderSink(settings.watched)
-    streams: dict[str, EventStream] = {
-        IMPRESSIONS: settings.impressions,
-        CLICKS: settings.clicks,
-    }
-    topics = {name: stream.topic or name for name, stream in streams.items()}
-    return KafkaSink(settings.kafka, topics)
+    streams = settings.streams.items()
+    topics = {name: stream.topic or name for name, stream in streams}
+    return KafkaSink(settings.kafka, topics, {name: stream.id for name, stream in streams})
 
 
 class FolderSink:
@@ -75,9 +70,13 @@ class KafkaSink:
     Args:
       broker: Address and options; `producer_options` are librdkafka's.
       topics: Stream -> topic.
+      ids: Stream -> column with an event's id, the key of its record: all copies of an event are in
+        one partition. The records of other streams have no key.
     """
 
-    def __init__(self, broker: KafkaBroker, topics: Mapping[str, str]):
+    def __init__(
+        self, broker: KafkaBroker, topics: Mapping[str, str], ids: Mapping[str, str] | None = None
+    ):
         secret = {}
         for option, variable in broker.producer_options_env.items():
             if variable not in os.environ:
@@ -87,6 +86,7 @@ class KafkaSink:
                 )
             secret[option] = os.environ[variable]
         self._servers, self._topics = broker.bootstrap_servers, topics
+        self._ids = ids or {}
         self._failed: str | None = None
         self._too_large: list[bytes] = []
         self._producer = Producer(
@@ -109,11 +109,11 @@ class KafkaSink:
         """
         rejected: list[RejectedEvent] = []
 
-        def keyed() -> Iterator[tuple[str, bytes]]:
+        def keyed() -> Iterator[tuple[str | None, bytes]]:
             for event in events:
-                key = str(event.get(_KEY) or event.get("impression_id") or "")
+                key = _text(event.get(self._ids.get(stream, "")))
                 value = json.dumps(event).encode()
-                if len(value) + len(key.encode()) > _MAX_BYTES:
+                if len(value) + len((key or "").encode()) > _MAX_BYTES:
                     rejected.append(
                         (event, f"it has {len(value):,} bytes, but Kafka accepts {_MAX_BYTES:,}")
                     )
@@ -135,7 +135,7 @@ class KafkaSink:
                 f"topic {self._topics[stream]}; raise its max.message.bytes"
             )
 
-    def _send(self, stream: str, records: Iterable[tuple[str, bytes]]) -> None:
+    def _send(self, stream: str, records: Iterable[tuple[str | None, bytes]]) -> None:
         self._failed, self._too_large = None, []
         for key, value in records:
             self._produce(self._topics[stream], key, value)
@@ -146,7 +146,7 @@ class KafkaSink:
                 f"({self._failed or 'no answer'}); they will be sent again"
             )
 
-    def _produce(self, topic: str, key: str, value: bytes) -> None:
+    def _produce(self, topic: str, key: str | None, value: bytes) -> None:
         while True:
             try:
                 self._producer.produce(topic, value=value, key=key, on_delivery=self._delivered)
@@ -169,6 +169,10 @@ class KafkaSink:
             self._too_large.append(message.value())
         else:
             self._failed = error.str()
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _quiet() -> Any:

@@ -1,1 +1,1 @@
-"""Measures the served versions by what users did, and promotes or rolls back; see README.md."""
+"""Judges the served versions by what became of their events; see README.md."""

@@ -67,7 +67,7 @@ def _figure(
     for axis, (metric, lines) in zip(axes, panels.items(), strict=True):
         for name, points in lines.items():
             _line(axis, name, [p for p in points if math.isfinite(p.value)], colours[name])
-        axis.set_ylabel(metric)
+        axis.set_ylabel(metric, parse_math=False)  # it has names of the application
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
         for hour in marks:

@@ -16,7 +16,7 @@ from metadata.writer import MetadataWriter, NewArtifact, Value
 from pipeline.config import PipelineConfig
 from streaming.layout import HourFiles, hour_name
 from streaming.online_evaluation.drift import FeatureDistance, distances, with_comparators
-from streaming.online_evaluation.served_examples import statistics_of
+from streaming.online_evaluation.served_examples import is_served, statistics_of
 from streaming.operation.spans_done import complete_runs, outputs
 
 _SPLIT = "Split-train"
@@ -32,6 +32,7 @@ class DriftWatch:
     def __init__(self, config: PipelineConfig):
         assert config.streaming is not None
         self._config, self._rule = config, config.streaming.drift
+        self._is_served = is_served(config.loaded_application())
         self._runs: dict[int, Run] = {}
         self._files = HourFiles(config.streaming.folder / "online" / "drift")
 
@@ -77,7 +78,9 @@ class DriftWatch:
             self._rule.leave_out,
         )
         log, most = self._config.serving.request_log, self._rule.most_examples
-        served = None if log is None else statistics_of(log.folder, hour, schema, most)
+        served = None
+        if log is not None:
+            served = statistics_of(log.folder, hour, schema, most, self._is_served)
         writer = self._writer()
         there = self._found(writer.reader, [span for span in self._runs if span <= hour])
         earlier = max((span for span in there if span < hour), default=None)

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-import base.arrow  # noqa: F401
-from base.errors import ComponentError
 from components.pusher.release import CANARY, STABLE, read_release
 from metadata import names
 from metadata.pushed_models import first_pushes
 from metadata.writer import MetadataWriter, NewArtifact
 from pipeline.config import PipelineConfig
-from streaming.layout import (
-    IMPRESSIONS,
-    HourFiles,
-    Layout,
-    hour_name,
-    read_json,
-)
-from streaming.online_evaluation.metrics import ServedMetrics, entropy_increase, served_metrics
-from streaming.online_evaluation.rule import WAIT, Decision, VersionEvidence, decide
-
-# Columns of a served impression, as the application's events_of_request names them.
-_COLUMNS = ("arm", "version", "probability", "user_id")
-_CLICK_MS = "click_ms"
+from streaming.layout import HourFiles, hour_name, read_json
+from streaming.online_evaluation.metrics import ServedMetrics, compare, served_metrics
+from streaming.online_evaluation.rule import WAIT, Decision, Judgement, VersionEvidence, decide
+from streaming.online_evaluation.served_rows import HourState, ServedRows
 
 
 class OnlineEvaluation:
@@ -41,118 +26,188 @@ class OnlineEvaluation:
       config: Config with a section `streaming`.
 
     Attributes:
-      problems: Hour -> why it cannot be read. It is left out until it has a new version.
+      rows: The served events of closed hours.
+      titles: Metric -> its name for people, with the application's names.
 
     Raises:
-      ComponentError: The application's model predicts no probabilities.
+      ConfigError: The config does not say what became of served events, or the task of the
+        application's model has no metrics.
     """
 
     def __init__(self, config: PipelineConfig):
         assert config.streaming is not None
-        task = config.loaded_application().features.task
-        if task != "binary":
-            raise ComponentError(
-                f"online evaluation judges probabilities. Received: {config.application}, whose "
-                f"task is {task}"
-            )
-        self.problems: dict[int, str] = {}
+        self.rows = ServedRows(config)
+        own = dataclasses.asdict(self.rows.names)
+        self.titles = {name: text.format(**own) for name, text in self.rows.task.titles.items()}
         self._config, self._rule = config, config.streaming.online_rule
-        self._layout = Layout(config.streaming.folder)
+        self._states: dict[int, HourState] = {}
+        task = config.loaded_application().features.task
+        self._judgement = Judgement(
+            task=task,
+            bounds=self._rule.bounds(task),
+            titles=self.titles,
+            events=self.rows.names.events,
+            min_events=self._rule.min_events,
+            max_unlabelled_fraction=self._rule.max_unlabelled_fraction,
+            patience_hours=self._rule.patience_hours,
+        )
         self._files = HourFiles(config.streaming.folder / "online" / "evaluation")
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """The metrics of tables and charts, each with its name for people."""
+        return {name: self.titles[name] for name in self.rows.task.shown}
+
     def new_hours(self) -> list[int]:
-        """Returns the closed hours whose newest version has no metrics yet, oldest first."""
-        closed = self._layout.closed_hours()
-        return [
-            hour
-            for hour, marker in closed.items()
-            if marker[IMPRESSIONS]["rows"] and self._known(hour) != marker["version"]
-        ]
+        """Returns the hours whose present state has no metrics yet, oldest first."""
+        self._states = self.rows.states()
+        return [hour for hour, state in self._states.items() if self._known(hour) != state]
 
     def evaluate(self, hour: int) -> list[ServedMetrics]:
         """Returns the metrics of an hour by arm and version; empty if no model was served.
 
         They are recorded in a file and in ML Metadata, as one `OnlineMetrics` artifact for each arm
         and version with the pushed model as input.
+
+        Args:
+          hour: One of `new_hours`.
         """
-        found = served_metrics(self.impressions([hour]))
-        version = self._layout.closed_hours()[hour]["version"]
+        state = self._states[hour]
+        found = served_metrics(self.rows.read([hour]), self.rows.task)
         if found:
-            self._record(hour, version, found)
+            self._record(hour, state, found)
         content = {
             "hour": hour,
-            "version": version,
+            **dataclasses.asdict(state),
             "served": [_as_json(one) for one in found],
-            "problem": self.problems.get(hour),
+            "problem": self.rows.problems.get(hour),
         }
         self._files.write(hour, content)
         return found
 
-    def _record(self, hour: int, version: int, found: list[ServedMetrics]) -> None:
+    def _record(self, hour: int, state: HourState, found: list[ServedMetrics]) -> None:
         writer = MetadataWriter.connect(self._config.metadata_connection, self._config.name)
         pushed = first_pushes(writer.reader)
         uri = str(self._files.path(hour).resolve())
-        made = [NewArtifact(names.ONLINE_METRICS, uri, _properties(hour, one)) for one in found]
+        made = [
+            NewArtifact(names.ONLINE_METRICS, uri, self._properties(hour, one)) for one in found
+        ]
         versions = sorted({one.version for one in found} & pushed.keys())
+        inputs = [("pushed_model", pushed[model].id) for model in versions]
+        name = f"{self._config.name}:{hour}:v{state.version}"
+        if state.examples is not None:
+            inputs.append(("examples", state.examples))
+            name += f":{state.examples}"
         writer.record(
             names.ONLINE_EVALUATION,
-            {"hour": hour_name(hour), "span": hour, "span_version": version},
-            inputs=[("pushed_model", pushed[model].id) for model in versions],
+            {"hour": hour_name(hour), "span": hour, "span_version": state.version},
+            inputs=inputs,
             outputs=[("metrics", artifact) for artifact in made],
-            name=f"{self._config.name}:{hour}:v{version}",
+            name=name,
         )
+
+    def _properties(self, hour: int, one: ServedMetrics) -> dict[str, int | float | str]:
+        """Returns the properties of the artifact in ML Metadata, without undefined metrics.
+
+        Counts have the application's names, and one property says which of them counts the events.
+        """
+        own = self.rows.names
+        counts = {own.events: one.events}
+        if one.positives is not None and own.positives is not None:
+            counts[own.positives] = one.positives
+        if one.unlabelled:
+            counts["unlabelled"] = one.unlabelled
+        values = {name: value for name, value in one.values.items() if math.isfinite(value)}
+        bounds = {
+            f"{name}_{end}": value
+            for name, pair in one.intervals.items()
+            for end, value in zip(("low", "high"), pair, strict=True)
+            if math.isfinite(value)
+        }
+        return {
+            **counts,
+            **values,
+            **bounds,
+            names.EVENTS: own.events,
+            "hour": hour_name(hour),
+            "arm": one.arm,
+            "version": one.version,
+        }
 
     def results(self) -> dict[int, list[dict[str, Any]]]:
         """Returns hour -> its metrics, oldest first."""
-        return {hour: content["served"] for hour, content in self._files.read().items()}
+        return {
+            hour: content["served"]
+            for hour, content in self._files.read().items()
+            if _is_current(content)
+        }
 
     def decide(self) -> Decision:
         """Returns the rule's decision about the live versions, based on the last hours."""
         release = read_release(self._config.serving_folder)
         if release is None:
             return Decision(WAIT, "no model was pushed yet")
-        frame = self.impressions([*self._layout.closed_hours()][-self._rule.hours :])
+        self.rows.states()  # sees the newest runs
+        frame = self.rows.read(self.rows.closed_hours()[-self._rule.hours :])
         # Other arms belong to experiments beside the pipeline.
-        ours = frame[frame["arm"].isin([STABLE, CANARY])].dropna(subset=["probability"])
+        ours = frame[frame["arm"].isin([STABLE, CANARY])].dropna(subset=["version", "prediction"])
+        ours, unlabelled = _mature(ours, self._rule.max_unlabelled_fraction)
         # A stable version that was the canary before is judged by both roles.
         of = {version: ours[ours["version"] == version] for version in release.labels.values()}
         stable, canary, previous = release.stable, release.canary, release.previous
-        newest = _newest(of[stable], self._rule.min_impressions)
+        newest = _newest(of[stable], self._rule.min_events)
         judged = [self._judged(newest, of[stable], of.get(previous or -1))]
         if canary is not None:
             judged.append(self._judged(of[canary], of[canary], of[stable]))
-        return decide(release, {v.served.version: v for v in judged if v is not None}, self._rule)
+        evidence = {one.served.version: one for one in judged if one is not None}
+        decision = decide(release, evidence, self._judgement)
+        if not unlabelled:
+            return decision
+        reason = f"{decision.reason}; {unlabelled} of the last hours wait for labels"
+        return dataclasses.replace(decision, reason=reason)
 
     def _judged(
         self, rows: pd.DataFrame, all_rows: pd.DataFrame, others: pd.DataFrame | None
     ) -> VersionEvidence | None:
         if rows.empty:
             return None
-        (metrics,) = served_metrics(rows.assign(arm=""))
-        hours = all_rows["hour"].unique()
-        if others is not None:
+        task = self.rows.task
+        (metrics,) = served_metrics(rows.assign(arm=""), task)
+        hours, comparison = all_rows["hour"].unique(), None
+        if others is not None and self._judgement.compared:
             shared = set(hours) & set(others["hour"])
             ours, theirs = (f[f["hour"].isin(shared)] for f in (all_rows, others))
             if shared:
-                return VersionEvidence(metrics, len(hours), entropy_increase(ours, theirs))
-        return VersionEvidence(metrics, len(hours))
+                comparison = compare(ours, theirs, self._judgement.compared, task)
+        return VersionEvidence(metrics, len(hours), comparison)
 
-    def impressions(self, hours: Iterable[int]) -> pd.DataFrame:
-        """Returns the impressions of these hours, as `served_metrics` takes them, with `hour`."""
-        frames = [pd.DataFrame(columns=[*_COLUMNS, "clicked", "hour"])]
-        for hour in hours:
-            for path in self._layout.newest(IMPRESSIONS, [hour]):
-                try:
-                    frames.append(_read(path).assign(hour=hour))
-                except (pa.ArrowException, OSError) as error:
-                    reason = str(error).splitlines()[0]
-                    self.problems[hour] = f"{path} cannot be read: {reason}"
-        some = [frame for frame in frames if len(frame)]
-        return pd.concat(some, ignore_index=True) if some else frames[0]
+    def _known(self, hour: int) -> HourState | None:
+        """Returns the state of an hour that has metrics; None if there are none, or former ones.
 
-    def _known(self, hour: int) -> int | None:
+        Earlier versions of this project named counts by what they counted.
+        """
         path = self._files.path(hour)
-        return int(read_json(path)["version"]) if path.exists() else None
+        content = read_json(path) if path.exists() else None
+        if content is None or not _is_current(content):
+            return None
+        return HourState(content["version"], content.get("examples"))
+
+
+def _is_current(content: dict[str, Any]) -> bool:
+    """Returns whether an hour's file has the present form."""
+    return all("events" in one for one in content["served"])
+
+
+def _mature(rows: pd.DataFrame, most: float) -> tuple[pd.DataFrame, int]:
+    """Returns the rows of the hours whose labels are known, and the number of the other hours.
+
+    Args:
+      rows: Served events.
+      most: Largest share of an hour's events whose label may be unknown.
+    """
+    share = rows["label"].isna().astype(float).groupby(rows["hour"]).mean()
+    mature = share.index[share.to_numpy(float) <= most]
+    return rows[rows["hour"].isin(mature)], len(share) - len(mature)
 
 
 def _newest(rows: pd.DataFrame, enough: int) -> pd.DataFrame:
@@ -160,16 +215,6 @@ def _newest(rows: pd.DataFrame, enough: int) -> pd.DataFrame:
     counts = rows.groupby("hour").size().sort_index(ascending=False)
     before = counts.cumsum() - counts
     return rows[rows["hour"].isin(counts.index[before < enough])]
-
-
-def _read(span: Path) -> pd.DataFrame:
-    files = sorted(span.glob("*.parquet"))
-    there = set(pq.read_schema(files[0]).names)
-    if not there.issuperset(_COLUMNS):  # the hour is older than the first model
-        return pd.DataFrame(columns=[*_COLUMNS, "clicked"])
-    tables = [pq.ParquetFile(file).read([*_COLUMNS, _CLICK_MS]) for file in files]
-    frame = pd.concat([table.to_pandas() for table in tables], ignore_index=True)
-    return frame.assign(clicked=frame[_CLICK_MS].notna().astype(int)).drop(columns=_CLICK_MS)
 
 
 def _as_json(one: ServedMetrics) -> dict[str, Any]:
@@ -180,23 +225,3 @@ def _as_json(one: ServedMetrics) -> dict[str, Any]:
         for name, pair in one.intervals.items()
     }
     return {**dataclasses.asdict(one), "values": values, "intervals": intervals}
-
-
-def _properties(hour: int, one: ServedMetrics) -> dict[str, int | float | str]:
-    """Returns the properties of the artifact in ML Metadata, without undefined metrics."""
-    counts = {"impressions": one.impressions, "clicks": one.clicks}
-    values = {name: value for name, value in one.values.items() if math.isfinite(value)}
-    bounds = {
-        f"{name}_{end}": value
-        for name, pair in one.intervals.items()
-        for end, value in zip(("low", "high"), pair, strict=True)
-        if math.isfinite(value)
-    }
-    return {
-        "hour": hour_name(hour),
-        "arm": one.arm,
-        "version": one.version,
-        **counts,
-        **values,
-        **bounds,
-    }

@@ -13,11 +13,10 @@ import jinja2
 from base.atomic_files import write_text
 from streaming.layout import hour_name
 from streaming.online_evaluation.chart import ChartPoint, chart_svg
-from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS
 from streaming.online_evaluation.rule import PROMOTE
+from streaming.online_evaluation.served_rows import EventNames
 
 PAGE = "online.html"
-_TITLES = {CTR: "CTR", LOG_LOSS: "log loss", AUC: "AUC", CALIBRATION: "calibration"}
 _SHOWN_HOURS = 72
 _SHOWN_FEATURES = 12
 
@@ -25,6 +24,8 @@ _SHOWN_FEATURES = 12
 def write_page(
     folder: Path,
     title: str,
+    titles: Mapping[str, str],
+    names: EventNames,
     metrics: Mapping[int, Sequence[Mapping[str, Any]]],
     drift: Mapping[int, Mapping[str, Any]],
     switches: Iterable[Mapping[str, Any]],
@@ -35,6 +36,8 @@ def write_page(
     Args:
       folder: The config's `streaming.folder`.
       title: Name of the pipeline.
+      titles: Metric to show -> its name for people.
+      names: The application's names.
       metrics: Results of OnlineEvaluation.
       drift: Results of DriftWatch.
       switches: History of DecisionExecutor.
@@ -51,11 +54,12 @@ def write_page(
         title=title,
         decision=decision,
         written=dt.datetime.now(dt.timezone.utc),
-        chart=chart_svg(panels(shown), {h: m for h, m in marks.items() if h in shown})
+        chart=chart_svg(panels(shown, titles), {h: m for h, m in marks.items() if h in shown})
         if shown
         else "",
         newest_first=[*shown.items()][::-1],
-        metrics=_TITLES,
+        metrics=titles,
+        names=names,
         switches=switches[::-1],
         drift=[*drift.items()][: -_SHOWN_HOURS - 1 : -1],
         most=_SHOWN_FEATURES,
@@ -66,11 +70,11 @@ def write_page(
 
 
 def panels(
-    metrics: Mapping[int, Sequence[Mapping[str, Any]]],
+    metrics: Mapping[int, Sequence[Mapping[str, Any]]], titles: Mapping[str, str]
 ) -> dict[str, dict[str, list[ChartPoint]]]:
-    """Returns metric -> arm -> its points; of two versions in an hour, the newer one's."""
+    """Returns title -> arm -> its points; of two versions in an hour, the newer one's."""
     result: dict[str, dict[str, list[ChartPoint]]] = {}
-    for metric, title in _TITLES.items():
+    for metric, title in titles.items():
         lines: dict[str, dict[int, ChartPoint]] = {}
         for hour, served in metrics.items():
             for one in served:

@@ -14,6 +14,7 @@ from streaming.online_evaluation.evaluate import OnlineEvaluation
 from streaming.online_evaluation.metrics import ServedMetrics
 from streaming.online_evaluation.page import write_page
 from streaming.online_evaluation.rule import Decision
+from streaming.online_evaluation.served_rows import EventNames
 from streaming.operation.records import HourRecords
 
 
@@ -22,6 +23,8 @@ class EvaluationRound:
     """The results of one round.
 
     Attributes:
+      names: The application's names.
+      titles: Metric to show -> its name for people.
       metrics: New hour -> metrics of the versions served in it.
       drift: New hour -> distances of its features.
       problems: Hour -> why it cannot be read.
@@ -31,6 +34,8 @@ class EvaluationRound:
       page: Path of the page.
     """
 
+    names: EventNames
+    titles: dict[str, str]
     metrics: dict[int, list[ServedMetrics]]
     drift: dict[int, list[FeatureDistance]]
     problems: dict[int, str]
@@ -78,10 +83,22 @@ class EvaluationRounds:
         page = write_page(
             self._folder,
             self._config.name,
+            self.evaluation.shown,
+            self.evaluation.rows.names,
             self.evaluation.results(),
             self._drift.results(),
             self._actor.history(),
             f"{decision.what}: {decision.reason}",
         )
-        problems, self._looked = self.evaluation.problems, stamp
-        return EvaluationRound(metrics, drift, problems, decision, done, settled, page)
+        self._looked = stamp
+        return EvaluationRound(
+            names=self.evaluation.rows.names,
+            titles=self.evaluation.shown,
+            metrics=metrics,
+            drift=drift,
+            problems=self.evaluation.rows.problems,
+            decision=decision,
+            done=done,
+            settled=settled,
+            page=page,
+        )

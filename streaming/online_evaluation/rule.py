@@ -7,15 +7,41 @@ import math
 from collections.abc import Mapping
 
 from components.pusher.release import CANARY, STABLE, Release
-from pipeline.streaming_sections import OnlineRule
-from streaming.online_evaluation.metrics import (
-    CALIBRATION,
-    NORMALIZED_ENTROPY,
-    EntropyIncrease,
-    ServedMetrics,
-)
+from pipeline.online_sections import ONLINE_METRICS, OnlineBound
+from streaming.online_evaluation.metrics import Comparison, Interval, ServedMetrics
+from tabular.metrics.metric_names import HIGHER
 
 PROMOTE, ROLLBACK, WAIT = "promote", "rollback", "wait"
+_NO_BOUNDS = (-math.inf, math.inf)
+_LARGE = 100.0  # from here on a value is shown with one digit after the point
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """What a version is judged by.
+
+    Attributes:
+      task: Task of the model, a key of ONLINE_METRICS.
+      bounds: Metric -> its bounds; not empty.
+      titles: Metric -> its name for people.
+      events: Name of the served events.
+      min_events: With fewer labelled events of a version nothing is decided.
+      max_unlabelled_fraction: With a larger share of events without a label nothing is decided.
+      patience_hours: Hours after which a canary is judged by the values alone.
+    """
+
+    task: str
+    bounds: Mapping[str, OnlineBound]
+    titles: Mapping[str, str]
+    events: str
+    min_events: int
+    max_unlabelled_fraction: float
+    patience_hours: int
+
+    @property
+    def compared(self) -> list[str]:
+        """Metrics that are compared with those of another version."""
+        return [metric for metric, bound in self.bounds.items() if bound.against_another]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +49,15 @@ class VersionEvidence:
     """What is known of a live version.
 
     Attributes:
-      served: Its metrics; for the stable version, on the newest hours with enough impressions.
+      served: Its metrics; for the stable version, on the newest hours with enough events.
       hours: Number of hours in which it was served.
-      increase: Increase of its normalized entropy over the version before it. Only hours in which
-        both were served count, since other hours had other users. None without such hours.
+      comparison: Its metrics against those of the version before it. Only hours in which both were
+        served count, since other hours had other events. None without such hours.
     """
 
     served: ServedMetrics
     hours: int
-    increase: EntropyIncrease | None = None
+    comparison: Comparison | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,27 +77,32 @@ class Decision:
     to: int | None = None
 
 
-def decide(release: Release, judged: Mapping[int, VersionEvidence], rule: OnlineRule) -> Decision:
+def decide(
+    release: Release, judged: Mapping[int, VersionEvidence], judgement: Judgement
+) -> Decision:
     """Returns what to do about the live versions.
 
     A metric counts as out of bounds, or as within them, only if its *whole interval* is. Otherwise
-    it is undecided: an unlucky hour does not condemn a good model, and too few impressions do not
-    vouch for one. A canary that is undecided after `patience_hours` is judged by the values alone.
-    A version without enough impressions is not judged.
+    it is undecided: an unlucky hour does not condemn a good model, and too few events do not vouch
+    for one. A canary that is undecided after `patience_hours` is judged by the values alone. A
+    version without enough events is not judged, nor is one whose labels are not known yet: those
+    that come late may differ from the others.
 
     Args:
       release: Live versions.
       judged: Version -> what is known of it.
-      rule: Bounds.
+      judgement: What versions are judged by.
     """
-    return dataclasses.replace(_decide(release, judged, rule), release=release)
+    return dataclasses.replace(_decide(release, judged, judgement), release=release)
 
 
-def _decide(release: Release, judged: Mapping[int, VersionEvidence], rule: OnlineRule) -> Decision:
-    stable = _state(STABLE, release.stable, judged, rule)
+def _decide(
+    release: Release, judged: Mapping[int, VersionEvidence], judgement: Judgement
+) -> Decision:
+    stable = _state(STABLE, release.stable, judged, judgement)
     canary = None
     if release.canary is not None:
-        canary = _state(CANARY, release.canary, judged, rule)
+        canary = _state(CANARY, release.canary, judged, judgement)
     if stable.out:
         return _away_from(stable, canary, release)
     if canary is None:
@@ -100,8 +131,8 @@ class _Check:
 
     text: str
     value: float
-    interval: tuple[float, float]
-    bounds: tuple[float, float]
+    interval: Interval
+    bounds: Interval
 
     @property
     def out(self) -> bool:
@@ -128,20 +159,27 @@ class _State:
 
 
 def _state(
-    label: str, version: int, judged: Mapping[int, VersionEvidence], rule: OnlineRule
+    label: str, version: int, judged: Mapping[int, VersionEvidence], judgement: Judgement
 ) -> _State:
-    known = judged.get(version)
-    count = 0 if known is None else known.served.impressions
-    if known is None or count < rule.min_impressions:
-        return _State(f"{label} {version} has {count:,} of {rule.min_impressions:,} impressions")
-    name, checks = f"{label} {version}", _checks(known, rule)
+    known, name = judged.get(version), f"{label} {version}"
+    count = 0 if known is None else known.served.labelled
+    if known is not None and _is_open(known.served, judgement):
+        unknown, events = known.served.unlabelled, known.served.events
+        return _State(
+            f"{name}: the label of {unknown:,} of {events:,} {judgement.events} is not known yet"
+        )
+    if known is None or count < judgement.min_events:
+        return _State(f"{name} has {count:,} of {judgement.min_events:,} {judgement.events}")
+    checks = _checks(known, judgement)
+    if not checks:  # every bound is against another version
+        return _State(f"{name}: no other version was served in the same hours")
     if bad := [check for check in checks if check.out]:
         return _State(f"{name}: {'; '.join(check.text for check in bad)}", out=True)
     if all(check.within for check in checks):
-        reason = f"{name}: within all bounds in {count:,} impressions"
+        reason = f"{name}: within all bounds in {count:,} {judgement.events}"
         return _State(reason, within=True, plausible=True)
     overdue = (
-        label == CANARY and known.hours >= rule.patience_hours
+        label == CANARY and known.hours >= judgement.patience_hours
     )  # a stable version may stay undecided
     said = "; ".join(check.text for check in checks if not check.within)
     judged_by = f"by the values after {known.hours} hours" if overdue else "not certain yet"
@@ -149,30 +187,63 @@ def _state(
     return _State(f"{name}: {said}; {judged_by}", plausible=plausible, overdue=overdue)
 
 
-def _checks(known: VersionEvidence, rule: OnlineRule) -> list[_Check]:
-    served, (least, most) = known.served, rule.calibration
-    value, interval = served.values[CALIBRATION], served.intervals[CALIBRATION]
-    text = f"calibration {value:.3f}{_interval_text(interval, '.3f')}, bounds {least} and {most}"
-    found = [_Check(text, value, interval, (least, most))]
+def _is_open(served: ServedMetrics, judgement: Judgement) -> bool:
+    return served.unlabelled > judgement.max_unlabelled_fraction * served.events
 
-    value, interval = served.values[NORMALIZED_ENTROPY], served.intervals[NORMALIZED_ENTROPY]
-    bounds = _interval_text(interval, ".3f")
-    text = f"log loss {value:.3f}{bounds} times that of the mean CTR, at most 1"
-    found.append(_Check(text, value, interval, (0, 1)))
-    if known.increase is not None:
-        found.append(_increase_check(known.increase, rule))
+
+def _checks(known: VersionEvidence, judgement: Judgement) -> list[_Check]:
+    found = []
+    for metric, bound in judgement.bounds.items():
+        value, interval = known.served.values[metric], known.served.intervals[metric]
+        bounds = (
+            -math.inf if bound.min is None else bound.min,
+            math.inf if bound.max is None else bound.max,
+        )
+        if bounds != _NO_BOUNDS:
+            limits = _bounds_text(bounds, "g")
+            text = f"{judgement.titles[metric]} {_text(value, interval)}, {limits}"
+            found.append(_Check(text, value, interval, bounds))
+    if known.comparison is not None:
+        for metric in judgement.compared:
+            found += _comparisons(metric, known.comparison, judgement)
     return found
 
 
-def _increase_check(increase: EntropyIncrease, rule: OnlineRule) -> _Check:
-    most, name = rule.max_log_loss_increase, f"log loss against version {increase.other}"
-    if increase.impressions < rule.min_impressions:
-        text = f"{name} of {increase.impressions:,} impressions in the same hours"
-        return _Check(text, 0, (-math.inf, math.inf), (-1, most))
-    value, interval = increase.value, increase.interval
-    text = f"{name} {value:+.1%}{_interval_text(interval, '+.1%')}, at most {most:+.0%}"
-    return _Check(text, value, interval, (-1, most))
+def _comparisons(metric: str, comparison: Comparison, judgement: Judgement) -> list[_Check]:
+    """Returns the checks of a metric against that of another version."""
+    bound = judgement.bounds[metric]
+    name = f"{judgement.titles[metric]} against version {comparison.other}"
+    is_better_higher = ONLINE_METRICS[judgement.task][metric] == HIGHER
+    share = None if bound.max_worse_percent is None else bound.max_worse_percent / 100
+    found = []
+    for most, changes, form, limit_form in (
+        (share, comparison.relative, "+.1%", "+g%"),
+        (bound.max_worse, comparison.absolute, "", "+g"),
+    ):
+        if most is None:
+            continue
+        bounds = (-most, math.inf) if is_better_higher else (-math.inf, most)
+        if comparison.events < judgement.min_events:
+            text = f"{name} of {comparison.events:,} {judgement.events} in the same hours"
+            found.append(_Check(text, 0, _NO_BOUNDS, bounds))
+            continue
+        value, interval = changes[metric]
+        text = f"{name} {_text(value, interval, form)}, {_bounds_text(bounds, limit_form)}"
+        found.append(_Check(text, value, interval, bounds))
+    return found
 
 
-def _interval_text(interval: tuple[float, float], form: str) -> str:
-    return f" ({interval[0]:{form}} to {interval[1]:{form}})"
+def _text(value: float, interval: Interval, form: str = "") -> str:
+    """Returns a value and its interval, in a format, or else with digits by their size."""
+    digits = form or (".3f" if abs(value) < _LARGE or math.isnan(value) else ",.1f")
+    return f"{value:{digits}} ({interval[0]:{digits}} to {interval[1]:{digits}})"
+
+
+def _bounds_text(bounds: Interval, form: str) -> str:
+    low, high = (
+        f"{100 * bound:{form[:-1]}}%" if form.endswith("%") else f"{bound:{form}}"
+        for bound in bounds
+    )
+    if bounds[0] == -math.inf:
+        return f"at most {high}"
+    return f"at least {low}" if bounds[1] == math.inf else f"bounds {low} and {high}"

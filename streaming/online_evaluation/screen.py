@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streaming.layout import hour_name, hour_start
-from streaming.online_evaluation.metrics import AUC, CALIBRATION, CTR, LOG_LOSS, ServedMetrics
+from streaming.online_evaluation.metrics import ServedMetrics
 from streaming.online_evaluation.rounds import EvaluationRound
 
 _SHOWN_FEATURES = 5
@@ -15,7 +15,7 @@ _SHOWN_FEATURES = 5
 def show(console: Console, found: EvaluationRound) -> None:
     """Prints the new metrics and drift, and the decision."""
     if any(found.metrics.values()):
-        console.print(_metrics(found.metrics))
+        console.print(_metrics(found))
     for hour, problem in found.problems.items():
         again = f"fix it, then: python -m streaming replay --hour {hour_start(hour):%Y-%m-%dT%H}"
         console.print(f"{hour_name(hour)} is left out: {problem}; {again}", soft_wrap=True)
@@ -36,13 +36,15 @@ def show(console: Console, found: EvaluationRound) -> None:
     console.print(f"see {found.page}", soft_wrap=True)
 
 
-def _metrics(hours: dict[int, list[ServedMetrics]]) -> Table:
-    table = Table("hour", "arm", "version", "impressions", "CTR", "AUC", "log loss", "calibration")
-    for hour, served in hours.items():
+def _metrics(found: EvaluationRound) -> Table:
+    table = Table("hour", "arm", "version", found.names.events, *found.titles.values())
+    for hour, served in found.metrics.items():
         for one in served:
-            names = (CTR, AUC, LOG_LOSS, CALIBRATION)
-            figures = [f"{one.impressions:,}", *(_with_interval(one, name) for name in names)]
-            table.add_row(hour_name(hour), (one.arm), str(one.version), *figures)
+            count = f"{one.events:,}"
+            if one.unlabelled:
+                count += f" ({one.unlabelled:,} without a label yet)"
+            figures = (_with_interval(one, name) for name in found.titles)
+            table.add_row(hour_name(hour), one.arm, str(one.version), count, *figures)
     return table
 
 

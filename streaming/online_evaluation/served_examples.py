@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
@@ -11,17 +12,48 @@ from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx_bsl.coders import example_coder
 
+from pipeline.application import LoadedApplication
 from serving.request_log.reader import Prediction, read_predictions
 from streaming.layout import hour_start
 from streaming.watermark import HOUR_MS
 
+IsServed = Callable[[Prediction], bool]
+
+
+def is_served(application: LoadedApplication) -> IsServed:
+    """Returns a function that tells whether a logged request was about events that happened.
+
+    These are the requests of which the application's `events_of_request` makes events. Others, such
+    as candidates that were only compared, have another distribution. Without that function, every
+    request counts. Signatures are not checked: a forged request changes a sample, and no label.
+    """
+    if not application.has("events_of_request"):
+        return lambda _: True
+    events_of = application.member("events_of_request", "streaming.drift")
+
+    def has_events(prediction: Prediction) -> bool:
+        line = {
+            field.name: getattr(prediction, field.name)
+            for field in dataclasses.fields(prediction)
+            if field.name != "examples"
+        }
+        try:
+            return bool(events_of(line, None))
+        except Exception:  # a malformed line, which `streaming feedback` reports
+            return False
+
+    return has_events
+
 
 def statistics_of(
-    log: Path, hour: int, schema: schema_pb2.Schema, most: int, seed: int = 0
+    log: Path,
+    hour: int,
+    schema: schema_pb2.Schema,
+    most: int,
+    is_served: IsServed,
+    seed: int = 0,
 ) -> statistics_pb2.DatasetFeatureStatisticsList | None:
-    """Returns statistics of the examples that were shown; None if there are none.
-
-    Candidates that were not shown are left out, since their distribution differs.
+    """Returns statistics of the examples that were served; None if there are none.
 
     Args:
       log: Folder of the request log.
@@ -29,9 +61,11 @@ def statistics_of(
         its log entry.
       schema: Schema of the examples.
       most: Maximum number of examples, sampled at random.
+      is_served: Function that tells whether a request counts.
       seed: Seed of the sample.
     """
-    chosen = _sample(_shown(log, hour), most, random.Random(seed))  # noqa: S311 - a sample
+    found = _served(log, hour, is_served)
+    chosen = _sample(found, most, random.Random(seed))  # noqa: S311 - a sample
     if not chosen:
         return None
     batch = example_coder.ExamplesToRecordBatchDecoder(schema.SerializeToString()).DecodeBatch(
@@ -41,17 +75,17 @@ def statistics_of(
     return stats_impl.generate_statistics_in_memory(batch, options)
 
 
-def _shown(log: Path, hour: int) -> Iterator[bytes]:
+def _served(log: Path, hour: int, is_served: IsServed) -> Iterator[bytes]:
     # An entry is never logged before its event; a context may name the hour before.
     for prediction in read_predictions(log, since=hour_start(hour - 1)):
-        said = prediction.context
-        if isinstance(said, dict) and "shown" in said and _time_ms(prediction) // HOUR_MS == hour:
+        if _time_ms(prediction) // HOUR_MS == hour and is_served(prediction):
             yield from prediction.examples
 
 
 def _time_ms(prediction: Prediction) -> int:
     """Returns the context's timestamp if it is valid; anybody may send a context."""
-    said = prediction.context.get("timestamp_ms")
+    context = prediction.context
+    said = context.get("timestamp_ms") if isinstance(context, dict) else None
     return said if isinstance(said, int) else prediction.timestamp_ms
 
 

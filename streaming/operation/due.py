@@ -30,7 +30,7 @@ def waiting(
     """Returns the closed hours without a run, oldest first.
 
     Args:
-      closed: Closed hours with impressions.
+      closed: Closed hours with events.
       done: Spans with a complete run in ML Metadata.
       records: Hour -> record of its run.
     """
@@ -55,7 +55,7 @@ def next_run(
     read together with all later hours, because a model of old data alone would replace a newer one.
 
     Args:
-      closed: Closed hours with impressions.
+      closed: Closed hours with events.
       done: Spans with a complete run in ML Metadata.
       records: Hour -> record of its run.
       first_window: Maximum number of hours that the first run reads.

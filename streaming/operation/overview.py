@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import importlib.resources
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import jinja2
 
 from base.atomic_files import write_text
 from streaming.accounts import accounts
-from streaming.layout import CLICKS, IMPRESSIONS, Layout, hour_name
+from streaming.layout import IMPRESSIONS, Layout, hour_name
 from streaming.operation.due import waiting
 from streaming.operation.records import COMPLETE, FAILED, HourRecords, failures_in_a_row
 
 PAGE = "status.html"
+_LARGE = 100.0
+# Metrics of an evaluation by task, the most telling of each task first.
+_SHOWN_METRICS = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE"}
+_NO_COUNTS = ("hour", "state", "name", "run", "waits", "freshness_s")
 
 
 def overview(folder: Path, done: set[int], most_failures: int = 3) -> dict[str, Any]:
@@ -45,6 +50,16 @@ def overview(folder: Path, done: set[int], most_failures: int = 3) -> dict[str, 
     return {**found, "needs_person": failures_in_a_row(records) >= most_failures}
 
 
+def counts(found: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the counts of an hour: of streams, of outcomes, and of what is left out.
+
+    Args:
+      found: Result of `overview`.
+    """
+    names = dict.fromkeys(name for hour in found["hours"] for name in hour)
+    return [name for name in names if name not in _NO_COUNTS]
+
+
 def _freshness(run: dict[str, Any] | None) -> float | None:
     """Returns the seconds from the hour's close to the end of its run."""
     if run is None or run["state"] != COMPLETE or not run["closed_at"] or run["seconds"] is None:
@@ -62,10 +77,22 @@ def run_text(row: dict[str, Any]) -> str:
     if run["state"] != COMPLETE:
         return f"failed: {run['error']}" if run["state"] == FAILED else str(run["state"])
     summary = run["summary"]
-    auc = summary.get("metrics", {}).get("auc")
-    parts = [] if auc is None else [f"AUC {auc:.4f}"]
-    parts.append(release_text(summary))
+    parts = [*metric_texts(summary)[:1], release_text(summary)]
     return ", ".join(parts) + ("" if run["seconds"] is None else f" ({run['seconds']:.0f} s)")
+
+
+def metric_texts(summary: dict[str, Any]) -> list[str]:
+    """Returns the most telling metrics of a run, in a few words each."""
+    found = summary.get("metrics", {})
+    return [
+        f"{title} {_digits(found[name])}"
+        for name, title in _SHOWN_METRICS.items()
+        if isinstance(found.get(name), int | float)
+    ]
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:,.1f}"
 
 
 def release_text(summary: dict[str, Any]) -> str:
@@ -88,7 +115,7 @@ def write_page(folder: Path, found: dict[str, Any], title: str) -> Path:
         run_text=run_text,
         complete_up_to=None if watermark is None else _utc(watermark),
         written=dt.datetime.now(dt.timezone.utc),
-        columns=(IMPRESSIONS, "clicked", CLICKS, "duplicates", "late"),
+        columns=counts(found),
         most=max((row[IMPRESSIONS] or 0 for row in found["hours"]), default=0) or 1,
     )
     path = folder / PAGE

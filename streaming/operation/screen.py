@@ -13,7 +13,7 @@ from rich.text import Text
 
 from streaming.layout import hour_name
 from streaming.operation.operate import Operation
-from streaming.operation.overview import overview, release_text, write_page
+from streaming.operation.overview import metric_texts, overview, release_text, write_page
 from streaming.operation.records import FAILED, HourRecord
 
 
@@ -88,9 +88,6 @@ def _ending(record: HourRecord) -> str:
     name = hour_name(record.hour)
     if record.state == FAILED:
         return f"{name}: failed after {record.seconds:.0f} s: {record.error}"
-    rows, metrics = record.summary.get("rows", {}), record.summary.get("metrics", {})
-    parts = [f"{rows.get('read', 0):,} rows"]
-    shown = {"AUC": metrics.get("auc"), "log loss": metrics.get("log_loss")}
-    parts += [f"{label} {value:.4f}" for label, value in shown.items() if value is not None]
-    parts.append(release_text(record.summary))
+    read = record.summary.get("rows", {}).get("read", 0)
+    parts = [f"{read:,} rows", *metric_texts(record.summary)[:2], release_text(record.summary)]
     return f"{name}: {', '.join(parts)} ({record.seconds:.0f} s)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ pytestmark = [pytest.mark.unit, pytest.mark.host]
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "kubeflow" / "manifests"
 VERSIONS = ("1.30", "1.33", "1.36")
+RENDERED = ("base", "overlays/dev", "overlays/prod")
+CTR = "ctr"  # the application's own, on top of an overlay
 Objects = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -33,12 +36,13 @@ def kustomize() -> str:
 
 @pytest.fixture(scope="module")
 def rendered(kustomize: str) -> dict[str, Objects]:
-    return {name: render(kustomize, name) for name in ("base", "overlays/dev", "overlays/prod")}
+    found = {name: render(kustomize, MANIFESTS / name) for name in RENDERED}
+    return {**found, CTR: render(kustomize, ROOT / "applications" / CTR / "manifests")}
 
 
-def render(kustomize: str, name: str) -> Objects:
+def render(kustomize: str, folder: Path) -> Objects:
     done = subprocess.run(
-        [kustomize, "build", MANIFESTS / name],
+        [kustomize, "build", folder],
         capture_output=True,
         text=True,
         timeout=60,
@@ -50,7 +54,7 @@ def render(kustomize: str, name: str) -> Objects:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", ["base", "overlays/dev", "overlays/prod"])
+@pytest.mark.parametrize("name", [*RENDERED, CTR])
 def test_the_manifests_match_the_schemas_of_kubernetes(
     rendered: dict[str, Objects], name: str, version: str
 ) -> None:
@@ -117,15 +121,20 @@ def test_every_object_that_a_pod_names_exists(rendered: dict[str, Objects]) -> N
 def test_the_claim_is_the_one_that_a_config_mounts(rendered: dict[str, Objects]) -> None:
     config = load_config("applications/ctr/configs/ctr.yaml", []).kubeflow
     (volume,) = config.volumes
-    assert ("PersistentVolumeClaim", volume.claim) in rendered["base"]
-    (container,) = rendered["base"]["Deployment", "model-server"]["spec"]["template"]["spec"][
-        "containers"
-    ]
+    objects = rendered[CTR]
+    assert ("PersistentVolumeClaim", volume.claim) in objects
+    (container,) = pods(objects)["model-server"]["containers"]
     (mount,) = [one for one in container["volumeMounts"] if one["name"] == "pipeline"]
     assert f"{volume.path}/{mount['subPath']}" == mount["mountPath"] == str(config.serving_root)
     assert mount["readOnly"] is True
     models = f"--model_config_file={config.serving_root}/ctr/models.config"
-    assert models in container["args"]
+    assert models in expanded(container)
+
+
+def expanded(container: dict[str, Any]) -> list[str]:
+    """Returns the arguments as Kubernetes expands them."""
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    return [re.sub(r"\$\((\w+)\)", lambda m: variables[m[1]], arg) for arg in container["args"]]
 
 
 def test_the_model_servers_files_are_those_of_export_config(tmp_path: Path) -> None:
@@ -169,12 +178,14 @@ def test_a_pod_is_ready_when_it_predicts_and_killed_only_when_it_is_gone(
         (config,) = (one for one in pod["volumes"] if "configMap" in one)
         files = objects["ConfigMap", config["configMap"]["name"]]["data"]
         for name in ("startupProbe", "readinessProbe"):
-            shell, script, model, folder = container[name]["exec"]["command"]
+            *shell, line = container[name]["exec"]["command"]
+            _, script, model, folder = line.removeprefix("exec ").split()
             mounted, _, file = script.rpartition("/")
-            assert (shell, mounted) == ("bash", "/etc/model-server")
+            assert (shell, mounted) == (["bash", "-c"], "/etc/model-server")
             assert "dev/tcp" in files[file]
+            assert model == '"$PIPELINE"'
+            folder = folder.strip('"').replace("$PIPELINE", "$(PIPELINE)")
             assert f"--model_config_file={folder}/models.config" in container["args"]
-            assert folder.endswith(f"/{model}")
         assert container["livenessProbe"]["tcpSocket"]
 
 
@@ -233,7 +244,8 @@ def test_no_pod_can_reach_the_internet(rendered: dict[str, Objects]) -> None:
             for rule in one["spec"].get("egress", []):
                 assert rule.get("to"), (name, policy)  # without it: everybody
                 everywhere = {"ipBlock": {"cidr": "0.0.0.0/0"}} in rule["to"]
-                assert not everywhere or (name == "overlays/dev" and "kubernetes-api" in policy)
+                is_dev = name in ("overlays/dev", CTR)
+                assert not everywhere or (is_dev and "kubernetes-api" in policy)
 
 
 def test_no_pod_fills_a_node_and_none_sees_more_of_the_claim_than_it_needs(

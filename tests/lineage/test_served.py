@@ -4,7 +4,9 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from lineage.command.questions import cli
 from lineage.impact import impact
 from lineage.served import find_served, served
 from metadata.reader import MetadataReader
@@ -90,20 +92,34 @@ def test_traffic_is_told_by_hour_and_an_hour_evaluated_again_counts_once(tfx):
     online(tfx, "2024-03-01T01", 1, (1001, "stable", 80, 8))
     online(tfx, "2024-03-01T00", 2, (1001, "stable", 95, 9), (1002, "canary", 10, 3))
     shown = found(tfx)
-    assert [(h.hour, h.arm, h.impressions) for h in shown["1001"].hours] == [
+    assert [(h.hour, h.arm, h.counts["impressions"]) for h in shown["1001"].hours] == [
         ("2024-03-01T00", "stable", 95),
         ("2024-03-01T01", "stable", 80),
     ]
-    assert (shown["1001"].impressions, shown["1001"].clicks) == (175, 17)
-    assert (shown["1002"].impressions, shown["1002"].clicks) == (10, 3)
+    assert [*shown["1001"].counts.items()] == [("impressions", 175), ("clicks", 17)]
+    assert [*shown["1002"].counts.items()] == [("impressions", 10), ("clicks", 3)]
     assert shown["1002"].hours[0].metrics == {"auc": 0.7}
+
+
+def test_counts_have_the_applications_names_and_that_of_all_events_comes_first(tfx):
+    first = tfx.full_run("a", "1001")
+    hour = {"hour": "2024-03-01T00", "version": 1001, "arm": "stable", "events": "transfers"}
+    counts = {"fraud": 7, "transfers": 7, "unlabelled": 2}
+    outputs = {"metrics": ("OnlineMetrics", {**hour, **counts, "auc": 0.7})}
+    inputs = {"pushed": first["pushed_model"]}
+    tfx.execute("", "OnlineEvaluation", inputs=inputs, outputs=outputs)
+    assert [*found(tfx)["1001"].counts] == ["transfers", "fraud", "unlabelled"]
+    shown = CliRunner().invoke(cli, ["served", "--store", str(tfx.path)], env={"COLUMNS": "200"})
+    assert "transfers  fraud  unlabelled" in shown.output
+    assert "impressions" not in shown.output
 
 
 def test_impact_tells_which_versions_answer_and_what_they_ranked(tfx):
     first = tfx.full_run("a", "1001")
     online(tfx, "2024-03-01T00", 1, (1001, "stable", 90, 9))
     [push] = impact(MetadataReader.sqlite(tfx.path), first["examples"]).pushes
-    assert (push.version, push.labels, push.impressions) == ("1001", ("stable",), 90)
+    assert (push.version, push.labels) == ("1001", ("stable",))
+    assert push.counts == {"impressions": 90, "clicks": 9}
     tfx.full_run("b", "1002")
     [push] = impact(MetadataReader.sqlite(tfx.path), first["examples"]).pushes
     assert push.labels == ()

@@ -10,7 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from components.pusher.rollout import Followers
-from pipeline import evaluator_section, kubeflow_section, streaming_sections
+from pipeline import (
+    evaluator_section,
+    kubeflow_section,
+    online_sections,
+    streaming_sections,
+)
 from pipeline import sections as sections_module
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.pipeline import create_pipeline, local_locations
@@ -162,7 +167,13 @@ def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> Non
         load_config(tmp_path / "a.yaml")
 
 
-MODULES = (evaluator_section, kubeflow_section, sections_module, streaming_sections)
+MODULES = (
+    evaluator_section,
+    kubeflow_section,
+    online_sections,
+    sections_module,
+    streaming_sections,
+)
 
 
 def sections(kind: Any) -> set[Any]:
@@ -170,12 +181,7 @@ def sections(kind: Any) -> set[Any]:
     found = {kind}
     for field in kind.model_fields.values():
         for inner in re.findall(r"pipeline\.\w+\.(\w+)", str(field.annotation)):
-            for module in (
-                evaluator_section,
-                kubeflow_section,
-                sections_module,
-                streaming_sections,
-            ):
+            for module in MODULES:
                 model = getattr(module, inner, None)
                 if isinstance(model, type) and issubclass(model, BaseModel) and model not in found:
                     found |= sections(model)

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.client.client import RankingClient
+from serving.client.client import ScoringClient
 from serving.client.load import run_load
 from serving.release.ab_split import arm_of
 from tests.serving.running_server import Server, flags_of, running
@@ -29,13 +29,13 @@ def users(percent: float) -> tuple[str, str]:
 def test_a_user_is_scored_by_their_arm(server: Server) -> None:
     stable, canary = users(30)
     address = f"127.0.0.1:{server.grpc_port}"
-    with RankingClient(address, NAME, canary_percent=30, timeout_s=20) as client:
+    with ScoringClient(address, NAME, canary_percent=30, timeout_s=20) as client:
         answer = client.score(stable, [example(1.0, "x"), example(2.0, "x")], request_id="r1")
         assert (answer.arm, answer.version, answer.scores) == ("stable", 1, (1.0, 2.0))
         assert answer.request_id == "r1"
         answer = client.score(canary, [example(1.0, "x")])
         assert (answer.arm, answer.version, answer.scores) == ("canary", 2, (2.0,))
-    with RankingClient(address, NAME, labels=False, timeout_s=20) as client:
+    with ScoringClient(address, NAME, labels=False, timeout_s=20) as client:
         assert client.score(stable, [example()]).version == 2
 
 
@@ -48,7 +48,7 @@ def test_without_a_canary_all_users_get_the_stable_version(scorers, tmp_path: Pa
     write_release(base, Release(stable=1))
     with running(tmp_path, *flags_of(base)) as server:
         address = f"127.0.0.1:{server.grpc_port}"
-        with RankingClient(address, NAME, canary_percent=100, timeout_s=20) as client:
+        with ScoringClient(address, NAME, canary_percent=100, timeout_s=20) as client:
             answer = client.score("u1", [example(1.0, "x")])
     assert (answer.arm, answer.version) == ("stable", 1)
 
@@ -62,7 +62,7 @@ def test_the_client_retries_while_a_server_restarts(scorers, tmp_path: Path) -> 
         server.stop()
     with (
         pytest.raises(grpc.RpcError) as raised,
-        RankingClient(f"127.0.0.1:{port}", NAME, timeout_s=1) as client,
+        ScoringClient(f"127.0.0.1:{port}", NAME, timeout_s=1) as client,
     ):
         client.score("u1", [example()])
     assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
@@ -70,7 +70,7 @@ def test_the_client_retries_while_a_server_restarts(scorers, tmp_path: Path) -> 
 
 def test_a_token_is_not_sent_without_encryption() -> None:
     with pytest.raises(ValueError, match="needs an encrypted connection"):
-        RankingClient("127.0.0.1:1", NAME, token="secret")
+        ScoringClient("127.0.0.1:1", NAME, token="secret")
 
 
 def test_latency_counts_from_the_arrival_time(server: Server) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
 from applications.ctr.ranking import PageRanker, rank
-from serving.client.client import RankingClient
+from serving.client.client import ScoringClient
 from serving.request_log.reader import read_predictions
 from serving.server.errors import Code, ServingError
 from serving.server.json_text import dumps
@@ -198,7 +198,7 @@ def test_a_rejected_request_does_not_affect_others(server: Server) -> None:
 
 def test_a_ranking_client_gets_the_candidate_and_the_feature(server: Server) -> None:
     candidates = [example(1.0, "x"), example(NAN, "x")]
-    with RankingClient(f"127.0.0.1:{server.grpc_port}", NAME, timeout_s=20) as client:
+    with ScoringClient(f"127.0.0.1:{server.grpc_port}", NAME, timeout_s=20) as client:
         ranker = PageRanker(client, 2, 0.0, random.Random(1))
         for ask in (
             lambda: client.score("u1", candidates),
@@ -211,7 +211,7 @@ def test_a_ranking_client_gets_the_candidate_and_the_feature(server: Server) -> 
 @pytest.mark.parametrize(("score", "shown"), NOT_FINITE)
 def test_a_ranking_rejects_a_score_that_is_not_finite(score: float, shown: str) -> None:
     """TensorFlow Serving returns any output of a model without a check."""
-    wanted = f"the score of candidate 2 must be a finite number. Received: {shown}. "
+    wanted = f"the score of example 2 must be a finite number. Received: {shown}. "
     with pytest.raises(ValueError, match=wanted):
         rank([0.1, 0.2, score], 2, 0.0, random.Random(1))
 

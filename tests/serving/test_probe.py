@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,11 +26,19 @@ def probe(base: Path, port: int) -> tuple[int, str]:
     """Returns exit status and output of the readiness probe."""
     deployment = next(yaml.safe_load_all((SERVING / "deployment.yaml").read_text()))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    shell, script, _, folder = container["readinessProbe"]["exec"]["command"]
-    assert script == "/etc/model-server/probe.sh"
-    assert folder == "/mnt/pipeline/serving_models/ctr"
-    command = [shell, str(SERVING / "probe.sh"), NAME, str(base), str(port)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    shell, flag, line = container["readinessProbe"]["exec"]["command"]
+    assert '"/mnt/pipeline/serving_models/$PIPELINE"' in line
+    # The files are elsewhere here, and the port is one that is free.
+    line = line.replace("/etc/model-server", str(SERVING))
+    line = line.replace('"/mnt/pipeline/serving_models/$PIPELINE"', f'"{base}" {port}')
+    done = subprocess.run(
+        [shell, flag, line],
+        env={"PATH": os.environ["PATH"], "PIPELINE": NAME},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
     return done.returncode, done.stderr
 
 

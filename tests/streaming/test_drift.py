@@ -16,8 +16,9 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from pipeline.application import load_application
 from streaming.online_evaluation.drift import HOUR_BEFORE, SERVING, distances, with_comparators
-from streaming.online_evaluation.served_examples import statistics_of
+from streaming.online_evaluation.served_examples import is_served, statistics_of
 from streaming.watermark import HOUR_MS
 
 pytestmark = pytest.mark.component
@@ -91,9 +92,17 @@ def logged(examples: Sequence[bytes], context: Any, timestamp_ms: int) -> dict[s
         "signature": "",
         "examples": [base64.b64encode(one).decode() for one in examples],
         "scores": [0.5] * len(examples),
+        "keys": {"user_id": ["u"] * len(examples), "item_id": ["i"] * len(examples)},
         "context": context,
         "timestamp_ms": timestamp_ms,
     }
+
+
+def page(count: int, **more: Any) -> dict[str, Any]:
+    """Returns the context of a page, as a ranking service of the CTR application sends it."""
+    places = range(1, count + 1)
+    shown = {"shown": [f"a{place}" for place in places], "positions": [*places]}
+    return {**shown, "propensities": [1.0] * count, **more}
 
 
 def example(price: float) -> bytes:
@@ -109,25 +118,39 @@ def write_log(folder: Path, hour: str, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def test_only_examples_shown_in_the_hour_count(schema: schema_pb2.Schema, tmp_path: Path) -> None:
-    inside, shown = HOUR * HOUR_MS + 5, {"shown": ["a"]}
+    inside = HOUR * HOUR_MS + 5
     write_log(
         tmp_path,
         "2024-01-28/00",
         [
-            logged([example(1.0), example(2.0)], shown, inside),
+            logged([example(1.0), example(2.0)], page(2), inside),
             logged([example(9.0)], None, inside),  # candidates
-            logged([example(9.0)], shown, inside + HOUR_MS),
-            logged([example(3.0)], {**shown, "timestamp_ms": inside}, inside + HOUR_MS),
-            logged([example(9.0)], {**shown, "timestamp_ms": "late"}, inside + HOUR_MS),
+            logged([example(9.0)], page(2), inside),  # malformed, as `streaming feedback` says
+            logged([example(9.0)], page(1), inside + HOUR_MS),
+            logged([example(3.0)], page(1, timestamp_ms=inside), inside + HOUR_MS),
+            logged([example(9.0)], page(1, timestamp_ms="late"), inside + HOUR_MS),
         ],
     )
-    write_log(tmp_path, "2024-01-27/00", [logged([example(9.0)], shown, inside)])  # long before
-    served = statistics_of(tmp_path, HOUR, schema, most=100)
+    write_log(tmp_path, "2024-01-27/00", [logged([example(9.0)], page(1), inside)])  # long before
+    shown = is_served(load_application("applications.ctr"))
+    served = statistics_of(tmp_path, HOUR, schema, 100, shown)
     assert served is not None
     (price,) = [f for f in served.datasets[0].features if f.path.step[0] == "price"]
     assert price.num_stats.common_stats.num_non_missing == 3
     assert price.num_stats.max == 3.0
-    few = statistics_of(tmp_path, HOUR, schema, most=2)
+    few = statistics_of(tmp_path, HOUR, schema, 2, shown)
     assert few is not None
     assert few.datasets[0].num_examples == 2
-    assert statistics_of(tmp_path, HOUR + 5, schema, most=100) is None
+    assert statistics_of(tmp_path, HOUR + 5, schema, 100, shown) is None
+
+
+def test_every_request_counts_for_an_application_that_makes_no_events(
+    schema: schema_pb2.Schema, tmp_path: Path
+) -> None:
+    inside = HOUR * HOUR_MS + 5
+    lines = [logged([example(1.0)], None, inside), logged([example(2.0)], "text", inside)]
+    write_log(tmp_path, "2024-01-28/00", lines)
+    every = is_served(load_application("applications.movielens"))
+    served = statistics_of(tmp_path, HOUR, schema, 100, every)
+    assert served is not None
+    assert served.datasets[0].num_examples == 2

@@ -129,7 +129,9 @@ def test_a_forged_context_is_rejected(tmp_path: Path, change: str) -> None:
         events_of_request(said, key)
     write(tmp_path / ".open-2024-03-01-05-abc.json", [said, line(1)])
     sink = Collector()
-    feedback = Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request, key)
+    feedback = Feedback(
+        tmp_path, tmp_path / "cursor.json", sink, "impressions", events_of_request, key
+    )
     assert feedback.publish() == (0 if change == "key" else 2)
     assert feedback.rejected.count == (2 if change == "key" else 1)
     kept = [json.loads(one) for one in feedback.rejected.path.read_text().splitlines()]
@@ -154,8 +156,17 @@ def test_a_malformed_context_does_not_stop_feedback(
         events_of_request(bad)
     sink = Collector()
     write(tmp_path / ".open-2024-03-01-05-abc.json", [bad, line(2)])
-    assert Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request).publish() == 2
+    assert (
+        Feedback(
+            tmp_path, tmp_path / "cursor.json", sink, "impressions", events_of_request
+        ).publish()
+        == 2
+    )
     assert sink.ids == ids(2)
+
+
+def feedback_of(log: Path, cursor: Path, sink: Collector, key: bytes | None = None) -> Feedback:
+    return Feedback(log, cursor, sink, "impressions", events_of_request, key)
 
 
 class Collector:
@@ -193,9 +204,9 @@ def test_the_log_is_followed_through_the_end_of_an_hour(tmp_path: Path) -> None:
     still_open = folder / ".open-2024-03-01-05-abc.json"
     half = json.dumps(line(3))[:40]
     write(still_open, [line(1), line(2)], rest=half)
-    assert Feedback(folder, cursor, sink, events_of_request).publish() == 4
+    assert feedback_of(folder, cursor, sink).publish() == 4
     assert sink.ids == ids(1, 2)
-    feedback = Feedback(folder, cursor, sink, events_of_request)  # another process
+    feedback = feedback_of(folder, cursor, sink)  # another process
     assert feedback.publish() == 0
     write(still_open, [line(1), line(2), line(3)])
     assert feedback.publish() == 2
@@ -204,7 +215,7 @@ def test_the_log_is_followed_through_the_end_of_an_hour(tmp_path: Path) -> None:
     write(folder / ".open-2024-03-01-06-def.json", [line(5)])
     assert feedback.publish() == 4
     assert sorted(sink.ids) == ids(1, 2, 3, 4, 5)
-    assert Feedback(folder, cursor, sink, events_of_request).publish() == 0
+    assert feedback_of(folder, cursor, sink).publish() == 0
 
 
 @pytest.mark.parametrize("fails", ["before", "after"])
@@ -212,7 +223,7 @@ def test_unconfirmed_events_are_sent_again(tmp_path: Path, fails: str) -> None:
     sink, folder, cursor = Collector(), tmp_path / "log", tmp_path / "cursor.json"
     write(folder / ".open-2024-03-01-05-abc.json", [line(1), line(2)])
     sink.fails = fails
-    feedback = Feedback(folder, cursor, sink, events_of_request)
+    feedback = feedback_of(folder, cursor, sink)
     with pytest.raises(ComponentError):
         feedback.publish()
     sink.fails = ""
@@ -223,7 +234,12 @@ def test_unconfirmed_events_are_sent_again(tmp_path: Path, fails: str) -> None:
 def test_a_broken_line_is_left_out(tmp_path: Path) -> None:
     sink = Collector()
     write(tmp_path / ".open-2024-03-01-05-abc.json", [line(1)], rest="{broken\n")
-    assert Feedback(tmp_path, tmp_path / "cursor.json", sink, events_of_request).publish() == 2
+    assert (
+        Feedback(
+            tmp_path, tmp_path / "cursor.json", sink, "impressions", events_of_request
+        ).publish()
+        == 2
+    )
 
 
 def test_the_folder_sink_writes_whole_files(tmp_path: Path) -> None:

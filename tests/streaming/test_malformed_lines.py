@@ -82,7 +82,7 @@ def feed(folder: Path, bad: list[bytes]) -> tuple[Feedback, Counting, int]:
         b"".join(one + b"\n" + other + b"\n" for one, other in zip(bad, good, strict=True))
     )
     sink = Counting()
-    feedback = Feedback(folder, folder / "cursor.json", sink, events_of_request, KEY)
+    feedback = Feedback(folder, folder / "cursor.json", sink, "impressions", events_of_request, KEY)
     published = feedback.publish()
     assert published == sink.events
     for prediction in read_predictions(folder):

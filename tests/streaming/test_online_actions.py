@@ -14,6 +14,7 @@ from streaming.online_evaluation import act
 from streaming.online_evaluation.act import DecisionExecutor
 from streaming.online_evaluation.page import write_page
 from streaming.online_evaluation.rule import PROMOTE, ROLLBACK, WAIT, Decision
+from streaming.online_evaluation.served_rows import EventNames
 
 pytestmark = pytest.mark.component
 
@@ -82,18 +83,28 @@ def test_a_decision_that_was_not_executed_is_not_recorded(config: PipelineConfig
 
 
 def test_the_page_escapes_foreign_text(tmp_path: Path) -> None:
-    values = {"ctr": 0.1, "auc": None, "log_loss": 0.3, "calibration": 1.0}
-    intervals = {"ctr": [0.05, 0.15], "auc": None, "log_loss": [0.2, 0.4], "calibration": None}
     bad = "<script>alert(1)</script>"
-    served = {"arm": bad, "version": 8, "impressions": 10, "values": values, "intervals": intervals}
+    titles = {"mean_label": bad, "auc": "AUC", "log_loss": "log loss", "calibration": "$a$ $"}
+    values = {"mean_label": 0.1, "auc": None, "log_loss": 0.3, "calibration": 1.0}
+    intervals = {
+        "mean_label": [0.05, 0.15],
+        "auc": None,
+        "log_loss": [0.2, 0.4],
+        "calibration": None,
+    }
+    served = {"arm": bad, "version": 8, "events": 10, "unlabelled": 1, "positives": 1}
+    served |= {"values": values, "intervals": intervals}
+    names = EventNames(bad, bad, bad, bad)
     far = {"feature": bad, "against": "serving", "value": 0.5, "threshold": 0.2, "drifted": True}
     switches = [{"what": "promote", "reason": bad, "hour": HOUR}]
     page = write_page(
-        tmp_path, bad, {HOUR: [served]}, {HOUR: {"distances": [far]}}, switches, bad
+        tmp_path, bad, titles, names, {HOUR: [served]}, {HOUR: {"distances": [far]}}, switches, bad
     ).read_text()
     assert "<script" not in page
     assert "<svg" in page
     assert "0.1000" in page
     assert "1 of 1" in page
-    empty = write_page(tmp_path, "a", {}, {}, [], "wait: nothing was pushed yet").read_text()
+    empty = write_page(
+        tmp_path, "a", titles, names, {}, {}, [], "wait: nothing was pushed yet"
+    ).read_text()
     assert "No model has served" in empty

@@ -244,6 +244,10 @@ class Day:
         frozen_log = self._layout.folder / "requests-frozen"
         first = ["--model-name", FROZEN, "--model-base-path", str(frozen)]
         first += ["--request-log", str(frozen_log)]
+        log = self._config.serving.request_log
+        assert log is not None
+        for key in log.keys:  # page_feedback.py needs them in every log
+            first += ["--request-log-key", key]
         self._server = stack.enter_context(model_server(flags, self._logs, "server"))
         address = stack.enter_context(model_server(first, self._logs, "server-frozen"))
         self._site.serve(self._server, address, frozen_log, stack)

@@ -12,12 +12,14 @@ from applications.ctr.demo_loop.day import Day
 from applications.ctr.demo_loop.site import FROZEN
 from streaming.layout import hour_name
 from streaming.online_evaluation.chart import ChartPoint, chart
-from streaming.online_evaluation.metrics import AUC, CTR, LOG_LOSS, served_metrics
+from streaming.online_evaluation.metrics import served_metrics
 from streaming.online_evaluation.rule import PROMOTE, WAIT
 
 LOOP = "loop"
 ROLLED_BACK = "rolled back"
-METRICS = {CTR: "CTR", AUC: "AUC", LOG_LOSS: "log loss"}
+CTR, LOG_LOSS = "ctr", "log_loss"
+METRICS = {CTR: "CTR", "auc": "AUC", LOG_LOSS: "log loss"}
+_SOURCES = {CTR: "mean_label"}  # our name -> that of online evaluation, where they differ
 
 
 def by_hour(day: Day) -> list[dict[str, Any]]:
@@ -31,16 +33,17 @@ def _figures(day: Day, hours: list[int]) -> dict[str, Any]:
 
     Arms are the loop with all its versions, the first model, and versions that were rolled back.
     """
-    shown = day.evaluation.impressions(hours).dropna(subset=["version"])
+    rows = day.evaluation.rows
+    shown = rows.read(hours).dropna(subset=["version"])
     arms = shown["arm"].where(shown["arm"] == FROZEN, LOOP)
     arms = arms.mask(shown["version"].isin([*day.withdrawn]) & (arms == LOOP), ROLLED_BACK)
     return {
         one.arm: {
-            "impressions": one.impressions,
-            **{name: one.values[name] for name in METRICS},
-            "intervals": {name: one.intervals[name] for name in METRICS},
+            "impressions": one.events,
+            **{name: one.values[_SOURCES.get(name, name)] for name in METRICS},
+            "intervals": {name: one.intervals[_SOURCES.get(name, name)] for name in METRICS},
         }
-        for one in served_metrics(shown.assign(arm=arms, version=0))
+        for one in served_metrics(shown.assign(arm=arms, version=0), rows.task)
     }
 
 

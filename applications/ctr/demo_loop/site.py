@@ -17,7 +17,7 @@ from applications.ctr.sample_data.served_users import PageRequest, ServedUsers, 
 from base.errors import ComponentError
 from components.pusher.release import STABLE
 from pipeline.config import PipelineConfig
-from serving.client.client import RankingClient
+from serving.client.client import ScoringClient
 from serving.release.ab_split import arm_of
 from streaming.feedback.publish import Feedback
 from streaming.feedback.sinks import Sink
@@ -75,8 +75,8 @@ class Site:
         key = secrets.token_hex().encode()  # a new key for each run
         options: dict[str, Any] = {"timeout_s": 10, "feedback_key": key}
         clients = {
-            "": RankingClient(stable, self._config.name, canary_percent=percent, **options),
-            FROZEN: RankingClient(frozen, FROZEN, labels=False, **options),
+            "": ScoringClient(stable, self._config.name, canary_percent=percent, **options),
+            FROZEN: ScoringClient(frozen, FROZEN, labels=False, **options),
         }
         for name, client in clients.items():
             stack.enter_context(client)
@@ -84,7 +84,14 @@ class Site:
         log = self._config.serving.request_log
         assert log is not None
         self._feedback = [
-            Feedback(folder, self._folder / f"{name}.json", self._sink, events_of_request, key)
+            Feedback(
+                folder,
+                self._folder / f"{name}.json",
+                self._sink,
+                IMPRESSIONS,
+                events_of_request,
+                key,
+            )
             for name, folder in (("feedback", log.folder), ("feedback-frozen", frozen_log))
         ]
         assert self._config.streaming is not None
