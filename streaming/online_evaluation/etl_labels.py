@@ -15,6 +15,7 @@ import pyarrow as pa
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
 
+import base.arrow  # noqa: F401
 from base.errors import ComponentError
 from metadata import names
 from metadata.reader import MetadataReader

@@ -65,9 +65,7 @@ def test_an_edit_elsewhere_does_not(app: Path) -> None:
 
 def test_the_ctr_etl_reaches_its_parts() -> None:
     closure = module_closure("applications.ctr.etl.build_examples")
-    assert {"applications.ctr.etl", "applications.ctr.features", "features.window_features"} <= set(
-        closure
-    )
+    assert {"applications.ctr.etl", "applications.ctr.features", "features.batch"} <= set(closure)
 
 
 @pytest.mark.parametrize("path", ["nosuchpackage.etl.build", "shop.nothing.build"])
