@@ -1,8 +1,9 @@
-"""Features of the past in a batch: python -m benchmarks.features --help
+"""Features of the past in a batch and online: python -m benchmarks.features --help
 
 Events of a month with three keys; eight aggregations over three windows by each key. The log is
 even, or one entity of each key has half of all events. Plain Spark SQL computes the same features
-by joining each event with the events of its longest window, on a smaller log.
+by joining each event with the events of its longest window, on a smaller log. Then a server of
+requests looks the features of 100 candidates up, in either online store (features_online.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from rich.console import Console
 
+from benchmarks.features_online import online_latencies
 from benchmarks.measure import alternate, median, run_candidate, write_result
 from features.aggregations import Count, Distinct, Last, Max, Mean, Min, Sum, Variance
 from features.batch import add_features
@@ -46,18 +48,25 @@ console = Console(stderr=True)
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="200,000 events, and 20,000 for plain Spark.")
+@click.option("--quick", is_flag=True, help="200,000 events, 20,000 for plain Spark.")
 @click.option("--rows", default=10_000_000, show_default=True)
 @click.option("--small-rows", default=100_000, show_default=True, help="For plain Spark, and ours.")
 @click.option("--repeats", default=1, show_default=True)
+@click.option("--requests", default=2_000, show_default=True, help="To each online store.")
 @click.option("--scratch", type=click.Path(path_type=Path), help="For data; default: temporary.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for the result.")
 def main(
-    quick: bool, rows: int, small_rows: int, repeats: int, scratch: Path | None, out: Path | None
+    quick: bool,
+    rows: int,
+    small_rows: int,
+    repeats: int,
+    requests: int,
+    scratch: Path | None,
+    out: Path | None,
 ) -> None:
-    """Measures rows per second, a skewed log against an even one, and plain Spark against ours."""
+    """Measures rows/s, a skewed log against an even one, plain Spark against ours, and lookups."""
     if quick:
-        rows, small_rows = 200_000, 20_000
+        rows, small_rows, requests = 200_000, 20_000, 200
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(scratch or temporary)
         arguments: dict[str, dict[str, Any]] = {
@@ -71,6 +80,7 @@ def main(
             for name, given in arguments.items()
         }
         runs = alternate(candidates, repeats, console.print)
+    online = online_latencies(requests)
     seconds = {name: median(them, "seconds") for name, them in runs.items()}
     figures = {
         "rows_per_s": round(rows / seconds["even"]),
@@ -78,6 +88,8 @@ def main(
         "seconds_skewed_key": round(seconds["skewed"], 1),
         "peak_mib": {name: round(max(run.peak_mib for run in them)) for name, them in runs.items()},
         "rows": {"even": rows, "plain": small_rows},
+        "online_p50_ms": {store: of["p50_ms"] for store, of in online.items()},
+        "online_p99_ms": {store: of["p99_ms"] for store, of in online.items()},
     }
     ratios = {
         "batch_vs_plain_spark": seconds["plain"] / seconds["small"],

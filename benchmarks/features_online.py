@@ -49,7 +49,7 @@ def online_latencies(requests: int) -> dict[str, dict[str, float]]:
 
 
 def _latencies(store: OnlineStore, requests: int) -> dict[str, float]:
-    update = OnlineUpdate(store, GROUPS)
+    update = OnlineUpdate(store, GROUPS, "benchmark")
     parts = {part for group in GROUPS for part in group.parts() if isinstance(part, Ends)}
     types = {part.name: ["string"] * len(part.columns) for part in parts}
     update.write_closed(dict.fromkeys(range(_HOURS), 1), lambda _: States(_closed(), types))

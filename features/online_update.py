@@ -24,7 +24,7 @@ import numpy as np
 from base.section import ConfigError
 from features.events import Entity, entities_of
 from features.groups import FeatureGroup
-from features.online_store import Key, OnlineStore
+from features.online_store import Key, OnlineStore, OnlineStoreError
 from features.online_values import Layout, Rows, Spans, decoded, encoded, objects, span_code
 from features.parts import Part
 
@@ -95,10 +95,23 @@ class OnlineUpdate:
     Args:
       store: The store.
       groups: Declarations. A store of other declarations is written anew.
+      origin: Text that identifies where the spans are. Two origins have different spans of one
+        number and version, so a store takes those of one.
+
+    Raises:
+      OnlineStoreError: Another origin has written to the store.
     """
 
-    def __init__(self, store: OnlineStore, groups: Sequence[FeatureGroup]):
-        self._store = store
+    def __init__(self, store: OnlineStore, groups: Sequence[FeatureGroup], origin: str):
+        self._store, self._origin = store, origin
+        for table in (CLOSED, OPEN):
+            other = (store.meta(table) or {}).get("origin", origin)
+            if other != origin:
+                raise OnlineStoreError(
+                    "the online store has the past of another streaming folder (written as "
+                    f"{other}, ours is {origin}). If that folder is gone, clear the store; else "
+                    "give this pipeline another `name` or online_redis.db"
+                )
         self._layouts = {name: Layout.of(parts) for name, parts in parts_of(groups).items()}
         named = {name: [one.numbers, one.blobs] for name, one in self._layouts.items()}
         self._declared = json.dumps(named)
@@ -119,6 +132,7 @@ class OnlineUpdate:
         meta = self._store.meta(CLOSED)
         if meta is None or meta["declared"] != self._declared:
             meta = {"declared": self._declared, "spans": {}, "types": {}, "swept": None}
+            meta["origin"] = self._origin
             self._store.replace(CLOSED, (), meta)
         known = {int(span): version for span, version in meta["spans"].items()}
         if known == dict(spans):
@@ -142,7 +156,12 @@ class OnlineUpdate:
         """
         versions: dict[int, int] = defaultdict(int)  # an open span has no version
         values = ((key, encoded(rows)) for key, rows in self._by_key(states.rows, versions))
-        meta = {"declared": self._declared, "as_of_ms": as_of_ms, "types": dict(states.types)}
+        meta = {
+            "declared": self._declared,
+            "origin": self._origin,
+            "as_of_ms": as_of_ms,
+            "types": dict(states.types),
+        }
         self._store.replace(OPEN, values, meta)
 
     def write_profiles(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -14,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 import base.arrow  # noqa: F401
+from base.atomic_files import whole_file
 from base.errors import ComponentError
 from features.durations import HOUR_MS, milliseconds
 from features.history import PAST, History
@@ -77,7 +79,7 @@ def update_store(
         _wanted(Layout(settings.folder), tables, settings, as_of_ms),
     )
     store = online_store(settings, tables.name)
-    update = OnlineUpdate(store, tables.groups)
+    update = OnlineUpdate(store, tables.groups, _origin(settings.folder / "online"))
 
     def of_closed(hours: Sequence[int]) -> States:
         pasts = {h: read_parquet(spark, layout.span(PAST, h, wanted[h])) for h in hours}
@@ -94,6 +96,15 @@ def update_store(
     finally:
         store.close()
         spark.catalog.clearCache()  # holds only the input of the histories
+
+
+def _origin(folder: Path) -> str:
+    """Returns a text that a streaming folder has for its whole life, and no other folder."""
+    path = folder / "origin"
+    if not path.exists():
+        with whole_file(path) as partial:
+            partial.write_text(uuid.uuid4().hex)
+    return path.read_text("utf-8")
 
 
 def _wanted(

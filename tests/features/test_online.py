@@ -89,7 +89,7 @@ def test_both_stores_give_what_a_direct_computation_gives(
     rows = frame([(now_ms, one["card"], one["shop"]) for one in asked], "at l, card s, shop s")
     expected = direct_features(rows, groups, events, "at")
     for store in (SqliteStore(tmp_path / "online"), in_redis(redis_service)):
-        update = OnlineUpdate(store, groups)
+        update = OnlineUpdate(store, groups, "here")
         update.write_closed({0: 1, 1: 1}, lambda _: closed)
         update.write_open(now_ms, opened)
         features = OnlineFeatures(store, groups)
@@ -137,7 +137,7 @@ def counts(store: OnlineStore, hour: int, *cards: str) -> list[int]:
 @either
 def test_a_span_that_is_closed_counts_once(store: OnlineStore) -> None:
     """Whether or not it is still among the open ones."""
-    update = OnlineUpdate(store, [CARD])
+    update = OnlineUpdate(store, [CARD], "here")
     update.write_closed({9: 1}, of([(9, "a", 9, 3)]))
     update.write_open(10 * HOUR, counted((10, "a", 10, 2)))
     assert counts(store, 10, "a", "b") == [5, 0]
@@ -153,7 +153,7 @@ def test_a_span_that_is_closed_counts_once(store: OnlineStore) -> None:
 @either
 def test_a_span_that_is_closed_again_replaces_its_rows(store: OnlineStore) -> None:
     """Also those of keys that it no longer has."""
-    update = OnlineUpdate(store, [CARD])
+    update = OnlineUpdate(store, [CARD], "here")
     update.write_open(0, counted())
     update.write_closed({9: 1}, of([(9, "a", 9, 3), (9, "b", 9, 7)]))
     assert counts(store, 10, "a", "b") == [3, 7]
@@ -164,7 +164,7 @@ def test_a_span_that_is_closed_again_replaces_its_rows(store: OnlineStore) -> No
 @pytest.mark.unit
 @either
 def test_half_an_update_is_not_visible_and_can_be_repeated(store: OnlineStore) -> None:
-    update = OnlineUpdate(store, [CARD])
+    update = OnlineUpdate(store, [CARD], "here")
     update.write_open(0, counted())
     update.write_closed({8: 1}, of([(8, "a", 8, 1)]))
 
@@ -189,7 +189,7 @@ def test_half_an_update_is_not_visible_and_can_be_repeated(store: OnlineStore) -
 @pytest.mark.unit
 @either
 def test_what_is_too_old_is_removed(store: OnlineStore) -> None:
-    update = OnlineUpdate(store, [CARD])
+    update = OnlineUpdate(store, [CARD], "here")
     for hour in range(60):
         new = [(hour, "often", hour, 1), (hour, f"once {hour}", hour, 1)]
         wanted = dict.fromkeys(range(max(0, hour - 2), hour + 1), 1)
@@ -200,20 +200,29 @@ def test_what_is_too_old_is_removed(store: OnlineStore) -> None:
 @pytest.mark.unit
 @either
 def test_other_declarations_write_it_anew_and_are_not_read(store: OnlineStore) -> None:
-    update = OnlineUpdate(store, [CARD])
+    update = OnlineUpdate(store, [CARD], "here")
     update.write_open(0, counted())
     update.write_closed({9: 1}, of([(9, "a", 9, 3)]))
     other = FeatureGroup("card", "payments", ("card",), ("2h",), (Count(),), where="amount > 1")
     with pytest.raises(OnlineStoreError, match="written for other feature groups than those"):
         OnlineFeatures(store, [other]).columns([{"card": "a"}], 10 * HOUR)
-    OnlineUpdate(store, [other]).write_closed({9: 1}, lambda _: States((), {}))
+    OnlineUpdate(store, [other], "here").write_closed({9: 1}, lambda _: States((), {}))
     assert not [*store.all("closed")]
 
 
 @pytest.mark.unit
 @either
+def test_a_store_takes_the_spans_of_one_folder(store: OnlineStore) -> None:
+    """Hour 9, version 1 of another folder has other events, and seems to be there already."""
+    OnlineUpdate(store, [CARD], "here").write_closed({9: 1}, of([(9, "a", 9, 3)]))
+    with pytest.raises(OnlineStoreError, match="has the past of another streaming folder"):
+        OnlineUpdate(store, [CARD], "there")
+
+
+@pytest.mark.unit
+@either
 def test_types_that_changed_are_an_error(store: OnlineStore) -> None:
-    update = OnlineUpdate(store, [CARD])
+    update = OnlineUpdate(store, [CARD], "here")
     update.write_closed({9: 1}, of([(9, "a", 9, 3)]))
     with pytest.raises(ConfigError, match=r"types string in one hour and bigint in another"):
         (last,) = counted().types
@@ -224,7 +233,7 @@ def test_types_that_changed_are_an_error(store: OnlineStore) -> None:
 @either
 def test_keys_are_texts_and_whole_numbers(store: OnlineStore) -> None:
     """Spark writes a whole number as Python does, and 1.0 or true in another way."""
-    update = OnlineUpdate(store, [CARD])
+    update = OnlineUpdate(store, [CARD], "here")
     update.write_closed({9: 1}, of([(9, "7", 9, 3)]))
     update.write_open(0, counted())
     features = OnlineFeatures(store, [CARD])
@@ -243,7 +252,7 @@ def test_a_store_that_was_cleared_is_an_error(
     """Its entities would seem to have no past."""
     with pytest.raises(OnlineStoreError, match="has no table 'open': it was not written yet"):
         counts(store, 10, "a")
-    update = OnlineUpdate(store, [CARD])
+    update = OnlineUpdate(store, [CARD], "here")
     update.write_closed({9: 1}, of([(9, "a", 9, 3)]))
     update.write_open(0, counted())
     assert counts(store, 10, "a") == [3]
@@ -266,8 +275,8 @@ def test_a_store_that_was_cleared_is_an_error(
 def test_a_store_that_disappears_is_one_line(tmp_path: Path) -> None:
     with redis_server(tmp_path) as service:
         store = in_redis(service, "mine")
-        OnlineUpdate(store, [CARD]).write_closed({9: 1}, of([(9, "a", 9, 3)]))
-        OnlineUpdate(store, [CARD]).write_open(0, counted())
+        OnlineUpdate(store, [CARD], "here").write_closed({9: 1}, of([(9, "a", 9, 3)]))
+        OnlineUpdate(store, [CARD], "here").write_open(0, counted())
         wrong = RedisStore(service.host, service.port, prefix="mine", password="wrong")
         with pytest.raises(OnlineStoreError, match="rejects the password") as refused:
             counts(wrong, 10, "a")
@@ -279,15 +288,15 @@ def test_a_store_that_disappears_is_one_line(tmp_path: Path) -> None:
     with redis_server(tmp_path, service.port):  # empty after its restart
         with pytest.raises(OnlineStoreError, match="has no table"):
             counts(store, 10, "a")
-        OnlineUpdate(store, [CARD]).write_closed({9: 1}, of([(9, "a", 9, 3)]))
-        OnlineUpdate(store, [CARD]).write_open(0, counted())
+        OnlineUpdate(store, [CARD], "here").write_closed({9: 1}, of([(9, "a", 9, 3)]))
+        OnlineUpdate(store, [CARD], "here").write_open(0, counted())
         assert counts(store, 10, "a") == [3]
 
 
 @pytest.mark.unit
 @either
 def test_profiles(store: OnlineStore) -> None:
-    update, features = OnlineUpdate(store, [CARD]), OnlineFeatures(store, [CARD])
+    update, features = OnlineUpdate(store, [CARD], "here"), OnlineFeatures(store, [CARD])
     update.write_profiles("1", [("shop", "s", {"open": True}), ("card", "s", {"limit": 5})])
     assert features.profiles("shop", ["s", "t", "s"]) == {"s": {"open": True}}
     update.write_profiles("1", iter(()))
