@@ -25,6 +25,8 @@ def key_text(keys: Sequence[str | int | None]) -> str | None:
     Raises:
       TypeError: A key is neither text nor a whole number. Spark writes others in its own way.
     """
+    if len(keys) == 1 and type(keys[0]) is str:
+        return keys[0]
     for key in keys:
         if type(key) not in (str, int, type(None)):  # a bool is an int, but not to Spark
             raise TypeError(

@@ -69,8 +69,8 @@ class Rows:
     numbers: Floats
     blobs: NDArray[np.object_]
 
-    def where(self, kept: NDArray[np.bool_]) -> Rows:
-        """Returns some of the rows."""
+    def where(self, kept: NDArray[Any]) -> Rows:
+        """Returns some of the rows, by a mask or by their places."""
         return Rows(
             self.owners[kept],
             self.spans[kept],
@@ -211,18 +211,19 @@ class Merger:
         merged = zip(total.tolist(), middle.tolist(), both.tolist(), strict=True)
         return [state if state[0] else None for state in merged]
 
-    def _blobs(self, part: Part, rows: Rows) -> Iterator[tuple[int, bytes]]:
+    def _blobs(self, part: Part, rows: Rows) -> Iterator[tuple[int, tuple[int, bytes]]]:
+        """Yields tile, owner and bytes."""
         place = self.layout.blobs.index(part.name)
         column = rows.blobs[:, place].tolist()
-        for owner, blob in zip(rows.owners.tolist(), column, strict=True):
-            if blob is not None:
-                yield owner, blob
+        for tile, *one in zip(rows.tiles.tolist(), rows.owners.tolist(), column, strict=True):
+            if one[1] is not None:
+                yield tile, (one[0], one[1])
 
     def _sketches(self, part: Sketch, rows: Rows, entities: int) -> list[Any]:
         from datasketches import hll_sketch, hll_union  # the other parts do not need it
 
         found: list[Any] = [None] * entities
-        for owner, blob in self._blobs(part, rows):
+        for _, (owner, blob) in self._blobs(part, rows):
             if found[owner] is None:
                 found[owner] = hll_union(SKETCH_LOG2_REGISTERS)
             found[owner].update(hll_sketch.deserialize(blob))
@@ -232,7 +233,14 @@ class Merger:
         self, part: Ends, rows: Rows, entities: int, types: Sequence[str], now_ms: int
     ) -> list[Any]:
         found: list[list[Any]] = [[] for _ in range(entities)]
-        for owner, blob in self._blobs(part, rows):
+        newest: list[int | None] = [None] * entities  # tile that was read last
+        order = np.argsort(rows.tiles, kind="stable")
+        ordered = rows.where(order[::-1] if part.last else order)
+        for tile, (owner, blob) in self._blobs(part, ordered):
+            # Tiles do not overlap: what is in a later one comes after all these events.
+            if len(found[owner]) >= part.length and newest[owner] != tile:
+                continue
+            newest[owner] = tile
             for entry in json.loads(blob):
                 if entry[MS] < now_ms:
                     values = (_plain(entry.get(f"c{n}"), kind) for n, kind in enumerate(types))
