@@ -44,7 +44,7 @@ ARM, VERSION = "arm", "version"
 
 
 class Served(Section):
-    """Where a closed hour tells which version predicted an event, and what became of it."""
+    """The columns of a closed hour that tell which version predicted an event, and its outcome."""
 
     stream: str | None = Field(
         None, description="stream of the served events; by default the first stream"

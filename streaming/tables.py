@@ -43,7 +43,7 @@ class StaticSources:
 
 
 class HourTables:
-    """What an hour leaves for the features of later ones, and the profiles for serving.
+    """The history that an hour leaves for the features of later ones, and the profiles for serving.
 
     They are computed from the hour's events and from the sources without spans (users, items) at
     the time the hour is closed.

@@ -122,7 +122,7 @@ class _Field:
 
 @dataclasses.dataclass(frozen=True)
 class _Description:
-    """What the template says of a view."""
+    """The values of a view that the template writes."""
 
     name: str
     keys: Sequence[str]

@@ -18,7 +18,7 @@ _LARGE = 100.0  # from here on a value is shown with one digit after the point
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """What a version is judged by.
+    """The measures by which a version is judged.
 
     Attributes:
       task: Task of the model, a key of ONLINE_METRICS.

@@ -46,7 +46,7 @@ class EventNames:
 
 @dataclasses.dataclass(frozen=True)
 class HourState:
-    """What an hour is judged on; it is judged again when this changes.
+    """The data that an hour is judged on; it is judged again when this changes.
 
     Attributes:
       version: Newest version of its events.

@@ -31,7 +31,7 @@ def test_a_declared_feature_that_the_schema_does_not_have_is_named() -> None:
 
 
 def test_a_weight_that_may_be_missing_is_an_error_that_names_it() -> None:
-    """As in a schema without a shape, where each example has any number of values."""
+    """Such a schema has no shape, and each example has any number of values."""
     paid = FeatureSet("paid", (Numeric("a"),), weight="cost")
     one = tf.constant([[1.0]])
     outputs_of = functools.partial(preprocess, features=paid)

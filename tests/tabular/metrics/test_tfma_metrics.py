@@ -243,7 +243,7 @@ def topics(count: int) -> pd.DataFrame:
 
 
 def test_several_classes_are_measured(tmp_path: Path) -> None:
-    """As scikit-learn does, and TFMA's confusion matrix is plotted."""
+    """Metrics equal those of scikit-learn, and TFMA's confusion matrix is plotted."""
     frame = topics(1500)
     wanted = section(
         metrics=["log_loss", "accuracy", {"top_k_accuracy": 2}, "macro_auc", {"auc_of": "news"}],
