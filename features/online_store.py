@@ -193,7 +193,7 @@ def _values(connection: sqlite3.Connection, keys: Sequence[Key]) -> list[bytes |
         by_kind.setdefault(kind, []).append(key)
     found: dict[Key, bytes] = {}
     for kind, names in by_kind.items():
-        for some in chunks(names, _AT_ONCE):
+        for some in _chunks(names, _AT_ONCE):
             places = ", ".join("?" * len(some))
             query = f"select key, value from vals where kind = ? and key in ({places})"  # noqa: S608 - ours
             for key, value in connection.execute(query, [kind, *some]):
@@ -201,6 +201,6 @@ def _values(connection: sqlite3.Connection, keys: Sequence[Key]) -> list[bytes |
     return [found.get(key) for key in keys]
 
 
-def chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Yields a sequence in pieces of at most `size`."""
     return (values[start : start + size] for start in range(0, len(values), size))

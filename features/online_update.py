@@ -15,7 +15,7 @@ import dataclasses
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -142,7 +142,8 @@ class OnlineUpdate:
         types = _agreeing(meta["types"], states.types)
         swept = meta["swept"] if meta["swept"] is not None else max(spans, default=0)
         meta = {**meta, "spans": dict(spans), "types": types, "swept": swept}
-        self._store.update(CLOSED, self._with_new(states.rows, spans, set(new)), meta)
+        kept = [Spans(known), Spans({s: v for s, v in spans.items() if s not in set(new)})]
+        self._store.update(CLOSED, self._with_new(states.rows, spans, kept), meta)
         if max(spans, default=0) - swept >= _SWEEP:
             swept_meta = {**meta, "swept": max(spans)}
             self._store.replace(CLOSED, self._swept(Spans(spans)), swept_meta)
@@ -181,16 +182,23 @@ class OnlineUpdate:
             self._store.replace(PROFILES, values, {"version": version})
 
     def _with_new(
-        self, rows: Iterable[StateRow], spans: Mapping[int, int], new: Collection[int]
+        self, rows: Iterable[StateRow], spans: Mapping[int, int], kept: Sequence[Spans]
     ) -> Iterator[tuple[Key, bytes]]:
-        """Yields the values of the keys of new spans, with their rows of other spans that count."""
-        others = Spans({span: version for span, version in spans.items() if span not in new})
+        """Yields the values of the keys of new spans.
+
+        Args:
+          rows: Rows of the new spans.
+          spans: Span -> its version.
+          kept: Spans whose rows stay. Those that have counted until now are among them, since
+            readers count them until the description changes.
+        """
         for some in _in_pieces(self._by_key(rows, spans)):
             ((_, before),) = self._store.get_many([CLOSED], [key for key, _ in some])
             for (key, added), value in zip(some, before, strict=True):
                 layout = self._layouts[key[0]]
                 old = decoded([value], layout)
-                yield key, encoded(Rows.joined([old.where(others.are_in(old)), added], layout))
+                stay = np.logical_or.reduce([one.are_in(old) for one in kept])
+                yield key, encoded(Rows.joined([old.where(stay), added], layout))
 
     def _swept(self, spans: Spans) -> Iterator[tuple[Key, bytes]]:
         """Yields all values without the rows that do not count, and without empty ones."""

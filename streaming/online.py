@@ -74,18 +74,16 @@ def update_store(
       open_hours: Open hour -> its impressions so far, with clicks.
     """
     layout, staged = Layout(settings.folder), settings.folder / "online" / ".rows"
-    others, wanted = (
-        tables.read(spark),
-        _wanted(Layout(settings.folder), tables, settings, as_of_ms),
-    )
+    others = tables.read(spark)
+    wanted = _wanted(layout, tables, settings, as_of_ms)
     store = online_store(settings, tables.name)
-    update = OnlineUpdate(store, tables.groups, _origin(settings.folder / "online"))
 
     def of_closed(hours: Sequence[int]) -> States:
         pasts = {h: read_parquet(spark, layout.span(PAST, h, wanted[h])) for h in hours}
         return _states(pasts, tables, staged)
 
     try:
+        update = OnlineUpdate(store, tables.groups, _origin(settings.folder / "online"))
         update.write_profiles(others.version, _profiles(tables.profiles(others.frames)))
         update.write_closed(wanted, of_closed)
         of_open = {

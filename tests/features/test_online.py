@@ -188,6 +188,32 @@ def test_half_an_update_is_not_visible_and_can_be_repeated(store: OnlineStore) -
 
 @pytest.mark.unit
 @either
+def test_a_replay_that_was_killed_leaves_the_version_before_it(store: OnlineStore) -> None:
+    """Its keys that are written already must count as before, until all of them are."""
+    update = OnlineUpdate(store, [CARD], "here")
+    update.write_open(0, counted())
+    update.write_closed({9: 1}, of([(9, "a", 9, 3), (9, "b", 9, 7)]))
+
+    def killed(spans: Sequence[int]) -> States:
+        whole = counted((9, "a", 9, 4))
+
+        def rows() -> Iterator[StateRow]:
+            yield from whole.rows
+            for number in range(3_000):  # more than are written at once
+                yield StateRow('["card", 3600000]', f"c{number:04}", 9, 9 * HOUR, {}, {})
+            raise KeyboardInterrupt
+
+        return States(rows(), whole.types)
+
+    with pytest.raises(KeyboardInterrupt):
+        update.write_closed({9: 2}, killed)
+    assert counts(store, 9, "a", "b") == [3, 7]
+    update.write_closed({9: 2}, of([(9, "a", 9, 4)]))
+    assert counts(store, 9, "a", "b") == [4, 0]
+
+
+@pytest.mark.unit
+@either
 def test_what_is_too_old_is_removed(store: OnlineStore) -> None:
     update = OnlineUpdate(store, [CARD], "here")
     for hour in range(60):
