@@ -131,22 +131,31 @@ class OnlineUpdate:
         """
         meta = self._store.meta(CLOSED)
         if meta is None or meta["declared"] != self._declared:
-            meta = {"declared": self._declared, "spans": {}, "types": {}, "swept": None}
-            meta["origin"] = self._origin
-            self._store.replace(CLOSED, (), meta)
+            self._write_anew(spans, states_of(sorted(spans)))
+            return
         known = {int(span): version for span, version in meta["spans"].items()}
         if known == dict(spans):
             return
         new = sorted(span for span, version in spans.items() if known.get(span) != version)
         states = states_of(new) if new else States((), {})
-        types = _agreeing(meta["types"], states.types)
-        swept = meta["swept"] if meta["swept"] is not None else max(spans, default=0)
-        meta = {**meta, "spans": dict(spans), "types": types, "swept": swept}
+        meta = {**meta, "spans": dict(spans), "types": _agreeing(meta["types"], states.types)}
         kept = [Spans(known), Spans({s: v for s, v in spans.items() if s not in set(new)})]
         self._store.update(CLOSED, self._with_new(states.rows, spans, kept), meta)
-        if max(spans, default=0) - swept >= _SWEEP:
-            swept_meta = {**meta, "swept": max(spans)}
-            self._store.replace(CLOSED, self._swept(Spans(spans)), swept_meta)
+        if max(spans, default=0) - meta["swept"] >= _SWEEP:
+            swept = {**meta, "swept": max(spans)}
+            self._store.replace(CLOSED, self._swept(Spans(spans)), swept)
+
+    def _write_anew(self, spans: Mapping[int, int], states: States) -> None:
+        """Replaces all closed spans at once; until then, readers of others have theirs."""
+        values = ((key, encoded(rows)) for key, rows in self._by_key(states.rows, spans))
+        meta = {
+            "declared": self._declared,
+            "origin": self._origin,
+            "spans": dict(spans),
+            "types": dict(states.types),
+            "swept": max(spans, default=0),
+        }
+        self._store.replace(CLOSED, values, meta)
 
     def write_open(self, as_of_ms: int, states: States) -> None:
         """Replaces the states of the spans that are not closed.

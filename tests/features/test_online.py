@@ -232,7 +232,16 @@ def test_other_declarations_write_it_anew_and_are_not_read(store: OnlineStore) -
     other = FeatureGroup("card", "payments", ("card",), ("2h",), (Count(),), where="amount > 1")
     with pytest.raises(OnlineStoreError, match="written for other feature groups than those"):
         OnlineFeatures(store, [other]).columns([{"card": "a"}], 10 * HOUR)
-    OnlineUpdate(store, [other], "here").write_closed({9: 1}, lambda _: States((), {}))
+    writer = OnlineUpdate(store, [other], "here")
+
+    def killed(spans: Sequence[int]) -> States:
+        assert counts(store, 10, "a") == [3]  # until the new one is there as a whole
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writer.write_closed({9: 1}, killed)
+    assert counts(store, 10, "a") == [3]
+    writer.write_closed({9: 1}, lambda _: States((), {}))
     assert not [*store.all("closed")]
 
 
