@@ -21,11 +21,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from rich.console import Console
 
+from base.durations import milliseconds
 from benchmarks.features_online import online_latencies
 from benchmarks.measure import alternate, median, run_candidate, write_result
 from features.aggregations import Count, Distinct, Last, Max, Mean, Min, Sum, Variance
 from features.batch import add_features
-from features.durations import milliseconds
 from features.groups import FeatureGroup
 from spark_io.jobs.session import size_shuffles, spark_session
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from base.durations import HOUR_MS
 from dev_services.redis_server import redis_server
 from features.aggregations import Aggregation, Count, Last, Rate, Sum
-from features.durations import HOUR_MS
 from features.entity_keys import key_text
 from features.events import Entity
 from features.groups import FeatureGroup

@@ -16,10 +16,11 @@ from typing import Any
 import click
 from rich.console import Console
 
+from applications.ctr.aggregations import IMPRESSIONS
 from applications.ctr.sample_data.click_log import ClickLogConfig
 from benchmarks.measure import ROOT, Watch, write_result
 from benchmarks.sample import sample_data
-from streaming.layout import IMPRESSIONS, Layout
+from streaming.layout import Layout
 from streaming.operation.records import COMPLETE, HourRecords
 
 CONFIG = "applications/ctr/configs/ctr-stream.yaml"
@@ -56,7 +57,9 @@ def measure(root: Path, impressions: int, more: tuple[str, ...] = ()) -> dict[st
     _streaming("ingest", "--finish", flags, root)
     peak = _streaming("run", "--once", flags, root)
     records, markers = HourRecords(folder).read(), Layout(folder).closed_hours()
-    last = max(hour for hour, marker in markers.items() if marker[IMPRESSIONS]["rows"] > 1000)
+    last = max(
+        hour for hour, marker in markers.items() if marker["streams"][IMPRESSIONS]["rows"] > 1000
+    )
     record, marker = records[last], markers[last]
     if record.state != COMPLETE or record.seconds is None:
         raise RuntimeError(f"the run of the last hour: {record.state}, {record.error}")
@@ -64,7 +67,7 @@ def measure(root: Path, impressions: int, more: tuple[str, ...] = ()) -> dict[st
     in_all = marker["seconds"] + record.seconds
     return {
         "settings": SETTINGS,
-        "impressions": marker[IMPRESSIONS]["rows"],
+        "impressions": marker["streams"][IMPRESSIONS]["rows"],
         "closing_s": marker["seconds"],
         "run_s": record.seconds,
         "close_to_model_s": round(in_all, 1),

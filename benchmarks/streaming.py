@@ -22,13 +22,14 @@ import click
 import numpy as np
 from rich.console import Console
 
+from applications.ctr.aggregations import CLICKS, IMPRESSIONS
 from benchmarks.measure import ROOT, Watch, write_result
 from benchmarks.sample import sample_data
 from dev_services.kafka import create_topics, kafka
 from features.online_update import OPEN
 from pipeline.config import load_config
 from streaming.feedback.sinks import KafkaSink, sink_of
-from streaming.layout import CLICKS, IMPRESSIONS, STREAMS, Layout
+from streaming.layout import Layout
 
 CONFIG = "applications/ctr/configs/ctr-stream.yaml"
 HOUR_S, CLICK_SHARE, CLICK_AFTER_MS = 60, 0.1, 60_000
@@ -77,7 +78,7 @@ def measure(root: Path, rate: int, seconds: int, more: tuple[str, ...] = ()) -> 
         assert config.streaming is not None
         sink = sink_of(config.streaming)
         assert isinstance(sink, KafkaSink)
-        create_topics(broker.bootstrap_servers, STREAMS)
+        create_topics(broker.bootstrap_servers, [IMPRESSIONS, CLICKS])
         traffic = Traffic(sink, rate)
         traffic.send(1)  # for the first batch
         command = [sys.executable, "-m", "streaming", "ingest", "--config", CONFIG]

@@ -14,7 +14,7 @@ from typing import Any
 from pyspark.sql import Column
 from pyspark.sql import functions as F  # noqa: N812
 
-from features.durations import HOUR_MS
+from base.durations import HOUR_MS
 from features.parts import MS, Ends, Events, Moments, Number, Part, Sketch
 
 

@@ -19,9 +19,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812
 
+from base.durations import milliseconds
 from base.section import ConfigError
 from features.aggregations import Aggregation
-from features.durations import milliseconds
 from features.events import ENTITY, KEY, PLACE, ROW, TILE, Entity, Narrow, entities_of, united
 from features.groups import FeatureGroup, check
 from features.history import History
@@ -40,6 +40,7 @@ def add_features(
     identity: str,
     time: str,
     history: DataFrame | None = None,
+    since_ms: int | None = None,
 ) -> DataFrame:
     """Adds the columns of all groups.
 
@@ -51,8 +52,9 @@ def add_features(
         event must not occur twice. `rows` itself may be one of them.
       identity: Column with a unique id of each row.
       time: Column with the time of rows and events, in epoch milliseconds.
-      history: Events that are not in `streams`, as history.py writes them; all in tiles before
-        those of the rows, or single events.
+      history: What the spans before the rows' window left, as history.py writes it. If it covers
+        the window too, streams whose events it keeps singly may be absent from `streams`.
+      since_ms: Start of the rows' window, in epoch milliseconds; needed with a history.
 
     Returns:
       The rows, in no order, with the columns of each group.
@@ -61,7 +63,9 @@ def add_features(
       ConfigError: The declarations do not fit the rows or the streams.
       SparkRuntimeException: When it is computed, if an id occurs twice.
     """
-    check(groups, {name: frame.columns for name, frame in streams.items()})
+    earlier = _history(history, groups, since_ms)
+    kept = earlier.single - streams.keys() if earlier is not None else ()
+    check(groups, {name: frame.columns for name, frame in streams.items()}, kept)
     _check_rows(groups, rows, (identity, time))
     entities = entities_of(groups)
     if len(entities) > _MAX_ENTITIES:
@@ -69,12 +73,21 @@ def add_features(
             f"expected at most {_MAX_ENTITIES} different keys and tiles of feature groups. "
             f"Received: {len(entities)}"
         )
-    earlier = History.of(history, groups)
     found = rows
     for parts in _apart(groups):
         one = _Pass(groups, entities, parts, earlier)
         found = found.join(one.by_row(rows, streams, identity, time), identity, "left")
     return found.withColumns(_filled(groups))
+
+
+def _history(
+    history: DataFrame | None, groups: Sequence[FeatureGroup], since_ms: int | None
+) -> History | None:
+    if history is None:
+        return None
+    if since_ms is None:
+        raise ConfigError("a history needs since_ms, the start of the rows' window")
+    return History.of(history, groups, since_ms)
 
 
 def _check_rows(groups: Sequence[FeatureGroup], rows: DataFrame, given: Sequence[str]) -> None:
@@ -171,8 +184,9 @@ class _Pass:
     ) -> DataFrame:
         """Returns each row with the states before it: of its tile, and of the windows before."""
         needed = sorted({part.stream for part in self._names})
-        apart = [name for name in needed if streams[name] is not rows]
-        own = [name for name in needed if streams[name] is rows]
+        kept = [name for name in needed if name not in streams]  # only in the history
+        apart = [name for name in needed if name not in kept and streams[name] is not rows]
+        own = [name for name in needed if name not in kept and streams[name] is rows]
         of: list[str | None] = [*own] or [None]
         asking = {name: self._narrow.rows(rows, time, name, identity) for name in of}
         others = {name: self._narrow.rows(streams[name], time, name, None) for name in apart}
@@ -180,7 +194,7 @@ class _Pass:
             # Their lists are shorter to make before the union, whose rows are many.
             narrow = [self._narrow.running(frame, [name]) for name, frame in others.items()]
         else:
-            single = self._history.events(self._narrow)
+            single = self._history.events(self._narrow, kept)
             narrow, own = [*others.values(), single], needed
         events = united([*narrow, *asking.values()]).repartition(*PLACE)
         events = self._narrow.running(events, own)

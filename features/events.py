@@ -123,21 +123,13 @@ class Narrow:
         tile = (F.floor(F.col(MS) / entity.tile_ms) * entity.tile_ms).cast("long")
         return F.struct(*placed(F.lit(number), key_column(entity.keys), tile))
 
-    def running(
-        self, events: DataFrame, streams: Iterable[str], within: Sequence[str] = PLACE
-    ) -> DataFrame:
-        """Returns events in which the values of Ends of these streams are lists so far.
-
-        Args:
-          events: Narrow rows.
-          streams: Names of streams.
-          within: Columns that identify a tile.
-        """
+    def running(self, events: DataFrame, streams: Iterable[str]) -> DataFrame:
+        """Returns narrow rows in which the values of Ends of these streams are lists so far."""
         ends = [part for part in self.columns if isinstance(part, Ends) and part.stream in streams]
         if ends:
-            events = events.repartition(*within)
+            events = events.repartition(*PLACE)
         for part in ends:
-            events = part.running(events, self.columns[part], within)
+            events = part.running(events, self.columns[part], PLACE)
         return events
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from base.durations import milliseconds
 from base.section import ConfigError
 from features.aggregations import Aggregation
-from features.durations import milliseconds
 from features.parts import Part
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -104,12 +104,17 @@ def streams_of(groups: Iterable[FeatureGroup]) -> list[str]:
     return sorted({part.stream for group in groups for part in group.parts()})
 
 
-def check(groups: Sequence[FeatureGroup], streams: Mapping[str, Iterable[str]]) -> None:
+def check(
+    groups: Sequence[FeatureGroup],
+    streams: Mapping[str, Iterable[str]],
+    elsewhere: Collection[str] = (),
+) -> None:
     """Checks declarations against the streams there are.
 
     Args:
       groups: Declarations.
       streams: Stream -> its columns.
+      elsewhere: More streams, whose columns were checked before.
 
     Raises:
       ConfigError: Two groups have the same column, or a stream or a column does not exist.
@@ -124,6 +129,8 @@ def check(groups: Sequence[FeatureGroup], streams: Mapping[str, Iterable[str]]) 
                 )
             owners[name] = group.name
         for part in group.parts():
+            if part.stream in elsewhere:
+                continue
             if part.stream not in streams:
                 raise ConfigError(
                     f"feature group '{group.name}' names the stream '{part.stream}'. "

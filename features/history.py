@@ -1,4 +1,4 @@
-"""History: what the events of a span leave for the features of later rows.
+"""History: what the events of a span leave for the features of its rows and of later ones.
 
 A history is a table with one schema, COLUMNS, whatever is declared:
 
@@ -7,23 +7,24 @@ A history is a table with one schema, COLUMNS, whatever is declared:
     tile     start of the tile, epoch milliseconds     texts     part -> JSON of its state
     at       null; or the time of a single event, whose values these are
 
-A single event is kept as it is if it happened after the span's end: a row in the same tile needs to
-know which came first. Each span's table begins with a line that says which states it has (`entity`
-is null). So a group that was declared later is an error, and not an entity without a past.
+Later spans need the states of tiles. Rows of the span itself need to know which of its events came
+before them, so the events of some streams are kept singly as well: outcomes, which alone do not say
+what they are about. Each span's table begins with a line that says what it has (`entity` is null).
+So a group that was declared later is an error, and not an entity without a past.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql import types as T  # noqa: N812
 
+from base.durations import HOUR_MS
 from base.section import ConfigError
-from features.durations import HOUR_MS
 from features.events import (
     ENTITY,
     KEY,
@@ -36,18 +37,9 @@ from features.events import (
     united,
 )
 from features.groups import FeatureGroup, check
+from features.history_columns import COLUMNS
 from features.parts import MS, Ends, Events, Moments, Part, Sketch, over
 
-PAST = "past"  # name of its folder in hourly operation, and of the source that reads it
-COLUMNS = {
-    "entity": "string",
-    "key": "string",
-    "tile": "bigint",
-    "at": "bigint",
-    "numbers": "map<string,double>",
-    "sketches": "map<string,binary>",
-    "texts": "map<string,string>",
-}
 DECLARED = "declared"  # key of the line that says which states a table has
 _MOMENTS = ("count", "mean", "squares")
 # Types that JSON keeps as they are.
@@ -57,18 +49,22 @@ _PLAIN = (T.StringType, T.IntegralType, T.FloatType, T.DoubleType, T.BooleanType
 def history_of(
     groups: Sequence[FeatureGroup],
     streams: Mapping[str, DataFrame],
-    until_ms: int,
+    begin_ms: int,
+    end_ms: int,
     *,
     time: str,
+    single: Collection[str] = (),
 ) -> DataFrame:
-    """Returns what events leave for the features of later rows.
+    """Returns what the events of a span leave for the features of rows.
 
     Args:
       groups: Declarations, with tiles of at most an hour.
-      streams: Stream -> its events of one span, with `time`, the keys and the columns of the
-        aggregations.
-      until_ms: End of the span, in epoch milliseconds. Later events are kept one by one.
+      streams: Stream -> its events, with `time`, the keys and the columns of the aggregations.
+        Events outside the span are left out.
+      begin_ms: Start of the span, in epoch milliseconds.
+      end_ms: Its end, which does not belong to it.
       time: Column with the time of an event, in epoch milliseconds.
+      single: Streams whose events are also kept one by one.
 
     Returns:
       Rows of COLUMNS.
@@ -80,41 +76,47 @@ def history_of(
     _check_tiles(groups)
     narrow = _all_parts(groups)
     needed = sorted({part.stream for part in narrow.columns})
-    events = united([narrow.rows(streams[name], time, name, None) for name in needed])
-    declared = {"states": _declared(groups), "types": _types(narrow, events)}
+    in_span = F.col(time).cast("long").between(begin_ms, end_ms - 1)
+    of = {n: narrow.rows(streams[n].where(in_span), time, n, None) for n in needed}
+    events, alone = united([*of.values()]), [name for name in needed if name in single]
+    declared = {
+        "states": _declared(groups),
+        "types": _types(narrow, events),
+        "single": alone,
+        "span": [begin_ms, end_ms],
+    }
     line: list[tuple[Any, ...]] = [
         (None, DECLARED, None, None, {}, {}, {DECLARED: json.dumps(declared)})
     ]
     schema = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    in_span, later = events.where(F.col(MS) < until_ms), events.where(F.col(MS) >= until_ms)
-    return united(
-        [
-            events.sparkSession.createDataFrame(line, schema),
-            _states(narrow, in_span),
-            _packed(later, narrow, single=True),
-        ]
-    )
+    first = events.sparkSession.createDataFrame(line, schema)
+    singles = [_packed(united([events.limit(0), of[n]]), narrow, single=True) for n in alone]
+    return united([first, _states(narrow, events), *singles])
 
 
 class History:
-    """The history of earlier spans.
+    """The history of spans.
 
     Args:
       frame: Rows of COLUMNS, at least one line of declarations among them.
       groups: Declarations.
+      since_ms: Start of the rows' window, in epoch milliseconds: of the spans before it the states
+        count, and of the spans from there on the single events.
 
     Attributes:
       types: Name of a part of first or last events -> Spark's types of its columns.
+      single: Streams whose single events the history of the window has.
 
     Raises:
-      ConfigError: The history was written without the states of a group, or the types of its
-        columns have changed.
+      ConfigError: The history was written without the states of a group, the types of its columns
+        have changed, or a table occurs twice.
     """
 
-    def __init__(self, frame: DataFrame, groups: Sequence[FeatureGroup]) -> None:
-        self._frame = frame
+    def __init__(self, frame: DataFrame, groups: Sequence[FeatureGroup], since_ms: int) -> None:
+        self._frame, self._since_ms = frame, since_ms
         self.types: dict[str, list[str]] = {}
-        for declared in _lines(frame):
+        lines = _lines(frame)
+        for declared in lines:
             _check_states(groups, declared["states"])
             for name, types in declared["types"].items():
                 if self.types.setdefault(name, types) != types:
@@ -123,52 +125,50 @@ class History:
                         f"{', '.join(self.types[name])} under one name: a column of an event has "
                         "changed. Write the history of these hours again"
                     )
+        inside = [set(line["single"]) for line in lines if line["span"][0] >= since_ms]
+        self.single = frozenset(set.intersection(*inside)) if inside else frozenset[str]()
 
     @classmethod
-    def of(cls, frame: DataFrame | None, groups: Sequence[FeatureGroup]) -> History | None:
+    def of(
+        cls, frame: DataFrame | None, groups: Sequence[FeatureGroup], since_ms: int
+    ) -> History | None:
         """Returns the history of a table; None if there is none, or it is empty."""
-        return None if frame is None or frame.isEmpty() else cls(frame, groups)
+        return None if frame is None or frame.isEmpty() else cls(frame, groups, since_ms)
 
     def tiles(self, narrow: Narrow) -> DataFrame:
-        """Returns the states of tiles, with PLACE."""
-        kept = self._frame.where(F.col("at").isNull())
+        """Returns the states of the tiles before the window, with PLACE."""
+        kept = self._frame.where(F.col("at").isNull() & (F.col("tile") < self._since_ms))
         return self._placed(narrow, kept, single=False).drop(MS, ROW)
 
-    def events(self, narrow: Narrow) -> DataFrame:
-        """Returns narrow rows of the single events."""
-        return self._events(narrow)
+    def events(self, narrow: Narrow, streams: Collection[str]) -> DataFrame:
+        """Returns narrow rows of the window's single events of some streams."""
+        kept = self._frame.where(F.col("at") >= self._since_ms)
+        return self._placed(narrow, kept, single=True, streams=streams)
 
-    def _events(self, narrow: Narrow, *carried: str) -> DataFrame:
-        kept = self._frame.where(F.col("at").isNotNull())
-        return self._placed(narrow, kept, *carried, single=True)
-
-    def states(self, groups: Sequence[FeatureGroup], span: str) -> DataFrame:
-        """Returns the rows of COLUMNS and of a column `span`, without single events.
-
-        Their states are those of their tiles. So this is for whoever reads a history only after all
-        these events, such as an online store.
-
-        Args:
-          groups: Declarations.
-          span: Column of this history that tells its spans apart.
-        """
-        narrow = _all_parts(groups)
-        single = _states(narrow, self._events(narrow, span), span)
-        tiles = self._frame.where("entity is not null and at is null").select(*single.columns)
-        return tiles.unionByName(single)
-
-    def _placed(self, narrow: Narrow, kept: DataFrame, *carried: str, single: bool) -> DataFrame:
-        """Returns the rows of declared entities."""
+    def _placed(
+        self,
+        narrow: Narrow,
+        kept: DataFrame,
+        *,
+        single: bool,
+        streams: Collection[str] | None = None,
+    ) -> DataFrame:
+        """Returns the rows of declared entities; parts of other streams than the given are null."""
         cases = [
             F.when(F.col("entity") == entity.name, F.lit(number))
             for number, entity in enumerate(narrow.entities)
         ]
         where = placed(F.coalesce(*cases), F.col("key"), F.col("tile"))
         columns = [
-            self._unpacked(part, single).alias(name) for part, name in narrow.columns.items()
+            (
+                self._unpacked(part, single)
+                if streams is None or part.stream in streams
+                else F.lit(None)
+            ).alias(name)
+            for part, name in narrow.columns.items()
         ]
         null = F.lit(None).alias(ROW)
-        found = kept.select(*where, F.col("at").alias(MS), null, *columns, *carried)
+        found = kept.select(*where, F.col("at").alias(MS), null, *columns)
         return found.where(F.col(ENTITY).isNotNull())
 
     def _unpacked(self, part: Part, single: bool) -> Column:
@@ -189,20 +189,37 @@ class History:
         return kept(part.name).cast("long") if isinstance(part, Events) else kept(part.name)
 
 
+def states(frame: DataFrame) -> DataFrame:
+    """Returns the rows of a history that are states of tiles, with any columns beside COLUMNS.
+
+    They include the single events. So this is for whoever reads a span only when it is over, such
+    as an online store.
+    """
+    return frame.where(F.col("entity").isNotNull() & F.col("at").isNull()).drop("at")
+
+
 def _lines(frame: DataFrame) -> list[dict[str, Any]]:
-    """Returns the declarations in a history.
+    """Returns what the tables of a history say about themselves.
 
     Raises:
-      ConfigError: There are none, so the table is not a history.
+      ConfigError: There is nothing, so the table is not a history, or a span is there twice.
     """
     line = F.element_at("texts", F.lit(DECLARED))
-    found = frame.where(F.col("entity").isNull()).select(line).distinct().collect()
+    found = [
+        json.loads(text) for (text,) in frame.where(F.col("entity").isNull()).select(line).collect()
+    ]
+    spans = [tuple(one["span"]) for one in found]
+    if len(set(spans)) < len(spans):
+        raise ConfigError(
+            "the history of earlier hours has an hour twice, so its events would count twice; read "
+            "the newest version of each hour only"
+        )
     if not found:
         raise ConfigError(
             "expected a history of earlier hours, which says what was declared. Received: a table "
             "without that line; see features/history.py"
         )
-    return [json.loads(declared) for (declared,) in found]
+    return found
 
 
 def _check_states(groups: Sequence[FeatureGroup], states: Sequence[Sequence[str]]) -> None:
@@ -221,13 +238,12 @@ def _all_parts(groups: Sequence[FeatureGroup]) -> Narrow:
     return Narrow.of(groups, {part: f"_s{place}" for place, part in enumerate(parts)})
 
 
-def _states(narrow: Narrow, events: DataFrame, *carried: str) -> DataFrame:
-    """Returns the rows of COLUMNS with the states of events' tiles, for each value of `carried`."""
-    within = (*PLACE, *carried)
-    running = narrow.running(events, {part.stream for part in narrow.columns}, within)
+def _states(narrow: Narrow, events: DataFrame) -> DataFrame:
+    """Returns the rows of COLUMNS with the states of events' tiles."""
+    running = narrow.running(events, {part.stream for part in narrow.columns})
     states = [p.of_values(F.col(n), over(None)).alias(n) for p, n in narrow.columns.items()]
-    tiles = running.groupBy(*within).agg(*states).withColumn(MS, F.lit(None).cast("long"))
-    return _packed(tiles, narrow, *carried, single=False)
+    tiles = running.groupBy(*PLACE).agg(*states).withColumn(MS, F.lit(None).cast("long"))
+    return _packed(tiles, narrow, single=False)
 
 
 def _declared(groups: Sequence[FeatureGroup]) -> list[list[str]]:
@@ -263,7 +279,7 @@ def _types(narrow: Narrow, events: DataFrame) -> dict[str, list[str]]:
     return found
 
 
-def _packed(rows: DataFrame, narrow: Narrow, *carried: str, single: bool) -> DataFrame:
+def _packed(rows: DataFrame, narrow: Narrow, *, single: bool) -> DataFrame:
     """Returns rows of COLUMNS from narrow rows of states, or of single events' values."""
     entries: dict[str, list[Column]] = {"numbers": [], "sketches": [], "texts": []}
     for part, name in narrow.columns.items():
@@ -282,7 +298,7 @@ def _packed(rows: DataFrame, narrow: Narrow, *carried: str, single: bool) -> Dat
         for number, entity in enumerate(narrow.entities)
     ]
     where = {"entity": F.coalesce(*cases), "key": F.col(KEY), "tile": F.col(TILE), "at": F.col(MS)}
-    return rows.select(*(column.alias(name) for name, column in where.items()), *maps, *carried)
+    return rows.select(*(column.alias(name) for name, column in where.items()), *maps)
 
 
 def _kept_in(part: Part, single: bool) -> str:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from features.durations import milliseconds
+from base.durations import milliseconds
 from features.entity_keys import key_text
 from features.events import Entity, entities_of
 from features.groups import FeatureGroup

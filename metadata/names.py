@@ -38,6 +38,7 @@ ONLINE_EVALUATION, DRIFT_CHECK = "streaming.OnlineEvaluation", "streaming.DriftC
 # Properties of Examples.
 SPAN = "span"  # the last one
 SPANS = "spans"  # the first and the last one, such as 474792-474803
+LABELS_AS_OF = "labels_as_of"  # outcomes before this time count, such as 2024-03-01T05:30:00Z
 INPUT_FINGERPRINT = "input_fingerprint"  # only a generator's examples have one
 ETL_CODE_SHA256 = "etl_code_sha256"
 ROWS = "rows_"  # begins the name of each count

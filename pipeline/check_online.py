@@ -37,7 +37,7 @@ def check_online(streaming: Streaming, features: FeatureSet, prediction: str) ->
 def served_stream(streaming: Streaming) -> str:
     """Returns the name of the stream of served events."""
     named = streaming.served.stream if streaming.served is not None else None
-    return named or next(iter(streaming.streams))
+    return named or streaming.events
 
 
 def outcome_stream(streaming: Streaming, task: str) -> str | None:

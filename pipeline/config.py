@@ -39,6 +39,7 @@ from pipeline.sections import (
     Truth,
     Tuner,
 )
+from pipeline.stream_sources import expand
 from pipeline.streaming_sections import Streaming
 
 EXTENDS = "extends"
@@ -142,9 +143,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
     for override in overrides:
         _override(content, override)
     try:
-        config = PipelineConfig.model_validate(content)
+        config = PipelineConfig.model_validate(expand(content))
     except ValidationError as error:
         raise ConfigError(f"{file}: {first_problem(error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error.__cause__
     hide_variables(variables_named(content))
     if (found := find_secret(content, _NO_SECRETS)) is not None:
         key, what = found

@@ -17,6 +17,7 @@ from pydantic import (
 
 from base.section import Section, check_keys
 from components.pusher.rollout import Followers
+from pipeline.streaming_sections import outcome_of
 from spark_io.examples.time_cut import TimeCut
 from spark_io.sources.source_types import KINDS, AnySource, FileSource, SparkConfig
 
@@ -30,6 +31,8 @@ def _source(fields: Any) -> AnySource:
         raise ValueError(f"kind '{kind}' is none of {', '.join(KINDS)}")
     rest = {key: value for key, value in fields.items() if key != "kind"}
     check_keys(rest, ["kind", *(field.name for field in dataclasses.fields(KINDS[kind]))])
+    if "outcome" in rest:
+        rest["outcome"] = outcome_of(rest["outcome"])
     return TypeAdapter(KINDS[kind]).validate_python(rest)
 
 

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import re
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PlainValidator, field_validator, model_validator
 
 from base.secrets import names_secret, secret_in
-from base.section import Section
+from base.section import Section, check_keys
 from pipeline.online_sections import DriftRule, OnlineRule, Served
+from spark_io.sources.outcomes import Outcome
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+RESERVED_STREAMS = ("past", "closed")  # folders beside those of the streams
+
+
+def outcome_of(given: Any) -> Outcome | None:
+    """Returns the section `outcome` of a stream or a source.
+
+    Raises:
+      ValueError: A key is unknown or missing, or its value is no outcome's.
+    """
+    if given is None or isinstance(given, Outcome):
+        return given
+    known = [field.name for field in dataclasses.fields(Outcome)]
+    if not isinstance(given, dict):
+        raise ValueError("an outcome is a section: {of: STREAM, by: COLUMN, within: 30m}")
+    check_keys(given, known)
+    missing = [name for name in ("of", "by", "within") if name not in given]
+    if missing:
+        raise ValueError(f"an outcome needs {', '.join(missing)}")
+    for key, value in given.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{key}: expected a text. Received: {value!r}")
+    return Outcome(**given)
 
 
 class EventStream(Section):
@@ -19,21 +46,21 @@ class EventStream(Section):
     time: str = Field(description="column with its time, in epoch milliseconds")
     columns: dict[str, str] = Field(min_length=1, description="column -> Spark SQL type")
     topic: str = Field("", description="topic of Kafka; by default the stream's name")
+    outcome: Annotated[Outcome | None, PlainValidator(outcome_of)] = Field(
+        None,
+        description="{of: STREAM, by: COLUMN, within: 30m}: the events are outcomes of another "
+        "stream's events, `by` their id; `may_be_open` says how much of `within` a run need not "
+        "wait for",
+    )
 
     @model_validator(mode="after")
     def _columns_there(self) -> EventStream:
-        for column in (self.id, self.time):
+        for column in (self.id, self.time, *([self.outcome.by] if self.outcome else [])):
             if column not in self.columns:
                 raise ValueError(f"`columns` lacks {column}")
         if self.columns[self.time] not in ("bigint", "long"):
             raise ValueError(f"{self.time} has to be a bigint: epoch milliseconds")
         return self
-
-
-class Clicks(EventStream):
-    """The events that belong to impressions."""
-
-    of: str = Field(description="column with the id of the impression that was clicked")
 
 
 class KafkaBroker(Section):
@@ -79,16 +106,18 @@ class OnlineRedis(Section):
 class Streaming(Section):
     """Events to hourly spans; see streaming/README.md."""
 
+    REPLACED: ClassVar[dict[str, str]] = {
+        "attribution_minutes": "streams.NAME.outcome.within: {value}m"
+    }
+
     folder: Path = Field(description="folder of all that ingest writes; local or mounted")
     kafka: KafkaBroker | None = Field(None, description="where events come from")
     watched: Path | None = Field(
         None,
-        description="in place of Kafka: a folder whose impressions/ and clicks/ get files",
+        description="in place of Kafka: a folder with a folder for each stream, which get files",
     )
-    impressions: EventStream = Field(description="the stream of impressions")
-    clicks: Clicks = Field(description="the stream of clicks")
-    attribution_minutes: float = Field(
-        30, gt=0, description="minutes after an impression; a later click counts for nothing"
+    streams: dict[str, EventStream] = Field(
+        min_length=1, description="name -> stream; the first has the events that models predict"
     )
     allowed_lateness_minutes: float = Field(
         5, ge=0, description="minutes that an event may come after a newer one"
@@ -128,26 +157,42 @@ class Streaming(Section):
     max_files_per_batch: int = Field(20, ge=1, description="files of each watched folder")
 
     @property
-    def streams(self) -> dict[str, EventStream]:
-        """The streams by name; events come before their outcomes."""
-        return {name: value for name, value in self if isinstance(value, EventStream)}
+    def outcomes(self) -> dict[str, Outcome]:
+        """Stream of outcomes -> which events they belong to."""
+        return {name: one.outcome for name, one in self.streams.items() if one.outcome}
 
     @property
-    def outcomes(self) -> list[str]:
-        """Names of the streams whose events belong to other events."""
-        return [name for name, stream in self.streams.items() if hasattr(stream, "of")]
-
-    @property
-    def attribution_ms(self) -> int:
-        return round(self.attribution_minutes * 60_000)
-
-    def click_hours(self, hour: int) -> range:
-        """Returns the hours that clicks on an hour's impressions may fall into."""
-        return range(hour, hour + math.ceil(self.attribution_minutes / 60) + 1)
+    def events(self) -> str:
+        """Name of the stream whose events models predict."""
+        return next(iter(self.streams))
 
     @property
     def lateness_ms(self) -> int:
         return round(self.allowed_lateness_minutes * 60_000)
+
+    @field_validator("streams")
+    @classmethod
+    def _names(cls, streams: dict[str, EventStream]) -> dict[str, EventStream]:
+        topics: dict[str, str] = {}
+        for name, stream in streams.items():
+            if not _NAME.fullmatch(name) or name in RESERVED_STREAMS:
+                raise ValueError(
+                    "expected names of a-z, 0-9 and _ that begin with a letter, other than "
+                    f"{', '.join(RESERVED_STREAMS)}. Received: {name!r}"
+                )
+            other = topics.setdefault(stream.topic or name, name)
+            if other != name:
+                raise ValueError(f"{other} and {name} have the same topic; each needs its own")
+            if stream.outcome is not None:
+                events = [n for n, one in streams.items() if one.outcome is None]
+                if stream.outcome.of not in events:
+                    raise ValueError(
+                        f"{name}.outcome.of: expected a stream of events: "
+                        f"{', '.join(events) or 'none is there'}. Received: {stream.outcome.of}"
+                    )
+        if next(iter(streams.values())).outcome is not None:
+            raise ValueError("the first stream has the events that models predict, not outcomes")
+        return streams
 
     @model_validator(mode="after")
     def _one_source(self) -> Streaming:

@@ -176,13 +176,23 @@ def _apply_etl(
     spark: SparkSession, request: JobRequest, inputs: Inputs, sources: dict[str, SourceRows]
 ) -> DataFrame:
     build = _import(request.etl)
-    context = EtlContext(request.etl_parameters, inputs.spans)
+    context = _context(request, inputs)
     frames = {name: source.rows for name, source in sources.items()}
     rows = with_reserved_columns(build(spark, frames, context))
     for source in sources.values():
         if source.rejected is not None:
             rows = rows.unionByName(source.rejected, allowMissingColumns=True)
     return rows
+
+
+def _context(request: JobRequest, inputs: Inputs) -> EtlContext:
+    declared = sources_from_json(request.inputs.sources)
+    outcomes = {name: source.outcome for name, source in declared.items() if source.outcome}
+    period = next(iter(declared.values())).period_ms
+    begin = None if period is None else inputs.spans[0] * period
+    known = {name: found.complete_ms for name, found in inputs.by_source.items()}
+    complete = {name: time for name, time in known.items() if time is not None}
+    return EtlContext(request.etl_parameters, inputs.spans, begin, outcomes, complete)
 
 
 def _import(dotted_path: str) -> Any:
@@ -227,8 +237,19 @@ def _description(request: JobRequest, inputs: Inputs, read: dict[str, int]) -> d
             "parameters": request.etl_parameters,
         },
         "sources": sources,
+        "labels_as_of_ms": _labels_as_of(request, inputs),
         "split_by": request.splits,
     }
+
+
+def _labels_as_of(request: JobRequest, inputs: Inputs) -> int | None:
+    """Returns the time up to which all sources of outcomes are there; None without such a source.
+
+    It is at most the end of the time that the last span's outcomes have.
+    """
+    declared = sources_from_json(request.inputs.sources)
+    known = [inputs.by_source[name].complete_ms for name, one in declared.items() if one.outcome]
+    return min((time for time in known if time is not None), default=None)
 
 
 def _outcome(read: int, primary: str, report: publish.TaskReport) -> dict[str, Any]:

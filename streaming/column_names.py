@@ -5,34 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from base.errors import ComponentError
-from features.attribution import CLICK_MS
-from pipeline.streaming_sections import EventStream, Streaming
+from features.outcomes import EVENT_MS, VERDICT
+from pipeline.streaming_sections import Streaming
 from spark_io.connectors.lines import CORRUPT
 from spark_io.sources.column_names import LINE, RESERVED
-from streaming.layout import CLICKS, IMPRESSIONS, STREAMS
 
 PARTITION, OFFSET = "_partition", "_offset"  # position of a line in Kafka
 TIME = "_time_ms"
 BEFORE = "_before"  # earlier reason and record of an event that is parsed again
 STREAM, OUTCOME, HOUR = "stream", "outcome", "hour"  # the folders of a batch
 # Spark could not tell an event's columns from these in one frame.
-_OURS = (PARTITION, OFFSET, TIME, BEFORE, "_parsed", "_number")
+_JOINED = ("_event", "_at", "_first", "_order")  # in features/outcomes.py
+_OURS = (PARTITION, OFFSET, TIME, BEFORE, "_parsed", "_number", VERDICT, EVENT_MS, *_JOINED)
 RESERVED_NAMES = (*RESERVED, LINE, CORRUPT, *_OURS)
 _FOLDERS = (STREAM, OUTCOME, HOUR)
 _SYNTAX = ".`*"
 
 
 def check_columns(settings: Streaming) -> None:
-    """Checks the declared columns of both streams, before anything is read.
+    """Checks the declared columns of all streams, before anything is read.
 
     Raises:
-      ComponentError: A column has a reserved name or one that Spark parses as syntax, two names
-        differ only in case, or `clicks.of` is not a column.
+      ComponentError: A column has a reserved name or one that Spark parses as syntax, or two names
+        differ only in case.
     """
-    for stream in STREAMS:
-        events = declared(settings, stream)
-        reserved = (*RESERVED_NAMES, *((CLICK_MS,) if stream == IMPRESSIONS else ()))
-        section, seen = f"streaming.{stream}.columns", dict[str, str]()
+    for stream, events in settings.streams.items():
+        section, seen = f"streaming.streams.{stream}.columns", dict[str, str]()
         for column in events.columns:
             if not column.strip() or any(sign in column for sign in _SYNTAX):
                 raise ComponentError(
@@ -40,11 +38,11 @@ def check_columns(settings: Streaming) -> None:
                     f"Spark reads as syntax. Received: '{column}'. Rename the field where the "
                     "events are made, or leave the column out"
                 )
-            if column.lower() in reserved:
+            if column.lower() in RESERVED_NAMES:
                 raise ComponentError(
-                    f"{section}: expected names other than the reserved {', '.join(reserved)} "
-                    f"(in any case). Received: '{column}'. Rename the field where the events are "
-                    "made, or leave the column out"
+                    f"{section}: expected names other than the reserved "
+                    f"{', '.join(RESERVED_NAMES)} (in any case). Received: '{column}'. Rename the "
+                    "field where the events are made, or leave the column out"
                 )
             other = seen.setdefault(column.lower(), column)
             if other != column:
@@ -52,32 +50,24 @@ def check_columns(settings: Streaming) -> None:
                     f"{section}: expected names that differ in more than case, which Spark "
                     f"ignores. Received: '{other}' and '{column}'. Leave one of them out"
                 )
-    if settings.clicks.of not in settings.clicks.columns:
-        raise ComponentError(
-            f"streaming.clicks.of: expected one of the columns {', '.join(settings.clicks.columns)}"
-            f". Received: '{settings.clicks.of}'"
-        )
-
-
-def declared(settings: Streaming, stream: str) -> EventStream:
-    """Returns the config's section of a stream."""
-    return settings.clicks if stream == CLICKS else settings.impressions
 
 
 def landed_names(settings: Streaming, stream: str) -> dict[str, str]:
-    """Returns column -> its name in the landing, where both streams share one table.
+    """Returns column -> its name in the landing, where all streams share one table.
 
-    A column keeps its name unless a folder has that name (`hour`), or the other stream has such a
+    A column keeps its name unless a folder has that name (`hour`), or another stream has such a
     column of another type. Then it is called `_STREAM_COLUMN`.
     """
-    (other,) = (declared(settings, name).columns for name in STREAMS if name != stream)
-    others = {column.lower(): kind for column, kind in other.items()}
-    own = declared(settings, stream).columns
+    others: dict[str, set[str]] = {}
+    for name, events in settings.streams.items():
+        if name != stream:
+            for column, kind in events.columns.items():
+                others.setdefault(column.lower(), set()).add(kind)
     return {
         column: qualified(stream, column)
-        if column.lower() in _FOLDERS or others.get(column.lower(), kind) != kind
+        if column.lower() in _FOLDERS or others.get(column.lower(), {kind}) != {kind}
         else column
-        for column, kind in own.items()
+        for column, kind in settings.streams[stream].columns.items()
     }
 
 

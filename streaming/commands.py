@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
 from base.errors import ComponentError
 from pipeline.command_line import console, stop_event, with_config, with_config_options
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.streaming_sections import Streaming
-from streaming.accounts import PLACES
 from streaming.layout import (
-    CLICKS,
-    IMPRESSIONS,
     LANDED,
     LATE,
     REFUSED,
-    Layout,
     exclusive_lock,
     hour_name,
     hour_number,
@@ -96,6 +89,8 @@ def _spark(config: PipelineConfig, name: str) -> Iterator[SparkSession]:
 
 
 def _print_report(what: str, content: dict[str, Any]) -> None:
+    from streaming.operation.status_screen import minute
+
     if what == "batch":
         found = {
             outcome: sum(e["rows"] for e in content["rows"] if e["outcome"] == outcome)
@@ -105,14 +100,13 @@ def _print_report(what: str, content: dict[str, Any]) -> None:
         unusual = [f"{found[name]:,} {name}" for name in (LATE, REFUSED) if found[name]]
         text += f" ({', '.join(unusual)})" if unusual else ""
         if content["watermark_ms"] is not None:
-            text += f"; complete up to {_minute(content['watermark_ms'])}"
+            text += f"; complete up to {minute(content['watermark_ms'])}"
         console().print(text)
     elif what == "hour":
-        shown, clicked = content[IMPRESSIONS], content[CLICKS]
-        repeated = shown["duplicates"] + clicked["duplicates"]
+        repeated = sum(one["duplicates"] for one in content["streams"].values())
         console().print(
-            f"closed {hour_name(content['hour'])}: {shown['rows']:,} impressions, "
-            f"{shown['clicked']:,} clicked, {repeated:,} duplicates ({content['seconds']:.1f} s)"
+            f"closed {hour_name(content['hour'])}: {_rows_text(content)}, {repeated:,} duplicates "
+            f"({content['seconds']:.1f} s)"
         )
     elif what == "file":
         console().print(f"{content['path']}: {content['reason']}")
@@ -129,9 +123,8 @@ def _print_report(what: str, content: dict[str, Any]) -> None:
         console().print(f"{content['reason']}; next try in {content['seconds']:g} s")
 
 
-def _minute(epoch_ms: int) -> str:
-    when = dt.datetime.fromtimestamp(epoch_ms / 1000, dt.timezone.utc)
-    return f"{when:%Y-%m-%d %H:%M}"
+def _rows_text(marker: dict[str, Any]) -> str:
+    return ", ".join(f"{one['rows']:,} {name}" for name, one in marker["streams"].items())
 
 
 @main.command("accept-loss")
@@ -265,7 +258,7 @@ def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
     config = load_config(*given)
     folder = _settings(config).folder
     stopping = stop_event()
-    with OperationScreen(console(), config.name, folder, failures) as screen:
+    with OperationScreen(console(), config, failures) as screen:
         operation = Operation(config, given, screen.report, stopping, failures)
         screen.watch(operation)
         with exclusive_lock(folder, "operation"):
@@ -278,7 +271,9 @@ def run(given: tuple[str, tuple[str, ...]], once: bool, failures: int) -> None:
 def replay(config: PipelineConfig, hour: str) -> None:
     """Adds late events to a closed hour, as the next version of its spans.
 
-    Earlier versions stay. If a run has read the hour, the next run reads it again.
+    Earlier versions stay. Later hours whose outcomes belong to the late events get a new version,
+    too. If a run has read one of these hours, or one whose labels have changed, the next run reads
+    it again.
     """
     from streaming.operation.records import HourRecords
     from streaming.replay import replay as run
@@ -287,12 +282,19 @@ def replay(config: PipelineConfig, hour: str) -> None:
     settings, number = _settings(config), hour_number(hour)
     tables = HourTables(config) if settings.hour_tables else None
     with exclusive_lock(settings.folder, "ingest"), _spark(config, "streaming replay") as spark:
-        marker = run(spark, number, settings, tables)
-    HourRecords(settings.folder).request_retry(number)
+        replayed = run(spark, number, settings, tables)
+    for changed in sorted({number, *replayed.again, *replayed.labelled}):
+        HourRecords(settings.folder).request_retry(changed)
     console().print(
-        f"{hour_name(number)} now has version {marker['version']}: "
-        f"{marker[IMPRESSIONS]['rows']:,} impressions, {marker[IMPRESSIONS]['clicked']:,} clicked"
+        f"{hour_name(number)} now has version {replayed.marker['version']}: "
+        f"{_rows_text(replayed.marker)}"
     )
+    for hours, what in (
+        (replayed.again, "have a new version, since their outcomes belong to the late events"),
+        ([h for h in replayed.labelled if h != number], "have new labels by its late outcomes"),
+    ):
+        if hours:
+            console().print(f"{', '.join(map(hour_name, hours))} {what}", soft_wrap=True)
 
 
 @main.command()
@@ -332,12 +334,13 @@ def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> 
     """
     from streaming.operation.overview import overview, write_page
     from streaming.operation.spans_done import complete_spans
+    from streaming.operation.status_screen import print_overview
     from streaming.topics import accepted_losses
     from streaming.verify import verify
 
     settings = _settings(config)
     verified = verify(settings)
-    found = overview(settings.folder, complete_spans(config))
+    found = overview(config, complete_spans(config))
     found |= dataclasses.asdict(verified) | {"losses": accepted_losses(settings.folder)}
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -345,58 +348,6 @@ def status(config: PipelineConfig, as_json: bool, as_html: bool, hours: int) -> 
         page = write_page(settings.folder, found, config.name)
         console().print(f"see {page}", soft_wrap=True)
     else:
-        _print_overview(found, settings.folder, hours)
+        print_overview(console(), found, settings.folder, hours)
     if verified.problems:
         raise SystemExit(1)
-
-
-def _print_overview(found: dict[str, Any], folder: Path, hours: int) -> None:
-    """Prints an overview to the terminal."""
-    from streaming.operation.overview import counts, run_text
-
-    if not found["batches"]:
-        console().print(f"{folder} has no events yet; read some: python -m streaming ingest")
-    if found["hours"]:
-        names = counts(found)
-        table = Table("hour", "state", *names, "run")
-        for column in table.columns[2:-1]:
-            column.justify = "right"
-        for row in found["hours"][-hours:]:
-            numbers = [row[name] for name in names]
-            shown = ["" if n is None else f"{n:,}" for n in numbers]
-            table.add_row(row["name"], row["state"], *shown, run_text(row))
-        console().print(table)
-    if found["batches"]:
-        still_open = sum(row["state"] == "open" for row in found["hours"])
-        done = f"{found['batches']:,} batches, {still_open} hours open"
-        watermark = found["watermark_ms"]
-        upto = (
-            "no hour is complete" if watermark is None else f"complete up to {_minute(watermark)}"
-        )
-        console().print(f"{upto}; {done}")
-    if found["files_waiting"]:
-        console().print(f"{found['files_waiting']:,} files are waiting to be read")
-    if found["refused"]:
-        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["refused"].items())
-        console().print(f"refused: {reasons}; {Layout(folder).batches}/*/outcome=refused")
-    for stream, of in found["places"].items():
-        parts = " + ".join(f"{of[place]:,} {place}" for place in PLACES)
-        console().print(f"{stream}: {of['read']:,} read = {parts}", soft_wrap=True)
-    _print_losses(found["losses"])
-    if found["needs_person"]:
-        console().print(
-            "several runs in a row have failed; to try again: python -m streaming retry"
-        )
-    if found["problems"]:
-        console().print("problems:")
-        for problem in found["problems"]:
-            console().print(problem, soft_wrap=True)
-
-
-def _print_losses(losses: list[dict[str, Any]]) -> None:
-    for loss in losses:
-        records = "an unknown number of" if loss["records"] is None else f"{loss['records']:,}"
-        console().print(
-            f"{loss['stream']}: {records} records of topic {loss['topic']} were lost "
-            f"({loss['kind']}), accepted {loss['accepted']}"
-        )

@@ -11,7 +11,6 @@ from pyspark.sql import DataFrame
 from base.errors import ComponentError
 from spark_io.jobs.errors import explain
 from streaming import landing, sources
-from streaming.earlier_checkpoint import files_read_by_spark
 from streaming.file_rounds import FileBatch, FileRounds, files_of, watched_folder
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ class FileReading:
     def __init__(self, ingest: Ingest):
         self._ingest = ingest
         self._rounds = FileRounds(ingest.settings, ingest.layout.broken_files, self._tell)
-        self._rounds.note(files_read_by_spark(ingest.layout, ingest.manifests, ingest.settings))
         for manifest in ingest.manifests:
             self._rounds.note(files_of(manifest))
 

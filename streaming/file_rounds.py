@@ -14,7 +14,7 @@ from typing import Any
 
 from base.atomic_files import write_json
 from pipeline.streaming_sections import Streaming
-from streaming.layout import STREAMS, read_json
+from streaming.layout import read_json
 from streaming.watched_files import (
     CHANGED,
     WatchedFile,
@@ -69,7 +69,7 @@ class FileRounds:
         report: Callable[[str, str, str], None],
     ):
         self._settings, self._report, self._broken_files = settings, report, broken_files
-        self._read: FilesRead = {stream: {} for stream in STREAMS}
+        self._read: FilesRead = {stream: {} for stream in settings.streams}
         self._waiting: dict[str, dict[str, WatchedFile]] = {}
         self._broken = {
             stream: {
@@ -77,7 +77,7 @@ class FileRounds:
                 for path, then in files.items()
                 if why_broken(watched_folder(settings, stream) / path) is not None
             }
-            for stream, files in read_broken(broken_files).items()
+            for stream, files in read_broken(broken_files, settings).items()
         }  # a disk may be available again
         self._told: set[tuple[str, str, str]] = set()
         self._same: dict[tuple[str, str], WatchedFile] = {}  # new time, same contents
@@ -85,11 +85,11 @@ class FileRounds:
     def note(self, files: FilesRead) -> None:
         """Notes the files that a batch has read."""
         for stream, of_it in files.items():
-            self._read[stream] |= of_it
+            self._read.setdefault(stream, {}).update(of_it)  # of streams of earlier configs, too
 
     def begin(self) -> bool:
         """Lists the folders, and returns whether there are new files to read."""
-        for stream in STREAMS:
+        for stream in self._settings.streams:
             folder = watched_folder(self._settings, stream)
             listing = list_files(folder)
             read, broken = self._read[stream], self._broken[stream]
@@ -162,10 +162,10 @@ class FileRounds:
             self._report(stream, path, reason)
 
 
-def read_broken(path: Path) -> FilesRead:
+def read_broken(path: Path, settings: Streaming) -> FilesRead:
     """Returns the files that could not be read to their end, each with its reason."""
     known = read_json(path) if path.exists() else {}
-    return {stream: dict(known.get(stream, {})) for stream in STREAMS}
+    return {stream: dict(known.get(stream, {})) for stream in settings.streams}
 
 
 def is_unchanged(file: WatchedFile, then: Mapping[str, Any] | None) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from streaming.layout import LANDED, LATE, STREAMS, Layout
+from streaming.layout import LANDED, LATE, Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,15 @@ class LandedBatches:
     def hours(self) -> list[int]:
         """Returns the hours that have landed rows, oldest first."""
         return sorted({hour for _, hour in self.batches})
+
+    def streams(self, hour: int) -> set[str]:
+        """Returns the streams that have landed rows of an hour."""
+        return {stream for stream, of in self.batches if of == hour}
+
+
+def rows_of(marker: Mapping[str, Any], stream: str) -> int:
+    """Returns the rows of a stream in a closed hour; 0 if the stream was not declared then."""
+    return int(marker["streams"].get(stream, {}).get("rows", 0))
 
 
 def landed_batches(manifests: Iterable[Mapping[str, Any]]) -> LandedBatches:
@@ -65,7 +75,7 @@ def in_time_folders(
     for hour in hours:
         if hour in closed:
             span = layout.span(stream, hour, closed[hour]["version"])
-            folders += [span] if closed[hour][stream]["rows"] else []
+            folders += [span] if rows_of(closed[hour], stream) else []
         else:
             numbers = landed.batches.get((stream, hour), ())
             folders += [layout.landed(number, stream, hour) for number in numbers]
@@ -87,15 +97,15 @@ def late_folders(
 
 def replayed_rows(
     manifests: Iterable[Mapping[str, Any]], marker: Mapping[str, Any]
-) -> dict[str, int]:
+) -> Counter[str]:
     """Returns stream -> number of late events that a replayed version contains."""
     batches = set(marker.get("late_batches", ()))
     return late_rows((m for m in manifests if m["batch"] in batches), marker["hour"])
 
 
-def late_rows(manifests: Iterable[Mapping[str, Any]], hour: int) -> dict[str, int]:
+def late_rows(manifests: Iterable[Mapping[str, Any]], hour: int) -> Counter[str]:
     """Returns stream -> number of events that came after the hour was closed."""
-    rows = dict.fromkeys(STREAMS, 0)
+    rows = Counter[str]()
     for manifest in manifests:
         for entry in manifest["rows"]:
             if (entry["outcome"], entry["hour"]) == (LATE, hour):
@@ -114,7 +124,8 @@ def remove_landed(marker: dict[str, Any], landed: LandedBatches, layout: Layout)
       layout: Paths below the streaming folder.
     """
     first, hour = layout.first_marker(marker), marker["hour"]
-    for stream in STREAMS:
-        if landed.rows(stream, hour) <= first[stream]["landed"]:
+    for stream in landed.streams(hour):
+        counted = first["streams"].get(stream, {}).get("landed", 0)
+        if landed.rows(stream, hour) <= counted:
             for number in landed.batches.get((stream, hour), ()):
                 shutil.rmtree(layout.landed(number, stream, hour), ignore_errors=True)

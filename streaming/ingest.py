@@ -17,6 +17,8 @@ from spark_io.jobs.errors import explain
 from streaming import closing, landing, online, sources
 from streaming.file_reading import FileReading
 from streaming.hour_events import landed_batches, remove_landed
+from streaming.hour_rows import HourRows
+from streaming.indexes import write_indexes
 from streaming.kafka_query import KafkaQuery
 from streaming.landing import Progress
 from streaming.layout import Layout, exclusive_lock
@@ -72,6 +74,20 @@ class Ingest:
         self._at_least(self.layout.watermark_ms())
         for marker in self._closed.values():  # a crash may have left landed rows
             remove_landed(marker, self._landed, self.layout)
+        self._check_streams()
+
+    @property
+    def _rows(self) -> HourRows:
+        known = closing.in_time(self.spark, self._landed, self._closed, self.settings, self.layout)
+        return HourRows(self.spark, self.settings, known)
+
+    def _check_streams(self) -> None:
+        """Raises ComponentError if events of a stream would never leave the landing."""
+        for stream, events in closing.undeclared(self._landed, self._closed, self.settings).items():
+            raise ComponentError(
+                f"streaming.streams: {events:,} events of '{stream}' have landed in hours that are "
+                "still open, but there is no such stream; declare it until these hours are closed"
+            )
 
     def _check_folder(self) -> None:
         """Raises ComponentError if the folder holds batches of another source."""
@@ -92,6 +108,11 @@ class Ingest:
                     "(which reads everything again that Kafka still has)"
                 )
             return
+        if not all("files" in manifest for manifest in self.manifests):
+            raise ComponentError(
+                f"{self.layout.batches}: an earlier version of this project has read files without "
+                "noting which. Read the events again into a new streaming.folder"
+            )
         folders = [int(p.name) for p in self.layout.batches.iterdir() if p.name.isdecimal()]
         if numbers != list(range(len(numbers))) or max(folders, default=0) > len(numbers):
             raise ComponentError(
@@ -118,8 +139,10 @@ class Ingest:
         """Closes every hour, as if no more events would come."""
         hours = self._landed.hours()
         if hours:
-            end = (max(hours) + 1) * HOUR_MS + self.settings.attribution_ms
-            write_json(self.layout.finished, {"watermark_ms": end}, durable=True)
+            end = (max(hours) + 1) * HOUR_MS
+            longest = max((one.within_ms for one in self.settings.outcomes.values()), default=0)
+            times = {"watermark_ms": end, "outcomes_ms": end + longest}
+            write_json(self.layout.finished, times, durable=True)
             self._at_least(end)
             self.close_due()
             self._refresh_online(at_once=True)
@@ -171,9 +194,9 @@ class Ingest:
             self.close_due()
 
     def close_due(self) -> None:
-        """Closes the hours that the watermark has passed."""
+        """Closes the hours that the watermark has passed, and publishes what it has reached."""
         watermark = self.progress.watermark_ms
-        for hour in closing.due(self._landed, self._closed, watermark, self.settings):
+        for hour in closing.due(self._landed, self._closed, watermark):
             assert watermark is not None
             marker = closing.close(
                 self.spark,
@@ -186,7 +209,12 @@ class Ingest:
                 self._tables,
             )
             self._closed[hour] = marker
+            write_indexes(self.layout, self._closed, hour * HOUR_MS, self.settings)
             self.report("hour", marker)
+        previews = closing.publish_previews(
+            self._rows, self._landed, self._closed, watermark, self.layout
+        )
+        write_indexes(self.layout, self._closed, watermark, self.settings, previews)
 
     def _refresh_online(self, *, at_once: bool = False) -> None:
         """Updates the online store if it is time."""
@@ -196,9 +224,7 @@ class Ingest:
         if not at_once and time.monotonic() < self._next_online:
             return
         try:
-            hours = closing.open_hours(
-                self.spark, self._landed, self._closed, self.settings, self.layout
-            )
+            hours = closing.open_hours(self._rows, self._landed, self._closed)
             online.update_store(self.spark, tables, self.settings, self._newest_ms + 1, hours)
         except Exception as error:  # serving keeps the old values
             _log.exception("the online store was not updated")

@@ -1,4 +1,4 @@
-"""Runs Spark's streaming query over the topics of both streams."""
+"""Runs Spark's streaming query over the topics of all streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from base.errors import ComponentError
 from spark_io.jobs.errors import explain
 from streaming import landing, sources
 from streaming.checkpoint import settle_batches
-from streaming.layout import STREAMS
 from streaming.topics import TopicError, Topics
 
 if TYPE_CHECKING:
@@ -104,7 +103,9 @@ class KafkaQuery:
             if once
             else {"processingTime": f"{settings.trigger_seconds} seconds"}
         )
-        lines = {stream: sources.kafka_lines(spark, settings, stream) for stream in STREAMS}
+        lines = {
+            stream: sources.kafka_lines(spark, settings, stream) for stream in self._topics.order()
+        }
         return (
             landing.events(lines, settings)
             .writeStream.foreachBatch(self._batch)

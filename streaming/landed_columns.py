@@ -22,7 +22,7 @@ from pipeline.streaming_sections import Streaming
 from spark_io.connectors.json_lines import parse_json
 from spark_io.examples.rows import WHOLE_VALUES
 from spark_io.sources.column_names import LINE, REASON, RECORD, quoted
-from streaming.column_names import BEFORE, declared, found_in
+from streaming.column_names import BEFORE, found_in
 from streaming.tables import read_parquet
 
 TYPE_CHANGED = "type_changed"
@@ -86,7 +86,7 @@ def _schema(folder: Path) -> str:
 
 
 def _declared_columns(landed: DataFrame, settings: Streaming, stream: str) -> Events:
-    events = declared(settings, stream)
+    events = settings.streams[stream]
     there = {field.name.lower(): field for field in landed.schema.fields}
     columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in events.columns.items())
     wanted = landed.sparkSession.createDataFrame([], columns).schema

@@ -28,7 +28,6 @@ from streaming.column_names import (
     PARTITION,
     STREAM,
     TIME,
-    declared,
     landed_names,
 )
 from streaming.landed_columns import MISSING_ID, MISSING_TIME
@@ -64,7 +63,7 @@ class Progress:
 
 
 def events(lines: Mapping[str, DataFrame], settings: Streaming) -> DataFrame:
-    """Returns the parsed events of both streams in one table.
+    """Returns the parsed events of all streams in one table.
 
     It has the streams' columns by their names in the landing, REASON and RECORD (null unless a line
     is rejected), STREAM, TIME, PARTITION and OFFSET.
@@ -75,7 +74,7 @@ def events(lines: Mapping[str, DataFrame], settings: Streaming) -> DataFrame:
     """
     frames = []
     for stream, read in lines.items():
-        of = declared(settings, stream)
+        of = settings.streams[stream]
         parsed = parse_json(read, of.columns, {}).drop(LINE)
         rejected = F.coalesce(F.col(REASON), _rejection(of.id, of.time, settings))
         columns = {name: F.col(quoted(name)) for name in of.columns}

@@ -15,11 +15,12 @@ from typing import IO, Any
 from base.atomic_files import write_json
 from base.errors import ComponentError
 from base.locks import LockHeldError, acquire
+from pipeline.stream_sources import INDEX
 from streaming import manifests
 from streaming.watermark import HOUR_MS
 
 LANDED, LATE, REFUSED = "landed", "late", "refused"
-STREAMS = IMPRESSIONS, CLICKS = "impressions", "clicks"
+PREVIEW = 0  # version of an hour's outcomes so far, before the hour is closed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,13 @@ class Layout:
     def markers(self) -> Path:
         return self.folder / "spans" / "closed"
 
+    def index(self, table: str) -> Path:
+        """Returns the path of a table's index; see indexes.py."""
+        return self.folder / "spans" / table / INDEX
+
     @property
     def finished(self) -> Path:
-        """File with the watermark that `ingest --finish` has declared."""
+        """File with the times that `ingest --finish` has declared."""
         return self.folder / "landing" / "finished.json"
 
     @property
@@ -83,7 +88,7 @@ class Layout:
         return self.unfit_folder / stream / f"{when:%Y-%m-%d}" / f"{when:%H}" / f"v{version}"
 
     def newest(self, table: str, hours: Iterable[int]) -> list[Path]:
-        """Returns the folders of the newest versions of closed hours, if they have rows."""
+        """Returns the folders of the newest versions of closed hours, where there are rows."""
         closed = self.closed_hours()
         spans = [self.span(table, h, closed[h]["version"]) for h in hours if h in closed]
         return [span for span in spans if span.exists()]
@@ -121,12 +126,25 @@ class Layout:
             known.append(read_json(self.finished)["watermark_ms"])
         return max((int(w) for w in known if w is not None), default=None)
 
+    def outcomes_ms(self) -> int | None:
+        """Returns the time up to which `ingest --finish` says that all outcomes have come."""
+        return read_json(self.finished)["outcomes_ms"] if self.finished.exists() else None
+
     def manifest(self, number: int) -> Path:
         return self.batches / f"{number}.json"
 
     def closed_hours(self) -> dict[int, dict[str, Any]]:
-        """Returns hour -> the marker of its newest version, oldest first."""
+        """Returns hour -> the marker of its newest version, oldest first.
+
+        Raises:
+          ComponentError: A marker has the form of an earlier version of this project.
+        """
         markers = [read_json(path) for path in numbered(self.markers)]
+        if any("streams" not in marker for marker in markers):
+            raise ComponentError(
+                f"{self.folder}: an earlier version of this project has closed its hours, with "
+                "labels in them. Read the events again into a new streaming.folder"
+            )
         return {m["hour"]: m for m in sorted(markers, key=lambda m: (m["hour"], m["version"]))}
 
     def first_marker(self, marker: dict[str, Any]) -> dict[str, Any]:

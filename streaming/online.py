@@ -16,13 +16,14 @@ from pyspark.sql import functions as F  # noqa: N812
 
 import base.arrow  # noqa: F401
 from base.atomic_files import whole_file
+from base.durations import HOUR_MS, milliseconds
 from base.errors import ComponentError
-from features.durations import HOUR_MS, milliseconds
-from features.history import PAST, History
+from features.history import History, states
+from features.history_columns import PAST
 from features.online_store import OnlineStore, SqliteStore
 from features.online_update import OnlineUpdate, StateRow, States
 from pipeline.streaming_sections import Streaming
-from streaming.layout import Layout
+from streaming.layout import Layout, hour_start
 from streaming.tables import HourTables, read_parquet
 
 _SPAN = "span"
@@ -62,7 +63,7 @@ def update_store(
     tables: HourTables,
     settings: Streaming,
     as_of_ms: int,
-    open_hours: Mapping[int, DataFrame],
+    open_hours: Mapping[int, Mapping[str, DataFrame]],
 ) -> None:
     """Updates the store with newly closed hours and the open ones.
 
@@ -71,11 +72,11 @@ def update_store(
       tables: Tables of the application.
       settings: Section `streaming` of the config.
       as_of_ms: Epoch milliseconds after the newest event.
-      open_hours: Open hour -> its impressions so far, with clicks.
+      open_hours: Open hour -> stream -> its events so far; see closing.open_hours.
     """
     layout, staged = Layout(settings.folder), settings.folder / "online" / ".rows"
     others = tables.read(spark)
-    wanted = _wanted(layout, tables, settings, as_of_ms)
+    wanted = _wanted(layout, tables, as_of_ms)
     store = online_store(settings, tables.name)
 
     def of_closed(hours: Sequence[int]) -> States:
@@ -87,8 +88,8 @@ def update_store(
         update.write_profiles(others.version, _profiles(tables.profiles(others.frames)))
         update.write_closed(wanted, of_closed)
         of_open = {
-            hour: tables.past(spark, shown, hour, others.frames)
-            for hour, shown in open_hours.items()
+            hour: tables.past(spark, events, hour, others.frames)
+            for hour, events in open_hours.items()
         }
         update.write_open(as_of_ms, _states(of_open, tables, staged))
     finally:
@@ -105,21 +106,23 @@ def _origin(folder: Path) -> str:
     return path.read_text("utf-8")
 
 
-def _wanted(
-    layout: Layout, tables: HourTables, settings: Streaming, as_of_ms: int
-) -> dict[int, int]:
-    """Returns closed hour -> version, for hours with a history that a window may reach.
+def _wanted(layout: Layout, tables: HourTables, as_of_ms: int) -> dict[int, int]:
+    """Returns closed hour -> version, for hours that a window may reach.
 
-    An hour that was closed before `hour_tables` was set has none.
+    Raises:
+      ComponentError: An hour has left no history. Values would be those of entities without a past.
     """
     longest = max(milliseconds(window) for group in tables.groups for window in group.windows)
-    reach = -(-longest // HOUR_MS) + len(settings.click_hours(0))
-    first = as_of_ms // HOUR_MS - reach
-    return {
-        hour: marker["version"]
-        for hour, marker in layout.closed_hours().items()
-        if hour >= first and layout.span(PAST, hour, marker["version"]).exists()
-    }
+    first = as_of_ms // HOUR_MS - -(-longest // HOUR_MS)
+    closed = {hour: m["version"] for hour, m in layout.closed_hours().items() if hour >= first}
+    for hour, version in closed.items():
+        if not layout.span(PAST, hour, version).exists():
+            raise ComponentError(
+                f"{layout.span(PAST, hour, version)} is missing, perhaps since the hour was closed "
+                "without streaming.hour_tables; write it: python -m streaming replay --hour "
+                f"{hour_start(hour):%Y-%m-%dT%H}"
+            )
+    return closed
 
 
 def _states(pasts: Mapping[int, DataFrame], tables: HourTables, staged: Path) -> States:
@@ -127,11 +130,11 @@ def _states(pasts: Mapping[int, DataFrame], tables: HourTables, staged: Path) ->
     if not pasts:
         return States((), {})
     spans = [past.withColumn(_SPAN, F.lit(hour)) for hour, past in pasts.items()]
-    history = History(reduce(DataFrame.unionByName, spans), tables.groups)
-    states = history.states(tables.groups, _SPAN)
+    read = reduce(DataFrame.unionByName, spans)
+    types = History(read, tables.groups, min(pasts) * HOUR_MS).types
     order = ("entity", "key", _SPAN, "tile")
-    rows = _rows(states.repartition("entity", "key").sortWithinPartitions(*order), staged)
-    return States(map(StateRow.of, rows), history.types)
+    rows = _rows(states(read).repartition("entity", "key").sortWithinPartitions(*order), staged)
+    return States(map(StateRow.of, rows), types)
 
 
 def _rows(frame: DataFrame, folder: Path) -> Iterator[dict[str, Any]]:

@@ -1,18 +1,24 @@
 """Adds late events to a closed hour, as the next version of its spans.
 
-Earlier versions do not change; readers use the newest one (`v{VERSION}` in the path).
+Earlier versions do not change; readers use the newest one (`v{VERSION}` in the path). Outcomes of
+later hours may belong to the late events. These hours get a next version, too, since what they left
+for the features of later hours has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
+from base.durations import HOUR_MS
 from base.errors import ComponentError
+from features.history_columns import PAST
 from pipeline.streaming_sections import Streaming
-from streaming.closing import Publisher, joined
+from spark_io.sources.column_names import quoted
 from streaming.column_names import check_columns
 from streaming.hour_events import (
     in_time_folders,
@@ -20,29 +26,50 @@ from streaming.hour_events import (
     late_folders,
     late_rows,
     replayed_rows,
+    rows_of,
 )
+from streaming.hour_rows import HourRows, hours_after
+from streaming.indexes import write_indexes
 from streaming.landed_columns import Events, read_events
-from streaming.layout import CLICKS, LATE, STREAMS, Layout, hour_name
+from streaming.layout import LATE, Layout, hour_name
+from streaming.publishing import Publisher
 from streaming.tables import HourTables
 
+_AGAIN, _FOR = "makes_again", "made_again_for"  # in markers
 
-def late_batches(
-    manifests: Iterable[Mapping[str, Any]], settings: Streaming, hour: int
-) -> list[int]:
-    """Returns the batches with late events for an hour.
 
-    These are events of the hour itself, or clicks in the attribution window after it.
+@dataclasses.dataclass(frozen=True)
+class Replayed:
+    """The result of a replay.
+
+    Attributes:
+      marker: Newest marker of the hour.
+      again: Later hours that have a new version, too.
+      labelled: Hours whose events have got a label by late outcomes of the hour.
     """
-    near = settings.click_hours(hour)
+
+    marker: dict[str, Any]
+    again: list[int]
+    labelled: list[int]
+
+
+def late_batches(manifests: Iterable[Mapping[str, Any]], hour: int) -> list[int]:
+    """Returns the batches with late events of an hour."""
     return [
         manifest["batch"]
         for manifest in manifests
-        if any(
-            entry["outcome"] == LATE
-            and (entry["hour"] == hour or (entry["stream"] == CLICKS and entry["hour"] in near))
-            for entry in manifest["rows"]
-        )
+        if any((entry["outcome"], entry["hour"]) == (LATE, hour) for entry in manifest["rows"])
     ]
+
+
+def unfinished(closed: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[int, int]]:
+    """Returns the hours that replays have yet to make again -> replayed hour -> its version."""
+    found: dict[int, dict[int, int]] = {}
+    for hour, marker in closed.items():
+        for other in marker.get(_AGAIN, ()):
+            if closed[other].get(_FOR, {}).get(str(hour), 0) < marker["version"]:
+                found.setdefault(other, {})[hour] = marker["version"]
+    return found
 
 
 def replay(
@@ -50,10 +77,11 @@ def replay(
     hour: int,
     settings: Streaming,
     tables: HourTables | None = None,
-) -> dict[str, Any]:
-    """Makes the next version of an hour, and returns its marker.
+) -> Replayed:
+    """Makes the next version of an hour, and of the later hours that depend on its late events.
 
-    An hour that has only late events gets its first version from them.
+    An hour that has only late events gets its first version from them. A replay that was
+    interrupted is finished.
 
     Args:
       spark: Spark session.
@@ -62,61 +90,171 @@ def replay(
       tables: Tables of the application.
 
     Raises:
-      ComponentError: The hour is open, or has no late events since its last version.
+      ComponentError: The hour is open, or there is nothing to do.
     """
     check_columns(settings)
-    layout = Layout(settings.folder)
-    manifests, closed = layout.manifests(), layout.closed_hours()
-    landed = landed_batches(manifests)
-    before, late = closed.get(hour), late_batches(manifests, settings, hour)
-    if before is None and any(landed.rows(stream, hour) for stream in STREAMS):
-        raise ComponentError(
-            f"expected a closed hour. Received: {hour_name(hour)}, which is open. It is closed "
-            "once the watermark has passed it, or by: python -m streaming ingest --finish"
-        )
-    if before is None and not any(late_rows(manifests, hour).values()):
-        raise ComponentError(
-            f"expected an hour with events. Received: {hour_name(hour)}, which has none; for the "
-            "hours see: python -m streaming status"
-        )
-    done = set((before or {}).get("late_batches", ()))
-    if before is not None and done.issuperset(late):
+    replaying = _Replaying(spark, settings, Layout(settings.folder), tables)
+    if replaying.is_due(hour):
+        replaying.publish(hour, {})
+    again = []
+    while waiting := unfinished(replaying.closed):  # each of them is later than its cause
+        other = min(waiting)
+        replaying.publish(other, waiting[other])
+        again.append(other)
+    layout = replaying.layout
+    write_indexes(layout, replaying.closed, layout.watermark_ms(), settings)
+    return Replayed(replaying.closed[hour], again, replaying.labelled)
+
+
+class _Replaying:
+    """The state of a replay."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        settings: Streaming,
+        layout: Layout,
+        tables: HourTables | None,
+    ) -> None:
+        self._spark, self._settings, self._tables = spark, settings, tables
+        self.layout = layout
+        self._manifests, self.closed = layout.manifests(), layout.closed_hours()
+        self._landed = landed_batches(self._manifests)
+        self.labelled: list[int] = []
+
+    def is_due(self, hour: int) -> bool:
+        """Returns whether the hour needs a new version itself.
+
+        Raises:
+          ComponentError: The hour is open, or there is nothing to do.
+        """
+        before = self.closed.get(hour)
+        if before is None and self._landed.streams(hour):
+            raise ComponentError(
+                f"expected a closed hour. Received: {hour_name(hour)}, which is open. It is closed "
+                "once the watermark has passed it, or by: python -m streaming ingest --finish"
+            )
+        late = late_batches(self._manifests, hour)
+        if before is None and not late:
+            raise ComponentError(
+                f"expected an hour with events. Received: {hour_name(hour)}, which has none; for "
+                "the hours see: python -m streaming status"
+            )
+        if before is None or not {*before.get("late_batches", ())}.issuperset(late):
+            return True
+        past = self.layout.span(PAST, hour, before["version"])
+        if self._tables is not None and not past.exists():
+            return True  # it was closed before the config asked for what it leaves
+        if any(hour in of for of in unfinished(self.closed).values()):
+            return False
         raise ComponentError(
             f"expected an hour with late events. Received: {hour_name(hour)}, whose newest version "
             "has all of them; no replay is needed"
         )
 
-    new = [manifest for manifest in manifests if manifest["batch"] not in done]
+    def _new(self, hour: int) -> Sequence[Mapping[str, Any]]:
+        """Returns the manifests of batches that the hour's newest version does not contain."""
+        done = {*self.closed.get(hour, {}).get("late_batches", ())}
+        return [manifest for manifest in self._manifests if manifest["batch"] not in done]
 
-    def known(stream: str, wanted: Iterable[int]) -> Events:
-        hours = [*wanted]
-        others = [other for other in hours if other != hour]
-        folders = in_time_folders(layout, landed, closed, stream, hours)
-        folders += late_folders(layout, manifests, stream, others)
-        folders += late_folders(layout, new, stream, [hour])  # the span has the earlier ones
-        return read_events(spark, folders, settings, stream)
+    def _known(self, stream: str, hours: Iterable[int]) -> Events:
+        """Returns in-time events of hours, and the late ones that their versions contain."""
+        folders = in_time_folders(self.layout, self._landed, self.closed, stream, hours)
+        return read_events(self._spark, folders, self._settings, stream)
 
-    came = late_rows(manifests, hour)
-    read = {s: _in_time_rows(layout, manifests, before, s) + came[s] for s in STREAMS}
-    facts = {
-        "watermark_ms": layout.watermark_ms(),
-        "late_batches": sorted({*late, *done}),
-        "late_rows": sum(came.values()),
-    }
-    version = before["version"] + 1 if before else 1
-    unfit = {stream: before[stream].get("unfit", 0) for stream in STREAMS} if before else None
-    publisher = Publisher(spark, settings, layout, tables)
-    return publisher.publish(hour, version, joined(hour, known, settings), read, facts, unfit)
+    def _with_late(self, stream: str, hour: int) -> Events:
+        """Returns all events of an hour: the newest version has the earlier late ones."""
+        folders = in_time_folders(self.layout, self._landed, self.closed, stream, [hour])
+        folders += late_folders(self.layout, self._new(hour), stream, [hour])
+        return read_events(self._spark, folders, self._settings, stream)
 
+    def _late_only(self, stream: str, hour: int) -> DataFrame | None:
+        folders = late_folders(self.layout, self._new(hour), stream, [hour])
+        return read_events(self._spark, folders, self._settings, stream).rows
 
-def _in_time_rows(
-    layout: Layout,
-    manifests: Sequence[Mapping[str, Any]],
-    marker: dict[str, Any] | None,
-    stream: str,
-) -> int:
-    """Returns the number of in-time events in the first version of an hour."""
-    if marker is None:
-        return 0
-    first = layout.first_marker(marker)
-    return int(first[stream]["landed"]) - replayed_rows(manifests, first)[stream]
+    def _dependent(self, hour: int) -> set[int]:
+        """Returns the later hours that late events of an hour concern, through their outcomes."""
+        found = {other for other, of in unfinished(self.closed).items() if hour in of}
+        for stream, outcome in self._settings.outcomes.items():
+            events = self._settings.streams[outcome.of]
+            late = self._late_only(outcome.of, hour)
+            after = [
+                other
+                for other in hours_after(hour, outcome)
+                if other in self.closed and rows_of(self.closed[other], stream)
+            ]
+            outcomes = self._known(stream, after).rows if after else None
+            if late is None or outcomes is None:
+                continue
+            ids = late.select(F.col(quoted(events.id)).alias(outcome.by)).distinct()
+            at = F.floor(F.col(quoted(self._settings.streams[stream].time)) / HOUR_MS)
+            of_late = outcomes.join(ids, outcome.by, "left_semi").select(at.alias("at"))
+            found |= {int(row["at"]) for row in of_late.distinct().collect()}
+        return found
+
+    def publish(self, hour: int, because: Mapping[int, int]) -> None:
+        """Publishes the next version of an hour.
+
+        Args:
+          hour: Hours since 1970.
+          because: Replayed hour -> its version, of which this one is a consequence.
+        """
+        before = self.closed.get(hour)
+        late = late_batches(self._manifests, hour)
+        came = late_rows(self._manifests, hour)
+        streams = self._streams(before)
+        read = {s: self._in_time_rows(before, s) + came[s] for s in streams}
+        done = (before or {}).get("late_batches", ())
+        reasons = {str(other): version for other, version in because.items()}
+        facts = {
+            "watermark_ms": self.layout.watermark_ms(),
+            "late_batches": sorted({*late, *done}),
+            "late_rows": sum(came.values()),
+            _AGAIN: sorted(self._dependent(hour)),
+            _FOR: {**(before or {}).get(_FOR, {}), **reasons},
+        }
+        rows = HourRows(self._spark, self._settings, self._of(hour))
+        events = {stream: rows.unique(stream, [hour]) for stream in streams}
+        unfit = (
+            {s: one["unfit"] for s, one in before["streams"].items()} if before is not None else {}
+        )
+        publisher = Publisher(rows, self.layout, self._tables)
+        version = before["version"] + 1 if before is not None else 1
+        self.labelled = sorted({*self.labelled, *self._labelled(hour)})
+        self.closed[hour] = publisher.publish(hour, version, events, read, facts, unfit)
+
+    def _streams(self, before: Mapping[str, Any] | None) -> list[str]:
+        gone = {*(before or {"streams": {}})["streams"]} - {*self._settings.streams}
+        if gone:
+            raise ComponentError(
+                f"streaming.streams: the hour has events of '{min(gone)}', but there is no such "
+                "stream; declare it for the replay, since a version has all events of an hour"
+            )
+        return [*self._settings.streams]
+
+    def _of(self, hour: int) -> Any:
+        def known(stream: str, hours: Iterable[int]) -> Events:
+            wanted = [*hours]
+            if hour in wanted:
+                return self._with_late(stream, hour)
+            return self._known(stream, wanted)
+
+        return known
+
+    def _labelled(self, hour: int) -> Iterator[int]:
+        """Yields the hours of events that late outcomes of an hour belong to."""
+        late = {stream: self._late_only(stream, hour) for stream in self._settings.outcomes}
+        rows = HourRows(self._spark, self._settings, self._known)
+        own = {**dict.fromkeys(self._settings.streams), **late}
+        for stream in {outcome.of for outcome in self._settings.outcomes.values()}:
+            own[stream] = self._with_late(stream, hour).rows
+        for hours in rows.verdicts(hour, own).hours.values():
+            yield from hours
+
+    def _in_time_rows(self, marker: dict[str, Any] | None, stream: str) -> int:
+        """Returns the number of in-time events in the first version of an hour."""
+        if marker is None:
+            return 0
+        first = self.layout.first_marker(marker)
+        landed = first["streams"].get(stream, {"landed": 0})["landed"]
+        return int(landed) - replayed_rows(self._manifests, first)[stream]

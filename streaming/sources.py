@@ -17,9 +17,8 @@ from spark_io.connectors.lines import read_lines
 from spark_io.jobs.errors import explain
 from spark_io.sources.column_names import LINE, quoted
 from spark_io.sources.source_types import KafkaSource
-from streaming.column_names import OFFSET, PARTITION, check_columns, declared
+from streaming.column_names import OFFSET, PARTITION, check_columns
 from streaming.file_rounds import watched_folder
-from streaming.layout import STREAMS
 
 
 def check(spark: SparkSession, settings: Streaming) -> None:
@@ -29,14 +28,14 @@ def check(spark: SparkSession, settings: Streaming) -> None:
       ComponentError: There is no broker or topic, or a column has an invalid name or type.
     """
     check_columns(settings)
-    for stream in STREAMS:
-        for column, kind in declared(settings, stream).columns.items():
+    for stream, events in settings.streams.items():
+        for column, kind in events.columns.items():
             try:
                 spark.createDataFrame([], f"{quoted(column)} {kind}")
             except PySparkException as error:
                 raise ComponentError(
-                    f"streaming.{stream}.columns: expected a Spark SQL type, such as bigint or "
-                    f"string. Received: {column}: {kind} ({explain(error)[:200]})"
+                    f"streaming.streams.{stream}.columns: expected a Spark SQL type, such as "
+                    f"bigint or string. Received: {column}: {kind} ({explain(error)[:200]})"
                 ) from error
         if settings.kafka is not None:
             with Topic.open(spark, stream, kafka_source(settings, stream)):
@@ -73,7 +72,7 @@ def file_lines(spark: SparkSession, paths: Iterable[Path]) -> DataFrame:
 def kafka_source(settings: Streaming, stream: str) -> KafkaSource:
     """Returns the topic of a stream as a batch source."""
     assert settings.kafka is not None
-    events = declared(settings, stream)
+    events = settings.streams[stream]
     return KafkaSource(
         settings.kafka.bootstrap_servers,
         events.topic or stream,

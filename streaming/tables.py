@@ -12,7 +12,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from base.atomic_files import partial_of, publish_folder
-from features.durations import HOUR_MS
+from base.durations import HOUR_MS
 from features.groups import FeatureGroup
 from features.history import history_of
 from pipeline.config import PipelineConfig
@@ -23,7 +23,6 @@ from spark_io.sources.inputs import find_inputs
 from spark_io.sources.reading import read_source
 from spark_io.sources.source_types import FileSource
 from spark_io.sources.spans import SpanRange
-from streaming.layout import IMPRESSIONS
 
 TIME = "timestamp_ms"  # time of an event, in what an application's `events` returns
 _ROWS_A_FILE = 500_000
@@ -59,6 +58,8 @@ class HourTables:
         self.groups: Sequence[FeatureGroup] = application.member("aggregations", key)
         self.name = config.name
         self._parameters = config.etl.parameters
+        assert config.streaming is not None
+        self._outcomes = config.streaming.outcomes
         self._base = config.data_root
         self._others = {
             name: source
@@ -69,7 +70,7 @@ class HourTables:
     def past(
         self,
         spark: SparkSession,
-        impressions: DataFrame,
+        events: Mapping[str, DataFrame],
         hour: int,
         sources: Mapping[str, DataFrame],
     ) -> DataFrame:
@@ -77,13 +78,18 @@ class HourTables:
 
         Args:
           spark: Spark session.
-          impressions: The hour's impressions, with clicks.
+          events: Stream -> events of the hour, and those that its outcomes lead to; see hour_rows.
           hour: Hours since 1970.
           sources: The frames of `read`.
         """
-        context = EtlContext(self._parameters, (hour,))
-        streams = self._events(spark, {IMPRESSIONS: impressions, **sources}, context)
-        return history_of(self.groups, streams, (hour + 1) * HOUR_MS, time=TIME)
+        begin_ms = hour * HOUR_MS
+        context = EtlContext(self._parameters, (hour,), begin_ms, self._outcomes)
+        streams = self._events(spark, {**sources, **events}, context)
+        # Rows of the hour are its events, which an ETL has. Of everything else it has the past.
+        single = [name for name in streams if name not in events or name in self._outcomes]
+        return history_of(
+            self.groups, streams, begin_ms, begin_ms + HOUR_MS, time=TIME, single=single
+        )
 
     def profiles(self, sources: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
         """Returns kind (user, item) -> its profiles; `sources` are the frames of `read`."""

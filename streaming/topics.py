@@ -22,7 +22,7 @@ from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
 from spark_io.connectors.kafka import Topic
 from streaming.checkpoint import settle_batches
-from streaming.layout import STREAMS, Layout, numbered, read_json
+from streaming.layout import Layout, numbered, read_json
 from streaming.sources import kafka_source
 
 RECREATED, EXPIRED, CUT = "recreated", "expired", "cut"
@@ -126,6 +126,7 @@ class Topics:
     def losses(self) -> list[TopicLoss]:
         """Returns the current losses, and stores the ids of new topics and partitions."""
         known, position = self._known(), _position(self._layout.checkpoint)
+        self._check_streams(known)
         found: list[TopicLoss] = []
         for stream, seen in self._look().items():
             earlier = known.get(stream)
@@ -141,6 +142,29 @@ class Topics:
                 self._report("partitions", {"topic": seen.topic, "stream": stream, "added": added})
                 self._remember(stream, seen)
         return found
+
+    def order(self) -> list[str]:
+        """Returns the streams in the order in which the query reads them, whatever the config's.
+
+        Spark's checkpoint knows the topics of a query by their order alone.
+        """
+        return [stream for stream in self._known() if stream in self._settings.streams]
+
+    def _check_streams(self, known: Mapping[str, Any]) -> None:
+        """Checks that the streams are those of the checkpoint.
+
+        Raises:
+          TopicError: A stream came or went since the first batch.
+        """
+        if not numbered(self._layout.checkpoint / "offsets"):
+            return
+        if {*known} != {*self._settings.streams}:
+            raise TopicError(
+                f"expected the streams that {self._layout.checkpoint} was made for: "
+                f"{', '.join(known)}. Received: {', '.join(self._settings.streams)}. Spark cannot "
+                "add topics to a query or remove them: choose a new streaming.folder, which reads "
+                "everything again that Kafka still has"
+            )
 
     def accept(self) -> list[TopicLoss]:
         """Records the losses, and makes the next query start with the available records."""
@@ -162,7 +186,7 @@ class Topics:
 
     def _look(self) -> dict[str, TopicState]:
         found = {}
-        for stream in STREAMS:
+        for stream in self._settings.streams:
             source = kafka_source(self._settings, stream)
             with Topic.open(self._spark, stream, source) as topic:
                 earliest, latest = topic.offsets("earliest"), topic.offsets("latest")

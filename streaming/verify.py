@@ -26,13 +26,15 @@ from streaming.file_rounds import (
     watched_folder,
 )
 from streaming.hour_events import late_rows, replayed_rows
+from streaming.indexes import indexed_hours, read_index
 from streaming.layout import (
     LANDED,
-    STREAMS,
     Layout,
     hour_name,
+    hour_start,
     modification_times,
 )
+from streaming.replay import unfinished
 from streaming.watched_files import CHANGED, list_files
 
 _TRIES, _PAUSE_S = 5, 1.0
@@ -40,6 +42,7 @@ _NEXT = {
     CHANGED: "its new contents are not read: write the whole contents under a new name and remove "
     "this file (write files elsewhere, then rename them into the folder)"
 }
+_NOTHING = {"rows": 0, "duplicates": 0, "unfit": 0, "landed": 0}
 _OTHERWISE = "fix this, and it will be read"
 
 
@@ -82,12 +85,14 @@ def _stamp(layout: Layout) -> list[int]:
 
 def _verify(layout: Layout, settings: Streaming) -> Verification:
     manifests, closed = layout.manifests(), layout.closed_hours()
-    counted = accounts(layout)
-    places = {s: {"read": counted["read"][s], **counted["places"][s]} for s in STREAMS}
+    counted = accounts(layout, settings.streams)
+    places = {s: {"read": n, **counted["places"][s]} for s, n in counted["read"].items()}
     problems = [
         *_sums(places),
         *_batches(layout, manifests, closed),
         *_hours(layout, manifests, closed),
+        *_unfinished(closed),
+        *_indexes(layout, closed, settings),
     ]
     waiting = 0
     if settings.watched is not None:
@@ -148,20 +153,22 @@ def _hours(
     for hour, marker in closed.items():
         first = layout.first_marker(marker)
         came, replayed = late_rows(manifests, hour), replayed_rows(manifests, first)
-        for stream in STREAMS:
-            name, one = f"{hour_name(hour)}, {stream}", marker[stream]
+        here = {stream for stream, of in landed if of == hour} | came.keys()
+        for stream in sorted({*marker["streams"], *here}):
+            name = f"{hour_name(hour)}, {stream}"
+            one = marker["streams"].get(stream, _NOTHING)
             expected = landed.get((stream, hour), 0)
-            in_first = first[stream]["landed"] - replayed[stream]
+            in_first = first["streams"].get(stream, _NOTHING)["landed"] - replayed[stream]
             if in_first != expected:
                 yield (
                     f"{name}: {expected:,} events landed, but its first version was made of "
                     f"{in_first:,}; look into {layout.batches}/*/outcome=landed"
                 )
-            total = one["rows"] + one["duplicates"] + one.get("unfit", 0)
+            total = one["rows"] + one["duplicates"] + one["unfit"]
             if total != one["landed"] or one["duplicates"] < 0:
                 yield (
                     f"{name}: its marker says {one['landed']:,} events, but {one['rows']:,} rows + "
-                    f"{one['duplicates']:,} duplicates + {one.get('unfit', 0):,} unfit = {total:,}"
+                    f"{one['duplicates']:,} duplicates + {one['unfit']:,} unfit = {total:,}"
                 )
             span = layout.span(stream, hour, marker["version"])
             if (there := _rows(span)) != one["rows"]:
@@ -173,6 +180,34 @@ def _hours(
             yield (
                 f"{hour_name(hour)}: version {marker['version']} was made of "
                 f"{marker['late_rows']:,} late events, but {sum(came.values()):,} are known"
+            )
+
+
+def _unfinished(closed: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
+    """Yields hours that a replay of an earlier hour still has to make again."""
+    for hour, of in unfinished(closed).items():
+        after = min(of)
+        yield (
+            f"{hour_name(hour)}: its outcomes belong to late events of {hour_name(after)}, whose "
+            "replay was interrupted; repeat: python -m streaming replay --hour "
+            f"{hour_start(after):%Y-%m-%dT%H}"
+        )
+
+
+def _indexes(
+    layout: Layout, closed: Mapping[int, Mapping[str, Any]], settings: Streaming
+) -> Iterator[str]:
+    """Yields indexes that say something else about spans than the markers."""
+    for table, spans in indexed_hours(closed, settings).items():
+        path = layout.index(table)
+        if not path.exists():
+            if spans:
+                yield f"{path.relative_to(layout.folder)} is gone; the next ingest writes it"
+            continue
+        if read_index(path).spans != spans:
+            yield (
+                f"{path.relative_to(layout.folder)}: it has other spans than the markers of closed "
+                "hours; the next ingest writes it again"
             )
 
 
@@ -191,12 +226,12 @@ def _files(
     layout: Layout, manifests: Sequence[Mapping[str, Any]], settings: Streaming
 ) -> tuple[int, list[str]]:
     """Returns the number of waiting files, and the problems of the others."""
-    read: FilesRead = {stream: {} for stream in STREAMS}
+    read: FilesRead = {stream: {} for stream in settings.streams}
     for manifest in manifests:
         for stream, of_batch in files_of(manifest).items():
-            read[stream] |= of_batch
-    broken, waiting, problems = read_broken(layout.broken_files), 0, []
-    for stream in STREAMS:
+            read.setdefault(stream, {}).update(of_batch)
+    broken, waiting, problems = read_broken(layout.broken_files, settings), 0, []
+    for stream in settings.streams:
         folder = watched_folder(settings, stream)
         listing = list_files(folder)
         wrong = {**listing.left_out, **changed_files(folder, listing.files, read[stream])}

@@ -39,11 +39,19 @@ def newest_of(*newest_ms: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
-def first_open_hour(watermark_ms: int | None, attribution_ms: int) -> int | None:
-    """Returns the oldest hour (since 1970) that may still get events; None if any hour may.
+def first_open_hour(watermark_ms: int | None) -> int | None:
+    """Returns the oldest hour (since 1970) that may still get events; None if any hour may."""
+    return None if watermark_ms is None else watermark_ms // HOUR_MS
 
-    An hour is complete when its last impression can get no more clicks.
+
+def labels_until(watermark_ms: int, within_ms: int) -> int:
+    """Returns the end of the outcomes of the newest hour whose outcomes have all had their time.
+
+    Args:
+      watermark_ms: Watermark in epoch milliseconds.
+      within_ms: Longest time from an event to its outcome, in milliseconds.
+
+    Returns:
+      Epoch milliseconds: the end of the hour, and `within_ms` more.
     """
-    if watermark_ms is None:
-        return None
-    return (watermark_ms - attribution_ms) // HOUR_MS
+    return (watermark_ms - within_ms) // HOUR_MS * HOUR_MS + within_ms

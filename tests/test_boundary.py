@@ -16,22 +16,6 @@ WORDS = re.compile(
     r"|chargeback|merchant|\bfilm|movielens|applications[./][a-z]|\bctr\b|_ctr_|_ctr\b"
 )
 KINDS = (".py", ".yaml", ".j2", ".js", ".css", ".toml", ".sh", ".config")
-# Files that still have them, for issue M to empty: features of the past by any name, streams and
-# outcomes by any name, the request log's user and item. The list may only become shorter.
-EXCEPTIONS = {
-    "features/attribution.py",
-    "pipeline/streaming_sections.py",
-    "streaming/accounts.py",
-    "streaming/closing.py",
-    "streaming/column_names.py",
-    "streaming/commands.py",
-    "streaming/earlier_checkpoint.py",
-    "streaming/layout.py",
-    "streaming/online.py",
-    "streaming/replay.py",
-    "streaming/tables.py",
-    "streaming/watermark.py",
-}
 
 
 def searched() -> list[Path]:
@@ -40,9 +24,8 @@ def searched() -> list[Path]:
     return [*files, ROOT / "local_runner.py"]
 
 
-def test_no_file_but_the_listed_ones_names_an_application() -> None:
+def test_no_file_names_an_application() -> None:
     files = searched()
     assert len(files) > 300
     found = {str(path.relative_to(ROOT)) for path in files if WORDS.search(path.read_text("utf-8"))}
-    assert found - EXCEPTIONS == set(), "say it in general words, or move it to applications/"
-    assert EXCEPTIONS - found == set(), "these are clean: take them off the list"
+    assert found == set(), "say it in general words, or move it to applications/"

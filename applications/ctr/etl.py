@@ -12,14 +12,16 @@ from applications.ctr.aggregations import CLICKS, GROUPS, IMPRESSIONS
 from applications.ctr.etl_parameters import EtlParameters
 from applications.ctr.features import FEATURES
 from applications.ctr.row_features import is_known, item_age_hours, time_features
-from features.attribution import CLICK_MS, first_of_each, with_first_click
+from base.durations import HOUR_MS
 from features.batch import add_features
-from features.durations import HOUR_MS
-from features.history import PAST
+from features.history_columns import PAST
+from features.outcomes import first_of_each, with_first_outcome
 from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
+from spark_io.sources.outcomes import Outcome
 
 EARLIEST_MS = 631_152_000_000  # 1990-01-01; an earlier time means a wrong clock
 OLDEST = 120  # years
+CLICK_MS = "click_ms"  # time of the first click that counts
 LARGEST_PRICE = 1e9  # excludes infinity and values too large for a 32-bit float
 
 
@@ -58,24 +60,17 @@ def with_bot_reason(impressions: DataFrame, parameters: EtlParameters) -> DataFr
     return judged.withColumn("_bot", F.max("_fast").over(session)).drop("_fast")
 
 
-def labelled(
-    impressions: DataFrame, clicks: DataFrame | None, parameters: EtlParameters
-) -> DataFrame:
-    """Adds `click_ms`, the first click within the attribution window, and the label.
-
-    Without clicks, `click_ms` must be present already, because streaming/ has attributed them.
-    """
-    window_ms = int(parameters.attribution_minutes * 60_000)
-    if clicks is None:
-        delay = F.col(CLICK_MS) - F.col("timestamp_ms")
-        joined = impressions.withColumn(
-            CLICK_MS, F.when(delay.between(0, window_ms), F.col(CLICK_MS))
-        )
-    else:
-        known = clicks.where(F.col("timestamp_ms") >= EARLIEST_MS).select(
-            "impression_id", F.col("timestamp_ms").alias(CLICK_MS)
-        )
-        joined = with_first_click(impressions, known, "impression_id", "timestamp_ms", window_ms)
+def labelled(impressions: DataFrame, clicks: DataFrame, declared: Outcome) -> DataFrame:
+    """Adds CLICK_MS, the first click in its time, and the label."""
+    joined = with_first_outcome(
+        impressions,
+        clicks.where(F.col("timestamp_ms") >= EARLIEST_MS),
+        declared,
+        identity="impression_id",
+        time="timestamp_ms",
+        outcome_time="timestamp_ms",
+        columns={"timestamp_ms": CLICK_MS},
+    )
     return joined.withColumn(FEATURES.label, F.col(CLICK_MS).isNotNull().cast("long"))
 
 
@@ -139,9 +134,10 @@ def streams(impressions: DataFrame) -> dict[str, DataFrame]:
 
 
 def genuine_impressions(
-    sources: dict[str, DataFrame], parameters: EtlParameters
+    sources: dict[str, DataFrame], context: EtlContext
 ) -> tuple[DataFrame, tuple[DataFrame, ...]]:
     """Returns genuine impressions with item and click, and the rejected and dropped rows."""
+    parameters = EtlParameters(**context.parameters)
     items = F.broadcast(catalogue(sources["items"]))
     plausible, impossible = divide(sources["impressions"], rejection(parameters))
     unique, repeated = first_of_each(plausible, "impression_id", "timestamp_ms")
@@ -154,7 +150,8 @@ def genuine_impressions(
         quarantined(rejected.select(*raw, "_reason")),
         dropped(repeated, "duplicate"),
     )
-    return labelled(genuine.drop("_bot"), sources.get("clicks"), parameters), outcomes
+    clicked = labelled(genuine.drop("_bot"), sources["clicks"], context.outcome("clicks"))
+    return clicked, outcomes
 
 
 def build_examples(
@@ -164,24 +161,26 @@ def build_examples(
 
     Args:
       spark: Spark session.
-      sources: `impressions`, `clicks` (or impressions with `click_ms`), `users` and `items`. If the
-        log begins before the impressions, also PAST, what the earlier hours left.
+      sources: `impressions`, `clicks`, `users` and `items`. If the log begins before the
+        impressions, also PAST, which has the clicks of the window as well.
       context: Context whose `parameters` are EtlParameters.
 
     Returns:
       One row per impression with the features of features.py, and the rejected and dropped rows
       with reasons.
     """
-    parameters = EtlParameters(**context.parameters)
-    clicked, outcomes = genuine_impressions(sources, parameters)
+    clicked, outcomes = genuine_impressions(sources, context)
     described = with_time_features(with_users(clicked, sources["users"]))
+    past = sources.get(PAST)
+    happened = {IMPRESSIONS: described} if past is not None else streams(described)
     counted = add_features(
         described,
         GROUPS,
-        streams(described),
+        happened,
         identity="impression_id",
         time="timestamp_ms",
-        history=sources.get(PAST),
+        history=past,
+        since_ms=context.begin_ms,
     )
     result = as_examples(counted)
     for rows in outcomes:
@@ -192,16 +191,17 @@ def build_examples(
 def events(
     spark: SparkSession, sources: dict[str, DataFrame], context: EtlContext
 ) -> dict[str, DataFrame]:
-    """Returns the streams of some hours, for the features of later ones.
+    """Returns the streams of some hours, for the features of their rows and of later ones.
 
     They are computed from a cached frame; clear the cache once they are written.
 
     Args:
       spark: Spark session.
-      sources: Sources of `build_examples`, with the impressions of these hours.
+      sources: Sources of `build_examples`: the impressions of these hours, and those that the
+        clicks of these hours belong to.
       context: Context of `build_examples`.
     """
-    genuine, _ = genuine_impressions(sources, EtlParameters(**context.parameters))
+    genuine, _ = genuine_impressions(sources, context)
     needed = {column for group in GROUPS for part in group.parts() for column in part.columns}
     needed |= {key for group in GROUPS for key in group.keys}
     return streams(genuine.select(*sorted(needed), "timestamp_ms", CLICK_MS).cache())

@@ -5,17 +5,20 @@ They have their own module, so that a change in how the model is trained does no
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from base.section import Section
 
 
 class EtlParameters(Section):
-    """`etl.parameters`: the definitions of a click and of a bot."""
+    """`etl.parameters`: the definition of a bot, and what is possible."""
 
-    attribution_minutes: float = Field(
-        30, gt=0, description="minutes after an impression within which a click counts"
-    )
+    REPLACED: ClassVar[dict[str, str]] = {
+        "attribution_minutes": "sources.clicks.outcome.within: {value}m"
+    }
+
     max_position: int = Field(100, ge=1, description="largest possible position")
     bot_impressions: int = Field(
         100, ge=2, description="impressions of a session within bot_seconds that mark a bot"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from features.durations import HOUR_MS
+from base.durations import HOUR_MS
 
 
 def time_features(time_ms: Any, math: Any) -> dict[str, Any]:

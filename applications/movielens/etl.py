@@ -10,10 +10,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from applications.movielens.features import FEATURES, GROUPS
+from base.durations import HOUR_MS
 from base.section import Section
-from features.attribution import first_of_each
 from features.batch import add_features
-from features.durations import HOUR_MS
+from features.outcomes import first_of_each
 from spark_io.examples.rows import EtlContext, divide, dropped, quarantined
 
 _MS_PER_YEAR = 365.25 * 24 * HOUR_MS

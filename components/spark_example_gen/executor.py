@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 from typing import Any
 
@@ -18,6 +19,7 @@ from tfx.utils import proto_utils
 from base.errors import ComponentError
 from base.shared_names import EXAMPLES_MANIFEST
 from components.spark_example_gen.driver import input_request
+from metadata import names
 from spark_io.example_job import JobRequest
 from spark_io.example_job_process import run_job
 
@@ -100,6 +102,9 @@ def _describe_examples(
         "rows_dropped": rows["dropped"],
         **{f"rows_{split}": count for split, count in rows["splits"].items()},
     }
+    if manifest.get("labels_as_of_ms") is not None:
+        when = dt.datetime.fromtimestamp(manifest["labels_as_of_ms"] / 1000, dt.timezone.utc)
+        texts[names.LABELS_AS_OF] = f"{when:%Y-%m-%dT%H:%M:%SZ}"
     for name, text in texts.items():
         artifact.set_string_custom_property(name, text)
     for name, count in counts.items():

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pyspark.sql.types import ArrayType, DataType
 
+from base.durations import milliseconds
 from base.section import ConfigError
 from features.aggregations import Aggregation
-from features.durations import milliseconds
 from features.groups import FeatureGroup
 
 TIMESTAMP = "event_timestamp"  # column with the time that a row's values are as of

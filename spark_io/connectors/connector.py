@@ -45,6 +45,8 @@ class SourceInput:
       facts: Plain JSON that identifies the contents and suffices to read them. The fingerprint is
         computed over it, and the manifest keeps it.
       has_spans: Whether the source has spans.
+      complete_ms: Epoch milliseconds up to which its rows are there, as far as the window and its
+        outcomes need them; None without dates.
     """
 
     spans: tuple[int, ...]
@@ -52,6 +54,7 @@ class SourceInput:
     hourly: bool | None
     facts: dict[str, Any]
     has_spans: bool = True
+    complete_ms: int | None = None
 
     def with_facts(self, **facts: Any) -> SourceInput:
         return dataclasses.replace(self, facts={**self.facts, **facts})

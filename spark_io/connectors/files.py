@@ -22,7 +22,8 @@ from spark_io.connectors.local_files import LocalFiles, opened
 from spark_io.connectors.tfrecords import read_tfrecords
 from spark_io.sources.column_names import ddl, quoted
 from spark_io.sources.source_types import FileSource
-from spark_io.sources.spans import SpanPattern, SpanRange, resolve, resolve_before
+from spark_io.sources.span_index import MOST_BYTES, SpanIndex
+from spark_io.sources.spans import SpanPattern, SpanRange, resolve
 
 _TEXT_FORMATS = ("json", "csv")
 # Columns of Spark's readers for text and whole files.
@@ -44,30 +45,46 @@ def find(name: str, source: FileSource, wanted: SpanRange, place: InputLocation)
     elif not files.exists():
         raise ComponentError(f"source '{name}': the folder {base} does not exist")
     paths = files.matching(pattern)
-    if source.spans_before:
-        chosen = resolve_before(pattern, paths, wanted, source.spans_before)
-    else:
-        chosen = resolve(
-            pattern,
-            paths,
-            wanted,
-            source=name,
-            base=base,
-            spans_after=source.spans_after,
-            missing=source.missing_spans,
-        )
+    index = read_index(name, source, place)
+    chosen = resolve(
+        pattern, paths, wanted, source=name, base=base, around=source.around, index=index
+    )
     _check_names(name, source, chosen.paths(), local=isinstance(files, LocalFiles))
     _check_folder_columns(name, source, pattern, chosen.paths())
     facts: dict[str, Any] = {"files": [files.describe(path) for path in chosen.paths()]}
     if "://" in source.path:
         facts["base"] = base
+    last = max(chosen.files, default=0) if wanted.last is None else wanted.last
     return SourceInput(
         spans=tuple(sorted(chosen.files)) if pattern.has_spans else (0,),
+        complete_ms=source.complete_ms(last, chosen.files, index.complete_ms if index else None),
         version=chosen.version,
         hourly=pattern.hourly if pattern.tokens & {"YYYY"} else None,
         facts=facts,
         has_spans=pattern.has_spans,
     )
+
+
+def read_index(name: str, source: FileSource, place: InputLocation) -> SpanIndex | None:
+    """Returns the index that the writer of a source keeps; None for a source without one.
+
+    Raises:
+      ComponentError: The index is missing or cannot be read.
+    """
+    if not source.index:
+        return None
+    base, path = source.index_place(place.base)
+    local = "://" not in base
+    files = LocalFiles(base) if local else HadoopFiles(place.session(), base)
+    try:
+        text = files.head(path, MOST_BYTES + 1)
+    except (OSError, Py4JJavaError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ComponentError(
+            f"source '{name}': the index {base}/{path} cannot be read ({reason}); its writer makes "
+            "it with the first spans"
+        ) from error
+    return SpanIndex.of(text, f"{base}/{path}")
 
 
 def _check_names(name: str, source: FileSource, paths: list[str], local: bool) -> None:
@@ -156,7 +173,7 @@ def read(
     files = HadoopFiles(spark, folder)
     paths = [file["path"] for file in found.facts["files"]]
     spark_paths = {path: for_spark(files.uri(path)) for path in paths}
-    if not paths:  # only with spans_before
+    if not paths:  # an index says that nothing happened
         return ConnectorRows(spark.createDataFrame([], ddl(source.columns)), must_persist=False)
     reader = spark.read
     if source.folder_columns:

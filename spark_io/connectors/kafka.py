@@ -108,7 +108,7 @@ def _window(
     last = wanted.last
     if last is None:
         last = newest_complete_span(topic.newest_us(), period, name)
-    spans = range(last - wanted.length + 1, last + 1 + source.spans_after)
+    spans = range(last - wanted.length + 1, last + 1 + source.around.after)
     edges = [topic.offsets_at(span * period // 1000) for span in (*spans, spans.stop)]
     records = {
         span: sum(edges[i + 1][p] - edges[i][p] for p in edges[i]) for i, span in enumerate(spans)
@@ -118,12 +118,12 @@ def _window(
         SpanRange(wanted.length, last),
         name,
         lambda span: describe_period(span, hourly),
-        source.spans_after,
-        source.missing_spans,
+        source.around,
         lambda: newest_complete_span(topic.newest_us(), period, name),
     )
     offsets = {partition: (edges[0][partition], edges[-1][partition]) for partition in edges[0]}
-    return SourceInput(tuple(present), None, hourly, {}), offsets
+    complete = source.complete_ms(last, present, None)
+    return SourceInput(tuple(present), None, hourly, {}, complete_ms=complete), offsets
 
 
 def _with_configured(wanted: str | Mapping[str, int], default: dict[int, int]) -> dict[int, int]:

@@ -60,19 +60,20 @@ def find_query(
         last = wanted.last
         if last is None:
             last = newest_complete_span(_newest_us(name, source, run_query), period, name)
-        first, behind = last - wanted.length + 1, last + 1 + source.spans_after
+        around = source.around
+        first, behind = last - wanted.length + 1, last + 1 + around.after
         rows = _rows_by_span(source, range(first, behind), period, run_query)
         spans = present_spans(
             rows,
             SpanRange(wanted.length, last),
             name,
             lambda span: describe_period(span, hourly),
-            source.spans_after,
-            source.missing_spans,
+            around,
             lambda: _complete_to(name, source, period, run_query),
         )
         window = {"begin_us": first * period, "end_us": behind * period}
-        found = SourceInput(tuple(spans), None, hourly, window)
+        complete = source.complete_ms(last, spans, None)
+        found = SourceInput(tuple(spans), None, hourly, window, complete_ms=complete)
     checksum = _checksum(
         source, found, place.decided.get(name, {}), place.checksums, run_query, read_rows
     )

@@ -30,6 +30,7 @@ from spark_io.sources.column_names import (
     reserved_in,
     same_but_for_case,
 )
+from spark_io.sources.outcomes import Outcome
 
 QUARANTINED = "quarantined"
 DROPPED = "dropped"
@@ -49,10 +50,30 @@ class EtlContext:
     Attributes:
       parameters: Parameters from the pipeline's configuration.
       spans: Spans of the primary source that are read, oldest first.
+      begin_ms: Start of the first of these spans, in epoch milliseconds; None without dates.
+      outcomes: Source of outcomes -> which events they belong to, and how much later they may come.
+      complete_ms: Source -> epoch milliseconds up to which its rows are there. An event whose
+        outcomes may come after that of their source has a label that is not mature.
     """
 
     parameters: Mapping[str, Any]
     spans: tuple[int, ...]
+    begin_ms: int | None = None
+    outcomes: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
+    complete_ms: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def outcome(self, source: str) -> Outcome:
+        """Returns what a source's rows are outcomes of.
+
+        Raises:
+          ComponentError: The config does not say so.
+        """
+        if source not in self.outcomes:
+            raise ComponentError(
+                f"source '{source}': the ETL reads outcomes from it. Say which events they belong "
+                "to: outcome: {of: SOURCE, by: COLUMN, within: 30m}"
+            )
+        return self.outcomes[source]
 
 
 def divide(rows: DataFrame, reason: Column) -> tuple[DataFrame, DataFrame]:

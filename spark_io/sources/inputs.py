@@ -15,6 +15,7 @@ from typing import Any
 from base.errors import ComponentError
 from spark_io.connectors import CONNECTORS
 from spark_io.connectors.connector import InputLocation, SourceInput
+from spark_io.connectors.files import read_index
 from spark_io.sources.source_types import AnySource, FileSource
 from spark_io.sources.spans import SpanRange
 
@@ -69,6 +70,8 @@ def find_inputs(
     Raises:
       ComponentError: An input is missing or unusable; see the connectors and `spans`.
     """
+    if wanted.last is None:
+        wanted = dataclasses.replace(wanted, at_most=_newest_with_outcomes(sources, place))
     found: dict[str, SourceInput] = {}
     primary: SourceInput | None = None
     for name, source in sources.items():
@@ -79,9 +82,29 @@ def find_inputs(
                 f"source '{name}' and the primary source must both be daily or both hourly"
             )
         if primary is None:
+            if this.has_spans and (not this.spans or wanted.last not in (None, this.spans[-1])):
+                raise ComponentError(
+                    f"source '{name}': span {wanted.last} is empty: its index says that nothing "
+                    "happened in it. Choose another --span"
+                )
             primary = this
             # A secondary source follows the primary one, not its own newest span.
             if this.has_spans:
                 wanted = SpanRange(wanted.length, this.spans[-1])
         found[name] = this
     return Inputs(found)
+
+
+def _newest_with_outcomes(sources: Mapping[str, AnySource], place: InputLocation) -> int | None:
+    """Returns the newest span whose outcomes have arrived, by the sources' indexes.
+
+    The result is None if no source of outcomes has an index.
+    """
+    bounds = []
+    for name, source in sources.items():
+        if isinstance(source, FileSource) and source.index and source.outcome is not None:
+            period, index = source.period_ms, read_index(name, source, place)
+            assert period is not None and index is not None
+            complete = 0 if index.complete_ms is None else index.complete_ms
+            bounds.append((complete - source.outcome.waits_ms) // period - 1)
+    return min(bounds, default=None)

@@ -89,7 +89,8 @@ def read_source(
         raise _nothing_readable(
             name, source, read, columns_that_fail(spark, name, source, found, base)
         )
-    if read or not (isinstance(source, FileSource) and source.spans_before):
+    # An index tells an empty span from a missing one, and a log begins without a past.
+    if read or primary or not (isinstance(source, FileSource) and source.index):
         _check_columns(name, source, read, filled)
     if not result.has_reasons:
         return SourceRows(frame, None, read, checksum)

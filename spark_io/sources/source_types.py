@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+from base.durations import HOUR_MS
 from base.secrets import names_secret, secret_in
 from spark_io.sources.column_names import KAFKA_COLUMNS, reserved_in, same_but_for_case
 from spark_io.sources.options import (
@@ -17,48 +18,13 @@ from spark_io.sources.options import (
     check_kafka_options,
     check_spark_settings,
 )
-from spark_io.sources.spans import SpanPattern
+from spark_io.sources.source import Source
+from spark_io.sources.spans import Around, SpanPattern
 
 FILE_FORMATS = ("json", "csv", "parquet", "orc", "avro", "tfrecord")
 UNTYPED_FORMATS = ("json", "csv", "tfrecord")  # the data does not tell the types of columns
+_PERIODS_MS = {"hour": HOUR_MS, "day": 24 * HOUR_MS}
 SPAN_TYPES = ("timestamp", "date", "s", "ms", "us")  # types of the column that holds a row's time
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """The base of every kind of source.
-
-    `columns` (column -> Spark SQL type) is required if the data has no types (json, csv, tfrecord,
-    Kafka). Elsewhere it is optional, is checked, and selects columns. A column that is null in
-    every row is an error, unless `may_be_null` names it.
-
-    Attributes:
-      may_be_null: Columns that may be null in every row, such as the time of an outcome.
-      options: Options of Spark's reader, as strings. Not for secrets.
-      spans_after: Number of spans after the window to read as well, for events that follow the last
-        span's rows, such as outcomes. Not for the primary source.
-      missing_spans: 'error' or 'allow', for spans that are missing in the window or after it.
-    """
-
-    kind: ClassVar[str]
-    options: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
-    spans_after: int = dataclasses.field(default=0, kw_only=True)
-    missing_spans: str = dataclasses.field(default="error", kw_only=True)
-    may_be_null: Sequence[str] = dataclasses.field(default=(), kw_only=True)
-
-    def __post_init__(self) -> None:
-        if self.missing_spans not in ("error", "allow"):
-            raise ValueError(
-                f"missing_spans must be 'error' or 'allow'. Received: {self.missing_spans!r}"
-            )
-        if self.spans_after < 0:
-            raise ValueError(f"spans_after must be 0 or more. Received: {self.spans_after}")
-        for option, value in self.options.items():
-            if names_secret(option) or secret_in(option, value):
-                raise ValueError(
-                    f"option '{option}' holds a secret; put its value in an environment variable "
-                    "and name the variable (options_env, password_env)"
-                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +38,10 @@ class FileSource(Source):
         {SPAN}, {VERSION}, {YYYY}, {MM}, {DD} and {HH}.
       folder_columns: Columns in the names of folders, as Hive writes them: ['country'] for
         `country=DE/*.parquet`. Each becomes a column of strings.
-      spans_before: Number of spans before the window to read instead of it; missing ones are
-        skipped. Not for the primary source; needs `columns`.
+      spans_before: Number of spans before the window to read as well; not for the primary source.
+        Spans before the oldest one are not missing, since the source begins there.
+      index: Path of the index that the writer keeps (span_index.py), in the form of `path`. Then no
+        missing file is taken for an empty span. Needs `columns`, and days or hours in `path`.
     """
 
     kind: ClassVar[str] = "file"
@@ -81,6 +49,7 @@ class FileSource(Source):
     path: str
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     spans_before: int = dataclasses.field(default=0, kw_only=True)
+    index: str = dataclasses.field(default="", kw_only=True)
     folder_columns: Sequence[str] = dataclasses.field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
@@ -96,10 +65,11 @@ class FileSource(Source):
             )
         if self.format in UNTYPED_FORMATS and not self.columns:
             raise ValueError(f"a {self.format} source needs `columns`: name -> Spark SQL type")
-        if not self.path or self.path.startswith("/") or ".." in self.path.split("/"):
-            raise ValueError(
-                f"path '{self.path}' must be relative to input_base, without '..', or a URI"
-            )
+        for name, path in (("path", self.path), ("index", self.index or "-")):
+            if not path or path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(
+                    f"{name} '{path}' must be relative to input_base, without '..', or a URI"
+                )
         if secret_in("path", self.path):
             raise ValueError(
                 "the path holds a secret; remove it, S3A reads keys from the environment"
@@ -107,24 +77,30 @@ class FileSource(Source):
         check_file_options(self.format, self.options)
         if self.spans_before < 0:
             raise ValueError(f"spans_before must be 0 or more. Received: {self.spans_before}")
-        if self.spans_before and (self.spans_after or not self.columns or not self.has_spans):
-            raise ValueError(
-                "spans_before needs `columns` and a path with spans, and excludes spans_after"
-            )
+        if self.spans_before and not self.has_spans:
+            raise ValueError("spans_before needs a path with spans")
+        if self.index and (self.period_ms is None or not self.columns):
+            raise ValueError("index needs `columns`, and a path with days or hours")
 
     def place(self, input_base: str) -> tuple[str, str]:
         """Returns the folder or URI, and the pattern relative to it."""
-        if "://" not in self.path:
-            return input_base.rstrip("/"), self.path
-        scheme, _, rest = self.path.partition("://")
-        fixed, *pattern = rest.split("/")
-        while len(pattern) > 1 and not set("*?{[") & set(pattern[0]):
-            fixed = f"{fixed}/{pattern.pop(0)}"
-        return f"{scheme}://{fixed}", "/".join(pattern)
+        return _place(self.path, input_base)
+
+    def index_place(self, input_base: str) -> tuple[str, str]:
+        """Returns the folder or URI of the index, and its path relative to it."""
+        return _place(self.index, input_base)
 
     @property
     def has_spans(self) -> bool:
         return SpanPattern(self.path).has_spans
+
+    @property
+    def period_ms(self) -> int | None:
+        return SpanPattern(self.path).period_ms
+
+    @property
+    def around(self) -> Around:
+        return dataclasses.replace(super().around, before=self.spans_before)
 
     def is_local(self, input_base: str) -> bool:
         return "://" not in self.place(input_base)[0]
@@ -179,6 +155,10 @@ class QuerySource(Source):
     @property
     def has_spans(self) -> bool:
         return bool(self.span)
+
+    @property
+    def period_ms(self) -> int | None:
+        return _PERIODS_MS.get(self.span)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,8 +259,22 @@ class KafkaSource(Source):
     def has_spans(self) -> bool:
         return bool(self.span)
 
+    @property
+    def period_ms(self) -> int | None:
+        return _PERIODS_MS.get(self.span)
+
     def secrets(self) -> dict[str, str]:
         return dict(self.options_env)
+
+
+def _place(path: str, input_base: str) -> tuple[str, str]:
+    if "://" not in path:
+        return input_base.rstrip("/"), path
+    scheme, _, rest = path.partition("://")
+    fixed, *pattern = rest.split("/")
+    while len(pattern) > 1 and not set("*?{[") & set(pattern[0]):
+        fixed = f"{fixed}/{pattern.pop(0)}"
+    return f"{scheme}://{fixed}", "/".join(pattern)
 
 
 def _check_names(columns: Collection[str], also_reserved: Sequence[str] = ()) -> None:

@@ -13,7 +13,9 @@ import datetime as dt
 import re
 from collections.abc import Callable, Collection, Iterable
 
+from base.durations import HOUR_MS
 from base.errors import ComponentError
+from spark_io.sources.span_index import SpanIndex, indexed_spans
 
 _TOKEN = re.compile(r"\{(SPAN|VERSION|YYYY|MM|DD|HH)(?::(\d+))?\}")
 _DIGITS = {"YYYY": 4, "MM": 2, "DD": 2, "HH": 2}
@@ -22,14 +24,40 @@ HOUR_US = 3_600_000_000
 
 @dataclasses.dataclass(frozen=True)
 class SpanRange:
-    """A request for `length` spans up to and including `last`; None for the newest span."""
+    """A request for spans.
+
+    Attributes:
+      length: Number of spans.
+      last: Last span; None for the newest one.
+      at_most: Bound on the newest one: no outcomes of a later span have arrived.
+    """
 
     length: int = 1
     last: int | None = None
+    at_most: int | None = None
 
     def __post_init__(self) -> None:
         if self.length < 1:
             raise ComponentError(f"a window must have 1 span or more. Received: {self.length}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """The spans that a source reads beside the window of a run, and those that may be missing.
+
+    Attributes:
+      before, after: Numbers of spans before and after the window.
+      open: Number of the last spans after the window that may not have arrived yet.
+      missing: 'error', or 'allow' for spans that stay empty. A missing span without a newer one may
+        still arrive, and is always an error.
+      waits_ms: Time after the window up to which a source with an index must be complete.
+    """
+
+    before: int = 0
+    after: int = 0
+    open: int = 0
+    missing: str = "error"
+    waits_ms: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +103,13 @@ class SpanPattern:
     @property
     def hourly(self) -> bool:
         return "HH" in self.tokens
+
+    @property
+    def period_ms(self) -> int | None:
+        """Length of a span in milliseconds; None unless spans are hours or days."""
+        if self.hourly:
+            return HOUR_MS
+        return 24 * HOUR_MS if "YYYY" in self.tokens else None
 
     def segments(self) -> list[Callable[[str], bool]]:
         """Returns a test of names for each folder of the pattern, and for its files.
@@ -168,8 +203,8 @@ def resolve(
     *,
     source: str,
     base: str,
-    spans_after: int = 0,
-    missing: str = "error",
+    around: Around = Around(),
+    index: SpanIndex | None = None,
 ) -> SpanFiles:
     """Returns the files of the wanted spans.
 
@@ -179,46 +214,58 @@ def resolve(
       wanted: Requested spans.
       source: Name of the source, for errors.
       base: Folder or URI, for errors.
-      spans_after: Number of spans after the window to read as well.
-      missing: 'error' or 'allow', for missing spans.
+      around: Spans to read beside the window, and those that may be missing.
+      index: What the source's writer says about its spans, if it keeps an index.
 
     Raises:
-      ComponentError: No file matches, the last span is missing, or another one is (unless
-        `missing='allow'`).
+      ComponentError: No file matches, the last span is missing, or another one is that must not be.
     """
     found = pattern.find(paths)
-    if not found:
+    if not found and (index is None or wanted.last is None):
         raise ComponentError(
             f"source '{source}': no file matches {pattern.pattern} under {base}; "
             "check the path in the config, or create the data first"
         )
     if not pattern.has_spans:
         return SpanFiles({0: tuple(found[0][None])}, None)
-    last = max(found) if wanted.last is None else wanted.last
-    spans = present_spans(
-        found, SpanRange(wanted.length, last), source, pattern.describe, spans_after, missing
-    )
+    window = SpanRange(wanted.length, _last_span(found, wanted, source, pattern.describe))
+    if index is None:
+        spans = present_spans(found, window, source, pattern.describe, around)
+    else:
+        spans = _indexed(index, found, window, source, pattern, around)
     chosen = {span: max(found[span], key=lambda v: -1 if v is None else v) for span in spans}
     files = {span: tuple(found[span][version]) for span, version in chosen.items()}
-    return SpanFiles(files, chosen[last])
+    return SpanFiles(files, chosen.get(window.last or 0))
 
 
-def resolve_before(
-    pattern: SpanPattern, paths: Iterable[str], window: SpanRange, count: int
-) -> SpanFiles:
-    """Returns the files of the existing spans among the `count` spans before a window.
+def _last_span(
+    found: Collection[int], wanted: SpanRange, source: str, describe: Callable[[int], str]
+) -> int:
+    """Returns the requested last span, or the newest one that may be it."""
+    if wanted.last is not None:
+        return wanted.last
+    at_most = max(found) if wanted.at_most is None else wanted.at_most
+    if min(found) > at_most:
+        raise ComponentError(
+            f"source '{source}': the outcomes of its oldest {describe(min(found))} have not "
+            "arrived yet; wait, or allow some to be missing: outcome.may_be_open"
+        )
+    return max(span for span in found if span <= at_most)
 
-    Args:
-      pattern: Path pattern of the source.
-      paths: Paths of the existing files, relative to the base.
-      window: Window of the run; its `last` is a number.
-      count: Number of spans to look back.
-    """
-    assert window.last is not None
-    first = window.last - window.length + 1
-    found = {s: v for s, v in pattern.find(paths).items() if first - count <= s < first}
-    newest = {span: max(of, key=lambda v: -1 if v is None else v) for span, of in found.items()}
-    return SpanFiles({span: tuple(found[span][newest[span]]) for span in sorted(found)}, None)
+
+def _indexed(
+    index: SpanIndex,
+    found: Collection[int],
+    window: SpanRange,
+    source: str,
+    pattern: SpanPattern,
+    around: Around,
+) -> list[int]:
+    last, period = window.last, pattern.period_ms
+    assert last is not None and period is not None  # FileSource has checked the pattern
+    wanted = range(last - window.length + 1 - around.before, last + 1 + around.after)
+    needed = (last + 1) * period + around.waits_ms
+    return indexed_spans(index, found, wanted, needed, period, source, pattern.describe)
 
 
 def present_spans(
@@ -226,8 +273,7 @@ def present_spans(
     wanted: SpanRange,
     source: str,
     describe: Callable[[int], str],
-    spans_after: int = 0,
-    missing: str = "error",
+    around: Around = Around(),
     complete_to: Callable[[], int | None] = lambda: None,
 ) -> list[int]:
     """Returns the wanted spans that exist, oldest first.
@@ -237,33 +283,39 @@ def present_spans(
       wanted: Requested spans; `last` is a number.
       source: Name of the source, for errors.
       describe: Function that returns a span in readable form.
-      spans_after: Number of spans after the window to read as well.
-      missing: 'error', or 'allow' for spans that stay empty. A missing span without a newer one may
-        still arrive, and is always an error.
+      around: Spans to read beside the window, and those that may be missing.
       complete_to: Function that returns the last complete span, if the source can tell from rows of
         a later time. It is called only when needed.
 
     Raises:
-      ComponentError: A span is missing and must not be. The last span never may be missing.
+      ComponentError: A span is missing and must not be. The last span never may be missing. Nor may
+        one that can still arrive, unless it belongs to the open part of the outcomes' time.
     """
     last = wanted.last
     assert last is not None
-    window = range(last - wanted.length + 1, last + 1)
-    holes = [span for span in window if span not in found]
-    if last in holes or (holes and missing == "error"):
+    first = last - wanted.length + 1
+    window, oldest = range(first, last + 1), min(found, default=first)
+    before = range(max(first - around.before, min(oldest, first)), first)  # the log begins then
+    holes = [span for span in (*before, *window) if span not in found]
+    if last in holes or (holes and around.missing == "error"):
         raise ComponentError(_missing_message(source, describe, holes, found))
-    after = range(last + 1, last + 1 + spans_after)
-    late = [span for span in after if span not in found]
-    if late and missing == "error":
-        raise ComponentError(_missing_message(source, describe, late, found))
+    after = range(last + 1, last + 1 + around.after)
     newest = max(found, default=None)
+    some_open = range(after.stop - around.open, after.stop)
+    late = [
+        span
+        for span in after
+        if span not in found and not (span in some_open and (newest is None or span > newest))
+    ]
+    if late and around.missing == "error":
+        raise ComponentError(_missing_message(source, describe, late, found))
     open_ones = [span for span in (*holes, *late) if newest is None or span > newest]
     if open_ones:
         complete = complete_to()
         open_ones = [span for span in open_ones if complete is None or span > complete]
     if open_ones:
         raise ComponentError(_not_arrived_message(source, describe, open_ones, newest))
-    return [span for span in (*window, *after) if span in found]
+    return [span for span in (*before, *window, *after) if span in found]
 
 
 def newest_complete_span(newest_us: int | None, period_us: int, source: str) -> int:

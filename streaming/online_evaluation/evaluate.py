@@ -98,6 +98,8 @@ class OnlineEvaluation:
         if state.examples is not None:
             inputs.append(("examples", state.examples))
             name += f":{state.examples}"
+        if state.outcomes is not None and set(state.outcomes) != {"1", ","}:
+            name += f":outcomes v{state.outcomes}"
         writer.record(
             names.ONLINE_EVALUATION,
             {"hour": hour_name(hour), "span": hour, "span_version": state.version},
@@ -190,7 +192,7 @@ class OnlineEvaluation:
         content = read_json(path) if path.exists() else None
         if content is None or not _is_current(content):
             return None
-        return HourState(content["version"], content.get("examples"))
+        return HourState(content["version"], content.get("examples"), content.get("outcomes"))
 
 
 def _is_current(content: dict[str, Any]) -> bool:

@@ -60,11 +60,15 @@ class EvaluationRounds:
         self._looked: list[int] | None = None
 
     def waiting(self) -> bool:
-        """Returns whether an hour was closed, or a run recorded, since the last round."""
+        """Returns whether hours, labels or runs have come since the last round."""
         return self._stamp() != self._looked
 
     def _stamp(self) -> list[int]:
-        return modification_times(Layout(self._folder).markers, HourRecords(self._folder).folder)
+        layout, records = Layout(self._folder), HourRecords(self._folder)
+        settings = self._config.streaming
+        assert settings is not None
+        tables = [layout.index(stream).parent for stream in settings.outcomes]
+        return modification_times(layout.markers, *tables, records.folder)
 
     def round(self, *, act: bool) -> EvaluationRound:
         """Evaluates new hours; with `act`, carries out the decision.

@@ -13,16 +13,18 @@ import pyarrow.parquet as pq
 
 import base.arrow  # noqa: F401
 from base.section import ConfigError
-from features.attribution import CLICK_MS as OUTCOME_MS
 from metadata.records import Artifact
 from pipeline.check_online import outcome_stream, served_stream
 from pipeline.config import PipelineConfig
 from pipeline.online_sections import ARM, VERSION
+from streaming.hour_events import rows_of
 from streaming.layout import Layout
 from streaming.online_evaluation.etl_labels import EtlLabels
+from streaming.online_evaluation.outcome_labels import OutcomeLabels
 from streaming.online_evaluation.tasks import OnlineTask, online_task
 
 HOUR, PREDICTION, LABEL, GROUP = "hour", "prediction", "label", "group"
+_TIME = "time"  # of an event, while its outcomes are looked up
 COLUMNS = (HOUR, ARM, VERSION, PREDICTION, LABEL, GROUP)
 
 
@@ -51,16 +53,16 @@ class HourState:
     Attributes:
       version: Newest version of its events.
       examples: Id of the examples with its labels, if labels are the ETL's.
+      outcomes: Versions of the hours with its outcomes, if labels are that one followed.
     """
 
     version: int
     examples: int | None = None
+    outcomes: str | None = None
 
 
 class ServedRows:
     """The served events of a pipeline's closed hours.
-
-    This is the only place that knows how a closed hour stores events and outcomes.
 
     Args:
       config: Config with a section `streaming`.
@@ -87,20 +89,20 @@ class ServedRows:
         self.task: OnlineTask = online_task(features.task)
         self.problems: dict[int, str] = {}
         self._prediction = config.evaluator.prediction
-        self._outcome = outcome_stream(settings, features.task)
+        outcome = outcome_stream(settings, features.task)
+        self._outcomes = OutcomeLabels(settings, outcome) if outcome is not None else None
         key = settings.served.key
         self._etl_labels = EtlLabels(config, key, features.label) if key is not None else None
         self._examples: dict[int, Artifact] = {}
         # The column that leads to the label; the config's check has made sure that one does.
-        self._label = key or settings.served.label or OUTCOME_MS
+        stream = served_stream(settings)
+        self._label = key or settings.served.label or settings.streams[stream].id
         self._layout = Layout(settings.folder)
         positives = None
         if features.task == "binary":
             named = features.classes[0] if features.classes != ("1", "0") else features.label
-            positives = self._outcome or named
-        self.names = EventNames(
-            served_stream(settings), positives, features.label, settings.served.group
-        )
+            positives = outcome or named
+        self.names = EventNames(stream, positives, features.label, settings.served.group)
 
     def closed_hours(self) -> list[int]:
         """Returns all closed hours, oldest first."""
@@ -109,13 +111,20 @@ class ServedRows:
     def states(self) -> dict[int, HourState]:
         """Returns the state of each hour that can be judged, oldest first.
 
-        These are the closed hours with events. If labels are the ETL's, a run has read them.
+        These are the closed hours with events. If labels are the ETL's, a run has read them. If
+        they are by outcomes, these have all had their time.
         """
         found = {
             hour: HourState(marker["version"])
             for hour, marker in self._layout.closed_hours().items()
-            if marker[self.names.events]["rows"]
+            if rows_of(marker, self.names.events)
         }
+        if self._outcomes is not None:
+            return {
+                hour: dataclasses.replace(state, outcomes=self._outcomes.versions(hour))
+                for hour, state in found.items()
+                if self._outcomes.is_mature(hour)
+            }
         if self._etl_labels is None:
             return found
         self._examples = made = self._etl_labels.examples()
@@ -152,6 +161,8 @@ class ServedRows:
         source = {ARM: ARM, VERSION: VERSION, PREDICTION: self._prediction, LABEL: self._label}
         if self.names.group is not None:
             source[GROUP] = self.names.group
+        if self._outcomes is not None:
+            source[_TIME] = self._outcomes.event_time
         files = sorted(span.glob("*.parquet"))
         there = set(pq.read_schema(files[0]).names)
         if not there & {ARM, VERSION, self._prediction}:  # the hour is older than the first model
@@ -169,14 +180,15 @@ class ServedRows:
             rows[GROUP] = [f"{hour}-{number}" for number in range(len(rows))]
         # Before labels are looked up: most events of an hour may be those of no model.
         rows = rows.dropna(subset=[VERSION, PREDICTION]).fillna({ARM: ""})
-        rows[LABEL] = self._labels(rows[LABEL], examples)
+        rows[LABEL] = self._labels(rows, hour, examples)
         self.task.check(rows[LABEL].dropna(), rows[PREDICTION])
         return rows.astype({LABEL: float})[list(COLUMNS)]
 
-    def _labels(self, found: pd.Series, examples: Artifact | None) -> pd.Series:
+    def _labels(self, rows: pd.DataFrame, hour: int, examples: Artifact | None) -> pd.Series:
         """Returns the labels of events by what was found in the column that leads to them."""
-        if self._outcome is not None:
-            return found.notna().astype(float)
+        found = rows[LABEL]
+        if self._outcomes is not None:
+            return self._outcomes.read(hour, found, rows[_TIME])
         if self._etl_labels is None:
             return found
         if examples is None:

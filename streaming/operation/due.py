@@ -5,6 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 
+from base.durations import HOUR_MS
+from pipeline.config import PipelineConfig
+from spark_io.sources.outcomes import Outcome
+from streaming.hour_events import rows_of
+from streaming.indexes import complete_ms
+from streaming.layout import Layout
 from streaming.operation.records import FAILED, RETRY, HourRecord
 
 
@@ -24,13 +30,45 @@ class DueRun:
         return self.last - self.first + 1
 
 
+def labels_of(config: PipelineConfig) -> dict[str, Outcome]:
+    """Returns the streams of outcomes that the pipeline reads -> what they are outcomes of."""
+    assert config.streaming is not None
+    return {
+        name: source.outcome
+        for name, source in config.sources.items()
+        if name in config.streaming.streams and source.outcome is not None
+    }
+
+
+def ready_hours(layout: Layout, config: PipelineConfig) -> set[int]:
+    """Returns the closed hours with events whose labels are complete, as far as the config asks.
+
+    Args:
+      layout: Paths below the streaming folder.
+      config: Config with a section `streaming`.
+    """
+    assert config.streaming is not None
+    primary = next(iter(config.sources))
+    events = primary if primary in config.streaming.streams else config.streaming.events
+    last = None
+    for table, outcome in labels_of(config).items():
+        complete = complete_ms(layout, table)
+        labelled = -1 if complete is None else (complete - outcome.waits_ms) // HOUR_MS - 1
+        last = labelled if last is None else min(last, labelled)
+    return {
+        hour
+        for hour, marker in layout.closed_hours().items()
+        if rows_of(marker, events) and (last is None or hour <= last)
+    }
+
+
 def waiting(
     closed: Collection[int], done: Collection[int], records: Mapping[int, HourRecord]
 ) -> list[int]:
     """Returns the closed hours without a run, oldest first.
 
     Args:
-      closed: Closed hours with events.
+      closed: Closed hours with events and labels.
       done: Spans with a complete run in ML Metadata.
       records: Hour -> record of its run.
     """

@@ -16,8 +16,8 @@ from base.errors import ComponentError
 from base.locks import is_held
 from base.shared_names import RUN_LOCK, RUN_SUMMARY, RUNS_FOLDER
 from pipeline.config import PipelineConfig
-from streaming.layout import IMPRESSIONS, Layout, modification_times
-from streaming.operation.due import DueRun, next_run
+from streaming.layout import Layout, modification_times
+from streaming.operation.due import DueRun, labels_of, next_run, ready_hours
 from streaming.operation.records import (
     COMPLETE,
     FAILED,
@@ -92,8 +92,9 @@ class Operation:
                 pass
 
     def _stamp(self) -> list[int]:
-        """Returns a value that changes when an hour is closed or a record is written."""
-        return modification_times(self._layout.markers, self.records.folder)
+        """Returns a value that changes when labels are complete or a record is written."""
+        indexes = [self._layout.index(table).parent for table in labels_of(self._config)]
+        return modification_times(self._layout.markers, *indexes, self.records.folder)
 
     def due(self) -> DueRun | None:
         """Returns the next run, if one is due.
@@ -115,9 +116,8 @@ class Operation:
     def _next(self) -> DueRun | None:
         incremental = self._config.incremental
         first_window = incremental.window if incremental else self._config.spans.window
-        closed = self._layout.closed_hours()
-        with_rows = {hour for hour, marker in closed.items() if marker[IMPRESSIONS]["rows"]}
-        return next_run(with_rows, self.finished, self.records.read(), first_window)
+        ready = ready_hours(self._layout, self._config)
+        return next_run(ready, self.finished, self.records.read(), first_window)
 
     def run_one(self, due: DueRun) -> HourRecord:
         """Runs the pipeline, and returns the record of the run."""

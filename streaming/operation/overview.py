@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import importlib.resources
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,24 @@ from typing import Any
 import jinja2
 
 from base.atomic_files import write_text
-from streaming.accounts import accounts
-from streaming.layout import IMPRESSIONS, Layout, hour_name
-from streaming.operation.due import waiting
+from features.outcomes import VERDICTS
+from pipeline.config import PipelineConfig
+from streaming.accounts import AFTER_LABELS, accounts
+from streaming.layout import Layout, hour_name
+from streaming.operation.due import ready_hours, waiting
 from streaming.operation.records import COMPLETE, FAILED, HourRecords, failures_in_a_row
 
 PAGE = "status.html"
 _LARGE = 100.0
 # Metrics of an evaluation by task, the most telling of each task first.
 _SHOWN_METRICS = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE"}
-_NO_COUNTS = ("hour", "state", "name", "run", "waits", "freshness_s")
 
 
-def overview(folder: Path, done: set[int], most_failures: int = 3) -> dict[str, Any]:
+def overview(config: PipelineConfig, done: set[int], most_failures: int = 3) -> dict[str, Any]:
     """Returns the accounts of all hours, each with its run.
 
     Args:
-      folder: The config's `streaming.folder`.
+      config: Config with a section `streaming`.
       done: Spans with a complete run in ML Metadata.
       most_failures: Number of failed runs in a row after which the operation waits.
 
@@ -36,11 +38,11 @@ def overview(folder: Path, done: set[int], most_failures: int = 3) -> dict[str, 
       The result of `accounts`, with `needs_person` (whether the operation waits for a retry). Each
       hour also has `run` (its record or None) and `waits` (whether a run of it is due).
     """
-    found, records = accounts(Layout(folder)), HourRecords(folder).read()
-    with_rows = {
-        h["hour"] for h in found["hours"] if h["state"].startswith("closed") and h[IMPRESSIONS]
-    }
-    due = set(waiting(with_rows, done, records))
+    settings = config.streaming
+    assert settings is not None
+    layout, records = Layout(settings.folder), HourRecords(settings.folder).read()
+    found = accounts(layout, settings.streams)
+    due = set(waiting(ready_hours(layout, config), done, records))
     for row in found["hours"]:
         record = records.get(row["hour"])
         row["name"] = hour_name(row["hour"])
@@ -50,14 +52,31 @@ def overview(folder: Path, done: set[int], most_failures: int = 3) -> dict[str, 
     return {**found, "needs_person": failures_in_a_row(records) >= most_failures}
 
 
-def counts(found: Mapping[str, Any]) -> list[str]:
-    """Returns the names of the counts of an hour: of streams, of outcomes, and of what is left out.
+def counts(hour: Mapping[str, Any]) -> dict[str, int | None]:
+    """Returns the counts of an hour of `overview`: of its streams, and of what is left out."""
+    return {**hour["rows"], "duplicates": hour["duplicates"], "late": hour["late"]}
+
+
+def outcome_lines(found: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each stream of outcomes: what became of those of all closed hours.
 
     Args:
       found: Result of `overview`.
     """
-    names = dict.fromkeys(name for hour in found["hours"] for name in hour)
-    return [name for name in names if name not in _NO_COUNTS]
+    totals: dict[str, Counter[str]] = {}
+    for hour in found["hours"]:
+        for stream, of in hour["outcomes"].items():
+            totals.setdefault(stream, Counter()).update(of)
+    lines = []
+    for stream, of in totals.items():
+        parts = " + ".join(f"{of[verdict]:,} {verdict}" for verdict in VERDICTS)
+        lines.append(f"{stream}: {sum(of[v] for v in VERDICTS):,} outcomes = {parts}")
+        if of[AFTER_LABELS]:
+            lines.append(
+                f"{stream}: {of[AFTER_LABELS]:,} of them came after runs could read them, later "
+                "than allowed_lateness_minutes; the labels of these runs lack them"
+            )
+    return lines
 
 
 def _freshness(run: dict[str, Any] | None) -> float | None:
@@ -115,12 +134,18 @@ def write_page(folder: Path, found: dict[str, Any], title: str) -> Path:
         run_text=run_text,
         complete_up_to=None if watermark is None else _utc(watermark),
         written=dt.datetime.now(dt.timezone.utc),
-        columns=counts(found),
-        most=max((row[IMPRESSIONS] or 0 for row in found["hours"]), default=0) or 1,
+        counts=counts,
+        outcome_lines=outcome_lines(found),
+        most=max((_first(row) for row in found["hours"]), default=0) or 1,
     )
     path = folder / PAGE
     write_text(path, text, many_writers=True)  # by `run`, and by `status --html`
     return path
+
+
+def _first(row: Mapping[str, Any]) -> int:
+    """Returns the rows of the first stream."""
+    return int(next(iter(row["rows"].values()), 0))
 
 
 def _utc(epoch_ms: int) -> dt.datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from pipeline.config import PipelineConfig
 from streaming.layout import hour_name
 from streaming.operation.operate import Operation
 from streaming.operation.overview import metric_texts, overview, release_text, write_page
@@ -22,13 +22,14 @@ class OperationScreen:
 
     Args:
       console: Console to print to.
-      name: Name of the pipeline.
-      folder: The config's `streaming.folder`, for the page.
+      config: Config of the pipeline.
       most_failures: Number of failed runs in a row after which the operation waits.
     """
 
-    def __init__(self, console: Console, name: str, folder: Path, most_failures: int):
-        self._console, self._name, self._folder = console, name, folder
+    def __init__(self, console: Console, config: PipelineConfig, most_failures: int):
+        assert config.streaming is not None
+        self._console, self._config = console, config
+        self._name, self._folder = config.name, config.streaming.folder
         self._most_failures = most_failures
         self._status = Status("", console=console)
         self._operation: Operation | None = None
@@ -62,7 +63,7 @@ class OperationScreen:
             self._console.print(self._text(what, content))
         with contextlib.suppress(OSError):  # a run must not fail because of the page
             done = self._operation.finished if self._operation else set()
-            found = overview(self._folder, done, self._most_failures)
+            found = overview(self._config, done, self._most_failures)
             write_page(self._folder, found, self._name)
 
     def _text(self, what: str, content: Any) -> str:

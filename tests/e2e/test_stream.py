@@ -59,7 +59,9 @@ def hours(spark: SparkSession, config: PipelineConfig) -> list[int]:
     assert config.streaming is not None
     ingest(spark, config.streaming, lambda *_: None, finish=True, tables=HourTables(config))
     layout = Layout(config.streaming.folder)
-    found = [h for h, marker in layout.closed_hours().items() if marker["impressions"]["rows"]]
+    found = [
+        h for h, marker in layout.closed_hours().items() if marker["streams"]["impressions"]["rows"]
+    ]
     (file,) = layout.span("impressions", found[1]).iterdir()
     file.write_bytes(file.read_bytes()[:-100])
     return found
@@ -181,7 +183,7 @@ def test_what_an_hour_is_called_is_no_markup(config: PipelineConfig, hours: list
     folder = config.streaming.folder
     bad = HourRecord(hours[1], hours[1], FAILED, "2024-01-01T00", error="<script>alert(1)</script>")
     HourRecords(folder).write(bad)
-    page = write_page(folder, overview(folder, set()), "a & b").read_text()
+    page = write_page(folder, overview(config, set()), "a & b").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "a &amp; b" in page

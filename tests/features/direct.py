@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from base.durations import HOUR_MS, milliseconds
 from features.aggregations import (
     Aggregation,
     Count,
@@ -22,7 +23,6 @@ from features.aggregations import (
     Sum,
     Variance,
 )
-from features.durations import HOUR_MS, milliseconds
 from features.groups import FeatureGroup
 
 Events = Mapping[str, pd.DataFrame]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from base.durations import milliseconds
 from base.section import ConfigError
 from features.aggregations import Count, Last, Mean, Rate, Sum
-from features.durations import milliseconds
 from features.groups import FeatureGroup, check, streams_of
 from tests.product import ROOT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from base.section import ConfigError
 from features.aggregations import Count, Distinct, Last, Sum
 from features.batch import add_features
 from features.groups import FeatureGroup
-from features.history import COLUMNS, history_of
+from features.history import history_of
+from features.history_columns import COLUMNS
 from tests.features.direct import direct_features
 from tests.features.test_batch import DISPUTES, HOUR, PAYMENTS, declared, frame, payments, same
 
@@ -38,32 +40,28 @@ def test_later_rows_see_the_whole_past(spark: SparkSession, tmp_path: Path, seed
     groups = [group for _ in range(2) for group in declared(chance) if group.tile != "24h"]
     groups = [*{group.name: group for group in groups}.values()]
     paid = payments(chance, 200)
-    disputed: list[tuple[Any, ...]] = []
-    spans: list[int] = []
-    bounds = [BEGIN + 20 * HOUR, BEGIN + 35 * HOUR]
-    for row in paid:
-        if chance.random() < 0.4:
-            disputed.append((row[1] + chance.randrange(30 * HOUR), *row[2:5]))
-            spans.append(sum(row[1] >= bound for bound in bounds))
-
-    def streams(span: int) -> dict[str, DataFrame]:
-        mine = [row for row in paid if sum(row[1] >= bound for bound in bounds) == span]
-        about = [row for row, of in zip(disputed, spans, strict=True) if of == span]
-        return {
-            "payments": spark.createDataFrame(mine, PAYMENTS),
-            "disputes": spark.createDataFrame(about, DISPUTES),
-        }
-
-    past = [history_of(groups, streams(n), bound, time="at") for n, bound in enumerate(bounds)]
+    disputed = [
+        (row[1] + chance.randrange(30 * HOUR), *row[2:5]) for row in paid if chance.random() < 0.4
+    ]
+    bounds = [BEGIN, BEGIN + 20 * HOUR, BEGIN + 35 * HOUR, BEGIN + 200 * HOUR]
+    streams = {
+        "payments": spark.createDataFrame(paid, PAYMENTS),
+        "disputes": spark.createDataFrame(disputed, DISPUTES),
+    }
+    past = [
+        history_of(groups, streams, begin, end, time="at", single=["disputes"])
+        for begin, end in itertools.pairwise(bounds)
+    ]
     history = kept(spark, tmp_path, *past)
-    now = streams(2)
+    since = bounds[2]
+    now = streams["payments"].where(F.col("at") >= since)
     computed = add_features(
-        now["payments"], groups, now, identity="id", time="at", history=history
+        now, groups, {"payments": now}, identity="id", time="at", history=history, since_ms=since
     ).collect()
     found = {row["id"]: row.asDict() for row in computed}
     events = {"payments": frame(paid, PAYMENTS), "disputes": frame(disputed, DISPUTES)}
     expected = direct_features(events["payments"], groups, events, "at")
-    later = [place for place, row in enumerate(paid) if row[1] >= bounds[1]]
+    later = [place for place, row in enumerate(paid) if row[1] >= since]
     assert found.keys() == {paid[place][0] for place in later}
     assert len(later) > 30
     for place in later:
@@ -74,6 +72,7 @@ def test_later_rows_see_the_whole_past(spark: SparkSession, tmp_path: Path, seed
 
 
 CARD = FeatureGroup("card", "payments", ("card",), ("2h",), (Count(), Last("shop")))
+SINCE: dict[str, Any] = {"identity": "id", "time": "at", "since_ms": 2 * HOUR}
 
 
 def one(spark: SparkSession, at: int) -> dict[str, DataFrame]:
@@ -93,29 +92,27 @@ def test_a_group_that_was_declared_later_is_an_error(
     spark: SparkSession, later: FeatureGroup
 ) -> None:
     """Its entities would seem to have no past."""
-    history = history_of([CARD], one(spark, HOUR), 2 * HOUR, time="at")
+    history = history_of([CARD], one(spark, HOUR), HOUR, 2 * HOUR, time="at")
     rows = one(spark, 3 * HOUR)
-    add_features(rows["payments"], [CARD], rows, identity="id", time="at", history=history)
+    add_features(rows["payments"], [CARD], rows, history=history, **SINCE)
     expected = rf"feature group '{later.name}': the history of earlier hours was written without it"
     with pytest.raises(ConfigError, match=expected):
-        add_features(rows["payments"], [later], rows, identity="id", time="at", history=history)
+        add_features(rows["payments"], [later], rows, history=history, **SINCE)
 
 
 def test_a_group_that_is_no_longer_declared_does_not_count(spark: SparkSession) -> None:
     shop = FeatureGroup("shop", "payments", ("shop",), ("2h",), (Count(),))
-    history = history_of([CARD, shop], one(spark, HOUR), 2 * HOUR, time="at")
+    history = history_of([CARD, shop], one(spark, HOUR), HOUR, 2 * HOUR, time="at")
     rows = one(spark, 3 * HOUR)
-    (found,) = add_features(
-        rows["payments"], [shop], rows, identity="id", time="at", history=history
-    ).collect()
+    (found,) = add_features(rows["payments"], [shop], rows, history=history, **SINCE).collect()
     assert found["shop_count_2h"] == 1
 
 
 def test_rows_in_a_tile_of_the_history_are_an_error(spark: SparkSession) -> None:
     """Whether its events were earlier than the rows is no longer known."""
-    history = history_of([CARD], one(spark, HOUR), 2 * HOUR, time="at")
+    history = history_of([CARD], one(spark, HOUR), HOUR, 2 * HOUR, time="at")
     rows = one(spark, HOUR + 5)
-    found = add_features(rows["payments"], [CARD], rows, identity="id", time="at", history=history)
+    found = add_features(rows["payments"], [CARD], rows, history=history, **SINCE)
     with pytest.raises(Exception, match="Received twice"):
         found.collect()
 
@@ -137,7 +134,7 @@ def test_rows_in_a_tile_of_the_history_are_an_error(spark: SparkSession) -> None
 def test_what_a_history_cannot_keep(spark: SparkSession, group: FeatureGroup, message: str) -> None:
     rows = one(spark, HOUR)["payments"].withColumn("day", F.current_timestamp())
     with pytest.raises(ConfigError, match=message):
-        history_of([group], {"payments": rows}, 2 * HOUR, time="at")
+        history_of([group], {"payments": rows}, HOUR, 2 * HOUR, time="at")
 
 
 def test_a_tile_has_one_row(spark: SparkSession) -> None:
@@ -146,7 +143,24 @@ def test_a_tile_has_one_row(spark: SparkSession) -> None:
         [(str(n), HOUR + n % 7, "c", f"s{n % 3}", 1.0, "d") for n in range(50)], PAYMENTS
     )
     group = FeatureGroup("card", "payments", ("card",), ("2h",), (Count(), Distinct("shop")))
-    table = history_of([group], {"payments": rows}, 2 * HOUR, time="at").collect()
+    table = history_of([group], {"payments": rows}, HOUR, 2 * HOUR, time="at").collect()
     assert [row["key"] for row in table] == ["declared", "c"]
     assert [*table[1]["numbers"].values()] == [50.0]
     assert len(table[1]["sketches"]) == 1
+
+
+def test_what_cannot_be_told_apart_is_an_error(spark: SparkSession) -> None:
+    """An hour that is read twice would count twice, and a stream without events not at all."""
+    history = history_of([CARD], one(spark, HOUR), HOUR, 2 * HOUR, time="at")
+    rows = one(spark, 3 * HOUR)["payments"]
+    with pytest.raises(ConfigError, match="an hour twice"):
+        add_features(rows, [CARD], {}, history=history.unionByName(history), **SINCE)
+    with pytest.raises(ConfigError, match="names the stream 'payments'"):
+        add_features(rows, [CARD], {}, history=history, **SINCE)
+    now = history_of(
+        [CARD], one(spark, 2 * HOUR), 2 * HOUR, 3 * HOUR, time="at", single=["payments"]
+    )
+    with pytest.raises(ConfigError, match="needs since_ms"):
+        add_features(rows, [CARD], {}, history=history, identity="id", time="at")
+    (found,) = add_features(rows, [CARD], {}, history=history.unionByName(now), **SINCE).collect()
+    assert found["card_count_2h"] == 2

@@ -16,6 +16,7 @@ from dev_services.redis_server import RedisServer, redis_server
 from features.aggregations import Count, Last
 from features.groups import FeatureGroup
 from features.history import History, history_of
+from features.history import states as history_states
 from features.online_features import OnlineFeatures
 from features.online_store import OnlineStore, OnlineStoreError, SqliteStore
 from features.online_update import OnlineUpdate, StateRow, States
@@ -54,7 +55,7 @@ either = pytest.mark.parametrize("store", KINDS, indirect=True)
 def test_both_stores_give_what_a_direct_computation_gives(
     spark: SparkSession, redis_service: RedisServer, tmp_path: Path, seed: int
 ) -> None:
-    """Two spans are closed and the third is open; disputes come in later spans than payments."""
+    """Two spans are closed and the third is open; disputes lie in the spans of their own time."""
     chance = random.Random(seed + 10)
     groups = [group for _ in range(2) for group in declared(chance) if group.tile != "24h"]
     groups = [*{group.name: group for group in groups}.values()]
@@ -66,21 +67,21 @@ def test_both_stores_give_what_a_direct_computation_gives(
     disputed = [(row[1] + chance.randrange(now_ms - row[1]), *row[2:5]) for row in some]
 
     def history(span: int) -> DataFrame:
-        of = lambda row: sum(row[1] >= bound for bound in bounds) == span  # noqa: E731
-        mine = [row for row in paid if of(row)]
-        about = [new for row, new in zip(some, disputed, strict=True) if of(row)]
         streams = {
-            "payments": spark.createDataFrame(mine, PAYMENTS),
-            "disputes": spark.createDataFrame(about, DISPUTES),
+            "payments": spark.createDataFrame(paid, PAYMENTS),
+            "disputes": spark.createDataFrame(disputed, DISPUTES),
         }
         end = [*bounds, BEGIN + 60 * HOUR][span]
-        return history_of(groups, streams, end, time="at").withColumn("span", F.lit(span))
+        begin = [BEGIN, *bounds][span]
+        past = history_of(groups, streams, begin, end, time="at", single=["disputes"])
+        return past.withColumn("span", F.lit(span))
 
     def states(spans: Sequence[int]) -> States:
         read = [history(span) for span in spans]
-        whole = History(read[0] if len(read) == 1 else read[0].unionByName(read[1]), groups)
-        rows = whole.states(groups, "span").orderBy("entity", "key", "tile").collect()
-        return States([StateRow.of(row.asDict()) for row in rows], whole.types)
+        whole = read[0] if len(read) == 1 else read[0].unionByName(read[1])
+        rows = history_states(whole).orderBy("entity", "key", "tile").collect()
+        types = History(whole, groups, now_ms).types
+        return States([StateRow.of(row.asDict()) for row in rows], types)
 
     closed, opened = states([0, 1]), states([2])
     shops = {row[3] for row in paid} | {"new"}

@@ -13,7 +13,7 @@ from spark_io.connectors import files
 from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.local_files import LocalFiles
 from spark_io.sources.source_types import FileSource, sources_to_json
-from spark_io.sources.spans import SpanPattern, SpanRange, resolve
+from spark_io.sources.spans import Around, SpanPattern, SpanRange, resolve
 
 pytestmark = pytest.mark.unit
 
@@ -69,28 +69,28 @@ def test_a_hole_in_the_window_is_an_error(hours: Path) -> None:
 
 
 def test_a_hole_may_be_allowed_but_never_at_the_end(hours: Path) -> None:
-    found = find(hours, HOURLY, 5, missing="allow")
+    found = find(hours, HOURLY, 5, around=Around(missing="allow"))
     assert list(found.files) == [FIRST_HOUR + h for h in (0, 1, 2, 4)]
     with pytest.raises(ComponentError):
-        find(hours, HOURLY, 2, FIRST_HOUR + 3, missing="allow")
+        find(hours, HOURLY, 2, FIRST_HOUR + 3, around=Around(missing="allow"))
 
 
 def test_spans_after_the_window_are_read_and_must_be_there(hours: Path) -> None:
-    assert list(find(hours, HOURLY, 1, FIRST_HOUR + 1, spans_after=1).files) == [
+    assert list(find(hours, HOURLY, 1, FIRST_HOUR + 1, around=Around(after=1)).files) == [
         FIRST_HOUR + 1,
         FIRST_HOUR + 2,
     ]
     with pytest.raises(ComponentError, match="2024-03-01T05"):
-        find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=1)
+        find(hours, HOURLY, 1, FIRST_HOUR + 4, around=Around(after=1))
 
 
 def test_a_quiet_span_may_be_missing_but_not_one_that_has_yet_to_arrive(hours: Path) -> None:
-    quiet = find(hours, HOURLY, 1, FIRST_HOUR + 2, spans_after=2, missing="allow")
+    quiet = find(hours, HOURLY, 1, FIRST_HOUR + 2, around=Around(after=2, missing="allow"))
     assert list(quiet.files) == [FIRST_HOUR + 2, FIRST_HOUR + 4]
     with pytest.raises(ComponentError, match=r"474797 \(2024-03-01T05\) and 1 more may not have"):
-        find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=2, missing="allow")
+        find(hours, HOURLY, 1, FIRST_HOUR + 4, around=Around(after=2, missing="allow"))
     touch(hours, "logs/2024-03-01/06/part-0.json")
-    arrived = find(hours, HOURLY, 1, FIRST_HOUR + 4, spans_after=2, missing="allow")
+    arrived = find(hours, HOURLY, 1, FIRST_HOUR + 4, around=Around(after=2, missing="allow"))
     assert list(arrived.files) == [FIRST_HOUR + 4, FIRST_HOUR + 6]
 
 

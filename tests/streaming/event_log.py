@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.streaming_sections import Streaming
-from streaming.layout import LATE, REFUSED, STREAMS, Layout
+from streaming.layout import LATE, REFUSED, Layout
 
 HOUR_MS = 3_600_000
 FIRST_HOUR = 474_000  # 2024-01-28 00h
@@ -26,20 +26,26 @@ IMPRESSION = {
     "timestamp_ms": "bigint",
 }
 CLICK = {"click_id": "string", "impression_id": "string", "timestamp_ms": "bigint"}
+STREAMS = ("impressions", "clicks")
 IDS = {"impressions": "impression_id", "clicks": "click_id"}
+
+
+def streams(**columns: dict[str, str]) -> dict[str, Any]:
+    """Returns the section `streams`; `columns` replaces those of a stream."""
+    outcome = {"of": "impressions", "by": "impression_id", "within": "30m"}
+    shown = {"id": "impression_id", "time": "timestamp_ms", "columns": IMPRESSION}
+    clicked = {"id": "click_id", "time": "timestamp_ms", "columns": CLICK, "outcome": outcome}
+    found: dict[str, Any] = {"impressions": shown, "clicks": clicked}
+    for stream, names in columns.items():
+        found[stream] = {**found[stream], "columns": names}
+    return found
 
 
 def settings(folder: Path, **changes: Any) -> Streaming:
     """Returns settings with a watched folder, unless `kafka` is given."""
     fields: dict[str, Any] = {
         "folder": folder,
-        "impressions": {"id": "impression_id", "time": "timestamp_ms", "columns": IMPRESSION},
-        "clicks": {
-            "id": "click_id",
-            "time": "timestamp_ms",
-            "columns": CLICK,
-            "of": "impression_id",
-        },
+        "streams": streams(),
         "trigger_seconds": 0.1,
     }
     if "kafka" not in changes:
@@ -87,7 +93,8 @@ def spans(layout: Layout, stream: str, hour: int | None = None) -> list[dict[str
     """Returns the rows of all closed hours, or of one hour counted from FIRST_HOUR."""
     if hour is not None:
         return rows_of([layout.span(stream, FIRST_HOUR + hour)], None)
-    return rows_of([layout.folder / "spans" / stream], None)
+    versions = sorted((layout.folder / "spans" / stream).glob("*/*/v[1-9]*"))
+    return rows_of(versions, None)
 
 
 def side_output(layout: Layout, outcome: str, stream: str) -> list[dict[str, Any]]:
@@ -123,7 +130,7 @@ def assert_every_event_is_there(layout: Layout, log: Path) -> Counter[str]:
         there = spans(layout, stream)
         late = side_output(layout, LATE, stream)
         refused = side_output(layout, REFUSED, stream)
-        duplicates = sum(marker[stream]["duplicates"] for marker in markers)
+        duplicates = sum(marker["streams"][stream]["duplicates"] for marker in markers)
         assert len(there) + duplicates + len(late) + len(refused) == len(lines)
         # No id appears twice within an hour, and every row is in the log.
         ids = [(row[IDS[stream]], row["timestamp_ms"]) for row in there]

@@ -38,16 +38,17 @@ evaluator:
 streaming:
   folder: {folder}/stream
   watched: {folder}/events
-  impressions:
-    id: ride_id
-    time: at
-    columns: {{ride_id: string, at: bigint, driver: string, fare: double, arm: string,
-      version: bigint, prediction: double}}
-  clicks:
-    id: tip_id
-    time: at
-    of: ride_id
-    columns: {{tip_id: string, ride_id: string, at: bigint}}
+  streams:
+    rides:
+      id: ride_id
+      time: at
+      columns: {{ride_id: string, at: bigint, driver: string, fare: double, arm: string,
+        version: bigint, prediction: double}}
+    tips:
+      id: tip_id
+      time: at
+      columns: {{tip_id: string, ride_id: string, at: bigint}}
+      outcome: {{of: rides, by: ride_id, within: 2h}}
   served: {{group: driver, label: fare}}
   online_rule: {{min_events: 300}}
 """
@@ -95,9 +96,9 @@ def close_hour(config: PipelineConfig, hour: int, frames: Iterable[pd.DataFrame]
     """Writes a closed hour as ingest would."""
     assert config.streaming is not None
     layout = Layout(config.streaming.folder)
-    span = layout.span("impressions", hour)
+    span = layout.span("rides", hour)
     span.mkdir(parents=True)
     rows = pd.concat(frames)
     rows.to_parquet(span / "part-0.parquet")
-    marker = {"hour": hour, "version": 1, "impressions": {"rows": len(rows)}}
+    marker = {"hour": hour, "version": 1, "streams": {"rides": {"rows": len(rows)}}}
     write_json(layout.marker(hour), marker)

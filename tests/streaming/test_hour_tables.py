@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from applications.ctr.features import FEATURES
 from applications.ctr.request_features import RequestFeatures, UnknownItemError
 from applications.ctr.sample_data.click_log import ClickLogConfig, generate_click_log
 from applications.ctr.sample_data.dirt import Dirt
-from features.durations import HOUR_MS
+from base.durations import HOUR_MS
 from features.events import entities_of
 from features.online_features import OnlineFeatures
 from features.online_store import SqliteStore
@@ -24,10 +25,12 @@ from spark_io.examples.rows import OUTCOME, EtlContext
 from spark_io.sources.inputs import find_inputs
 from spark_io.sources.reading import read_source
 from spark_io.sources.spans import SpanRange
+from streaming.hour_rows import HourRows
 from streaming.ingest import ingest
+from streaming.landed_columns import Events
 from streaming.layout import Layout
 from streaming.online import online_store, update_store
-from streaming.tables import HourTables
+from streaming.tables import HourTables, read_parquet
 
 pytestmark = pytest.mark.integration
 
@@ -52,18 +55,20 @@ def examples(
     config: PipelineConfig,
     hours: int,
     last: int,
-    impressions: DataFrame | None = None,
+    given: Mapping[str, DataFrame] | None = None,
 ) -> dict[str, dict]:
-    """Returns impression id -> its example, for a window of hours or for given impressions."""
+    """Returns impression id -> its example, for a window of hours; `given` replaces sources."""
     wanted, place = SpanRange(hours, last), InputLocation(config.data_root, spark)
     found = find_inputs(config.sources, wanted, place).by_source
     frames: dict[str, DataFrame] = {
         name: read_source(spark, name, source, found[name], place.base, name == "impressions").rows
         for name, source in config.sources.items()
     }
-    if impressions is not None:
-        frames["impressions"] = impressions
-    context = EtlContext(config.etl.parameters, tuple(range(last - hours + 1, last + 1)))
+    frames |= given or {}
+    assert config.streaming is not None
+    window = tuple(range(last - hours + 1, last + 1))
+    begin_ms, outcomes = window[0] * HOUR_MS, config.streaming.outcomes
+    context = EtlContext(config.etl.parameters, window, begin_ms, outcomes)
     rows = build_examples(spark, frames, context).where(f"{OUTCOME} is null").collect()
     return {row["impression_id"]: row.asDict() for row in rows}
 
@@ -73,7 +78,7 @@ def test_every_feature_equals_that_of_the_batch(
 ) -> None:
     assert config.streaming is not None
     closed = Layout(config.streaming.folder).closed_hours()
-    hours = [hour for hour, marker in closed.items() if marker["impressions"]["rows"]]
+    hours = [hour for hour, marker in closed.items() if marker["streams"]["impressions"]["rows"]]
     whole = examples(spark, config, len(hours), hours[-1])
     by_hour: dict[str, dict] = {}
     for hour in hours:
@@ -95,9 +100,9 @@ def test_tables_are_compact(config: PipelineConfig) -> None:
     layout = Layout(config.streaming.folder)
     shown_part = GROUPS[0].parts()[0].name
     for hour, marker in layout.closed_hours().items():
-        shown = marker["impressions"]["rows"]
+        shown = marker["streams"]["impressions"]["rows"]
         if not shown:
-            assert not layout.span("past", hour).exists()
+            assert layout.span("past", hour).exists()  # it says that nothing was shown
             continue
         past = pq.read_table(layout.span("past", hour)).to_pylist()
         tiles = [row for row in past if row["entity"] is not None and row["at"] is None]
@@ -119,15 +124,24 @@ def test_serving_looks_up_what_the_etl_computes(
     layout, tables = Layout(config.streaming.folder), HourTables(config)
     made_by_ingest = OnlineFeatures(online_store(config.streaming, config.name), GROUPS)
     assert made_by_ingest.as_of() > max(layout.closed_hours()) * HOUR_MS - 3 * HOUR_MS
-    hour = max(h for h, m in layout.closed_hours().items() if m["impressions"]["rows"])
+    hour = max(h for h, m in layout.closed_hours().items() if m["streams"]["impressions"]["rows"])
     now_ms = hour * HOUR_MS + 37 * 60_000
     span = spark.read.parquet(str(layout.span("impressions", hour)))
-    known = F.when(F.col("click_ms") < now_ms, F.col("click_ms"))
-    before = span.where(F.col("timestamp_ms") < now_ms).withColumn("click_ms", known)
+
+    def so_far(stream: str, hours: Iterable[int]) -> Events:
+        spans = layout.newest(stream, hours)
+        rows = read_parquet(spark, *spans).where(F.col("timestamp_ms") < now_ms) if spans else None
+        return Events(rows)
+
+    reader = HourRows(spark, config.streaming, so_far)
+    own = {stream: so_far(stream, [hour]).rows for stream in config.streaming.streams}
+    opened = reader.inputs(hour, own, reader.verdicts(hour, own).hours)
+    before = own["impressions"]
+    assert before is not None
     # Without its marker the hour counts as open.
     marker = layout.marker(hour)
     marker.rename(marker.with_name(".hidden"))
-    update_store(spark, tables, config.streaming, now_ms, {hour: before})
+    update_store(spark, tables, config.streaming, now_ms, {hour: opened})
     marker.with_name(".hidden").rename(marker)
 
     real = span.where("position between 1 and 10 and device is not null").take(301)
@@ -135,9 +149,12 @@ def test_serving_looks_up_what_the_etl_computes(
     asked[-1]["user_id"] = "somebody new"
     for number, row in enumerate(asked):
         row |= {"impression_id": f"asked {number}", "session_id": f"asked {number}"}
-        row |= {"timestamp_ms": now_ms, "click_ms": None}
+        row |= {"timestamp_ms": now_ms}
     probes = spark.createDataFrame([Row(**row) for row in asked], span.schema)
-    expected = examples(spark, config, 1, hour, before.unionByName(probes))
+    past = read_parquet(spark, *[layout.span("past", h) for h in range(hour - 3, hour)])
+    in_hour = tables.past(spark, opened, hour, tables.read(spark).frames)
+    given = {"impressions": before.unionByName(probes), "past": past.unionByName(in_hour)}
+    expected = examples(spark, config, 1, hour, given)
 
     online = RequestFeatures(SqliteStore(layout.folder / "online"))
     compared = 0
@@ -163,15 +180,18 @@ def test_serving_looks_up_what_the_etl_computes(
         compared += 1
     assert compared > 200
 
-    # In the next hour, before the table is updated, windows begin an hour later.
-    later = (hour + 1) * HOUR_MS + 1
-    item = asked[0]["item_id"]
+    check_the_next_hour(online, before, asked[0]["item_id"], now_ms)
+    assert max(row["item_impressions_1h"] for row in expected.values()) > 5
+    assert any(row["recent_item_id"] for row in expected.values())
+
+
+def check_the_next_hour(online: RequestFeatures, before: DataFrame, item: str, now_ms: int) -> None:
+    """In the next hour, before the table is updated, windows begin an hour later."""
+    later = (now_ms // HOUR_MS + 1) * HOUR_MS + 1
     (now,) = online.rows("u1", [item], [1], now_ms, device="mobile", surface="home")
     (then,) = online.rows("u1", [item], [1], later, device="mobile", surface="home")
     in_hour = before.where(F.col("item_id") == item).count()
     assert then["item_impressions_1h"] <= in_hour < now["item_impressions_1h"]
-    assert max(row["item_impressions_1h"] for row in expected.values()) > 5
-    assert any(row["recent_item_id"] for row in expected.values())
 
 
 def nearly(value: Any) -> Any:

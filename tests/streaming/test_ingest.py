@@ -18,8 +18,9 @@ from base.errors import ComponentError
 from streaming.accounts import accounts
 from streaming.commands import main
 from streaming.ingest import Ingest
-from streaming.layout import LATE, REFUSED, STREAMS, Layout
+from streaming.layout import LATE, REFUSED, Layout
 from streaming.replay import replay
+from streaming.verify import verify
 from tests.streaming import event_log as log
 from tests.streaming.event_log import (
     FIRST_HOUR,
@@ -68,42 +69,103 @@ def test_every_event_of_a_dirty_log_is_kept_once(run, tmp_path: Path, dirty_log:
     )
 
 
-def test_clicks_are_attributed_to_their_impressions(run, tmp_path: Path, dirty_log: Path) -> None:
-    """Compares with a join in pandas; one batch reads all files, so no event is late."""
+def test_every_outcome_of_a_dirty_log_has_its_verdict(run, tmp_path: Path, dirty_log: Path) -> None:
+    """Compares with pandas; one batch reads all files, so no event is late."""
     streaming = settings(tmp_path / "out", watched=dirty_log, max_files_per_batch=1000)
     run(streaming, finish=True)
     layout = Layout(tmp_path / "out")
-    shown = pd.DataFrame(spans(layout, "impressions"))
-    clicks = pd.DataFrame(spans(layout, "clicks"))
-    joined = clicks.merge(shown[["impression_id", "timestamp_ms"]], on="impression_id")
-    delay = joined["timestamp_ms_x"] - joined["timestamp_ms_y"]
-    first = joined[delay.between(0, 30 * 60_000)].groupby("impression_id")["timestamp_ms_x"].min()
-    found = shown.dropna(subset="click_ms").set_index("impression_id")["click_ms"]
-    assert len(first) > 500
-    pd.testing.assert_series_equal(
-        found.astype("int64").sort_index(), first.sort_index(), check_names=False
-    )
-    clicked = sum(marker["impressions"]["clicked"] for marker in layout.closed_hours().values())
-    assert clicked == len(first)
+    shown = pd.DataFrame(spans(layout, "impressions"))[["impression_id", "timestamp_ms"]]
+    first = shown.groupby("impression_id", as_index=False).min()
+    clicks = pd.DataFrame(spans(layout, "clicks")).merge(first, on="impression_id", how="left")
+    delay = clicks["timestamp_ms_x"] - clicks["timestamp_ms_y"]
+    fits = delay.between(0, 30 * 60_000)
+    earliest = clicks[fits].groupby("impression_id")["timestamp_ms_x"].min()
+    # An event may lie further back than an outcome of its hour is looked for.
+    near = clicks["timestamp_ms_y"] // HOUR_MS >= clicks["timestamp_ms_x"] // HOUR_MS - 1
+    expected = {
+        "counted": len(earliest),
+        "again": int(fits.sum()) - len(earliest),
+        "too late": int(((delay > 30 * 60_000) & near).sum()),
+        "too early": int((delay < 0).sum()),
+    }
+    found: Counter[str] = Counter()
+    for marker in layout.closed_hours().values():
+        found.update(marker["streams"]["clicks"]["outcomes"])
+    assert found.pop("without event") > 0
+    found_early = found.pop("too early")
+    assert found == {k: n for k, n in expected.items() if k != "too early"}
+    assert found_early <= expected["too early"]  # its event may come in a later hour
+    assert expected["counted"] > 500
+    assert expected["again"] > 0
+    assert expected["too late"] > 0
 
 
-def test_an_hour_closes_when_its_last_click_could_have_come(run, tmp_path: Path) -> None:
+def complete(layout: Layout, table: str) -> float:
+    """Returns up to when a table is complete, in minutes since FIRST_HOUR."""
+    index = json.loads(layout.index(table).read_text())
+    return (index["complete_ms"] - FIRST_HOUR * HOUR_MS) / 60_000
+
+
+def test_an_hour_closes_at_its_end_and_its_labels_follow(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     layout = Layout(tmp_path / "out")
     put(streaming, "impressions", impression("a", 59), name="1")
-    put(streaming, "clicks", click("c", "a", 80), name="1")
+    put(streaming, "clicks", click("c", "a", 64.9), name="1")
     run(streaming)
     assert hours(layout) == []
-    # One hour, plus 30 minutes of attribution and 5 of lateness.
-    put(streaming, "impressions", impression("b", 94.9), name="2")
-    run(streaming)
-    assert hours(layout) == []
-    put(streaming, "impressions", impression("c", 95), name="3")
+    put(streaming, "clicks", click("d", "a", 65), name="2")  # an hour, and 5 minutes of lateness
     run(streaming)
     assert hours(layout) == [0]
-    (row,) = spans(layout, "impressions")
-    assert row["click_ms"] == FIRST_HOUR * HOUR_MS + 80 * 60_000
-    assert spans(layout, "clicks") == []  # the click's own hour is open
+    assert complete(layout, "impressions") == 60
+    assert complete(layout, "clicks") == 60
+    put(streaming, "impressions", impression("b", 94.9), name="3")
+    run(streaming)
+    assert complete(layout, "clicks") == 60
+    put(streaming, "impressions", impression("b2", 95), name="4")  # 30 minutes more
+    run(streaming)
+    assert hours(layout) == [0]
+    assert complete(layout, "clicks") == 90
+    so_far = log.rows_of([layout.span("clicks", FIRST_HOUR + 1, 0)], None)
+    assert [row["click_id"] for row in so_far] == ["c", "d"]
+
+    # Later than allowed, but its hour is open: it is counted, and said to be missing in the labels.
+    put(streaming, "clicks", click("e", "a", 80), name="5")
+    put(streaming, "impressions", impression("z", 200), name="5")
+    run(streaming)
+    assert hours(layout) == [0, 1]
+    of = layout.closed_hours()[FIRST_HOUR + 1]["streams"]["clicks"]
+    assert (of["rows"], of["after_labels"]) == (3, 1)
+    assert of["outcomes"] == {
+        "counted": 1,
+        "again": 2,
+        "too late": 0,
+        "too early": 0,
+        "without event": 0,
+    }
+
+
+def test_outcomes_that_cannot_count_are_counted_by_reason(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 50), impression("b", 50), name="1")
+    clicks = [
+        click("twice", "a", 52),
+        click("first", "a", 51),
+        click("same", "a", 51.5),
+        click("same", "a", 51.5),
+        click("early", "b", 49),
+        click("never", "gone", 52),
+        click("late", "b", 80.1),
+        click("third", "a", 62),
+    ]
+    put(streaming, "clicks", *clicks, name="1")
+    run(streaming, finish=True)
+    markers = layout.closed_hours()
+    verdicts = [markers[FIRST_HOUR + h]["streams"]["clicks"]["outcomes"] for h in (0, 1)]
+    none = {"counted": 0, "again": 0, "too late": 0, "too early": 0, "without event": 0}
+    assert verdicts[0] == {**none, "counted": 1, "again": 2, "too early": 1, "without event": 1}
+    assert verdicts[1] == {**none, "again": 1, "too late": 1}
+    assert markers[FIRST_HOUR]["streams"]["clicks"]["duplicates"] == 1
 
 
 def test_a_closed_hour_does_not_change(run, tmp_path: Path) -> None:
@@ -126,7 +188,7 @@ def test_a_closed_hour_does_not_change(run, tmp_path: Path) -> None:
     ]
     assert [row["click_id"] for row in side_output(layout, LATE, "clicks")] == ["c"]
     (hour, *_) = accounts(layout)["hours"]
-    assert (hour["state"], hour["impressions"], hour["late"]) == ("closed", 1, 3)
+    assert (hour["state"], hour["rows"]["impressions"], hour["late"]) == ("closed", 1, 3)
 
 
 BAD: list[tuple[Any, str]] = [
@@ -164,7 +226,7 @@ def test_a_new_field_is_ignored_and_a_missing_one_is_null(run, tmp_path: Path) -
     put(streaming, "impressions", impression("a", 1, campaign="spring"), less, name="1")
     run(streaming, finish=True)
     rows = {row["impression_id"]: row for row in spans(layout, "impressions")}
-    assert set(rows["a"]) == {*log.IMPRESSION, "click_ms"}
+    assert set(rows["a"]) == {*log.IMPRESSION}
     assert (rows["a"]["device"], rows["b"]["device"]) == ("mobile", None)
 
 
@@ -175,9 +237,8 @@ def test_hours_without_events_and_with_one_stream_only(run, tmp_path: Path) -> N
     put(streaming, "clicks", click("c", "gone", 130), name="1")
     run(streaming, finish=True)
     assert hours(layout) == [0, 2, 4]
-    states = [
-        (row["state"], row["impressions"], row["clicks"]) for row in accounts(layout)["hours"]
-    ]
+    found = accounts(layout, streaming.streams)
+    states = [(row["state"], *row["rows"].values()) for row in found["hours"]]
     assert states == [
         ("closed", 1, 0),
         ("empty", 0, 0),
@@ -186,7 +247,8 @@ def test_hours_without_events_and_with_one_stream_only(run, tmp_path: Path) -> N
         ("closed", 1, 0),
     ]
     assert not layout.span("impressions", FIRST_HOUR + 2).exists()
-    assert [row["click_ms"] for row in spans(layout, "impressions")] == [None, None]
+    index = json.loads(layout.index("impressions").read_text())
+    assert index["spans"] == [[FIRST_HOUR, FIRST_HOUR], [FIRST_HOUR + 4, FIRST_HOUR + 4]]
 
 
 def test_one_ingest_at_a_time(run, tmp_path: Path) -> None:
@@ -253,6 +315,7 @@ def test_status_shows_the_hours(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     asked = ["status", "--config", "applications/ctr/configs/ctr-stream.yaml"]
     asked += ["--set", f"streaming.folder={streaming.folder}"]
+    asked += ["--set", "streaming.hour_tables=false", "--set", "streaming.online_seconds=null"]
     # The path is as long as the test's folder: where a narrow terminal breaks the line varies.
     empty = CliRunner(env={"COLUMNS": "300"}).invoke(main, asked)
     assert "has no events yet" in empty.output
@@ -263,7 +326,7 @@ def test_status_shows_the_hours(run, tmp_path: Path) -> None:
     assert "refused: unparseable 1" in shown.output
     assert "complete up to 2024-01-28 03:15; 1 batches, 1 hours open" in shown.output
     (first, *_) = json.loads(CliRunner().invoke(main, [*asked, "--json"]).output)["hours"]
-    assert (first["state"], first["impressions"]) == ("closed", 1)
+    assert (first["state"], first["rows"]["impressions"]) == ("closed", 1)
     other = CliRunner().invoke(main, ["status", "--config", "applications/ctr/configs/ctr.yaml"])
     assert other.output == (
         "Error: ctr has no section `streaming`; add it as streaming/README.md describes\n"
@@ -279,27 +342,25 @@ def test_late_events_are_replayed_as_a_new_version(spark, run, tmp_path: Path) -
     layout = Layout(tmp_path / "out")
     before = {path: path.read_bytes() for path in layout.folder.glob("spans/*/*/*/v1/*")}
     put(streaming, "impressions", impression("late", 10), impression("a", 5), name="3")
-    put(streaming, "clicks", click("c2", "b", 61), click("c3", "late", 11), name="3")
+    put(streaming, "clicks", click("c2", "b", 59), click("c3", "late", 11), name="3")
     run(streaming)
     assert len(spans(layout, "impressions", 0)) == 2
 
-    marker = replay(spark, FIRST_HOUR, streaming)
-    assert marker["version"] == 2
-    rows = log.rows_of([layout.span("impressions", FIRST_HOUR, 2)], None)
-    minute = FIRST_HOUR * HOUR_MS
-    assert {row["impression_id"]: row["click_ms"] for row in rows} == {
-        "a": minute + 7 * 60_000,
-        "b": minute + 61 * 60_000,  # a click in the next hour, late as well
-        "late": minute + 11 * 60_000,
-    }
-    assert marker["impressions"]["duplicates"] == 1
+    replayed = replay(spark, FIRST_HOUR, streaming)
+    assert (replayed.marker["version"], replayed.again) == (2, [])
+    assert replayed.labelled == [FIRST_HOUR]
+    of = replayed.marker["streams"]
+    assert (of["impressions"]["rows"], of["impressions"]["duplicates"]) == (3, 1)
+    assert (of["clicks"]["rows"], of["clicks"]["outcomes"]["counted"]) == (3, 3)
     assert {path: path.read_bytes() for path in before} == before
     assert layout.closed_hours()[FIRST_HOUR]["version"] == 2
     counted = accounts(layout)
     first = counted["hours"][0]
-    assert (first["state"], first["impressions"], first["late"]) == ("closed, v2", 3, 0)
-    somewhere = [row[k] or 0 for row in counted["hours"] for k in (*STREAMS, "duplicates", "late")]
-    assert sum(counted["read"].values()) == sum(somewhere)
+    assert (first["state"], first["rows"]["impressions"], first["late"]) == ("closed, v2", 3, 0)
+    assert sum(counted["read"].values()) == sum(
+        sum(row["rows"].values()) + (row["duplicates"] or 0) + row["late"]
+        for row in counted["hours"]
+    )
     with pytest.raises(ComponentError, match="newest version has all of them"):
         replay(spark, FIRST_HOUR, streaming)
 
@@ -309,6 +370,70 @@ def test_late_events_are_replayed_as_a_new_version(spark, run, tmp_path: Path) -
     shutil.copytree(
         layout.span("impressions", FIRST_HOUR, 2), layout.span("impressions", FIRST_HOUR, 3)
     )
-    assert replay(spark, FIRST_HOUR, streaming)["impressions"]["rows"] == 4
+    assert replay(spark, FIRST_HOUR, streaming).marker["streams"]["impressions"]["rows"] == 4
     with pytest.raises(ComponentError, match="which is open"):
         replay(spark, FIRST_HOUR + 5, streaming)
+
+
+def test_outcomes_of_late_events_make_their_hours_again(spark, run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 50), impression("z", 300), name="1")
+    clicks = [click("c1", "late", 70), click("c2", "a", 71), click("c9", "z", 301)]
+    put(streaming, "clicks", *clicks, name="1")
+    run(streaming)
+    one = layout.closed_hours()[FIRST_HOUR + 1]["streams"]["clicks"]["outcomes"]
+    assert (one["counted"], one["without event"]) == (1, 1)
+    put(streaming, "impressions", impression("late", 55), name="2")
+    run(streaming)
+
+    replayed = replay(spark, FIRST_HOUR, streaming)
+    assert replayed.again == [FIRST_HOUR + 1]
+    again = layout.closed_hours()[FIRST_HOUR + 1]
+    assert again["version"] == 2
+    two = again["streams"]["clicks"]["outcomes"]
+    assert (two["counted"], two["without event"]) == (2, 0)
+    assert verify(streaming).problems == []
+
+    # It is as if the process had been killed between the two versions.
+    layout.marker(FIRST_HOUR + 1, 2).unlink()
+    (problem,) = verify(streaming).problems
+    assert "replay --hour 2024-01-28T00" in problem
+    assert replay(spark, FIRST_HOUR, streaming).again == [FIRST_HOUR + 1]
+    assert verify(streaming).problems == []
+
+    # Late outcomes give labels to the hour of their events, which has no new version.
+    put(streaming, "clicks", click("c3", "a", 72), name="3")
+    run(streaming)
+    replayed = replay(spark, FIRST_HOUR + 1, streaming)
+    assert (replayed.again, replayed.labelled) == ([], [FIRST_HOUR])
+
+
+def test_a_stream_that_is_no_longer_declared_keeps_its_events(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 5), name="1")
+    put(streaming, "clicks", click("c1", "a", 7), name="1")
+    run(streaming)
+    less = settings(tmp_path / "out", streams={"impressions": log.streams()["impressions"]})
+    with pytest.raises(ComponentError, match="1 events of 'clicks' have landed"):
+        run(less)
+    run(streaming, finish=True)
+    put(streaming, "impressions", impression("b", 120), name="2")
+    run(less, finish=True)
+    assert verify(less).problems == []
+    assert accounts(Layout(tmp_path / "out"))["places"]["clicks"]["spans"] == 1
+    more = log.streams()
+    more["extra"] = {"id": "id", "time": "at", "columns": {"id": "string", "at": "bigint"}}
+    now = settings(tmp_path / "out", streams=more)
+    put(now, "extra", {"id": "e", "at": (FIRST_HOUR + 5) * HOUR_MS}, name="1")
+    put(now, "extra", {"id": "f", "at": FIRST_HOUR * HOUR_MS}, name="2")
+    run(now, finish=True)
+    assert verify(now).places["extra"] == {
+        "read": 2,
+        "spans": 1,
+        "duplicates": 0,
+        "open": 0,
+        "late": 1,
+        "refused": 0,
+    }
+    assert verify(now).problems == []

@@ -26,6 +26,7 @@ from tests.streaming.event_log import (
     settings,
     side_output,
     spans,
+    streams,
 )
 
 pytestmark = pytest.mark.integration
@@ -34,23 +35,16 @@ pytestmark = pytest.mark.integration
 def of_columns(folder: Path, **columns: str) -> Any:
     """Returns settings whose impressions have id, time and these columns."""
     keys = {"impression_id": "string", "timestamp_ms": "bigint"}
-    return settings(
-        folder,
-        impressions={
-            "id": "impression_id",
-            "time": "timestamp_ms",
-            "columns": {**keys, **columns},
-        },
-    )
+    return settings(folder, streams=streams(impressions={**keys, **columns}))
 
 
 def ids(rows: list[dict[str, Any]]) -> list[str]:
     return sorted(row["impression_id"] for row in rows)
 
 
-@pytest.mark.parametrize("changed", [{"attribution_minutes": 180}, {"attribution_minutes": 1}])
+@pytest.mark.parametrize("within", ["180m", "1m"])
 def test_a_closed_hour_stays_closed_under_other_settings(
-    spark, run, tmp_path: Path, changed: dict[str, float]
+    spark, run, tmp_path: Path, within: str
 ) -> None:
     """T1."""
     streaming = settings(tmp_path / "out")
@@ -58,7 +52,9 @@ def test_a_closed_hour_stays_closed_under_other_settings(
     put(streaming, "impressions", impression("a", 10), impression("z", 150), name="1")
     run(streaming)
     assert [*layout.closed_hours()] == [FIRST_HOUR]
-    other = settings(tmp_path / "out", **changed, allowed_lateness_minutes=60)
+    declared = streams()
+    declared["clicks"]["outcome"]["within"] = within
+    other = settings(tmp_path / "out", streams=declared, allowed_lateness_minutes=60)
     put(other, "impressions", impression("b", 11), impression("c", 12), name="2")
     put(other, "clicks", click("k", "a", 13), name="2")
     run(other)
@@ -66,19 +62,20 @@ def test_a_closed_hour_stays_closed_under_other_settings(
     assert ids(side_output(layout, LATE, "impressions")) == ["b", "c"]
     assert accounts(layout)["hours"][0]["late"] == 3
     assert verify(other).problems == []
-    assert replay(spark, FIRST_HOUR, other)["impressions"] == {
+    of = replay(spark, FIRST_HOUR, other).marker["streams"]
+    assert of["impressions"] == {
         "landed": 3,
         "rows": 3,
-        "clicked": 0 if changed["attribution_minutes"] == 1 else 1,
         "files": [path.name for path in layout.span("impressions", FIRST_HOUR, 2).iterdir()],
         "duplicates": 0,
         "unfit": 0,
     }
+    assert of["clicks"]["outcomes"]["counted"] == (0 if within == "1m" else 1)
     assert verify(other).problems == []
 
 
 def test_an_old_hour_without_a_marker_accepts_events(run, tmp_path: Path) -> None:
-    """It was never closed, and a click of a closed hour still counts for it."""
+    """It was never closed."""
     streaming = settings(tmp_path / "out")
     layout = Layout(streaming.folder)
     put(streaming, "clicks", click("k", "a", 70), name="1")
@@ -89,8 +86,7 @@ def test_an_old_hour_without_a_marker_accepts_events(run, tmp_path: Path) -> Non
     put(streaming, "impressions", impression("a", 55), name="2")
     run(streaming)
     assert [*layout.closed_hours()] == [FIRST_HOUR, FIRST_HOUR + 1]
-    (row,) = spans(layout, "impressions", 0)
-    assert row["click_ms"] is not None
+    assert ids(spans(layout, "impressions", 0)) == ["a"]
     assert verify(streaming).places["impressions"]["late"] == 0
 
 
@@ -98,7 +94,7 @@ def test_an_hour_that_has_only_late_events_is_replayed(spark, run, tmp_path: Pat
     """T2: earlier versions of the project left such hours, without a marker or a span."""
     streaming = settings(tmp_path / "out")
     layout = Layout(streaming.folder)
-    patient = settings(tmp_path / "out", attribution_minutes=1000)
+    patient = settings(tmp_path / "out", allowed_lateness_minutes=1000)
     put(patient, "impressions", impression("a", 55), impression("a", 55), name="1")
     run(patient)
     manifest = read_json(layout.manifest(0))
@@ -110,14 +106,14 @@ def test_an_hour_that_has_only_late_events_is_replayed(spark, run, tmp_path: Pat
 
     (hour, *_) = accounts(layout)["hours"]
     assert (hour["state"], hour["late"]) == ("late only", 2)
-    marker = replay(spark, FIRST_HOUR, streaming)
-    assert (marker["version"], marker["impressions"]["rows"]) == (1, 1)
-    assert marker["impressions"]["duplicates"] == 1
+    marker = replay(spark, FIRST_HOUR, streaming).marker
+    assert (marker["version"], marker["streams"]["impressions"]["rows"]) == (1, 1)
+    assert marker["streams"]["impressions"]["duplicates"] == 1
     assert ids(spans(layout, "impressions", 0)) == ["a"]
     assert verify(streaming).problems == []
     put(streaming, "impressions", impression("b", 56), name="4")
     run(streaming)
-    assert replay(spark, FIRST_HOUR, streaming)["impressions"]["rows"] == 2
+    assert replay(spark, FIRST_HOUR, streaming).marker["streams"]["impressions"]["rows"] == 2
     assert verify(streaming).problems == []
 
 
@@ -181,16 +177,18 @@ def test_a_replay_reads_a_span_of_other_columns(spark, run, tmp_path: Path) -> N
     run(before)
     put(after, "impressions", {**BEFORE, "impression_id": "c", "v": 3, "new": "n"}, name="2")
     run(after)
-    marker = replay(spark, FIRST_HOUR, after)
+    marker = replay(spark, FIRST_HOUR, after).marker
     rows = rows_of([layout.span("impressions", FIRST_HOUR, 2)], None)
     assert sorted((r["impression_id"], r["v"], r["new"]) for r in rows) == [
         ("a", 1, None),
         ("c", 3, "n"),
     ]
-    assert marker["impressions"]["unfit"] == 2  # one from the span, one late
+    assert marker["streams"]["impressions"]["unfit"] == 2  # one from the span, one late
     put(after, "impressions", {**BEFORE, "impression_id": "d", "v": 4}, name="3")
     run(after)
-    assert replay(spark, FIRST_HOUR, after)["impressions"]["unfit"] == 2  # still left out
+    assert (
+        replay(spark, FIRST_HOUR, after).marker["streams"]["impressions"]["unfit"] == 2
+    )  # still left out
     assert verify(after).problems == []
 
 
@@ -200,10 +198,12 @@ def test_events_without_a_new_id_column_are_rejected_not_duplicates(run, tmp_pat
     run(before)
     after = settings(
         tmp_path / "out",
-        impressions={
-            "id": "event",
-            "time": "timestamp_ms",
-            "columns": {"event": "string", "timestamp_ms": "bigint"},
+        streams={
+            "impressions": {
+                "id": "event",
+                "time": "timestamp_ms",
+                "columns": {"event": "string", "timestamp_ms": "bigint"},
+            }
         },
     )
     run(after, finish=True)
@@ -223,17 +223,10 @@ def test_columns_named_like_folders_and_alike_in_both_streams(spark, run, tmp_pa
     names = {"hour": "int", "stream": "string", "outcome": "string", "kafka_offset": "int"}
     streaming = settings(
         tmp_path / "out",
-        impressions={
-            "id": "impression_id",
-            "time": "timestamp_ms",
-            "columns": {**IMPRESSION, **names, "price": "bigint", "a b": "string"},
-        },
-        clicks={
-            "id": "click_id",
-            "time": "timestamp_ms",
-            "of": "impression_id",
-            "columns": {**CLICK, "price": "string", "hour": "double"},
-        },
+        streams=streams(
+            impressions={**IMPRESSION, **names, "price": "bigint", "a b": "string"},
+            clicks={**CLICK, "price": "string", "hour": "double"},
+        ),
     )
     values = {"hour": 7, "stream": "s", "outcome": "won", "kafka_offset": 3}
     shown = {**values, "price": 12, "a b": "c"}
@@ -244,7 +237,6 @@ def test_columns_named_like_folders_and_alike_in_both_streams(spark, run, tmp_pa
     layout = Layout(streaming.folder)
     (row,) = spans(layout, "impressions", 0)
     assert {name: row[name] for name in shown} == shown
-    assert row["click_ms"] is not None
     (row,) = spans(layout, "clicks", 0)
     assert (row["price"], row["hour"]) == ("cheap", 0.5)
     put(streaming, "impressions", impression("b", 1, **shown), name="2")
@@ -257,7 +249,7 @@ def test_columns_named_like_folders_and_alike_in_both_streams(spark, run, tmp_pa
 
 @pytest.mark.parametrize(
     "name",
-    ["_line", "_reason", "_Source", "_record", "_partition", "_time_ms", "_number", "click_ms"],
+    ["_line", "_reason", "_Source", "_record", "_partition", "_time_ms", "_number", "_verdict"],
 )
 def test_a_reserved_name_is_an_error_before_anything_is_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(ComponentError, match=f"_record.* Received: '{name}'") as told:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.streaming_sections import Streaming
-from streaming.layout import STREAMS, Layout
+from streaming.layout import Layout
 from tests.streaming import event_log as log
-from tests.streaming.event_log import settings
+from tests.streaming.event_log import STREAMS, settings
 
 CHILD = Path(__file__).with_name("killed_ingest.py")
 

@@ -16,9 +16,9 @@ from pipeline.streaming_sections import KafkaBroker, Streaming
 from streaming.accounts import accounts
 from streaming.feedback.sinks import KafkaSink
 from streaming.ingest import ingest
-from streaming.layout import STREAMS, Layout
+from streaming.layout import Layout
 from tests.streaming import event_log as log
-from tests.streaming.event_log import lines_of, settings
+from tests.streaming.event_log import STREAMS, lines_of, settings
 
 pytestmark = pytest.mark.integration
 PARTITIONS = 3
@@ -121,11 +121,12 @@ def test_no_broker_is_one_line(spark, tmp_path: Path) -> None:
 
 def test_no_topic_is_one_line(spark, tmp_path: Path, kafka_service: Kafka) -> None:
     streaming = of_broker(kafka_service, tmp_path / "out")
-    shown = streaming.impressions.model_copy(update={"topic": "nobody-writes-here"})
+    shown = streaming.streams["impressions"].model_copy(update={"topic": "nobody-writes-here"})
+    streams = {**streaming.streams, "impressions": shown}
     options = {**IMPATIENT, "kafka.allow.auto.create.topics": "false"}
     assert streaming.kafka is not None
     broker = streaming.kafka.model_copy(update={"options": options})
-    streaming = streaming.model_copy(update={"impressions": shown, "kafka": broker})
+    streaming = streaming.model_copy(update={"streams": streams, "kafka": broker})
     with pytest.raises(ComponentError, match="there is no topic nobody-writes-here at"):
         ingest(spark, streaming, lambda *what: None)
 

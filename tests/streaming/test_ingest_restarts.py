@@ -17,7 +17,7 @@ from base.errors import ComponentError
 from pipeline.streaming_sections import Streaming
 from streaming.hour_events import late_rows
 from streaming.ingest import ingest
-from streaming.layout import LANDED, LATE, REFUSED, STREAMS, Layout
+from streaming.layout import LANDED, LATE, REFUSED, Layout
 from streaming.replay import replay
 from streaming.verify import verify
 from streaming.watched_files import reading_order
@@ -26,10 +26,12 @@ from tests.streaming.event_log import (
     FIRST_HOUR,
     IDS,
     IMPRESSION,
+    STREAMS,
     click,
     impression,
     rows_of,
     settings,
+    streams,
 )
 
 HOURS = 4
@@ -45,14 +47,14 @@ VALUES = (None, 1, 2**40, 2.5, "x", "7", [1])
 
 def random_settings(chance: random.Random, folder: Path) -> Streaming:
     """Returns settings with random values of those that may change between two starts."""
-    of = {"impressions": {"id": "impression_id", "time": "timestamp_ms"}}
-    of["clicks"] = {"id": "click_id", "time": "timestamp_ms", "of": "impression_id"}
-    of["impressions"]["columns"] = {**IMPRESSION, **chance.choice(COLUMNS)}  # type: ignore[assignment]
-    of["clicks"]["columns"] = {**CLICK, **chance.choice(COLUMNS)}  # type: ignore[assignment]
+    of = streams(
+        impressions={**IMPRESSION, **chance.choice(COLUMNS)},
+        clicks={**CLICK, **chance.choice(COLUMNS)},
+    )
+    of["clicks"]["outcome"]["within"] = chance.choice(["1m", "30m", "180m"])
     return settings(
         folder,
-        **of,
-        attribution_minutes=chance.choice([1, 30, 180]),
+        streams=of,
         allowed_lateness_minutes=chance.choice([0, 5, 90]),
         max_files_per_batch=chance.choice([1, 2, 20]),
     )

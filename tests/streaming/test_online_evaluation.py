@@ -322,16 +322,23 @@ def close_hour(config: PipelineConfig, hour: int, rows: pd.DataFrame | None) -> 
     """Writes a closed hour as ingest would."""
     assert config.streaming is not None
     layout = Layout(config.streaming.folder)
-    span = layout.span("impressions", hour)
-    span.mkdir(parents=True)
-    shown = pd.DataFrame({"user_id": ["u"], "click_ms": [None]})
+    shown = pd.DataFrame({"user_id": ["u"]})
     if rows is not None:
         shown = rows.rename(columns={"prediction": "probability", "group": "user_id"})
-        shown["click_ms"] = rows["label"].where(rows["label"] == 1) * 5.0
-        shown = shown.drop(columns="label")
-    shown.to_parquet(span / "part-0.parquet")
-    marker = {"hour": hour, "version": 1, "impressions": {"rows": len(shown)}}
-    write_json(layout.marker(hour), marker)
+    clicked = shown.pop("label").to_numpy(bool) if "label" in shown else np.zeros(len(shown), bool)
+    begin = hour * 3_600_000
+    shown["impression_id"] = [f"{hour}-{number}" for number in range(len(shown))]
+    shown["timestamp_ms"] = begin
+    clicks = shown[["impression_id"]].iloc[np.flatnonzero(clicked)].copy()
+    clicks["timestamp_ms"] = begin + 5
+    streams = {}
+    for stream, frame in (("impressions", shown), ("clicks", clicks)):
+        layout.span(stream, hour).mkdir(parents=True)
+        frame.to_parquet(layout.span(stream, hour) / "part-0.parquet")
+        streams[stream] = {"rows": len(frame)}
+    write_json(layout.marker(hour), {"hour": hour, "version": 1, "streams": streams})
+    complete = {"complete_ms": begin + 3 * 3_600_000, "spans": []}
+    write_json(layout.index("clicks"), complete)
 
 
 def invoke(config: PipelineConfig, *flags: str) -> Result:

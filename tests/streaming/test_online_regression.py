@@ -138,7 +138,7 @@ def decided(config: PipelineConfig) -> tuple[str, str]:
 
 def test_a_canary_that_is_no_worse_is_promoted(config: PipelineConfig) -> None:
     close_hour(config, HOUR, [rides(7, "stable", 9000, 1), rides(8, "canary", 9000, 2)])
-    assert decided(config) == (PROMOTE, "canary 8: within all bounds in 9,000 impressions")
+    assert decided(config) == (PROMOTE, "canary 8: within all bounds in 9,000 rides")
 
 
 def test_a_canary_with_larger_errors_is_rolled_back(config: PipelineConfig) -> None:
@@ -182,7 +182,7 @@ def test_results_are_recorded_and_shown_with_the_applications_names(
     assert "mean fare" in page
     one = next(m for m in served(MetadataReader.sqlite(config.metadata_path)) if m.version == "8")
     (hour,) = one.hours
-    assert hour.counts == {"impressions": 900}
+    assert hour.counts == {"rides": 900}
     assert {"rmse", "mae", "bias", "normalized_rmse"} <= hour.metrics.keys()
 
 
@@ -197,7 +197,7 @@ def test_events_without_a_label_are_counted_and_their_hour_waits(config: Pipelin
     open_rides = rides(8, "canary", 1000, 2)
     open_rides.loc[:99, "fare"] = None
     close_hour(config, HOUR, [rides(7, "stable", 500, 1), open_rides])
-    reason = "canary 8 has 0 of 300 impressions; 1 of the last hours wait for labels"
+    reason = "canary 8 has 0 of 300 rides; 1 of the last hours wait for labels"
     assert decided(config) == (WAIT, reason)
     assert "1,000 (100 without a label yet)" in evaluate(config).output
     found = {one.version: one for one in served_metrics(as_read(open_rides), TASK)}
@@ -210,7 +210,7 @@ def test_a_version_whose_own_labels_are_missing_waits(config: PipelineConfig) ->
     open_rides = rides(8, "canary", 1000, 2)
     open_rides.loc[:99, "fare"] = None
     close_hour(config, HOUR, [rides(7, "stable", 9000, 1), open_rides])
-    reason = "canary 8: the label of 100 of 1,000 impressions is not known yet"
+    reason = "canary 8: the label of 100 of 1,000 rides is not known yet"
     assert decided(config) == (WAIT, reason)
 
 
@@ -251,7 +251,7 @@ WRONG = {
     "online_rule.max_log_loss_increase=0.1": "which is 100 times 0.1",
     "served={label: fare}": "group",
     "served={group: driver}": "say what became of an event: `label`.* or `key`",
-    "served={group: driver, outcome: clicks}": "a label of binary models",
+    "served={group: driver, outcome: tips}": "a label of binary models",
     "served={group: driver, outcome: clicks, label: fare}": "Received: outcome, label",
     "served={group: drivr, label: fare}": "streaming.served.group: .* Did you mean driver",
     "served={group: driver, label: fares}": "streaming.served.label: .* Did you mean fare",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import threading
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from base.atomic_files import write_json
+from base.durations import HOUR_MS
 from base.errors import ComponentError
 from pipeline.config import PipelineConfig, load_config
 from streaming.layout import Layout
-from streaming.operation.due import DueRun
+from streaming.operation.due import DueRun, ready_hours
 from streaming.operation.operate import Operation
 from streaming.operation.records import (
     COMPLETE,
@@ -42,8 +44,16 @@ def config(tmp_path: Path) -> PipelineConfig:
 
 def close(config: PipelineConfig, hour: int, version: int = 1) -> None:
     assert config.streaming is not None
-    marker = {"hour": hour, "version": version, "impressions": {"rows": 9}, "closed_at": "x"}
-    write_json(Layout(config.streaming.folder).marker(hour, version), marker)
+    marker = {
+        "hour": hour,
+        "version": version,
+        "streams": {"impressions": {"rows": 9}},
+        "closed_at": "x",
+    }
+    layout = Layout(config.streaming.folder)
+    write_json(layout.marker(hour, version), marker)
+    complete = {"complete_ms": (hour + 1) * HOUR_MS + 30 * 60_000, "spans": []}
+    write_json(layout.index("clicks"), complete)
 
 
 def operation(config: PipelineConfig, told: list[tuple[str, Any]]) -> Operation:
@@ -136,3 +146,23 @@ def test_it_sees_an_hour_that_closes_while_it_waits(config: PipelineConfig) -> N
     finally:
         stopping.set()
         thread.join()
+
+
+def test_an_hour_is_run_when_its_labels_are_complete(config: PipelineConfig) -> None:
+    assert config.streaming is not None
+    layout = Layout(config.streaming.folder)
+
+    def ready(minutes: float) -> set[int]:
+        write_json(layout.index("clicks"), {"complete_ms": minutes * 60_000, "spans": []})
+        return ready_hours(layout, config)
+
+    assert ready(7 * 60 + 30) == {3, 4, 5, 6}
+    assert ready(7 * 60 + 29) == {3, 4, 5}
+    assert ready(3 * 60) == set()
+    layout.index("clicks").unlink()
+    assert ready_hours(layout, config) == set()
+    source = config.sources["clicks"]
+    assert source.outcome is not None
+    later = dataclasses.replace(source.outcome, within="45d", may_be_open="44d")
+    config.sources["clicks"] = dataclasses.replace(source, outcome=later)
+    assert ready((6 + 24) * 60) == {3, 4, 5}

@@ -74,7 +74,7 @@ def remove_manifest(layout: Layout) -> None:
 
 def change_marker(layout: Layout) -> None:
     marker = read_json(layout.marker(FIRST_HOUR))
-    marker["impressions"]["duplicates"] += 2
+    marker["streams"]["impressions"]["duplicates"] += 2
     write_json(layout.marker(FIRST_HOUR), marker)
 
 

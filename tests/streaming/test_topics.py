@@ -14,15 +14,16 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from base.errors import ComponentError
 from dev_services.kafka import Kafka, create_topics
 from pipeline.streaming_sections import KafkaBroker, Streaming
 from streaming.accounts import accounts
 from streaming.feedback.sinks import KafkaSink
 from streaming.ingest import ingest
-from streaming.layout import IMPRESSIONS, STREAMS, Layout
+from streaming.layout import Layout
 from streaming.topics import CUT, EXPIRED, RECREATED, TopicError, Topics, accepted_losses
 from tests.product import ROOT
-from tests.streaming.event_log import lines_of, settings
+from tests.streaming.event_log import STREAMS, lines_of, settings
 
 pytestmark = pytest.mark.integration
 
@@ -37,11 +38,11 @@ class Setting:
         create_topics(broker.bootstrap_servers, self.names.values())
         servers = {"bootstrap_servers": broker.bootstrap_servers}
         made = settings(folder, kafka=servers)
-        changes = {
-            stream: getattr(made, stream).model_copy(update={"topic": self.names[stream]})
+        named = {
+            stream: made.streams[stream].model_copy(update={"topic": self.names[stream]})
             for stream in STREAMS
         }
-        self.streaming: Streaming = made.model_copy(update=changes)
+        self.streaming: Streaming = made.model_copy(update={"streams": named})
         self.told: list[tuple[str, dict[str, Any]]] = []
 
     def send(self, first: int, last: int) -> None:
@@ -52,7 +53,7 @@ class Setting:
     def ingest(self) -> int:
         """Ingests all records, and returns the total number of impressions read."""
         ingest(self.spark, self.streaming, lambda *what: self.told.append(what), once=True)
-        return accounts(Layout(self.streaming.folder))["read"][IMPRESSIONS]
+        return accounts(Layout(self.streaming.folder))["read"]["impressions"]
 
     def recreate(self) -> None:
         for future in self.admin.delete_topics(list(self.names.values())).values():
@@ -181,3 +182,31 @@ def test_the_command_reports_losses_and_status_shows_them(setting: Setting) -> N
     assert found.returncode == 0, found.stderr
     assert "an unknown number of records are lost" in " ".join(found.stdout.split())
     assert accepted_losses(setting.streaming.folder) == []
+
+
+def test_streams_in_another_order_are_the_same_streams(setting: Setting) -> None:
+    """Spark's checkpoint knows topics by their order, and would read one as the other."""
+    setting.send(0, 20)
+    assert setting.ingest() == 20
+    turned = dict(reversed(setting.streaming.streams.items()))
+    setting.streaming = setting.streaming.model_copy(update={"streams": turned})
+    setting.send(20, 50)
+    assert setting.ingest() == 50
+    read = accounts(Layout(setting.streaming.folder))["read"]
+    assert read == {"clicks": 50, "impressions": 50}
+
+
+def test_another_stream_needs_another_folder(setting: Setting) -> None:
+    setting.send(0, 20)
+    assert setting.ingest() == 20
+    whole = setting.streaming
+    for streams in (
+        {**whole.streams, "more": whole.streams["clicks"]},
+        {"impressions": whole.streams["impressions"]},
+    ):
+        setting.streaming = whole.model_copy(update={"streams": streams})
+        with pytest.raises(ComponentError, match=r"choose a new streaming\.folder|no such stream"):
+            setting.ingest()
+    setting.streaming = whole
+    setting.send(20, 30)
+    assert setting.ingest() == 30

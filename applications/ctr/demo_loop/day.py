@@ -23,16 +23,16 @@ from dev_services.process import run_tool, running, wait_until_ready
 from pipeline.config import PipelineConfig
 from serving.release.follow import wait_until_followed
 from streaming.feedback.sinks import sink_of
-from streaming.layout import STREAMS, Layout
+from streaming.layout import Layout
 from streaming.online_evaluation.rounds import EvaluationRounds
-from streaming.operation.due import DueRun
+from streaming.operation.due import DueRun, ready_hours
 from streaming.operation.operate import Operation
 from streaming.operation.records import COMPLETE, HourRecord
 
 _CLOSE_TIMEOUT_S = 90
 _PARTS = 12  # parts of an hour, five minutes each
 _AT_ONCE = 3  # parts between two updates of the online store
-_UNTIL_CLOSE = 9  # parts until the hour before is closed (attribution window and lateness)
+_UNTIL_LABELS = 9  # parts until the hour before has its labels (half an hour and lateness)
 # A large learning rate and no calibration make a model that is certain of every answer. The
 # Evaluator's bounds are opened, since it would not bless such a model.
 _BAD = (
@@ -110,6 +110,7 @@ class Day:
         self._logs = config.streaming.folder / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
         self._broker = config.streaming.kafka.bootstrap_servers
+        self._streams = config.streaming.streams
         log = settings.log()
         self.first_hour = log.start_ms // HOUR_MS
         self._by_hour = log.impressions_by_hour()
@@ -136,7 +137,7 @@ class Day:
     def run(self) -> None:
         """Runs the whole day."""
         self._users.write_tables(Path(self._config.data_root))
-        create_topics(self._broker, STREAMS)
+        create_topics(self._broker, [*self._streams])
         flags = ["--config", self._given[0]]
         for override in self._given[1]:
             flags += ["--set", override]
@@ -155,22 +156,22 @@ class Day:
         self._users.start_hour(hour)
         count = self._by_hour[hour]
         first = 0
-        for part in range(0, _UNTIL_CLOSE, _AT_ONCE):
+        for part in range(0, _UNTIL_LABELS, _AT_ONCE):
             self._site.wait_for_features(hour, part, _PARTS)
             first += self._site.traffic(count, hour, range(part, part + _AT_ONCE), _PARTS)
         self._join()
         if hour > 0:
             before = self.first_hour + hour - 1
             wait_until_ready(
-                f"ingest, before it closed hour {hour - 1},",
+                f"ingest, before it had the labels of hour {hour - 1},",
                 ingest,
                 self._logs / "ingest.log",
-                lambda: before in self._layout.closed_hours(),
+                lambda: before in ready_hours(self._layout, self._config),
                 _CLOSE_TIMEOUT_S,
             )
             self._closed(hour - 1, flags, stack)
-        self._site.wait_for_features(hour, _UNTIL_CLOSE, _PARTS)
-        rest = self._site.traffic(count, hour, range(_UNTIL_CLOSE, _PARTS), _PARTS)
+        self._site.wait_for_features(hour, _UNTIL_LABELS, _PARTS)
+        rest = self._site.traffic(count, hour, range(_UNTIL_LABELS, _PARTS), _PARTS)
         self._print_line(f"hour {hour:2}: {first + rest:,} impressions{self._live()}")
 
     def _closed(self, hour: int, flags: list[str], stack: contextlib.ExitStack) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from applications.ctr.aggregations import CLICKS, IMPRESSIONS
 from applications.ctr.page_feedback import events_of_request
 from applications.ctr.ranking import PageRanker
 from applications.ctr.request_features import RequestFeatures
@@ -21,7 +22,6 @@ from serving.client.client import ScoringClient
 from serving.release.ab_split import arm_of
 from streaming.feedback.publish import Feedback
 from streaming.feedback.sinks import Sink
-from streaming.layout import CLICKS, IMPRESSIONS
 from streaming.online import online_store
 
 FROZEN = "frozen"

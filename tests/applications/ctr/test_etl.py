@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from applications.ctr import etl
 from applications.ctr.features import FEATURES
 from spark_io.examples.rows import OUTCOME, REASON, EtlContext
+from spark_io.sources.outcomes import Outcome
 
 pytestmark = pytest.mark.component
 
@@ -60,7 +61,9 @@ def build(spark: SparkSession):
                 "item_id string, category string, brand string, price double, listed_ms long",
             ),
         }
-        result = etl.build_examples(spark, sources, EtlContext(parameters, (0,))).collect()
+        clicked = Outcome("impressions", "impression_id", "30m")
+        context = EtlContext(parameters, (0,), 0, {"clicks": clicked})
+        result = etl.build_examples(spark, sources, context).collect()
         rows = {r["impression_id"]: r.asDict() for r in result if r[OUTCOME] is None}
         refused = sorted(r[REASON] for r in result if r[OUTCOME] is not None)
         return rows, refused
@@ -81,7 +84,6 @@ def test_a_click_within_the_window_is_the_label(build) -> None:
             ("c3", "c", NOON - 1),  # before it was shown
             ("c4", "nobody", NOON),  # unknown impression
         ],
-        attribution_minutes=30,
     )
     assert {name: row[FEATURES.label] for name, row in rows.items()} == {
         "a": 1,
