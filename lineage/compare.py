@@ -271,6 +271,8 @@ def _data_facts(datasets: Sequence[Dataset]) -> dict[str, Any]:
         "spans": dataset.spans or dataset.span,
         "input fingerprint": dataset.input_fingerprint,
     }
+    if dataset.labels_as_of is not None:
+        facts["labels as of"] = dataset.labels_as_of
     if earlier:
         facts["earlier data sets"] = ", ".join(
             f"{d.examples.id} (spans {d.spans or d.span})" for d in earlier

@@ -101,6 +101,7 @@ class Dataset:
       input_base: Folder that the source files are relative to.
       sources: Sources, the primary one first.
       is_ours: Whether SparkExampleGen made it; other ExampleGens record neither rows nor sources.
+      labels_as_of: Time (UTC) up to which outcomes count; None if the labels wait for none.
     """
 
     examples: Artifact
@@ -120,6 +121,7 @@ class Dataset:
     input_base: str | None
     sources: tuple[Source, ...]
     is_ours: bool = True
+    labels_as_of: str | None = None
 
     @property
     def lost_manifest(self) -> bool:
@@ -169,6 +171,7 @@ def read_dataset(
         input_base=manifest.get("input_base") or parameters.get("input_base"),
         sources=sources or (_declared_sources(parameters) if properties else ()),
         is_ours=is_ours(examples),
+        labels_as_of=properties.get(names.LABELS_AS_OF),
     )
 
 

@@ -131,6 +131,8 @@ def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> 
         node.add(labelled("ETL", dataset.etl, f"code {dataset.etl_code_sha256}"))
     if dataset.input_fingerprint:
         node.add(labelled("input fingerprint", dataset.input_fingerprint))
+    if dataset.labels_as_of:
+        node.add(labelled("labels as of", dataset.labels_as_of))
     if dataset.accounts:
         rows = node.add(labelled("rows", accounts_line(dataset.accounts, ticks)))
         _add_reasons(rows, dataset)

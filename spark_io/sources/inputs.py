@@ -71,7 +71,7 @@ def find_inputs(
       ComponentError: An input is missing or unusable; see the connectors and `spans`.
     """
     if wanted.last is None:
-        wanted = dataclasses.replace(wanted, at_most=_newest_with_outcomes(sources, place))
+        wanted = dataclasses.replace(wanted, at_most=_newest_complete(sources, place))
     found: dict[str, SourceInput] = {}
     primary: SourceInput | None = None
     for name, source in sources.items():
@@ -95,16 +95,16 @@ def find_inputs(
     return Inputs(found)
 
 
-def _newest_with_outcomes(sources: Mapping[str, AnySource], place: InputLocation) -> int | None:
-    """Returns the newest span whose outcomes have arrived, by the sources' indexes.
+def _newest_complete(sources: Mapping[str, AnySource], place: InputLocation) -> int | None:
+    """Returns the newest span that is complete, with its outcomes, in all sources with an index.
 
-    The result is None if no source of outcomes has an index.
+    The result is None if no source has one.
     """
     bounds = []
     for name, source in sources.items():
-        if isinstance(source, FileSource) and source.index and source.outcome is not None:
+        if isinstance(source, FileSource) and source.index:
             period, index = source.period_ms, read_index(name, source, place)
             assert period is not None and index is not None
             complete = 0 if index.complete_ms is None else index.complete_ms
-            bounds.append((complete - source.outcome.waits_ms) // period - 1)
+            bounds.append((complete - source.around.waits_ms) // period - 1)
     return min(bounds, default=None)

@@ -29,7 +29,7 @@ class SpanRange:
     Attributes:
       length: Number of spans.
       last: Last span; None for the newest one.
-      at_most: Bound on the newest one: no outcomes of a later span have arrived.
+      at_most: Bound on the newest one: later spans are not complete in all sources.
     """
 
     length: int = 1
@@ -247,8 +247,8 @@ def _last_span(
     at_most = max(found) if wanted.at_most is None else wanted.at_most
     if min(found) > at_most:
         raise ComponentError(
-            f"source '{source}': the outcomes of its oldest {describe(min(found))} have not "
-            "arrived yet; wait, or allow some to be missing: outcome.may_be_open"
+            f"source '{source}': its oldest {describe(min(found))} is not complete yet in all "
+            "sources; wait, or allow outcomes to be missing: outcome.may_be_open"
         )
     return max(span for span in found if span <= at_most)
 

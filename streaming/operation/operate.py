@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,7 @@ class Operation:
             RUNNING,
             started.isoformat(timespec="milliseconds"),
             closed_at=closed.get(due.last, {}).get("closed_at"),
+            requests=_requests(before, due.last),
         )
         self.records.write(record)
         self._report("run", record)
@@ -146,12 +147,15 @@ class Operation:
             error=(summary.get("error") or last_line) if failed else None,
             summary={key: summary[key] for key in _SHOWN if key in summary},
         )
-        was = before.get(due.last)
+        was, now = before.get(due.last), self.records.read()
         if failed and was is not None and was.state == COMPLETE:
             self.records.write(was)  # only a retry that reached up to it has failed
         else:
             self.records.write(record)
         self._settle(due, record, before, closed)
+        for hour in range(due.first, due.last + 1):
+            if _requests(now, hour) > _requests(before, hour):  # its labels have changed meanwhile
+                self.records.request_retry(hour)
         self._report("ended", record)
         return record
 
@@ -220,6 +224,10 @@ def _interrupted_by(stopping: threading.Event, process: RunProcess) -> Iterator[
     finally:
         ended.set()
         watcher.join()
+
+
+def _requests(records: Mapping[int, HourRecord], hour: int) -> int:
+    return records[hour].requests if hour in records else 0
 
 
 def in_progress(config: PipelineConfig) -> bool:

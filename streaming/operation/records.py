@@ -25,6 +25,8 @@ class HourRecord:
       run_id: Id of the pipeline run, if it was created.
       error: Error in one line.
       summary: Shown entries of run_summary.json, such as rows, metrics, blessed and pushed_model.
+      requests: Number of retries that were requested, by which a run notices one that was
+        requested meanwhile.
     """
 
     hour: int
@@ -36,6 +38,7 @@ class HourRecord:
     run_id: str | None = None
     error: str | None = None
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
+    requests: int = 0
 
 
 class HourRecords:
@@ -60,9 +63,10 @@ class HourRecords:
         """Makes the next run read from an hour on; does nothing if no run has reached it yet."""
         records = self.read()
         if hour in records:
-            self.write(dataclasses.replace(records[hour], state=RETRY))
+            requests = records[hour].requests + 1
+            self.write(dataclasses.replace(records[hour], state=RETRY, requests=requests))
         elif records and hour < max(records):
-            self.write(HourRecord(hour, hour, RETRY, ""))
+            self.write(HourRecord(hour, hour, RETRY, "", requests=1))
 
     def log(self, hour: int) -> Path:
         """Returns the path of the output of the hour's run."""

@@ -94,7 +94,7 @@ def test_how_much_may_be_open_is_said_by_the_config(tmp_path: Path) -> None:
     whole = find(tmp_path, 0, orders=source("orders"), returns=some).by_source["returns"]
     assert whole.complete_ms == (FIRST + 3) * HOUR  # not the four hours that would be enough
     nothing = source("returns", Outcome("orders", "order_id", "4h", may_be_open="1h"))
-    with pytest.raises(ComponentError, match=r"outcomes of its oldest span .* have not arrived"):
+    with pytest.raises(ComponentError, match=r"its oldest span .* is not complete yet"):
         write(tmp_path, "returns", [1], complete=2)
         find(tmp_path, None, orders=source("orders"), returns=nothing)
 

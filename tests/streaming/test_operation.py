@@ -105,6 +105,22 @@ def test_an_hour_replayed_during_its_run_is_read_again(config: PipelineConfig) -
     assert records.read()[4].state == RETRY
 
 
+def test_an_hour_that_is_to_be_retried_during_its_run_is_read_again(config: PipelineConfig) -> None:
+    """Late outcomes have changed its labels, but it has no new version."""
+    assert config.streaming is not None
+    records = HourRecords(config.streaming.folder)
+    records.write(HourRecord(5, 5, RETRY, "2024-01-01T00"))
+
+    def asks(what: str, content: Any) -> None:
+        if what == "run":
+            for hour in (4, 6):
+                records.request_retry(hour)
+
+    running = Operation(config, ("nowhere.yaml", []), asks, threading.Event())
+    running.run_one(DueRun(3, 6))
+    assert states(config) == {4: RETRY, 5: FAILED, 6: RETRY}
+
+
 def test_no_run_is_due_while_the_store_cannot_be_read(config: PipelineConfig) -> None:
     running = operation(config, [])
     assert running.due() is not None
