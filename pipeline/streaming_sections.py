@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, PlainValidator, field_validator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
 from base.secrets import names_secret, secret_in
 from base.section import Section, check_keys
@@ -39,6 +39,10 @@ def outcome_of(given: Any) -> Outcome | None:
     return Outcome(**given)
 
 
+def _as_section(outcome: Outcome | None) -> dict[str, str] | None:
+    return None if outcome is None else dataclasses.asdict(outcome)
+
+
 class EventStream(Section):
     """A stream of events, each a JSON object with an id and a time."""
 
@@ -46,11 +50,12 @@ class EventStream(Section):
     time: str = Field(description="column with its time, in epoch milliseconds")
     columns: dict[str, str] = Field(min_length=1, description="column -> Spark SQL type")
     topic: str = Field("", description="topic of Kafka; by default the stream's name")
-    outcome: Annotated[Outcome | None, PlainValidator(outcome_of)] = Field(
-        None,
-        description="{of: STREAM, by: COLUMN, within: 30m}: the events are outcomes of another "
-        "stream's events, `by` their id; `may_be_open` says how much of `within` a run need not "
-        "wait for",
+    outcome: Annotated[Outcome | None, PlainValidator(outcome_of), PlainSerializer(_as_section)] = (
+        Field(
+            None,
+            description="{of: STREAM, by: COLUMN, within: 30m}: the events are outcomes of another "
+            "stream's events, `by` their id; runs need not wait for `may_be_open`",
+        )
     )
 
     @model_validator(mode="after")

@@ -139,7 +139,7 @@ def open_hours(
     found = {}
     for hour in (hour for hour in landed.hours() if hour not in closed):
         own = {stream: rows.unique(stream, [hour]).rows for stream in rows.settings.streams}
-        found[hour] = rows.inputs(hour, own, rows.verdicts(hour, own).hours)
+        found[hour] = rows.inputs(hour, own, rows.leads_to(hour, own))
     return found
 
 

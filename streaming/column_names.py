@@ -15,7 +15,7 @@ TIME = "_time_ms"
 BEFORE = "_before"  # earlier reason and record of an event that is parsed again
 STREAM, OUTCOME, HOUR = "stream", "outcome", "hour"  # the folders of a batch
 # Spark could not tell an event's columns from these in one frame.
-_JOINED = ("_event", "_at", "_first", "_order")  # in features/outcomes.py
+_JOINED = ("_event", "_at", "_first", "_order", "_hour")  # in outcomes.py and hour_rows.py
 _OURS = (PARTITION, OFFSET, TIME, BEFORE, "_parsed", "_number", VERDICT, EVENT_MS, *_JOINED)
 RESERVED_NAMES = (*RESERVED, LINE, CORRUPT, *_OURS)
 _FOLDERS = (STREAM, OUTCOME, HOUR)

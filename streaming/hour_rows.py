@@ -21,6 +21,7 @@ from spark_io.sources.column_names import quoted
 from spark_io.sources.outcomes import Outcome
 from streaming.landed_columns import Events
 
+_FEW = 2  # hours
 ReadHours = Callable[[str, Iterable[int]], Events]
 
 
@@ -88,6 +89,19 @@ class HourRows:
                         hours.setdefault(outcome.of, set()).add(at)
             counts[stream] = {verdict: found[verdict] for verdict in VERDICTS}
         return Verdicts(counts, hours)
+
+    def leads_to(self, hour: int, own: Mapping[str, DataFrame | None]) -> dict[str, set[int]]:
+        """Returns the hours of `verdicts`, perhaps with hours that no outcome leads to.
+
+        To read a few hours is faster than to find out which of them are needed.
+        """
+        outcomes = self.settings.outcomes.values()
+        if max(map(_hours, outcomes), default=0) > _FEW:
+            return self.verdicts(hour, own).hours
+        found: dict[str, set[int]] = {}
+        for outcome in outcomes:
+            found.setdefault(outcome.of, set()).update(range(hour - _hours(outcome), hour))
+        return found
 
     def _judged(
         self,
