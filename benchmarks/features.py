@@ -90,6 +90,7 @@ def main(
         "rows": {"even": rows, "plain": small_rows},
         "online_p50_ms": {store: of["p50_ms"] for store, of in online.items()},
         "online_p99_ms": {store: of["p99_ms"] for store, of in online.items()},
+        "online_cpu_ms": {store: of["cpu_ms"] for store, of in online.items()},
     }
     ratios = {
         "batch_vs_plain_spark": seconds["plain"] / seconds["small"],

@@ -1,21 +1,29 @@
 """Aggregations of past events: counts, sums, distinct values, the last events ...
 
 Each aggregation names the parts (parts.py) that it is made from, its columns, and how a column
-follows from the parts' states: in Spark, and in plain Python for serving.
+follows from the parts' states: in Spark, and in arrays for serving.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pyspark.sql import Column
 from pyspark.sql import functions as F  # noqa: N812
 
 from base.durations import HOUR_MS
+from base.section import ConfigError
 from features.parts import MS, Ends, Events, Moments, Number, Part, Sketch
+from features.window_states import WindowStates
+
+# Values of many entities and windows; objects where a value can be None or a list.
+Values = NDArray[Any]
 
 
 class Aggregation(abc.ABC):
@@ -39,12 +47,17 @@ class Aggregation(abc.ABC):
         """Returns its columns from the states of its parts, null where there were no events."""
 
     @abc.abstractmethod
-    def values(self, states: Sequence[Any], time_ms: int) -> tuple[Any, ...]:
-        """Returns the same values in Python; a state is None where there were no events."""
+    def values(self, states: Sequence[WindowStates], time_ms: int) -> tuple[Values, ...]:
+        """Returns the same values as arrays, from states of one shape."""
 
     def empty_values(self) -> tuple[Any, ...]:
         """Returns the values of an entity without a past."""
-        return self.values([None] * len(self.parts("", None)), 0)
+        states = [WindowStates.without_events(part) for part in self.parts("", None)]
+        return tuple(found.tolist()[0] for found in self.values(states, 0))
+
+
+def _or_zero(states: WindowStates) -> Values:
+    return np.where(states.known, states.values, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +75,8 @@ class Count(Aggregation):
     def columns(self, states: Sequence[Column], time_ms: Column) -> tuple[Column, ...]:
         return (F.coalesce(states[0], F.lit(0)).cast("long"),)
 
-    def values(self, states: Sequence[Any], time_ms: int) -> tuple[Any, ...]:
-        return (int(states[0] or 0),)
+    def values(self, states: Sequence[WindowStates], time_ms: int) -> tuple[Values, ...]:
+        return (_or_zero(states[0]).astype(np.int64),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +100,21 @@ class _OfNumbers(Aggregation):
         found = self._column(*states).cast("double")
         return (found if self.empty is None else F.coalesce(found, F.lit(float(self.empty))),)
 
-    def values(self, states: Sequence[Any], time_ms: int) -> tuple[Any, ...]:
-        found = None if states[0] is None else self._value(*states)
-        return (self.empty if found is None else found,)
+    def values(self, states: Sequence[WindowStates], time_ms: int) -> tuple[Values, ...]:
+        known = states[0].known
+        with np.errstate(divide="ignore", invalid="ignore"):  # where no event counts
+            found = self._values(*(state.values for state in states))
+        if self.empty is not None:
+            return (np.where(known, found, float(self.empty)),)
+        objects = found.astype(object)
+        objects[~known] = None
+        return (objects,)
 
     def _column(self, *states: Column) -> Column:
         return states[0]
 
-    def _value(self, *states: Any) -> float:
-        return float(states[0])
+    def _values(self, *states: Values) -> Values:
+        return states[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +154,8 @@ class Mean(_OfNumbers):
     def _column(self, *states: Column) -> Column:
         return states[0] / states[1]
 
-    def _value(self, *states: Any) -> float:
-        return float(states[0] / states[1])
+    def _values(self, *states: Values) -> Values:
+        return states[0] / states[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,9 +168,10 @@ class Variance(_OfNumbers):
     def _column(self, *states: Column) -> Column:
         return states[0]["squares"] / states[0]["count"]
 
-    def _value(self, *states: Any) -> float:
-        count, _, squares = states[0]
-        return float(squares / count)
+    def _values(self, *states: Values) -> Values:
+        count, squares = states[0][..., 0], states[0][..., 2]
+        found: Values = squares / count
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,8 +190,8 @@ class Distinct(Aggregation):
     def columns(self, states: Sequence[Column], time_ms: Column) -> tuple[Column, ...]:
         return (F.coalesce(F.hll_sketch_estimate(states[0]), F.lit(0)).cast("long"),)
 
-    def values(self, states: Sequence[Any], time_ms: int) -> tuple[Any, ...]:
-        return (0 if states[0] is None else round(states[0].get_estimate()),)
+    def values(self, states: Sequence[WindowStates], time_ms: int) -> tuple[Values, ...]:
+        return (np.rint(_or_zero(states[0])).astype(np.int64),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +215,13 @@ class Rate(Aggregation):
     where: str | None = None
     name: str = "rate"
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.prior) and 0 < self.strength < math.inf):
+            raise ConfigError(
+                "a rate needs a finite prior and a finite strength above 0: without events it is "
+                f"the prior. Received: prior={self.prior}, strength={self.strength}"
+            )
+
     def names(self) -> tuple[str, ...]:
         return (self.name,)
 
@@ -206,8 +233,8 @@ class Rate(Aggregation):
         weight = F.lit(float(self.strength))
         return ((events + weight * F.lit(float(self.prior))) / (others + weight),)
 
-    def values(self, states: Sequence[Any], time_ms: int) -> tuple[Any, ...]:
-        events, others = (state or 0 for state in states)
+    def values(self, states: Sequence[WindowStates], time_ms: int) -> tuple[Values, ...]:
+        events, others = map(_or_zero, states)
         return ((events + self.strength * self.prior) / (others + self.strength),)
 
 
@@ -249,14 +276,22 @@ class _OfEnds(Aggregation):
             return tuple(F.get(field, F.lit(0)) for field in fields)
         return tuple(F.coalesce(field, F.array()) for field in fields)
 
-    def values(self, states: Sequence[Any], time_ms: int) -> tuple[Any, ...]:
-        entries = states[0] or []
+    def values(self, states: Sequence[WindowStates], time_ms: int) -> tuple[Values, ...]:
+        (state,) = states
+        found = tuple(np.empty(state.known.shape, object) for _ in self.names())
+        for place in np.ndindex(state.known.shape):
+            fields = self._fields(state.values[place] if state.known[place] else [], time_ms)
+            for values, field in zip(found, fields, strict=True):
+                values[place] = field
+        return found
+
+    def _fields(self, entries: Sequence[Any], time_ms: int) -> list[Any]:
         fields = [[entry[place + 1] for entry in entries] for place in range(len(self._read()))]
         if self.hours:
             fields.append([(time_ms - entry[0]) / HOUR_MS for entry in entries])
         if self.length is None:
-            return tuple(field[0] if field else None for field in fields)
-        return tuple(fields)
+            return [field[0] if field else None for field in fields]
+        return fields
 
 
 @dataclasses.dataclass(frozen=True)

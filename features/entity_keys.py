@@ -27,13 +27,22 @@ def key_text(keys: Sequence[str | int | None]) -> str | None:
     """
     if len(keys) == 1 and type(keys[0]) is str:
         return keys[0]
-    for key in keys:
-        if type(key) not in (str, int, type(None)):  # a bool is an int, but not to Spark
-            raise TypeError(
-                f"expected text or a whole number as a key. Received: {key!r}; cast it in the ETL "
-                "and in the request"
-            )
-    if None in keys:
+    text, last, is_missing = "", len(keys) - 1, False
+    for place, key in enumerate(keys):
+        one = key if type(key) is str else _text(key)
+        if one is None:
+            is_missing = True  # the other keys are checked, too
+        else:
+            text += one if place == last else f"{len(one)}:{one}"
+    return None if is_missing else text
+
+
+def _text(key: str | int | None) -> str | None:
+    if key is None:
         return None
-    *others, last = map(str, keys)
-    return "".join([*(f"{len(key)}:{key}" for key in others), last])
+    if type(key) is not int:  # a bool is an int, but not to Spark
+        raise TypeError(
+            f"expected text or a whole number as a key. Received: {key!r}; cast it in the ETL "
+            "and in the request"
+        )
+    return str(key)

@@ -11,13 +11,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from base.durations import milliseconds
 from features.entity_keys import key_text
 from features.events import Entity, entities_of
 from features.groups import FeatureGroup
 from features.online_store import Key, OnlineStore, OnlineStoreError
 from features.online_update import CLOSED, OPEN, PROFILES, parts_of
-from features.online_values import Merger, Rows, Spans, decoded
+from features.online_values import Layout, Spans, decoded
+from features.online_windows import Windows
 from features.parts import Part
 
 
@@ -69,23 +72,28 @@ class OnlineFeatures:
         start = 0
         for entity, texts, mine in zip(self._entities, asked, known, strict=True):
             end = start + len(mine)
-            values = opened[start:end], closed[start:end]
+            *computed, unknown = entity.columns(
+                opened[start:end], closed[start:end], spans, types, now_ms
+            )
             start = end
-            computed = entity.columns(*values, spans, types, now_ms)
-            places: dict[str | None, int] = {text: place for place, text in enumerate(mine)}
+            by_text: dict[str | None, dict[str, Any]] = dict(zip(mine, computed, strict=True))
             for row, text in zip(found, texts, strict=True):
-                row.update(zip(entity.column_names, computed[places.get(text, -1)], strict=True))
+                row.update(by_text.get(text, unknown))
         return found
 
-    def profiles(self, kind: str, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Returns key -> profile, without unknown keys."""
-        wanted = list(dict.fromkeys(keys))
-        ((_, values),) = self._store.get_many([PROFILES], [(kind, key) for key in wanted])
-        return {
-            key: json.loads(value)
-            for key, value in zip(wanted, values, strict=True)
-            if value is not None
-        }
+    def profiles(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, dict[str, Any]]]:
+        """Returns kind -> key -> profile, without unknown keys, from one read of the store.
+
+        Args:
+          wanted: Kind -> keys.
+        """
+        keys = [(kind, key) for kind, some in wanted.items() for key in dict.fromkeys(some)]
+        ((_, values),) = self._store.get_many([PROFILES], keys)
+        found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in wanted}
+        for (kind, key), value in zip(keys, values, strict=True):
+            if value is not None:
+                found[kind][key] = json.loads(value)
+        return found
 
     def _check(self, *declarations: str) -> None:
         for text in declarations:
@@ -93,7 +101,7 @@ class OnlineFeatures:
                 continue
             declared = json.loads(text)
             for entity in self._entities:
-                layout = entity.merger.layout
+                layout = entity.layout
                 if declared.get(entity.name) != [list(layout.numbers), list(layout.blobs)]:
                     raise OnlineStoreError(
                         "the online store was written for other feature groups than those "
@@ -114,20 +122,27 @@ class _EntityColumns:
 
     def __init__(self, entity: Entity, groups: Sequence[FeatureGroup], parts: Sequence[Part]):
         self.name, self._keys, self._tile_ms = entity.name, entity.keys, entity.tile_ms
-        self.merger = Merger(parts)
+        self.layout = Layout.of(parts)
+        mine = [group for group in groups if Entity.of(group) == entity]
+        self._lengths = sorted({milliseconds(w) for group in mine for w in group.windows})
+        self._names = [name for group in mine for name in group.column_names()]
+        self._parts = parts
+        # For each group the numbers of its windows, and its aggregations with those of their parts.
         self._results = [
-            (milliseconds(window), aggregation.parts(group.stream, group.where), aggregation)
-            for group in groups
-            if Entity.of(group) == entity
-            for window, aggregation, _ in group.results()
-        ]
-        self.column_names = [
-            name for group in groups if Entity.of(group) == entity for name in group.column_names()
+            (
+                [self._lengths.index(milliseconds(window)) for window in group.windows],
+                [
+                    (one, [parts.index(part) for part in one.parts(group.stream, group.where)])
+                    for one in group.aggregations
+                ],
+            )
+            for group in mine
         ]
 
     def texts(self, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """Returns the text of each row's keys."""
-        return [key_text([row.get(name) for name in self._keys]) for row in rows]
+        columns = [[row.get(name) for row in rows] for name in self._keys]
+        return [*map(key_text, zip(*columns, strict=True))]
 
     def columns(
         self,
@@ -136,8 +151,8 @@ class _EntityColumns:
         spans: Spans,
         types: Mapping[str, Sequence[str]],
         now_ms: int,
-    ) -> list[tuple[Any, ...]]:
-        """Returns the values of `column_names` for each entity, and last for one without a past.
+    ) -> list[dict[str, Any]]:
+        """Returns the columns of each entity, and last those of one without a past.
 
         Args:
           opened: Values of the open spans.
@@ -146,26 +161,21 @@ class _EntityColumns:
           types: History.types.
           now_ms: Time of the request, in epoch milliseconds.
         """
-        layout, count = self.merger.layout, len(opened)
-        from_open, from_closed = decoded(opened, layout), decoded(closed, layout)
-        kept = [
-            from_open.where(spans.are_not_in(from_open)),
-            from_closed.where(spans.are_in(from_closed)),
-        ]
-        rows = Rows.joined(kept, layout)
+        rows = decoded(closed, self.layout)
+        counts = spans.are_in(rows)
+        from_open = decoded(opened, self.layout)
+        if len(from_open.tiles):
+            rows = rows.with_others(from_open)
+            counts = np.concatenate([counts, spans.are_not_in(from_open)])
         tile = now_ms // self._tile_ms * self._tile_ms
-        lengths = {length for length, _, _ in self._results}
-        within = {
-            length: rows.where((rows.tiles >= tile - length) & (rows.tiles <= tile))
-            for length in lengths
-        }
-        states: dict[tuple[Part, int], list[Any]] = {}
-        columns: list[Sequence[Any]] = []
-        for length, parts, aggregation in self._results:
-            for part in parts:
-                if (part, length) not in states:
-                    merged = self.merger.states(part, within[length], count, types, now_ms)
-                    states[part, length] = [*merged, None]
-            of = zip(*(states[part, length] for part in parts), strict=True)
-            columns += zip(*(aggregation.values(one, now_ms) for one in of), strict=True)
-        return [*zip(*columns, strict=True)]
+        windows = Windows(rows, counts, self.layout, len(opened) + 1, self._lengths, tile)
+        states = [windows.states(part, types, now_ms) for part in self._parts]
+        columns: list[list[Any]] = []
+        for numbers, aggregations in self._results:
+            of_windows = [
+                values.T.tolist()
+                for one, places in aggregations
+                for values in one.values([states[place].at(numbers) for place in places], now_ms)
+            ]
+            columns += [values[place] for place in range(len(numbers)) for values in of_windows]
+        return [dict(zip(self._names, one, strict=True)) for one in zip(*columns, strict=True)]

@@ -169,8 +169,10 @@ class SqliteStore(OnlineStore):
                 if anew:
                     connection.executescript(
                         "create table meta (content text);"
+                        # Not `without rowid`: its tree has the long values within, and a search
+                        # reads through them.
                         "create table vals (kind text, key text, value blob,"
-                        " primary key (kind, key)) without rowid;"
+                        " primary key (kind, key));"
                     )
                 for removed, some in groupby(rows, lambda row: row[1] is None):
                     if removed:

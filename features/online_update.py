@@ -25,7 +25,7 @@ from base.section import ConfigError
 from features.events import Entity, entities_of
 from features.groups import FeatureGroup
 from features.online_store import Key, OnlineStore, OnlineStoreError
-from features.online_values import Layout, Rows, Spans, decoded, encoded, objects, span_code
+from features.online_values import Blobs, Layout, Rows, Spans, decoded, encoded, span_code
 from features.parts import Part
 
 CLOSED, OPEN, PROFILES = "closed", "open", "profiles"
@@ -207,7 +207,7 @@ class OnlineUpdate:
                 layout = self._layouts[key[0]]
                 old = decoded([value], layout)
                 stay = np.logical_or.reduce([one.are_in(old) for one in kept])
-                yield key, encoded(Rows.joined([old.where(stay), added], layout))
+                yield key, encoded(old.where(stay).with_others(added))
 
     def _swept(self, spans: Spans) -> Iterator[tuple[Key, bytes]]:
         """Yields all values without the rows that do not count, and without empty ones."""
@@ -234,10 +234,9 @@ class OnlineUpdate:
                     np.array([span_code(row.span, versions[row.span]) for row in tiles]),
                     np.array([row.tile for row in tiles], np.int64),
                     np.array(numbers, np.float64).reshape(len(tiles), len(layout.numbers)),
-                    objects(
+                    Blobs.of_rows(
                         [[row.blobs.get(n) for n in layout.blobs] for row in tiles],
-                        layout,
-                        len(tiles),
+                        len(layout.blobs),
                     ),
                 ),
             )

@@ -121,7 +121,7 @@ def read_schema(path: str) -> schema_pb2.Schema:
 
 
 def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
-    """Checks that the weight is a number, and that no slice or group is made of a float."""
+    """Checks that the weight is a number, and that no slice, group or key is made of a float."""
     kinds = {feature.name: feature.type for feature in schema.feature}
     evaluator = config.evaluator
     for feature in schema.feature:
@@ -136,6 +136,13 @@ def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
             slices += [(key, name) for name in bound.slice]
             for name, value in bound.slice.items():
                 _check_value(config, key, name, value, _known_values(schema, name))
+    log = config.serving.request_log
+    for name in () if log is None else log.keys:
+        if kinds[name] == schema_pb2.FLOAT:
+            raise ConfigError(
+                f"serving.request_log.keys: expected a text or a whole number. '{name}' is a "
+                "float, which is written in more than one way and may be NaN"
+            )
     for key, name in slices:
         if kinds[name] == schema_pb2.FLOAT:
             raise ConfigError(

@@ -2,6 +2,9 @@
 
 pip-audit counts a package that its database does not answer for as skipped, and ends with "No known
 vulnerabilities found". Here such a package is a failure of its own: exit code 2.
+
+A lock is for several versions of Python. pip-audit leaves out, without a word, the lines that are
+not for its own. So it gets all lines, and each version of a package in another file.
 """
 
 from __future__ import annotations
@@ -9,21 +12,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-LOCKS = (
-    "tfx-1.16.txt",
-    "tfx-1.21.txt",
-    "image.txt",
-    "build.txt",
-    "uv.txt",
-    "java.txt",
-    "audit.txt",
-)
+LOCKS = sorted(path.name for path in HERE.glob("*.txt"))
 _TOOL = HERE.parent / ".venv-audit"
 
 
@@ -33,7 +29,7 @@ def main() -> int:
     problems: list[str] = []
     for lock in LOCKS:
         print(f"audit: {lock} ...", flush=True)
-        answer = _asked(HERE / lock)
+        answer = _asked((HERE / lock).read_text())
         if isinstance(answer, str):
             problems.append(f"{lock}: {answer}")
         else:
@@ -79,18 +75,48 @@ def report(found: dict[str, Any], problems: Iterable[str]) -> tuple[list[str], i
     return (lines, 2) if unknown else ([*lines, "no known vulnerability"], 0)
 
 
-def _asked(lock: Path) -> Any:
-    """The JSON of pip-audit, or why there is none."""
-    command = [
-        str(_tool()), "--requirement", str(lock), "--no-deps", "--disable-pip", "--require-hashes",
-        "--format", "json", "--progress-spinner", "off", "--timeout", "30",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        last = done.stderr.strip().splitlines()[-1:] or ["no answer"]
-        return f"pip-audit failed: {last[0][:300]}"
+def for_every_python(lock: str) -> list[str]:
+    """Returns the text of a lock without conditions, as several in which no package is there twice.
+
+    Args:
+      lock: Text of a lock, of lines NAME==VERSION ; CONDITION, each with lines of hashes below.
+    """
+    texts: list[list[str]] = []
+    seen: list[set[str]] = []
+    place = 0
+    for line in lock.splitlines():
+        if line and not line[0].isspace() and not line.startswith("#"):
+            name, rest = line.split("==", 1)
+            place = next((n for n, names in enumerate(seen) if name not in names), len(seen))
+            if place == len(seen):
+                texts.append([])
+                seen.append(set())
+            seen[place].add(name)
+            continued = " \\" if line.endswith("\\") else ""
+            line = f"{name}=={rest.removesuffix(continued).partition(';')[0].strip()}{continued}"
+        if texts:
+            texts[place].append(line)
+    return ["\n".join([*lines, ""]) for lines in texts]
+
+
+def _asked(lock: str) -> Any:
+    """The JSON of pip-audit for the text of a lock, or why there is none."""
+    found: list[Any] = []
+    for text in for_every_python(lock):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "lock.txt"
+            path.write_text(text)
+            command = [
+                str(_tool()), "--requirement", str(path), "--disable-pip", "--require-hashes",
+                "--format", "json", "--progress-spinner", "off", "--timeout", "30",
+            ]  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            found += json.loads(done.stdout)["dependencies"]
+        except ValueError:
+            last = done.stderr.strip().splitlines()[-1:] or ["no answer"]
+            return f"pip-audit failed: {last[0][:300]}"
+    return {"dependencies": found}
 
 
 def _tool() -> Path:

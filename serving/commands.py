@@ -177,19 +177,20 @@ def predict(config: PipelineConfig, server: str, count: int, unit: str) -> None:
 def versions(config: PipelineConfig) -> None:
     """Lists the versions with their labels, and their metrics at the time of the push."""
     from serving.release.settle import settle_if_possible
-    from serving.release.versions import version_lines
+    from serving.release.versions import shown_metrics, version_lines
 
     for message in settle_if_possible(config):
         console().print(message)
+    lines = version_lines(config)
+    metrics = shown_metrics(config, lines)
     table = Table(
-        "version", "live as", "pushed", "run", "AUC", "log loss", "calibration",
+        "version", "live as", "pushed", "run", *metrics,
         box=None, pad_edge=False, header_style="bold",
     )  # fmt: skip
-    lines = version_lines(config)
     for line in lines:
         figures = [
             "" if line.metrics.get(name) is None else f"{line.metrics[name]:.4f}"
-            for name in ("auc", "log_loss", "calibration")
+            for name in metrics
         ]
         pushed = f"{line.pushed:%m-%d %H:%M}" if line.pushed else ""
         label = line.label if line.withdrawn is None else "withdrawn"

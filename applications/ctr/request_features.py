@@ -53,12 +53,12 @@ class RequestFeatures:
         Raises:
           UnknownItemError: An item is not in the catalogue.
         """
-        items = self.online.profiles(ITEM, item_ids)
+        found = self.online.profiles({ITEM: item_ids, USER: [user_id, UNKNOWN_USER]})
+        items, users = found[ITEM], found[USER]
         for item_id in item_ids:
             if item_id not in items:
                 raise UnknownItemError(f"item '{item_id}' is not in the catalogue")
-        known = self.online.profiles(USER, [user_id, UNKNOWN_USER])
-        user = known.get(user_id, known[UNKNOWN_USER])
+        user = users.get(user_id, users[UNKNOWN_USER])
         common = {"user_id": user_id, "device": device, "surface": surface, **user}
         common |= time_features(now_ms, np)
         rows = [

@@ -16,6 +16,7 @@ from metadata.reader import MetadataReader
 from metadata.records import Artifact
 from pipeline.config import PipelineConfig
 from pipeline.run_summary import metrics_of
+from tabular.metrics.metric_names import metric_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,26 @@ def version_lines(config: PipelineConfig) -> list[VersionLine]:
             line = dataclasses.replace(line, pushed=pushed.created, run_id=run_id, metrics=metrics)
         lines.append(line)
     return lines
+
+
+def shown_metrics(config: PipelineConfig, lines: Iterable[VersionLine]) -> list[str]:
+    """Returns the metrics that any version has, those of the config first.
+
+    Counts of examples are left out.
+    """
+    found = dict.fromkeys(name for line in lines for name in line.metrics)
+    section = config.evaluator
+    ours = [*section.measured, *(name for some in section.grouped.values() for name in some)]
+    named = [name for name in map(str, ours) if name in found]
+    return [*dict.fromkeys([*named, *(name for name in found if _is_metric(name))])]
+
+
+def _is_metric(name: str) -> bool:
+    try:
+        metric_name(name)
+    except ValueError:
+        return False
+    return True
 
 
 def transform_graph_of(config: PipelineConfig, version: int) -> Path:

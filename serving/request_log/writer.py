@@ -14,6 +14,7 @@ import datetime as dt
 import gzip
 import json
 import logging
+import math
 import os
 import queue
 import random
@@ -145,7 +146,8 @@ class RequestLog:
             self._file, self._hour = _open_locked(self.folder, hour), hour
         try:
             line = json.dumps(
-                log_line(entry.when, entry.call, entry.request, entry.response, self._keys)
+                log_line(entry.when, entry.call, entry.request, entry.response, self._keys),
+                allow_nan=False,
             )
         except Exception:  # the fault of this request: do not delay the next one
             self.dropped += 1
@@ -208,7 +210,10 @@ def log_line(
     response: predict_pb2.PredictResponse,
     keys: Sequence[str],
 ) -> dict[str, Any]:
-    """Returns the log line of a prediction: the unchanged request, and its keys."""
+    """Returns the log line of a prediction: the unchanged request, and its keys.
+
+    A key or score that is NaN or infinite is None there, as JSON has no such number.
+    """
     spec = response.model_spec
     line: dict[str, Any] = {
         "request_id": _clean(call.request_id) or uuid.uuid4().hex,
@@ -221,13 +226,15 @@ def log_line(
     }
     outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
     numbers = [array for array in outputs.values() if array.dtype != object]  # without strings
-    line["scores"] = numbers[0].reshape(-1).tolist() if numbers else []
+    line["scores"] = [_finite(one) for one in numbers[0].reshape(-1).tolist()] if numbers else []
     serialized = _serialized_examples(request)
     examples = _parsed(serialized)
     if serialized is None or examples is None:
         line["inputs"] = base64.b64encode(request.SerializeToString()).decode("ascii")
         return line
-    line["keys"] = {key: [first_value(example, key) for example in examples] for key in keys}
+    line["keys"] = {
+        key: [_finite(first_value(example, key)) for example in examples] for key in keys
+    }
     line["examples"] = [base64.b64encode(one).decode("ascii") for one in serialized]
     return line
 
@@ -260,6 +267,11 @@ def first_value(example: tf.train.Example, name: str) -> Any:
     values = getattr(feature, kind).value if kind else []
     value = values[0] if values else None
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _finite(value: Any) -> Any:
+    """Returns a value, or None for a number that is NaN or infinite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _context(text: str) -> Any:

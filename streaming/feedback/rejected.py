@@ -12,7 +12,12 @@ _KEPT_LINE_BYTES = 4_096
 
 
 class RequestLineError(ValueError):
-    """A line of the request log cannot be turned into events; the text is one line."""
+    """A line of the request log is malformed; the text is one line.
+
+    `events_of_request` raises no other error for a line, whatever is in it: any other is a fault of
+    the application. `streaming feedback` keeps the line in either case. What only counts requests,
+    such as the check for drift, leaves malformed ones out and stops at a fault.
+    """
 
 
 class RejectedLines:

@@ -71,6 +71,10 @@ class DriftWatch:
 
         Args:
           hour: One of `new_hours`.
+
+        Raises:
+          Exception: Whatever the application's `events_of_request` raises for a request, besides
+            RequestLineError, which counts in the file as `malformed_requests`.
         """
         schema = with_comparators(
             tfdv.load_schema_text(str(self._config.schema_file)),
@@ -78,7 +82,7 @@ class DriftWatch:
             self._rule.leave_out,
         )
         log, most = self._config.serving.request_log, self._rule.most_examples
-        served = None
+        served, malformed = None, self._is_served.malformed
         if log is not None:
             served = statistics_of(log.folder, hour, schema, most, self._is_served)
         writer = self._writer()
@@ -93,6 +97,7 @@ class DriftWatch:
             "run_id": self._runs[hour].run_id,
             "before": earlier,
             "was_served": served is not None,
+            "malformed_requests": self._is_served.malformed - malformed,
             "distances": [{**dataclasses.asdict(one), "drifted": one.drifted} for one in found],
         }
         self._files.write(hour, content)

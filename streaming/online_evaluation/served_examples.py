@@ -14,35 +14,56 @@ from tfx_bsl.coders import example_coder
 
 from pipeline.application import LoadedApplication
 from serving.request_log.reader import Prediction, read_predictions
+from streaming.feedback.rejected import RequestLineError
 from streaming.layout import hour_start
 from streaming.watermark import HOUR_MS
 
 IsServed = Callable[[Prediction], bool]
 
 
-def is_served(application: LoadedApplication) -> IsServed:
-    """Returns a function that tells whether a logged request was about events that happened.
+class ServedRequests:
+    """Tells whether a logged request was about events that happened.
 
     These are the requests of which the application's `events_of_request` makes events. Others, such
     as candidates that were only compared, have another distribution. Without that function, every
     request counts. Signatures are not checked: a forged request changes a sample, and no label.
-    """
-    if not application.has("events_of_request"):
-        return lambda _: True
-    events_of = application.member("events_of_request", "streaming.drift")
 
-    def has_events(prediction: Prediction) -> bool:
+    Args:
+      application: The application.
+
+    Attributes:
+      malformed: Number of requests that the application rejected; they do not count.
+    """
+
+    def __init__(self, application: LoadedApplication):
+        self.malformed = 0
+        self._events_of = None
+        if application.has("events_of_request"):
+            self._events_of = application.member("events_of_request", "streaming.drift")
+
+    def __call__(self, prediction: Prediction) -> bool:
+        """Returns whether a request counts.
+
+        Raises:
+          Exception: Whatever `events_of_request` raises besides RequestLineError.
+        """
+        if self._events_of is None:
+            return True
         line = {
             field.name: getattr(prediction, field.name)
             for field in dataclasses.fields(prediction)
             if field.name != "examples"
         }
         try:
-            return bool(events_of(line, None))
-        except Exception:  # a malformed line, which `streaming feedback` reports
+            return bool(self._events_of(line, None))
+        except RequestLineError:  # `streaming feedback` keeps the line with the reason
+            self.malformed += 1
             return False
 
-    return has_events
+
+def is_served(application: LoadedApplication) -> ServedRequests:
+    """Returns what tells whether a logged request of an application counts."""
+    return ServedRequests(application)
 
 
 def statistics_of(

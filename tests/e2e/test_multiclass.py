@@ -9,15 +9,13 @@ from typing import Any
 
 import grpc
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
 
 from components.evaluator.evaluation_files import read_evaluation
 from metadata.reader import MetadataReader
 from tests.e2e.project import Project
-from tests.e2e.small_data import ONE_PROCESS
+from tests.e2e.written_application import summary_of_run, write_application
 
 pytestmark = pytest.mark.e2e
 
@@ -46,18 +44,6 @@ def build_examples(spark, sources, context):
     return sources["tickets"].withColumns(floats).select(*features.columns)
 """
 CONFIG = """
-name: tickets
-application: tickets
-data_root: data/tickets
-schema: schemas/tickets.pbtxt
-sources: {tickets: {format: parquet, path: "*.parquet"}}
-split: {feature: ticket_id, buckets: {train: 4, eval: 1, test: 1}}
-spark:
-  master: local[2]
-  conf:
-    spark.sql.codegen.wholeStage: "false"
-    spark.sql.codegen.factoryMode: NO_CODEGEN
-    spark.driver.defaultJavaOptions: -XX:TieredStopAtLevel=1
 serving: {request_log: {keys: [ticket_id], rate: 1}}
 trainer:
   parameters: {epochs: 10, batch_size: 256, deep_layers: [32], dropout: 0, class_weights: balanced}
@@ -74,11 +60,6 @@ TYPES = {
     "ticket_id": "BYTES", "channel": "BYTES", "queue": "INT",
     "words": "FLOAT", "tenure": "FLOAT", "cost": "FLOAT",
 }  # fmt: skip
-SCHEMA = "".join(
-    f'feature {{ name: "{name}" type: {kind} presence {{ min_fraction: 1 min_count: 1 }} '
-    "shape { dim { size: 1 } } }\n"
-    for name, kind in TYPES.items()
-)
 
 
 def tickets() -> dict[str, Any]:
@@ -101,23 +82,14 @@ def tickets() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def desk(project: Project) -> Project:
     """The project with the application, its config and its data."""
-    folder = project.folder
-    (folder / "tickets").mkdir()
-    for name, text in (("__init__", ""), ("features", FEATURES), ("application", APPLICATION)):
-        (folder / "tickets" / f"{name}.py").write_text(text)
-    (folder / "tickets.yaml").write_text(CONFIG)
-    (folder / "schemas/tickets.pbtxt").write_text(SCHEMA)
-    (folder / "data/tickets").mkdir(parents=True)
-    pq.write_table(pa.table(tickets()), folder / "data/tickets/tickets.parquet")
+    modules = {"features": FEATURES, "application": APPLICATION}
+    write_application(project, "tickets", modules, CONFIG, TYPES, tickets())
     return project
 
 
 @pytest.fixture(scope="module")
 def summary(desk: Project) -> dict[str, Any]:
-    desk.command("local_runner.py", "--config", "tickets.yaml", ONE_PROCESS)
-    (written,) = (desk.folder / "runs/tickets/runs").glob("*/run_summary.json")
-    found: dict[str, Any] = json.loads(written.read_text())
-    return found
+    return summary_of_run(desk, "tickets")
 
 
 def test_it_learns_and_is_pushed(desk: Project, summary: dict[str, Any]) -> None:

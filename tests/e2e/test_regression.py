@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from metadata.reader import MetadataReader
 from tests.e2e.project import Project
-from tests.e2e.small_data import ONE_PROCESS
+from tests.e2e.written_application import summary_of_run, write_application
 
 pytestmark = pytest.mark.e2e
 
@@ -39,18 +36,6 @@ def build_examples(spark, sources, context):
     return sources["rides"].withColumns(float_columns).select(*features.columns)
 """
 CONFIG = """
-name: rides
-application: rides
-data_root: data/rides
-schema: schemas/rides.pbtxt
-sources: {rides: {format: parquet, path: "*.parquet"}}
-split: {feature: ride_id, buckets: {train: 4, eval: 1, test: 1}}
-spark:
-  master: local[2]
-  conf:
-    spark.sql.codegen.wholeStage: "false"
-    spark.sql.codegen.factoryMode: NO_CODEGEN
-    spark.driver.defaultJavaOptions: -XX:TieredStopAtLevel=1
 trainer:
   parameters: {epochs: 20, batch_size: 256, deep_layers: [32], dropout: 0}
 evaluator:
@@ -61,23 +46,11 @@ evaluator:
   thresholds: {rmse: {max: 300}, r2: {min: 0.9}}
 """
 TYPES = {"ride_id": "BYTES", "zone": "BYTES", "fare": "FLOAT", "kilometres": "FLOAT"}
-SCHEMA = "".join(
-    f'feature {{ name: "{name}" type: {kind} presence {{ min_fraction: 1 min_count: 1 }} '
-    "shape { dim { size: 1 } } }\n"
-    for name, kind in TYPES.items()
-)
 
 
 @pytest.fixture(scope="module")
 def rides(project: Project) -> Project:
     """The project with the application, its config and its data."""
-    folder = project.folder
-    (folder / "rides").mkdir()
-    for name, text in (("__init__", ""), ("features", FEATURES), ("application", APPLICATION)):
-        (folder / "rides" / f"{name}.py").write_text(text)
-    (folder / "rides.yaml").write_text(CONFIG)
-    (folder / "schemas/rides.pbtxt").write_text(SCHEMA)
-    (folder / "data/rides").mkdir(parents=True)
     chance = np.random.default_rng(11)
     kilometres, zone = chance.gamma(2, 4, ROWS), chance.integers(0, 8, ROWS)
     # In cents: thousands, so that only a scaled output learns them.
@@ -88,16 +61,14 @@ def rides(project: Project) -> Project:
         "zone": [f"z{number}" for number in zone],
         "fare": fare,
     }
-    pq.write_table(pa.table(columns), folder / "data/rides/rides.parquet")
+    modules = {"features": FEATURES, "application": APPLICATION}
+    write_application(project, "rides", modules, CONFIG, TYPES, columns)
     return project
 
 
 @pytest.fixture(scope="module")
 def summary(rides: Project) -> dict[str, Any]:
-    rides.command("local_runner.py", "--config", "rides.yaml", ONE_PROCESS)
-    (written,) = (rides.folder / "runs/rides/runs").glob("*/run_summary.json")
-    found: dict[str, Any] = json.loads(written.read_text())
-    return found
+    return summary_of_run(rides, "rides")
 
 
 def test_it_learns_and_is_pushed(rides: Project, summary: dict[str, Any]) -> None:

@@ -41,6 +41,12 @@ def test_the_application_chooses_names() -> None:
     assert chosen.column_names() == ["recent_amounts", "recent_cards", "recent_hours"]
 
 
+@pytest.mark.parametrize(("prior", "strength"), [(0.1, 0), (0.1, -1), (float("nan"), 1)])
+def test_a_rate_without_events_must_be_a_number(prior: float, strength: float) -> None:
+    with pytest.raises(ConfigError, match="a rate needs a finite prior and a finite strength"):
+        Rate("payments", prior=prior, strength=strength)
+
+
 def test_streams_of_rates_are_needed_too() -> None:
     rate = Rate("payments", prior=0.01, strength=5)
     assert streams_of([group(stream="disputes", aggregations=(rate,))]) == ["disputes", "payments"]

@@ -334,8 +334,9 @@ def test_a_store_that_disappears_is_one_line(tmp_path: Path) -> None:
 def test_profiles(store: OnlineStore) -> None:
     update, features = OnlineUpdate(store, [CARD], "here"), OnlineFeatures(store, [CARD])
     update.write_profiles("1", [("shop", "s", {"open": True}), ("card", "s", {"limit": 5})])
-    assert features.profiles("shop", ["s", "t", "s"]) == {"s": {"open": True}}
+    found = features.profiles({"shop": ["s", "t", "s"], "card": ["t", "s"]})
+    assert found == {"shop": {"s": {"open": True}}, "card": {"s": {"limit": 5}}}
     update.write_profiles("1", iter(()))
-    assert features.profiles("card", ["s"]) == {"s": {"limit": 5}}
+    assert features.profiles({"card": ["s"]}) == {"card": {"s": {"limit": 5}}}
     update.write_profiles("2", iter(()))
-    assert features.profiles("card", ["s"]) == {}
+    assert features.profiles({"card": ["s"]}) == {"card": {}}

@@ -127,6 +127,11 @@ def test_a_name_that_is_no_feature_is_named_with_the_closest(
             "each value would be a group",
         ),
         (
+            "serving.request_log.keys=[user_id, price]",
+            "serving.request_log.keys: expected a text or a whole number. 'price' is a float, "
+            "which is written in more than one way and may be NaN",
+        ),
+        (
             "evaluator.slices=[[price]]",
             "evaluator.slices: expected a text or a whole number. 'price' is a float, of which "
             "each value would be a slice",

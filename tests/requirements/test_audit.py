@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "requirements"))
-from audit import report
+from audit import HERE, LOCKS, for_every_python, report
 
 pytestmark = pytest.mark.unit
 
@@ -31,6 +31,44 @@ def test_what_could_not_be_looked_up_is_no_success() -> None:
     lines, code = report({}, ["x.txt: pip-audit failed"])
     assert code == 2
     assert "not everything was audited" in lines[-1]
+
+
+def test_every_lock_is_asked_about() -> None:
+    assert {"tfx-1.16.txt", "tfx-1.21.txt", "feast.txt", "deepctr.txt"} < {*LOCKS}
+
+
+def test_no_version_is_left_out_because_it_is_for_another_python() -> None:
+    lock = """# Made by a program.
+a==1 ; python_full_version < '3.12' \\
+    --hash=sha256:aa \\
+    --hash=sha256:ab
+    # via b
+a==2 ; python_full_version >= '3.12' \\
+    --hash=sha256:ac
+b==3 \\
+    --hash=sha256:ba
+c==4 ; sys_platform == 'win32'
+"""
+    first, second = for_every_python(lock)
+    assert first.splitlines() == [
+        "a==1 \\", "    --hash=sha256:aa \\", "    --hash=sha256:ab", "    # via b",
+        "b==3 \\", "    --hash=sha256:ba", "c==4",
+    ]  # fmt: skip
+    assert second.splitlines() == ["a==2 \\", "    --hash=sha256:ac"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_each_package_of_a_lock_is_once_in_each_of_its_files(lock: str) -> None:
+    text = (HERE / lock).read_text()
+    locked = [line.split()[0] for line in text.splitlines() if line[:1].isalnum()]
+    files = [
+        [line.split()[0] for line in one.splitlines() if line[:1].isalnum()]
+        for one in for_every_python(text)
+    ]
+    assert sorted(name for one in files for name in one) == sorted(locked)
+    for one in files:
+        names = [name.partition("==")[0] for name in one]
+        assert len(names) == len({*names})
 
 
 def test_a_vulnerability_is_named_with_its_remedy() -> None:

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import gzip
 import json
+import math
 import os
 import signal
 import time
@@ -16,9 +17,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from applications.ctr.page_feedback import events_of_request
+from base.foreign_json import parse_object
 from serving.request_log.reader import read_predictions
 from serving.request_log.writer import RequestLog, close_abandoned_files
 from serving.server.core import Call
+from streaming.feedback.rejected import RequestLineError
 from tests.serving.running_server import flags_of, running, wait_for
 from tests.serving.scorer import NAME, example, request, tensors
 
@@ -120,6 +124,30 @@ def test_a_context_that_is_not_json_and_nan_scores_are_logged(tmp_path: Path) ->
     (line,) = lines_of(tmp_path)
     assert line["context"] == "no json"
     assert line["keys"] == {"user_id": [None, None], "item_id": [None, None]}
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_key_that_is_no_finite_number_is_null_in_valid_json(
+    tmp_path: Path, number: float
+) -> None:
+    """A key need not be an input of the model, so nothing else may have looked at it."""
+    log = a_log(tmp_path)
+    odd = tf.train.Example.FromString(example(1.0, user_id=[b"u7"]))
+    odd.features.feature["item_id"].float_list.value.append(number)
+    asked = request(odd.SerializeToString(), example(2.0, **SENT))
+    log.add(Call(request_id="r1"), asked, answer_to(asked, [0.25, 0.5]))
+    log.add(Call(request_id="r2"), asked, answer_to(asked, [0.25, number]))
+    log.close()
+    (file,) = tmp_path.glob("*/*/*.json.gz")
+    first, second = map(parse_object, gzip.decompress(file.read_bytes()).splitlines())
+    assert first["keys"] == {"user_id": ["u7", "u7"], "item_id": [None, "i1"]}
+    assert second["scores"] == [0.25, None]
+    (read,) = read_predictions(tmp_path)  # a line without a score is reported, and skipped
+    assert (read.request_id, read.keys) == ("r1", first["keys"])
+    context = {"shown": ["a", "b"], "positions": [1, 2], "propensities": [1.0, 1.0]}
+    with pytest.raises(RequestLineError, match=r"keys\.item_id\.0: Input should be a valid string"):
+        events_of_request({**first, "context": context}, None)
 
 
 @pytest.mark.unit

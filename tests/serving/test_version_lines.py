@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,13 @@ from base.errors import ComponentError
 from components.pusher.release import Release, write_release
 from components.pusher.versions_folder import VersionsFolder
 from pipeline.config import PipelineConfig, load_config
-from serving.release.versions import transform_graph_of, version_lines
+from pipeline.evaluator_section import Evaluator
+from serving.release.versions import (
+    VersionLine,
+    shown_metrics,
+    transform_graph_of,
+    version_lines,
+)
 from tests.metadata.tfx_store import TfxStore
 
 pytestmark = pytest.mark.unit
@@ -43,6 +50,34 @@ def test_a_version_has_its_label_its_run_and_its_metrics(config: PipelineConfig)
     assert newest.pushed is not None
     assert (oldest.version, oldest.label, oldest.withdrawn) == (7, "stable", "log loss")
     assert (oldest.run_id, oldest.metrics) == ("first", {})
+
+
+@pytest.mark.parametrize(
+    ("prediction", "metrics", "evaluated", "header"),
+    [
+        ("probability", {}, {"ece": 0.1, "auc": 0.7, "positives": 9}, "auc ece"),
+        ("probabilities", {}, {"log_loss": 0.9, "macro_auc": 0.8}, "log_loss macro_auc"),
+        (
+            "prediction",
+            {"rmse": {"max": 10}},
+            {"rmse": 2.5, "mae": 1.5, "example_count": 9},
+            "rmse mae",
+        ),
+        ("probability", {}, {"auc_of_book": 0.7}, "auc_of_book"),  # of an earlier config
+        ("probability", {}, {}, ""),
+    ],
+)
+def test_the_metrics_are_those_of_the_task(
+    config: PipelineConfig,
+    prediction: str,
+    metrics: dict[str, Any],
+    evaluated: dict[str, float],
+    header: str,
+) -> None:
+    given = {"label": "l", "prediction": prediction, "thresholds": metrics}
+    config = config.model_copy(update={"evaluator": Evaluator.model_validate(given)})
+    lines = [VersionLine(2, "", None), VersionLine(1, "", None, metrics=evaluated)]
+    assert shown_metrics(config, lines) == header.split()
 
 
 def test_a_version_without_push_has_no_run_and_no_metrics(config: PipelineConfig) -> None:
