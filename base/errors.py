@@ -24,11 +24,20 @@ def first_problem(error: ValidationError) -> str:
 
     Wrong keys come before wrong values, which may belong to another key.
     """
+    return all_problems(error)[0]
+
+
+def all_problems(error: ValidationError) -> list[str]:
+    """Returns a line for each problem of a pydantic error; see first_problem."""
     problems: list[Mapping[str, Any]] = [*error.errors()]
     wrong_keys = [problem for problem in problems if problem["type"] in (UNKNOWN_KEY, REPLACED_KEY)]
-    problem = (wrong_keys or problems)[0]
+    others = [problem for problem in problems if problem not in wrong_keys]
+    return [_one_line(problem) for problem in (*wrong_keys, *others)]
+
+
+def _one_line(problem: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    if wrong_keys:
+    if problem["type"] in (UNKNOWN_KEY, REPLACED_KEY):
         return f"{key}: {problem['msg']}"
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; remove it or correct its spelling"

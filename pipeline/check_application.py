@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -27,20 +28,38 @@ def check_application(config: PipelineConfig) -> LoadedApplication:
       ConfigError: One line that names the key.
     """
     application = load_application(config.application)
+    for problem in application_problems(config, application):
+        raise problem
+    return application
+
+
+def application_problems(
+    config: PipelineConfig, application: LoadedApplication
+) -> Iterator[ConfigError]:
+    """Yields every problem that `check_application` looks for in a loaded application."""
+    for check in _checks(config, application):
+        try:
+            check()
+        except ConfigError as error:
+            yield error
+
+
+def _checks(config: PipelineConfig, application: LoadedApplication) -> Iterator[Callable[[], Any]]:
+    """Yields checks that raise ConfigError; none of them depends on the success of another."""
     accepted = application.parameters
     if config.etl.function is None:
-        _check(accepted.etl, "etl.parameters", config.etl.parameters)
+        yield partial(_check, accepted.etl, "etl.parameters", config.etl.parameters)
     given = config.trainer.parameters
-    _check_trainer(application, "trainer.parameters", given)
+    yield partial(_check_trainer, application, "trainer.parameters", given)
     if config.tuner is not None:
         for values in corners(config.tuner.model_dump()["parameters"]):
-            _check_trainer(application, "tuner.parameters", {**given, **values})
+            yield partial(_check_trainer, application, "tuner.parameters", {**given, **values})
     if config.streaming is not None:
-        check_online(config.streaming, application.features, config.evaluator.prediction)
+        prediction = config.evaluator.prediction
+        yield partial(check_online, config.streaming, application.features, prediction)
     if config.streaming is not None and config.streaming.hour_tables:
         for member in ("aggregations", "events", "profiles"):
-            application.member(member, "streaming.hour_tables")
-    return application
+            yield partial(application.member, member, "streaming.hour_tables")
 
 
 def _check_trainer(application: LoadedApplication, key: str, given: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from base.errors import first_problem
+from base.errors import all_problems, first_problem
 from base.redaction import hide_variables, variables_named
 from base.secrets import find_secret
 from base.section import ConfigError, Section
@@ -138,10 +138,24 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
     Raises:
       ConfigError: The config is invalid. The message is one line with the file and the key.
     """
+    config = read_config(path, overrides)
+    try:
+        check_names(config, check_application(config))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error.__cause__
+    return config
+
+
+def read_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """Reads a config without looking at its application and schema, which may be missing.
+
+    The arguments are those of `load_config`.
+
+    Raises:
+      ConfigError: The config is invalid. If several values are, the message is that of the first.
+    """
     file = Path(path)
-    content = _read(file, ())
-    for override in overrides:
-        _override(content, override)
+    content = _content(file, overrides)
     try:
         config = PipelineConfig.model_validate(expand(content))
     except ValidationError as error:
@@ -155,11 +169,28 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> PipelineConf
             f"{file}: {key}: {what}. A config is stored and logged: put the secret into an "
             "environment variable, and its name here (password_env, options_env, ...)"
         )
-    try:
-        check_names(config, check_application(config))
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from error.__cause__
     return config
+
+
+def value_problems(path: str | Path, overrides: Iterable[str] = ()) -> list[str]:
+    """Returns a line for each key or value that `read_config` would reject.
+
+    Raises:
+      ConfigError: The file cannot be read.
+    """
+    try:
+        PipelineConfig.model_validate(_content(Path(path), overrides))
+    except ValidationError as error:
+        return all_problems(error)
+    return []
+
+
+def _content(file: Path, overrides: Iterable[str]) -> dict[str, Any]:
+    """Returns the keys of a file, and of those that it extends, with overrides."""
+    content = _read(file, ())
+    for override in overrides:
+        _override(content, override)
+    return content
 
 
 def _read(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:

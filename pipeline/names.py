@@ -5,7 +5,8 @@ A wrong name would otherwise fail only when the step that needs it starts, minut
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,24 +32,46 @@ def check_names(config: PipelineConfig, application: LoadedApplication) -> None:
     Raises:
       ConfigError: A name is unknown. The message has the key, the name, and a similar known name.
     """
-    schema = read_schema(config.schema_file)
+    for problem in name_problems(config, application):
+        raise problem
+
+
+def name_problems(config: PipelineConfig, application: LoadedApplication) -> Iterator[ConfigError]:
+    """Yields every problem that `check_names` looks for, instead of raising the first one."""
+    try:
+        schema = read_schema(config.schema_file)
+    except ConfigError as error:
+        yield error
+        return
+    for check in _checks(config, application, schema):
+        try:
+            check()
+        except ConfigError as error:
+            yield error
+
+
+def _checks(
+    config: PipelineConfig, application: LoadedApplication, schema: schema_pb2.Schema
+) -> Iterator[Callable[[], None]]:
+    """Yields checks that raise ConfigError; none of them depends on the success of another."""
     features = [feature.name for feature in schema.feature]
     for key, name in _features_of_the_schema(config):
-        _check_feature(config, key, name, features)
-    _check_kinds(config, schema)
+        yield partial(_check_feature, config, key, name, features)
+    yield from _kind_checks(config, schema)
     for key, name in _features_of_the_examples(config):
-        _check_feature(config, key, name, [*features, *config.allowed_anomalies])
+        yield partial(_check_feature, config, key, name, [*features, *config.allowed_anomalies])
     for name in application.features.columns:
-        _check_feature(config, f"application {config.application}, features", name, features)
+        where = f"application {config.application}, features"
+        yield partial(_check_feature, config, where, name, features)
     evaluator = config.evaluator
-    _check_same("evaluator.label", evaluator.label, application.features.label, application)
+    label = application.features.label
+    yield partial(_check_same, "evaluator.label", evaluator.label, label, application)
     if application.prediction is not None:
-        _check_same(
-            "evaluator.prediction", evaluator.prediction, application.prediction, application
-        )
-        _check_task(evaluator.task, application)
-        _check_numbers(config, application, schema)
-        _check_classes(config, application)
+        key, expected = "evaluator.prediction", application.prediction
+        yield partial(_check_same, key, evaluator.prediction, expected, application)
+        yield partial(_check_task, evaluator.task, application)
+        yield partial(_check_numbers, config, application, schema)
+        yield partial(_check_classes, config, application)
 
 
 def _check_task(task: TaskName, application: LoadedApplication) -> None:
@@ -120,35 +143,55 @@ def read_schema(path: str) -> schema_pb2.Schema:
     return schema
 
 
-def _check_kinds(config: PipelineConfig, schema: schema_pb2.Schema) -> None:
-    """Checks that the weight is a number, and that no slice, group or key is made of a float."""
+def _kind_checks(config: PipelineConfig, schema: schema_pb2.Schema) -> Iterator[Callable[[], None]]:
+    """Yields checks that the weight is a number, and that no slice, group or key is made of a float.
+
+    Names that the schema does not have are left to another check.
+    """
     kinds = {feature.name: feature.type for feature in schema.feature}
     evaluator = config.evaluator
     for feature in schema.feature:
         if feature.name in evaluator.grouped:
-            _check_group(config, feature)
-    if evaluator.weight and kinds[evaluator.weight] == schema_pb2.BYTES:
-        raise ConfigError(f"evaluator.weight: expected a number. '{evaluator.weight}' is a text")
+            yield partial(_check_group, config, feature)
+    if evaluator.weight is not None and evaluator.weight in kinds:
+        yield partial(_check_weight, evaluator.weight, kinds[evaluator.weight])
     slices = [("evaluator.slices", name) for names in evaluator.slices for name in names]
     for metric, bounds in evaluator.thresholds.items():
         key = f"evaluator.thresholds.{metric}.slice"
         for bound in bounds:
             slices += [(key, name) for name in bound.slice]
             for name, value in bound.slice.items():
-                _check_value(config, key, name, value, _known_values(schema, name))
+                if name in kinds:
+                    known = _known_values(schema, name)
+                    yield partial(_check_value, config, key, name, value, known)
     log = config.serving.request_log
     for name in () if log is None else log.keys:
-        if kinds[name] == schema_pb2.FLOAT:
-            raise ConfigError(
-                f"serving.request_log.keys: expected a text or a whole number. '{name}' is a "
-                "float, which is written in more than one way and may be NaN"
-            )
+        if name in kinds:
+            yield partial(_check_log_key, name, kinds[name])
     for key, name in slices:
-        if kinds[name] == schema_pb2.FLOAT:
-            raise ConfigError(
-                f"{key}: expected a text or a whole number. '{name}' is a float, of which each "
-                "value would be a slice"
-            )
+        if name in kinds:
+            yield partial(_check_slice, key, name, kinds[name])
+
+
+def _check_weight(name: str, kind: int) -> None:
+    if kind == schema_pb2.BYTES:
+        raise ConfigError(f"evaluator.weight: expected a number. '{name}' is a text")
+
+
+def _check_log_key(name: str, kind: int) -> None:
+    if kind == schema_pb2.FLOAT:
+        raise ConfigError(
+            f"serving.request_log.keys: expected a text or a whole number. '{name}' is a "
+            "float, which is written in more than one way and may be NaN"
+        )
+
+
+def _check_slice(key: str, name: str, kind: int) -> None:
+    if kind == schema_pb2.FLOAT:
+        raise ConfigError(
+            f"{key}: expected a text or a whole number. '{name}' is a float, of which each "
+            "value would be a slice"
+        )
 
 
 def _check_group(config: PipelineConfig, feature: schema_pb2.Feature) -> None:

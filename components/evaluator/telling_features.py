@@ -9,17 +9,15 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 from scipy.stats import rankdata
-from sklearn import metrics
-from sklearn.model_selection import KFold
-from sklearn.tree import DecisionTreeRegressor
 from tensorflow_metadata.proto.v0 import schema_pb2
+
+from components.evaluator.single_feature import single_feature_skill
 
 REPORTED = 0.98
 _OF_EACH = 5_000  # positives, and as many others
 _LOOKED_AT = 200_000
 _AT_ONCE = 4_096
 _FEWEST = 20
-_LEAVES = 32
 _TYPES = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
 
 Columns = list[np.ndarray]
@@ -78,7 +76,7 @@ def telling_features(
     for name, columns in sample.items():
         if name not in left_out and targets:
             skill, of = max(
-                (_skill(column, target, measure), of)
+                (single_feature_skill(column, target, measure), of)
                 for column in columns
                 for of, target in targets.items()
             )
@@ -89,42 +87,6 @@ def telling_features(
 
 def _rarer(labels: np.ndarray) -> int:
     return int(min(labels.sum(), (1 - labels).sum()))
-
-
-def _skill(values: np.ndarray, labels: np.ndarray, measure: str) -> float:
-    """Returns the mean cross-validated skill over two halves, of the better of two models."""
-    _, place = np.unique(values, return_inverse=True)
-    models = [_means] if values.dtype == object else [_means, _tree]
-    score = metrics.roc_auc_score if measure == "AUC" else metrics.r2_score
-    found = []
-    for model in models:
-        halves = []
-        for learned, asked in KFold(2, shuffle=True, random_state=0).split(values):
-            truth = labels[asked]
-            if len(np.unique(truth)) > 1:
-                halves.append(float(score(truth, model(place, labels, learned)[asked])))
-        found.append(float(np.mean(halves)) if halves else 0.0)
-    return max(found)
-
-
-def _means(place: np.ndarray, labels: np.ndarray, learned: np.ndarray) -> np.ndarray:
-    """Predicts, for all rows, the mean label of the learned rows with the same value."""
-    count = np.bincount(place[learned], minlength=place.max() + 1)
-    total = np.bincount(place[learned], labels[learned], minlength=place.max() + 1)
-    means: np.ndarray = ((total + labels[learned].mean()) / (count + 1))[place]
-    return means
-
-
-def _tree(place: np.ndarray, labels: np.ndarray, learned: np.ndarray) -> np.ndarray:
-    """Predicts all rows with a tree over the rank of the values.
-
-    The label need not rise or fall with the value. Ranks, unlike times in ms, are exact in the 32
-    bits of a tree.
-    """
-    tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, min_samples_leaf=5, random_state=0)
-    column = place[:, np.newaxis]
-    predicted: np.ndarray = tree.fit(column[learned], labels[learned]).predict(column)
-    return predicted
 
 
 def _sample(folders: Sequence[str], kinds: dict[str, int], label: str) -> dict[str, Columns]:

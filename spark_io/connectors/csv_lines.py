@@ -188,16 +188,29 @@ def _dialect(source: FileSource) -> Dialect:
 
 
 def csv_header(name: str, source: FileSource, first_lines: Mapping[str, str]) -> list[str]:
+    """Returns the columns of the files; see `common_header`.
+
+    Raises:
+      ComponentError: A declared column is missing, or the files have no common header.
+    """
+    header = common_header(name, source, first_lines)
+    for column in source.columns:
+        if column not in header:
+            raise missing_column(name, column, header)
+    return header
+
+
+def common_header(name: str, source: FileSource, first_lines: Mapping[str, str]) -> list[str]:
     """Returns the columns of the files, which must be the same in all of them.
 
     Args:
       name: Name of the source.
-      source: Declaration of the source; its options may set the separator.
+      source: Declaration of the source, whose options may set the separator. Its columns are not
+        looked at.
       first_lines: Path -> first line that is not blank.
 
     Raises:
-      ComponentError: A declared column is missing, two columns have one name, or a file has other
-        columns than the first one.
+      ComponentError: Two columns have one name, or a file has other columns than the first one.
     """
     present = {
         path: _fields(name, path, line, source) for path, line in first_lines.items() if line
@@ -218,9 +231,6 @@ def csv_header(name: str, source: FileSource, first_lines: Mapping[str, str]) ->
         raise ComponentError(
             f"source '{name}': {first} has two columns named '{twice}'; rename one"
         )
-    for column in source.columns:
-        if column not in header:
-            raise missing_column(name, column, header)
     return header
 
 

@@ -54,6 +54,9 @@ class EtlContext:
       outcomes: Source of outcomes -> which events they belong to, and how much later they may come.
       complete_ms: Source -> epoch milliseconds up to which its rows are there. An event whose
         outcomes may come after that of their source has a label that is not mature.
+      labelled: Whether the rows become examples to learn from. False in batch scoring, where the
+        columns of the label may be missing: an ETL must then neither compute the label nor reject
+        a row for it.
     """
 
     parameters: Mapping[str, Any]
@@ -61,6 +64,7 @@ class EtlContext:
     begin_ms: int | None = None
     outcomes: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
     complete_ms: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    labelled: bool = True
 
     def outcome(self, source: str) -> Outcome:
         """Returns what a source's rows are outcomes of.

@@ -1,0 +1,1 @@
+"""Writes a small application from a table: `python -m applications new`."""
