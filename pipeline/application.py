@@ -87,8 +87,9 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
     "events_of_request": ("line", "key"),
 }
 _BUILD_EXAMPLES = ("spark", "sources", "context")
+DEFAULT_PREPROCESSING = "tabular.preprocessing.preprocessing_fn"
 _DEFAULTS = {
-    "preprocessing_fn": "tabular.preprocessing.preprocessing_fn",
+    "preprocessing_fn": DEFAULT_PREPROCESSING,
     "run_fn": "tabular.entry_points.run_fn",
     "tuner_fn": "tabular.entry_points.tuner_fn",
 }

@@ -133,7 +133,10 @@ def read_schema(path: str) -> schema_pb2.Schema:
         text = Path(path).read_text("utf-8")
         schema = text_format.Parse(text, schema_pb2.Schema())
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"schema: there is no file {path}") from None
+        raise ConfigError(
+            f"schema: there is no file {path}. Write one, or let `python -m applications schema` "
+            "make it from the data"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"schema: cannot read {path}: {error}") from None
     except text_format.ParseError as error:
