@@ -145,4 +145,4 @@ def _make_importable(config: Path) -> None:
         sys.path.append(str(folder.parent))
 
 
-from applications.commands import check, new, sample_run, schema  # noqa: E402, F401 - they join
+from applications.commands import check, new, sample_run, schema, score  # noqa: E402, F401 - join

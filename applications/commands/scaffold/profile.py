@@ -128,23 +128,38 @@ def read_table(
     Returns:
       The source with options that suit the files, its readable rows, the number of all rows, and
       that of unreadable ones.
+
+    Raises:
+      ComponentError: No row can be read.
     """
-    place = InputLocation(root, spark)
-    found = CONNECTORS[source.kind].find(SOURCE, source, SpanRange(), place)
-    read = read_source(spark, SOURCE, source, found, root, primary=True)
-    unreadable = read.read - read.rows.count() if read.rejected is not None else 0
-    if not unreadable or source.format != "csv" or len(source.options.get("sep", ",")) > 2:
-        return source, read.rows, read.read, unreadable
-    log_progress(f"{unreadable:,} lines are no rows; trying values with line breaks")
+    try:
+        first = (source, *_read(spark, root, source))
+    except ComponentError as error:
+        first, problem = None, error
+    if source.format != "csv" or (first is not None and not first[3]):
+        if first is None:
+            raise problem
+        return first
+    log_progress("some lines are no rows; trying values with line breaks")
     several = dataclasses.replace(source, options={**source.options, "multiLine": "true"})
     try:
-        again = read_source(spark, SOURCE, several, found, root, primary=True)
+        second = (several, *_read(spark, root, several))
     except ComponentError:
-        return source, read.rows, read.read, unreadable
-    left = again.read - again.rows.count() if again.rejected is not None else 0
-    if left < unreadable:
-        return several, again.rows, again.read, left
-    return source, read.rows, read.read, unreadable
+        second = None
+    if first is None and second is None:
+        raise problem
+    if first is None or (second is not None and second[3] < first[3]):
+        assert second is not None
+        return second
+    return first
+
+
+def _read(spark: SparkSession, root: str, source: FileSource) -> tuple[DataFrame, int, int]:
+    """Returns the readable rows, and the numbers of all rows and of unreadable ones."""
+    found = CONNECTORS[source.kind].find(SOURCE, source, SpanRange(), InputLocation(root, spark))
+    rows = read_source(spark, SOURCE, source, found, root, primary=True)
+    unreadable = 0 if rows.rejected is None else rows.rejected.count()
+    return rows.rows, rows.read, unreadable
 
 
 def json_columns(spark: SparkSession, root: str, path: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from scipy.stats import rankdata
 
+from applications.commands.scaffold.labels import frequent_labels
 from applications.commands.scaffold.profile import (
     ColumnProfile,
     TableProfile,
@@ -48,31 +49,28 @@ _CLASSES = 20  # more labels than these count as quantities or as too many
 _FEWEST = 20  # rows of a class
 
 
-def look_at(request: Mapping[str, Any]) -> dict[str, Any]:
+def look_at(spark: SparkSession, request: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the answer to a request."""
     files, label = request["files"], request["label"]
-    config = dataclasses.asdict(SparkConfig("local[2]"))
-    log_progress("starting Spark")
-    with spark_session(config, "applications new") as spark:
-        source, types, unusable = _declared(spark, files, label)
-        log_progress(f"reading {source.path}")
-        source, rows, read, unreadable = read_table(
-            spark, str(Path(files["root"]).resolve()), source
-        )
-        rows = rows.persist()
-        log_progress(f"looking at {read:,} rows of {len(types)} columns")
-        profiles = column_profiles(rows, types)
-        profile = TableProfile(
-            rows=read,
-            unreadable=unreadable,
-            columns=profiles,
-            labels=label_counts(rows, label),
-            unique=unique_columns(rows, profiles),
-            unusable=unusable,
-            options=source.options,
-        )
-        log_progress(f"looking for columns that tell '{label}'")
-        skills = _skills(rows, profiles, label, profile.labels)
+    source, types, unusable = _declared(spark, files, label)
+    log_progress(f"reading {source.path}")
+    root = str(Path(files["root"]).resolve())
+    source, rows, read, unreadable = read_table(spark, root, source)
+    rows = rows.persist()
+    log_progress(f"looking at {read:,} rows of {len(types)} columns")
+    profiles = column_profiles(rows, types)
+    profile = TableProfile(
+        rows=read,
+        unreadable=unreadable,
+        columns=profiles,
+        labels=label_counts(rows, label),
+        unique=unique_columns(rows, profiles),
+        unusable=unusable,
+        options=source.options,
+    )
+    log_progress(f"looking for columns that tell '{label}'")
+    skills = _skills(rows, profiles, label, profile.labels)
+    rows.unpersist()
     return {"profile": dataclasses.asdict(profile), "skills": skills}
 
 
@@ -121,16 +119,19 @@ def _skills(
         known_number(one.column) if one.column in numeric else known_text(one.column)
         for one in profiles
     ]
-    total = sum(labels.values()) if len(labels) <= _CLASSES else kinds[label].known
+    classes = frequent_labels(labels)  # without slips, of which a column knows nothing
+    is_class = 2 <= len(classes) <= _CLASSES
+    total = sum(labels[text] for text in classes) if is_class else kinds[label].known
     share = min(1.0, _SAMPLE / max(total, 1))
     names = [f"c{place}" for place in range(len(columns))]
-    chosen = rows.where(known_text(label).isNotNull())
+    has_label = known_text(label).isin(classes) if is_class else known_text(label).isNotNull()
+    chosen = rows.where(has_label)
     if share < 1:
         drawn = F.pmod(F.xxhash64(*[known_text(one) for one in kinds]), F.lit(_PARTS))
         chosen = chosen.where(drawn < F.lit(int(share * _PARTS)))
     sample = chosen.select(*[c.alias(n) for c, n in zip(columns, names, strict=True)]).toPandas()
     by_column = {one.column: sample[name] for one, name in zip(profiles, names, strict=True)}
-    targets, measure = _targets(by_column.pop(label), labels)
+    targets, measure = _targets(by_column.pop(label), is_class)
     found = {}
     for column, values in by_column.items():
         one = kinds[column]
@@ -148,9 +149,9 @@ def _skills(
     return found
 
 
-def _targets(values: Any, labels: Mapping[str, int]) -> tuple[list[NDArray[np.float64]], str]:
+def _targets(values: Any, is_class: bool) -> tuple[list[NDArray[np.float64]], str]:
     """Returns the labels, or each class against the others, and the measure."""
-    if len(labels) <= _CLASSES:
+    if is_class:
         texts = values.map(lambda value: None if value is None else str(value))
         each = [(texts == text).to_numpy(float) for text in texts.dropna().unique()]
         some = [one for one in each if min(one.sum(), (1 - one).sum()) >= _FEWEST]
@@ -165,7 +166,14 @@ def _targets(values: Any, labels: Mapping[str, int]) -> tuple[list[NDArray[np.fl
 def main(request_path: str) -> None:
     """Answers the request in a file."""
     request = json.loads(Path(request_path).read_text("utf-8"))
-    answer(request_path, lambda: look_at(request), explain)
+
+    def answered() -> dict[str, Any]:
+        log_progress("starting Spark")
+        config = dataclasses.asdict(SparkConfig("local[2]"))
+        with spark_session(config, "applications new") as spark:
+            return look_at(spark, request)
+
+    answer(request_path, answered, explain)
 
 
 if __name__ == "__main__":

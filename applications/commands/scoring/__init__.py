@@ -1,0 +1,1 @@
+"""Batch scoring with Spark: `python -m applications score`."""
