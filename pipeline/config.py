@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from base.errors import all_problems, first_problem
+from base.errors import REPLACED_KEY, UNKNOWN_KEY, all_problems, first_problem
 from base.redaction import hide_variables, variables_named
 from base.secrets import find_secret
 from base.section import ConfigError, Section
@@ -178,11 +178,33 @@ def value_problems(path: str | Path, overrides: Iterable[str] = ()) -> list[str]
     Raises:
       ConfigError: The file cannot be read.
     """
-    try:
-        PipelineConfig.model_validate(_content(Path(path), overrides))
-    except ValidationError as error:
-        return all_problems(error)
-    return []
+    content = _content(Path(path), overrides)
+    found: list[str] = []
+    while True:
+        try:
+            PipelineConfig.model_validate(content)
+        except ValidationError as error:
+            found += [line for line in all_problems(error) if line not in found]
+            # A section with a wrong key is not looked at any further, so it is read without it.
+            if _without_wrong_keys(content, error):
+                continue
+        return found
+
+
+def _without_wrong_keys(content: dict[str, Any], error: ValidationError) -> bool:
+    """Removes the keys that `error` calls wrong; returns whether there was one."""
+    removed = False
+    for problem in error.errors():
+        if problem["type"] not in (UNKNOWN_KEY, REPLACED_KEY):
+            continue
+        *parents, last = problem["loc"]
+        section: Any = content
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if isinstance(section, dict) and last in section:
+            del section[last]
+            removed = True
+    return removed
 
 
 def _content(file: Path, overrides: Iterable[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from applications.commands.small_data import SMALL_DATA
 from base.code_fingerprint import code_sha256
 from base.section import Section
 from pipeline.config import PipelineConfig
@@ -19,12 +20,6 @@ from spark_io.sources.column_names import quoted
 
 NOT_SAMPLED = "not_in_the_sample"
 _PARTS = 1_000_000
-# Compiling code for each query takes Spark longer than a few thousand rows.
-_QUICK = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1",
-}
 
 
 class Sample(Section):
@@ -59,7 +54,7 @@ def of_a_sample(config: PipelineConfig, rows: int) -> PipelineConfig:
         "max_quarantine_fraction": 1.0,
     }
     is_local = config.spark.master.startswith("local")
-    conf = {**(_QUICK if is_local else {}), **config.spark.conf}
+    conf = {**(SMALL_DATA if is_local else {}), **config.spark.conf}
     return config.model_copy(
         update={
             "etl": config.etl.model_copy(update=changed),

@@ -32,6 +32,7 @@ from applications.commands.scaffold.profile import (
     unique_columns,
     usable_columns,
 )
+from applications.commands.small_data import SMALL_DATA
 from base.errors import ComponentError
 from base.section import closest
 from components.evaluator.single_feature import single_feature_skill
@@ -45,6 +46,7 @@ from spark_io.sources.spans import SpanPattern
 
 _SAMPLE = 20_000  # rows that the skill is measured on
 _PARTS = 1_000_000
+_SMALL = 50 << 20  # bytes of files that are little data
 _CLASSES = 20  # more labels than these count as quantities or as too many
 _FEWEST = 20  # rows of a class
 
@@ -163,13 +165,19 @@ def _targets(values: Any, is_class: bool) -> tuple[list[NDArray[np.float64]], st
         return [], "R2"
 
 
+def _settings(files: Mapping[str, Any]) -> dict[str, str]:
+    root = Path(files["root"])
+    paths = LocalFiles(str(root)).matching(SpanPattern(files["path"]))
+    return SMALL_DATA if sum((root / path).stat().st_size for path in paths) < _SMALL else {}
+
+
 def main(request_path: str) -> None:
     """Answers the request in a file."""
     request = json.loads(Path(request_path).read_text("utf-8"))
 
     def answered() -> dict[str, Any]:
         log_progress("starting Spark")
-        config = dataclasses.asdict(SparkConfig("local[2]"))
+        config = dataclasses.asdict(SparkConfig("local[2]", _settings(request["files"])))
         with spark_session(config, "applications new") as spark:
             return look_at(spark, request)
 

@@ -6,6 +6,7 @@ file and reports it, so a retried or speculative task neither loses nor duplicat
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import socket
@@ -93,8 +94,9 @@ def _model(folder: str) -> Any:
     """Loads a model, on one thread: Spark runs as many workers as there are cores."""
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    with contextlib.suppress(RuntimeError):  # TensorFlow has already started in this process
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf.saved_model.load(folder)
 
 
@@ -156,7 +158,8 @@ class _TaskWriter:
         bad = np.flatnonzero(reasons != None)  # noqa: E711 - elementwise
         if not len(bad):
             return batch
-        carried = batch.select(list(self._scoring.carried)).take(pa.array(bad)).to_pylist()
+        carried = pa.Table.from_batches([batch.take(pa.array(bad))])
+        carried = carried.select(list(self._scoring.carried)).to_pylist()
         for reason, row in zip(reasons[bad], carried, strict=True):
             self._count(QUARANTINED, None, reason, str(row))
         return batch.take(pa.array(np.flatnonzero(reasons == None)))  # noqa: E711
