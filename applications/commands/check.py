@@ -13,15 +13,16 @@ from applications.commands.group import main, of_an_application, one_line_errors
 @of_an_application
 @one_line_errors
 def check(path: str, overrides: tuple[str, ...]) -> None:
-    """Checks a config, its application, schema and data in seconds, without a run.
+    """Finds in seconds what is wrong, without a run.
 
     \b
     Examples:
       python -m applications check churn
       python -m applications check --config mine/configs/mine.yaml --set spans.window=24
 
-    Every problem is one line, all of them at once, and the exit code is 1. Of the data it reads
-    names, headers and first lines. It cannot see what only an ETL or a service can say.
+    It looks at the config, its application, its schema and its data. Every problem is one line,
+    all of them at once, and the exit code is 1. Of the data it reads names, headers and first
+    lines. It cannot see what only an ETL or a service can say.
     """
     from applications.commands.checks.everything import look_at
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableSequence
 from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
@@ -146,7 +146,7 @@ def _block(kind: str, message: schema_pb2.Feature | schema_pb2.StringDomain) -> 
     lines = [f"{kind} {{"]
     for field, value in message.ListFields():
         part = type(message)()
-        if field.label == field.LABEL_REPEATED:
+        if isinstance(value, MutableSequence):
             getattr(part, field.name).extend(value)
             lines += [f"  {line}" for line in text_format.MessageToString(part).splitlines()]
         elif field.message_type is not None:

@@ -101,7 +101,8 @@ def of_an_application(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(
         name: str | None, config: str | None, overrides: tuple[str, ...], **named: Any
     ) -> Any:
-        return function(path=config_path(name, config), overrides=overrides, **named)
+        path = one_line_errors(config_path)(name, config)
+        return function(path=path, overrides=overrides, **named)
 
     return wrapped
 

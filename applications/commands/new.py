@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.util
 import os
 import shlex
 import sys
@@ -81,8 +81,11 @@ def _place(name: str, into: Path | None) -> tuple[Path, str]:
     """Returns the folder of a new package, as a user would write it, and its dotted path."""
     if into is None:
         return Path(os.path.relpath(_PROJECT / "applications" / name)), f"applications.{name}"
-    folder = into.expanduser()
-    return folder / name, name
+    if importlib.util.find_spec(name) is not None:
+        raise ComponentError(
+            f"NAME: Python already has a package or module '{name}'; choose another name"
+        )
+    return into.expanduser() / name, name
 
 
 def next_commands(name: str, folder: Path, is_ours: bool) -> list[str]:

@@ -40,16 +40,17 @@ _REQUESTS = 5  # to the server of a candidate, in place of the config's
 )
 @one_line_errors
 def try_(path: str, overrides: tuple[str, ...], rows: int, folder: Path | None) -> None:
-    """Runs the whole path on a sample: ETL, schema, training, evaluation, a server, a push.
+    """Runs the whole pipeline on a sample.
 
     \b
     Examples:
       python -m applications try churn
       python -m applications try churn --rows 20000 --folder /tmp/churn-try
 
-    It shows in about a minute whether everything works together. The metrics are those of a sample
-    and say little about the model: bounds of the config do not decide, and the model is pushed to
-    the folder of the trial only. Servers, databases and releases of the config are not touched.
+    ETL, schema, training, evaluation, a server and a push: it shows in about a minute whether all
+    of them work together. The metrics are those of a sample and say little about the model. Bounds
+    of the config do not decide, and the model is pushed to the folder of the trial only. Servers,
+    releases and the metadata store of the config are not touched.
     """
     from local_run.run import run
     from local_run.sample import ensure_sample_data

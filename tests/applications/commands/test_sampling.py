@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from applications.commands.sample_run import trial
 from applications.commands.sampling import NOT_SAMPLED, Sample, of_a_sample, sampled_examples
 from pipeline.config import load_config
 from spark_io.examples.rows import EtlContext
@@ -70,3 +71,26 @@ def test_the_config_of_a_sample_keeps_the_etl_and_its_parameters(monkeypatch):
     assert sample.parameters == {"liked_stars": 4}
     assert len(sample.code_sha256) == 64
     assert found.etl.function == "applications.commands.sampling.sampled_examples"
+
+
+def test_a_trial_touches_nothing_of_the_real_pipeline_and_judges_nothing(tmp_path):
+    config = load_config(
+        config_path("ctr"),
+        [
+            "metadata={kind: mysql, host: real.example}",
+            "serving.servers=[real.example:8500]",
+            "serving.release=canary",
+            "trainer.warm_start=true",
+            "evaluator.max_feature_auc=0.9",
+        ],
+    )
+    tried = trial(config, 1000, tmp_path)
+    assert tried.metadata.kind == "sqlite"
+    for path in (tried.metadata_path, tried.run_folder, tried.serving_folder):
+        assert path.is_relative_to(tmp_path)
+    assert (tried.serving.servers, tried.serving.release) == ([], "immediate")
+    assert not tried.trainer.warm_start
+    assert tried.evaluator.judged == ()
+    assert {"auc", "calibration"} <= {str(name) for name in tried.evaluator.measured}
+    assert tried.evaluator.max_feature_auc is None
+    assert tried.trainer.parameters["epochs"] <= 5
