@@ -66,7 +66,7 @@ def schema(
         "change it by hand, with the reason. What does not fit stops a run at AnomalyGate.",
     ]
     text = schema_text(made, features, head)
-    _write(target, text, force)
+    write_schema(target, text, force)
     counted = f"{len(made.feature)} features, {len(made.string_domain)} closed vocabularies"
     result_console().print(f"{target}: {counted}, from {sampled} examples")
 
@@ -144,7 +144,7 @@ def write_examples(config: PipelineConfig, rows: int | None, folder: Path) -> Pa
     return examples
 
 
-def _write(target: Path, text: str, force: bool) -> None:
+def write_schema(target: Path, text: str, force: bool) -> None:
     """Writes a schema, unless another one is there and `force` is false.
 
     Raises:

@@ -56,16 +56,6 @@ def test_a_trial_accounts_for_every_row_and_pushes_to_its_own_folder_only(tried)
     assert not (tried.folder / "runs").exists()
 
 
-def test_a_second_schema_is_compared_and_not_overwritten(tried):
-    path = tried.folder / "schemas" / "machines.pbtxt"
-    before = path.read_text()
-    path.write_text(before.replace("disallow_nan: true", "disallow_nan: false"))
-    done = tried.command("-m", "applications", "schema", "machines", "--rows", "500", code=1)
-    assert "disallow_nan: false" in done.stdout
-    assert "nothing was written" in done.stderr
-    path.write_text(before)
-
-
 @pytest.fixture(scope="module")
 def scores(tried: Project) -> Path:
     """Scores of the whole table without its label, and of some rows that cannot be read."""

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+import base.arrow  # noqa: F401
 from applications.commands.scaffold.data_files import find_data_files
 from applications.commands.scoring.request import ScoreRequest
 from applications.commands.scoring.worker import (

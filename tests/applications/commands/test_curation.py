@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from applications.commands.curation import curated_schema, schema_text
+from applications.commands.schema import write_schema
 from base.errors import ComponentError
 from tabular.feature_set import Categorical, FeatureSet, Numeric, Ordinal, Sequence
 
@@ -101,3 +102,17 @@ def test_the_text_is_the_schema():
     read = text_format.Parse(text, schema_pb2.Schema())
     assert by_name(read) == by_name(schema)
     assert read.string_domain == schema.string_domain
+
+
+def test_a_schema_that_differs_is_shown_and_not_overwritten(tmp_path, capsys):
+    path = tmp_path / "schemas" / "trains.pbtxt"
+    write_schema(path, "one\n", force=False)
+    write_schema(path, "one\n", force=False)  # the same again
+    with pytest.raises(ComponentError, match="nothing was written"):
+        write_schema(path, "two\n", force=False)
+    shown = capsys.readouterr().out
+    assert "-one\n" in shown
+    assert "+two\n" in shown
+    assert path.read_text() == "one\n"
+    write_schema(path, "two\n", force=True)
+    assert path.read_text() == "two\n"
