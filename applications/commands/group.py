@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,6 +135,14 @@ def config_path(name: str | None, config: str | None) -> str:
             f"{known}. Give --config FILE"
         )
     return os.path.relpath((own or files)[0])
+
+
+def run_command(config: str) -> str:
+    """Returns the command that runs a pipeline, with the folder of an application elsewhere."""
+    folder = Path(config).resolve().parent.parent
+    is_ours = folder.parent == _HERE or not (folder / "application.py").is_file()
+    path = "" if is_ours else f"PYTHONPATH={shlex.quote(str(folder.parent))} "
+    return f"{path}python local_runner.py --config {shlex.quote(config)}"
 
 
 def _make_importable(config: Path) -> None:

@@ -16,6 +16,7 @@ from applications.commands.group import (
     main,
     one_line_errors,
     result_console,
+    run_command,
     shown_progress,
 )
 from base.console import PlainConsole
@@ -70,10 +71,10 @@ def new(name: str, given: str, label: str, task: TaskName | None, into: Path | N
         )
     found = profile.TableProfile.from_json(answer["profile"])
     made = plan.make_plan(found, files.format, label, task, answer["skills"])
-    commands = next_commands(name, folder, into is None)
-    contents = writing.render(name, package, str(schema), files, found, made, commands)
+    contents = writing.render(name, package, str(schema), files, found, made)
     writing.write(folder, contents)
     _check_import(folder, package)
+    commands = next_commands(name, folder, into is None)
     _show(result_console(), given, found, made, folder, commands)
 
 
@@ -90,14 +91,13 @@ def _place(name: str, into: Path | None) -> tuple[Path, str]:
 
 def next_commands(name: str, folder: Path, is_ours: bool) -> list[str]:
     """Returns the commands that follow `new`."""
-    config = folder / "configs" / f"{name}.yaml"
-    which = name if is_ours else f"--config {shlex.quote(str(config))}"
-    path = "" if is_ours else f"PYTHONPATH={shlex.quote(str(folder.parent))} "
+    config = str(folder / "configs" / f"{name}.yaml")
+    which = name if is_ours else f"--config {shlex.quote(config)}"
     return [
         f"python -m applications schema {which}",
         f"python -m applications check {which}",
         f"python -m applications try {which}",
-        f"{path}python local_runner.py --config {shlex.quote(str(config))}",
+        run_command(config),
     ]
 
 
@@ -141,7 +141,7 @@ def _show(
         else "key        none: no column has another value in each row; the split is by whole rows"
     )
     counts = {kind: len(plan.having(kind)) for kind in ("number", "text")}
-    console.print(f"features   {counts['number']} numbers, {counts['text']} categories")
+    console.print(f"features   numbers: {counts['number']}, categories: {counts['text']}")
     for one in plan.having("time"):
         console.print(f"time       {one.column!r} is carried along, and not learned from")
     for one in plan.having("left out"):

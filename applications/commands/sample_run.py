@@ -17,6 +17,7 @@ from applications.commands.group import (
     of_an_application,
     one_line_errors,
     result_console,
+    run_command,
 )
 from base.console import PlainConsole
 from base.errors import ComponentError
@@ -160,4 +161,4 @@ def _show(console: PlainConsole, config: PipelineConfig, place: Path, path: str)
             style="yellow",
         )
     console.print("All steps work together. These are metrics of a sample; the real run is:")
-    console.print(f"  python local_runner.py --config {path}")
+    console.print(f"  {run_command(path)}")

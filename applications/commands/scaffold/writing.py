@@ -64,7 +64,6 @@ def render(
     files: DataFiles,
     profile: TableProfile,
     plan: Plan,
-    commands: list[str],
 ) -> dict[str, str]:
     """Returns relative path -> content of an application's files.
 
@@ -78,7 +77,7 @@ def render(
         autoescape=False,  # noqa: S701 - Python and YAML, which the filters escape
     )
     templates.filters |= {"py": python_literal, "yaml": yaml_literal, "comment": one_line}
-    facts = _facts(name, package, schema, files, profile, plan, commands)
+    facts = _facts(name, package, schema, files, profile, plan)
     found = {
         "__init__.py": f'"""Predicts {plan.label.feature}; see application.py."""\n',
         "application.py": templates.get_template("application.py.j2").render(facts),
@@ -119,7 +118,6 @@ def _facts(
     files: DataFiles,
     profile: TableProfile,
     plan: Plan,
-    commands: list[str],
 ) -> dict[str, Any]:
     learned = [one for one in plan.columns if one.declaration]
     flagged = [one for one in learned if one.flag]
@@ -154,7 +152,6 @@ def _facts(
         "slice": sliced[0].feature if sliced else "",
         "epochs": 20 if profile.rows < _SMALL else 4,
         "batch_size": 256 if profile.rows < _SMALL else 1024,
-        "commands": commands,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -161,7 +162,7 @@ class _TaskWriter:
         carried = pa.Table.from_batches([batch.take(pa.array(bad))])
         carried = carried.select(list(self._scoring.carried)).to_pylist()
         for reason, row in zip(reasons[bad], carried, strict=True):
-            self._count(QUARANTINED, None, reason, str(row))
+            self._count(QUARANTINED, None, reason, json.dumps(row, default=str))
         return batch.take(pa.array(np.flatnonzero(reasons == None)))  # noqa: E711
 
     def _score(self, batch: pa.RecordBatch) -> None:

@@ -51,7 +51,7 @@ def written(
     answer = look_at(spark, {"files": dataclasses.asdict(files), "label": label})
     profile = TableProfile.from_json(answer["profile"])
     plan = make_plan(profile, files.format, label, task, answer["skills"])
-    contents = writing.render(name, name, f"{folder}/s.pbtxt", files, profile, plan, ["next"])
+    contents = writing.render(name, name, f"{folder}/s.pbtxt", files, profile, plan)
     writing.write(folder / name, contents)
     importlib.invalidate_caches()
     return plan, profile, folder / name / "configs" / f"{name}.yaml"
