@@ -13,6 +13,7 @@ from applications.commands.scaffold.columns import (
     IDENTIFIER,
     IS_THE_LABEL,
     TELLS,
+    TYPED,
     ColumnPlan,
     Treatment,
     has_odd,
@@ -31,6 +32,7 @@ from applications.commands.scaffold.profile import ColumnProfile, TableProfile
 from base.errors import ComponentError
 from tabular.feature_set import TaskName
 
+_LONGEST_KEY = 60
 _SMALL_TABLE = 50_000
 _ENOUGH = 100  # examples of a class in the judged split: the default of evaluator.min_positives
 
@@ -159,10 +161,27 @@ def make_plan(
 
 
 def _key(profile: TableProfile, label: str) -> str | None:
-    unique = [column for column in profile.unique if column != label]
-    named = [column for column in unique if IDENTIFIER.search(column)]
+    """Returns the column that names a row, of those with another value in each row.
+
+    An amount or a time may be different in each row by chance, and is something to learn from.
+    """
     kinds = {one.column: one for one in profile.columns}
-    return next(iter(named or [c for c in unique if kinds[c].longest <= 40]), None)
+    unique = [column for column in profile.unique if column != label]
+    candidates = [column for column in unique if _may_name_a_row(kinds[column], profile.rows)]
+    named = [column for column in candidates if IDENTIFIER.search(column)]
+    return next(iter(named or candidates), None)
+
+
+def _may_name_a_row(one: ColumnProfile, rows: int) -> bool:
+    if one.times or one.longest > _LONGEST_KEY:
+        return False
+    if not one.numbers:
+        return True
+    if one.whole < one.known:
+        return one.numbers < TYPED * one.known  # a text, of which some look like numbers
+    if IDENTIFIER.search(one.column):
+        return True
+    return (one.highest or 0) - (one.lowest or 0) < 2 * rows  # numbered rows
 
 
 def _label_column(one: ColumnProfile, feature: str, task: TaskName, format_: str) -> ColumnPlan:

@@ -185,6 +185,33 @@ def test_a_unique_column_is_the_key_and_splits_the_rows():
     assert found.key.feature == "order_id"
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        numbers("price", distinct=ROWS, whole=10),
+        numbers("salary", distinct=ROWS, highest=9_000_000.0),
+        texts("ordered at", distinct=ROWS, times=ROWS),
+        texts("remark", distinct=ROWS, longest=90),
+    ],
+)
+def test_what_is_different_in_each_row_by_chance_is_no_key(column):
+    assert plan(texts("c"), column, unique=(column.column,)).key is None
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        numbers("row", distinct=ROWS, highest=float(ROWS)),
+        numbers("customer_id", distinct=ROWS, highest=9_000_000.0),
+        texts("reference", distinct=ROWS),
+    ],
+)
+def test_what_names_a_row_is_the_key(column):
+    found = plan(texts("c"), column, unique=(column.column,)).key
+    assert found is not None
+    assert found.column == column.column
+
+
 def test_a_large_whole_key_stays_text():
     large = numbers("id", distinct=ROWS, highest=2.0**60)
     found = plan(texts("c"), large, unique=("id",))
