@@ -67,8 +67,8 @@ class Application(Protocol):
         Args:
           spark: The SparkSession.
           sources: Name in the config's `sources` -> DataFrame.
-          context: spark_io.examples.rows.EtlContext: `parameters`, `spans`, and `labelled`, which is
-            false for rows to score.
+          context: spark_io.examples.rows.EtlContext, such as `parameters`, `spans`, and `labelled`,
+            which is false for rows to score.
 
         Returns:
           DataFrame with the columns of the FeatureSet, and with the rejected and dropped rows and

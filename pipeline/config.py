@@ -182,7 +182,9 @@ def value_problems(path: str | Path, overrides: Iterable[str] = ()) -> list[str]
     found: list[str] = []
     while True:
         try:
-            PipelineConfig.model_validate(content)
+            PipelineConfig.model_validate(expand(content))
+        except ConfigError as error:
+            return [*found, str(error)]
         except ValidationError as error:
             found += [line for line in all_problems(error) if line not in found]
             # A section with a wrong key is not looked at any further, so it is read without it.

@@ -176,7 +176,8 @@ def _apply_etl(
     spark: SparkSession, request: JobRequest, inputs: Inputs, sources: dict[str, SourceRows]
 ) -> DataFrame:
     build = _import(request.etl)
-    context = _context(request, inputs)
+    declared = sources_from_json(request.inputs.sources)
+    context = etl_context(request.etl_parameters, declared, inputs)
     frames = {name: source.rows for name, source in sources.items()}
     rows = with_reserved_columns(build(spark, frames, context))
     for source in sources.values():
@@ -185,14 +186,26 @@ def _apply_etl(
     return rows
 
 
-def _context(request: JobRequest, inputs: Inputs) -> EtlContext:
-    declared = sources_from_json(request.inputs.sources)
+def etl_context(
+    parameters: dict[str, Any],
+    declared: dict[str, AnySource],
+    inputs: Inputs,
+    labelled: bool = True,
+) -> EtlContext:
+    """Returns the facts that an ETL gets.
+
+    Args:
+      parameters: Parameters of the ETL.
+      declared: Sources; the first one is primary.
+      inputs: What was found of them.
+      labelled: Whether the rows become examples to learn from; see EtlContext.
+    """
     outcomes = {name: source.outcome for name, source in declared.items() if source.outcome}
     period = next(iter(declared.values())).period_ms
     begin = None if period is None else inputs.spans[0] * period
     known = {name: found.complete_ms for name, found in inputs.by_source.items()}
     complete = {name: time for name, time in known.items() if time is not None}
-    return EtlContext(request.etl_parameters, inputs.spans, begin, outcomes, complete)
+    return EtlContext(parameters, inputs.spans, begin, outcomes, complete, labelled)
 
 
 def _import(dotted_path: str) -> Any:

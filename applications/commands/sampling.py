@@ -5,6 +5,7 @@ The other rows are counted as dropped, so that the accounts of a run stay exact.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from typing import Any
 
@@ -76,7 +77,7 @@ def sampled_examples(
     rows = sources[primary]
     module, _, name = sample.etl.rpartition(".")
     build = getattr(importlib.import_module(module), name)
-    inner = EtlContext(sample.parameters, context.spans, context.labelled)
+    inner = dataclasses.replace(context, parameters=sample.parameters)
     count = rows.count()
     if count <= sample.rows:
         result: DataFrame = build(spark, sources, inner)

@@ -34,11 +34,12 @@ from base.atomic_files import fsync_tree, move_durably, write_json
 from base.errors import ComponentError
 from base.section import ConfigError
 from pipeline.config import PipelineConfig, load_config
-from spark_io.connectors import CONNECTORS, files
-from spark_io.connectors.connector import InputLocation, SourceInput
+from spark_io.connectors import files
+from spark_io.connectors.connector import InputLocation
 from spark_io.connectors.local_files import LocalFiles
+from spark_io.example_job import etl_context
 from spark_io.examples.encoding import check_types
-from spark_io.examples.rows import EtlContext, with_reserved_columns
+from spark_io.examples.rows import with_reserved_columns
 from spark_io.examples.shards import REPORT_SCHEMA
 from spark_io.jobs.child import answer, log_progress
 from spark_io.jobs.errors import explain, hide_secrets
@@ -46,6 +47,7 @@ from spark_io.jobs.session import size_shuffles, spark_session
 from spark_io.publishing import publish
 from spark_io.publishing.staging import staging_folder
 from spark_io.sources.column_names import RESERVED, quoted
+from spark_io.sources.inputs import Inputs, find_inputs
 from spark_io.sources.reading import SourceRows, read_source
 from spark_io.sources.source_types import AnySource, FileSource
 from spark_io.sources.spans import SpanPattern, SpanRange
@@ -73,13 +75,14 @@ def score(request: ScoreRequest) -> dict[str, Any]:
     output = Path(request.output).resolve()
     with spark_session(settings, "applications score") as spark, staging_folder(output) as staging:
         sources, bases, notes = _sources(config, request)
-        rows, inputs, spans = _read(spark, config, sources, bases)
+        inputs = _find(spark, config, sources, bases, request)
+        rows = _read(spark, sources, inputs, bases)
         primary = next(iter(sources))
         notes += _empty_columns(rows[primary].rows, sources[primary])
         for note in notes:
             log_progress(f"Warning: {note}")
         size_shuffles(spark, settings, max(one.read for one in rows.values()))
-        result = _applied(spark, config, rows, spans)
+        result = _applied(spark, config, sources, inputs, rows)
         scoring, chosen = _scoring(config, request, result, str(staging), primary)
         for folder in (SCORES, REJECTED):
             (staging / folder).mkdir()
@@ -91,7 +94,7 @@ def score(request: ScoreRequest) -> dict[str, Any]:
         report = publish.TaskReport.from_rows(written, [SCORES])
         for name, source in sources.items():
             if isinstance(source, FileSource):
-                files.check_unchanged(spark, name, source, inputs[name], bases[name])
+                files.check_unchanged(spark, name, source, inputs.by_source[name], bases[name])
         _check(config, request, report, rows, primary)
         manifest = _manifest(config, request, report, rows, primary, notes)
         _publish(staging, output, report, manifest)
@@ -141,26 +144,37 @@ def _present(root: str, path: str, kind: str, header: tuple[str, ...]) -> list[s
     return list(pq.read_schema(Path(root, first)).names)
 
 
-def _read(
+def _find(
     spark: SparkSession,
     config: PipelineConfig,
-    sources: Mapping[str, AnySource],
+    sources: dict[str, AnySource],
     bases: Mapping[str, str],
-) -> tuple[dict[str, SourceRows], dict[str, SourceInput], tuple[int, ...]]:
-    """Returns the rows and inputs of all sources, and the spans of the primary one."""
+    request: ScoreRequest,
+) -> Inputs:
+    """Returns the inputs of all sources; other sources than the input are read as in a run."""
     wanted = SpanRange(config.spans.window, config.spans.last)
-    rows: dict[str, SourceRows] = {}
-    inputs: dict[str, SourceInput] = {}
+    primary, *others = sources
+    place = InputLocation(str(Path(config.data_root).resolve()), spark, checksums=False)
+    if request.input is None:
+        return find_inputs(sources, wanted, place)
+    given = dataclasses.replace(place, base=bases[primary])
+    first = find_inputs({primary: sources[primary]}, SpanRange(), given).by_source
+    rest = find_inputs({name: sources[name] for name in others}, wanted, place).by_source
+    return Inputs({**first, **rest})
+
+
+def _read(
+    spark: SparkSession,
+    sources: Mapping[str, AnySource],
+    inputs: Inputs,
+    bases: Mapping[str, str],
+) -> dict[str, SourceRows]:
+    rows = {}
     for place, (name, source) in enumerate(sources.items()):
-        found = CONNECTORS[source.kind].find(
-            name, source, wanted, InputLocation(bases[name], spark, checksums=False)
-        )
-        if place == 0 and found.has_spans:
-            wanted = SpanRange(wanted.length, found.spans[-1])
         log_progress(f"reading {name}")
-        inputs[name] = found
+        found = inputs.by_source[name]
         rows[name] = read_source(spark, name, source, found, bases[name], place == 0)
-    return rows, inputs, inputs[next(iter(inputs))].spans
+    return rows
 
 
 def _empty_columns(rows: DataFrame, source: AnySource) -> list[str]:
@@ -179,14 +193,15 @@ def _empty_columns(rows: DataFrame, source: AnySource) -> list[str]:
 def _applied(
     spark: SparkSession,
     config: PipelineConfig,
+    sources: dict[str, AnySource],
+    inputs: Inputs,
     rows: Mapping[str, SourceRows],
-    spans: tuple[int, ...],
 ) -> DataFrame:
     """Returns the result of the ETL on rows that need no label."""
     path = config.etl.function or config.loaded_application().build_examples
     module, _, name = path.rpartition(".")
     build = getattr(importlib.import_module(module), name)
-    context = EtlContext(config.etl.parameters, spans, labelled=False)
+    context = etl_context(config.etl.parameters, sources, inputs, labelled=False)
     result = with_reserved_columns(build(spark, {n: one.rows for n, one in rows.items()}, context))
     for one in rows.values():
         if one.rejected is not None:

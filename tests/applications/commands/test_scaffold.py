@@ -65,7 +65,7 @@ def examples(spark: Any, config_path: Path, labelled: bool = True) -> list[dict[
     found = CONNECTORS["file"].find(name, source, SpanRange(), InputLocation(root, spark))
     rows = read_source(spark, name, source, found, root, primary=True).rows
     build = importlib.import_module(f"{config.application}.application").build_examples
-    result = build(spark, {name: rows}, EtlContext({}, (0,), labelled))
+    result = build(spark, {name: rows}, EtlContext({}, (0,), labelled=labelled))
     return [row.asDict() for row in result.collect()]
 
 
