@@ -147,7 +147,7 @@ def read_schema(path: str) -> schema_pb2.Schema:
 
 
 def _kind_checks(config: PipelineConfig, schema: schema_pb2.Schema) -> Iterator[Callable[[], None]]:
-    """Yields checks that the weight is a number, and that no slice, group or key is made of a float.
+    """Yields checks that the weight is a number, and that no slice, group or key is a float.
 
     Names that the schema does not have are left to another check.
     """
