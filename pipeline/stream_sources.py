@@ -89,6 +89,8 @@ def _place(content: Mapping[str, Any], name: str, table: str) -> dict[str, str]:
 
 def _reach(content: Mapping[str, Any]) -> int:
     """Returns the number of hours before a window that its rows' features need."""
-    groups = load_application(str(content.get("application"))).member("aggregations", PAST)
+    groups = load_application(str(content.get("application"))).member(
+        "aggregations", f"sources.{PAST}"
+    )
     longest = max((milliseconds(w) for group in groups for w in group.windows), default=0)
     return int(-(-longest // HOUR_MS))

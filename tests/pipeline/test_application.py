@@ -159,5 +159,5 @@ def test_an_application_may_train_in_its_own_way_with_parameters_of_its_own(shop
 
 def test_what_the_config_asks_for_and_the_application_does_not_have(shop: Path) -> None:
     stream = "applications/ctr/configs/ctr-stream.yaml"
-    with pytest.raises(ConfigError, match=r"streaming.hour_tables: it needs aggregations in"):
+    with pytest.raises(ConfigError, match=r"sources.past: it needs aggregations in"):
         load_config(stream, ["application=corner_shop", "etl.parameters={}"])
