@@ -47,7 +47,7 @@ def test_no_markup_is_imported() -> None:
 OTHER_RENAMES = {
     "applications/movielens/sample_data.py": "takes a download whose hash is looked at before use",
     "components/pusher/versions_folder.py": "hides a version that is about to be deleted",
-    "applications/commands/scoring/job.py": "the same, for scored rows",
+    "applications/commands/scoring/job.py": "names many files of scored rows in a hidden folder",
     "spark_io/publishing/publish.py": "names many shards in a hidden folder, with one sync for all",
 }
 
