@@ -16,9 +16,9 @@ from base.durations import HOUR_MS
 from pipeline.streaming_sections import Streaming
 from spark_io.sources.column_names import quoted
 from streaming.hour_events import LandedBatches, in_time_folders, remove_landed
-from streaming.hour_rows import HourRows, ReadHours
+from streaming.hour_rows import HourRows, ReadHours, closed_after
 from streaming.landed_columns import Events, read_events
-from streaming.layout import PREVIEW, Layout
+from streaming.layout import MAKES_AGAIN, PREVIEW, Layout
 from streaming.publishing import Publisher
 from streaming.tables import HourTables, write_table
 from streaming.watermark import first_open_hour, labels_until
@@ -86,7 +86,12 @@ def close(
     events = {stream: rows.unique(stream, [hour]) for stream in settings.streams}
     read = {stream: landed.rows(stream, hour) for stream in settings.streams}
     publisher = Publisher(rows, layout, tables)
-    marker = publisher.publish(hour, 1, events, read, {"watermark_ms": watermark_ms})
+    # Usually none, since hours are closed in their order; but its first event may come years late.
+    later = closed_after(hour, closed, settings)
+    new = {stream: one.rows for stream, one in events.items()}
+    again = sorted(rows.dependent(new, later)) if any(later.values()) else []
+    facts = {"watermark_ms": watermark_ms, MAKES_AGAIN: again}
+    marker = publisher.publish(hour, 1, events, read, facts)
     remove_landed(marker, landed, layout)
     return marker
 

@@ -58,16 +58,23 @@ def ingest(config: PipelineConfig, once: bool, finish: bool) -> None:
     A closed hour is a span that the pipeline can read. Its files never change.
     """
     from streaming.ingest import ingest as run
+    from streaming.operation.records import HourRecords
     from streaming.tables import HourTables
 
     settings = _settings(config)
     tables = HourTables(config) if settings.hour_tables else None
+
+    def report(what: str, content: dict[str, Any]) -> None:
+        _print_report(what, content)
+        if what == "again":
+            HourRecords(settings.folder).request_retry(content["hour"])
+
     with _spark(config, "streaming ingest") as spark:
         stopping = stop_event()  # after Spark has set its own handler of Ctrl-C
         run(
             spark,
             settings,
-            _print_report,
+            report,
             once=once,
             finish=finish,
             stopping=stopping,
@@ -107,6 +114,11 @@ def _print_report(what: str, content: dict[str, Any]) -> None:
         console().print(
             f"closed {hour_name(content['hour'])}: {_rows_text(content)}, {repeated:,} duplicates "
             f"({content['seconds']:.1f} s)"
+        )
+    elif what == "again":
+        console().print(
+            f"{hour_name(content['hour'])} has version {content['version']}: an earlier hour was "
+            "closed after it, and has the events of its outcomes"
         )
     elif what == "file":
         console().print(f"{content['path']}: {content['reason']}")

@@ -10,6 +10,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
@@ -19,6 +20,7 @@ from features.outcomes import AGAIN, COUNTED, EVENT_MS, VERDICT, VERDICTS, first
 from pipeline.streaming_sections import Streaming
 from spark_io.sources.column_names import quoted
 from spark_io.sources.outcomes import Outcome
+from streaming.hour_events import rows_of
 from streaming.landed_columns import Events
 
 _FEW = 2  # hours
@@ -138,6 +140,38 @@ class HourRows:
             return None
         return earlier.join(rows.select(quoted(outcome.by)).distinct(), outcome.by, "left_semi")
 
+    def dependent(
+        self, new: Mapping[str, DataFrame | None], closed: Mapping[str, Iterable[int]]
+    ) -> set[int]:
+        """Returns the closed hours whose outcomes have other verdicts by new events.
+
+        These are hours with outcomes of new events, and with outcomes of the same events as new
+        outcomes, since another one may now be the first.
+
+        Args:
+          new: Stream -> its new events of an earlier hour; None without any.
+          closed: Stream of outcomes -> closed hours that may be concerned.
+        """
+        found: set[int] = set()
+        for stream, outcome in self.settings.outcomes.items():
+            hours, declared = [*closed.get(stream, ())], self.settings.streams[stream]
+            identity = self.settings.streams[outcome.of].id
+            ids = [
+                frame.select(F.col(quoted(column)).alias(outcome.by))
+                for frame, column in (
+                    (new.get(outcome.of), identity),
+                    (new.get(stream), outcome.by),
+                )
+                if frame is not None
+            ]
+            outcomes = self.known(stream, hours).rows if hours and ids else None
+            if outcomes is None:
+                continue
+            concerned = outcomes.join(reduce(DataFrame.unionByName, ids), outcome.by, "left_semi")
+            at = F.floor(F.col(quoted(declared.time)) / HOUR_MS).alias("at")
+            found |= {int(row["at"]) for row in concerned.select(at).distinct().collect()}
+        return found
+
     def inputs(
         self, hour: int, own: Mapping[str, DataFrame | None], hours: Mapping[str, set[int]]
     ) -> dict[str, DataFrame]:
@@ -168,6 +202,26 @@ class HourRows:
 def _hours(outcome: Outcome) -> int:
     """Returns how many hours before its own an outcome's event may lie."""
     return -(-outcome.within_ms // HOUR_MS)
+
+
+def closed_after(
+    hour: int, closed: Mapping[int, Mapping[str, Any]], settings: Streaming
+) -> dict[str, list[int]]:
+    """Returns stream of outcomes -> closed hours that may have outcomes of an hour's events.
+
+    Args:
+      hour: Hours since 1970.
+      closed: Hour -> its newest marker.
+      settings: Section `streaming` of the config.
+    """
+    return {
+        stream: [
+            other
+            for other in hours_after(hour, outcome)
+            if other in closed and rows_of(closed[other], stream)
+        ]
+        for stream, outcome in settings.outcomes.items()
+    }
 
 
 def hours_after(hour: int, outcome: Outcome) -> range:

@@ -23,10 +23,12 @@ from streaming.kafka_query import KafkaQuery
 from streaming.landing import Progress
 from streaming.layout import Layout, exclusive_lock
 from streaming.manifests import pack
+from streaming.replay import make_again, unfinished
 from streaming.tables import HourTables
 from streaming.watermark import HOUR_MS, advanced
 
-# ("batch", its manifest); ("hour", its marker); ("away", {"seconds": ..., "reason": ...});
+# ("batch", its manifest); ("hour", its marker); ("again", the marker of an hour's next version);
+# ("away", {"seconds": ..., "reason": ...});
 # ("partitions", {"topic": ..., "stream": ..., "added": [...]}) for new partitions;
 # ("file", {"stream": ..., "path": ..., "reason": ...}) for a file that is left out or has changed;
 # ("online", {"reason": ...}) if the online store was not updated
@@ -211,6 +213,10 @@ class Ingest:
             self._closed[hour] = marker
             write_indexes(self.layout, self._closed, hour * HOUR_MS, self.settings)
             self.report("hour", marker)
+        if unfinished(self._closed):
+            for marker in make_again(self.spark, self.settings, self._tables):
+                self._closed[marker["hour"]] = marker
+                self.report("again", marker)
         previews = closing.publish_previews(
             self._rows, self._landed, self._closed, watermark, self.layout
         )

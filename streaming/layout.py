@@ -20,6 +20,7 @@ from streaming import manifests
 from streaming.watermark import HOUR_MS
 
 LANDED, LATE, REFUSED = "landed", "late", "refused"
+MAKES_AGAIN = "makes_again"  # in a marker: later hours that need a next version because of it
 PREVIEW = 0  # version of an hour's outcomes so far, before the hour is closed
 
 

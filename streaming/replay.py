@@ -1,8 +1,8 @@
 """Adds late events to a closed hour, as the next version of its spans.
 
 Earlier versions do not change; readers use the newest one (`v{VERSION}` in the path). Outcomes of
-later hours may belong to the late events. These hours get a next version, too, since what they left
-for the features of later hours has changed.
+later hours may belong to the late events, or no longer be the first of their event. These hours get
+a next version, too, since what they left for the features of later hours has changed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812
 
-from base.durations import HOUR_MS
 from base.errors import ComponentError
 from features.history_columns import PAST
 from pipeline.streaming_sections import Streaming
-from spark_io.sources.column_names import quoted
 from streaming.column_names import check_columns
 from streaming.hour_events import (
     in_time_folders,
@@ -26,16 +23,15 @@ from streaming.hour_events import (
     late_folders,
     late_rows,
     replayed_rows,
-    rows_of,
 )
-from streaming.hour_rows import HourRows, hours_after
+from streaming.hour_rows import HourRows, closed_after
 from streaming.indexes import write_indexes
 from streaming.landed_columns import Events, read_events
-from streaming.layout import LATE, Layout, hour_name
+from streaming.layout import LATE, MAKES_AGAIN, Layout, hour_name
 from streaming.publishing import Publisher
 from streaming.tables import HourTables
 
-_AGAIN, _FOR = "makes_again", "made_again_for"  # in markers
+_FOR = "made_again_for"  # in markers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +62,7 @@ def unfinished(closed: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[int, i
     """Returns the hours that replays have yet to make again -> replayed hour -> its version."""
     found: dict[int, dict[int, int]] = {}
     for hour, marker in closed.items():
-        for other in marker.get(_AGAIN, ()):
+        for other in marker.get(MAKES_AGAIN, ()):
             if closed[other].get(_FOR, {}).get(str(hour), 0) < marker["version"]:
                 found.setdefault(other, {})[hour] = marker["version"]
     return found
@@ -96,14 +92,21 @@ def replay(
     replaying = _Replaying(spark, settings, Layout(settings.folder), tables)
     if replaying.is_due(hour):
         replaying.publish(hour, {})
-    again = []
-    while waiting := unfinished(replaying.closed):  # each of them is later than its cause
-        other = min(waiting)
-        replaying.publish(other, waiting[other])
-        again.append(other)
+    again = replaying.finish()
     layout = replaying.layout
     write_indexes(layout, replaying.closed, layout.watermark_ms(), settings)
     return Replayed(replaying.closed[hour], again, replaying.labelled)
+
+
+def make_again(
+    spark: SparkSession, settings: Streaming, tables: HourTables | None = None
+) -> list[dict[str, Any]]:
+    """Makes the hours again that others have changed, and returns their markers.
+
+    An hour that is closed after later ones may have the events of their outcomes.
+    """
+    replaying = _Replaying(spark, settings, Layout(settings.folder), tables)
+    return [replaying.closed[hour] for hour in replaying.finish()]
 
 
 class _Replaying:
@@ -121,6 +124,15 @@ class _Replaying:
         self._manifests, self.closed = layout.manifests(), layout.closed_hours()
         self._landed = landed_batches(self._manifests)
         self.labelled: list[int] = []
+
+    def finish(self) -> list[int]:
+        """Makes all hours again that have to be, and returns them."""
+        again = []
+        while waiting := unfinished(self.closed):  # each of them is later than its cause
+            other = min(waiting)
+            self.publish(other, waiting[other])
+            again.append(other)
+        return again
 
     def is_due(self, hour: int) -> bool:
         """Returns whether the hour needs a new version itself.
@@ -175,22 +187,9 @@ class _Replaying:
     def _dependent(self, hour: int) -> set[int]:
         """Returns the later hours that late events of an hour concern, through their outcomes."""
         found = {other for other, of in unfinished(self.closed).items() if hour in of}
-        for stream, outcome in self._settings.outcomes.items():
-            events = self._settings.streams[outcome.of]
-            late = self._late_only(outcome.of, hour)
-            after = [
-                other
-                for other in hours_after(hour, outcome)
-                if other in self.closed and rows_of(self.closed[other], stream)
-            ]
-            outcomes = self._known(stream, after).rows if after else None
-            if late is None or outcomes is None:
-                continue
-            ids = late.select(F.col(quoted(events.id)).alias(outcome.by)).distinct()
-            at = F.floor(F.col(quoted(self._settings.streams[stream].time)) / HOUR_MS)
-            of_late = outcomes.join(ids, outcome.by, "left_semi").select(at.alias("at"))
-            found |= {int(row["at"]) for row in of_late.distinct().collect()}
-        return found
+        late = {stream: self._late_only(stream, hour) for stream in self._settings.streams}
+        rows = HourRows(self._spark, self._settings, self._known)
+        return found | rows.dependent(late, closed_after(hour, self.closed, self._settings))
 
     def publish(self, hour: int, because: Mapping[int, int]) -> None:
         """Publishes the next version of an hour.
@@ -210,7 +209,7 @@ class _Replaying:
             "watermark_ms": self.layout.watermark_ms(),
             "late_batches": sorted({*late, *done}),
             "late_rows": sum(came.values()),
-            _AGAIN: sorted(self._dependent(hour)),
+            MAKES_AGAIN: sorted(self._dependent(hour)),
             _FOR: {**(before or {}).get(_FOR, {}), **reasons},
         }
         rows = HourRows(self._spark, self._settings, self._of(hour))

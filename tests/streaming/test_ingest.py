@@ -409,6 +409,44 @@ def test_outcomes_of_late_events_make_their_hours_again(spark, run, tmp_path: Pa
     assert (replayed.again, replayed.labelled) == ([], [FIRST_HOUR])
 
 
+def test_a_late_outcome_that_is_the_first_uncounts_the_other(spark, run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 50), impression("z", 300), name="1")
+    put(streaming, "clicks", click("c2", "a", 70), click("c9", "z", 301), name="1")
+    run(streaming)
+    of = layout.closed_hours()[FIRST_HOUR + 1]["streams"]["clicks"]["outcomes"]
+    assert (of["counted"], of["again"]) == (1, 0)
+    put(streaming, "clicks", click("c1", "a", 55), name="2")
+    run(streaming)
+    replayed = replay(spark, FIRST_HOUR, streaming)
+    assert (replayed.again, replayed.labelled) == ([FIRST_HOUR + 1], [FIRST_HOUR])
+    closed = layout.closed_hours()
+    verdicts = [closed[FIRST_HOUR + h]["streams"]["clicks"]["outcomes"] for h in (0, 1)]
+    assert [(of["counted"], of["again"]) for of in verdicts] == [(1, 0), (0, 1)]
+    assert verify(streaming).problems == []
+
+
+def test_an_hour_that_closes_after_later_ones_gives_their_outcomes_an_event(
+    run, tmp_path: Path
+) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "clicks", click("k", "a", 70), name="1")
+    run(streaming)
+    put(streaming, "impressions", impression("z", 500), name="1")
+    run(streaming)
+    before = layout.closed_hours()[FIRST_HOUR + 1]["streams"]["clicks"]["outcomes"]
+    assert before["without event"] == 1
+    put(streaming, "impressions", impression("a", 55), name="2")
+    told = run(streaming)
+    assert [m["hour"] for what, m in told if what == "again"] == [FIRST_HOUR + 1]
+    after = layout.closed_hours()[FIRST_HOUR + 1]
+    assert (after["version"], after["streams"]["clicks"]["outcomes"]["counted"]) == (2, 1)
+    assert verify(streaming).problems == []
+    assert run(streaming) == []
+
+
 def test_a_stream_that_is_no_longer_declared_keeps_its_events(run, tmp_path: Path) -> None:
     streaming = settings(tmp_path / "out")
     put(streaming, "impressions", impression("a", 5), name="1")
