@@ -82,7 +82,7 @@ def find_inputs(
                 f"source '{name}' and the primary source must both be daily or both hourly"
             )
         if primary is None:
-            if this.has_spans and (not this.spans or wanted.last not in (None, this.spans[-1])):
+            if this.has_spans and wanted.last is not None and wanted.last not in this.spans:
                 raise ComponentError(
                     f"source '{name}': span {wanted.last} is empty: its index says that nothing "
                     "happened in it. Choose another --span"
