@@ -32,7 +32,7 @@ _TRIES = 5  # a table is replaced far more slowly than it is read
 
 @dataclasses.dataclass(frozen=True)
 class _Kept:
-    """What a reader keeps of a table.
+    """The values of a table that a reader keeps in memory.
 
     Attributes:
       description: The table's description as it was read. Each write of the table changes it.

@@ -29,7 +29,7 @@ ReadHours = Callable[[str, Iterable[int]], Events]
 
 @dataclasses.dataclass(frozen=True)
 class Verdicts:
-    """What became of the outcomes of an hour.
+    """The verdicts on the outcomes of an hour.
 
     Attributes:
       counts: Stream of outcomes -> verdict -> number; all verdicts of features/outcomes.py.

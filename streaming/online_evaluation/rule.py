@@ -46,7 +46,7 @@ class Judgement:
 
 @dataclasses.dataclass(frozen=True)
 class VersionEvidence:
-    """What is known of a live version.
+    """The evidence about a live version.
 
     Attributes:
       served: Its metrics; for the stable version, on the newest hours with enough events.

@@ -1,4 +1,4 @@
-"""What a reader of Redis keeps in memory is never older than the table."""
+"""Values that a reader of Redis keeps in memory are never older than the table."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _LONG_TEXT = 200
 
 @dataclasses.dataclass(frozen=True)
 class ColumnPlan:
-    """What becomes of a column.
+    """The treatment of a column of the table.
 
     Attributes:
       column: Name in the data.

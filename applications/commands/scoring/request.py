@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class ScoreRequest:
-    """What to score.
+    """The rows to score, the model, and the place of the scores.
 
     Attributes:
       config, overrides: Config of the pipeline, as for load_config.

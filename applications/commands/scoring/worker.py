@@ -37,7 +37,7 @@ _AT_ONCE = 4_096  # rows that the model gets
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """What a worker needs to know.
+    """The instructions for a worker.
 
     Attributes:
       staging: Folder on storage that every worker and the driver share.

@@ -1,4 +1,4 @@
-"""Where a table is, and how it is written."""
+"""The place and the format of a table are found by its path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `new` decides from the numbers of a table's profile."""
+"""`new` decides by the numbers of a table's profile."""
 
 from __future__ import annotations
 
