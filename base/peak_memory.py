@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
 
 import psutil
+
+from base.repeating import repeated
 
 _PERIOD_S = 0.5
 
@@ -28,19 +28,6 @@ class PeakMemory:
         return total >> 20
 
 
-@contextlib.contextmanager
-def sampled(peak: PeakMemory) -> Iterator[None]:
+def sampled(peak: PeakMemory) -> contextlib.AbstractContextManager[None]:
     """Measures every half second until the end of the block."""
-    done = threading.Event()
-
-    def sample() -> None:
-        while not done.wait(_PERIOD_S):
-            peak.measure()
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return repeated(peak.measure, _PERIOD_S)

@@ -5,13 +5,12 @@ The request is a ScoreRequest as JSON; the answer is {"manifest": {...}}.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import json
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from applications.commands.scoring.worker import (
 )
 from base.atomic_files import fsync_tree, move_durably, write_json
 from base.errors import ComponentError
+from base.repeating import repeated
 from base.section import ConfigError
 from pipeline.config import PipelineConfig, load_config
 from spark_io.connectors import files
@@ -89,7 +89,7 @@ def score(request: ScoreRequest) -> dict[str, Any]:
         log_progress(f"scoring {rows[primary].read:,} rows of {primary}")
         # Numbered, because mapInArrow of Spark 3.5 takes a dot in a name for a field of a struct.
         numbered = chosen.toDF(*[f"c{number}" for number in range(len(chosen.columns))])
-        with _shown_tasks(spark):
+        with repeated(partial(_show_tasks, spark), _EVERY_SECONDS):
             written = numbered.mapInArrow(score_writer(scoring), REPORT_SCHEMA).collect()
         report = publish.TaskReport.from_rows(written, [SCORES])
         for name, source in sources.items():
@@ -312,26 +312,13 @@ def _publish(
     move_durably(ready, output)
 
 
-@contextlib.contextmanager
-def _shown_tasks(spark: SparkSession) -> Iterator[None]:
-    """Logs now and then how many tasks of the running stage are done."""
-    done = threading.Event()
+def _show_tasks(spark: SparkSession) -> None:
+    """Logs how many tasks of the running stages are done."""
     tracker = spark.sparkContext.statusTracker()
-
-    def show() -> None:
-        while not done.wait(_EVERY_SECONDS):
-            for stage in tracker.getActiveStageIds():
-                info = tracker.getStageInfo(stage)
-                if info is not None:
-                    log_progress(f"{info.numCompletedTasks} of {info.numTasks} tasks done")
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    for stage in tracker.getActiveStageIds():
+        info = tracker.getStageInfo(stage)
+        if info is not None:
+            log_progress(f"{info.numCompletedTasks} of {info.numTasks} tasks done")
 
 
 def main(request_path: str) -> None:
