@@ -40,25 +40,25 @@ def write_indexes(
     closed: Mapping[int, Mapping[str, Any]],
     watermark_ms: int | None,
     settings: Streaming,
-    previews: Mapping[str, int] | None = None,
+    outcomes: Mapping[str, int] | None = None,
 ) -> None:
     """Writes the indexes of all tables, where they change.
 
     Args:
       layout: Paths below the streaming folder.
-      closed: Hour -> its newest marker. All hours that the watermark has passed are closed.
-      watermark_ms: Watermark in epoch milliseconds.
+      closed: Hour -> its newest marker.
+      watermark_ms: Time in epoch milliseconds before which every hour is closed; None if that is
+        not known, and the indexes keep theirs.
       settings: Section `streaming` of the config.
-      previews: Stream of outcomes -> time up to which its outcomes are published already.
+      outcomes: Stream of outcomes -> later time up to which its outcomes are all published.
     """
-    first_open, finished = first_open_hour(watermark_ms), layout.outcomes_ms()
+    first_open = first_open_hour(watermark_ms)
     for table, hours in indexed_hours(closed, settings).items():
         path = layout.index(table)
         before = read_index(path) if path.exists() else None
         times: Iterable[int | None] = [
             None if first_open is None else first_open * HOUR_MS,
-            (previews or {}).get(table),
-            finished if table in settings.outcomes else None,
+            (outcomes or {}).get(table),
             before.complete_ms if before is not None else None,  # it never moves back
         ]
         index = SpanIndex(max((t for t in times if t is not None), default=None), hours)

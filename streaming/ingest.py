@@ -217,10 +217,12 @@ class Ingest:
             for marker in make_again(self.spark, self.settings, self._tables):
                 self._closed[marker["hour"]] = marker
                 self.report("again", marker)
-        previews = closing.publish_previews(
+        outcomes = closing.publish_previews(
             self._rows, self._landed, self._closed, watermark, self.layout
         )
-        write_indexes(self.layout, self._closed, watermark, self.settings, previews)
+        if (finished := self.layout.outcomes_ms()) is not None:
+            outcomes = {s: max(finished, outcomes.get(s, 0)) for s in self.settings.outcomes}
+        write_indexes(self.layout, self._closed, watermark, self.settings, outcomes)
 
     def _refresh_online(self, *, at_once: bool = False) -> None:
         """Updates the online store if it is time."""

@@ -137,17 +137,15 @@ class Publisher:
     def _after_labels(self, hour: int, stream: str) -> int:
         """Returns the outcomes of an hour that came after a run could read them.
 
-        They were in time for their hour, but not for the labels that end within it (see
-        closing.publish_previews): they came later than `allowed_lateness_minutes`.
+        They were in time for their hour, but before a time up to which the stream's index already
+        said that all outcomes are there.
         """
-        until = hour * HOUR_MS + self.settings.outcomes[stream].waits_ms % HOUR_MS
-        published = complete_ms(self.layout, stream)
-        if until == hour * HOUR_MS or published is None or published < until:
+        until = complete_ms(self.layout, stream)
+        if until is None or until <= hour * HOUR_MS:
             return 0
-        counts = [
-            self._before(self.layout.span(stream, hour, v), stream, until) for v in (1, PREVIEW)
-        ]
-        return max(0, counts[0] - counts[1])
+        spans = [self.layout.span(stream, hour, version) for version in (1, PREVIEW)]
+        now, then = (self._before(span, stream, until) for span in spans)
+        return max(0, now - then)
 
     def _before(self, span: Path, stream: str, until_ms: int) -> int:
         if not span.exists():

@@ -93,8 +93,8 @@ def replay(
     if replaying.is_due(hour):
         replaying.publish(hour, {})
     again = replaying.finish()
-    layout = replaying.layout
-    write_indexes(layout, replaying.closed, layout.watermark_ms(), settings)
+    # A killed ingest may have left hours that the watermark has passed, and that are not closed.
+    write_indexes(replaying.layout, replaying.closed, None, settings)
     return Replayed(replaying.closed[hour], again, replaying.labelled)
 
 

@@ -17,7 +17,7 @@ from base.atomic_files import write_json
 from base.errors import ComponentError
 from streaming.accounts import accounts
 from streaming.commands import main
-from streaming.ingest import Ingest
+from streaming.ingest import Ingest, ingest
 from streaming.layout import LATE, REFUSED, Layout
 from streaming.replay import replay
 from streaming.verify import verify
@@ -142,6 +142,75 @@ def test_an_hour_closes_at_its_end_and_its_labels_follow(run, tmp_path: Path) ->
         "too early": 0,
         "without event": 0,
     }
+
+
+def test_an_outcome_that_comes_after_none_had_come_is_counted(run, tmp_path: Path) -> None:
+    """Nothing was published at first; what comes later must not look as if it had been."""
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 59), impression("b", 95), name="1")
+    run(streaming)
+    assert complete(layout, "clicks") == 90
+    put(streaming, "clicks", click("e", "a", 80), name="2")
+    run(streaming)
+    assert not layout.span("clicks", FIRST_HOUR + 1, 0).exists()
+    put(streaming, "impressions", impression("z", 200), name="3")
+    run(streaming)
+    of = layout.closed_hours()[FIRST_HOUR + 1]["streams"]["clicks"]
+    assert (of["rows"], of["after_labels"]) == (1, 1)
+
+
+def test_outcomes_so_far_are_those_of_the_present_settings(run, tmp_path: Path) -> None:
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 59), impression("b", 96), name="1")
+    put(streaming, "clicks", click("c", "a", 70), click("d", "a", 95), name="1")
+    run(streaming)
+    assert complete(layout, "clicks") == 90
+    declared = log.streams()
+    declared["clicks"]["outcome"]["within"] = "45m"
+    now = settings(tmp_path / "out", streams=declared)
+    put(now, "impressions", impression("y", 112), name="2")
+    run(now)
+    assert complete(layout, "clicks") == 105
+    so_far = log.rows_of([layout.span("clicks", FIRST_HOUR + 1, 0)], None)
+    assert [row["click_id"] for row in so_far] == ["c", "d"]
+
+
+def test_finish_says_that_outcomes_are_complete_when_all_hours_are_closed(
+    spark, tmp_path: Path
+) -> None:
+    """A run that began between two hours would read none of the second's."""
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 50), impression("b", 70), name="1")
+    put(streaming, "clicks", click("c", "a", 65), click("d", "b", 71), name="1")
+    seen = []
+
+    def report(what: str, content: dict[str, Any]) -> None:
+        if what == "hour":
+            seen.append((content["hour"] - FIRST_HOUR, complete(layout, "clicks")))
+
+    ingest(spark, streaming, report, finish=True)
+    assert seen == [(0, 0), (1, 60)]
+    assert complete(layout, "clicks") == 150
+    of = layout.closed_hours()[FIRST_HOUR + 1]["streams"]["clicks"]
+    assert of["after_labels"] == 0
+
+
+def test_a_replay_says_of_no_open_hour_that_it_is_complete(spark, run, tmp_path: Path) -> None:
+    """A killed ingest may have landed a batch, and not yet closed the hours after it."""
+    streaming = settings(tmp_path / "out")
+    layout = Layout(tmp_path / "out")
+    put(streaming, "impressions", impression("a", 10), impression("b", 70), name="1")
+    run(streaming)
+    put(streaming, "impressions", impression("late", 11), impression("z", 300), name="2")
+    run(streaming)
+    layout.marker(FIRST_HOUR + 1).unlink()
+    before = {"complete_ms": (FIRST_HOUR + 1) * HOUR_MS, "spans": [[FIRST_HOUR, FIRST_HOUR]]}
+    write_json(layout.index("impressions"), before)
+    replay(spark, FIRST_HOUR, streaming)
+    assert json.loads(layout.index("impressions").read_text()) == before
 
 
 def test_outcomes_that_cannot_count_are_counted_by_reason(run, tmp_path: Path) -> None:
