@@ -1,4 +1,4 @@
-"""Measures the best reachable AUC and log loss, those of the true probabilities."""
+"""Measures the best reachable AUC, AUC-PR and log loss, those of the true probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def best_reachable(
       probability: Name of the column with the true probability.
 
     Returns:
-      `best_reachable_auc` and `best_reachable_log_loss`; None when no row has a truth.
+      `best_reachable_auc`, `best_reachable_auc_pr` and `best_reachable_log_loss`; None when no row
+      has a truth.
     """
     spec = {
         key: tf.io.FixedLenFeature([], tf.string),
@@ -51,5 +52,6 @@ def best_reachable(
     scores = known[probability]
     return {
         "best_reachable_auc": float(metrics.roc_auc_score(known[label], scores)),
+        "best_reachable_auc_pr": float(metrics.average_precision_score(known[label], scores)),
         "best_reachable_log_loss": float(metrics.log_loss(known[label], scores)),
     }

@@ -117,8 +117,10 @@ def _evaluated(config: PipelineConfig, examples: Artifact, evaluation: Artifact)
         )
         if best:
             metrics |= best
-            if "auc" in metrics:
-                metrics["auc_of_best_reachable"] = metrics["auc"] / best["best_reachable_auc"]
+            for name in ("auc", "auc_pr"):
+                if name in metrics:
+                    share = metrics[name] / best[f"best_reachable_{name}"]
+                    metrics[f"{name}_of_best_reachable"] = share
     return {"metrics": metrics, "intervals": intervals}
 
 

@@ -30,8 +30,11 @@ def check_online(streaming: Streaming, features: FeatureSet, prediction: str) ->
         is unknown. The message is one line with the key.
     """
     _check_rule(streaming.online_rule, features.task)
-    if streaming.served is not None:
-        _check_served(streaming, streaming.served, features, prediction)
+    served = streaming.served
+    if served is not None:
+        _check_served(streaming, served, features, prediction)
+        if served.at_last is not None:
+            _check_outcome("later", served.at_last, streaming, features.task)
 
 
 def served_stream(streaming: Streaming) -> str:
@@ -40,13 +43,32 @@ def served_stream(streaming: Streaming) -> str:
     return named or streaming.events
 
 
-def outcome_stream(streaming: Streaming, task: str) -> str | None:
-    """Returns the name of the stream whose events make the label 1; None without one."""
-    served = streaming.served
-    if served is None or served.label is not None or served.key is not None:
-        return None
-    if served.outcome is not None or task != "binary":
+def _check_outcome(key: str, served: Served, streaming: Streaming, task: str) -> None:
+    assert served.outcome is not None
+    where, stream = f"streaming.served.{key}", served_stream(streaming)
+    _check_known(where, served.outcome, streaming.outcomes)
+    of = streaming.outcomes[served.outcome].of
+    if of != stream:
+        raise ConfigError(
+            f"{where}: expected outcomes of the served {stream}. Received: {served.outcome}, which "
+            f"are outcomes of {of}"
+        )
+    if served.label is not None:
+        columns = streaming.streams[served.outcome].columns
+        _check_known("streaming.served.label", served.label, columns)
+    elif task != "binary":
+        raise ConfigError(
+            f"{where}: that an outcome followed is a label of binary models. The task is {task}: "
+            "name the label's column, or the key of the ETL's rows"
+        )
+
+
+def outcome_stream(streaming: Streaming, served: Served, task: str) -> str | None:
+    """Returns the name of the stream of outcomes that labels follow from; None without one."""
+    if served.outcome is not None:
         return served.outcome
+    if served.label is not None or served.key is not None or task != "binary":
+        return None
     return next(iter(streaming.outcomes), None)
 
 
@@ -85,19 +107,15 @@ def _check_served(
     if stream in {*_RECORDED, *ONLINE_METRICS.get(task, {})}:
         raise ConfigError(f"streaming.served.stream: '{stream}' is recorded as something else")
     if served.outcome is not None:
-        _check_known("streaming.served.outcome", served.outcome, streaming.outcomes)
-        if task != "binary":
-            raise ConfigError(
-                "streaming.served.outcome: that an outcome followed is a label of binary models. "
-                f"The task is {task}: name the label's column, or the key of the ETL's rows"
-            )
-    elif served.label is served.key is None and outcome_stream(streaming, task) is None:
+        _check_outcome("outcome", served, streaming, task)
+    elif served.label is served.key is None and outcome_stream(streaming, served, task) is None:
         raise ConfigError(
             "streaming.served: say what became of an event: `label`, a column with the label, or "
             "`key`, which finds the ETL's row"
         )
     columns = streaming.streams[stream].columns
-    for name in ("label", "key", "group"):
+    own = ("key", "group") if served.outcome is not None else ("label", "key", "group")
+    for name in own:
         if (column := getattr(served, name)) is not None:
             _check_known(f"streaming.served.{name}", column, columns)
     if served.key is not None:

@@ -243,11 +243,17 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merges sections key by key. Any other value, including null, replaces the earlier one."""
+    """Merges sections key by key. Any other value, including null, replaces the earlier one.
+
+    A section of another `kind`, such as a table in place of a file, replaces the earlier one, too,
+    whose keys it does not have.
+    """
     both = {
         key: _merged(base[key], over[key])
         for key in base.keys() & over.keys()
-        if isinstance(base[key], dict) and isinstance(over[key], dict)
+        if isinstance(base[key], dict)
+        and isinstance(over[key], dict)
+        and over[key].get("kind", base[key].get("kind")) == base[key].get("kind")
     }
     return {**base, **over, **both}
 

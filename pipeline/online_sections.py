@@ -59,20 +59,35 @@ class Served(Section):
         "by default the first stream of outcomes, for binary models without `label`",
     )
     label: str | None = Field(
-        None, description="in place of outcome: column with the label; null where it is not known"
+        None,
+        description="column of the events with the label, null where it is not known; with "
+        "`outcome` a column of the first outcome, and only events with an outcome are judged",
     )
     key: str | None = Field(
         None,
         description="in place of outcome: column that identifies an event, and key of the examples "
         "by the same name: the label is that of the ETL's row; an event without a row has none",
     )
+    later: str | None = Field(
+        None,
+        description="another stream of outcomes, which come later: when they are complete, all "
+        "events are measured by whether one followed. The rule does not wait for it, nor read it",
+    )
 
     @model_validator(mode="after")
     def _one_label(self) -> Served:
-        given = [name for name in ("outcome", "label", "key") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"name one of outcome, label and key. Received: {', '.join(given)}")
+        if self.key is not None and (self.outcome is not None or self.label is not None):
+            raise ValueError("`key` stands in place of outcome and label; name only one of them")
+        if self.later is not None and self.later == self.outcome:
+            raise ValueError("later: expected another stream than `outcome`")
         return self
+
+    @property
+    def at_last(self) -> Served | None:
+        """The same events, by the outcomes of `later`; None without them."""
+        if self.later is None:
+            return None
+        return Served(stream=self.stream, group=self.group, outcome=self.later)
 
 
 class OnlineBound(Section):

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from applications.ctr.aggregations import GROUPS, RECENT, RECENT_HOURS, WINDOW_COUNTS
 from applications.ctr.features import FEATURES
@@ -14,6 +13,7 @@ from applications.ctr.profiles import ITEM, UNKNOWN_USER, USER
 from applications.ctr.row_features import is_known, item_age_hours, time_features
 from features.online_features import OnlineFeatures
 from features.online_store import OnlineStore
+from serving.client.encode import encode
 
 
 class UnknownItemError(LookupError):
@@ -90,16 +90,4 @@ _TEXTS = {category.name for category in FEATURES.categorical} | {*RECENT}
 
 def encoded(row: Mapping[str, Any]) -> bytes:
     """Returns a row as a serialized tf.Example."""
-    return tf.train.Example(
-        features=tf.train.Features(feature={n: _feature(n, v) for n, v in row.items()})
-    ).SerializeToString()
-
-
-def _feature(name: str, value: Any) -> tf.train.Feature:
-    values = value if isinstance(value, list) else [value]
-    if name in _FLOATS:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    if name in _TEXTS:
-        texts = tf.train.BytesList(value=[text.encode() for text in values])
-        return tf.train.Feature(bytes_list=texts)
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))
+    return encode(row, _TEXTS, _FLOATS)

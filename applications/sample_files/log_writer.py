@@ -50,10 +50,28 @@ def json_lines(table: pa.Table) -> pa.BinaryArray:
     return pc.binary_join_element_wise(*pieces, "}\n", "").cast(pa.binary())
 
 
+def break_lines(lines: pa.Array, rng: np.random.Generator) -> pa.Array:
+    """Cuts half of the lines in the middle, and fills the others with invalid UTF-8."""
+    broken = []
+    for line in lines.to_pylist():  # few lines, so a loop is fast enough
+        if rng.random() < 0.5:
+            broken.append(line[: int(rng.integers(10, len(line) - 2))] + b"\n")
+        else:
+            noise = rng.integers(128, 256, int(rng.integers(5, 80)), dtype=np.uint8)
+            broken.append(b"\xff" + noise.tobytes() + b"\n")
+    return pa.array(broken, pa.binary())
+
+
 def hour_folder(out: Path, name: str, hour_start_ms: int) -> Path:
     """Returns OUT/NAME/YYYY-MM-DD/HH, in UTC."""
     start = datetime.fromtimestamp(hour_start_ms // 1000, tz=timezone.utc)
-    return out / name / f"{start:%Y-%m-%d}" / f"{start:%H}"
+    return day_folder(out, name, hour_start_ms) / f"{start:%H}"
+
+
+def day_folder(out: Path, name: str, start_ms: int) -> Path:
+    """Returns OUT/NAME/YYYY-MM-DD, in UTC."""
+    start = datetime.fromtimestamp(start_ms // 1000, tz=timezone.utc)
+    return out / name / f"{start:%Y-%m-%d}"
 
 
 def write_lines(folder: Path, part: int, lines: pa.BinaryArray) -> None:

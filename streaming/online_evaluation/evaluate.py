@@ -24,6 +24,7 @@ class OnlineEvaluation:
 
     Args:
       config: Config with a section `streaming`.
+      at_last: Whether labels are those of `streaming.served.later`, by which nothing is decided.
 
     Attributes:
       rows: The served events of closed hours.
@@ -34,9 +35,9 @@ class OnlineEvaluation:
         application's model has no metrics.
     """
 
-    def __init__(self, config: PipelineConfig):
+    def __init__(self, config: PipelineConfig, *, at_last: bool = False):
         assert config.streaming is not None
-        self.rows = ServedRows(config)
+        self.rows = ServedRows(config, at_last=at_last)
         own = dataclasses.asdict(self.rows.names)
         self.titles = {name: text.format(**own) for name, text in self.rows.task.titles.items()}
         self._config, self._rule = config, config.streaming.online_rule
@@ -51,7 +52,8 @@ class OnlineEvaluation:
             max_unlabelled_fraction=self._rule.max_unlabelled_fraction,
             patience_hours=self._rule.patience_hours,
         )
-        self._files = HourFiles(config.streaming.folder / "online" / "evaluation")
+        self._kind = "at_last" if at_last else "evaluation"
+        self._files = HourFiles(config.streaming.folder / "online" / self._kind)
 
     @property
     def shown(self) -> dict[str, str]:
@@ -95,6 +97,8 @@ class OnlineEvaluation:
         versions = sorted({one.version for one in found} & pushed.keys())
         inputs = [("pushed_model", pushed[model].id) for model in versions]
         name = f"{self._config.name}:{hour}:v{state.version}"
+        if self._kind != "evaluation":
+            name += f":{self._kind}"
         if state.examples is not None:
             inputs.append(("examples", state.examples))
             name += f":{state.examples}"

@@ -1,4 +1,4 @@
-"""Labels by outcomes: 1 if an outcome followed an event in its time, else 0."""
+"""Labels by outcomes: 1 if an outcome followed an event in its time, else 0; or what it says."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ class OutcomeLabels:
     Args:
       settings: Section `streaming` of the config.
       stream: Stream of outcomes.
+      column: Column of the outcomes with the label; None if the label is whether one followed.
     """
 
-    def __init__(self, settings: Streaming, stream: str):
+    def __init__(self, settings: Streaming, stream: str, column: str | None = None):
+        self.column = column
         self._layout, self._stream = Layout(settings.folder), stream
         self._declared, self._outcome = settings.streams[stream], settings.outcomes[stream]
         self.event_time = settings.streams[self._outcome.of].time
@@ -43,7 +45,9 @@ class OutcomeLabels:
         return (hour, *hours_after(hour, self._outcome))
 
     def read(self, hour: int, ids: pd.Series, times: pd.Series) -> pd.Series:
-        """Returns the labels of events, as float64; NaN while they are not mature.
+        """Returns the labels of events; NaN while they are not mature.
+
+        An event without an outcome has label 0, or none if the label is a column of the outcomes.
 
         Args:
           hour: Hour of the events.
@@ -55,17 +59,23 @@ class OutcomeLabels:
         found = self._outcomes(hour)
         asked = pd.DataFrame({"id": ids, "at": times})
         pairs = asked.reset_index().merge(found, on="id")
-        in_time = (pairs["when"] - pairs["at"]).between(0, self._outcome.within_ms)
-        followed = set(pairs.loc[in_time, "index"])
-        return pd.Series([float(one in followed) for one in ids.index], index=ids.index)
+        in_time = pairs[(pairs["when"] - pairs["at"]).between(0, self._outcome.within_ms)]
+        if self.column is None:
+            followed = set(in_time["index"])
+            return pd.Series([float(one in followed) for one in ids.index], index=ids.index)
+        # Of equal times the larger label, so that the order of files decides nothing.
+        first = in_time.sort_values(["when", "label"], ascending=[True, False]).groupby("index")
+        return first["label"].first().reindex(ids.index)
 
     def _outcomes(self, hour: int) -> pd.DataFrame:
-        """Returns the columns `id` (of the event) and `when` of the outcomes that may count."""
+        """Returns `id` (of the event), `when` and any `label` of the outcomes that may count."""
+        names = {"id": self._outcome.by, "when": self._declared.time}
+        if self.column is not None:
+            names["label"] = self.column
         closed, tables = self._layout.closed_hours(), []
         for other in self._hours(hour):
             version = closed[other]["version"] if other in closed else PREVIEW
             for file in sorted(self._layout.span(self._stream, other, version).glob("*.parquet")):
-                wanted = [self._outcome.by, self._declared.time]
-                tables.append(pq.ParquetFile(file).read(wanted).to_pandas())
-        rows = pd.concat(tables) if tables else pd.DataFrame({"id": [], "when": []})
-        return rows.set_axis(["id", "when"], axis=1)
+                read = pq.ParquetFile(file).read([*dict.fromkeys(names.values())]).to_pandas()
+                tables.append(pd.DataFrame({name: read[old] for name, old in names.items()}))
+        return pd.concat(tables) if tables else pd.DataFrame({name: [] for name in names})

@@ -13,6 +13,7 @@ import jinja2
 from base.atomic_files import write_text
 from streaming.layout import hour_name
 from streaming.online_evaluation.chart import ChartPoint, chart_svg
+from streaming.online_evaluation.evaluate import OnlineEvaluation
 from streaming.online_evaluation.rule import PROMOTE
 from streaming.online_evaluation.served_rows import EventNames
 
@@ -30,6 +31,7 @@ def write_page(
     drift: Mapping[int, Mapping[str, Any]],
     switches: Iterable[Mapping[str, Any]],
     decision: str,
+    at_last: OnlineEvaluation | None = None,
 ) -> Path:
     """Writes FOLDER/online.html, and returns its path.
 
@@ -42,6 +44,7 @@ def write_page(
       drift: Results of DriftWatch.
       switches: History of DecisionExecutor.
       decision: Text of the decision about the live versions.
+      at_last: The evaluation by later outcomes; None without them.
     """
     switches = [*switches]
     hours = sorted(hour for hour, served in metrics.items() if served)[-_SHOWN_HOURS:]
@@ -63,10 +66,24 @@ def write_page(
         switches=switches[::-1],
         drift=[*drift.items()][: -_SHOWN_HOURS - 1 : -1],
         most=_SHOWN_FEATURES,
+        at_last=_later(at_last) if at_last is not None else None,
     )
     path = folder / PAGE
     write_text(path, text)
     return path
+
+
+def _later(evaluation: OnlineEvaluation) -> dict[str, Any]:
+    """Returns what the page shows of the evaluation by later outcomes, newest hours first."""
+    found = evaluation.results()
+    hours = sorted(hour for hour, served in found.items() if served)[-_SHOWN_HOURS:]
+    shown = {hour: found[hour] for hour in hours}
+    return {
+        "names": evaluation.rows.names,
+        "metrics": evaluation.shown,
+        "newest_first": [*shown.items()][::-1],
+        "chart": chart_svg(panels(shown, evaluation.shown), {}) if shown else "",
+    }
 
 
 def panels(

@@ -19,6 +19,23 @@ from streaming.operation.records import HourRecords
 
 
 @dataclasses.dataclass(frozen=True)
+class Measured:
+    """Metrics by later outcomes.
+
+    Attributes:
+      names: The application's names.
+      titles: Metric to show -> its name for people.
+      metrics: New hour -> metrics of the versions served in it.
+      problems: Hour -> why it cannot be read.
+    """
+
+    names: EventNames
+    titles: dict[str, str]
+    metrics: dict[int, list[ServedMetrics]]
+    problems: dict[int, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationRound:
     """The results of one round.
 
@@ -26,6 +43,7 @@ class EvaluationRound:
       names: The application's names.
       titles: Metric to show -> its name for people.
       metrics: New hour -> metrics of the versions served in it.
+      at_last: The same by the outcomes of `streaming.served.later`; None without them.
       drift: New hour -> distances of its features.
       problems: Hour -> why it cannot be read.
       decision: Decision about the live versions.
@@ -37,6 +55,7 @@ class EvaluationRound:
     names: EventNames
     titles: dict[str, str]
     metrics: dict[int, list[ServedMetrics]]
+    at_last: Measured | None
     drift: dict[int, list[FeatureDistance]]
     problems: dict[int, str]
     decision: Decision
@@ -56,6 +75,9 @@ class EvaluationRounds:
         assert config.streaming is not None
         self._config, self._folder = config, config.streaming.folder
         self.evaluation, self._drift = OnlineEvaluation(config), DriftWatch(config)
+        served = config.streaming.served
+        has_later = served is not None and served.later is not None
+        self._at_last = OnlineEvaluation(config, at_last=True) if has_later else None
         self._actor = DecisionExecutor(config, self._folder / "online")
         self._looked: list[int] | None = None
 
@@ -80,6 +102,7 @@ class EvaluationRounds:
         stamp = self._stamp()
         settled = self._actor.settle()
         metrics = {hour: self.evaluation.evaluate(hour) for hour in self.evaluation.new_hours()}
+        at_last = self._measured()
         drift = {hour: self._drift.look(hour) for hour in self._drift.new_hours()}
         decision = self.evaluation.decide()
         last = max(self.evaluation.results(), default=0)
@@ -93,12 +116,14 @@ class EvaluationRounds:
             self._drift.results(),
             self._actor.history(),
             f"{decision.what}: {decision.reason}",
+            self._at_last,
         )
         self._looked = stamp
         return EvaluationRound(
             names=self.evaluation.rows.names,
             titles=self.evaluation.shown,
             metrics=metrics,
+            at_last=at_last,
             drift=drift,
             problems=self.evaluation.rows.problems,
             decision=decision,
@@ -106,3 +131,10 @@ class EvaluationRounds:
             settled=settled,
             page=page,
         )
+
+    def _measured(self) -> Measured | None:
+        one = self._at_last
+        if one is None:
+            return None
+        metrics = {hour: one.evaluate(hour) for hour in one.new_hours()}
+        return Measured(one.rows.names, one.shown, metrics, one.rows.problems)

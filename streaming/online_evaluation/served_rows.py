@@ -33,7 +33,8 @@ class EventNames:
     """The application's own names, for people and for lineage.
 
     Attributes:
-      events: Name of the served events: their stream.
+      events: Name of the judged events: the stream of the served ones, or that of the outcomes
+        whose column is the label, since only events with an outcome are judged.
       positives: Name of the events with label 1: the stream of outcomes, or else the class; None
         for a label that is a number.
       label: Name of the label.
@@ -66,6 +67,7 @@ class ServedRows:
 
     Args:
       config: Config with a section `streaming`.
+      at_last: Whether the labels are those of `streaming.served.later`.
 
     Attributes:
       names: The application's names.
@@ -77,10 +79,13 @@ class ServedRows:
       ConfigError: The config has no section `streaming.served`, or the task has no metrics.
     """
 
-    def __init__(self, config: PipelineConfig):
+    def __init__(self, config: PipelineConfig, *, at_last: bool = False):
         settings = config.streaming
         assert settings is not None
-        if settings.served is None:
+        served = settings.served
+        if served is not None and at_last:
+            served = served.at_last
+        if served is None:
             raise ConfigError(
                 f"{config.name}: online evaluation needs the section streaming.served, which says "
                 "what became of served events, such as served: {group: customer_id, label: fare}"
@@ -89,20 +94,23 @@ class ServedRows:
         self.task: OnlineTask = online_task(features.task)
         self.problems: dict[int, str] = {}
         self._prediction = config.evaluator.prediction
-        outcome = outcome_stream(settings, features.task)
-        self._outcomes = OutcomeLabels(settings, outcome) if outcome is not None else None
-        key = settings.served.key
+        outcome = outcome_stream(settings, served, features.task)
+        said = served.label if served.outcome is not None else None
+        self._outcomes = OutcomeLabels(settings, outcome, said) if outcome is not None else None
+        key = served.key
         self._etl_labels = EtlLabels(config, key, features.label) if key is not None else None
         self._examples: dict[int, Artifact] = {}
         # The column that leads to the label; the config's check has made sure that one does.
-        stream = served_stream(settings)
-        self._label = key or settings.served.label or settings.streams[stream].id
+        self._stream = stream = served_stream(settings)
+        own = served.label if outcome is None else None
+        self._label = key or own or settings.streams[stream].id
         self._layout = Layout(settings.folder)
         positives = None
         if features.task == "binary":
             named = features.classes[0] if features.classes != ("1", "0") else features.label
-            positives = outcome or named
-        self.names = EventNames(stream, positives, features.label, settings.served.group)
+            positives = named if said is not None else outcome or named
+        events = outcome if said is not None and outcome is not None else stream
+        self.names = EventNames(events, positives, features.label, served.group)
 
     def closed_hours(self) -> list[int]:
         """Returns all closed hours, oldest first."""
@@ -117,7 +125,7 @@ class ServedRows:
         found = {
             hour: HourState(marker["version"])
             for hour, marker in self._layout.closed_hours().items()
-            if rows_of(marker, self.names.events)
+            if rows_of(marker, self._stream)
         }
         if self._outcomes is not None:
             return {
@@ -146,7 +154,7 @@ class ServedRows:
         frames = [pd.DataFrame(columns=list(COLUMNS))]
         for hour in hours:
             self.problems.pop(hour, None)
-            for path in self._layout.newest(self.names.events, [hour]):
+            for path in self._layout.newest(self._stream, [hour]):
                 try:
                     frames.append(self._read(path, hour, self._examples.get(hour)))
                 except (pa.ArrowException, OSError) as error:
@@ -181,6 +189,9 @@ class ServedRows:
         # Before labels are looked up: most events of an hour may be those of no model.
         rows = rows.dropna(subset=[VERSION, PREDICTION]).fillna({ARM: ""})
         rows[LABEL] = self._labels(rows, hour, examples)
+        outcomes = self._outcomes
+        if outcomes is not None and outcomes.column is not None and outcomes.is_mature(hour):
+            rows = rows.dropna(subset=[LABEL])  # of the others nobody will ever say anything
         self.task.check(rows[LABEL].dropna(), rows[PREDICTION])
         return rows.astype({LABEL: float})[list(COLUMNS)]
 

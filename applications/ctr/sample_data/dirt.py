@@ -12,7 +12,7 @@ import pyarrow as pa
 import base.arrow  # noqa: F401
 from applications.ctr.sample_data.population import CLICK_DIRT, DIRT, random_stream
 from applications.ctr.sample_data.sessions import Impressions
-from applications.sample_files.log_writer import json_lines, prefixed
+from applications.sample_files.log_writer import break_lines, json_lines, prefixed
 
 IntArray = npt.NDArray[np.int64]
 
@@ -256,15 +256,3 @@ class DirtMaker:
 
 def _replace(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, values)
-
-
-def break_lines(lines: pa.Array, rng: np.random.Generator) -> pa.Array:
-    """Cuts half of the lines in the middle, and fills the others with invalid UTF-8."""
-    broken = []
-    for line in lines.to_pylist():  # few lines, so a loop is fast enough
-        if rng.random() < 0.5:
-            broken.append(line[: int(rng.integers(10, len(line) - 2))] + b"\n")
-        else:
-            noise = rng.integers(128, 256, int(rng.integers(5, 80)), dtype=np.uint8)
-            broken.append(b"\xff" + noise.tobytes() + b"\n")
-    return pa.array(broken, pa.binary())

@@ -1,0 +1,1 @@
+"""Predicts fraud with payment cards; see README.md."""

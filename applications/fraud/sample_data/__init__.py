@@ -1,0 +1,1 @@
+"""Simulates card payments and their chargebacks; see README.md."""
