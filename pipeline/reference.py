@@ -52,7 +52,7 @@ _INTRODUCTION = """\
 `python -m pipeline.reference` writes this page from the classes that check a config, so it lists
 every key there is. Each table has the keys of one section, in the order of a config file.
 
-- A config is a YAML file. Every command takes it as `--config FILE`.
+- A config is a YAML file. Commands take it as `--config FILE`.
 - `--set KEY=VALUE` replaces one value, such as `--set trainer.parameters.epochs=4`. The value is
   YAML.
 - `extends: other.yaml` takes the keys of another file in the same folder. Sections are merged key
