@@ -19,7 +19,6 @@ setup(
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(exclude=[*NOT_INSTALLED, *(f"{name}.*" for name in NOT_INSTALLED)]),
     py_modules=["local_runner"],

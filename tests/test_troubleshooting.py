@@ -28,11 +28,17 @@ def templates() -> list[tuple[list[str | None], str]]:
         for node in nodes:
             if not isinstance(node, ast.JoinedStr | ast.Constant) or id(node) in within:
                 continue
-            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
-            fixed = [p.value if isinstance(p, ast.Constant) else None for p in parts]
-            if all(part is None or isinstance(part, str) for part in fixed):
-                found.append((fixed, f"{path.relative_to(ROOT)}:{node.lineno}"))
+            parts = texts_of(node)
+            if parts:
+                found.append((parts, f"{path.relative_to(ROOT)}:{node.lineno}"))
     return found
+
+
+def texts_of(node: ast.JoinedStr | ast.Constant) -> list[str | None]:
+    """Returns the parts of a text, with None for what varies; nothing of another constant."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    fixed = [part.value if isinstance(part, ast.Constant) else None for part in parts]
+    return [text for text in fixed if text is None or isinstance(text, str)]
 
 
 def letters_of(parts: list[str | None]) -> int:
