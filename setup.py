@@ -1,7 +1,8 @@
 """The distribution `spark-tfx-pipeline`.
 
 The ranges hold for both supported TFX lines; requirements/ has the complete lock of each, which
-`make setup` installs. Tool settings are in pyproject.toml.
+`make setup` installs. Tool settings are in pyproject.toml. The version is stated here alone, and
+CHANGELOG.md has a section for it.
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ setup(
     description="A production TFX pipeline whose ExampleGen is Apache Spark",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(exclude=[*NOT_INSTALLED, *(f"{name}.*" for name in NOT_INSTALLED)]),
     py_modules=["local_runner"],

@@ -87,7 +87,8 @@ class PipelineConfig(Section):
     )
     beam_pipeline_args: list[str] | None = Field(
         default=None,
-        description="default: one process in a container, one for each core on this machine",
+        description="options of Beam; by default one process in a container, and one for each core "
+        "on this machine",
     )
 
     @classmethod

@@ -25,6 +25,10 @@ _DEFAULT_METRICS: Mapping[TaskName, tuple[str, ...]] = {
 }
 
 
+def _defaults(task: TaskName) -> str:
+    return ", ".join(_DEFAULT_METRICS[task])
+
+
 class Bound(Section):
     """The limits of a metric, on all examples or on one slice."""
 
@@ -107,7 +111,8 @@ class Evaluator(Section):
         "{precision_at: K}, {recall_at: K}, {precision: SCORE}, {recall: SCORE}, "
         "{accuracy: SCORE}; of several classes log_loss, accuracy, {top_k_accuracy: K}, macro_auc, "
         "{auc_of: CLASS}; of a regression mse, mae, rmse, r2; of lists {ndcg: {group: FEATURE, at: "
-        "K}}, {map: {group: FEATURE, at: K}}",
+        f"K}}}}, {{map: {{group: FEATURE, at: K}}}}. Defaults: {_defaults('binary')}; of several "
+        f"classes {_defaults('multiclass')}; of a regression {_defaults('regression')}",
     )
     thresholds: dict[str, tuple[Bound, ...]] = Field(
         default_factory=dict,

@@ -36,7 +36,9 @@ class Nodes(Section):
     """Nodes that may be taken away at any time, for steps with `spot: true`."""
 
     selector: dict[str, str] = Field(default_factory=dict, description="labels of the nodes")
-    tolerations: list[Toleration] = Field(default_factory=list, description="of their taints")
+    tolerations: list[Toleration] = Field(
+        default_factory=list, description="tolerations of their taints"
+    )
 
 
 class Step(Section):
@@ -59,7 +61,7 @@ class Step(Section):
         default_factory=dict, description="labels of the nodes that it may run on"
     )
     tolerations: list[Toleration] = Field(
-        default_factory=list, description="of the taints of these nodes"
+        default_factory=list, description="tolerations of the taints of these nodes"
     )
 
     @model_validator(mode="after")

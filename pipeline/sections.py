@@ -187,7 +187,7 @@ SearchSpace = Annotated[list[str | bool | int | float] | Range, BeforeValidator(
 class Tuner(Section):
     """A search by keras-tuner before the training; the best trial's values train the model."""
 
-    trials: int = Field(10, ge=1, description="trainings")
+    trials: int = Field(10, ge=1, description="number of trainings")
     parameters: dict[str, SearchSpace] = Field(
         min_length=1,
         description="name in trainer.parameters -> a list of choices, or {min, max, log}",
@@ -368,7 +368,9 @@ class Serving(Section):
 class Metadata(Section):
     """Where ML Metadata lives. The password is read from the variable named `password_env`."""
 
-    kind: Literal["sqlite", "mysql"] = Field("sqlite", description="mysql: MariaDB as well")
+    kind: Literal["sqlite", "mysql"] = Field(
+        "sqlite", description="database; mysql for MariaDB as well"
+    )
     path: str | None = Field(None, description="SQLite file; by default in the run folder")
     host: str = Field("127.0.0.1", description="host of the database server")
     port: int = Field(3306, ge=1, le=65535, description="port of the database server")

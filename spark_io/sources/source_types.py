@@ -32,10 +32,12 @@ class FileSource(Source):
     """Files under the component's `input_base` or at a URI of their own.
 
     Attributes:
-      format: json (one object per line), csv (with a header), parquet, orc, avro, or tfrecord (of
-        tf.train.Examples, gzipped or not).
+      format: Format of the files: json (one object per line), csv (with a header), parquet, orc,
+        avro, or tfrecord (of tf.train.Examples, gzipped or not).
       path: Glob relative to `input_base`, or a URI such as `s3a://bucket/logs/*.json`. May contain
         {SPAN}, {VERSION}, {YYYY}, {MM}, {DD} and {HH}.
+      columns: Column -> Spark SQL type. Required for json, csv and tfrecord, which have no types.
+        Elsewhere it is checked, and selects columns.
       folder_columns: Columns in the names of folders, as Hive writes them: ['country'] for
         `country=DE/*.parquet`. Each becomes a column of strings.
       spans_before: Number of spans before the window to read as well; not for the primary source.
@@ -114,6 +116,7 @@ class QuerySource(Source):
       table: Table to read, whole or a window by `span_column`.
       query: Query in place of `table`. May contain :span_begin, the start of the window, and
         :span_end, its end (exclusive).
+      columns: Column -> Spark SQL type; optional. It is checked, and selects columns.
       span: 'day' or 'hour' for rows with spans; without it every run reads all rows.
       span_column: Column of `table` that holds a row's time.
       span_type: Type of the times: timestamp, date, or s, ms or us for whole numbers since 1970.
