@@ -12,7 +12,7 @@ SOURCES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py)) local_runner.py
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup jars audit services demo demo-loop test test-slow test-debian13 lint mypy bench lock clean
+.PHONY: help setup jars audit services demo demo-fraud demo-loop test test-slow test-debian13 lint mypy bench lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ services: jars  ## start Kafka, MariaDB, PostgreSQL, HDFS, S3 and Redis on loopb
 
 demo: setup  ## the click-through-rate pipeline, end to end, on a generated click log
 	@$(VENV)/python local_runner.py --config $(CONFIG)
+
+demo-fraud: setup  ## the card fraud pipeline, with late labels, on a generated log of payments
+	@$(VENV)/python local_runner.py --config applications/fraud/configs/fraud.yaml
 
 demo-loop: setup jars  ## a day of a site: serve, log, Kafka, hourly spans, train, push, serve
 	@$(VENV)/python -m applications.ctr.demo_loop

@@ -17,7 +17,7 @@ from base.errors import ComponentError
 from kubeflow.platform_spec import platform_spec, spot_warnings
 from kubeflow.spec import compile_pipeline, quiet, tasks_of
 from kubeflow.step import ENVIRONMENT
-from pipeline.config import ConfigError, load_config
+from pipeline.config import ConfigError, PipelineConfig, load_config
 
 DESCRIPTION = "Spark ETL, validation, training, evaluation and push; compiled from TFX"
 _SUFFIXES = (".yaml", ".yml")
@@ -91,6 +91,13 @@ class OneLineError(click.ClickException):
     exit_code = 2
 
 
+def left_out(config: PipelineConfig) -> list[str]:
+    """Returns a warning for each key that has no effect on Kubeflow Pipelines."""
+    why = "it needs our own store of runs, so it has no effect on Kubeflow Pipelines"
+    keys = {"trainer.warm_start": config.trainer.warm_start, "incremental": config.incremental}
+    return [f"{key}: {why}: each run reads its whole window" for key, value in keys.items() if value]
+
+
 @click.command()
 @click.option(
     "--config", "config_path", required=True, help="YAML file; see applications/*/configs/."
@@ -123,7 +130,7 @@ def main(
         replace_file(output, text)
     except (ConfigError, ComponentError) as error:
         raise OneLineError(str(error)) from error
-    for warning in (*config.warnings, *spot_warnings(config)):
+    for warning in (*config.warnings, *left_out(config), *spot_warnings(config)):
         click.echo(f"Warning: {warning}", err=True)
     click.echo(f"{output}: {len(tasks_of(spec))} steps, image {image or config.kubeflow.image}")
 

@@ -124,7 +124,7 @@ def test_decisions_roll_back_long_before_chargebacks_are_complete(config: Pipeli
     assert read_release(config.serving_folder) == Release(6)  # nothing is decided by them
     page = (Path(str(config.streaming and config.streaming.folder)) / "online.html").read_text()
     assert "By chargebacks, when they are complete" in page
-    assert "<td class=\"n\">3,000" in page
+    assert '<td class="n">3,000' in page
     assert invoke(config).output.count("3,000") == 0  # measured once
 
 
