@@ -112,6 +112,12 @@ def movielens(folder: Path) -> Prepared:
     return prepare(folder, "movielens", [f"split={split}", f"embeddings={FILMS}"])
 
 
+def payments(folder: Path, count: int, days: int) -> Prepared:
+    """Payments of the simulator; the last 14 days judge, the ten before them stop the training."""
+    sample_data("fraud", folder / "data", payments=count, days=days)
+    return prepare(folder, "fraud", [f"spans.window={days}"])
+
+
 def prepare(folder: Path, name: str, overrides: Sequence[str], last: str = "Transform") -> Prepared:
     """Runs the pipeline of an application up to `last` on `folder`/data, unless that is done."""
     from tfx.orchestration import metadata

@@ -95,7 +95,9 @@ def left_out(config: PipelineConfig) -> list[str]:
     """Returns a warning for each key that has no effect on Kubeflow Pipelines."""
     why = "it needs our own store of runs, so it has no effect on Kubeflow Pipelines"
     keys = {"trainer.warm_start": config.trainer.warm_start, "incremental": config.incremental}
-    return [f"{key}: {why}: each run reads its whole window" for key, value in keys.items() if value]
+    return [
+        f"{key}: {why}: each run reads its whole window" for key, value in keys.items() if value
+    ]
 
 
 @click.command()
