@@ -89,7 +89,9 @@ def _load(prepared: Prepared, address: str, seconds: float, seed: int) -> dict[s
     chance = np.random.default_rng(seed)
     due = np.cumsum(chance.exponential(1 / RATE, int(RATE * seconds)))
     order, place = chance.integers(len(asked), size=len(due)), threading.local()
-    took, lookups, errors = [], [], []
+    took: list[float] = []
+    lookups: list[float] = []
+    errors: list[str] = []
 
     def one(number: int) -> None:
         if not hasattr(place, "features"):
