@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from components.evaluator.evaluation_files import Bucket, Confusion, Evaluation, Slice
+from lineage.report.decision import Decision
 from lineage.report.statistics import Feature
 from lineage.report.training import Curve
 from metadata.records import Run
@@ -98,6 +99,53 @@ def calibration(buckets: Sequence[Bucket]) -> go.Figure:
     )
     figure.update_layout(xaxis_title="mean prediction", yaxis_title="mean label")
     return figure
+
+
+def decision_curve(decision: Decision) -> go.Figure:
+    """Draws precision and recall by the share that is reviewed, with a mark at the chosen one."""
+    figure = go.Figure()
+    for name in ("recall", "precision"):
+        _add_results(figure, decision, name, ": %{y:.1%}")
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    return figure
+
+
+def decision_cost(decision: Decision) -> go.Figure | None:
+    """Draws the cost of an example by the share that is reviewed; None without costs."""
+    if decision.costs is None:
+        return None
+    figure = go.Figure()
+    _add_results(figure, decision, "cost", ": %{y:.4g}")
+    figure.update_yaxes(title="mean cost of an example", rangemode="tozero")
+    return figure
+
+
+def _add_results(figure: go.Figure, decision: Decision, name: str, shown: str) -> None:
+    """Draws a curve, and a mark at the chosen threshold if its value is known there."""
+    said = f"%{{x:.3%}} reviewed<br>{name}{shown}<br>from %{{customdata:.4g}} on<extra></extra>"
+    for points, style in (
+        (decision.curve, {"mode": "lines", "name": name}),
+        (
+            (decision,),
+            {
+                "mode": "markers",
+                "name": f"{name} as chosen",
+                "marker": {"size": 11, "symbol": "diamond"},
+            },
+        ),
+    ):
+        known = [one for one in points if getattr(one, name) is not None and one.share > 0]
+        if known:
+            figure.add_scatter(
+                x=[one.share for one in known],
+                y=[getattr(one, name) for one in known],
+                customdata=[one.threshold for one in known],
+                hovertemplate=said,
+                **style,
+            )
+    figure.update_xaxes(
+        type="log", dtick=1, tickformat="~%", title="share of the examples that are reviewed"
+    )
 
 
 def confusion(found: Confusion) -> go.Figure:

@@ -31,6 +31,7 @@ from applications.commands.scoring.worker import (
 )
 from base.atomic_files import fsync_tree, move_durably, write_json
 from base.errors import ComponentError
+from base.model_outputs import DECISION
 from base.repeating import repeated
 from base.section import ConfigError
 from pipeline.config import PipelineConfig, load_config
@@ -224,7 +225,8 @@ def _scoring(
     beside = inputs if request.with_features or not keys else ()
     carried = tuple(dict.fromkeys((*keys, *beside)))
     prediction = config.evaluator.prediction
-    clash = [name for name in carried if name.lower() in (prediction.lower(), CLASS)]
+    taken = (prediction.lower(), CLASS, DECISION)
+    clash = [name for name in carried if name.lower() in taken]
     if clash:
         raise ComponentError(
             f"the key or feature '{clash[0]}' has the name of a column of the scores; rename it"

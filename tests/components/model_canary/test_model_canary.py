@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,11 @@ def examples(tmp_path_factory) -> Path:
 class Served(tf.Module):
     """score = sigmoid(x_xf), with what may go wrong on the way to it."""
 
-    def __init__(self, transform_graph: Path, shift: float, wrong: float):
+    def __init__(
+        self, transform_graph: Path, shift: float, wrong: float, thresholds: Sequence[float]
+    ):
         super().__init__()
+        self.thresholds = [*thresholds]  # of the server and of the training graph; none if empty
         self.layer = tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
         self.shift, self.wrong = shift, wrong
 
@@ -71,11 +75,16 @@ class Served(tf.Module):
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         raw = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32)})
         score = tf.sigmoid(self.layer(raw)["x_xf"] + self.shift)
-        return {"score": score * self.wrong}
+        return self._decided(score * self.wrong, self.thresholds[:1])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x_xf")])
     def score(self, x_xf: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"score": tf.sigmoid(x_xf)}
+        return self._decided(tf.sigmoid(x_xf), self.thresholds[1:])
+
+    def _decided(self, score: tf.Tensor, threshold: Sequence[float]) -> dict[str, tf.Tensor]:
+        if not threshold:
+            return {"score": score}
+        return {"score": score, "decision": tf.cast(score >= threshold[0], tf.int64)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     def features(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -87,8 +96,14 @@ class Served(tf.Module):
             return {"score": tf.identity(x)}
 
 
-def model(folder: Path, graph: Path, shift: float = 0.0, wrong: float = 1.0) -> Path:
-    served = Served(graph, shift, wrong)
+def model(
+    folder: Path,
+    graph: Path,
+    shift: float = 0.0,
+    wrong: float = 1.0,
+    thresholds: Sequence[float] = (),
+) -> Path:
+    served = Served(graph, shift, wrong, thresholds)
     signatures = {
         "serving_default": served.serve,
         "score_transformed": served.score,
@@ -155,6 +170,21 @@ def test_a_good_candidate_is_blessed(transform_graph, examples, tmp_path: Path) 
     assert [len(one.inputs["examples"].string_val) for one in requests] == [10, 10, 10]
     assert of_features.model_spec.signature_name == "features"
     assert tf.make_ndarray(of_features.inputs["x"]).tolist() == [float(n) for n in range(10)]
+
+
+def test_a_decision_is_compared_too(transform_graph, examples, tmp_path) -> None:
+    """With one threshold the candidate is blessed; with two, the training graph's is another."""
+    for name, thresholds, wanted in (
+        ("one", (0.6, 0.6), None),
+        ("two", (0.55, 0.65), "the decisions are not those of one threshold: an example with the"),
+        ("none", (0.6,), "the server returns a decision, and the training graph returns none"),
+    ):
+        deciding = model(tmp_path / name, transform_graph, thresholds=thresholds)
+        blessing = ask(deciding, transform_graph, examples, tmp_path / f"{name}-out")
+        if wanted is None:
+            assert blessing.get_int_custom_property("blessed") == 1
+        else:
+            assert refusal(blessing).startswith(wanted)
 
 
 def test_preprocessing_that_is_not_the_trainings(transform_graph, examples, tmp_path) -> None:
