@@ -103,10 +103,8 @@ def calibration(buckets: Sequence[Bucket]) -> go.Figure:
 
 def decision_curve(decision: Decision) -> go.Figure:
     """Draws precision and recall by the share that is reviewed, with a mark at the chosen one."""
-    figure = go.Figure()
-    for name in ("recall", "precision"):
-        _add_results(figure, decision, name, ": %{y:.1%}")
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure = _by_share(decision, ("recall", "precision"), ".1%")
+    figure.update_yaxes(tickformat=".0%")
     return figure
 
 
@@ -114,38 +112,45 @@ def decision_cost(decision: Decision) -> go.Figure | None:
     """Draws the cost of an example by the share that is reviewed; None without costs."""
     if decision.costs is None:
         return None
-    figure = go.Figure()
-    _add_results(figure, decision, "cost", ": %{y:.4g}")
-    figure.update_yaxes(title="mean cost of an example", rangemode="tozero")
+    figure = _by_share(decision, ("cost",), ".4g")
+    figure.update_yaxes(title="mean cost of an example")
     return figure
 
 
-def _add_results(figure: go.Figure, decision: Decision, name: str, shown: str) -> None:
-    """Draws a curve, and a mark at the chosen threshold if its value is known there."""
-    said = f"%{{x:.3%}} reviewed<br>{name}{shown}<br>from %{{customdata:.4g}} on<extra></extra>"
-    for points, style in (
-        (decision.curve, {"mode": "lines", "name": name}),
-        (
-            (decision,),
-            {
-                "mode": "markers",
-                "name": f"{name} as chosen",
-                "marker": {"size": 11, "symbol": "diamond"},
-            },
-        ),
-    ):
-        known = [one for one in points if getattr(one, name) is not None and one.share > 0]
-        if known:
-            figure.add_scatter(
-                x=[one.share for one in known],
-                y=[getattr(one, name) for one in known],
-                customdata=[one.threshold for one in known],
-                hovertemplate=said,
-                **style,
-            )
+def _by_share(decision: Decision, names: Sequence[str], number: str) -> go.Figure:
+    """Draws results of all thresholds as lines, and those of the chosen one as points."""
+    figure = go.Figure()
+    for name in names:
+        known = [one for one in decision.curve if getattr(one, name) is not None]
+        figure.add_scatter(
+            name=name,
+            x=[one.share for one in known],
+            y=[getattr(one, name) for one in known],
+            mode="lines",
+            customdata=[one.threshold for one in known],
+            hovertemplate=f"%{{x:.3%}} reviewed, from %{{customdata:.4g}} on<br>{name} "
+            f"%{{y:{number}}}<extra></extra>",
+        )
+    chosen = [value for name in names if (value := getattr(decision, name)) is not None]
+    if decision.share > 0:  # a logarithmic axis has no 0
+        figure.add_scatter(
+            name="chosen",
+            x=[decision.share] * len(chosen),
+            y=chosen,
+            mode="markers",
+            marker={"size": 11, "symbol": "diamond"},
+            hovertemplate=f"chosen: %{{x:.3%}} reviewed, %{{y:{number}}}<extra></extra>",
+        )
+    least = min((one.share for one in decision.curve if one.share > 0), default=1.0)
     figure.update_xaxes(
-        type="log", dtick=1, tickformat="~%", title="share of the examples that are reviewed"
+        type="log",
+        range=[math.log10(least) - 0.05, 0.05],  # whole decades have their label then
+        dtick=1,
+        tickformat="~%",
+        title="share of the examples that are reviewed",
     )
+    figure.update_yaxes(rangemode="tozero")
+    return figure
 
 
 def confusion(found: Confusion) -> go.Figure:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -20,7 +21,13 @@ from tfx.types import Artifact, artifact_utils, standard_artifacts
 from base.errors import ComponentError
 from base.shared_names import WARM_UP_FILE
 from components.model_canary.component import ModelCanary
-from components.model_canary.executor import REPORT, ModelCanaryExecutor
+from components.model_canary.executor import (
+    REPORT,
+    ModelCanaryExecutor,
+    NotBlessedError,
+    _compare_decisions,
+)
+from components.model_canary.training_graph import Answers
 
 pytestmark = pytest.mark.component
 
@@ -159,7 +166,7 @@ def refusal(blessing: Artifact) -> str:
 
 
 def test_a_good_candidate_is_blessed(transform_graph, examples, tmp_path: Path) -> None:
-    good = model(tmp_path / "model", transform_graph)
+    good = model(tmp_path / "model", transform_graph, thresholds=(0.6, 0.6))
     blessing = ask(good, transform_graph, examples, tmp_path / "out")
     assert blessing.get_int_custom_property("blessed") == 1
     report = json.loads((tmp_path / "out" / REPORT).read_text())
@@ -172,19 +179,28 @@ def test_a_good_candidate_is_blessed(transform_graph, examples, tmp_path: Path) 
     assert tf.make_ndarray(of_features.inputs["x"]).tolist() == [float(n) for n in range(10)]
 
 
-def test_a_decision_is_compared_too(transform_graph, examples, tmp_path) -> None:
-    """With one threshold the candidate is blessed; with two, the training graph's is another."""
-    for name, thresholds, wanted in (
-        ("one", (0.6, 0.6), None),
-        ("two", (0.55, 0.65), "the decisions are not those of one threshold: an example with the"),
-        ("none", (0.6,), "the server returns a decision, and the training graph returns none"),
-    ):
-        deciding = model(tmp_path / name, transform_graph, thresholds=thresholds)
-        blessing = ask(deciding, transform_graph, examples, tmp_path / f"{name}-out")
-        if wanted is None:
-            assert blessing.get_int_custom_property("blessed") == 1
-        else:
-            assert refusal(blessing).startswith(wanted)
+def test_a_decision_that_is_not_the_trainings(transform_graph, examples, tmp_path) -> None:
+    deciding = model(tmp_path / "model", transform_graph, thresholds=(0.55, 0.65))
+    reason = refusal(ask(deciding, transform_graph, examples, tmp_path / "out"))
+    assert reason.startswith("the decisions are not those of one threshold: an example with the")
+
+
+@pytest.mark.unit
+def test_one_threshold_explains_decisions_that_differ_by_rounding() -> None:
+    trained = Answers(np.array([0.1, 0.3, 0.5]), np.array([0, 0, 1]))
+    _compare_decisions(trained, Answers(np.array([0.1, 0.300001, 0.5]), np.array([0, 1, 1])))
+    _compare_decisions(trained, trained)
+    for all_or_none in (0, 1):
+        same = Answers(trained.scores, np.full(3, all_or_none))
+        _compare_decisions(same, same)
+    with pytest.raises(NotBlessedError, match=r"score 0.300000 is reviewed, and one with 0.300000"):
+        _compare_decisions(trained, Answers(trained.scores, np.array([0, 1, 1])))
+    without = Answers(trained.scores, None)
+    _compare_decisions(without, without)
+    with pytest.raises(NotBlessedError, match="the server returns a decision, and the training"):
+        _compare_decisions(without, trained)
+    with pytest.raises(NotBlessedError, match="the training graph returns a decision, and the ser"):
+        _compare_decisions(trained, without)
 
 
 def test_preprocessing_that_is_not_the_trainings(transform_graph, examples, tmp_path) -> None:
