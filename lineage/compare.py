@@ -10,6 +10,7 @@ from typing import Any, Literal
 from base.foreign_json import parse
 from lineage.compare_files import FileChange, changed_files, files_problem
 from lineage.dataset import Dataset
+from lineage.text import number_in
 from lineage.trace import dataset_of, find_pushed, trace
 from metadata import names
 from metadata.graph import makers
@@ -255,8 +256,8 @@ def _facts(store: MetadataReader, end: Run | Artifact, summaries: Path | None) -
 
 def _threshold(decision: Artifact | None) -> dict[str, float]:
     """Returns the threshold of a model as one more metric; empty without one."""
-    found = decision.properties.get(names.THRESHOLD) if decision else None
-    return {"decision_threshold": found} if isinstance(found, float) else {}
+    found = number_in(decision.properties.get(names.THRESHOLD)) if decision else None
+    return {} if found is None else {"decision_threshold": found}
 
 
 def _datasets(store: MetadataReader, run: Run, made: Mapping[int, Artifact]) -> tuple[Dataset, ...]:

@@ -49,7 +49,7 @@ ROWS_READ, ROWS_QUARANTINED = f"{ROWS}read", f"{ROWS}quarantined"
 ABSENT = "absent"  # 1: a step on Kubeflow had to give a model, and there was none
 WITHDRAWN = "withdrawn"  # why it was rolled back
 
-# Properties of a Decision, and the name of its file.
+# Properties of a Decision, which are numbers as texts, and the name of its file.
 THRESHOLD, BUDGET = "threshold", "budget"
 DECISION_FILE = "decision.json"
 

@@ -51,6 +51,6 @@ def publish_decision(output_dict: dict[str, list[types.Artifact]]) -> None:
     found = json.loads(text)
     for name in _NUMBERS:
         if found.get(name) is not None:
-            artifact.set_float_custom_property(name, float(found[name]))
+            artifact.set_string_custom_property(name, repr(float(found[name])))
     if found["warnings"]:
         artifact.set_string_custom_property("warnings", "; ".join(found["warnings"]))

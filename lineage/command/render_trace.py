@@ -18,7 +18,7 @@ from lineage.command.render import (
 from lineage.command.render_served import serving_labels
 from lineage.dataset import Accounts, Dataset, Source
 from lineage.served import ServedModel
-from lineage.text import NOT_RECORDED, duration, size, when
+from lineage.text import NOT_RECORDED, duration, number_in, size, when
 from lineage.trace import Trace
 from metadata import names
 from metadata.records import Artifact
@@ -99,7 +99,7 @@ def _add_model(tree: Tree, found: Trace) -> None:
 
 def _decision(properties: Mapping[str, Any]) -> list[str]:
     """Returns the threshold and the budget in words, as far as they are recorded."""
-    threshold, budget = properties.get(names.THRESHOLD), properties.get(names.BUDGET)
+    threshold, budget = (number_in(properties.get(n)) for n in (names.THRESHOLD, names.BUDGET))
     said = [NOT_RECORDED if threshold is None else f"review from a score of {threshold:.6g} on"]
     return [*said, f"budget {100 * budget:g} % of the examples"] if budget is not None else said
 

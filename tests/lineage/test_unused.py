@@ -32,7 +32,7 @@ def pipeline(tfx):
 
 def full_run(tfx, run):
     """Makes runs that each read their own span."""
-    model = tfx.model(run, tfx.examples(run, span=474790 + int(run)), decision={"threshold": 0.5})
+    model = tfx.model(run, tfx.examples(run, span=474790 + int(run)), decision={"threshold": "0.5"})
     made = tfx.push(run, model, f"100{run}", destination=tfx.folder / "serving" / f"100{run}")
     fill(tfx)
     tfx.manifest(made["examples"])

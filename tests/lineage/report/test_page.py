@@ -67,7 +67,7 @@ RULE = DecisionRule(budget=0.005, costs=Costs(review=3, missed=120))
 
 def decided_run(tfx, rule=RULE, **judged):
     """Makes a run with a decision, and metrics of it on the judged split."""
-    made = full_run(tfx, decision={"threshold": 0.3, "budget": 0.005})
+    made = full_run(tfx, decision={"threshold": "0.3", "budget": "0.005"})
     decision = write_decision(uri(tfx, made["decision"]), rule)
     values = {f"decision_{name}": value for name, value in judged.items()}
     write_evaluation(uri(tfx, made["evaluation"]), "age", **values)
