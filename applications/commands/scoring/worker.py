@@ -247,8 +247,11 @@ class _TaskWriter:
         self._rejects.close()
 
 
-def check_model(model: str, inputs: Sequence[str], lists: Sequence[str]) -> None:
+def check_model(model: str, inputs: Sequence[str], lists: Sequence[str]) -> frozenset[str]:
     """Compares the model's inputs with the features, before any row is read.
+
+    Returns:
+      Names of its outputs.
 
     Raises:
       ComponentError: The model cannot be loaded, or takes other features.
@@ -262,9 +265,10 @@ def check_model(model: str, inputs: Sequence[str], lists: Sequence[str]) -> None
         ) from None
     if "serving_default" not in loaded.signatures:
         raise ComponentError(f"--model: {model} has no signature serving_default")
+    outputs = frozenset(loaded.signatures["serving_default"].structured_outputs)
     raw = loaded.signatures.get("raw_features")
     if raw is None:  # an application with its own run_fn
-        return
+        return outputs
     taken = set(raw.structured_input_signature[1])
     given = {*inputs, *lists}
     if taken != given:
@@ -274,3 +278,4 @@ def check_model(model: str, inputs: Sequence[str], lists: Sequence[str]) -> None
             f"model has: {', '.join(missing) or 'none'}; only the application has: "
             f"{', '.join(extra) or 'none'}. Train again, or check out the code of that model"
         )
+    return outputs
