@@ -112,11 +112,12 @@ class Evaluator(Section):
         (),
         validate_default=True,
         description="metrics to compute: auc, auc_pr, log_loss, calibration, ece, "
-        "{calibration_at: K}, {precision_at: K}, {recall_at: K}, {precision: SCORE}, "
-        "{recall: SCORE}, {accuracy: SCORE}; with trainer.decision decision_precision, "
-        "decision_recall, decision_share, decision_cost; of several classes log_loss, accuracy, "
-        "{top_k_accuracy: K}, macro_auc, {auc_of: CLASS}; of a regression mse, mae, "
-        "rmse, r2; of lists {ndcg: {group: FEATURE, at: K}}, {map: {group: FEATURE, at: K}}",
+        "{calibration_at: K}, with trainer.decision decision_precision, decision_recall, "
+        "decision_share and decision_cost, "
+        "{precision_at: K}, {recall_at: K}, {precision: SCORE}, {recall: SCORE}, "
+        "{accuracy: SCORE}; of several classes log_loss, accuracy, {top_k_accuracy: K}, macro_auc, "
+        "{auc_of: CLASS}; of a regression mse, mae, rmse, r2; of lists {ndcg: {group: FEATURE, at: "
+        "K}}, {map: {group: FEATURE, at: K}}",
     )
     thresholds: dict[str, tuple[Bound, ...]] = Field(
         default_factory=dict,
