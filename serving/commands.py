@@ -198,7 +198,10 @@ def versions(config: PipelineConfig) -> None:
         pushed = f"{line.pushed:%m-%d %H:%M}" if line.pushed else ""
         label = line.label if line.withdrawn is None else "withdrawn"
         table.add_row(str(line.version), label, pushed, line.run_id, *figures)
-    console().print(table)
+    screen = console()  # as wide as the table: rich would cut the numbers of many metrics
+    wanted = screen.measure(table, options=screen.options.update(width=1000)).maximum
+    screen.width = max(screen.width, wanted)
+    screen.print(table)
     if not any(line.label for line in lines):
         console().print(
             f"{config.serving_folder / MODELS_CONFIG} is missing: it is unknown which version is "
