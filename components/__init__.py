@@ -13,4 +13,8 @@ def __getattr__(name: str) -> Any:
         from components.spark_embeddings.artifacts import TokenEmbeddings
 
         return TokenEmbeddings
+    if name == "Decision":
+        from components.trainer.artifacts import Decision
+
+        return Decision
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

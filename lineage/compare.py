@@ -10,6 +10,7 @@ from typing import Any, Literal
 from base.foreign_json import parse
 from lineage.compare_files import FileChange, changed_files, files_problem
 from lineage.dataset import Dataset
+from lineage.text import number_in
 from lineage.trace import dataset_of, find_pushed, trace
 from metadata import names
 from metadata.graph import makers
@@ -238,6 +239,8 @@ def _facts(store: MetadataReader, end: Run | Artifact, summaries: Path | None) -
         made = store.artifacts(i for e in end.components for ids in e.outputs.values() for i in ids)
         evaluations = [a for a in made.values() if a.type == names.MODEL_EVALUATION]
         metrics, _ = metrics_of(summaries, end.components[:1], next(iter(evaluations), None))
+        decisions = [a for a in made.values() if a.type == names.DECISION]
+        metrics = metrics | _threshold(next(iter(decisions), None))
         components = {e.component: e for e in end.components if e.component}
         side = ComparedSide("run", end.run_id, end.run_id)
         return _Facts(side, components, _datasets(store, end, made), metrics)
@@ -247,8 +250,14 @@ def _facts(store: MetadataReader, end: Run | Artifact, summaries: Path | None) -
         ComparedSide("model", found.version, pusher.run_id if pusher else ""),
         {e.component: e for e in found.executions if e.component},
         found.datasets,
-        found.metrics,
+        found.metrics | _threshold(found.decision),
     )
+
+
+def _threshold(decision: Artifact | None) -> dict[str, float]:
+    """Returns the threshold of a model as one more metric; empty without one."""
+    found = number_in(decision.properties.get(names.THRESHOLD)) if decision else None
+    return {} if found is None else {"decision_threshold": found}
 
 
 def _datasets(store: MetadataReader, run: Run, made: Mapping[int, Artifact]) -> tuple[Dataset, ...]:

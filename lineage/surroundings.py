@@ -55,6 +55,7 @@ class Surroundings:
         beside = set(artifact_ids) | self._inputs(artifact_ids, _WITH_A_MODEL)
         models = {i for i in beside if self._types.get(i) == names.MODEL}
         beside |= self._inputs(models, {names.TRANSFORM_GRAPH, names.SCHEMA})
+        beside |= self._made_with(models, names.DECISION)
         judged = {
             i
             for model in models
@@ -64,6 +65,12 @@ class Surroundings:
             for i in ids
         }
         return beside | {i for i in judged if self._types.get(i) in _JUDGED}
+
+    def _made_with(self, artifact_ids: Iterable[int], type_name: str) -> set[int]:
+        """Returns the outputs of this type of the executions that made the artifacts."""
+        makers_of = (self.maker[one] for one in artifact_ids if one in self.maker)
+        made = (i for maker in makers_of for ids in maker.outputs.values() for i in ids)
+        return {i for i in made if self._types.get(i) == type_name}
 
     def _inputs(self, made: Iterable[int], types: Collection[str]) -> set[int]:
         """Returns the inputs of these types that the makers read."""

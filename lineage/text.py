@@ -1,8 +1,10 @@
-"""Formats times, durations and sizes for the screen and for pages."""
+"""Formats times, durations and sizes for the screen and for pages, and reads numbers in texts."""
 
 from __future__ import annotations
 
 import datetime as dt
+import math
+from typing import Any
 
 NOT_RECORDED = "not recorded"
 
@@ -16,6 +18,15 @@ def when(time: dt.datetime) -> str:
 
 def duration(seconds: float) -> str:
     return f"{seconds:,.1f} s"
+
+
+def number_in(value: Any) -> float | None:
+    """Returns the finite number in a property that may be a text; None if there is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def size(count: int) -> str:

@@ -58,6 +58,7 @@ class Trace:
       datasets: Examples that the model was made from and evaluated on, newest first.
       executions: Executions that made all these artifacts, in the order of their starts.
       base_model: Model that a warm start began with; None without one.
+      decision: Threshold of the model; None if it has none.
     """
 
     pushed: Artifact
@@ -73,6 +74,7 @@ class Trace:
     datasets: tuple[Dataset, ...]
     executions: tuple[Execution, ...]
     base_model: Artifact | None = None
+    decision: Artifact | None = None
 
     def maker(self, artifact: Artifact) -> Execution | None:
         """Returns the execution that made an artifact of this trace."""
@@ -95,6 +97,7 @@ def trace(store: MetadataReader, pushed: int | str, summaries: Path | None = Non
     """
     artifact = find_pushed(store, pushed)
     origin = origin_of(store, artifact)
+    trainer = origin.graph.maker(origin.model.id) if origin.model else None
     metrics, metrics_from = metrics_of(
         summaries, (origin.evaluator, origin.pusher), origin.evaluation
     )
@@ -112,6 +115,7 @@ def trace(store: MetadataReader, pushed: int | str, summaries: Path | None = Non
         datasets=_datasets(store, origin.graph),
         executions=tuple(sorted(origin.graph.executions.values(), key=lambda e: e.id)),
         base_model=origin.base_model,
+        decision=output_of(store, trainer, names.DECISION),
     )
 
 

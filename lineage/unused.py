@@ -43,6 +43,7 @@ _GONE = _REMOVED | {"reference"}
 # Outputs of TFX's and this project's components, whose readers are known.
 _KNOWN_TYPES = frozenset(
     {
+        names.DECISION,
         names.EXAMPLE_ANOMALIES,
         names.EXAMPLES,
         names.EXAMPLE_STATISTICS,

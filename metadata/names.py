@@ -27,6 +27,7 @@ PUSHED_MODEL = "PushedModel"
 # and ours.
 QUARANTINED_RECORDS = "QuarantinedRecords"
 TOKEN_EMBEDDINGS = "TokenEmbeddings"  # noqa: S105 - a type, no secret
+DECISION = "Decision"  # the threshold of a model, and how it was chosen
 ONLINE_METRICS = "OnlineMetrics"  # what a version did in an hour
 FEATURE_DRIFT = "FeatureDrift"
 
@@ -47,6 +48,10 @@ ROWS_READ, ROWS_QUARANTINED = f"{ROWS}read", f"{ROWS}quarantined"
 # Properties of a Model.
 ABSENT = "absent"  # 1: a step on Kubeflow had to give a model, and there was none
 WITHDRAWN = "withdrawn"  # why it was rolled back
+
+# Properties of a Decision, which are numbers as texts, and the name of its file.
+THRESHOLD, BUDGET = "threshold", "budget"
+DECISION_FILE = "decision.json"
 
 # Properties of a blessing.
 BLESSED = "blessed"

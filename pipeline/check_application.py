@@ -12,6 +12,7 @@ from base.errors import first_problem
 from base.section import ConfigError, check_keys, keys_of
 from pipeline.application import LoadedApplication, load_application
 from pipeline.check_online import check_online
+from tabular.metrics.metric_names import DECISION_COST
 from tabular.parameters import TrainerParameters, check_network
 from tabular.training.search_space import corners
 
@@ -51,6 +52,8 @@ def _checks(config: PipelineConfig, application: LoadedApplication) -> Iterator[
         yield partial(_check, accepted.etl, "etl.parameters", config.etl.parameters)
     given = config.trainer.parameters
     yield partial(_check_trainer, application, "trainer.parameters", given)
+    yield partial(_check_decision, config, application)
+    yield partial(_check_decision_metrics, config)
     if config.tuner is not None:
         for values in corners(config.tuner.model_dump()["parameters"]):
             yield partial(_check_trainer, application, "tuner.parameters", {**given, **values})
@@ -60,6 +63,37 @@ def _checks(config: PipelineConfig, application: LoadedApplication) -> Iterator[
     if config.streaming is not None and config.streaming.hour_tables:
         for member in ("aggregations", "events", "profiles"):
             yield partial(application.member, member, "streaming.hour_tables")
+
+
+def _check_decision(config: PipelineConfig, application: LoadedApplication) -> None:
+    if config.trainer.decision is None:
+        return
+    task = application.features.task
+    if task != "binary":
+        raise ConfigError(
+            f"trainer.decision: a threshold needs the scores of a binary task. {application.name} "
+            f"declares a {task} task. Remove the key"
+        )
+    if application.prediction is None:
+        raise ConfigError(
+            f"trainer.decision: {application.name} has its own run_fn, {application.run_fn}, and "
+            "only that of tabular/ chooses and exports a decision. Remove the key, or run_fn"
+        )
+
+
+def _check_decision_metrics(config: PipelineConfig) -> None:
+    rule = config.trainer.decision
+    for name in config.evaluator.measured:
+        if name.is_of_decision and rule is None:
+            raise ConfigError(
+                f"evaluator.metrics: {name} needs a decision, such as trainer.decision: {{budget: "
+                "0.005}"
+            )
+        if name.kind == DECISION_COST and rule is not None and rule.costs is None:
+            raise ConfigError(
+                f"evaluator.metrics: {name} needs trainer.decision.costs, such as {{review: 3, "
+                "missed: 120}"
+            )
 
 
 def _check_trainer(application: LoadedApplication, key: str, given: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from base.errors import REPLACED_KEY, UNKNOWN_KEY, all_problems, first_problem
 from base.redaction import hide_variables, variables_named
@@ -95,6 +95,13 @@ class PipelineConfig(Section):
     def known_keys(cls) -> list[str]:
         """Returns the keys of a file, including `extends`, which load_config removes first."""
         return [*super().known_keys(), EXTENDS]
+
+    @model_validator(mode="after")
+    def _decision_is_judged(self) -> PipelineConfig:
+        if self.trainer.decision is None:
+            return self
+        judged = self.evaluator.with_decision(self.trainer.decision)
+        return self.model_copy(update={"evaluator": judged})
 
     @property
     def run_folder(self) -> Path:

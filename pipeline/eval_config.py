@@ -10,8 +10,10 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.evaluator_section import Bound, Evaluator
+from tabular.decision_rule import Costs
 from tabular.metrics import grouped, tfma_metrics
 from tabular.metrics.metric_names import (
+    DECISION_COST,
     EXAMPLES,
     HIGHER,
     NEGATIVES,
@@ -21,12 +23,15 @@ from tabular.metrics.metric_names import (
 )
 
 
-def eval_config(wanted: Evaluator, classes: Sequence[str] = ()) -> config_pb2.EvalConfig:
+def eval_config(
+    wanted: Evaluator, classes: Sequence[str] = (), costs: Costs | None = None
+) -> config_pb2.EvalConfig:
     """Returns an EvalConfig with metrics on every slice, and bounds on their own slices.
 
     Args:
       wanted: Section of the config.
       classes: Names of the classes; used of a multiclass task only.
+      costs: Costs of a decision, for decision_cost; None without any.
     """
     result = config_pb2.EvalConfig(
         model_specs=[
@@ -39,7 +44,7 @@ def eval_config(wanted: Evaluator, classes: Sequence[str] = ()) -> config_pb2.Ev
             )
         ],
         slicing_specs=[config_pb2.SlicingSpec(), *_slices(wanted)],
-        metrics_specs=[config_pb2.MetricsSpec(metrics=_metrics(wanted, classes))],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=_metrics(wanted, classes, costs))],
     )
     if wanted.weight:  # set to false, TFMA computes nothing at all
         result.metrics_specs[0].example_weights.weighted = True
@@ -74,7 +79,9 @@ def _slice(values: dict[str, str | int]) -> config_pb2.SlicingSpec:
     return config_pb2.SlicingSpec(feature_values={name: str(v) for name, v in values.items()})
 
 
-def _metrics(wanted: Evaluator, classes: Sequence[str]) -> list[config_pb2.MetricConfig]:
+def _metrics(
+    wanted: Evaluator, classes: Sequence[str], costs: Costs | None
+) -> list[config_pb2.MetricConfig]:
     ours = tfma_metrics.__name__
     of_task = {"task": wanted.task, **({"classes": [*classes]} if _is_multiclass(wanted) else {})}
     result = [
@@ -85,6 +92,7 @@ def _metrics(wanted: Evaluator, classes: Sequence[str]) -> list[config_pb2.Metri
             name=str(name),
             intervals=wanted.confidence_intervals,
             **of_task,
+            **({"costs": costs.model_dump()} if costs and name.kind == DECISION_COST else {}),
         )
         for name in wanted.measured
     ]

@@ -14,9 +14,17 @@ from pydantic import (
     model_validator,
 )
 
+from base.model_outputs import DECISION
 from base.section import Section
+from tabular.decision_rule import DecisionRule
 from tabular.feature_set import PREDICTIONS, TaskName
-from tabular.metrics.metric_names import GROUPED_AUC, NEITHER, MetricName, metric_name
+from tabular.metrics.metric_names import (
+    DECISION_COST,
+    GROUPED_AUC,
+    NEITHER,
+    MetricName,
+    metric_name,
+)
 
 _DEFAULT_METRICS: Mapping[TaskName, tuple[str, ...]] = {
     "binary": ("auc", "log_loss", "calibration", "ece"),
@@ -93,7 +101,7 @@ class Evaluator(Section):
     }
 
     label: str = Field(description="raw feature that the model learns")
-    prediction: str = Field(description="output of the served model")
+    prediction: str = Field(description="output of the served model with its score")
     weight: str | None = Field(
         None,
         description="raw feature with the weight of an example; the FeatureSet's, if it has one",
@@ -108,6 +116,8 @@ class Evaluator(Section):
         (),
         validate_default=True,
         description="metrics to compute: auc, auc_pr, log_loss, calibration, ece, "
+        "{calibration_at: K}, with trainer.decision decision_precision, decision_recall, "
+        "decision_share and decision_cost, "
         "{precision_at: K}, {recall_at: K}, {precision: SCORE}, {recall: SCORE}, "
         "{accuracy: SCORE}; of several classes log_loss, accuracy, {top_k_accuracy: K}, macro_auc, "
         "{auc_of: CLASS}; of a regression mse, mae, rmse, r2; of lists {ndcg: {group: FEATURE, at: "
@@ -141,6 +151,16 @@ class Evaluator(Section):
     confidence_intervals: bool = Field(
         True, description="whether every metric has an interval of 95 %"
     )
+
+    @field_validator("prediction")
+    @classmethod
+    def _is_a_score(cls, name: str) -> str:
+        if name == DECISION:
+            raise ValueError(
+                f"'{DECISION}' is the output that trainer.decision adds beside a score. Give the "
+                "model's score another name"
+            )
+        return name
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -206,9 +226,9 @@ class Evaluator(Section):
                 "slice with all of its examples"
             )
         if bound.against_baseline and name.better == NEITHER:
+            best = "has no best value" if name.is_of_decision else "is best at 1"
             raise ValueError(
-                f"thresholds: {name} is best at 1, so neither higher nor lower is worse; use min "
-                "and max"
+                f"thresholds: {name} {best}, so neither higher nor lower is worse; use min and max"
             )
         if bound.max_worse_percent is not None and name.kind == "r2":
             raise ValueError(
@@ -223,6 +243,14 @@ class Evaluator(Section):
                 "thresholds: a regression needs at least one min or max, such as rmse: {max: 10}; "
                 "without any, nothing would judge the first model"
             )
+
+    def with_decision(self, rule: DecisionRule) -> Evaluator:
+        """Returns the section with the metrics of a decision, unless it names its own metrics."""
+        if "metrics" in self.model_fields_set or self.task != "binary":
+            return self
+        added = ["decision_precision", "decision_recall", "decision_share"]
+        added += [DECISION_COST] if rule.costs else []
+        return self.model_copy(update={"metrics": (*self.metrics, *added)})
 
     @property
     def task(self) -> TaskName:

@@ -18,6 +18,7 @@ from tfx.proto import example_gen_pb2, infra_validator_pb2, range_config_pb2
 from tfx.types import Channel, standard_artifacts
 
 from base.code_fingerprint import code_sha256, file_sha256
+from base.model_outputs import DECISION
 from base.section import ConfigError
 from components.anomaly_gate.component import AnomalyGate
 from components.baseline_resolver.earlier_model import EarlierModelStrategy
@@ -110,7 +111,11 @@ def create_pipeline(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(config.evaluator, config.loaded_application().features.classes),
+        eval_config=eval_config(
+            config.evaluator,
+            config.loaded_application().features.classes,
+            config.trainer.decision.costs if config.trainer.decision else None,
+        ),
         module_path=extractors.__name__,
         example_splits=[config.split.judged],
         schema=schema,
@@ -261,7 +266,7 @@ def make_trainer(
       embeddings: Component with vectors of an earlier step.
       tuner: Search for parameters.
     """
-    application = config.loaded_application()
+    application, rule = config.loaded_application(), config.trainer.decision
     arguments: dict[str, Any] = {
         "run_fn": application.run_fn,
         "examples": examples,
@@ -270,11 +275,13 @@ def make_trainer(
         "base_model": earlier.outputs["model"] if earlier else None,
         "embeddings": embeddings.outputs["embeddings"] if embeddings else None,
         "hyperparameters": tuner.outputs["best_hyperparameters"] if tuner else None,
+        "decision": rule is not None,
         "custom_config": {
             FEATURES: application.features.to_json(),
             "parameters": config.trainer.parameters,
             "code_sha256": code_sha256(application.run_fn),
             **_transformed_flag(transform),
+            **({DECISION: rule.model_dump()} if rule else {}),
         },
     }
     if config.trainer.workers == 1:

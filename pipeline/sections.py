@@ -20,6 +20,7 @@ from components.pusher.rollout import Followers
 from pipeline.streaming_sections import outcome_of
 from spark_io.examples.time_cut import TimeCut
 from spark_io.sources.source_types import KINDS, AnySource, FileSource, SparkConfig
+from tabular.decision_rule import DecisionRule
 
 
 def _source(fields: Any) -> AnySource:
@@ -200,6 +201,11 @@ class Trainer(Section):
     parameters: dict[str, Any] = Field(
         default_factory=dict,
         description="parameters of run_fn; by default those of tabular/parameters.py",
+    )
+    decision: DecisionRule | None = Field(
+        None,
+        description="of a binary task, the threshold from which people review an example: "
+        "{budget: SHARE}, {threshold: PROBABILITY} or {costs: {review, missed}}; null for none",
     )
     warm_start: bool = Field(
         False,

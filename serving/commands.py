@@ -20,6 +20,7 @@ from rich.table import Table
 from base.console import Failure
 from base.errors import ComponentError, first_problem
 from base.log_text import OneLineFormatter, RateLimit
+from base.model_outputs import DECISION
 from base.shared_names import MODELS_CONFIG
 from pipeline.command_line import console, stop_event, with_config
 from pipeline.config import ConfigError, PipelineConfig, load_config
@@ -158,16 +159,18 @@ def predict(config: PipelineConfig, server: str, count: int, unit: str) -> None:
             raise ComponentError(f"{server}: {details}{hint}") from None
     log = config.serving.request_log
     shown = log.keys if log else ()
-    table = Table(*shown, "score", config.evaluator.label)
+    decided = [DECISION] if answer.decisions is not None else []
+    table = Table(*shown, "score", *decided, config.evaluator.label)
     features = config.loaded_application().features
     scores = np.reshape(answer.scores, [len(raw), -1])
-    for serialized, of_example in zip(raw, scores, strict=True):
+    for place, (serialized, of_example) in enumerate(zip(raw, scores, strict=True)):
         example = tf.train.Example.FromString(serialized)
         cells = [str(first_value(example, name)) for name in shown]
         best = int(of_example.argmax())
         likeliest = f"{features.classes[best]} " if features.task == "multiclass" else ""
         label = str(first_value(example, config.evaluator.label))
-        table.add_row(*cells, f"{likeliest}{of_example[best]:.4f}", label)
+        decision = [] if answer.decisions is None else ["review" * answer.decisions[place]]
+        table.add_row(*cells, f"{likeliest}{of_example[best]:.4f}", *decision, label)
     console().print(f"{config.name} version {answer.version}, arm {answer.arm}")
     console().print(table)
 
@@ -195,7 +198,10 @@ def versions(config: PipelineConfig) -> None:
         pushed = f"{line.pushed:%m-%d %H:%M}" if line.pushed else ""
         label = line.label if line.withdrawn is None else "withdrawn"
         table.add_row(str(line.version), label, pushed, line.run_id, *figures)
-    console().print(table)
+    screen = console()  # as wide as the table: rich would cut the numbers of many metrics
+    wanted = screen.measure(table, options=screen.options.update(width=1000)).maximum
+    screen.width = max(screen.width, wanted)
+    screen.print(table)
     if not any(line.label for line in lines):
         console().print(
             f"{config.serving_folder / MODELS_CONFIG} is missing: it is unknown which version is "

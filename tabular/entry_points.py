@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -20,10 +21,14 @@ from numpy.typing import NDArray
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import TunerFnResult
 
+from base.model_outputs import DECISION
+from tabular.decision import Decision, choose
+from tabular.decision_rule import DecisionRule
 from tabular.errors import TrainingError
 from tabular.feature_set import FEATURES, FeatureSet, transformed
 from tabular.keras_model import build_model, compile_model, input_names
 from tabular.labels import LabelSummary, check_weights, loss_factors, weights_of_classes
+from tabular.metrics.scores import ScoreCounts
 from tabular.parameters import TrainerParameters
 from tabular.precomputed import PrecomputedVectors
 from tabular.preprocessing import DENSE_VECTOR, index_sizes
@@ -36,7 +41,10 @@ from tabular.training.distribution import SINGLE_WORKER, Shard
 from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds, fit
 from tabular.training.search import Search
+from tabular.training.validation import Scorer
 from tabular.warm_start import WarmStart, save_slots
+
+_log = logging.getLogger(__name__)
 
 
 def run_fn(fn_args: FnArgs) -> list[float]:
@@ -55,7 +63,8 @@ def run_fn(fn_args: FnArgs) -> list[float]:
     folder = RunFolder.for_run(fn_args, {"workers": worker.count})
     model, losses = train(fn_args, features, parameters, folder, fn_args.model_run_dir)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    served = ServedModel(model, transform, features)
+    decision = choose_decision(fn_args, features, parameters, model)
+    served = ServedModel(model, transform, features, decision)
     if worker.is_chief:
         save_slots(model, fn_args.serving_model_dir)
     distribution.export(served.save, fn_args.serving_model_dir, worker)
@@ -110,18 +119,8 @@ def train(
     strategy = distribution.strategy(worker)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     tokens, sizes = vocabularies(transform, features), transformed_sizes(transform, features)
-    specs = transform.transformed_feature_spec()
-    names = input_names(features, sizes, parameters)
-    targets = (features.label, *([features.weight] if features.weight else []))
-    spec = {name: specs[name] for name in (*names, *targets)}
-    raw = None if fn_args.custom_config.get("transformed", True) else transform
-
-    def examples(split: str, patterns: list[str], worker: Shard = worker) -> Examples:
-        found = Examples.matching(split, patterns, spec, features.label, worker, raw)
-        return dataclasses.replace(found, weight=features.weight, classes=features.class_count)
-
-    learned = examples("train", fn_args.train_files)
-    evaluation = examples("eval", fn_args.eval_files)
+    learned = examples_of("train", fn_args, features, parameters, worker)
+    evaluation = examples_of("eval", fn_args, features, parameters, worker)
     task, labels = task_of(features), labels_of_all(learned, strategy)
     for split, summary in (("train", labels), ("eval", labels_of_all(evaluation, strategy))):
         check_weights(features.weight, summary, split)
@@ -161,9 +160,71 @@ def train(
     if parameters.calibrate:
         whole_split = evaluation  # already in memory; with several workers, only this one's share
         if worker.count > 1:
-            whole_split = examples("eval", fn_args.eval_files, SINGLE_WORKER)
+            whole_split = examples_of("eval", fn_args, features, parameters)
         calibrate(model, task, whole_split)
     return model, losses
+
+
+def choose_decision(
+    fn_args: FnArgs, features: FeatureSet, parameters: TrainerParameters, model: keras.Model
+) -> Decision | None:
+    """Chooses the threshold of `trainer.decision` on the whole split eval.
+
+    With several workers each scores the whole split, and the chief's threshold is exported.
+
+    Args:
+      fn_args: Files, transform graph, and the rule in custom_config.
+      features: Declared features of a binary task.
+      parameters: Parameters of the training.
+      model: Model that is exported, after its calibration.
+
+    Returns:
+      Decision; None if the config asks for none.
+
+    Raises:
+      TrainingError: A score is not finite, or the split is empty.
+    """
+    asked = fn_args.custom_config.get(DECISION)
+    if asked is None:
+        return None
+    rule = DecisionRule.model_validate(asked)
+    found = Scorer(model).scores(examples_of("eval", fn_args, features, parameters))
+    try:
+        decision = choose(rule, ScoreCounts.count(found.labels, found.scores, found.weights))
+    except ValueError as error:
+        raise TrainingError(f"trainer.decision: split eval: {error}") from None
+    chosen = decision.chosen
+    _log.info(
+        "decision: scores from %.6g on are reviewed, which are %.3f %% of split eval, with a "
+        "precision of %.4f and a recall of %.4f",
+        *(chosen.threshold, 100 * chosen.share, chosen.precision, chosen.recall),
+    )
+    for warning in decision.warnings:
+        _log.warning("decision: %s", warning)
+    return decision
+
+
+def examples_of(
+    split: Literal["train", "eval"],
+    fn_args: FnArgs,
+    features: FeatureSet,
+    parameters: TrainerParameters,
+    worker: Shard = SINGLE_WORKER,
+) -> Examples:
+    """Returns a worker's share of a split with the features that the network takes.
+
+    Raises:
+      NoExamplesError: The split has no files.
+    """
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    specs = transform.transformed_feature_spec()
+    names = input_names(features, transformed_sizes(transform, features), parameters)
+    targets = (features.label, *([features.weight] if features.weight else []))
+    spec = {name: specs[name] for name in (*names, *targets)}
+    raw = None if fn_args.custom_config.get("transformed", True) else transform
+    patterns = fn_args.train_files if split == "train" else fn_args.eval_files
+    found = Examples.matching(split, patterns, spec, features.label, worker, raw)
+    return dataclasses.replace(found, weight=features.weight, classes=features.class_count)
 
 
 def labels_of_all(examples: Examples, strategy: tf.distribute.Strategy) -> LabelSummary:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
+from base.model_outputs import DECISION, DECISION_FILE
+from tabular.decision import Decision
 from tabular.feature_set import FeatureSet, TaskName
 from tabular.training.finite import check_finite
 from tabular.training.tracing import without_autograph
@@ -37,10 +41,18 @@ class ServedModel(tf.Module):
       model: Trained model.
       transform: Output of the Transform step that it was trained on.
       features: Declared features.
+      decision: Threshold of the output `decision`, and how it was chosen; None for no such output.
     """
 
-    def __init__(self, model: keras.Model, transform: tft.TFTransformOutput, features: FeatureSet):
+    def __init__(
+        self,
+        model: keras.Model,
+        transform: tft.TFTransformOutput,
+        features: FeatureSet,
+        decision: Decision | None = None,
+    ):
         super().__init__()
+        self._decision = decision
         # Only the variables: for a Keras model, TensorFlow would also trace and write the calls of
         # every layer, which nobody reads. It does not look into a function.
         self.model = tf.train.Checkpoint(variables=model.variables)
@@ -66,6 +78,9 @@ class ServedModel(tf.Module):
           order of FeatureSet.classes.
         transform_features: Serialized tf.Examples to every transformed feature.
         score_transformed: Transformed features to the prediction, as in training.
+
+        With a Decision, those that return the prediction also return `decision`, int64 [n, 1], 1
+        for an example to review. TensorFlow Serving's methods allow no further output.
         """
         examples, inputs = (tf.TensorSpec([None], tf.string, n) for n in ("examples", "inputs"))
         score = tf.function(without_autograph(self._from_examples), input_signature=[examples])
@@ -97,7 +112,10 @@ class ServedModel(tf.Module):
         }
 
     def save(self, path: str) -> None:
-        """Exports to `path`, with the method names that TensorFlow Serving expects."""
+        """Exports to `path`, with the method names that TensorFlow Serving expects.
+
+        How a decision was chosen is written to `assets.extra/decision.json`.
+        """
         absl = logging.getLogger("absl")
         before = absl.level
         tf.saved_model.save(self, path, signatures=self.signatures())
@@ -106,6 +124,10 @@ class ServedModel(tf.Module):
         for name in METHODS[self._features.task]:
             methods.replace_method_name(name, f"tensorflow/serving/{name}")
         methods.save()
+        if self._decision is not None:
+            file = Path(path, DECISION_FILE)
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps(self._decision.to_json(), indent=1), "utf-8")
 
     def _from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._predict(tf.io.parse_example(examples, self.raw_spec))
@@ -133,6 +155,10 @@ class ServedModel(tf.Module):
         wanted = {name: transformed[name] for name in self.transformed_spec}
         found = {self._features.prediction: self._call_model(wanted)}
         check_finite(found, _REPLACE_THE_MODEL)
+        if self._decision is not None:
+            threshold = tf.constant(self._decision.threshold, tf.float32)
+            reviewed = found[self._features.prediction] >= threshold
+            found[DECISION] = tf.cast(reviewed, tf.int64)
         return found
 
 

@@ -27,6 +27,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from base.errors import ComponentError
+from base.model_outputs import DECISION
 from base.shared_names import WARM_UP_FILE
 from components.model_canary.requests import (
     request_of,
@@ -35,7 +36,7 @@ from components.model_canary.requests import (
 )
 from components.model_canary.sampling import sample_examples
 from components.model_canary.server_process import NAME, server_process
-from components.model_canary.training_graph import TrainingGraph, by_example
+from components.model_canary.training_graph import Answers, TrainingGraph
 
 _log = logging.getLogger(__name__)
 REPORT = "report.json"
@@ -87,8 +88,9 @@ class ModelCanaryExecutor(base_executor.BaseExecutor):
         try:
             with concurrent.futures.ThreadPoolExecutor(1) as meanwhile:  # the server takes seconds
                 expected = meanwhile.submit(_expected, Path(graph), exported, settings, examples)
-                scores, others = _ask(exported, examples, settings, report, expected)
-            _compare(expected.result(), scores, settings, report)
+                served, others = _ask(exported, examples, settings, report, expected)
+            _compare(expected.result().scores, served.scores, settings, report)
+            _compare_decisions(expected.result(), served)
         except NotBlessedError as error:
             reason = str(error)
         report |= {"blessed": reason is None, "reason": reason}
@@ -103,15 +105,14 @@ def _ask(
     examples: Sequence[bytes],
     settings: Settings,
     report: dict[str, Any],
-    other: concurrent.futures.Future[np.ndarray],
-) -> tuple[np.ndarray, list[predict_pb2.PredictRequest]]:
-    """Returns all scores in order, and the requests to other signatures that were answered.
+    other: concurrent.futures.Future[Answers],
+) -> tuple[Answers, list[predict_pb2.PredictRequest]]:
+    """Returns all answers in order, and the requests to other signatures that were answered.
 
-    Scores are [rows], or [rows, classes] of several classes. Latencies go to the report. They are
-    measured after `other` has released the cores.
+    Latencies go to the report. They are measured after `other` has released the cores.
     """
     requests = _requests(examples, settings)
-    scores, milliseconds = [], []
+    answers, milliseconds = [], []
     try:
         with (
             tempfile.TemporaryDirectory() as scratch,
@@ -129,21 +130,19 @@ def _ask(
                 except grpc.RpcError as error:
                     raise NotBlessedError(_refusal(channel, error)) from None
                 milliseconds.append(1000 * (time.perf_counter() - started))
-                if len(response.outputs) != 1:
-                    raise NotBlessedError(f"serving_default has outputs {sorted(response.outputs)}")
-                (output,) = response.outputs.values()
-                scores.append(by_example(tf.make_ndarray(output)))
+                outputs = {n: tf.make_ndarray(one) for n, one in response.outputs.items()}
+                answers.append(Answers.of(outputs))
             asked = requests_of_other_signatures(NAME, exported, examples[: settings.candidates])
             answered = [request for request in asked if _is_answered(stub, request)]
     except ComponentError as error:
         raise NotBlessedError(str(error)) from None
-    del scores[0], milliseconds[0]
+    del answers[0], milliseconds[0]
     report["requests"] = len(requests)
     report["ms"] = {str(q): float(np.percentile(milliseconds, q)) for q in (50, 90, 99)}
-    found = np.concatenate(scores)
-    if not np.isfinite(found).all():
-        wrong = int((~np.isfinite(found)).sum())
-        raise NotBlessedError(f"{wrong} of {found.size} scores are not finite numbers")
+    found = Answers.joined(answers)
+    if not np.isfinite(found.scores).all():
+        wrong = int((~np.isfinite(found.scores)).sum())
+        raise NotBlessedError(f"{wrong} of {found.scores.size} scores are not finite numbers")
     if report["ms"]["99"] > settings.max_ms:
         raise NotBlessedError(
             f"the 99th percentile of the latency is {report['ms']['99']:.0f} ms, more than the "
@@ -189,10 +188,10 @@ def _refusal(channel: grpc.Channel, error: grpc.RpcError) -> str:
 
 def _expected(
     graph: Path, exported: Path, settings: Settings, examples: Sequence[bytes]
-) -> np.ndarray:
-    """Returns the training graph's scores, [rows] or [rows, classes]."""
+) -> Answers:
+    """Returns the training graph's answers."""
     training = TrainingGraph(graph, exported, settings.signature)
-    return training.scores(training.transform(examples))
+    return training.answers(training.transform(examples))
 
 
 def _compare(
@@ -220,6 +219,28 @@ def _compare(
             f"{wrong} of {len(scores)} scores are not those of the training graph: served "
             f"{scores[worst]:.6f}, trained {expected[worst]:.6f}; `python -m serving skew` names "
             "the features that differ"
+        )
+
+
+def _compare_decisions(expected: Answers, served: Answers) -> None:
+    """Raises NotBlessedError if no threshold explains all decisions, trained and served.
+
+    Near the threshold two decisions may differ, as their scores do.
+    """
+    if served.decisions is None and expected.decisions is None:
+        return
+    if served.decisions is None or expected.decisions is None:
+        one, other = ("server", "training graph")[:: 1 if expected.decisions is None else -1]
+        raise NotBlessedError(f"the {one} returns a {DECISION}, and the {other} returns none")
+    scores = np.concatenate([expected.scores, served.scores])
+    reviewed = np.concatenate([expected.decisions, served.decisions]) == 1
+    if reviewed.all() or not reviewed.any():
+        return
+    lowest, highest = scores[reviewed].min(), scores[~reviewed].max()
+    if lowest <= highest:
+        raise NotBlessedError(
+            f"the decisions are not those of one threshold: an example with the score {lowest:.6f} "
+            f"is reviewed, and one with {highest:.6f} is not"
         )
 
 

@@ -6,7 +6,8 @@ the scores agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from base.errors import ComponentError
+from base.model_outputs import DECISION, score_outputs
 
 TRANSFORMED = "score_transformed"
 
@@ -21,6 +23,43 @@ TRANSFORMED = "score_transformed"
 def by_example(scores: np.ndarray) -> np.ndarray:
     """Returns scores [n, 1] as [n], and those of several classes as they are."""
     return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """A model's answers to n examples.
+
+    Attributes:
+      scores: Scores, [n], or [n, classes] of several classes.
+      decisions: Decisions, [n]; None of a model without this output.
+    """
+
+    scores: np.ndarray
+    decisions: np.ndarray | None
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, np.ndarray]) -> Answers:
+        """Returns the answers in a signature's outputs.
+
+        Raises:
+          ComponentError: There is not exactly one output beside the decision.
+        """
+        names = score_outputs(outputs)
+        if len(names) != 1:
+            raise ComponentError(
+                f"the model must have one output beside '{DECISION}', its score. Received: "
+                f"{', '.join(names) or 'none'}"
+            )
+        decisions = outputs.get(DECISION)
+        flat = None if decisions is None else decisions.reshape(-1)
+        return cls(by_example(outputs[names[0]]), flat)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Answers:
+        """Returns the answers of several requests, in order."""
+        decisions = [one.decisions for one in parts if one.decisions is not None]
+        scores = np.concatenate([one.scores for one in parts])
+        return cls(scores, np.concatenate(decisions) if decisions else None)
 
 
 class TrainingGraph:
@@ -67,8 +106,11 @@ class TrainingGraph:
         }
 
     def scores(self, transformed: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns the network's only output, [n], or [n, classes] of several classes."""
+        """Returns the network's score, [n], or [n, classes] of several classes."""
+        return self.answers(transformed).scores
+
+    def answers(self, transformed: dict[str, np.ndarray]) -> Answers:
+        """Returns the network's scores, and its decisions if it has any."""
         _, wanted = self._score.structured_input_signature
         inputs = {name: tf.constant(transformed[name], spec.dtype) for name, spec in wanted.items()}
-        (output,) = self._score(**inputs).values()
-        return by_example(output.numpy())
+        return Answers.of({name: one.numpy() for name, one in self._score(**inputs).items()})

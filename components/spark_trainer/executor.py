@@ -11,6 +11,7 @@ from tfx.types import standard_component_specs as keys
 from tfx.utils import io_utils, json_utils, path_utils
 
 from base.errors import ComponentError
+from components.trainer.decision_output import publish_decision
 from components.trainer.embeddings_input import with_embeddings
 from spark_io.jobs.parent import run_in_child
 
@@ -38,3 +39,4 @@ class SparkTrainerExecutor(executor.GenericExecutor):
                 f"{exec_properties.get(keys.RUN_FN_KEY) or 'run_fn'} wrote no model to "
                 "fn_args.serving_model_dir; the chief must write it"
             )
+        publish_decision(output_dict)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.text import Text
 from rich.tree import Tree
@@ -17,8 +18,9 @@ from lineage.command.render import (
 from lineage.command.render_served import serving_labels
 from lineage.dataset import Accounts, Dataset, Source
 from lineage.served import ServedModel
-from lineage.text import NOT_RECORDED, duration, size, when
+from lineage.text import NOT_RECORDED, duration, number_in, size, when
 from lineage.trace import Trace
+from metadata import names
 from metadata.records import Artifact
 
 _VERDICTS = {
@@ -88,9 +90,18 @@ def _add_model(tree: Tree, found: Trace) -> None:
     _add_made_by(model, found, found.model)
     if found.base_model:
         model.add(labelled("warm start from", artifact_title(found.base_model)))
+    if found.decision:
+        model.add(labelled("decision", *_decision(found.decision.properties)))
     for artifact in (found.transform_graph, found.schema):
         if artifact:
             model.add(artifact_title(artifact))
+
+
+def _decision(properties: Mapping[str, Any]) -> list[str]:
+    """Returns the threshold and the budget in words, as far as they are recorded."""
+    threshold, budget = (number_in(properties.get(n)) for n in (names.THRESHOLD, names.BUDGET))
+    said = [NOT_RECORDED if threshold is None else f"review from a score of {threshold:.6g} on"]
+    return [*said, f"budget {100 * budget:g} % of the examples"] if budget is not None else said
 
 
 def _add_evaluation(tree: Tree, found: Trace) -> None:

@@ -11,6 +11,7 @@ from base.shared_names import RUN_LOG, RUN_SUMMARY
 from components.evaluator.evaluation_files import Evaluation, Verdict, read_evaluation, read_verdict
 from lineage.compare import run_before
 from lineage.dataset import Dataset
+from lineage.report.decision import Decision, read_decision
 from lineage.report.log_sections import log_tails
 from lineage.report.quarantine import RejectedRecord, read_rejected_records
 from lineage.report.statistics import (
@@ -54,6 +55,7 @@ class RunFacts:
       curves: Training curves.
       evaluation: Evaluation of the model.
       verdict: The Evaluator's verdict on the model.
+      decision: Threshold of the model, and how it was chosen; None without one.
       logs: Component -> the end of its log.
       origin: What the pushed model (else the model) was made from; None without a model.
     """
@@ -75,6 +77,7 @@ class RunFacts:
     curves: list[Curve]
     evaluation: Evaluation | None
     verdict: Verdict
+    decision: Decision | None
     logs: dict[str, str]
     origin: Graph | None
 
@@ -145,6 +148,7 @@ def gather(
         curves=files.read(_newest(run, artifacts, names.MODEL_RUN), read_curves, []),
         evaluation=files.read(evaluation, read_evaluation, None),
         verdict=files.read(evaluation, read_verdict, Verdict()),
+        decision=files.read(_newest(run, artifacts, names.DECISION), read_decision, None),
         logs=log_tails(folder / RUN_LOG) if folder else {},
         origin=ancestors(store, [model.id]) if model else None,
     )

@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from components.evaluator.evaluation_files import Bucket, Confusion, Evaluation, Slice
+from lineage.report.decision import Decision
 from lineage.report.statistics import Feature
 from lineage.report.training import Curve
 from metadata.records import Run
@@ -97,6 +98,58 @@ def calibration(buckets: Sequence[Bucket]) -> go.Figure:
         hovertemplate="said %{x:.4f}<br>was %{y:.4f}<br>%{customdata:,.0f} rows<extra></extra>",
     )
     figure.update_layout(xaxis_title="mean prediction", yaxis_title="mean label")
+    return figure
+
+
+def decision_curve(decision: Decision) -> go.Figure:
+    """Draws precision and recall by the share that is reviewed, with a mark at the chosen one."""
+    figure = _by_share(decision, ("recall", "precision"), ".1%")
+    figure.update_yaxes(tickformat=".0%")
+    return figure
+
+
+def decision_cost(decision: Decision) -> go.Figure | None:
+    """Draws the cost of an example by the share that is reviewed; None without costs."""
+    if decision.costs is None:
+        return None
+    figure = _by_share(decision, ("cost",), ".4g")
+    figure.update_yaxes(title="mean cost of an example")
+    return figure
+
+
+def _by_share(decision: Decision, names: Sequence[str], number: str) -> go.Figure:
+    """Draws results of all thresholds as lines, and those of the chosen one as points."""
+    figure = go.Figure()
+    for name in names:
+        known = [one for one in decision.curve if getattr(one, name) is not None]
+        figure.add_scatter(
+            name=name,
+            x=[one.share for one in known],
+            y=[getattr(one, name) for one in known],
+            mode="lines",
+            customdata=[one.threshold for one in known],
+            hovertemplate=f"%{{x:.3%}} reviewed, from %{{customdata:.4g}} on<br>{name} "
+            f"%{{y:{number}}}<extra></extra>",
+        )
+    chosen = [value for name in names if (value := getattr(decision, name)) is not None]
+    if decision.share > 0:  # a logarithmic axis has no 0
+        figure.add_scatter(
+            name="chosen",
+            x=[decision.share] * len(chosen),
+            y=chosen,
+            mode="markers",
+            marker={"size": 11, "symbol": "diamond"},
+            hovertemplate=f"chosen: %{{x:.3%}} reviewed, %{{y:{number}}}<extra></extra>",
+        )
+    least = min((one.share for one in decision.curve if one.share > 0), default=1.0)
+    figure.update_xaxes(
+        type="log",
+        range=[math.log10(least) - 0.05, 0.05],  # whole decades have their label then
+        dtick=1,
+        tickformat="~%",
+        title="share of the examples that are reviewed",
+    )
+    figure.update_yaxes(rangemode="tozero")
     return figure
 
 

@@ -45,6 +45,7 @@ def render(facts: RunFacts) -> str:
             origin=_origin(facts.origin) if facts.origin else None,
             features=_feature_cards(facts),
             metrics=_metrics(facts),
+            decisions=_decisions(facts),
             figures={name: figures.figure_to_json(figure) for name, figure in shown.items()},
             style=_text("page.css"),
             scripts=scripts,
@@ -61,6 +62,7 @@ def _environment() -> jinja2.Environment:
             "number": lambda number: "-" if number is None else f"{number:.4g}",
             "metric": lambda number: "-" if number is None else _metric(number),
             "share": lambda number: f"{number:.1%}",
+            "percent": lambda number: f"{100 * number:.3g} %",
             "data": _as_script_data,
             "value": _value,
         },
@@ -123,6 +125,9 @@ def _figures(facts: RunFacts) -> dict[str, Any]:
             found["confusion"] = figures.confusion(facts.evaluation.confusion)
         for metric in _SLICED:
             found[f"slices-{metric}"] = figures.slices(facts.evaluation, metric)
+    if facts.decision:
+        found["decision-curve"] = figures.decision_curve(facts.decision)
+        found["decision-cost"] = figures.decision_cost(facts.decision)
     for number, name in enumerate(_feature_names(facts)):
         found[f"feature-{number}"] = figures.distribution(_sides(facts, name))
     return {name: figure for name, figure in found.items() if figure is not None}
@@ -173,6 +178,21 @@ def _metrics(facts: RunFacts) -> list[dict[str, Any]]:
     others = {n: v for n, v in facts.summary.get("metrics", {}).items() if n not in known}
     nothing = dict.fromkeys(("low", "high", "baseline"))
     return rows + [{"name": name, "value": value, **nothing} for name, value in others.items()]
+
+
+def _decisions(facts: RunFacts) -> list[dict[str, Any]]:
+    """Returns the results of the decision where it was chosen, and where the model was judged."""
+    overall = facts.evaluation.overall if facts.evaluation else None
+    judged = overall.metrics if overall else {}
+    return [
+        {
+            "name": name,
+            "chosen": getattr(facts.decision, name),
+            "judged": judged.get(f"decision_{name}"),
+        }
+        for name in ("share", "precision", "recall", "cost")
+        if facts.decision and (name != "cost" or facts.decision.costs)
+    ]
 
 
 def _place(named: tuple[str, Any]) -> tuple[int, str]:

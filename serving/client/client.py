@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from base.model_outputs import DECISION, score_outputs
 from base.signature import SIGNATURE, sign
 from components.model_canary.requests import request_of
 from components.pusher.release import STABLE
@@ -47,12 +48,15 @@ class Scores:
       arm: Label of the version that answered, stable or canary.
       version: Version of the model that answered.
       scores: Score of each example, in order; of several classes, all of one example together.
+      decisions: Whether each example is to be reviewed, in order; None of a model that does not
+        decide.
     """
 
     request_id: str
     arm: str
     version: int
     scores: tuple[float, ...]
+    decisions: tuple[bool, ...] | None = None
 
 
 def check_finite(scores: Sequence[float]) -> None:
@@ -177,10 +181,15 @@ class ScoringClient:
             timeout=self.timeout_s,
             metadata=[(REQUEST_ID, request_id), (CONTEXT, json.dumps(logged)), *self._sent],
         )
-        (scores,) = response.outputs.values()
-        values = tuple(float(score) for score in np.ravel(tf.make_ndarray(scores)))
+        (name,) = score_outputs(response.outputs)
+        scores = tf.make_ndarray(response.outputs[name])
+        values = tuple(float(score) for score in np.ravel(scores))
         check_finite(values)
-        return Scores(request_id, arm, response.model_spec.version.value, values)
+        decisions = None
+        if DECISION in response.outputs:
+            decided = np.ravel(tf.make_ndarray(response.outputs[DECISION]))
+            decisions = tuple(bool(one) for one in decided)
+        return Scores(request_id, arm, response.model_spec.version.value, values, decisions)
 
 
 def _details(error: grpc.RpcError) -> str:

@@ -36,6 +36,7 @@ class Prediction:
       context: Context that the client sent.
       timestamp_ms: Time of logging, in milliseconds since the epoch.
       keys: Feature of `serving.request_log.keys` -> its value in each example, as it was logged.
+      decisions: Decision of each example, 0 or 1; None of a model that does not decide.
     """
 
     request_id: str
@@ -46,6 +47,7 @@ class Prediction:
     context: Any
     timestamp_ms: int
     keys: Any = None
+    decisions: tuple[int, ...] | None = None
 
 
 def read_predictions(
@@ -91,6 +93,7 @@ class _LogLine(BaseModel):
     context: Any
     timestamp_ms: int
     keys: Any = None
+    decisions: list[int] | None = None
 
     def prediction(self) -> Prediction:
         return Prediction(
@@ -102,6 +105,7 @@ class _LogLine(BaseModel):
             context=self.context,
             timestamp_ms=self.timestamp_ms,
             keys=self.keys,
+            decisions=None if self.decisions is None else tuple(self.decisions),
         )
 
 

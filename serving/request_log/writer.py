@@ -33,6 +33,7 @@ from tensorflow_serving.apis import predict_pb2
 from base.atomic_files import whole_file
 from base.foreign_json import ForeignError, parse
 from base.locks import try_lock
+from base.model_outputs import DECISION, score_outputs
 from base.shared_names import OPEN_HOUR_PREFIX
 
 _log = logging.getLogger(__name__)
@@ -225,8 +226,11 @@ def log_line(
         "context": _context(call.context),
     }
     outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
-    numbers = [array for array in outputs.values() if array.dtype != object]  # without strings
-    line["scores"] = [_finite(one) for one in numbers[0].reshape(-1).tolist()] if numbers else []
+    numbers = [n for n in score_outputs(outputs) if outputs[n].dtype != object]  # without strings
+    scores = outputs[numbers[0]].reshape(-1).tolist() if numbers else []
+    line["scores"] = [_finite(one) for one in scores]
+    if DECISION in outputs:
+        line["decisions"] = outputs[DECISION].reshape(-1).tolist()
     serialized = _serialized_examples(request)
     examples = _parsed(serialized)
     if serialized is None or examples is None:

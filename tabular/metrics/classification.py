@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tabular.metrics.metric_names import MetricName
+from tabular.decision_rule import Costs
+from tabular.metrics.metric_names import DECISION_COST, MetricName
 from tabular.metrics.scores import ScoreCounts
 
 ECE_GROUPS = 20
 # The distance from 0 and 1 that scikit-learn's log_loss clips probabilities to.
 _EPSILON = np.finfo(np.float64).eps
+_REVIEWED = 0.5  # between the decisions 0 and 1
 
 
 def auc(counts: ScoreCounts) -> NDArray[np.float64]:
@@ -69,6 +71,16 @@ def ece(counts: ScoreCounts) -> NDArray[np.float64]:
     return _ratio(np.abs(sums).sum(axis=0), total)
 
 
+def calibration_at(counts: ScoreCounts, number: float) -> NDArray[np.float64]:
+    """Returns the calibration of the `number` examples with the highest scores.
+
+    That is their mean score divided by their share of positives.
+    """
+    weight = counts.positive + counts.negative
+    taken = _taken(weight, number)
+    return _ratio(_total(taken * weight * counts.score), _total(taken * counts.positive))
+
+
 def precision_at(counts: ScoreCounts, number: float) -> NDArray[np.float64]:
     """Returns the share of positives among the `number` examples with the highest scores."""
     taken, hits = _highest(counts, number)
@@ -83,20 +95,29 @@ def recall_at(counts: ScoreCounts, number: float) -> NDArray[np.float64]:
 def _highest(counts: ScoreCounts, number: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns the weight of the highest scores and of the positives among them, ties by their mean.
 
-    Both are NaN if there are fewer examples than `number`.
+    Both are NaN if there are fewer examples than `number`. The arguments are those of `_taken`.
+    """
+    weight = counts.positive + counts.negative
+    taken = _taken(weight, number)
+    return _total(taken * weight), _total(taken * counts.positive)
+
+
+def _taken(weight: NDArray[np.float64], number: float) -> NDArray[np.float64]:
+    """Returns the share of each score's examples that are among the highest, [..., n].
+
+    It is NaN if there are fewer examples than `number`.
 
     Args:
-      counts: Counts of all examples.
+      weight: Total weight of the examples with each score, by rising score.
       number: Weight to take, or a share of all weight if it is below 1.
     """
-    weight = (counts.positive + counts.negative)[..., ::-1]
     total = _total(weight)
     wanted = np.asarray(number if number >= 1 else number * total)
     wanted = np.where(wanted <= total, wanted, math.nan)[..., np.newaxis]
-    above = np.cumsum(weight, axis=-1) - weight
-    part = np.clip(wanted - above, 0, weight)
-    hits = _total(_ratio(part, weight, 0.0) * counts.positive[..., ::-1])
-    return wanted[..., 0], np.where(np.isnan(wanted[..., 0]), math.nan, hits)
+    falling = weight[..., ::-1]
+    above = np.cumsum(falling, axis=-1) - falling
+    part = np.clip(wanted - above, 0, falling)
+    return np.where(np.isnan(wanted), math.nan, _ratio(part, falling, 0.0))[..., ::-1]
 
 
 def precision(counts: ScoreCounts, least: float) -> NDArray[np.float64]:
@@ -119,14 +140,42 @@ def accuracy(counts: ScoreCounts, least: float) -> NDArray[np.float64]:
     return _ratio(right, _total(counts.positive) + _total(counts.negative))
 
 
+def decision_precision(counts: ScoreCounts) -> NDArray[np.float64]:
+    """Returns the share of positives among the reviewed examples, whose score is 1."""
+    return precision(counts, _REVIEWED)
+
+
+def decision_recall(counts: ScoreCounts) -> NDArray[np.float64]:
+    """Returns the share of all positives that are reviewed."""
+    return recall(counts, _REVIEWED)
+
+
+def decision_share(counts: ScoreCounts) -> NDArray[np.float64]:
+    """Returns the share of the examples that are reviewed."""
+    weight = counts.positive + counts.negative
+    return _ratio(_total(weight[..., counts.score >= _REVIEWED]), _total(weight))
+
+
+def decision_cost(counts: ScoreCounts, costs: Costs) -> NDArray[np.float64]:
+    """Returns the mean cost of an example: of its review, or of a positive that has none."""
+    chosen, weight = counts.score >= _REVIEWED, counts.positive + counts.negative
+    missed = _total(counts.positive[..., ~chosen])
+    total = costs.review * _total(weight[..., chosen]) + costs.missed * missed
+    return _ratio(total, _total(weight))
+
+
 _PLAIN: Mapping[str, Callable[[ScoreCounts], NDArray[np.float64]]] = {
     "auc": auc,
     "auc_pr": auc_pr,
     "log_loss": log_loss,
     "calibration": calibration,
     "ece": ece,
+    "decision_precision": decision_precision,
+    "decision_recall": decision_recall,
+    "decision_share": decision_share,
 }
 _WITH_NUMBER: Mapping[str, Callable[[ScoreCounts, float], NDArray[np.float64]]] = {
+    "calibration_at": calibration_at,
     "precision_at": precision_at,
     "recall_at": recall_at,
     "precision": precision,
@@ -134,11 +183,23 @@ _WITH_NUMBER: Mapping[str, Callable[[ScoreCounts, float], NDArray[np.float64]]] 
     "accuracy": accuracy,
 }
 
-_LARGEST = {"log_loss": math.inf, "calibration": math.inf}
+_LARGEST = dict.fromkeys(("log_loss", "calibration", "calibration_at", DECISION_COST), math.inf)
 
 
-def metric_value(name: MetricName, counts: ScoreCounts) -> NDArray[np.float64]:
-    """Returns the value of the metric with this name."""
+def metric_value(
+    name: MetricName, counts: ScoreCounts, costs: Costs | None = None
+) -> NDArray[np.float64]:
+    """Returns the value of the metric with this name.
+
+    Args:
+      name: Metric.
+      counts: Counts by score; for a metric of a decision, by the decision, which is 0 or 1.
+      costs: Costs of a decision, which decision_cost needs.
+    """
+    if name.kind == DECISION_COST:
+        if costs is None:
+            raise ValueError(f"{DECISION_COST} needs the costs of a decision. Received: None")
+        return decision_cost(counts, costs)
     if name.number is None:
         return _PLAIN[name.kind](counts)
     return _WITH_NUMBER[name.kind](counts, name.number)

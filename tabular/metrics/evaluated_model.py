@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 
+from base.model_outputs import DECISION
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedModel:
@@ -57,3 +59,11 @@ class EvaluatedModel:
                 "without one"
             )
         return labels, predictions, np.ravel(weights)
+
+    def decision(self, inputs: metric_types.StandardMetricInputs) -> NDArray[Any] | None:
+        """Returns the model's output `decision` of one example; None if it has no such output."""
+        found = inputs.prediction  # output -> value; if there are several models, by model
+        if isinstance(found, Mapping) and self.model_name in found:
+            found = found[self.model_name]
+        given = found.get(DECISION) if isinstance(found, Mapping) else None
+        return None if given is None else np.ravel(given)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tabular.decision_rule import Costs
 from tabular.metrics import classification
 from tabular.metrics.metric_names import MetricName
 from tabular.metrics.scores import ScoreCounts
@@ -29,7 +30,9 @@ def resampled(counts: ScoreCounts, seed: int = 0) -> ScoreCounts | None:
     return counts.joined(_GROUPS).resampled(_REPLICATES, seed)
 
 
-def interval(name: MetricName, value: float, replicates: ScoreCounts | None) -> tuple[float, float]:
+def interval(
+    name: MetricName, value: float, replicates: ScoreCounts | None, costs: Costs | None = None
+) -> tuple[float, float]:
     """Returns the bounds of a metric's 95 % interval; NaN if they are unknown.
 
     The interval is the value plus the replicates' deviations from their mean, because some metrics,
@@ -39,10 +42,11 @@ def interval(name: MetricName, value: float, replicates: ScoreCounts | None) -> 
       name: Metric.
       value: Value of the metric on the data.
       replicates: Result of resampled().
+      costs: Costs of a decision, which decision_cost needs.
     """
     if replicates is None or not math.isfinite(value):
         return math.nan, math.nan
-    found = classification.metric_value(name, replicates)
+    found = classification.metric_value(name, replicates, costs)
     found = found[np.isfinite(found)]
     if len(found) < _REPLICATES / 2 or np.ptp(found) == 0:
         return math.nan, math.nan  # a metric at its limit, such as an AUC of 1, does not vary

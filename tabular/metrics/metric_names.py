@@ -17,6 +17,7 @@ HIGHER, LOWER, NEITHER = "higher", "lower", "neither"  # which values are better
 
 GROUPED_AUC, NDCG, MAP = "grouped_auc", "ndcg", "map"
 POSITIVES, NEGATIVES, EXAMPLES = "positives", "negatives", "example_count"
+DECISION_COST = "decision_cost"
 RAREST = "examples_of_rarest_class"
 # NAME/low and NAME/high are the bounds of the 95 % interval of the metric NAME.
 LOW, HIGH = "/low", "/high"
@@ -52,11 +53,16 @@ KINDS: Mapping[str, Kind] = {
     "log_loss": Kind(_CLASSES, LOWER),
     "calibration": Kind(_BINARY, NEITHER),
     "ece": Kind(_BINARY, LOWER),
+    "calibration_at": Kind(_BINARY, NEITHER, "examples", "_"),
     "precision_at": Kind(_BINARY, HIGHER, "examples", "_"),
     "recall_at": Kind(_BINARY, HIGHER, "examples", "_"),
     "precision": Kind(_BINARY, HIGHER, "score", "_above_", 0.5),
     "recall": Kind(_BINARY, HIGHER, "score", "_above_", 0.5),
     "accuracy": Kind(_CLASSES, HIGHER, "score", "_above_", 0.5),
+    "decision_precision": Kind(_BINARY, HIGHER),
+    "decision_recall": Kind(_BINARY, HIGHER),
+    "decision_share": Kind(_BINARY, NEITHER),
+    DECISION_COST: Kind(_BINARY, LOWER),
     "top_k_accuracy": Kind(_MULTICLASS, HIGHER, "classes", "_"),
     "macro_auc": Kind(_MULTICLASS, HIGHER),
     "auc_of": Kind(_MULTICLASS, HIGHER, "class", "_"),
@@ -77,7 +83,8 @@ _NEEDED = {
 _LIST = re.compile(r"(ndcg|map)(?:_at_([^_]+))?_by_(.+)")
 # Regular expression of names with more than the kind.
 _WITH_MORE = re.compile(
-    r"(precision_at|recall_at|top_k_accuracy|auc_of)_(.+)|(precision|recall|accuracy)_above_(.+)"
+    r"(calibration_at|precision_at|recall_at|top_k_accuracy|auc_of)_(.+)"
+    r"|(precision|recall|accuracy)_above_(.+)"
 )
 
 
@@ -87,10 +94,10 @@ class MetricName:
 
     Attributes:
       kind: Key of KINDS.
-      number: For precision_at and recall_at, a number of examples (1 or more; their weight if they
-        are weighted) or a share of them (below 1). For precision, recall and accuracy, the lowest
-        score that counts as positive. For top_k_accuracy, the number of classes. For ndcg and map,
-        the number of places; None for all.
+      number: For calibration_at, precision_at and recall_at, a number of examples (1 or more; their
+        weight if they are weighted) or a share of them (below 1). For precision, recall and
+        accuracy, the lowest score that counts as positive. For top_k_accuracy, the number of
+        classes. For ndcg and map, the number of places; None for all.
       of: For auc_of, the name of a class. For ndcg and map, the feature that defines a list.
     """
 
@@ -121,6 +128,11 @@ class MetricName:
     def is_grouped(self) -> bool:
         """Whether it is a mean over groups of examples."""
         return self.kind == GROUPED_AUC or KINDS[self.kind].takes == "list"
+
+    @property
+    def is_of_decision(self) -> bool:
+        """Whether it measures the output `decision` of the model, in place of its score."""
+        return self.kind.startswith("decision_")
 
     @property
     def better(self) -> str:

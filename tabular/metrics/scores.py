@@ -45,8 +45,8 @@ class ScoreCounts:
     def count(
         cls,
         labels: NDArray[Any],
-        scores: NDArray[np.float64],
-        weights: NDArray[np.float64] | None = None,
+        scores: NDArray[np.floating[Any]],
+        weights: NDArray[np.floating[Any]] | None = None,
     ) -> ScoreCounts:
         """Counts examples, each array [rows].
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from tensorflow_model_analysis.constants import BASELINE_KEY
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
+from base.model_outputs import DECISION
+from tabular.decision_rule import Costs
 from tabular.feature_set import TaskName
 from tabular.metrics import classification
 from tabular.metrics.evaluated_model import EvaluatedModel
@@ -46,7 +49,8 @@ _GATHERED: Mapping[TaskName, str] = {
     "multiclass": "_classes",
     "regression": "_errors",
 }
-_RESAMPLED = "_resampled_scores"
+_DECISIONS = "_decisions"
+_RESAMPLED = "_resampled"  # begins the name of the replicates of what is gathered
 # Name of a Count -> attribute of what is gathered.
 _COUNTS = {
     EXAMPLES: "examples",
@@ -64,6 +68,7 @@ class ExactMetric(metric_types.Metric):
       intervals: Whether to compute NAME/low and NAME/high too.
       task: Task of the model, as in FeatureSet.task.
       classes: Names of the classes of a multiclass model.
+      costs: Fields of the Costs of a decision, for decision_cost; empty for other metrics.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class ExactMetric(metric_types.Metric):
         intervals: bool = True,
         task: TaskName = "binary",
         classes: Sequence[str] = (),
+        costs: Mapping[str, float] = types.MappingProxyType({}),
     ):
         if task not in metric_name(name).tasks:
             raise ValueError(f"{name} is no metric of a {task} task")
@@ -81,6 +87,7 @@ class ExactMetric(metric_types.Metric):
             intervals=intervals,
             task=task,
             classes=classes,
+            **({"costs": dict(costs)} if costs else {}),
         )
 
 
@@ -119,6 +126,7 @@ def _metric(
     intervals: bool,
     task: TaskName,
     classes: Sequence[str],
+    costs: Mapping[str, float] | None = None,
     eval_config: config_pb2.EvalConfig | None = None,
     model_name: str = "",
     output_name: str = "",
@@ -128,16 +136,18 @@ def _metric(
     wanted = metric_name(name)
     key, low, high = (model.key(name + end) for end in ("", LOW, HIGH))
     keys = [key, low, high] if intervals else [key]
-    needed, gathered = _gathered(model, task, classes), model.key(_GATHERED[task])
+    needed = _decided(model) if wanted.is_of_decision else _gathered(model, task, classes)
+    (gathered,) = needed[0].keys
     if task == "binary":
-        replicates = model.key(_RESAMPLED)
+        replicates = model.key(_RESAMPLED + gathered.name)
+        prices = Costs(**costs) if costs else None
 
         def result(metrics: dict[Any, Any]) -> dict[Any, float]:
-            value = float(classification.metric_value(wanted, metrics[gathered]))
-            bounds = interval(wanted, value, metrics[replicates]) if intervals else ()
+            value = float(classification.metric_value(wanted, metrics[gathered], prices))
+            bounds = interval(wanted, value, metrics[replicates], prices) if intervals else ()
             return dict(zip(keys, (value, *bounds), strict=True))
 
-        needed += [_resampled_scores(model)] if intervals else []
+        needed += [_resampled(gathered, replicates)] if intervals else []
     else:
         more = (classes,) if task == "multiclass" else ()
 
@@ -209,11 +219,16 @@ def _gathered(
     return [metric_types.MetricComputation([key], None, _Gather(model, task, len(classes) or 1))]
 
 
-def _resampled_scores(model: EvaluatedModel) -> metric_types.DerivedMetricComputation:
-    scores, key = model.key(_GATHERED["binary"]), model.key(_RESAMPLED)
+def _decided(model: EvaluatedModel) -> metric_types.MetricComputations:
+    key = model.key(_DECISIONS)
+    return [metric_types.MetricComputation([key], None, _GatherDecisions(model, "binary"))]
 
+
+def _resampled(
+    gathered: metric_types.MetricKey, key: metric_types.MetricKey
+) -> metric_types.DerivedMetricComputation:
     def result(metrics: dict[Any, Any]) -> dict[Any, ScoreCounts | None]:
-        return {key: resampled(metrics[scores])}
+        return {key: resampled(metrics[gathered])}
 
     return metric_types.DerivedMetricComputation([key], result)
 
@@ -301,3 +316,24 @@ class _Gather(beam.CombineFn):
 
     def _merged(self, parts: list[Any]) -> _Gathered:
         return _Gathered(parts=[self._kind.merge(parts)] if parts else [])
+
+
+class _GatherDecisions(_Gather):
+    """Counts the labels by the output `decision`, which is 0 or 1, in place of the score."""
+
+    def __init__(self, model: EvaluatedModel, task: TaskName):
+        super().__init__(model, task)
+        self._name = _DECISIONS
+
+    def _numbers(self, example: metric_types.StandardMetricInputs) -> list[_Numbers]:
+        """Returns the numbers of an example, in a list; empty of a baseline without decisions."""
+        decision = self._model.decision(example)
+        if decision is None and self._model.model_name == BASELINE_KEY:
+            return []
+        if decision is None or decision.size != 1:
+            raise ValueError(
+                f"each example must have one {DECISION} of the model, which trainer.decision adds. "
+                f"Received: {0 if decision is None else decision.size}. Train the model again"
+            )
+        label, _, weight = self._model.read(example)
+        return [(label.item(), weight.item(), decision.item())]

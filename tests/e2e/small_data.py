@@ -6,6 +6,9 @@ SMALL = (
     "--set=spans.window=12",
     "--set=evaluator.thresholds.auc={min: 0.55, max_worse: 0.2}",
     "--set=evaluator.thresholds.calibration={min: 0.5, max: 2}",
+    "--set=trainer.decision={budget: 0.05, costs: {review: 1, missed: 12}}",
+    "--set=evaluator.metrics=[auc, auc_pr, log_loss, calibration, ece, decision_precision,"
+    " decision_recall, decision_share, decision_cost]",
     # Compiling code for each query takes Spark longer than these few rows; MovieLens compiles it.
     "--set=spark.conf={spark.sql.codegen.wholeStage: 'false',"
     " spark.sql.codegen.factoryMode: NO_CODEGEN,"

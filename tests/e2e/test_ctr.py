@@ -129,7 +129,8 @@ def test_the_summary_knows_the_best_reachable_auc(first) -> None:
 
 @pytest.mark.smoke
 def test_every_metric_has_an_interval(first) -> None:
-    for name in ("auc", "auc_pr", "log_loss", "calibration", "ece"):
+    decided = [f"decision_{name}" for name in ("precision", "recall", "share", "cost")]
+    for name in ("auc", "auc_pr", "log_loss", "calibration", "ece", *decided):
         low, high = first["intervals"][name]
         assert low < first["metrics"][name] < high
     assert f"auc {first['metrics']['auc']:.4f}  (95 %: " in first["output"]
@@ -150,9 +151,16 @@ def test_the_pushed_model_predicts_what_the_evaluator_saw(first, project) -> Non
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         loaded = tf.compat.v1.saved_model.load(session, ["serve"], first["pushed_model"])
         signature = loaded.signature_def["serving_default"]
-        output = signature.outputs["probability"].name
+        outputs = [signature.outputs[name].name for name in ("probability", "decision")]
         feed = signature.inputs["examples"].name
-        predictions = session.run(output, {feed: examples})[:, 0]
+        answers = session.run(outputs, {feed: examples})
+    predictions, reviewed = (answer[:, 0] for answer in answers)
+    decision = json.loads((Path(first["pushed_model"]) / "assets.extra/decision.json").read_text())
+    np.testing.assert_array_equal(reviewed, predictions >= np.float32(decision["threshold"]))
+    assert first["metrics"]["decision_share"] == pytest.approx(reviewed.mean())
+    assert first["metrics"]["decision_recall"] == pytest.approx(
+        metrics.recall_score(labels, reviewed)
+    )
     assert metrics.log_loss(labels, predictions) == pytest.approx(
         first["metrics"]["log_loss"], rel=1e-4
     )
@@ -161,6 +169,20 @@ def test_the_pushed_model_predicts_what_the_evaluator_saw(first, project) -> Non
     )
     calibration = predictions.mean() / np.mean(labels)
     assert calibration == pytest.approx(first["metrics"]["calibration"], rel=1e-4)
+
+
+@pytest.mark.smoke
+def test_the_threshold_meets_the_budget_and_is_an_artifact(first, project) -> None:
+    made, model = (artifact_folder(project, "Trainer", key) for key in ("decision", "model"))
+    decision = json.loads((made / "decision.json").read_text())
+    beside = model / "Format-Serving/assets.extra/decision.json"
+    assert json.loads(beside.read_text()) == decision
+    assert decision["rows"] == first["rows"]["eval"]
+    assert 0.045 < decision["share"] <= decision["budget"] == 0.05
+    trace = json.loads(project.command("-m", "lineage", "trace", "latest", "--json").stdout)
+    properties = trace["decision"]["properties"]
+    assert float(properties["threshold"]) == decision["threshold"]  # ML Metadata rounds numbers
+    assert float(properties["budget"]) == 0.05
 
 
 @pytest.mark.smoke
@@ -231,6 +253,7 @@ def test_lineage_ends_at_source_files_with_counts_that_add_up(first, project) ->
     }
     text = project.command("-m", "lineage", "trace", "latest").stdout
     assert "adds up" in text
+    assert "review from a score of" in text
 
 
 @pytest.mark.smoke
@@ -257,6 +280,7 @@ def test_what_is_served_is_what_was_trained_and_a_broken_feature_is_named(first,
         shown = project.command("-m", "serving", "predict", *config, "--server", server).stdout
         assert f"ctr version {Path(first['pushed_model']).name}, arm stable" in shown
         assert shown.count("│") > 20
+        assert "decision" in shown
         load = ("--rate", "20", "--seconds", "3", "--candidates", "20")
         bench = project.command("-m", "serving", "bench", *config, "--server", server, *load)
         assert "0 rejected or late" in bench.stdout

@@ -152,6 +152,7 @@ def test_the_last_step_writes_the_report(stepwise) -> None:
         steps = page.locator("#pipeline a title").all_text_contents()
         metrics = page.locator("#evaluation table").first.inner_text()
         read = page.locator("#data p").first.inner_text()
+        decided = page.locator("#decision p").first.inner_text()
     assert complaints == []
     assert {step.split(":")[0] for step in steps} | {"Report"} == {
         one["id"] for one in stepwise["components"]
@@ -159,12 +160,14 @@ def test_the_last_step_writes_the_report(stepwise) -> None:
     assert f"{stepwise['metrics']['auc']:.4f}" in metrics
     assert f"{stepwise['rows']['read']:,} read = " in read
     assert "adds up" in read
+    assert decided.startswith("An example is reviewed if its score is ")
 
 
 def test_lineage_goes_back_to_the_files(project, stepwise) -> None:
     store = str(stepwise["folder"] / "metadata.sqlite")
     said = project.command("-m", "lineage", "trace", "latest", "--store", store).stdout
-    for text in ("served from", "Model ", "ETL  applications.ctr.etl.build_examples", "adds up"):
+    etl = "ETL  applications.ctr.etl.build_examples"
+    for text in ("served from", "Model ", "review from a score of", etl, "adds up"):
         assert text in said
     assert stepwise["pushed_model"] in said
 

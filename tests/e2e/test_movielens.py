@@ -24,6 +24,7 @@ OPTIONS = (
     "--set=trainer.parameters={epochs: 1, batch_size: 512, model: din}",
     "--set=trainer.workers=2",
     "--set=trainer.trusted_network=true",
+    "--set=trainer.decision={budget: 0.1, costs: {review: 1, missed: 5}}",
 )
 
 
@@ -67,6 +68,19 @@ def test_the_best_trial_trains_the_model(summary, artifacts: Path) -> None:
 def test_two_workers_of_spark_train_the_model(artifacts: Path) -> None:
     logs = {path.name for path in (artifacts / "Trainer" / "model_run").glob("*/worker-*.log")}
     assert logs == {"worker-0.log", "worker-1.log"}
+
+
+def test_the_workers_agree_on_a_threshold(summary, artifacts: Path) -> None:
+    """Each has scored the whole split and says so; what the chief says is exported."""
+    (folder,) = (artifacts / "Trainer" / "decision").iterdir()
+    decision = json.loads((folder / "decision.json").read_text())
+    assert decision["rows"] == summary["rows"]["eval"]
+    assert 0.09 < decision["share"] <= 0.1
+    logs = (artifacts / "Trainer" / "model_run").glob("*/worker-*.log")
+    lines = [[one for one in log.read_text().splitlines() if "decision: " in one] for log in logs]
+    assert lines[0] == lines[1] != []
+    assert 0.05 < summary["metrics"]["decision_share"] < 0.15
+    assert summary["metrics"]["decision_cost"] > 0
 
 
 def test_the_model_has_the_embeddings_of_spark(summary, artifacts: Path) -> None:

@@ -34,7 +34,8 @@ def tried(project: Project) -> Iterator[Project]:
     project.command("-m", "applications", "schema", "machines")
     project.command("-m", "applications", "check", "machines")
     done = project.command(
-        *("-m", "applications", "try", "machines", "--rows", "2000", "--folder", "trial")
+        *("-m", "applications", "try", "machines", "--rows", "2000", "--folder", "trial"),
+        "--set=trainer.decision.budget=0.1",
     )
     assert "metrics of a sample" in done.stdout
     yield project
@@ -88,6 +89,9 @@ def test_every_row_is_scored_or_quarantined(scores):
     known = truth[truth.isin(["fails", "runs"])]
     both = table.set_index("Machine_No").join(known, how="inner")
     assert roc_auc_score(both["State"] == "fails", both["probability"]) > 0.7
+    reviewed, left = (table.loc[table["decision"] == one, "probability"] for one in (1, 0))
+    assert 0.05 < len(reviewed) / len(table) < 0.2
+    assert reviewed.min() > left.max()
 
 
 def test_a_score_is_that_of_the_served_graph_for_the_training_example(tried, scores):

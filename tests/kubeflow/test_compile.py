@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -181,6 +182,21 @@ def test_a_step_can_import_every_artifact_type(compiled: dict[str, Path]) -> Non
     for title in titles:  # as TFX's kubeflow_v2_entrypoint_utils does in the container
         path = compiler_utils.TITLE_TO_CLASS_PATH.get(title, title)
         assert import_utils.import_class_by_path(path).TYPE_NAME in (title, title.split(".")[-1])
+
+
+def test_a_decision_is_one_more_output_that_the_report_reads(tmp_path: Path) -> None:
+    file = tmp_path / "ctr.yaml"
+    result = invoke(file, "--image", IMAGE, "--set", "trainer.decision.budget=0.005")
+    assert result.exit_code == 0, result.output
+    spec = spec_of(file)
+    outputs = spec["components"]["Trainer"]["outputDefinitions"]["artifacts"]
+    schema = yaml.safe_load(outputs["decision"]["artifactType"]["instanceSchema"])
+    assert schema["title"] == "components.Decision"
+    assert tasks_of(spec)["Report"]["inputs"]["artifacts"]["Trainer_decision"] == {
+        "taskOutputArtifact": {"outputArtifactKey": "decision", "producerTask": "Trainer"}
+    }
+    given = json.loads(parameters_of(spec, "Trainer")["custom_config"])
+    assert given["decision"] == {"budget": 0.005, "threshold": None, "costs": None}
 
 
 def test_nothing_of_this_machine_and_no_secret_is_in_it(

@@ -83,6 +83,14 @@ def test_metrics_come_from_the_summaries_and_all_are_told(tfx, tmp_path):
     )
 
 
+def test_thresholds_are_compared_as_metrics_are(tfx):
+    for run, threshold in (("a", "0.25"), ("b", "1e-07")):
+        tfx.full_run(run, f"100{run}", decision={"threshold": threshold, "budget": "0.005"})
+    change = ValueChange("decision_threshold", 0.25, 1e-7)
+    assert change in compared(tfx).metrics
+    assert change in compared(tfx, "100a", "100b").metrics
+
+
 def test_a_run_from_the_cache_is_the_same(tfx):
     made = tfx.full_run("a", "1001")
     for component, keys in (("SparkExampleGen", ["examples"]), ("Trainer", ["model"])):

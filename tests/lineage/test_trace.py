@@ -47,6 +47,14 @@ def test_a_trace_names_everything_between_the_served_model_and_the_files(tfx):
     ]
 
 
+def test_a_decision_belongs_to_its_model(tfx):
+    tfx.full_run("q", "1000")
+    assert traced(tfx).decision is None
+    made = tfx.full_run("r", "1001", decision={"threshold": "0.25", "budget": "0.005"})
+    found = traced(tfx).decision
+    assert (found.id, found.properties["threshold"]) == (made["decision"], "0.25")
+
+
 def test_every_row_is_accounted_for(tfx):
     made = tfx.full_run("r", "1001")
     tfx.manifest(made["examples"])

@@ -32,8 +32,8 @@ def pipeline(tfx):
 
 def full_run(tfx, run):
     """Makes runs that each read their own span."""
-    examples = tfx.model(run, tfx.examples(run, span=474790 + int(run)))
-    made = tfx.push(run, examples, f"100{run}", destination=tfx.folder / "serving" / f"100{run}")
+    model = tfx.model(run, tfx.examples(run, span=474790 + int(run)), decision={"threshold": "0.5"})
+    made = tfx.push(run, model, f"100{run}", destination=tfx.folder / "serving" / f"100{run}")
     fill(tfx)
     tfx.manifest(made["examples"])
     return made
@@ -133,6 +133,7 @@ def test_a_version_that_is_there_keeps_its_model_and_not_its_examples(tfx, pipel
     found = looked_at(tfx)
     third = pipeline[2]
     kept = {"pushed_model", "model", "transform_graph", "schema", "blessing", "evaluation"}
+    kept |= {"decision"}
     assert {third[key] for key in kept} <= ids(found.kept)
     assert {third[key] for key in third.keys() - kept} <= ids(found.unused)
     reasons = {one.artifact.id: one.reason for one in found.kept}

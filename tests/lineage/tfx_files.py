@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2 as tfma
+
+from tabular.decision import Decision, choose
+from tabular.decision_rule import DecisionRule
+from tabular.metrics.scores import ScoreCounts
 
 
 def write_statistics(folder: Path, number: str, value: str = "de") -> None:
@@ -53,8 +60,22 @@ def write_curves(folder: Path, losses: Sequence[float] = (0.5, 0.4, 0.3)) -> Non
                 tf.summary.scalar("epoch_auc", 0.6 + number / 10, number)
 
 
-def write_evaluation(folder: Path, *slices: str) -> None:
-    """Writes metrics with intervals and a baseline, by slice, and a calibration plot."""
+def write_decision(folder: Path, rule: DecisionRule) -> Decision:
+    """Writes a decision about 40,000 examples, of which one in a hundred is positive."""
+    chance = np.random.default_rng(4)
+    log_odds = chance.normal(-6, 2, 40_000)
+    labels = chance.random(40_000) < 1 / (1 + np.exp(-log_odds))
+    scores = (1 / (1 + np.exp(-log_odds - chance.normal(0, 1, 40_000)))).astype(np.float32)
+    decision = choose(rule, ScoreCounts.count(labels, scores))
+    _write(folder / "decision.json", json.dumps(decision.to_json()).encode())
+    return decision
+
+
+def write_evaluation(folder: Path, *slices: str, **values: float) -> None:
+    """Writes metrics with intervals and a baseline, by slice, and a calibration plot.
+
+    `values` are further metrics, each with an interval of a tenth around it.
+    """
     metrics, plots = [], []
     for key in (None, *slices):
         for_slice = tfma.MetricsForSlice()
@@ -63,12 +84,10 @@ def write_evaluation(folder: Path, *slices: str) -> None:
             proto.slice_key.SetInParent()
             if key:
                 proto.slice_key.single_slice_keys.add(column="device", bytes_value=key.encode())
+        for name, value in values.items():
+            _bounded(for_slice, name, "candidate", value, 0.1 * value)
         for model, auc in (("candidate", 0.75), ("baseline", 0.7)):
-            pair = for_slice.metric_keys_and_values.add()
-            pair.key.name, pair.key.model_name = "auc", model
-            bounded = pair.value.bounded_value
-            bounded.value.value = auc
-            bounded.lower_bound.value, bounded.upper_bound.value = auc - 0.01, auc + 0.01
+            _bounded(for_slice, "auc", model, auc, 0.01)
             loss = for_slice.metric_keys_and_values.add()
             loss.key.name, loss.key.model_name = "binary_crossentropy", model
             loss.value.double_value.value = 1 - auc
@@ -87,6 +106,14 @@ def write_evaluation(folder: Path, *slices: str) -> None:
         with tf.io.TFRecordWriter(str(path)) as writer:
             for record in records:
                 writer.write(record)
+
+
+def _bounded(for_slice: Any, name: str, model: str, value: float, margin: float) -> None:
+    pair = for_slice.metric_keys_and_values.add()
+    pair.key.name, pair.key.model_name = name, model
+    bounded = pair.value.bounded_value
+    bounded.value.value = value
+    bounded.lower_bound.value, bounded.upper_bound.value = value - margin, value + margin
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -127,10 +127,12 @@ class TfxStore:
         examples: int,
         trainer: dict[str, Any] | None = None,
         base: int | None = None,
+        decision: dict[str, Any] | None = None,
     ) -> dict[str, int]:
         """StatisticsGen, ImportSchemaGen, Transform and Trainer; returns ids by key.
 
-        Args: the run, its examples, Trainer's parameters, and the model it begins with.
+        Args: the run, its examples, Trainer's parameters, the model it begins with, and the
+        properties of its decision.
         """
         _, statistics = self.execute(
             run_id,
@@ -157,7 +159,11 @@ class TfxStore:
                 **schema,
                 **({} if base is None else {"base_model": base}),
             },
-            outputs={"model": ("Model", {}), "model_run": ("ModelRun", {})},
+            outputs={
+                "model": ("Model", {}),
+                "model_run": ("ModelRun", {}),
+                **({} if decision is None else {"decision": ("Decision", decision)}),
+            },
             properties=trainer,
         )
         return {"examples": examples, **statistics, **schema, **transform, **trained}
@@ -201,9 +207,14 @@ class TfxStore:
         return {**made, **evaluator, **pusher}
 
     def full_run(
-        self, run_id: str, version: str, baseline: int | None = None, **push: Any
+        self,
+        run_id: str,
+        version: str,
+        baseline: int | None = None,
+        decision: dict[str, Any] | None = None,
+        **push: Any,
     ) -> dict[str, int]:
-        made = self.model(run_id, self.examples(run_id))
+        made = self.model(run_id, self.examples(run_id), decision=decision)
         return self.push(run_id, made, version, baseline, **push)
 
     def manifest(self, examples: int, **changes: Any) -> Path:

@@ -51,6 +51,28 @@ def error_of(shop: Path, code: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "more", "line"),
+    [
+        (SMALLEST.replace('label="clicked",', 'label="clicked", task="regression",'),
+         ("evaluator={label: clicked, prediction: prediction, thresholds: {rmse: {max: 1}}}",),
+         "trainer.decision: a threshold needs the scores of a binary task. corner_shop declares a "
+         "regression task. Remove the key"),
+        (SMALLEST + 'run_fn = "tabular.entry_points.train"\n', (),
+         "trainer.decision: corner_shop has its own run_fn, tabular.entry_points.train, and only "
+         "that of tabular/ chooses and exports a decision. Remove the key, or run_fn"),
+    ],
+)  # fmt: skip
+def test_an_application_that_cannot_decide_is_an_error(
+    shop: Path, code: str, more: tuple[str, ...], line: str
+) -> None:
+    (shop / "application.py").write_text(code)
+    overrides = ["application=corner_shop", "etl.parameters={}", "trainer.decision.budget=0.1"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(CTR, [*overrides, *more])
+    assert str(caught.value).endswith(line)
+
+
 def test_the_smallest_application_gets_the_functions_of_tabular(shop: Path) -> None:
     loaded = load_config(CTR, ["application=corner_shop", "etl.parameters={}"]).loaded_application()
     assert loaded.build_examples == "corner_shop.application.build_examples"

@@ -25,6 +25,12 @@ def problem(**more: Any) -> str:
     return first_problem(raised.value)
 
 
+def test_a_decision_is_no_score() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Evaluator(label="clicked", prediction="decision")
+    assert "the output that trainer.decision adds beside a score" in first_problem(raised.value)
+
+
 @pytest.mark.parametrize(
     ("entry", "name"),
     [
@@ -119,6 +125,8 @@ def test_a_metric_has_one_name_however_it_is_written(entry: Any, name: str) -> N
         ({"thresholds": {"rmse": {"max": 1}}}, "rmse is a metric of a regression task"),
         ({"thresholds": {"grouped_auc": {"min": 0.5}}}, "grouped_auc needs `group`"),
         ({"thresholds": {"calibration": {"max_worse": 1}}}, "calibration is best at 1"),
+        ({"thresholds": {"decision_share": {"max_worse": 1}}}, "decision_share has no best value"),
+        ({"thresholds": {"calibration_at_0.01": {"max_worse": 1}}}, "is best at 1"),
         ({"metrics": ["rmse"]}, "a regression needs at least one min or max"),
         (
             {"metrics": ["rmse"], "thresholds": {"rmse": {"max_worse": 1}}},

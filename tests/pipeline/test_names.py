@@ -18,6 +18,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
 CTR = "applications/ctr/configs/ctr.yaml"
+MOVIELENS = "applications/movielens/configs/movielens.yaml"
 STREAM = "applications/ctr/configs/ctr-stream.yaml"
 SCHEMA = "schemas/ctr.pbtxt"
 DROPOUT = "trainer.parameters.dropout=0.5"
@@ -184,6 +185,12 @@ def test_a_column_that_the_schema_does_not_have_yet_may_divide_the_examples() ->
          "etl.parameters.max_position: Input should be greater than or equal to 1. Received: 0"),
         ("tuner={parameters: {dropout: {min: 0, max: 2}}}",
          "tuner.parameters.dropout: Input should be less than 1. Received: 2"),
+        ("evaluator.metrics=[auc, decision_recall]",
+         "evaluator.metrics: decision_recall needs a decision, such as trainer.decision: {budget: "
+         "0.005}"),
+        ("trainer.decision={budget: 0.01, threshold: 0.5}",
+         "trainer.decision: budget and threshold exclude each other: the budget chooses a "
+         "threshold. Received: budget 0.01 and threshold 0.5"),
         ("tuner={parameters: {model: [dcn, dnc]}}",
          "tuner.parameters.model: Input should be 'logistic_regression', 'wide_deep', 'deepfm', "
          "'dcn' or 'din'. Received: dnc"),
@@ -200,6 +207,24 @@ def test_a_column_that_the_schema_does_not_have_yet_may_divide_the_examples() ->
 )  # fmt: skip
 def test_what_the_application_does_not_accept_is_one_line(override: str, line: str) -> None:
     assert error_of(override) == line
+
+
+def test_costs_of_a_decision_are_needed_to_judge_its_cost() -> None:
+    asked = "evaluator.thresholds.decision_cost={max: 1}"
+    assert error_of("trainer.decision={budget: 0.01}", asked) == (
+        "evaluator.metrics: decision_cost needs trainer.decision.costs, such as {review: 3, "
+        "missed: 120}"
+    )
+
+
+def test_a_decision_is_judged_unless_other_metrics_are_named() -> None:
+    """MovieLens names no metrics, and CTR does."""
+    budget, costs = "trainer.decision.budget=0.05", "trainer.decision.costs={review: 1, missed: 9}"
+    metrics = load_config(MOVIELENS, [budget]).evaluator.metrics
+    assert metrics[-4:] == ("ece", "decision_precision", "decision_recall", "decision_share")
+    assert load_config(MOVIELENS, [budget, costs]).evaluator.metrics[-1] == "decision_cost"
+    assert "ece" in load_config(CTR, [budget]).evaluator.metrics[-1]
+    assert load_config(MOVIELENS).evaluator.metrics[-1] == "ece"
 
 
 def test_parameters_of_another_etl_are_not_checked() -> None:

@@ -74,7 +74,24 @@ def test_a_line_has_the_request_and_its_answer(tmp_path: Path) -> None:
     (found,) = read_predictions(tmp_path)
     assert [*found.examples] == examples
     assert found.scores == (0.25, 0.5)
+    assert found.decisions is None
     assert [*read_predictions(tmp_path, version=4)] == []
+
+
+@pytest.mark.unit
+def test_a_decision_is_logged_beside_the_score(tmp_path: Path) -> None:
+    """`decision` comes first by name, and is not taken for a score."""
+    log, asked = a_log(tmp_path), request(example(1.0, **SENT), example(2.0, **SENT))
+    both, filtered = answer_to(asked, [0.25, 0.5]), answer_to(asked, [])
+    del filtered.outputs["score"]  # as with an output_filter
+    for answer in (both, filtered):
+        answer.outputs["decision"].CopyFrom(tf.make_tensor_proto([[0], [1]], tf.int64))
+        log.add(Call(request_id="", context=""), asked, answer)
+    log.close()
+    first, second = lines_of(tmp_path)
+    assert (first["scores"], first["decisions"]) == ([0.25, 0.5], [0, 1])
+    assert (second["scores"], second["decisions"]) == ([], [0, 1])
+    assert [one.decisions for one in read_predictions(tmp_path)] == [(0, 1), (0, 1)]
 
 
 @pytest.mark.unit

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,11 +24,15 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 from applications.ctr.aggregations import RECENT, RECENT_HOURS, WINDOW_COUNTS
 from applications.ctr.features import FEATURES
 from applications.ctr.request_features import encoded
+from base.model_outputs import DECISION, DECISION_FILE
 from serving.server.errors import ServingError
 from serving.server.loaded_model import DEFAULT_SIGNATURE, Batching, LoadedModel
+from tabular.decision import Decision, choose
+from tabular.decision_rule import Costs, DecisionRule
 from tabular.entry_points import dense_width, transformed_sizes
 from tabular.keras_model import build_model
 from tabular.labels import LabelSummary
+from tabular.metrics.scores import ScoreCounts
 from tabular.networks import NETWORKS
 from tabular.parameters import TrainerParameters
 from tabular.preprocessing import DENSE_VECTOR, preprocess
@@ -116,14 +121,18 @@ def ask(model: LoadedModel, signature: str, rows: list[dict[str, Any]]) -> dict[
     return dict(zip(outputs, model.run(signature, {alias: serialized}, outputs), strict=True))
 
 
-def ask_with_tensors(model: LoadedModel, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """The outputs of `raw_features`."""
+def raw_columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """The inputs of `raw_features`."""
     types = {tf.string: object, tf.int64: np.int64, tf.float32: np.float32}
-    columns = {
+    return {
         name: np.array([one[name] for one in rows], types[spec.dtype])
         for name, spec in ASKED.items()
     }
-    (found,) = model.run("raw_features", columns, [FEATURES.prediction])
+
+
+def ask_with_tensors(model: LoadedModel, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """The outputs of `raw_features`."""
+    (found,) = model.run("raw_features", raw_columns(rows), [FEATURES.prediction])
     return {FEATURES.prediction: found}
 
 
@@ -196,6 +205,73 @@ def test_a_score_that_is_not_finite_is_an_error_that_names_the_example(model: Lo
     )
     with pytest.raises(ServingError, match=wanted):
         model.run("score_transformed", inputs, [FEATURES.prediction])
+
+
+class Deciding(NamedTuple):
+    """A served model that decides, and the rows that its threshold was chosen on."""
+
+    model: LoadedModel
+    folder: Path
+    decision: Decision
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def deciding(
+    transform: tft.TFTransformOutput,
+    model: LoadedModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Deciding:
+    """The same network with a threshold that is exactly one of the scores of these rows."""
+    rows = [row(price=number / 7) for number in range(40)]
+    scores = ask(model, DEFAULT_SIGNATURE, rows)[FEATURES.prediction][:, 0]
+    rule = DecisionRule(threshold=float(np.sort(scores)[-4]), costs=Costs(review=1, missed=9))
+    decision = choose(rule, ScoreCounts.count(np.arange(40) % 2, scores))
+    folder = tmp_path_factory.mktemp("deciding") / "1"
+    ServedModel(network(transform, "din"), transform, FEATURES, decision).save(str(folder))
+    return Deciding(LoadedModel(folder, "deciding", Batching()), folder, decision, rows)
+
+
+def test_a_score_that_equals_the_threshold_is_reviewed(
+    deciding: Deciding,
+) -> None:
+    """In 32 bits, where a neighbour of the threshold is below it, by every way to ask."""
+    model, _, decision, rows = deciding
+    threshold = np.float32(decision.threshold)
+    assert decision.threshold == threshold
+    transformed = ask(model, "transform_features", rows)
+    inputs = {name: transformed[name] for name in model.signatures["score_transformed"].inputs}
+    outputs = [DECISION, FEATURES.prediction]
+    for reviewed, score in (
+        ask(model, DEFAULT_SIGNATURE, rows).values(),
+        model.run("score_transformed", inputs, outputs),
+        model.run("raw_features", raw_columns(rows), outputs),
+    ):
+        assert reviewed.dtype == np.int64
+        assert reviewed.shape == score.shape == (40, 1)
+        np.testing.assert_array_equal(reviewed, score >= threshold)
+    reviewed, score = ask(model, DEFAULT_SIGNATURE, rows).values()
+    assert threshold in score
+    assert reviewed.sum() == 4 == decision.chosen.share * 40
+    assert score[reviewed == 1].min() == threshold
+
+
+def test_servings_own_methods_have_no_decision(
+    deciding: Deciding,
+) -> None:
+    """TensorFlow Serving rejects a regression with a second output."""
+    found = {name: ask(deciding.model, name, deciding.rows) for name in ("regress", "classify")}
+    assert found["regress"].keys() == {"outputs"}
+    assert found["classify"].keys() == {"classes", "scores"}
+
+
+def test_how_the_decision_was_chosen_is_beside_the_model(
+    deciding: Deciding,
+) -> None:
+    written = json.loads((deciding.folder / DECISION_FILE).read_text("utf-8"))
+    assert written == deciding.decision.to_json()
+    assert written["costs"] == {"review": 1, "missed": 9}
+    assert (written["chosen_by"], written["rows"], written["positives"]) == ("threshold", 40, 20)
 
 
 finite = {

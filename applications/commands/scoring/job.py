@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from applications.commands.scoring.worker import (
 )
 from base.atomic_files import fsync_tree, move_durably, write_json
 from base.errors import ComponentError
+from base.model_outputs import DECISION
 from base.repeating import repeated
 from base.section import ConfigError
 from pipeline.config import PipelineConfig, load_config
@@ -69,7 +70,7 @@ def score(request: ScoreRequest) -> dict[str, Any]:
     hide_secrets(config.sources)
     features = config.loaded_application().features
     log_progress("loading the model")
-    check_model(request.model, features.single_values, tuple(features.lists))
+    outputs = check_model(request.model, features.single_values, tuple(features.lists))
     settings = dataclasses.asdict(config.spark.spark_config())
     log_progress("starting Spark")
     output = Path(request.output).resolve()
@@ -83,7 +84,7 @@ def score(request: ScoreRequest) -> dict[str, Any]:
             log_progress(f"Warning: {note}")
         size_shuffles(spark, settings, max(one.read for one in rows.values()))
         result = _applied(spark, config, sources, inputs, rows)
-        scoring, chosen = _scoring(config, request, result, str(staging), primary)
+        scoring, chosen = _scoring(config, request, result, str(staging), primary, outputs)
         for folder in (SCORES, REJECTED):
             (staging / folder).mkdir()
         log_progress(f"scoring {rows[primary].read:,} rows of {primary}")
@@ -210,7 +211,12 @@ def _applied(
 
 
 def _scoring(
-    config: PipelineConfig, request: ScoreRequest, result: DataFrame, staging: str, primary: str
+    config: PipelineConfig,
+    request: ScoreRequest,
+    result: DataFrame,
+    staging: str,
+    primary: str,
+    outputs: Collection[str],
 ) -> tuple[Scoring, DataFrame]:
     """Returns what the workers need to know, and the columns that they get."""
     features = config.loaded_application().features
@@ -224,7 +230,8 @@ def _scoring(
     beside = inputs if request.with_features or not keys else ()
     carried = tuple(dict.fromkeys((*keys, *beside)))
     prediction = config.evaluator.prediction
-    clash = [name for name in carried if name.lower() in (prediction.lower(), CLASS)]
+    taken = {prediction.lower(), CLASS} | ({DECISION} & {*outputs})
+    clash = [name for name in carried if name.lower() in taken]
     if clash:
         raise ComponentError(
             f"the key or feature '{clash[0]}' has the name of a column of the scores; rename it"

@@ -25,6 +25,7 @@ from pyspark import TaskContext
 
 import base.arrow  # noqa: F401
 from base.errors import ComponentError
+from base.model_outputs import DECISION
 from spark_io.examples.encoding import ExampleEncoder
 from spark_io.examples.rows import DROPPED, QUARANTINED
 from spark_io.examples.shards import DROP, EXAMPLES, QUARANTINE, REPORT_SCHEMA, JsonLinesShard
@@ -170,14 +171,18 @@ class _TaskWriter:
             return
         names = [*self._scoring.inputs, *self._scoring.lists]
         features = pa.RecordBatch.from_arrays([batch.column(name) for name in names], names=names)
-        predictions = np.concatenate(
-            [self._predicted(encoded) for _, encoded in self._encoder.encode(features)]
-        )
+        predicted = [self._predicted(encoded) for _, encoded in self._encoder.encode(features)]
+        scores = np.concatenate([scores for scores, _ in predicted])
+        decisions = np.concatenate([decisions for _, decisions in predicted])
         carried = {name: batch.column(name) for name in self._scoring.carried}
-        self._write(pa.table({**carried, **self._columns(predictions)}))
+        decided = {DECISION: pa.array(decisions)} if len(decisions) else {}
+        self._write(pa.table({**carried, **self._columns(scores), **decided}))
 
-    def _predicted(self, encoded: pa.BinaryArray) -> np.ndarray:
-        """Returns the predictions of serialized Examples, [rows, outputs]."""
+    def _predicted(self, encoded: pa.BinaryArray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the answers to serialized Examples.
+
+        The scores are [rows, outputs], and the decisions [rows], or empty of a model without any.
+        """
         import tensorflow as tf
 
         model = _model(self._scoring.model)
@@ -196,7 +201,8 @@ class _TaskWriter:
                 f"evaluator.prediction names. It has: {', '.join(found)}"
             )
         scores: np.ndarray = found[self._scoring.prediction].numpy()
-        return scores.reshape(len(scores), -1)
+        decisions = np.ravel(found[DECISION].numpy()) if DECISION in found else np.empty(0)
+        return scores.reshape(len(scores), -1), decisions
 
     def _columns(self, scores: np.ndarray) -> dict[str, pa.Array]:
         name, classes = self._scoring.prediction, self._scoring.classes
@@ -241,8 +247,11 @@ class _TaskWriter:
         self._rejects.close()
 
 
-def check_model(model: str, inputs: Sequence[str], lists: Sequence[str]) -> None:
+def check_model(model: str, inputs: Sequence[str], lists: Sequence[str]) -> frozenset[str]:
     """Compares the model's inputs with the features, before any row is read.
+
+    Returns:
+      Names of its outputs.
 
     Raises:
       ComponentError: The model cannot be loaded, or takes other features.
@@ -256,9 +265,10 @@ def check_model(model: str, inputs: Sequence[str], lists: Sequence[str]) -> None
         ) from None
     if "serving_default" not in loaded.signatures:
         raise ComponentError(f"--model: {model} has no signature serving_default")
+    outputs = frozenset(loaded.signatures["serving_default"].structured_outputs)
     raw = loaded.signatures.get("raw_features")
     if raw is None:  # an application with its own run_fn
-        return
+        return outputs
     taken = set(raw.structured_input_signature[1])
     given = {*inputs, *lists}
     if taken != given:
@@ -268,3 +278,4 @@ def check_model(model: str, inputs: Sequence[str], lists: Sequence[str]) -> None
             f"model has: {', '.join(missing) or 'none'}; only the application has: "
             f"{', '.join(extra) or 'none'}. Train again, or check out the code of that model"
         )
+    return outputs

@@ -20,11 +20,12 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.evaluator.component import Evaluator
-from components.evaluator.evaluation_files import Verdict, read_evaluation, read_verdict
+from components.evaluator.evaluation_files import Slice, Verdict, read_evaluation, read_verdict
 from metadata.reader import MetadataReader
 from pipeline.beam_arguments import ONE_PROCESS
 from pipeline.eval_config import eval_config
 from pipeline.evaluator_section import Evaluator as Section
+from tabular.decision_rule import Costs
 from tabular.metrics import extractors
 
 pytestmark = pytest.mark.component
@@ -33,8 +34,13 @@ ROWS = 1_500
 KINDS = {"clicked": "INT", "score": "FLOAT", "worse": "FLOAT", "copy": "INT", "device": "BYTES"}
 
 
+THRESHOLD = np.float32(0.1)
+COSTS = Costs(review=2, missed=30)
+DECIDED = ["auc", "decision_precision", "decision_recall", "decision_share", "decision_cost"]
+
+
 class _Model(tf.Module):
-    """A score that is a feature of the example."""
+    """A score that is a feature of the example; only the better one is beside a decision."""
 
     def __init__(self, feature: str):
         super().__init__()
@@ -43,7 +49,10 @@ class _Model(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {self.feature: tf.io.FixedLenFeature([1], tf.float32)}
-        return {"probability": tf.io.parse_example(examples, spec)[self.feature]}
+        score = tf.io.parse_example(examples, spec)[self.feature]
+        if self.feature != "score":
+            return {"probability": score}
+        return {"probability": score, "decision": tf.cast(score >= THRESHOLD, tf.int64)}
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +126,7 @@ def evaluate(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluate
             schema=given["schema"],
             model=given[model],
             baseline_model=given[baseline] if baseline else None,
-            eval_config=eval_config(wanted),
+            eval_config=eval_config(wanted, costs=COSTS),
             example_splits=["test"],
             module_path=extractors.__name__,
             max_feature_auc=wanted.max_feature_auc,
@@ -144,7 +153,11 @@ def test_a_good_model_is_blessed_and_a_feature_that_tells_the_label_is_reported(
     evaluate: Evaluate, columns: dict[str, np.ndarray]
 ) -> None:
     folder, blessing = evaluate(
-        "score", "worse", slices=[["device"]], thresholds={"calibration": None}
+        "score",
+        "worse",
+        slices=[["device"]],
+        metrics=DECIDED,
+        thresholds={"calibration": None, "decision_precision": {"min": 0.1}},
     )
     assert blessing["blessed"] == 1
     verdict = read_verdict(str(folder))
@@ -161,6 +174,58 @@ def test_a_good_model_is_blessed_and_a_feature_that_tells_the_label_is_reported(
         chosen = columns["device"] == one.name.removeprefix("device=").encode()
         exact = metrics.roc_auc_score(columns["clicked"][chosen], columns["score"][chosen])
         assert one.metrics["auc"].value == pytest.approx(exact, abs=1e-6)
+    check_decisions(overall, columns, np.full(ROWS, True))
+    for one in slices:
+        chosen = columns["device"] == one.name.removeprefix("device=").encode()
+        check_decisions(one, columns, chosen)
+
+
+def check_decisions(found: Slice, columns: dict[str, np.ndarray], rows: np.ndarray) -> None:
+    """They are those of scikit-learn, with intervals; the baseline, which is older, has none."""
+    clicked, reviewed = columns["clicked"][rows], columns["score"][rows] >= THRESHOLD
+    missed = ((clicked == 1) & ~reviewed).sum()
+    wanted = {
+        "decision_precision": metrics.precision_score(clicked, reviewed),
+        "decision_recall": metrics.recall_score(clicked, reviewed),
+        "decision_share": reviewed.mean(),
+        "decision_cost": (COSTS.review * reviewed.sum() + COSTS.missed * missed) / len(clicked),
+    }
+    for name, value in wanted.items():
+        metric = found.metrics[name]
+        assert metric.value == pytest.approx(value)
+        assert metric.low is not None
+        assert metric.high is not None
+        assert metric.low < metric.value < metric.high
+    assert not found.baseline.keys() & wanted.keys()
+
+
+def test_a_baseline_without_a_decision_cannot_be_compared_with(evaluate: Evaluate) -> None:
+    """That is a reason and not a failure; an absolute bound still judges."""
+    folder, blessing = evaluate(
+        "score",
+        "worse",
+        metrics=DECIDED,
+        thresholds={
+            "calibration": None,
+            "decision_recall": [{"max_worse": 0.05}, {"min": 0.1}],
+            "decision_cost": {"max": 0.001, "max_worse_percent": 5},
+        },
+    )
+    assert blessing["blessed"] == 0
+    first, *others = sorted(read_verdict(str(folder)).reasons)
+    assert first.startswith("decision_cost ")
+    assert first.endswith("expected at most 0.001")
+    assert others == [
+        "decision_cost has no value here or at the baseline, expected to be worse by 5 % of it at "
+        "most",
+        "decision_recall has no value here or at the baseline, expected to be worse by 0.05 at "
+        "most",
+    ]
+
+
+def test_a_model_without_a_decision_is_an_error(evaluate: Evaluate) -> None:
+    with pytest.raises(Exception, match="each example must have one decision of the model, which"):
+        evaluate("worse", metrics=DECIDED, thresholds={"calibration": None})
 
 
 def test_each_bound_that_is_missed_is_named_with_its_value(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -19,7 +21,13 @@ from tfx.types import Artifact, artifact_utils, standard_artifacts
 from base.errors import ComponentError
 from base.shared_names import WARM_UP_FILE
 from components.model_canary.component import ModelCanary
-from components.model_canary.executor import REPORT, ModelCanaryExecutor
+from components.model_canary.executor import (
+    REPORT,
+    ModelCanaryExecutor,
+    NotBlessedError,
+    _compare_decisions,
+)
+from components.model_canary.training_graph import Answers
 
 pytestmark = pytest.mark.component
 
@@ -62,8 +70,11 @@ def examples(tmp_path_factory) -> Path:
 class Served(tf.Module):
     """score = sigmoid(x_xf), with what may go wrong on the way to it."""
 
-    def __init__(self, transform_graph: Path, shift: float, wrong: float):
+    def __init__(
+        self, transform_graph: Path, shift: float, wrong: float, thresholds: Sequence[float]
+    ):
         super().__init__()
+        self.thresholds = [*thresholds]  # of the server and of the training graph; none if empty
         self.layer = tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
         self.shift, self.wrong = shift, wrong
 
@@ -71,11 +82,16 @@ class Served(tf.Module):
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         raw = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32)})
         score = tf.sigmoid(self.layer(raw)["x_xf"] + self.shift)
-        return {"score": score * self.wrong}
+        return self._decided(score * self.wrong, self.thresholds[:1])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x_xf")])
     def score(self, x_xf: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"score": tf.sigmoid(x_xf)}
+        return self._decided(tf.sigmoid(x_xf), self.thresholds[1:])
+
+    def _decided(self, score: tf.Tensor, threshold: Sequence[float]) -> dict[str, tf.Tensor]:
+        if not threshold:
+            return {"score": score}
+        return {"score": score, "decision": tf.cast(score >= threshold[0], tf.int64)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     def features(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -87,8 +103,14 @@ class Served(tf.Module):
             return {"score": tf.identity(x)}
 
 
-def model(folder: Path, graph: Path, shift: float = 0.0, wrong: float = 1.0) -> Path:
-    served = Served(graph, shift, wrong)
+def model(
+    folder: Path,
+    graph: Path,
+    shift: float = 0.0,
+    wrong: float = 1.0,
+    thresholds: Sequence[float] = (),
+) -> Path:
+    served = Served(graph, shift, wrong, thresholds)
     signatures = {
         "serving_default": served.serve,
         "score_transformed": served.score,
@@ -144,7 +166,7 @@ def refusal(blessing: Artifact) -> str:
 
 
 def test_a_good_candidate_is_blessed(transform_graph, examples, tmp_path: Path) -> None:
-    good = model(tmp_path / "model", transform_graph)
+    good = model(tmp_path / "model", transform_graph, thresholds=(0.6, 0.6))
     blessing = ask(good, transform_graph, examples, tmp_path / "out")
     assert blessing.get_int_custom_property("blessed") == 1
     report = json.loads((tmp_path / "out" / REPORT).read_text())
@@ -155,6 +177,30 @@ def test_a_good_candidate_is_blessed(transform_graph, examples, tmp_path: Path) 
     assert [len(one.inputs["examples"].string_val) for one in requests] == [10, 10, 10]
     assert of_features.model_spec.signature_name == "features"
     assert tf.make_ndarray(of_features.inputs["x"]).tolist() == [float(n) for n in range(10)]
+
+
+def test_a_decision_that_is_not_the_trainings(transform_graph, examples, tmp_path) -> None:
+    deciding = model(tmp_path / "model", transform_graph, thresholds=(0.55, 0.65))
+    reason = refusal(ask(deciding, transform_graph, examples, tmp_path / "out"))
+    assert reason.startswith("the decisions are not those of one threshold: an example with the")
+
+
+@pytest.mark.unit
+def test_one_threshold_explains_decisions_that_differ_by_rounding() -> None:
+    trained = Answers(np.array([0.1, 0.3, 0.5]), np.array([0, 0, 1]))
+    _compare_decisions(trained, Answers(np.array([0.1, 0.300001, 0.5]), np.array([0, 1, 1])))
+    _compare_decisions(trained, trained)
+    for all_or_none in (0, 1):
+        same = Answers(trained.scores, np.full(3, all_or_none))
+        _compare_decisions(same, same)
+    with pytest.raises(NotBlessedError, match=r"score 0.300000 is reviewed, and one with 0.300000"):
+        _compare_decisions(trained, Answers(trained.scores, np.array([0, 1, 1])))
+    without = Answers(trained.scores, None)
+    _compare_decisions(without, without)
+    with pytest.raises(NotBlessedError, match="the server returns a decision, and the training"):
+        _compare_decisions(without, trained)
+    with pytest.raises(NotBlessedError, match="the training graph returns a decision, and the ser"):
+        _compare_decisions(trained, without)
 
 
 def test_preprocessing_that_is_not_the_trainings(transform_graph, examples, tmp_path) -> None:

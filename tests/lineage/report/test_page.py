@@ -12,10 +12,12 @@ import pytest
 
 from lineage.report.write import write_report
 from metadata.reader import MetadataReader
+from tabular.decision_rule import Costs, DecisionRule
 from tests.lineage.browser import PHONE, opened, scroll_through
 from tests.lineage.tfx_files import (
     write_anomalies,
     write_curves,
+    write_decision,
     write_evaluation,
     write_statistics,
 )
@@ -57,6 +59,66 @@ def test_everything_is_drawn_and_nothing_is_asked_of_a_network(tfx, report):
         drawn = page.locator(".plot .main-svg").count()
         assert drawn >= 6
         assert page.locator("#evaluation table").first.inner_text().count("\n") == 2
+    assert complaints == []
+
+
+RULE = DecisionRule(budget=0.005, costs=Costs(review=3, missed=120))
+
+
+def decided_run(tfx, rule=RULE, **judged):
+    """Makes a run with a decision, and metrics of it on the judged split."""
+    made = full_run(tfx, decision={"threshold": "0.3", "budget": "0.005"})
+    decision = write_decision(uri(tfx, made["decision"]), rule)
+    values = {f"decision_{name}": value for name, value in judged.items()}
+    write_evaluation(uri(tfx, made["evaluation"]), "age", **values)
+    return made, decision
+
+
+def test_a_decision_is_explained_and_drawn(tfx, report):
+    _, decision = decided_run(tfx, share=0.0051, precision=0.61, recall=0.24, cost=1.2)
+    with opened(report()) as (page, complaints):
+        page.locator("nav a", has_text="decision").click()
+        scroll_through(page)
+        section = page.locator("#decision")
+        said, table = section.locator("p").first.inner_text(), section.locator("table").inner_text()
+        curves = section.locator(".plot .main-svg")
+        assert curves.first.is_visible()
+        assert section.locator(".plot").count() == 2
+        ticks = section.locator(".plot").first.locator(".xtick").all_text_contents()
+        marks = section.locator(".plot").first.locator(".scatterlayer .point").count()
+    assert complaints == []
+    threshold = f"{decision.threshold:.4g}"
+    assert said.startswith(f"An example is reviewed if its score is {threshold} or more. That is")
+    assert "at most 0.5 % of the examples of split eval are reviewed" in said
+    assert f"of 100 reviewed examples {100 * decision.chosen.precision:.3g} are positive" in said
+    assert "A review costs 3 and a missed positive 120, so an example costs" in said
+    missed = 120 * decision.positives / decision.rows
+    assert f"on average, and {missed:.4g} without any review." in said
+    assert "share reviewed\t0.0050\t0.0051\t0.0046 to 0.0056" in table
+    assert f"precision\t{decision.chosen.precision:.4f}\t0.6100\t0.5490 to 0.6710" in table
+    assert ticks == ["0.01%", "0.1%", "1%", "10%", "100%"]
+    assert marks == 2
+
+
+def test_more_reviews_than_the_budget_are_told(tfx, report):
+    decided_run(tfx, share=0.02, precision=0.3, recall=0.5, cost=1.2)
+    with opened(report()) as (page, _):
+        (said,) = page.locator("#decision .bad").all_inner_texts()
+    assert said.endswith("2 % of the examples are reviewed, more than the budget of 0.5 %.")
+
+
+def test_a_decision_without_costs_or_an_evaluation_is_shown(tfx, report):
+    made, _ = decided_run(tfx, DecisionRule(threshold=0.9999))
+    with opened(report()) as (page, complaints):
+        scroll_through(page)
+        section = page.locator("#decision")
+        assert section.locator(".plot").count() == 1
+        assert "The config gives this threshold." in section.locator("p").first.inner_text()
+        assert "nothing is reviewed: the highest score is" in section.locator(".bad").inner_text()
+    assert complaints == []
+    (uri(tfx, made["decision"]) / "decision.json").write_text('{"threshold": "<b>"}')
+    with opened(report()) as (page, complaints):
+        assert "its file is gone, or cannot be read" in page.locator("#decision").inner_text()
     assert complaints == []
 
 

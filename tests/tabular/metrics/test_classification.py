@@ -127,6 +127,30 @@ def test_more_examples_than_are_kept_cost_no_accuracy(
         assert found == pytest.approx(exact(name, labels, scores), abs=1e-3, rel=1e-3), name
 
 
+@settings(max_examples=100)
+@given(ROWS, st.integers(1, 9), st.data())
+def test_calibration_of_the_highest_scores_is_that_of_the_definition(
+    rows: list[tuple[bool, float]], tenths: int, data: st.DataObject
+) -> None:
+    """Without ties the rows are counted; of ties, each row counts in part."""
+    labels = np.array([label for label, _ in rows], int)
+    scores = np.array([score for _, score in rows])
+    weights = np.array(
+        data.draw(st.lists(st.integers(1, 4), min_size=len(rows), max_size=len(rows)))
+    )
+    share, found = tenths / 10, metric_name({"calibration_at": tenths / 10})
+    left, predicted, happened = share * weights.sum(), 0.0, 0.0
+    for score in np.unique(scores)[::-1]:
+        tied = scores == score
+        part = min(max(left / weights[tied].sum(), 0), 1)
+        predicted += part * score * weights[tied].sum()
+        happened += part * (labels * weights)[tied].sum()
+        left -= weights[tied].sum()
+    wanted = predicted / happened if happened else math.nan
+    value = float(metric_value(found, ScoreCounts.count(labels, scores, weights)))
+    assert value == pytest.approx(wanted, nan_ok=True)
+
+
 def test_precision_and_recall_of_the_highest_scores() -> None:
     labels = np.array([0, 1, 0, 1, 1, 0])
     scores = np.array([0.1, 0.2, 0.3, 0.4, 0.4, 0.9])
