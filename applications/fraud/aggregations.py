@@ -10,6 +10,7 @@ from features.aggregations import Count, Distinct, Last, Mean, Rate, Sum, Varian
 from features.groups import FeatureGroup
 
 PAYMENTS, CHARGEBACKS = "payments", "chargebacks"
+# Sums are of whole cents, which are the same in any order.
 # Tiles of ten minutes for short windows; of an hour, the longest that hourly operation can keep.
 _SHORT, _LONG = ("10m", "1h"), ("24h", "30d")
 # The entities of a velocity, and whose number it counts beside payments and their sum.
@@ -17,7 +18,7 @@ _VELOCITIES = {"card": "merchant", "device": "card", "merchant": "card", "networ
 
 
 def _velocity(name: str, counted: str) -> tuple[FeatureGroup, FeatureGroup]:
-    values = (Count(), Sum("amount"), Distinct(counted))
+    values = (Count(), Sum("amount_cents", name="sum_cents"), Distinct(counted))
     return (
         FeatureGroup(name, PAYMENTS, (name,), _SHORT, values, tile="10m"),
         FeatureGroup(name, PAYMENTS, (name,), _LONG, values),
@@ -31,7 +32,11 @@ _OWN = FeatureGroup(
     PAYMENTS,
     ("card",),
     ("30d",),
-    (Mean("amount", empty=0.0), Variance("amount", empty=0.0), Last("country")),
+    (
+        Mean("amount_cents", "mean_cents", empty=0.0),
+        Variance("amount_cents", "variance_cents", empty=0.0),
+        Last("country"),
+    ),
     column="{group}_{name}",
 )
 # A device is new to a card if the card has used it for less than a day.
@@ -47,4 +52,4 @@ GROUPS = (*_VELOCITY, _OWN, _PAIR, *_RATES)
 
 COUNTS = tuple(name for group in (*_VELOCITY, _PAIR) for name in group.column_names())
 RATES = tuple(name for group in _RATES for name in group.column_names())
-OWN_MEAN, OWN_VARIANCE, LAST_COUNTRY = _OWN.column_names()
+LAST_COUNTRY = _OWN.column_names()[-1]

@@ -26,16 +26,16 @@ def own_features(past: Mapping[str, Any], amount: Any, math: Any, where: Where) 
     """Returns the amount against the card's own in 30 days, and whether the device is new to it.
 
     Args:
-      past: Columns `own_mean_amount`, `own_variance_amount`, `card_count_30d`,
+      past: Columns `own_mean_cents`, `own_variance_cents`, `card_count_30d`,
         `card_device_count_24h` and `card_device_count_30d`.
       amount: Amount of the payment.
       math: pyspark.sql.functions or numpy.
       where: Function that chooses between two values.
     """
     known = past["card_count_30d"] > 0
-    mean = where(known, past["own_mean_amount"], amount) + _SMALLEST
+    mean = where(known, past["own_mean_cents"] / 100, amount) + _SMALLEST
     # A card with one payment has no variance; a tenth of the mean stands in for what is not known.
-    spread = math.sqrt(past["own_variance_amount"] + 0.01 * mean * mean)
+    spread = math.sqrt(past["own_variance_cents"] / 10_000 + 0.01 * mean * mean)
     is_new = known & (past["card_device_count_24h"] == past["card_device_count_30d"])
     return {
         "amount_log_ratio": math.log((amount + _SMALLEST) / mean),
