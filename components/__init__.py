@@ -13,4 +13,8 @@ def __getattr__(name: str) -> Any:
         from components.spark_embeddings.artifacts import TokenEmbeddings
 
         return TokenEmbeddings
+    if name == "TreeComparison":
+        from components.tree_baseline.artifacts import TreeComparison
+
+        return TreeComparison
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

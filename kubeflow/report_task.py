@@ -20,7 +20,13 @@ NAME = "Report"
 PAGE = "report"  # the artifact
 RUN_ID = "run_id"  # a parameter
 ACCOUNT_OF = "account_of_"  # prefix of a parameter for each step
-_READ = (names.EXAMPLE_STATISTICS, names.EXAMPLE_ANOMALIES, names.MODEL_RUN, names.MODEL_EVALUATION)
+_READ = (
+    names.EXAMPLE_STATISTICS,
+    names.EXAMPLE_ANOMALIES,
+    names.MODEL_RUN,
+    names.MODEL_EVALUATION,
+    names.TREE_COMPARISON,
+)
 _STRING = {"parameterType": "STRING"}
 
 Json = dict[str, Any]

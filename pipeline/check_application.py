@@ -51,6 +51,8 @@ def _checks(config: PipelineConfig, application: LoadedApplication) -> Iterator[
         yield partial(_check, accepted.etl, "etl.parameters", config.etl.parameters)
     given = config.trainer.parameters
     yield partial(_check_trainer, application, "trainer.parameters", given)
+    if config.trainer.baseline:
+        yield partial(_check_baseline, config, application)
     if config.tuner is not None:
         for values in corners(config.tuner.model_dump()["parameters"]):
             yield partial(_check_trainer, application, "tuner.parameters", {**given, **values})
@@ -69,6 +71,21 @@ def _check_trainer(application: LoadedApplication, key: str, given: Mapping[str,
             check_network(parameters, application.features)
         except ValueError as error:
             raise ConfigError(f"{key}.{error}") from None
+
+
+def _check_baseline(config: PipelineConfig, application: LoadedApplication) -> None:
+    """Checks that trees can take the features, and have the metrics."""
+    features, task = application.features, config.evaluator.task
+    if not features.single_values and not features.recencies:
+        raise ConfigError(
+            "trainer.baseline: trees take features with one value per row, and the features of "
+            f"{application.name} are sequences only. Remove the key"
+        )
+    if task != features.task:
+        raise ConfigError(
+            f"trainer.baseline: trees of the {features.task} task of {application.name} need "
+            f"metrics of that task. Received metrics of a {task} task"
+        )
 
 
 def _check(model: type[BaseModel], key: str, given: Mapping[str, Any]) -> BaseModel:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import TunerFnResult
 
+from base.shared_names import TRAINING_FACTS
 from tabular.errors import TrainingError
 from tabular.feature_set import FEATURES, FeatureSet, transformed
 from tabular.keras_model import build_model, compile_model, input_names
@@ -37,6 +40,8 @@ from tabular.training.examples import Examples
 from tabular.training.rounds import Rounds, fit
 from tabular.training.search import Search
 from tabular.warm_start import WarmStart, save_slots
+
+_log = logging.getLogger(__name__)
 
 
 def run_fn(fn_args: FnArgs) -> list[float]:
@@ -96,7 +101,8 @@ def train(
       features: Declared features.
       parameters: Network and training parameters.
       folder: Folder for checkpoints.
-      log_folder: Folder for TensorBoard.
+      log_folder: Folder for TensorBoard, and for a file with the number of training rows and the
+        parameters that were chosen by it.
 
     Returns:
       Model with its best weights, and the validation loss of each round.
@@ -127,6 +133,10 @@ def train(
         check_weights(features.weight, summary, split)
         task.check_values(features, summary, split)
     task.check(features, labels)
+    chosen = parameters.by_rows(labels.rows)
+    if chosen:
+        _log.info("chosen by the number of training rows, %d: %s", labels.rows, chosen)
+    parameters = parameters.for_rows(labels.rows)
     class_weights = weights_of_classes(parameters.class_weights, labels)
     rounds = Rounds.for_rows(
         labels.rows,
@@ -163,6 +173,10 @@ def train(
         if worker.count > 1:
             whole_split = examples("eval", fn_args.eval_files, SINGLE_WORKER)
         calibrate(model, task, whole_split)
+    if worker.is_chief:
+        facts = {"rows": labels.rows, "rounds": len(losses), "by_rows": chosen}
+        with tf.io.gfile.GFile(f"{log_folder}/{TRAINING_FACTS}", "w") as file:
+            file.write(json.dumps(facts, indent=1))
     return model, losses
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from base.shared_names import RUN_LOG, RUN_SUMMARY
 from components.evaluator.evaluation_files import Evaluation, Verdict, read_evaluation, read_verdict
+from components.tree_baseline.result_files import read_comparison
 from lineage.compare import run_before
 from lineage.dataset import Dataset
 from lineage.report.log_sections import log_tails
@@ -28,6 +29,7 @@ from metadata.graph import Graph, ancestors, makers
 from metadata.reader import MetadataReader
 from metadata.records import Artifact, Execution, Run
 from pipeline.run_summary import read_summary
+from tabular.baseline.result import Comparison
 
 _T = TypeVar("_T")
 Features = dict[str, dict[str, Feature]]  # split -> name -> feature
@@ -54,6 +56,7 @@ class RunFacts:
       curves: Training curves.
       evaluation: Evaluation of the model.
       verdict: The Evaluator's verdict on the model.
+      trees: Metrics of trees on the same examples; None without trainer.baseline.
       logs: Component -> the end of its log.
       origin: What the pushed model (else the model) was made from; None without a model.
     """
@@ -75,6 +78,7 @@ class RunFacts:
     curves: list[Curve]
     evaluation: Evaluation | None
     verdict: Verdict
+    trees: Comparison | None
     logs: dict[str, str]
     origin: Graph | None
 
@@ -145,6 +149,7 @@ def gather(
         curves=files.read(_newest(run, artifacts, names.MODEL_RUN), read_curves, []),
         evaluation=files.read(evaluation, read_evaluation, None),
         verdict=files.read(evaluation, read_verdict, Verdict()),
+        trees=files.read(_newest(run, artifacts, names.TREE_COMPARISON), read_comparison, None),
         logs=log_tails(folder / RUN_LOG) if folder else {},
         origin=ancestors(store, [model.id]) if model else None,
     )

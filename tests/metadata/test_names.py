@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts, standard_component_specs
 from components.pusher.intents import PROMOTION, PUSH, ROLLBACK
 from components.spark_embeddings.artifacts import TokenEmbeddings
 from components.spark_example_gen.artifacts import QuarantinedRecords
+from components.tree_baseline.artifacts import TreeComparison
 from metadata import names
 from tests.product import ROOT
 
@@ -33,6 +34,7 @@ def test_our_types_are_those_of_the_components() -> None:
     for artifact, name in (
         (QuarantinedRecords, names.QUARANTINED_RECORDS),
         (TokenEmbeddings, names.TOKEN_EMBEDDINGS),
+        (TreeComparison, names.TREE_COMPARISON),
     ):
         assert artifact.TYPE_NAME.removeprefix("components.") == name
 
