@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from base.foreign_json import parse
-from base.shared_names import TRAINING_FACTS
 from components.evaluator.evaluation_files import Verdict, read_evaluation, read_verdict
+from components.trainer.training_files import read_training
 from components.tree_baseline.result_files import read_comparison
 from local_run.best_reachable import best_reachable
 from metadata import names
-from metadata.artifact_files import files_below
 from metadata.reader import Artifact, MetadataReader, Run
 from pipeline.config import PipelineConfig
 
@@ -73,15 +72,9 @@ def summarize(
 
 
 def _training(model_run: Artifact | None) -> dict[str, Any] | None:
-    """Returns `rows`, `rounds`, and the parameters chosen by the rows; None if unknown."""
-    for path in files_below(model_run.uri, TRAINING_FACTS) if model_run else ():
-        try:
-            found = parse(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict):
-            return found
-    return None
+    """Returns the number of rows, and the parameters chosen by it; None if unknown."""
+    found = read_training(model_run.uri) if model_run else None
+    return None if found is None else dataclasses.asdict(found)
 
 
 def _trees(comparison: Artifact | None) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from base.shared_names import RUN_LOG, RUN_SUMMARY
 from components.evaluator.evaluation_files import Evaluation, Verdict, read_evaluation, read_verdict
+from components.trainer.training_files import TrainingFacts, read_training
 from components.tree_baseline.result_files import read_comparison
 from lineage.compare import run_before
 from lineage.dataset import Dataset
@@ -54,6 +55,7 @@ class RunFacts:
       anomalies, drift: Findings of ExampleValidator.
       validated: Whether ExampleValidator's files were read; without them anomalies are unknown.
       curves: Training curves.
+      training: Size of the training; None if the Trainer did not write it.
       evaluation: Evaluation of the model.
       verdict: The Evaluator's verdict on the model.
       trees: Metrics of trees on the same examples; None without trainer.baseline.
@@ -76,6 +78,7 @@ class RunFacts:
     drift: list[Drift]
     validated: bool
     curves: list[Curve]
+    training: TrainingFacts | None
     evaluation: Evaluation | None
     verdict: Verdict
     trees: Comparison | None
@@ -147,6 +150,7 @@ def gather(
         drift=drift,
         validated=files.read(found, has_anomalies, False),
         curves=files.read(_newest(run, artifacts, names.MODEL_RUN), read_curves, []),
+        training=files.read(_newest(run, artifacts, names.MODEL_RUN), read_training, None),
         evaluation=files.read(evaluation, read_evaluation, None),
         verdict=files.read(evaluation, read_verdict, Verdict()),
         trees=files.read(_newest(run, artifacts, names.TREE_COMPARISON), read_comparison, None),
