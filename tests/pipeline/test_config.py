@@ -63,7 +63,8 @@ def test_the_evaluator_judges_on_a_split_kept_apart(split: str, judged: str) -> 
 
 
 def test_trees_come_after_the_pusher_and_nothing_waits_for_them() -> None:
-    wanted = ["trainer.baseline=true", "trainer.parameters={class_weights: balanced}"]
+    parameters = "trainer.parameters={class_weights: balanced}"
+    wanted = ["trainer.baseline=true", parameters, "evaluator.group=session_id"]
     config = load_config(CTR, wanted)
     components = create_pipeline(config, local_locations(config)).components
     trees = components[-1]

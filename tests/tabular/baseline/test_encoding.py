@@ -136,7 +136,7 @@ def test_a_recency_is_that_of_the_network_and_sequences_are_not_read(tmp_path: P
             Recency("hours_since_shop", "past_shops", longest=100.0, buckets=5),
         ),
     )
-    columns = {
+    columns: dict[str, list[Any]] = {
         "sold": [1, 0, 1],
         "shop": [b"a", b"b", b"a"],
         "past_shops": [[b"c", b"a", b"a"], [b"a"], [b"c", b"c", b"c", b"a"]],
@@ -165,7 +165,7 @@ def test_a_sample_is_bounded_and_the_same_in_every_run() -> None:
         assert sample.seen == 5000
         found.append(sample.rows()[:, 0])
     assert 200 <= len(found[0]) <= 400
-    assert np.array_equal(*found)
+    assert np.array_equal(found[0], found[1])
     assert abs(found[0].mean() - 2500) < 300  # from everywhere
 
 
