@@ -52,25 +52,19 @@ def compare(
       most_rows: Largest number of training rows in memory.
 
     Raises:
-      TrainingError: There is no column for trees, a split has no rows, or labels or weights cannot
-        be learned.
+      TrainingError: A split has no rows, or labels or weights cannot be learned.
     """
     weights = dict.fromkeys(name for name in (features.weight, judged_weight) if name)
     examples = RawExamples(features, schema, tuple(weights))
     columns = examples.columns
-    if not columns.names:
-        raise TrainingError(
-            "trainer.baseline: trees take features with one value per row, and the features have "
-            "sequences only. Remove the key"
-        )
     most = min(most_rows, MOST_VALUES // len(columns.names))
     codes = GrowingCodes(columns)
-    sample = _sample(examples, files["train"], "train", codes, most)
+    sample, labels = _sample(examples, files["train"], "train", codes, most)
+    task_of(features).check(features, labels)
     learned = _rows(sample.rows())
     encoding = codes.encoding(learned.matrix)
-    stopping = _sample(examples, files["eval"], "eval", encoding, _MOST_EVALUATION_ROWS)
+    stopping, _ = _sample(examples, files["eval"], "eval", encoding, _MOST_EVALUATION_ROWS)
     evaluation = _rows(stopping.rows())
-    _check(features, {"train": learned, "eval": evaluation})
     with threadpool_limits(1, user_api="openmp"):
         trees = fit_trees(
             learned, evaluation, columns.is_category, features.task, features.class_count
@@ -99,15 +93,24 @@ def _sample(
     split: str,
     codes: GrowingCodes | Encoding,
     most: int,
-) -> Sample:
-    """Reads at most `most` rows: label, weight and columns, [rows, 2 + columns]."""
-    sample = Sample(most)
+) -> tuple[Sample, LabelSummary]:
+    """Reads a split, and raises the errors of the network's training for labels and weights.
+
+    Returns:
+      At most `most` rows with label, weight and columns, [rows, 2 + columns]; the labels and
+      weights of all rows.
+    """
+    sample, features = Sample(most), examples.features
+    labels = LabelSummary.of(np.empty(0), classes=features.class_count)
     for batch in examples.batches(files, split):
-        targets = [batch.labels, _weights(batch, examples.features.weight)]
-        sample.add(np.column_stack([*targets, codes.matrix(batch)]))
+        weights = _weights(batch, features.weight)
+        labels = labels.merged(LabelSummary.of(batch.labels, weights, features.class_count))
+        sample.add(np.column_stack([batch.labels, weights, codes.matrix(batch)]))
     if not sample.seen:
         raise TrainingError(f"split {split} has no examples, which the trees need. Check the split")
-    return sample
+    check_weights(features.weight, labels, split)
+    task_of(features).check_values(features, labels, split)
+    return sample, labels
 
 
 def _weights(batch: Batch, name: str | None) -> NDArray[np.float64]:
@@ -116,17 +119,6 @@ def _weights(batch: Batch, name: str | None) -> NDArray[np.float64]:
 
 def _rows(matrix: NDArray[np.float64]) -> Rows:
     return Rows(matrix[:, 2:], matrix[:, 0], matrix[:, 1])
-
-
-def _check(features: FeatureSet, splits: Mapping[str, Rows]) -> None:
-    """Raises the errors of the network's training for labels and weights."""
-    task = task_of(features)
-    for split, rows in splits.items():
-        summary = LabelSummary.of(rows.labels, rows.weights, features.class_count)
-        check_weights(features.weight, summary, split)
-        task.check_values(features, summary, split)
-        if split == "train":
-            task.check(features, summary)
 
 
 def _predicted(

@@ -19,6 +19,8 @@ from tabular.preprocessing import age_of, padded
 _AT_ONCE = 8192
 _TYPES = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
 _LARGEST = np.uint64(2**64 - 1)
+# Stands for infinity, of which scikit-learn would take a mean: infinity - infinity is NaN.
+_INFINITE = 1e300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Batch:
     """Consecutive rows.
 
     Attributes:
-      numbers: Number or recency -> its values, float64 [rows]; NaN where it is missing.
+      numbers: Number or recency -> its values, float64 [rows], finite; NaN where it is missing.
       categories: Category -> its values, [rows], and whether each is there, bool [rows].
       labels: Labels, float64 [rows].
       weights: Weights by name of the column, float64 [rows].
@@ -168,7 +170,8 @@ def _number(values: tf.SparseTensor) -> NDArray[np.float64]:
     if values.dtype == tf.string:
         raise TrainingError("a number is a text in the schema; correct the features or the schema")
     found, there = _first(values)
-    return np.where(there, found.astype(np.float64), np.nan)
+    finite = np.clip(found.astype(np.float64), -_INFINITE, _INFINITE)
+    return np.where(there, finite, np.nan)
 
 
 def _dense(values: tf.SparseTensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf import text_format
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
+import components
 from components.tree_baseline.artifacts import TreeComparison
 from components.tree_baseline.component import TreeBaseline
 from components.tree_baseline.executor import TreeBaselineExecutor
@@ -82,6 +83,12 @@ def test_the_cache_key_has_all_that_changes_the_result(tmp_path: Path) -> None:
         {"features": FeatureSet("late", FEATURES.features[:1], ("id",))},
     ):
         assert component(given, **change).exec_properties != properties
+
+
+@pytest.mark.unit
+def test_kubeflow_can_import_the_artifact_type() -> None:
+    assert getattr(components, "TreeComparison") is TreeComparison  # noqa: B009 - by its name
+    assert TreeComparison.TYPE_NAME == "components.TreeComparison"
 
 
 @pytest.mark.unit

@@ -170,6 +170,20 @@ def test_the_number_of_iterations_has_the_lowest_loss_on_eval() -> None:
         assert np.array_equal(trees.predict(evaluation.matrix), expected)
 
 
+def test_a_column_without_any_value_changes_nothing() -> None:
+    chance = np.random.default_rng(3)
+    plain = chance.normal(size=(400, 1))
+    labels, weights = (plain[:, 0] > 0).astype(float), np.ones(400)
+    nothing = np.full((400, 2), np.nan)
+    found = []
+    with threadpool_limits(1, user_api="openmp"):
+        for matrix in (plain, np.hstack([plain, nothing])):
+            rows = Rows(matrix, labels, weights)
+            is_category = [False, False, True][: matrix.shape[1]]
+            found.append(fit_trees(rows, rows, is_category, "binary", 2).predict(matrix))
+    assert np.array_equal(found[0], found[1])
+
+
 def test_too_many_rows_are_sampled_and_the_result_says_so(tmp_path: Path) -> None:
     found = compared(tmp_path, most_rows=600)
     assert found.rows == 1500

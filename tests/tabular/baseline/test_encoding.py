@@ -89,9 +89,10 @@ def test_a_missing_number_or_category_is_nan(tmp_path: Path) -> None:
     assert np.isnan(encoded(tmp_path, encoding, {"price": NAN})["price"])
 
 
-def test_an_infinite_number_stays(tmp_path: Path) -> None:
+def test_an_infinite_number_is_the_largest_or_smallest(tmp_path: Path) -> None:
     _, encoding = learned(tmp_path, rows({}))
-    assert encoded(tmp_path, encoding, {"price": math.inf})["price"] == math.inf
+    assert encoded(tmp_path, encoding, {"price": math.inf})["price"] == 1e300
+    assert encoded(tmp_path, encoding, {"price": -math.inf})["price"] == -1e300
 
 
 def test_frequent_values_have_the_lowest_codes_and_ties_the_order_of_the_values(
