@@ -13,6 +13,9 @@ RUN_LOCK = ".lock"  # held while a pipeline runs, also beside a shared metadata 
 # In an Examples artifact. spark_io writes it; lineage reads it.
 EXAMPLES_MANIFEST = "manifest.json"
 
+# In a ModelRun artifact. The Trainer writes it; run summaries and reports read it.
+TRAINING_FACTS = "training.json"
+
 # In a ModelEvaluation artifact. The Evaluator writes it; lineage reads it.
 EVALUATION_VERDICT = "verdict.json"
 

@@ -16,6 +16,7 @@ NAMES = (
     "input",
     "training",
     "quality",
+    "small_tables",
     "warm_start",
     "serving",
     "serving_parts",

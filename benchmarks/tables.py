@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT
+from benchmarks.small_tables_table import small_tables
 
 DOCUMENTS = tuple(
     ROOT / "docs" / f"{name}.md"
@@ -361,7 +362,7 @@ _LINEAGE = {
 
 
 _FIRST = (example_gen, example_gen_wide, ctr_etl, quality, training, warm_start, serving)
-_THEN = (serving_parts, streaming, freshness, span_windows, pipeline, lineage)
+_THEN = (serving_parts, streaming, freshness, span_windows, pipeline, lineage, small_tables)
 TABLES: dict[str, Callable[[Result], str]] = {
     "input": input_alone,
     **{table.__name__: table for table in (*_FIRST, *_THEN)},

@@ -17,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from components.trainer.artifacts import Decision
 
         return Decision
+    if name == "TreeComparison":
+        from components.tree_baseline.artifacts import TreeComparison
+
+        return TreeComparison
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

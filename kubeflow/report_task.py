@@ -26,6 +26,7 @@ _READ = (
     names.MODEL_RUN,
     names.MODEL_EVALUATION,
     names.DECISION,
+    names.TREE_COMPARISON,
 )
 _STRING = {"parameterType": "STRING"}
 

@@ -59,6 +59,7 @@ class Trace:
       executions: Executions that made all these artifacts, in the order of their starts.
       base_model: Model that a warm start began with; None without one.
       decision: Threshold of the model; None if it has none.
+      trees: Newest TreeComparison on the examples of the newest dataset; None without one.
     """
 
     pushed: Artifact
@@ -75,6 +76,7 @@ class Trace:
     executions: tuple[Execution, ...]
     base_model: Artifact | None = None
     decision: Artifact | None = None
+    trees: Artifact | None = None
 
     def maker(self, artifact: Artifact) -> Execution | None:
         """Returns the execution that made an artifact of this trace."""
@@ -101,6 +103,8 @@ def trace(store: MetadataReader, pushed: int | str, summaries: Path | None = Non
     metrics, metrics_from = metrics_of(
         summaries, (origin.evaluator, origin.pusher), origin.evaluation
     )
+    datasets = _datasets(store, origin.graph)
+    comparisons = _made_of(store, datasets[0].examples, names.TREE_COMPARISON) if datasets else ()
     return Trace(
         pushed=artifact,
         version=version_of(artifact),
@@ -112,10 +116,11 @@ def trace(store: MetadataReader, pushed: int | str, summaries: Path | None = Non
         blessing=_blessing(origin.blessing),
         metrics=metrics,
         metrics_from=metrics_from,
-        datasets=_datasets(store, origin.graph),
+        datasets=datasets,
         executions=tuple(sorted(origin.graph.executions.values(), key=lambda e: e.id)),
         base_model=origin.base_model,
         decision=output_of(store, trainer, names.DECISION),
+        trees=next(iter(comparisons), None),
     )
 
 
@@ -206,11 +211,12 @@ def dataset_of(store: MetadataReader, examples: Artifact, maker: Execution | Non
         examples,
         maker,
         quarantine=output_of(store, maker, names.QUARANTINED_RECORDS),
-        statistics=_statistics(store, examples),
+        statistics=_made_of(store, examples, names.EXAMPLE_STATISTICS),
     )
 
 
-def _statistics(store: MetadataReader, examples: Artifact) -> tuple[Artifact, ...]:
+def _made_of(store: MetadataReader, examples: Artifact, type_name: str) -> tuple[Artifact, ...]:
+    """Returns the artifacts of a type that were made of examples directly, newest first."""
     made = store.artifacts(edge.artifact_id for edge in products(store, [examples.id]))
-    found = [artifact for artifact in made.values() if artifact.type == names.EXAMPLE_STATISTICS]
+    found = [artifact for artifact in made.values() if artifact.type == type_name]
     return tuple(sorted(found, key=lambda a: a.id, reverse=True))

@@ -60,6 +60,7 @@ _KNOWN_TYPES = frozenset(
         names.TOKEN_EMBEDDINGS,
         names.TRANSFORM_CACHE,
         names.TRANSFORM_GRAPH,
+        names.TREE_COMPARISON,
         names.TUNER_RESULTS,
     }
 )

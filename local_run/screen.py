@@ -133,18 +133,33 @@ def _refused(summary: dict[str, Any]) -> str:
     return "no: " + "\n".join(reasons)
 
 
+def _trees(trees: dict[str, Any]) -> list[str]:
+    """Returns the metrics of trainer.baseline, and what was different from the network."""
+    lines = [
+        f"{name} {_number(value)}{_interval(trees['intervals'].get(name))}"
+        for name, value in trees["metrics"].items()
+    ]
+    return [*lines, *(f"({note})" for note in trees["notes"])]
+
+
 def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
     rows, metrics = summary["rows"], summary["metrics"]
     facts = {"run": f"{summary['run_id']} ({summary['state']})"}
     if rows:
         counts = ", ".join(f"{rows[name]:,} {name}" for name in rows if name != "read")
         facts["rows"] = f"{rows['read']:,} read = {counts}"
+    training = summary.get("training") or {}
+    if training.get("by_rows"):
+        chosen = ", ".join(f"{name} {value}" for name, value in training["by_rows"].items())
+        facts["training"] = f"{chosen}: defaults for {training['rows']:,} training rows"
     if metrics:
         facts["metrics"] = "\n".join(
             f"{name} {_number(value)}{_interval(summary['intervals'].get(name))}"
             for name, value in metrics.items()
             if isinstance(value, float)
         )
+    if trees := summary.get("trees"):
+        facts["trees"] = "\n".join(_trees(trees))
     if summary["blessed"] is not None:
         facts["blessed"] = "yes" if summary["blessed"] else _refused(summary)
     if summary["telling_features"]:

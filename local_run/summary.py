@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from components.evaluator.evaluation_files import Verdict, read_evaluation, read_verdict
+from components.trainer.training_files import read_training
+from components.tree_baseline.result_files import read_comparison
 from local_run.best_reachable import best_reachable
 from metadata import names
 from metadata.reader import Artifact, MetadataReader, Run
@@ -15,6 +18,7 @@ from pipeline.config import PipelineConfig
 # These come first, then the others by name.
 _FIRST = ("auc", "grouped_auc", "auc_pr", "log_loss", "calibration", "ece", "accuracy", "macro_auc")
 _COUNTS = ("example_count", "negatives")  # already in the row counts
+_T = TypeVar("_T")
 _NOT_EVALUATED: dict[str, Any] = {"metrics": {}, "intervals": {}}
 
 
@@ -56,12 +60,34 @@ def summarize(
             for e in run.components
         ],
         "rows": _rows(examples) if examples else {},
+        "training": _training(_output(store, run, names.MODEL_RUN)),
         **(_evaluated(config, examples, evaluation) if examples and evaluation else _NOT_EVALUATED),
+        "trees": _trees(_output(store, run, names.TREE_COMPARISON)),
         "blessed": _blessed(blessing),
         "not_blessed_because": [*verdict.reasons],
         "telling_features": [*verdict.telling],
         "canary": _canary(canary) if canary else None,
         "pushed_model": pushed.properties.get(names.PUSHED_DESTINATION) if pushed else None,
+    }
+
+
+def _training(model_run: Artifact | None) -> dict[str, Any] | None:
+    """Returns the number of rows, and the parameters chosen by it; None if unknown."""
+    found = read_training(model_run.uri) if model_run else None
+    return None if found is None else dataclasses.asdict(found)
+
+
+def _trees(comparison: Artifact | None) -> dict[str, Any] | None:
+    """Returns what `trainer.baseline` measured; None without it."""
+    found = read_comparison(comparison.uri) if comparison else None
+    if found is None:
+        return None
+    kept = ("split", "judged_rows", "rows", "learned_rows", "iterations")
+    return {
+        "metrics": _in_order(found.metrics),
+        "intervals": {name: [*bounds] for name, bounds in found.intervals.items()},
+        **{name: getattr(found, name) for name in kept},
+        "notes": [*found.notes],
     }
 
 
@@ -132,9 +158,7 @@ def overall_metrics(uri: str) -> tuple[dict[str, float], dict[str, list[float]]]
     evaluation = read_evaluation(uri)
     overall = evaluation.overall if evaluation else None
     known = overall.metrics if overall else {}
-    order = [name for name in _FIRST if name in known]
-    order += sorted(known.keys() - {*_FIRST, *_COUNTS})
-    found = {name: known[name] for name in order}
+    found = _in_order(known)
     metrics = {name: metric.value for name, metric in found.items()}
     intervals = {
         name: [metric.low, metric.high]
@@ -142,3 +166,10 @@ def overall_metrics(uri: str) -> tuple[dict[str, float], dict[str, list[float]]]
         if metric.low is not None and metric.high is not None
     }
     return metrics, intervals
+
+
+def _in_order(known: Mapping[str, _T]) -> dict[str, _T]:
+    """Returns metrics, the most important ones first, without counts of rows."""
+    order = [name for name in _FIRST if name in known]
+    order += sorted(known.keys() - {*_FIRST, *_COUNTS})
+    return {name: known[name] for name in order}

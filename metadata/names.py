@@ -30,6 +30,7 @@ TOKEN_EMBEDDINGS = "TokenEmbeddings"  # noqa: S105 - a type, no secret
 DECISION = "Decision"  # the threshold of a model, and how it was chosen
 ONLINE_METRICS = "OnlineMetrics"  # what a version did in an hour
 FEATURE_DRIFT = "FeatureDrift"
+TREE_COMPARISON = "TreeComparison"  # metrics of trees on the examples of a model
 
 # Types of executions that no component of a run makes.
 SERVING = "serving."  # begins those of changes of what is live
@@ -44,6 +45,9 @@ INPUT_FINGERPRINT = "input_fingerprint"  # only a generator's examples have one
 ETL_CODE_SHA256 = "etl_code_sha256"
 ROWS = "rows_"  # begins the name of each count
 ROWS_READ, ROWS_QUARANTINED = f"{ROWS}read", f"{ROWS}quarantined"
+
+# Properties of a TreeComparison.
+METRIC = "metric_"  # begins the name of each metric
 
 # Properties of a Model.
 ABSENT = "absent"  # 1: a step on Kubeflow had to give a model, and there was none

@@ -54,6 +54,8 @@ def _checks(config: PipelineConfig, application: LoadedApplication) -> Iterator[
     yield partial(_check_trainer, application, "trainer.parameters", given)
     yield partial(_check_decision, config, application)
     yield partial(_check_decision_metrics, config)
+    if config.trainer.baseline:
+        yield partial(_check_baseline, config, application)
     if config.tuner is not None:
         for values in corners(config.tuner.model_dump()["parameters"]):
             yield partial(_check_trainer, application, "tuner.parameters", {**given, **values})
@@ -103,6 +105,16 @@ def _check_trainer(application: LoadedApplication, key: str, given: Mapping[str,
             check_network(parameters, application.features)
         except ValueError as error:
             raise ConfigError(f"{key}.{error}") from None
+
+
+def _check_baseline(config: PipelineConfig, application: LoadedApplication) -> None:
+    """Checks that trees have the metrics. An own run_fn may have a model of another task."""
+    task, wanted = config.evaluator.task, application.features.task
+    if task != wanted:
+        raise ConfigError(
+            f"trainer.baseline: expected metrics of a {wanted} task, which is that of the features "
+            f"of {application.name}. Received metrics of a {task} task. Remove the key"
+        )
 
 
 def _check(model: type[BaseModel], key: str, given: Mapping[str, Any]) -> BaseModel:

@@ -34,6 +34,7 @@ from components.spark_example_gen import SparkExampleGen
 from components.spark_trainer import SparkTrainer
 from components.trainer.component import Trainer, Tuner
 from components.transform.component import Transform
+from components.tree_baseline.component import TreeBaseline
 from pipeline.beam_arguments import ONE_PROCESS, with_runner
 from pipeline.config import PipelineConfig
 from pipeline.eval_config import eval_config
@@ -138,6 +139,11 @@ def create_pipeline(
         keep_versions=config.serving.keep_versions,
         followers=config.serving.followers(),
     )
+    # Optional trees, to compare the model with. They come last, so that nothing depends on them.
+    trees = None
+    if config.trainer.baseline:
+        trees = tree_baseline(config, examples, schema)
+        trees.add_upstream_node(pusher)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=locations.pipeline_root,
@@ -157,6 +163,7 @@ def create_pipeline(
             evaluator,
             *([canary] if canary else []),
             pusher,
+            *([trees] if trees else []),
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
@@ -318,6 +325,27 @@ def make_tuner(
             "code_sha256": code_sha256(application.tuner_fn),
             **_transformed_flag(transform),
         },
+    )
+
+
+def tree_baseline(config: PipelineConfig, examples: Channel, schema: Channel) -> TreeBaseline:
+    """Returns the component that trains trees on this run's raw examples, as the Trainer does."""
+    evaluator = config.evaluator
+    grouped_metrics = [str(name) for names in evaluator.grouped.values() for name in names]
+    given = config.trainer.parameters
+    return TreeBaseline(
+        examples,
+        schema,
+        config.loaded_application().features,
+        metrics=map(str, evaluator.measured),
+        judged=config.split.judged,
+        weight=evaluator.weight,
+        not_applied=[
+            *(["class_weights"] if given.get("class_weights") else []),
+            *(["embeddings"] if config.embeddings else []),
+            *(["warm_start"] if config.trainer.warm_start else []),
+            *grouped_metrics,
+        ],
     )
 
 

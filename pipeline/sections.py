@@ -212,6 +212,12 @@ class Trainer(Section):
         description="whether training begins with the latest blessed model of an earlier span; not "
         "on Kubeflow",
     )
+    baseline: bool = Field(
+        False,
+        description="whether gradient-boosted trees (scikit-learn's, untuned) learn from the same "
+        "examples, and their metrics are reported beside the model's. They are not served and "
+        "decide nothing; on a small table they say what the network must reach",
+    )
     workers: int = Field(
         1, ge=1, description="processes that train, on Spark if several: components/spark_trainer"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import TunerFnResult
 
 from base.model_outputs import DECISION
+from base.shared_names import TRAINING_FACTS
 from tabular.decision import Decision, choose
 from tabular.decision_rule import DecisionRule
 from tabular.errors import TrainingError
@@ -105,7 +107,8 @@ def train(
       features: Declared features.
       parameters: Network and training parameters.
       folder: Folder for checkpoints.
-      log_folder: Folder for TensorBoard.
+      log_folder: Folder for TensorBoard, and for a file with the number of training rows and the
+        parameters that were chosen by it.
 
     Returns:
       Model with its best weights, and the validation loss of each round.
@@ -126,6 +129,10 @@ def train(
         check_weights(features.weight, summary, split)
         task.check_values(features, summary, split)
     task.check(features, labels)
+    chosen = parameters.by_rows(labels.rows)
+    if chosen:
+        _log.info("chosen by the number of training rows, %d: %s", labels.rows, chosen)
+    parameters = parameters.for_rows(labels.rows)
     class_weights = weights_of_classes(parameters.class_weights, labels)
     rounds = Rounds.for_rows(
         labels.rows,
@@ -162,6 +169,10 @@ def train(
         if worker.count > 1:
             whole_split = examples_of("eval", fn_args, features, parameters)
         calibrate(model, task, whole_split)
+    if worker.is_chief:
+        facts = {"rows": labels.rows, "rounds": len(losses), "by_rows": chosen}
+        with tf.io.gfile.GFile(f"{log_folder}/{TRAINING_FACTS}", "w") as file:
+            file.write(json.dumps(facts, indent=1))
     return model, losses
 
 

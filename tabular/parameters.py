@@ -6,7 +6,8 @@ Reading a config checks these parameters, so this module imports neither Spark n
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, PositiveInt, field_validator
 
@@ -16,6 +17,13 @@ from tabular.feature_set import FeatureSet
 # Adam moves every row by about the learning rate; Adagrad's steps shrink.
 LEARNING_RATES = {"adagrad": 0.05, "adam": 0.001}
 ON_SEQUENCES = ("din",)  # networks that need a Sequence
+# Parameters of a training with fewer rows than the key, in place of the defaults, if the config has
+# neither epochs nor batch_size. docs/training.md has what was measured.
+BY_ROWS: Mapping[int, Mapping[str, float]] = {
+    50_000: {"epochs": 20, "batch_size": 256, "rounds_per_epoch": 1, "patience": 4},
+    250_000: {"epochs": 4, "batch_size": 512},
+}
+_Parameters = TypeVar("_Parameters", bound="TrainerParameters")
 
 
 class TrainerParameters(Section):
@@ -38,7 +46,10 @@ class TrainerParameters(Section):
     l2: float = Field(0.0, ge=0, description="weight of a batch's squared embeddings in the loss")
 
     epochs: int = Field(
-        2, ge=1, description="most passes over the data; the learning rate decays over all of them"
+        2,
+        ge=1,
+        description="most passes over the data; the learning rate decays over all of them. If "
+        "neither epochs nor batch_size is set, both follow the number of training rows",
     )
     rounds_per_epoch: int = Field(4, ge=1, description="validations and checkpoints per epoch")
     patience: int = Field(
@@ -80,6 +91,24 @@ class TrainerParameters(Section):
                     f"{weight}. To leave a class out, leave its rows out in the ETL"
                 )
         return given
+
+    def by_rows(self, rows: int) -> dict[str, Any]:
+        """Returns the parameters that follow from the number of training rows; see BY_ROWS.
+
+        They are empty if epochs or batch_size was given, and never replace a given one. A default
+        that an application's own class changes counts as given.
+        """
+        ours, theirs = TrainerParameters.model_fields, type(self).model_fields
+        changed = {name for name in ours if theirs[name].default != ours[name].default}
+        given = self.model_fields_set | changed
+        if given & {"epochs", "batch_size"}:
+            return {}
+        found = next((chosen for below, chosen in sorted(BY_ROWS.items()) if rows < below), {})
+        return {name: value for name, value in found.items() if name not in given}
+
+    def for_rows(self: _Parameters, rows: int) -> _Parameters:
+        """Returns the parameters of a training with this number of rows."""
+        return self.model_copy(update=self.by_rows(rows))
 
     @property
     def peak_rate(self) -> float:

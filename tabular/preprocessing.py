@@ -68,7 +68,7 @@ def preprocess(inputs: Mapping[str, Any], features: FeatureSet) -> dict[str, tf.
             f"the schema must have every declared feature. Missing: {', '.join(missing)}"
         )
     lists = {
-        name: _padded(inputs[name], sequence.length) for name, sequence in features.lists.items()
+        name: padded(inputs[name], sequence.length) for name, sequence in features.lists.items()
     }
     columns = {
         name: tf.squeeze(inputs[name], axis=1) for name in (features.label, *features.single_values)
@@ -76,7 +76,7 @@ def preprocess(inputs: Mapping[str, Any], features: FeatureSet) -> dict[str, tf.
     columns |= {
         one.name: tf.maximum(columns[one.name], 0) for one in features.numeric if one.log
     }  # a negative value counts as 0, also for the buckets
-    ages = {one.name: _age(one, features, lists, columns) for one in features.recencies}
+    ages = {one.name: age_of(one, features, lists, columns) for one in features.recencies}
 
     outputs = {features.label: columns[features.label]}
     if features.weight is not None:
@@ -148,6 +148,36 @@ def hours_since_last(
     return tf.clip_by_value(tf.reduce_min(found, axis=1), 0.0, longest)
 
 
+def age_of(
+    recency: Recency,
+    features: FeatureSet,
+    lists: Mapping[str, tf.Tensor],
+    columns: Mapping[str, tf.Tensor],
+) -> tf.Tensor:
+    """Returns the values of a Recency, [batch].
+
+    Args:
+      recency: Declared feature.
+      features: FeatureSet that it is one of.
+      lists: Raw list feature -> its padded values, [batch, length].
+      columns: Raw feature with one value per row -> its values, [batch].
+    """
+    sequence = features.sequence_of(recency.column)
+    assert sequence.ages is not None
+    current = _as_text(columns[sequence.columns[recency.column]])
+    events = _as_text(lists[recency.column])
+    return hours_since_last(events, lists[sequence.ages], current, recency.longest)
+
+
+def padded(values: tf.SparseTensor, length: int) -> tf.Tensor:
+    """Cuts longer lists and fills shorter ones with "" or 0, to [batch, length]."""
+    empty: str | int = "" if values.dtype == tf.string else 0
+    dense = tf.sparse.to_dense(values, default_value=empty)[:, :length]
+    missing = length - tf.shape(dense)[1]
+    filled = tf.pad(dense, [[0, 0], [0, missing]], constant_values=empty)
+    return tf.ensure_shape(filled, [None, length])
+
+
 def _weight(name: str, values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
     if isinstance(values, tf.SparseTensor) or values.dtype == tf.string:
         raise ValueError(
@@ -155,19 +185,6 @@ def _weight(name: str, values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
             "`presence { min_fraction: 1 }` and `shape { dim { size: 1 } }` in the schema"
         )
     return tf.cast(tf.squeeze(values, axis=1), tf.float32)
-
-
-def _age(
-    recency: Recency,
-    features: FeatureSet,
-    lists: Mapping[str, tf.Tensor],
-    columns: Mapping[str, tf.Tensor],
-) -> tf.Tensor:
-    sequence = features.sequence_of(recency.column)
-    assert sequence.ages is not None
-    current = _as_text(columns[sequence.columns[recency.column]])
-    events = _as_text(lists[recency.column])
-    return hours_since_last(events, lists[sequence.ages], current, recency.longest)
 
 
 def _sequences(
@@ -196,15 +213,6 @@ def _index(
         return tft.hash_strings(values, category.hash_buckets)
     vocabulary = vocabularies[category.name]
     return tft.apply_vocabulary(values, vocabulary, num_oov_buckets=category.oov_buckets)
-
-
-def _padded(values: tf.SparseTensor, length: int) -> tf.Tensor:
-    """Cuts longer lists and fills shorter ones with "" or 0, to [batch, length]."""
-    empty: str | int = "" if values.dtype == tf.string else 0
-    dense = tf.sparse.to_dense(values, default_value=empty)[:, :length]
-    missing = length - tf.shape(dense)[1]
-    filled = tf.pad(dense, [[0, 0], [0, missing]], constant_values=empty)
-    return tf.ensure_shape(filled, [None, length])
 
 
 def _dense(features: FeatureSet, columns: Mapping[str, tf.Tensor]) -> tf.Tensor | None:

@@ -21,6 +21,7 @@ from applications.commands.group import (
 )
 from base.console import PlainConsole
 from base.errors import ComponentError
+from tabular.parameters import TrainerParameters
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -135,13 +136,18 @@ def trial(config: PipelineConfig, rows: int, folder: Path) -> PipelineConfig:
 
 
 def _short_training(config: PipelineConfig) -> dict[str, Any]:
-    """Returns trainer.parameters with few epochs, if the model has the parameter `epochs`."""
+    """Returns trainer.parameters with few epochs, if the model has the parameter `epochs`.
+
+    It has as many as fit the sample if they follow from the number of rows.
+    """
     given = config.trainer.parameters
     model = config.loaded_application().parameters.trainer
     if "epochs" not in model.model_fields:
         return given
-    epochs = model.model_validate(given).epochs  # type: ignore[attr-defined]
-    return {**given, "epochs": min(epochs, _EPOCHS)}
+    parameters: Any = model.model_validate(given)
+    if isinstance(parameters, TrainerParameters) and parameters.by_rows(0):
+        return given
+    return {**given, "epochs": min(parameters.epochs, _EPOCHS)}
 
 
 def _show(console: PlainConsole, config: PipelineConfig, place: Path, path: str) -> None:

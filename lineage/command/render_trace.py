@@ -130,6 +130,18 @@ def _add_evaluation(tree: Tree, found: Trace) -> None:
                 else "not recorded: there is no ModelEvaluation beside the blessing",
             )
         )
+    if found.trees:
+        named = f"({found.trees.type} {found.trees.id})"
+        node.add(labelled("trees", _metrics_of_trees(found.trees), named))
+
+
+def _metrics_of_trees(comparison: Artifact) -> str:
+    named = sorted(comparison.properties.items())
+    return ", ".join(
+        f"{name.removeprefix(names.METRIC)} {value:.5g}"
+        for name, value in named
+        if name.startswith(names.METRIC) and isinstance(value, float)
+    )
 
 
 def _add_dataset(tree: Tree, dataset: Dataset, all_files: bool, ticks: bool) -> None:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from base.shared_names import RUN_LOG, RUN_SUMMARY
 from components.evaluator.evaluation_files import Evaluation, Verdict, read_evaluation, read_verdict
+from components.trainer.training_files import TrainingFacts, read_training
+from components.tree_baseline.result_files import read_comparison
 from lineage.compare import run_before
 from lineage.dataset import Dataset
 from lineage.report.decision import Decision, read_decision
@@ -29,6 +31,7 @@ from metadata.graph import Graph, ancestors, makers
 from metadata.reader import MetadataReader
 from metadata.records import Artifact, Execution, Run
 from pipeline.run_summary import read_summary
+from tabular.baseline.result import Comparison
 
 _T = TypeVar("_T")
 Features = dict[str, dict[str, Feature]]  # split -> name -> feature
@@ -53,9 +56,11 @@ class RunFacts:
       anomalies, drift: Findings of ExampleValidator.
       validated: Whether ExampleValidator's files were read; without them anomalies are unknown.
       curves: Training curves.
+      training: Size of the training; None if the Trainer did not write it.
       evaluation: Evaluation of the model.
       verdict: The Evaluator's verdict on the model.
       decision: Threshold of the model, and how it was chosen; None without one.
+      trees: Metrics of trees on the same examples; None without trainer.baseline.
       logs: Component -> the end of its log.
       origin: What the pushed model (else the model) was made from; None without a model.
     """
@@ -75,9 +80,11 @@ class RunFacts:
     drift: list[Drift]
     validated: bool
     curves: list[Curve]
+    training: TrainingFacts | None
     evaluation: Evaluation | None
     verdict: Verdict
     decision: Decision | None
+    trees: Comparison | None
     logs: dict[str, str]
     origin: Graph | None
 
@@ -146,9 +153,11 @@ def gather(
         drift=drift,
         validated=files.read(found, has_anomalies, False),
         curves=files.read(_newest(run, artifacts, names.MODEL_RUN), read_curves, []),
+        training=files.read(_newest(run, artifacts, names.MODEL_RUN), read_training, None),
         evaluation=files.read(evaluation, read_evaluation, None),
         verdict=files.read(evaluation, read_verdict, Verdict()),
         decision=files.read(_newest(run, artifacts, names.DECISION), read_decision, None),
+        trees=files.read(_newest(run, artifacts, names.TREE_COMPARISON), read_comparison, None),
         logs=log_tails(folder / RUN_LOG) if folder else {},
         origin=ancestors(store, [model.id]) if model else None,
     )

@@ -161,9 +161,11 @@ def _feature_cards(facts: RunFacts) -> list[dict[str, Any]]:
 
 
 def _metrics(facts: RunFacts) -> list[dict[str, Any]]:
-    """Returns the evaluation's metrics with the baseline's, then those of the summary alone."""
+    """Returns the evaluation's metrics beside others', then those of the summary alone."""
     overall = facts.evaluation.overall if facts.evaluation else None
     baseline = overall.baseline if overall else {}
+    trees = facts.trees.metrics if facts.trees else {}
+    bounds = facts.trees.intervals if facts.trees else {}
     rows = [
         {
             "name": name,
@@ -171,12 +173,14 @@ def _metrics(facts: RunFacts) -> list[dict[str, Any]]:
             "low": metric.low,
             "high": metric.high,
             "baseline": baseline[name].value if name in baseline else None,
+            "trees": trees.get(name),
+            "trees_bounds": bounds.get(name),
         }
         for name, metric in sorted((overall.metrics if overall else {}).items(), key=_place)
     ]
     known = {row["name"] for row in rows}
     others = {n: v for n, v in facts.summary.get("metrics", {}).items() if n not in known}
-    nothing = dict.fromkeys(("low", "high", "baseline"))
+    nothing = dict.fromkeys(("low", "high", "baseline", "trees", "trees_bounds"))
     return rows + [{"name": name, "value": value, **nothing} for name, value in others.items()]
 
 

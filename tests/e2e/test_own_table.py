@@ -57,6 +57,27 @@ def test_a_trial_accounts_for_every_row_and_pushes_to_its_own_folder_only(tried)
     assert not (tried.folder / "runs").exists()
 
 
+def test_trees_are_reported_beside_the_network(tried):
+    found = summary(tried)
+    trees = found["trees"]
+    assert (trees["split"], trees["rows"]) == ("test", found["rows"]["train"])
+    assert trees["judged_rows"] == found["rows"]["test"]
+    assert {"auc", "log_loss"} <= {*trees["metrics"]} & {*found["metrics"]}
+    low, high = trees["intervals"]["auc"]
+    assert 0.6 < low < trees["metrics"]["auc"] < high < 1
+    assert [one["id"] for one in found["components"]][-1] == "TreeBaseline"
+    (report,) = (tried.folder / "trial/runs/machines/runs").glob("*/report.html")
+    page = report.read_text("utf-8")
+    assert f'<td class="n">{trees["metrics"]["auc"]:.4f}</td>' in page
+    assert "judged on" in page
+
+
+def test_the_summary_says_which_parameters_follow_from_the_rows(tried):
+    found = summary(tried)
+    assert found["training"]["rows"] == found["rows"]["train"]
+    assert found["training"]["by_rows"]["batch_size"] == 256
+
+
 @pytest.fixture(scope="module")
 def scores(tried: Project) -> Path:
     """Scores of the whole table without its label, and of some rows that cannot be read."""

@@ -81,6 +81,20 @@ def invoke(output: Path, *arguments: str, config: str = "ctr") -> Result:
     )
 
 
+def test_trees_are_a_step_after_the_pusher_if_they_are_set(tmp_path: Path) -> None:
+    file = tmp_path / "ctr.yaml"
+    result = invoke(file, "--image", IMAGE, "--set", "trainer.baseline=true")
+    assert result.exit_code == 0, result.output
+    spec = spec_of(file)
+    tasks = tasks_of(spec)
+    assert {*tasks} == {*STEPS, "TreeBaseline"}
+    assert {*tasks["TreeBaseline"]["dependentTasks"]} == {
+        *("Pusher", "SparkExampleGen", "ImportSchemaGen")
+    }
+    assert "TreeBaseline_comparison" in tasks["Report"]["inputs"]["artifacts"]
+    assert "components.TreeComparison" in file.read_text("utf-8")
+
+
 def spec_of(file: Path) -> dict[str, Any]:
     return documents_of(file)[0]
 

@@ -1,11 +1,15 @@
 """Traces from served models back to source files, and from data to what was made from it."""
 
+import io
 import json
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
+from rich.console import Console
 
+from lineage.command.render_trace import trace_tree
 from lineage.impact import impact, impact_of
+from lineage.served import find_served
 from lineage.trace import trace
 from metadata.reader import MetadataError, MetadataReader
 
@@ -53,6 +57,24 @@ def test_a_decision_belongs_to_its_model(tfx):
     made = tfx.full_run("r", "1001", decision={"threshold": "0.25", "budget": "0.005"})
     found = traced(tfx).decision
     assert (found.id, found.properties["threshold"]) == (made["decision"], "0.25")
+
+
+def test_trees_on_the_same_examples_are_shown_beside_the_model(tfx):
+    made = tfx.full_run("r", "1001")
+    assert traced(tfx).trees is None
+    for value in (0.7, 0.75):  # the newest counts
+        _, trees = tfx.execute(
+            "r",
+            "TreeBaseline",
+            inputs={"examples": made["examples"], "schema": made["schema"]},
+            outputs={"comparison": ("TreeComparison", {"metric_auc": value, "rows": 193})},
+        )
+    found = traced(tfx)
+    assert found.trees.id == trees["comparison"]
+    serving = find_served(MetadataReader.sqlite(tfx.path), f"artifact:{found.pushed.id}")
+    screen = Console(width=200, record=True, file=io.StringIO())
+    screen.print(trace_tree(found, serving))
+    assert f"trees  auc 0.75  (TreeComparison {found.trees.id})" in screen.export_text()
 
 
 def test_every_row_is_accounted_for(tfx):

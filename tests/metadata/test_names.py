@@ -13,6 +13,7 @@ from components.pusher.intents import PROMOTION, PUSH, ROLLBACK
 from components.spark_embeddings.artifacts import TokenEmbeddings
 from components.spark_example_gen.artifacts import QuarantinedRecords
 from components.trainer.artifacts import Decision
+from components.tree_baseline.artifacts import TreeComparison
 from metadata import names
 from tests.product import ROOT
 
@@ -35,6 +36,7 @@ def test_our_types_are_those_of_the_components() -> None:
         (QuarantinedRecords, names.QUARANTINED_RECORDS),
         (TokenEmbeddings, names.TOKEN_EMBEDDINGS),
         (Decision, names.DECISION),
+        (TreeComparison, names.TREE_COMPARISON),
     ):
         assert artifact.TYPE_NAME.removeprefix("components.") == name
 

@@ -179,6 +179,14 @@ def test_an_application_may_train_in_its_own_way_with_parameters_of_its_own(shop
         load_config(CTR, [*given, "trainer.parameters={}"])
 
 
+def test_trees_need_metrics_of_the_task_of_the_features(shop: Path) -> None:
+    own = SMALLEST.replace('label="clicked"', 'label="clicked", task="regression"')
+    (shop / "application.py").write_text(f'{own}\nrun_fn = "corner_shop.application.f"\n')
+    given = ["application=corner_shop", "etl.parameters={}", "trainer.baseline=true"]
+    with pytest.raises(ConfigError, match=r"trainer.baseline: expected metrics of a regression"):
+        load_config(CTR, [*given, "trainer.parameters={}"])
+
+
 def test_what_the_config_asks_for_and_the_application_does_not_have(shop: Path) -> None:
     stream = "applications/ctr/configs/ctr-stream.yaml"
     with pytest.raises(ConfigError, match=r"sources.past: it needs aggregations in"):

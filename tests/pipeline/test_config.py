@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,27 @@ def test_the_evaluator_judges_on_a_split_kept_apart(split: str, judged: str) -> 
     components = create_pipeline(config, local_locations(config)).components
     (evaluator,) = [component for component in components if component.id == "Evaluator"]
     assert evaluator.exec_properties["example_splits"] == f'["{judged}"]'
+
+
+def test_trees_come_after_the_pusher_and_nothing_waits_for_them() -> None:
+    parameters = "trainer.parameters={class_weights: balanced}"
+    wanted = ["trainer.baseline=true", parameters, "evaluator.group=session_id"]
+    config = load_config(CTR, wanted)
+    components = create_pipeline(config, local_locations(config)).components
+    trees = components[-1]
+    assert trees.id == "TreeBaseline"
+    assert "Pusher" in {one.id for one in trees.upstream_nodes}
+    assert not trees.downstream_nodes
+    properties = trees.exec_properties
+    assert properties["judged"] == config.split.judged
+    assert json.loads(properties["metrics"])[0] == "auc"
+    assert json.loads(properties["not_applied"]) == ["class_weights", "grouped_auc"]
+    assert {one.id for one in components[:-1]} == component_ids([])
+
+
+def component_ids(overrides: list[str]) -> set[str]:
+    config = load_config(CTR, overrides)
+    return {one.id for one in create_pipeline(config, local_locations(config)).components}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from tabular.feature_set import PREDICTIONS
 
 _NOT_NAMES = ("applications", "commands", "sample_files", "template", "application", "etl")
 _MOST_SLICES = 20
-_SMALL = 50_000
 
 
 def check_name(name: str) -> None:
@@ -150,8 +149,6 @@ def _facts(
         "rejected": f"{plan.rejected:,} of {profile.rows:,}",
         "prediction": PREDICTIONS[plan.task],
         "slice": sliced[0].feature if sliced else "",
-        "epochs": 20 if profile.rows < _SMALL else 4,
-        "batch_size": 256 if profile.rows < _SMALL else 1024,
     }
 
 

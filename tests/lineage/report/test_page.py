@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from base.shared_names import TRAINING_FACTS
+from components.tree_baseline.result_files import COMPARISON
 from lineage.report.write import write_report
 from metadata.reader import MetadataReader
+from tabular.baseline.result import Comparison
 from tabular.decision_rule import Costs, DecisionRule
 from tests.lineage.browser import PHONE, opened, scroll_through
 from tests.lineage.tfx_files import (
@@ -120,6 +123,38 @@ def test_a_decision_without_costs_or_an_evaluation_is_shown(tfx, report):
     with opened(report()) as (page, complaints):
         assert "its file is gone, or cannot be read" in page.locator("#decision").inner_text()
     assert complaints == []
+
+
+def test_trees_stand_beside_the_model_in_the_table_of_metrics(tfx, report):
+    made = full_run(tfx)
+    assert "trees" not in report().read_text("utf-8").partition('id="evaluation"')[2][:3000]
+    _, trees = tfx.execute(
+        "r",
+        "TreeBaseline",
+        inputs={"examples": made["examples"], "schema": made["schema"]},
+        outputs={"comparison": ("TreeComparison", {})},
+    )
+    folder = uri(tfx, trees["comparison"])
+    folder.mkdir(parents=True, exist_ok=True)
+    comparison = Comparison(
+        metrics={"auc": 0.8123},
+        intervals={"auc": (0.79, 0.83)},
+        split="test",
+        judged_rows=98,
+        rows=193,
+        learned_rows=193,
+        iterations=40,
+        columns=("age",),
+        notes=("sequences are not read: <b>past</b>",),
+    )
+    (folder / COMPARISON).write_text(comparison.to_json(), "utf-8")
+    facts = {"rows": 193, "rounds": 9, "by_rows": {"epochs": 20, "batch_size": 256}}
+    (uri(tfx, made["model_run"]) / TRAINING_FACTS).write_text(json.dumps(facts), "utf-8")
+    page = report().read_text("utf-8")
+    assert '<td class="n">0.8123</td><td class="n">0.7900 to 0.8300</td></tr>' in page
+    assert "judged on 98 rows of split test" in page
+    assert "&lt;b&gt;past" in page
+    assert "193 training rows; by their number: epochs 20, batch_size 256" in page
 
 
 def test_a_box_opens_its_component_and_escape_closes_it(tfx, report):

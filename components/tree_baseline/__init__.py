@@ -1,0 +1,1 @@
+"""Gradient-boosted trees beside the network, for comparison; see README.md."""

@@ -1,0 +1,1 @@
+"""Gradient-boosted trees on the network's examples, to compare it with; see README.md."""
