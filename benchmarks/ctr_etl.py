@@ -79,7 +79,7 @@ def run_once(data: Path, scratch: Path) -> None:
     from tfx.orchestration.pipeline import Pipeline
 
     from pipeline.config import load_config
-    from pipeline.pipeline import spark_example_gen
+    from pipeline.nodes import spark_example_gen
 
     config = load_config(ROOT / "applications/ctr/configs/ctr.yaml", [f"spans.window={HOURS}"])
     with tempfile.TemporaryDirectory(dir=scratch) as out:

@@ -66,7 +66,7 @@ def _stock_pipeline(data: Path, out: Path) -> Any:
 
     from pipeline.config import load_config
     from pipeline.eval_config import eval_config
-    from pipeline.pipeline import hash_splits
+    from pipeline.nodes import hash_splits
 
     config = load_config(CONFIG, LENIENT)
     features = {FEATURES: config.loaded_application().features.to_json()}

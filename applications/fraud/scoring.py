@@ -20,7 +20,7 @@ class PaymentScorer:
         self._client, self._features = client, features
 
     def score(self, payment: Payment) -> Scores:
-        """Returns the server's answer, whose only score is the probability of fraud.
+        """Returns the answer: one score, the probability of fraud, and whether to review it.
 
         The payments of a card get the same version while there is a canary.
 
