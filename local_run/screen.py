@@ -162,8 +162,9 @@ def _facts(summary: dict[str, Any], folder: str) -> dict[str, str]:
         facts["trees"] = "\n".join(_trees(trees))
     if summary["blessed"] is not None:
         facts["blessed"] = "yes" if summary["blessed"] else _refused(summary)
-    if summary["telling_features"]:
-        facts["check"] = "\n".join(summary["telling_features"])
+    problem = training.get("problem")
+    if found := [*([problem] if problem else []), *summary["telling_features"]]:
+        facts["check"] = "\n".join(found)
     if canary := summary.get("canary"):
         refused = f"no: {canary['reason'] or 'see the log'}"
         facts["canary"] = "a server answers as trained" if canary["blessed"] else refused

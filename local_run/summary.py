@@ -74,7 +74,7 @@ def summarize(
 def _training(model_run: Artifact | None) -> dict[str, Any] | None:
     """Returns the number of rows, and the parameters chosen by it; None if unknown."""
     found = read_training(model_run.uri) if model_run else None
-    return None if found is None else dataclasses.asdict(found)
+    return None if found is None else {**dataclasses.asdict(found), "problem": found.problem}
 
 
 def _trees(comparison: Artifact | None) -> dict[str, Any] | None:

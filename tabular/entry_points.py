@@ -125,7 +125,8 @@ def train(
     learned = examples_of("train", fn_args, features, parameters, worker)
     evaluation = examples_of("eval", fn_args, features, parameters, worker)
     task, labels = task_of(features), labels_of_all(learned, strategy)
-    for split, summary in (("train", labels), ("eval", labels_of_all(evaluation, strategy))):
+    judging = labels_of_all(evaluation, strategy)
+    for split, summary in (("train", labels), ("eval", judging)):
         check_weights(features.weight, summary, split)
         task.check_values(features, summary, split)
     task.check(features, labels)
@@ -170,7 +171,13 @@ def train(
             whole_split = examples_of("eval", fn_args, features, parameters)
         calibrate(model, task, whole_split)
     if worker.is_chief:
-        facts = {"rows": labels.rows, "rounds": len(losses), "by_rows": chosen}
+        facts = {
+            "rows": labels.rows,
+            "rounds": len(losses),
+            "by_rows": chosen,
+            "val_loss": min(losses),
+            "constant_loss": task.constant_loss(judging),
+        }
         with tf.io.gfile.GFile(f"{log_folder}/{TRAINING_FACTS}", "w") as file:
             file.write(json.dumps(facts, indent=1))
     return model, losses

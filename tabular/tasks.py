@@ -121,6 +121,10 @@ class Task(abc.ABC):
           class_weights: Weight of each class, [classes]. The caller weights the rows with it too.
         """
 
+    @abc.abstractmethod
+    def constant_loss(self, labels: LabelSummary) -> float:
+        """Returns the loss of always predicting the mean of these labels, or the class shares."""
+
     def loss_weight(self, labels: LabelSummary) -> float:
         """Returns the factor that brings the loss to the order of 1."""
         return 1.0
@@ -142,6 +146,12 @@ class Task(abc.ABC):
         Returns:
           Slope and intercept, or None if they cannot be fitted; a warning then says why.
         """
+
+
+def _entropy(labels: LabelSummary) -> float:
+    """Returns the log loss of always predicting the share of each class, in nats."""
+    shares = np.array(labels.of_class) / sum(labels.of_class)
+    return float(-(shares * np.log(np.where(shares > 0, shares, 1))).sum())
 
 
 class Binary(Task):
@@ -170,6 +180,9 @@ class Binary(Task):
             bias_initializer=keras.initializers.Constant(math.log(positive / negative)),
             name=self.prediction,
         )
+
+    def constant_loss(self, labels: LabelSummary) -> float:
+        return _entropy(labels)
 
     def loss(self, class_weights: Factors | None) -> keras.losses.Loss:
         if class_weights is None:
@@ -252,6 +265,9 @@ class Multiclass(Task):
     def output(self, features: FeatureSet, labels: LabelSummary) -> keras.layers.Layer:
         return Probabilities(features.classes, labels.shares, name=self.prediction)
 
+    def constant_loss(self, labels: LabelSummary) -> float:
+        return _entropy(labels)
+
     def loss(self, class_weights: Factors | None) -> keras.losses.Loss:
         if class_weights is None:
             return keras.losses.SparseCategoricalCrossentropy()
@@ -331,6 +347,9 @@ class Regression(Task):
             bias_initializer=keras.initializers.Constant(labels.mean),
             name=self.prediction,
         )
+
+    def constant_loss(self, labels: LabelSummary) -> float:
+        return labels.variance
 
     def loss(self, class_weights: Factors | None) -> keras.losses.Loss:
         return keras.losses.MeanSquaredError()
