@@ -13,8 +13,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from tabular.feature_set import TaskName
 
-_AT_ONCE = 25  # iterations between two looks at the second split
-_MOST = 500
+# Iterations after which the second split is looked at. Each time all trees are asked again.
+_LOOKS = (25, 50, 100, 200, 400)
+_PATIENCE = 25  # iterations without a lower loss
 _SMALLEST = float(np.finfo(np.float64).eps)  # as the log loss of the metrics
 
 
@@ -89,13 +90,12 @@ def _new_model(is_category: Sequence[bool], task: TaskName) -> Any:
 def _losses(model: Any, learned: Rows, evaluation: Rows, classes: int) -> list[float]:
     """Returns the loss on `evaluation` after each iteration, until 25 have not improved it."""
     losses: list[float] = []
-    model.set_params(warm_start=True)
-    while len(losses) < _MOST:
-        model.set_params(max_iter=len(losses) + _AT_ONCE)
+    for iterations in _LOOKS:
+        model.set_params(warm_start=True, max_iter=iterations)
         model.fit(learned.matrix, _targets(learned, classes), learned.weights)
         for found in itertools.islice(_stages(model, evaluation, classes), len(losses), None):
             losses.append(_loss(found, evaluation, classes))
-        if len(losses) - 1 - int(np.argmin(losses)) >= _AT_ONCE:
+        if len(losses) - 1 - int(np.argmin(losses)) >= _PATIENCE:
             break
     return losses
 
