@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from tests.e2e.project import Project
 from tests.e2e.small_data import ONE_PROCESS
@@ -22,10 +23,8 @@ SMALL = (
     "--set=split.time.at=[-9d, -6d]",
     "--set=etl.parameters.warm_up_days=2",
     "--set=evaluator.min_positives=3",
-    "--set=evaluator.thresholds.auc={min: 0.6, max_worse: 0.4}",
-    "--set=evaluator.thresholds.auc_pr={min: 0.05, max_worse: 1}",
-    "--set=evaluator.thresholds.recall_at_0.005={min: 0.1}",
-    "--set=evaluator.thresholds.calibration={min: 0.1, max: 10}",
+    "--set=evaluator.thresholds={auc: {min: 0.6}, auc_pr: {min: 0.05},"
+    " calibration: {min: 0.1, max: 10}, decision_share: {max: 0.1}}",
     # Compiling code for each query takes Spark longer than these few rows.
     "--set=spark.conf={spark.sql.codegen.wholeStage: 'false',"
     " spark.sql.codegen.factoryMode: NO_CODEGEN,"
@@ -61,6 +60,16 @@ def test_the_model_finds_rare_frauds(summary: dict[str, Any]) -> None:
     assert found["auc_pr"] > 20 * share
     assert found["auc_pr_of_best_reachable"] == found["auc_pr"] / found["best_reachable_auc_pr"]
     assert found["recall_at_0.005"] > 0.1
+    assert 0 < found["decision_share"] < 0.1
+    assert found["decision_cost"] < 120 * share  # cheaper than no review
+
+
+def test_the_served_model_decides_beside_its_score(summary: dict[str, Any]) -> None:
+    said = json.loads((Path(summary["pushed_model"]) / "assets.extra/decision.json").read_text())
+    assert said["budget"] == 0.005
+    model = tf.saved_model.load(summary["pushed_model"])
+    outputs = model.signatures["serving_default"].structured_outputs
+    assert outputs.keys() == {"probability", "decision"}
 
 
 def test_a_lost_day_of_chargebacks_stops_the_run(

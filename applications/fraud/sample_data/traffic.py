@@ -105,7 +105,7 @@ def _genuine(
         elsewhere, rng.integers(0, world.networks, len(card)), world.card_network[card]
     )
     for one in card[rng.random(len(card)) < _NEW_PHONE]:
-        devices.replace(int(one))
+        devices.renew(int(one))
     amount = world.card_amount[card] * np.exp(rng.normal(0, 0.55, len(card)))
     return Payments(
         time,

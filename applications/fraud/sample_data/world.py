@@ -122,7 +122,7 @@ class Devices:
         self.system = [*self._rng.choice(len(SYSTEMS), cards, p=_SYSTEM_SHARES)]
         self.of_card = np.arange(cards)
 
-    def replace(self, card: int) -> int:
+    def renew(self, card: int) -> int:
         """Gives a card a new device."""
         self.of_card[card] = self._add(_SYSTEM_SHARES)
         return int(self.of_card[card])

@@ -40,14 +40,14 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def to_kafka(log: Path, servers: str, topic: str) -> None:
-    """Produces the payments with their own times, and one of a later day, which ends the last."""
+    """Produces the payments with their own times, and one of the next day, which ends the last."""
     producer = Producer({"bootstrap.servers": servers})
     last = 0
     for path in sorted((log / "payments").rglob("*.json.gz")):
         for line in gzip.decompress(path.read_bytes()).splitlines():
             last = json.loads(line)["timestamp_ms"]
             producer.produce(topic, line, timestamp=last)
-    producer.produce(topic, b"{}", timestamp=last + 2 * 86_400_000)
+    producer.produce(topic, b"{}", timestamp=last + 86_400_000)
     producer.flush()
 
 
