@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 WORDS = re.compile(
     r"impression|clicked|clicks\b|click_|_click|click-through|a click|the click|user_id|item_id"
-    r"|chargeback|merchant|\bfilm|movielens|applications[./][a-z]|\bctr\b|_ctr_|_ctr\b"
+    r"|chargeback|merchant|fraud|\bfilm|movielens|applications[./][a-z]|\bctr\b|_ctr_|_ctr\b"
 )
 KINDS = (".py", ".yaml", ".j2", ".js", ".css", ".toml", ".sh", ".config")
 
