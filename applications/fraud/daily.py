@@ -46,6 +46,7 @@ def main(config: PipelineConfig) -> None:
         return
     os.environ.update(spark_environment())
     with spark_session(config.spark.model_dump(), "card groups") as spark:
+        spark.sparkContext.setLogLevel("ERROR")
         for day in days:
             number = write_day(spark, config, day)
             console().print(f"{day_name(day)}: {number:,} cards")

@@ -166,7 +166,7 @@ class _LogWriter:
 
     def __init__(self, config: PaymentLogConfig, out: Path) -> None:
         self._config, self._out = config, out
-        cards = max(200, config.payments // 70)
+        cards = max(200, config.payments // config.days)  # a payment a day, on average
         merchants = max(40, round(2 * config.payments**0.4))
         networks = max(56, round(1.5 * config.payments**0.4))
         self._world = make_world(cards, merchants, networks, config.seed)
