@@ -121,7 +121,7 @@ def served(store: MetadataReader) -> list[ServedModel]:
                     destination=destination_of(artifact),
                     periods=tuple(periods.get(version, ())),
                     withdrawn=withdrawn.get(version),
-                    hours=tuple(sorted(traffic, key=lambda h: (h.hour, h.arm))),
+                    hours=tuple(sorted(traffic, key=lambda h: (h.hour, h.arm, *h.counts))),
                     labels_recorded=recorded,
                 )
             )
@@ -206,22 +206,26 @@ def _withdrawn(switches: Iterable[Execution]) -> dict[str, str]:
 
 
 def _hours(store: MetadataReader) -> dict[int, list[TrafficHour]]:
-    """Returns PushedModel id -> its hours; an hour evaluated again with late events counts once."""
+    """Returns PushedModel id -> its hours.
+
+    An hour that was evaluated again with late events counts once. By early decisions and by later
+    outcomes it is there twice, since these are about different events.
+    """
     metrics = store.artifacts_of_type(names.ONLINE_METRICS)
     made = {edge.artifact_id: edge.execution_id for edge in makers(store, [a.id for a in metrics])}
     executions = store.executions(made.values())
     read = store.artifacts(i for e in executions.values() for ids in e.inputs.values() for i in ids)
-    last: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, str, str], int] = {}
     for artifact in metrics:
         execution = executions.get(made.get(artifact.id, 0))
-        key = (execution.pipeline if execution else "", str(artifact.properties.get("hour")))
+        key = _evaluated(execution, str(artifact.properties.get("hour")))
         last[key] = max(last.get(key, 0), made.get(artifact.id, 0))
     found: dict[int, list[TrafficHour]] = {}
     for artifact in metrics:
         execution = executions.get(made.get(artifact.id, 0))
         properties = dict(artifact.properties)
         hour = str(properties.pop("hour", None))
-        if execution is None or last[execution.pipeline, hour] != execution.id:
+        if execution is None or last[_evaluated(execution, hour)] != execution.id:
             continue
         version, arm = str(properties.pop("version", "")), str(properties.pop("arm", ""))
         counts = _counts(properties)
@@ -232,6 +236,14 @@ def _hours(store: MetadataReader) -> dict[int, list[TrafficHour]]:
         if model is not None:
             found.setdefault(model, []).append(TrafficHour(hour, arm, counts, numbers))
     return found
+
+
+def _evaluated(execution: Execution | None, hour: str) -> tuple[str, str, str]:
+    """Returns the pipeline, the hour, and what it was judged by."""
+    if execution is None:
+        return "", hour, ""
+    kind = execution.properties.get(names.JUDGED_BY, "evaluation")  # of earlier versions
+    return execution.pipeline, hour, str(kind)
 
 
 def _counts(properties: Mapping[str, object]) -> dict[str, int]:

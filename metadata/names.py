@@ -66,6 +66,8 @@ PUSHED = "pushed"  # 0: it was not
 PUSHED_VERSION, PUSHED_DESTINATION = "pushed_version", "pushed_destination"
 RELEASE = "release"  # the label that it got, such as stable
 
+# Property of an OnlineEvaluation: `evaluation`, or `at_last` by outcomes that come later.
+JUDGED_BY = "judged_by"
 # Properties of an OnlineMetrics: hour, arm, version, metrics as floats, counts as integers.
 EVENTS = "events"  # name of the count of served events; the other counts are of some of them
 

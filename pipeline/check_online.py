@@ -35,6 +35,11 @@ def check_online(streaming: Streaming, features: FeatureSet, prediction: str) ->
         _check_served(streaming, served, features, prediction)
         if served.at_last is not None:
             _check_outcome("later", served.at_last, streaming, features.task)
+            if outcome_stream(streaming, served, features.task) == served.later:
+                raise ConfigError(
+                    f"streaming.served.later: events are judged by {served.later} already; name an "
+                    "`outcome` that comes earlier"
+                )
 
 
 def served_stream(streaming: Streaming) -> str:

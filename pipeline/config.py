@@ -41,8 +41,10 @@ from pipeline.sections import (
 )
 from pipeline.stream_sources import expand
 from pipeline.streaming_sections import Streaming
+from spark_io.sources.source_types import FileSource
 
 EXTENDS = "extends"
+_SOURCES = "sources"
 # Keys that look like secrets: a column's name, and the name of a Kubernetes Secret.
 _NO_SECRETS = ("embeddings.token", "kubeflow.secrets.secret")
 
@@ -253,15 +255,27 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Merges sections key by key. Any other value, including null, replaces the earlier one.
 
-    A section of another `kind`, such as a table in place of a file, replaces the earlier one, too,
+    A source of another kind, such as a table in place of a file, replaces the earlier one, too,
     whose keys it does not have.
     """
+    sources, others = base.get(_SOURCES), over.get(_SOURCES)
+    if isinstance(sources, dict) and isinstance(others, dict):
+        kept = {n: one for n, one in sources.items() if not _of_another_kind(one, others.get(n))}
+        base = {**base, _SOURCES: {**dict.fromkeys(sources), **kept}}
+    return _by_key(base, over)
+
+
+def _of_another_kind(source: Any, over: Any) -> bool:
+    if not (isinstance(source, dict) and isinstance(over, dict)) or "kind" not in over:
+        return False
+    return bool(over["kind"] != source.get("kind", FileSource.kind))
+
+
+def _by_key(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     both = {
-        key: _merged(base[key], over[key])
+        key: _by_key(base[key], over[key])
         for key in base.keys() & over.keys()
-        if isinstance(base[key], dict)
-        and isinstance(over[key], dict)
-        and over[key].get("kind", base[key].get("kind")) == base[key].get("kind")
+        if isinstance(base[key], dict) and isinstance(over[key], dict)
     }
     return {**base, **over, **both}
 

@@ -191,7 +191,7 @@ def tree_baseline(config: PipelineConfig, examples: Channel, schema: Channel) ->
         examples,
         schema,
         config.loaded_application().features,
-        metrics=map(str, evaluator.measured),
+        metrics=[str(name) for name in evaluator.measured if not name.is_of_decision],
         judged=config.split.judged,
         weight=evaluator.weight,
         not_applied=[
@@ -199,6 +199,7 @@ def tree_baseline(config: PipelineConfig, examples: Channel, schema: Channel) ->
             *(["embeddings"] if config.embeddings else []),
             *(["warm_start"] if config.trainer.warm_start else []),
             *grouped_metrics,
+            *(str(name) for name in evaluator.measured if name.is_of_decision),
         ],
     )
 

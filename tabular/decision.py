@@ -105,7 +105,7 @@ def choose(rule: DecisionRule, counts: ScoreCounts) -> Decision:
     """
     if not counts.examples:
         raise ValueError("there are no examples to choose a threshold on")
-    cuts = _Cuts(counts, rule.costs)
+    cuts = _Cuts(_as_tensorflow_reads(counts), rule.costs)
     if rule.threshold is not None:
         threshold = float(np.float32(rule.threshold))
         place = int((cuts.scores >= threshold).sum())
@@ -115,6 +115,12 @@ def choose(rule: DecisionRule, counts: ScoreCounts) -> Decision:
         chosen = cuts.cut(place)
     warnings = tuple(_warnings(rule, counts, cuts, place))
     return Decision(rule, chosen, counts.examples, counts.positives, warnings, cuts.curve())
+
+
+def _as_tensorflow_reads(counts: ScoreCounts) -> ScoreCounts:
+    """Returns the counts with scores below the smallest normal number as 0."""
+    read = dataclasses.replace(counts, score=np.where(counts.score < _TINY, 0.0, counts.score))
+    return ScoreCounts.merge([read], exact=len(counts.score))
 
 
 class _Cuts:
@@ -195,7 +201,7 @@ def _warnings(rule: DecisionRule, counts: ScoreCounts, cuts: _Cuts, place: int) 
             "nothing"
         )
     if place == 0:
-        found.append(f"nothing is reviewed: {_why_nothing(rule, cuts)}")
+        found.append(f"nothing is reviewed: {_why_nothing(rule, counts, cuts)}")
     elif place == len(cuts.scores):
         found.append("everything is reviewed, so the model decides nothing")
     elif rule.budget is not None and cuts.share[place] < rule.budget / 2:
@@ -207,10 +213,15 @@ def _warnings(rule: DecisionRule, counts: ScoreCounts, cuts: _Cuts, place: int) 
     return found
 
 
-def _why_nothing(rule: DecisionRule, cuts: _Cuts) -> str:
+def _why_nothing(rule: DecisionRule, counts: ScoreCounts, cuts: _Cuts) -> str:
     highest = f"{cuts.scores[0]:.6g}"
     if rule.threshold is not None:
         return f"the highest score is {highest}, below the threshold of {rule.threshold:g}"
+    if rule.budget is not None and counts.examples * rule.budget < 1 < len(cuts.scores):
+        return (
+            f"split eval has {counts.examples:,} examples, and the budget of {rule.budget:.3%} is "
+            "less than one of them; use more data, or raise the budget"
+        )
     if rule.budget is not None:
         return (
             f"{cuts.share[1]:.3%} of the examples have the highest score, {highest}, which is more "

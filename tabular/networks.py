@@ -24,6 +24,9 @@ from tabular.layers import CrossLayer, FactorizationMachine, SequenceAttention
 from tabular.parameters import TrainerParameters
 
 layers = keras.layers
+# A rare flag is many standard deviations from its mean, and cross layers multiply several of them.
+# Without this bound, training with class weights on rare events diverged (docs/decisions.md).
+_MOST = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +112,7 @@ NETWORKS: dict[str, Callable[[EncodedFeatures, TrainerParameters], tf.Tensor]] =
 def _everything(inputs: EncodedFeatures) -> tf.Tensor:
     parts = [*inputs.fields.values()]
     if inputs.dense is not None:
-        parts = [inputs.dense, *parts]
+        parts = [tf.clip_by_value(inputs.dense, -_MOST, _MOST), *parts]
     return layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
 
 

@@ -37,9 +37,7 @@ from tabular.feature_set import (
 DENSE_VECTOR = "dense_xf"
 NO_EVENT = -1  # not a tensor, because TensorFlow allows none before the workers are connected
 _LARGEST = 1e9  # bound of numbers scaled without a logarithm, so that a float32 holds the variance
-# Bound of scaled numbers. A rare flag is many standard deviations from its mean, and cross layers
-# multiply several of them: with a bound of 8, training with class weights diverged.
-_CLIP = 4.0
+_CLIP = 8.0  # bound of scaled numbers, so that one absurd value cannot saturate the cross layers
 
 
 def preprocessing_fn(

@@ -6,6 +6,8 @@ too, if other cards connect them. No count of a card's or a device's own past sh
 
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -38,6 +40,11 @@ def card_groups(payments: DataFrame) -> DataFrame:
 def day_of(time: str) -> Column:
     """Returns the number of days since 1970 of a column of epoch milliseconds."""
     return F.floor(F.col(time) / DAY_MS).cast("long")
+
+
+def day_name(day: int) -> str:
+    """Returns a day since 1970 as 2024-03-01."""
+    return f"{dt.date(1970, 1, 1) + dt.timedelta(days=day):%Y-%m-%d}"
 
 
 def _of_day(pairs: pd.DataFrame) -> pd.DataFrame:

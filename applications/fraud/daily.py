@@ -7,7 +7,6 @@ every few minutes: a day that is there is not written again.
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import click
 from pyspark.sql import DataFrame, SparkSession
 
-from applications.fraud.card_groups import DAY_MS, SCHEMA, card_groups
+from applications.fraud.card_groups import DAY_MS, SCHEMA, card_groups, day_name
 from applications.fraud.etl import genuine_payments
 from base.atomic_files import partial_of, publish_folder
 from base.durations import HOUR_MS
@@ -100,11 +99,6 @@ def groups_of_day(spark: SparkSession, config: PipelineConfig, day: int) -> Data
     payments, _ = genuine_payments(sources, context)
     # Payments that were late for their hour lie in it all the same, and none of another day does.
     return card_groups(payments)
-
-
-def day_name(day: int) -> str:
-    """Returns a day since 1970 as 2024-03-01."""
-    return f"{dt.date(1970, 1, 1) + dt.timedelta(days=day):%Y-%m-%d}"
 
 
 def _folder(config: PipelineConfig, day: int) -> Path:

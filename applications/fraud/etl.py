@@ -20,6 +20,7 @@ from applications.fraud.etl_parameters import EtlParameters
 from applications.fraud.features import FEATURES
 from applications.fraud.places import DISTANCES
 from applications.fraud.row_features import own_features, time_features
+from base.errors import ComponentError
 from features.batch import add_features
 from features.history_columns import PAST
 from features.outcomes import first_of_each, with_first_outcome
@@ -47,31 +48,36 @@ def rejection(parameters: EtlParameters) -> Column:
 
 def merchants(rows: DataFrame) -> DataFrame:
     """Returns merchant and its category."""
-    category = F.coalesce(F.col("category"), F.lit(UNKNOWN)).alias("category")
-    return (
-        rows.where(F.col("merchant").isNotNull())
-        .dropDuplicates(["merchant"])
-        .select("merchant", category)
-    )
+    return one_of_each(rows, "merchant", {"category": _known("category")})
 
 
 def devices(rows: DataFrame) -> DataFrame:
     """Returns device and its system."""
-    return (
-        rows.where(F.col("device").isNotNull())
-        .dropDuplicates(["device"])
-        .select("device", "system")
-    )
+    return one_of_each(rows, "device", {"system": _known("system")})
 
 
 def networks(rows: DataFrame) -> DataFrame:
     """Returns network, its kind, and its reputation from 0 (good) to 1 (bad)."""
     possible = F.when(F.col("reputation").between(0, 1), F.col("reputation"))  # not NaN
-    return (
-        rows.where(F.col("network").isNotNull())
-        .dropDuplicates(["network"])
-        .select("network", F.col("kind").alias("network_kind"), possible.alias("reputation"))
-    )
+    columns = {"network_kind": _known("kind"), "reputation": possible}
+    return one_of_each(rows, "network", columns)
+
+
+def one_of_each(rows: DataFrame, key: str, columns: dict[str, Column]) -> DataFrame:
+    """Returns a row of each key; of several values the least that is known, in any order of rows.
+
+    Args:
+      rows: Rows of a table; those without the key are left out.
+      key: Column with the key.
+      columns: New column -> its value.
+    """
+    values = [F.min(column).alias(name) for name, column in columns.items()]
+    return rows.where(F.col(key).isNotNull()).groupBy(key).agg(*values)
+
+
+def _known(text: str) -> Column:
+    """Returns a text; null if it is empty."""
+    return F.when(F.col(text) != "", F.col(text))
 
 
 def genuine_payments(
@@ -81,16 +87,17 @@ def genuine_payments(
     parameters = EtlParameters(**context.parameters)
     possible, impossible = divide(sources["payments"], rejection(parameters))
     unique, repeated = first_of_each(possible, "payment_id", "timestamp_ms")
-    known = unique.join(F.broadcast(merchants(sources["merchants"])), "merchant", "left")
-    reason = F.when(F.col("category").isNull(), "unknown_merchant")
-    genuine, rejected = divide(known, reason)
+    table = merchants(sources["merchants"]).withColumn("_listed", F.lit(True))
+    known = unique.join(F.broadcast(table), "merchant", "left")
+    genuine, rejected = divide(known, F.when(F.col("_listed").isNull(), "unknown_merchant"))
     raw = list(sources["payments"].columns)
     outcomes = (
         quarantined(impossible),
         quarantined(rejected.select(*raw, "_reason")),
         dropped(repeated, "duplicate"),
     )
-    return genuine.withColumn("amount", F.col("amount_cents") / 100), outcomes
+    amount, category = F.col("amount_cents") / 100, F.coalesce("category", F.lit(UNKNOWN))
+    return genuine.withColumns({"amount": amount, "category": category}).drop("_listed"), outcomes
 
 
 def disputed(payments: DataFrame, chargebacks: DataFrame, context: EtlContext) -> DataFrame:
@@ -117,7 +124,9 @@ def described(payments: DataFrame, sources: dict[str, DataFrame]) -> DataFrame:
     joined = payments.join(F.broadcast(networks(sources["networks"])), "network", "left").join(
         devices(sources["devices"]), "device", "left"
     )
-    texts = {c: F.coalesce(c, F.lit(UNKNOWN)) for c in ("country", "network_kind", "system")}
+    texts = {
+        c: F.coalesce(_known(c), F.lit(UNKNOWN)) for c in ("country", "network_kind", "system")
+    }
     times = {
         name: value.cast("float") for name, value in time_features(F.col("timestamp_ms"), F).items()
     }
@@ -135,7 +144,7 @@ def with_labels(rows: DataFrame, context: EtlContext) -> DataFrame:
     still = F.lit(False)
     if complete_ms is not None:
         last = F.col("timestamp_ms") + context.outcome("chargebacks").within_ms
-        still = ~label & (last > complete_ms)
+        still = ~label & (last >= complete_ms)  # rows of this time itself may be missing
     return rows.withColumns({FEATURES.label: label.cast("long"), "label_open": still.cast("long")})
 
 
@@ -221,6 +230,11 @@ def build_examples(
 
 def _after_warm_up(rows: DataFrame, context: EtlContext) -> tuple[DataFrame, DataFrame]:
     days = EtlParameters(**context.parameters).warm_up_days
+    if days and context.begin_ms is None:
+        raise ComponentError(
+            "etl.parameters.warm_up_days: the payments have no spans by day or hour, so nobody "
+            "knows where they begin. Set it to 0, or give their path dates"
+        )
     first_ms = (context.begin_ms or 0) + round(days * DAY_MS)
     later = F.col("timestamp_ms") >= first_ms
     return rows.where(later), rows.where(~later)

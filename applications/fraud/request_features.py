@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from applications.fraud.aggregations import COUNTS, GROUPS, LAST_COUNTRY
-from applications.fraud.card_groups import CARD_GROUP, DAY_MS
+from applications.fraud.card_groups import CARD_GROUP, DAY_MS, day_name
 from applications.fraud.etl import UNKNOWN, UNKNOWN_REPUTATION, band_of
 from applications.fraud.features import FEATURES
 from applications.fraud.places import DISTANCES
-from applications.fraud.profiles import CARD, DEVICE, MERCHANT, NETWORK
+from applications.fraud.profiles import CARD, DEVICE, MERCHANT, NETWORK, NO_CARD
 from applications.fraud.row_features import own_features, time_features
 from features.online_features import OnlineFeatures
 from features.online_store import OnlineStore
@@ -68,9 +68,11 @@ class RequestFeatures:
             NETWORK: payment.network,
             CARD: payment.card,
         }
-        found = self.online.profiles({k: [v] for k, v in keys.items() if v is not None})
+        asked = {kind: [key] for kind, key in keys.items() if key is not None}
+        asked[CARD].append(NO_CARD)
+        found = self.online.profiles(asked)
         known = {kind: found.get(kind, {}).get(key or "", {}) for kind, key in keys.items()}
-        if not known[MERCHANT]:
+        if payment.merchant not in found[MERCHANT]:
             raise UnknownMerchantError(f"merchant '{payment.merchant}' is not in the table")
         given = dataclasses.asdict(payment)
         (past,) = self.online.columns([given], payment.timestamp_ms)
@@ -83,14 +85,14 @@ class RequestFeatures:
             **past,
             **own,
             **time_features(payment.timestamp_ms, np),
-            "category": known[MERCHANT]["category"],
+            "category": known[MERCHANT]["category"] or UNKNOWN,
             "country": country,
             "network_kind": known[NETWORK].get("network_kind") or UNKNOWN,
             "system": known[DEVICE].get("system") or UNKNOWN,
             "reputation": UNKNOWN_REPUTATION if reputation is None else reputation,
             "amount": amount,
             "distance_km": DISTANCES.get((past[LAST_COUNTRY], country), 0.0),
-            CARD_GROUP: self._card_group(known[CARD], payment.timestamp_ms),
+            CARD_GROUP: self._card_group(found[CARD], payment),
         }
         wanted = _TEXTS | _FLOATS | _WHOLE
         return {name: value for name, value in row.items() if name in wanted}
@@ -99,15 +101,20 @@ class RequestFeatures:
         """Returns the result of `row` as a serialized tf.Example."""
         return encode(self.row(payment), _TEXTS, _FLOATS)
 
-    def _card_group(self, profile: Mapping[str, Any], time_ms: int) -> int:
-        """Returns the group of the day before; 0 if it was not written, which is logged."""
-        day = time_ms // DAY_MS - 1
-        if profile and profile["day"] != day and self._told != day:
+    def _card_group(self, known: Mapping[str, Mapping[str, Any]], payment: Payment) -> int:
+        """Returns the group of the day before; 0 until that day is written, which is logged."""
+        day = payment.timestamp_ms // DAY_MS - 1
+        newest = known.get(NO_CARD, {}).get("day")
+        if newest == day:
+            return int(known.get(payment.card, {}).get("cards", 0))
+        if self._told != day:
             self._told = day
             _log.warning(
-                "no card groups of the day before %d; python -m applications.fraud.daily", day + 1
+                "the card groups of %s are not in the online store yet, and count as 0. Run python "
+                "-m applications.fraud.daily, and streaming ingest",
+                day_name(day),
             )
-        return int(profile["cards"]) if profile and profile["day"] == day else 0
+        return 0
 
 
 def amount_band(payment: Payment) -> str:

@@ -96,7 +96,8 @@ def check_splits(report: TaskReport) -> None:
         if rows == 0:
             raise ComponentError(
                 f"split '{split}' got no row; give it more hash buckets, more data, or a partition "
-                "feature with more values"
+                "feature with more values. If splits are by time, look at its cuts and its unit: "
+                "s, ms or us"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from typing import Any
 
@@ -102,11 +103,17 @@ class OnlineEvaluation:
         if state.examples is not None:
             inputs.append(("examples", state.examples))
             name += f":{state.examples}"
-        if state.outcomes is not None and set(state.outcomes) != {"1", ","}:
-            name += f":outcomes v{state.outcomes}"
+        if state.outcomes is not None and set(state.outcomes) - {"1", ","}:
+            # There may be a thousand hours, and a name in MySQL has 255 characters.
+            name += f":outcomes {hashlib.sha256(state.outcomes.encode()).hexdigest()[:16]}"
         writer.record(
             names.ONLINE_EVALUATION,
-            {"hour": hour_name(hour), "span": hour, "span_version": state.version},
+            {
+                "hour": hour_name(hour),
+                "span": hour,
+                "span_version": state.version,
+                names.JUDGED_BY: self._kind,
+            },
             inputs=inputs,
             outputs=[("metrics", artifact) for artifact in made],
             name=name,
@@ -153,8 +160,9 @@ class OnlineEvaluation:
         release = read_release(self._config.serving_folder)
         if release is None:
             return Decision(WAIT, "no model was pushed yet")
-        self.rows.states()  # sees the newest runs
-        frame = self.rows.read(self.rows.closed_hours()[-self._rule.hours :])
+        # Hours whose outcomes have not had their time say nothing yet, however many there are.
+        hours = [*self.rows.states()][-self._rule.hours :]
+        frame = self.rows.read(hours)
         # Other arms belong to experiments beside the pipeline.
         ours = frame[frame["arm"].isin([STABLE, CANARY])].dropna(subset=["version", "prediction"])
         ours, unlabelled = _mature(ours, self._rule.max_unlabelled_fraction)
@@ -167,9 +175,10 @@ class OnlineEvaluation:
             judged.append(self._judged(of[canary], of[canary], of[stable]))
         evidence = {one.served.version: one for one in judged if one is not None}
         decision = decide(release, evidence, self._judgement)
-        if not unlabelled:
+        waiting = unlabelled + len(self.rows.served_after(max(hours, default=0)))
+        if not waiting:
             return decision
-        reason = f"{decision.reason}; {unlabelled} of the last hours wait for labels"
+        reason = f"{decision.reason}; {waiting} of the last hours wait for labels"
         return dataclasses.replace(decision, reason=reason)
 
     def _judged(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from base.durations import HOUR_MS
 from pipeline.streaming_sections import Streaming
 from streaming.hour_rows import hours_after
 from streaming.indexes import complete_ms
-from streaming.layout import PREVIEW, Layout
+from streaming.layout import PREVIEW, Layout, hour_name
 
 
 class OutcomeLabels:
@@ -33,13 +34,25 @@ class OutcomeLabels:
 
     def is_mature(self, hour: int) -> bool:
         """Returns whether every outcome of an hour's events has had its time."""
-        known = complete_ms(self._layout, self._stream)
+        return self._is_mature(hour, complete_ms(self._layout, self._stream))
+
+    def _is_mature(self, hour: int, known: int | None) -> bool:
         return known is not None and known >= (hour + 1) * HOUR_MS + self._outcome.within_ms
 
-    def versions(self, hour: int) -> str:
-        """Returns the versions of the hours in which the outcomes lie, as text."""
-        closed = self._layout.closed_hours()
-        return ",".join(str(closed.get(h, {}).get("version", 1)) for h in self._hours(hour))
+    def versions(self, hours: Iterable[int], closed: Mapping[int, Any]) -> dict[int, str]:
+        """Returns mature hour -> the versions of the hours in which its outcomes lie, as text.
+
+        Args:
+          hours: Hours to ask about.
+          closed: Hour -> its newest marker.
+        """
+        known = complete_ms(self._layout, self._stream)
+        version = {hour: str(marker["version"]) for hour, marker in closed.items()}
+        return {
+            hour: ",".join(version.get(other, "1") for other in self._hours(hour))
+            for hour in hours
+            if self._is_mature(hour, known)
+        }
 
     def _hours(self, hour: int) -> Iterable[int]:
         return (hour, *hours_after(hour, self._outcome))
@@ -63,8 +76,10 @@ class OutcomeLabels:
         if self.column is None:
             followed = set(in_time["index"])
             return pd.Series([float(one in followed) for one in ids.index], index=ids.index)
-        # Of equal times the larger label, so that the order of files decides nothing.
-        first = in_time.sort_values(["when", "label"], ascending=[True, False]).groupby("index")
+        # Of equal times the larger label, so that the order of files decides nothing. An outcome
+        # that does not say anything is none.
+        said = in_time.dropna(subset=["label"])
+        first = said.sort_values(["when", "label"], ascending=[True, False]).groupby("index")
         return first["label"].first().reindex(ids.index)
 
     def _outcomes(self, hour: int) -> pd.DataFrame:
@@ -76,6 +91,16 @@ class OutcomeLabels:
         for other in self._hours(hour):
             version = closed[other]["version"] if other in closed else PREVIEW
             for file in sorted(self._layout.span(self._stream, other, version).glob("*.parquet")):
-                read = pq.ParquetFile(file).read([*dict.fromkeys(names.values())]).to_pandas()
-                tables.append(pd.DataFrame({name: read[old] for name, old in names.items()}))
+                opened = pq.ParquetFile(file)
+                if missing := sorted(set(names.values()) - set(opened.schema_arrow.names)):
+                    raise ValueError(
+                        f"expected the column {missing[0]} of {self._stream} in the hour "
+                        f"{hour_name(other)}, which is missing"
+                    )
+                # A whole number stays one beside a null, since an id may be one.
+                read = opened.read([*dict.fromkeys(names.values())]).to_pandas(
+                    integer_object_nulls=True
+                )
+                known = pd.DataFrame({name: read[old] for name, old in names.items()})
+                tables.append(known.dropna(subset=["id"]))
         return pd.concat(tables) if tables else pd.DataFrame({name: [] for name in names})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,9 +113,16 @@ class ServedRows:
         events = outcome if said is not None and outcome is not None else stream
         self.names = EventNames(events, positives, features.label, served.group)
 
-    def closed_hours(self) -> list[int]:
-        """Returns all closed hours, oldest first."""
-        return [*self._layout.closed_hours()]
+    def served_after(self, hour: int) -> list[int]:
+        """Returns the closed hours with events after an hour, oldest first."""
+        return [other for other in self._with_events(self._layout.closed_hours()) if other > hour]
+
+    def _with_events(self, closed: Mapping[int, Mapping[str, Any]]) -> dict[int, HourState]:
+        return {
+            hour: HourState(marker["version"])
+            for hour, marker in closed.items()
+            if rows_of(marker, self._stream)
+        }
 
     def states(self) -> dict[int, HourState]:
         """Returns the state of each hour that can be judged, oldest first.
@@ -122,16 +130,13 @@ class ServedRows:
         These are the closed hours with events. If labels are the ETL's, a run has read them. If
         they are by outcomes, these have all had their time.
         """
-        found = {
-            hour: HourState(marker["version"])
-            for hour, marker in self._layout.closed_hours().items()
-            if rows_of(marker, self._stream)
-        }
+        closed = self._layout.closed_hours()
+        found = self._with_events(closed)
         if self._outcomes is not None:
+            mature = self._outcomes.versions(found, closed)
             return {
-                hour: dataclasses.replace(state, outcomes=self._outcomes.versions(hour))
-                for hour, state in found.items()
-                if self._outcomes.is_mature(hour)
+                hour: dataclasses.replace(found[hour], outcomes=versions)
+                for hour, versions in mature.items()
             }
         if self._etl_labels is None:
             return found

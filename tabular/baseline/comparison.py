@@ -65,6 +65,8 @@ def compare(
     encoding = codes.encoding(learned.matrix)
     stopping, _ = _sample(examples, files["eval"], "eval", encoding, _MOST_EVALUATION_ROWS)
     evaluation = _rows(stopping.rows())
+    _check_sample(features, "train", learned)
+    _check_sample(features, "eval", evaluation)
     with threadpool_limits(1, user_api="openmp"):
         trees = fit_trees(
             learned, evaluation, columns.is_category, features.task, features.class_count
@@ -85,6 +87,14 @@ def compare(
             columns, encoding, {"train": (sample, learned), "eval": (stopping, evaluation)}
         ),
     )
+
+
+def _check_sample(features: FeatureSet, split: str, rows: Rows) -> None:
+    """Raises TrainingError if a sample of a split cannot be learned or judged, unlike all of it."""
+    labels = LabelSummary.of(rows.labels, rows.weights, features.class_count)
+    check_weights(features.weight, labels, split)
+    if split == "train":
+        task_of(features).check(features, labels)
 
 
 def _sample(

@@ -20,6 +20,7 @@ from pipeline import (
 from pipeline import sections as sections_module
 from pipeline.config import ConfigError, PipelineConfig, load_config
 from pipeline.pipeline import create_pipeline, local_locations
+from spark_io.sources.source_types import FileSource, JdbcSource
 from tabular.parameters import TrainerParameters
 
 pytestmark = pytest.mark.unit
@@ -154,6 +155,26 @@ def test_a_release_waits_for_the_servers_that_are_named() -> None:
     named = ["serving.servers=[model-server-pods:8500]", "serving.follow_seconds=60"]
     found = load_config(CTR, named).serving.followers()
     assert found == Followers(("model-server-pods:8500",), follow_seconds=60)
+
+
+def test_a_source_of_another_kind_replaces_the_one_before(tmp_path: Path) -> None:
+    """Its keys would be wrong for the new kind; a column named kind says nothing about a source."""
+    (tmp_path / "base.yaml").write_text(Path(CTR).read_text())
+    (tmp_path / "c.yaml").write_text(
+        "extends: base.yaml\nsources:\n"
+        "  users: {kind: jdbc, url: 'jdbc:mysql://h/d', table: users, user: u}\n"
+        "  items: {kind: file, path: other.csv}\n"
+        "  clicks: {columns: {kind: string}}\n"
+    )
+    found = load_config(tmp_path / "c.yaml").sources
+    assert [*found] == [*load_config(CTR).sources]
+    assert isinstance(found["users"], JdbcSource)
+    items, clicks, before = found["items"], found["clicks"], load_config(CTR).sources["items"]
+    assert isinstance(items, FileSource)
+    assert isinstance(clicks, FileSource)
+    assert isinstance(before, FileSource)
+    assert (items.path, items.columns) == ("other.csv", before.columns)
+    assert {"kind", "click_id"} <= clicks.columns.keys()
 
 
 def test_a_config_is_laid_over_the_one_that_it_extends(tmp_path: Path) -> None:

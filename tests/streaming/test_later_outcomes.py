@@ -15,16 +15,18 @@ from base.section import ConfigError
 from components.pusher.release import Release, read_release, write_release
 from lineage.served import served
 from metadata.reader import MetadataReader
+from metadata.writer import MetadataWriter, NewArtifact
 from pipeline.config import PipelineConfig, load_config
 from streaming.commands import main
 from streaming.layout import Layout
+from streaming.online_evaluation.outcome_labels import OutcomeLabels
 from streaming.online_evaluation.served_rows import ServedRows
 
 pytestmark = pytest.mark.component
 
 CONFIG = "applications/fraud/configs/fraud-stream.yaml"
 HOUR, DAY = 474_000, 24
-RULE = "{min_events: 200, thresholds: {calibration: {min: 0.7, max: 1.4}, mean_label: {min: 0.2}}}"
+RULE = "{min_events: 100, thresholds: {calibration: {min: 0.7, max: 1.4}, mean_label: {min: 0.2}}}"
 SERVED = "{group: card, outcome: decisions, label: fraud, later: chargebacks}"
 
 
@@ -146,16 +148,76 @@ def test_labels_are_the_first_decision_and_at_last_whether_a_chargeback_followed
     assert (late.names.events, late.names.positives) == ("payments", "chargebacks")
 
 
-def test_lineage_shows_the_late_outcomes_once_they_are_there(config: PipelineConfig) -> None:
-    close(config, HOUR, payments(1_000, said=1.0, seed=3))
+def test_a_rule_looks_at_hours_that_are_complete_however_late_that_is(
+    config: PipelineConfig,
+) -> None:
+    """The newest 24 hours never are, since decisions have a day."""
+    hours = 40
+    for number in range(hours):
+        close(config, HOUR + number, payments(100, said=4.0, seed=number))
+    complete(config, "decisions", HOUR + hours)
+    done = invoke(config, "--act")
+    assert done.exit_code == 0, done.output
+    assert "rollback: stable 7: calibration" in done.output
+    assert "24 of the last hours wait for labels" in done.output
+
+
+def test_an_hour_without_the_labels_column_is_left_out_and_named(config: PipelineConfig) -> None:
+    """As those that were closed before the column was declared."""
+    for number in range(2):
+        close(config, HOUR + number, payments(1_000, said=3.0, seed=number))
+    assert config.streaming is not None
+    path = Layout(config.streaming.folder).span("decisions", HOUR) / "part-0.parquet"
+    pd.read_parquet(path).drop(columns="fraud").to_parquet(path)
+    complete(config, "decisions", HOUR + 2 + DAY)
+    done = invoke(config, "--act")
+    assert done.exit_code == 0, done.output
+    assert "is left out: " in done.output
+    assert "expected the column fraud of decisions in the hour 2024-01-28 00h" in done.output
+    # The hour after it leads to no such hour, and is judged.
+    assert "rollback: stable 7: calibration" in done.output
+
+
+def test_large_ids_are_told_apart_beside_a_null(config: PipelineConfig) -> None:
+    close(config, HOUR, payments(50, said=1.0, seed=4))
     complete(config, "decisions", HOUR + 1 + DAY)
+    assert config.streaming is not None
+    path = Layout(config.streaming.folder).span("decisions", HOUR) / "part-0.parquet"
+    begin = HOUR * HOUR_MS
+    decisions = pd.DataFrame(
+        {
+            "payment_id": pd.array([2**60 + 1, None], "Int64"),
+            "fraud": [1, 1],
+            "timestamp_ms": [begin + 1, begin + 1],
+        }
+    )
+    decisions.to_parquet(path)
+    labels = OutcomeLabels(config.streaming, "decisions", "fraud")
+    ids = pd.Series([2**60, 2**60 + 1], dtype=object)
+    found = labels.read(HOUR, ids, pd.Series([begin, begin]))
+    assert np.isnan(found[0])
+    assert found[1] == 1
+
+
+def test_lineage_has_both_judgements_of_an_hour_apart(config: PipelineConfig) -> None:
+    for number in range(2):
+        close(config, HOUR + number, payments(1_000, said=1.0, seed=number))
+    complete(config, "decisions", HOUR + 2 + DAY)
+    writer = MetadataWriter.connect(config.metadata_connection, config.name)
+    destination = str(config.serving_folder.resolve() / "7")
+    properties = {"pushed": 1, "pushed_version": "7", "pushed_destination": destination}
+    pushed = NewArtifact("PushedModel", destination, properties)
+    writer.record("Pusher", {}, inputs=[], outputs=[("pushed_model", pushed)], name="push")
     assert invoke(config).exit_code == 0
-    complete(config, "chargebacks", HOUR + 1 + 45 * DAY)
+    complete(config, "chargebacks", HOUR + 1 + 45 * DAY)  # of the first hour only
     assert invoke(config).exit_code == 0
-    store = MetadataReader.sqlite(config.metadata_path)
-    kinds = [e.properties for e in store.executions_of_type("streaming.OnlineEvaluation")]
-    assert len(kinds) == 2
-    assert served(store) == []  # version 7 was not pushed by a recorded run
+    (model,) = served(MetadataReader.sqlite(config.metadata_path))
+    assert [(one.hour, next(iter(one.counts))) for one in model.hours] == [
+        ("2024-01-28 00h", "decisions"),
+        ("2024-01-28 00h", "payments"),
+        ("2024-01-28 01h", "decisions"),
+    ]
+    assert (model.counts["payments"], model.counts["decisions"]) == (1_000, 400)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +228,7 @@ def test_lineage_shows_the_late_outcomes_once_they_are_there(config: PipelineCon
         ("{group: card, outcome: decisions, later: decisions}", "another stream than `outcome`"),
         ("{group: card, outcome: decisions, later: payments}", "served.later: expected one of"),
         ("{group: card, key: payment_id, label: version}", "name only one of them"),
+        ("{group: card, later: chargebacks}", "events are judged by chargebacks already"),
     ],
 )
 def test_a_wrong_judge_is_an_error_when_the_config_is_read(

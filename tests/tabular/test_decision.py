@@ -23,7 +23,7 @@ NEIGHBOURS = [float(np.nextafter(np.float32(0.3), np.float32(k))) for k in (0, 1
 SCORES = [0.0, 1e-30, 0.1, *NEIGHBOURS, float(np.float32(0.3)), 0.5, 1 - 2**-24, 1.0]
 ROWS = st.lists(
     st.tuples(
-        st.sampled_from(SCORES) | st.floats(0, 1, width=32),
+        st.sampled_from(SCORES) | st.floats(0, 1, width=32, allow_subnormal=False),
         st.booleans(),
         st.integers(0, 5),
     ),
@@ -220,3 +220,18 @@ def test_a_rule_that_cannot_be_used_is_an_error(given: dict[str, object], wanted
     with pytest.raises(ValidationError) as error:
         DecisionRule.model_validate(given)
     assert wanted in str(error.value)
+
+
+def test_scores_that_tensorflow_takes_for_zero_are_equal() -> None:
+    """A threshold among them would review everything in the served graph."""
+    counts = ScoreCounts.count(np.array([0, 1, 0, 1]), np.array([0.0, 0.0, 1e-40, 1e-40]))
+    found = choose(DecisionRule(budget=0.5), counts)
+    assert found.chosen.share == 0
+    assert found.threshold > float(np.finfo(np.float32).tiny)
+
+
+def test_a_budget_of_less_than_one_example_is_told() -> None:
+    scores = np.linspace(0.1, 0.9, 150)
+    counts = ScoreCounts.count((scores > 0.8).astype(int), scores)
+    (said,) = choose(DecisionRule(budget=0.005), counts).warnings
+    assert "split eval has 150 examples, and the budget of 0.500% is less than one of them" in said

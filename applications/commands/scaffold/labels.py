@@ -11,6 +11,7 @@ from tabular.feature_set import TaskName
 
 _MOST_CLASSES, _NUMERIC_CLASSES = 100, 10
 _FEWEST_OF_A_CLASS, _SMALLEST_CLASS = 10, 0.0005
+_SHOWN = 5  # values in an error
 _YES = ("1", "true", "yes", "y", "t", "positive", "1.0")
 _NO = ("0", "false", "no", "n", "f", "negative", "0.0")
 
@@ -45,10 +46,18 @@ def find_task(
     if 3 <= count <= _MOST_CLASSES:
         kind = "; if they are quantities, say --task regression" if numeric else ""
         return "multiclass", f"because {values}{kind}"
-    raise ComponentError(
-        f"--label: {values}; expected 2 or more classes with {_FEWEST_OF_A_CLASS} rows each, at "
-        f"most {_MOST_CLASSES}, or numbers"
-    )
+    raise ComponentError(f"--label: {_no_task(label, labels)}")
+
+
+def _no_task(label: ColumnProfile, labels: Mapping[str, int]) -> str:
+    """Returns why a column can be no label, and what is expected."""
+    expected = f"expected 2 to {_MOST_CLASSES} classes with {_FEWEST_OF_A_CLASS} rows each"
+    frequent = frequent_labels(labels)
+    if len(frequent) > 1 or len(labels) > _MOST_CLASSES:
+        about = max(label.distinct, len(labels))
+        return f"{label.column!r} has about {about:,} different values; {expected}, or numbers"
+    shown = ", ".join(f"{text!r} {rows:,} times" for text, rows in [*labels.items()][:_SHOWN])
+    return f"{label.column!r} has {shown}; {expected}, or numbers"
 
 
 def frequent_labels(labels: Mapping[str, int]) -> list[str]:

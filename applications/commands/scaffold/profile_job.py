@@ -70,6 +70,9 @@ def look_at(spark: SparkSession, request: Mapping[str, Any]) -> dict[str, Any]:
         unusable=unusable,
         options=source.options,
     )
+    (of_label,) = (one for one in profiles if one.column == label)
+    if not of_label.known:
+        raise ComponentError(f"--label: the column {label!r} has no value")
     log_progress(f"looking for columns that tell '{label}'")
     skills = _skills(rows, profiles, label, profile.labels)
     rows.unpersist()

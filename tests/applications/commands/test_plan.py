@@ -114,8 +114,19 @@ def test_binary_of_three_classes_is_an_error():
 
 
 def test_a_label_with_one_value_is_an_error():
-    with pytest.raises(ComponentError, match="1 different value"):
+    with pytest.raises(ComponentError, match=r"has 'a' 10,000 times; expected 2 to 100 classes"):
         plan(texts("c"), labels={"a": ROWS})
+
+
+def test_labels_that_are_too_rare_are_named():
+    with pytest.raises(ComponentError, match=r"has 'no' 9,995 times, 'yes' 5 times; expected 2"):
+        plan(texts("c"), labels={"no": 9_995, "yes": 5})
+
+
+def test_an_id_is_no_label():
+    label = texts("state", distinct=15_000)
+    with pytest.raises(ComponentError, match="has about 15,000 different values; expected 2"):
+        plan(texts("c"), label=label, labels={f"c{n}": 1 for n in range(1_001)})
 
 
 def test_leading_zeros_stay_text():

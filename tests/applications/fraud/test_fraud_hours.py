@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from applications.fraud import daily
+from applications.fraud.card_groups import day_name
 from applications.fraud.etl import build_examples
 from applications.fraud.features import FEATURES
 from applications.fraud.request_features import Payment, RequestFeatures, UnknownMerchantError
@@ -139,7 +140,7 @@ def test_days_are_written_once_when_their_hours_have_closed(config: PipelineConf
     first = min(Layout(config.streaming.folder).closed_hours()) // 24
     of_payments = hours_with_payments(config)[0] // 24
     assert sorted(path.name for path in folder.iterdir()) == [
-        daily.day_name(day) for day in (0, *range(first - 1, of_payments + 1))
+        day_name(day) for day in (0, *range(first - 1, of_payments + 1))
     ]
     places = [f"--set={key}={config.data_root}" for key in ("data_root", "streaming.folder")]
     done = CliRunner().invoke(daily.main, ["--config", CONFIG, *places])

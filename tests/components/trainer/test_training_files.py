@@ -46,11 +46,15 @@ def test_the_loss_of_a_constant_is_that_of_scikit_learn() -> None:
     chance = np.random.default_rng(1)
     labels, weights = chance.integers(0, 3, 200), chance.random(200)
 
+    x = (Numeric("x"),)
+    sets = {
+        "binary": FeatureSet("y", x),
+        "multiclass": FeatureSet("y", x, task="multiclass", classes=("a", "b", "c")),
+        "regression": FeatureSet("y", x, task="regression"),
+    }
+
     def found(task: str, labels: np.ndarray, classes: int) -> float:
-        names = ("a", "b", "c")[:classes]
-        more = {"classes": names} if task == "multiclass" else {}
-        features = FeatureSet("y", (Numeric("x"),), task=task, **more)
-        return task_of(features).constant_loss(LabelSummary.of(labels, weights, classes))
+        return task_of(sets[task]).constant_loss(LabelSummary.of(labels, weights, classes))
 
     shares = np.bincount(labels, weights) / weights.sum()
     expected = log_loss(labels, np.tile(shares, (200, 1)), sample_weight=weights)
