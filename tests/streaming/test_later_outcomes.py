@@ -205,8 +205,11 @@ def test_lineage_has_both_judgements_of_an_hour_apart(config: PipelineConfig) ->
     complete(config, "decisions", HOUR + 2 + DAY)
     writer = MetadataWriter.connect(config.metadata_connection, config.name)
     destination = str(config.serving_folder.resolve() / "7")
-    properties = {"pushed": 1, "pushed_version": "7", "pushed_destination": destination}
-    pushed = NewArtifact("PushedModel", destination, properties)
+    pushed = NewArtifact(
+        "PushedModel",
+        destination,
+        {"pushed": 1, "pushed_version": "7", "pushed_destination": destination},
+    )
     writer.record("Pusher", {}, inputs=[], outputs=[("pushed_model", pushed)], name="push")
     assert invoke(config).exit_code == 0
     complete(config, "chargebacks", HOUR + 1 + 45 * DAY)  # of the first hour only
