@@ -143,7 +143,8 @@ class OnlineRule(Section):
         default_factory=dict,
         description="metric -> its bounds; null for none. Defaults: of a binary model calibration "
         "{min: 0.7, max: 1.4} and normalized_entropy {max: 1, max_worse_percent: 5}, of a "
-        "multiclass model the latter, of a regression normalized_rmse with the same bounds",
+        "multiclass model the latter, of a regression normalized_rmse with the same bounds. Other "
+        "metrics: mean_label, auc and log_loss; accuracy and log_loss; mean_label, rmse, mae, bias",
     )
     patience_hours: int = Field(
         6, ge=1, description="hours after which a canary is judged even where values are uncertain"
