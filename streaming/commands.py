@@ -19,6 +19,7 @@ from streaming.layout import (
     LANDED,
     LATE,
     REFUSED,
+    Layout,
     exclusive_lock,
     hour_name,
     hour_number,
@@ -313,18 +314,29 @@ def replay(config: PipelineConfig, hour: str) -> None:
 @with_config
 @click.option("--hour", help="UTC hour, such as 2024-03-01T05; all failed ones by default.")
 def retry(config: PipelineConfig, hour: str | None) -> None:
-    """Tries failed hours again: the next run starts with the oldest of them."""
+    """Tries failed hours again: the next run starts with the oldest of them.
+
+    With --hour also an hour that no run has read, since it was closed after later ones had run.
+    """
+    from streaming.operation.due import overtaken, ready_hours
     from streaming.operation.records import FAILED, RETRY, HourRecords
+    from streaming.operation.spans_done import complete_spans
 
     records = HourRecords(_settings(config).folder)
-    failed = {h: r for h, r in records.read().items() if r.state == FAILED}
+    known = records.read()
+    failed = {h: r for h, r in known.items() if r.state == FAILED}
     if hour is not None:
         wanted = hour_number(hour)
+        ready = ready_hours(Layout(_settings(config).folder), config)
+        if wanted in overtaken(ready, complete_spans(config), known):
+            records.request_retry(wanted)
+            console().print(f"hours to be tried again: {hour_name(wanted)}")
+            return
         if wanted not in failed:
             there = ", ".join(hour_name(h) for h in failed) or "none"
             raise ComponentError(
-                f"--hour: expected an hour whose run has failed ({there}). "
-                f"Received: {hour_name(wanted)}"
+                f"--hour: expected an hour whose run has failed ({there}), or that no run has "
+                f"read. Received: {hour_name(wanted)}"
             )
         failed = {wanted: failed[wanted]}
     for record in failed.values():

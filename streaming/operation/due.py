@@ -11,7 +11,7 @@ from spark_io.sources.outcomes import Outcome
 from streaming.hour_events import rows_of
 from streaming.indexes import complete_ms
 from streaming.layout import Layout
-from streaming.operation.records import FAILED, RETRY, HourRecord
+from streaming.operation.records import COMPLETE, FAILED, RETRY, HourRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +78,33 @@ def waiting(
         hour
         for hour in sorted(closed)
         if (newest is None or hour > newest) and hour not in failed and hour not in done
+    ]
+
+
+def overtaken(
+    closed: Collection[int], done: Collection[int], records: Mapping[int, HourRecord]
+) -> list[int]:
+    """Returns the hours that no run has read, although one has read later hours, oldest first.
+
+    Their events came so late that the hour was closed after the run of a later one. A model of old
+    data must not replace a newer one, so they wait until a person asks for them.
+
+    Args:
+      closed: Closed hours with events and labels.
+      done: Spans with a complete run in ML Metadata.
+      records: Hour -> record of its run.
+    """
+    read = [(one.first, one.hour) for one in records.values() if one.state == COMPLETE]
+    if not read or not done:
+        return []
+    begin, newest = min(first for first, _ in read), max(done)
+    return [
+        hour
+        for hour in sorted(closed)
+        if begin < hour < newest
+        and hour not in done
+        and hour not in records
+        and not any(first <= hour <= last for first, last in read)
     ]
 
 

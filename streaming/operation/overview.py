@@ -17,7 +17,7 @@ from features.outcomes import VERDICTS
 from pipeline.config import PipelineConfig
 from streaming.accounts import AFTER_LABELS, accounts
 from streaming.layout import Layout, hour_name
-from streaming.operation.due import ready_hours, waiting
+from streaming.operation.due import overtaken, ready_hours, waiting
 from streaming.operation.records import COMPLETE, FAILED, HourRecords, failures_in_a_row
 
 PAGE = "status.html"
@@ -36,18 +36,21 @@ def overview(config: PipelineConfig, done: set[int], most_failures: int = 3) -> 
 
     Returns:
       The result of `accounts`, with `needs_person` (whether the operation waits for a retry). Each
-      hour also has `run` (its record or None) and `waits` (whether a run of it is due).
+      hour also has `run` (its record or None), `waits` (whether a run of it is due) and `overtaken`
+      (whether no run will read it by itself; see due.py).
     """
     settings = config.streaming
     assert settings is not None
     layout, records = Layout(settings.folder), HourRecords(settings.folder).read()
     found = accounts(layout, settings.streams)
-    due = set(waiting(ready_hours(layout, config), done, records))
+    ready = ready_hours(layout, config)
+    due, never = set(waiting(ready, done, records)), overtaken(ready, done, records)
     for row in found["hours"]:
         record = records.get(row["hour"])
         row["name"] = hour_name(row["hour"])
         row["run"] = dataclasses.asdict(record) if record else None
         row["waits"] = row["hour"] in due
+        row["overtaken"] = row["hour"] in never
         row["freshness_s"] = _freshness(row["run"])
     return {**found, "needs_person": failures_in_a_row(records) >= most_failures}
 
@@ -92,7 +95,7 @@ def run_text(row: dict[str, Any]) -> str:
     """Returns the run of an hour in a few words."""
     run = row["run"]
     if run is None:
-        return "waits" if row["waits"] else ""
+        return "waits" if row["waits"] else "never run" if row["overtaken"] else ""
     if run["state"] != COMPLETE:
         return f"failed: {run['error']}" if run["state"] == FAILED else str(run["state"])
     summary = run["summary"]

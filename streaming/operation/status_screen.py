@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streaming.accounts import PLACES
-from streaming.layout import Layout
+from streaming.layout import Layout, hour_start
 from streaming.operation.overview import counts, outcome_lines, run_text
 
 
@@ -43,12 +43,23 @@ def print_overview(console: Console, found: dict[str, Any], folder: Path, hours:
     if found["files_waiting"]:
         console.print(f"{found['files_waiting']:,} files are waiting to be read")
     _print_counts(console, found, folder)
+    never = [row["hour"] for row in found["hours"] if row["overtaken"]]
+    if never:
+        console.print(
+            f"{len(never):,} hours were closed after the runs of later ones, and no run has read "
+            f"them; to read the first: python -m streaming retry --hour {_flag(never[0])}",
+            soft_wrap=True,
+        )
     if found["needs_person"]:
         console.print("several runs in a row have failed; to try again: python -m streaming retry")
     if found["problems"]:
         console.print("problems:")
         for problem in found["problems"]:
             console.print(problem, soft_wrap=True)
+
+
+def _flag(hour: int) -> str:
+    return f"{hour_start(hour):%Y-%m-%dT%H}"
 
 
 def _print_counts(console: Console, found: dict[str, Any], folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.operation.due import DueRun, next_run, waiting
+from streaming.operation.due import DueRun, next_run, overtaken, waiting
 from streaming.operation.records import (
     COMPLETE,
     FAILED,
@@ -73,6 +73,21 @@ def test_a_replayed_hour_is_read_again(tmp_path: Path) -> None:
     there.request_retry(9)  # no run has
     assert {hour: r.state for hour, r in there.read().items()} == {5: RETRY, 7: COMPLETE}
     assert next_run([4, 5, 6, 7], [7], there.read(), 3) == DueRun(5, 7)
+
+
+def test_an_hour_that_closed_after_later_ones_had_run_is_named() -> None:
+    """Nobody would learn from it, and nobody would know."""
+    there = {
+        7: HourRecord(7, 4, COMPLETE, "2024-01-01T00"),  # the first run has read a window
+        10: HourRecord(10, 10, COMPLETE, "2024-01-01T03"),
+    }
+    closed = [2, 4, 5, 7, 8, 9, 10, 11]
+    assert overtaken(closed, [7, 10], there) == [8, 9]
+    assert waiting(closed, [7, 10], there) == [11]
+    there[9] = HourRecord(9, 9, RETRY, "", requests=1)  # somebody has asked for it
+    assert overtaken(closed, [7, 10], there) == [8]
+    assert next_run(closed, [7, 10, 11], there, 3) == DueRun(9, 11)
+    assert overtaken(closed, [], {}) == []
 
 
 def test_failures_in_a_row_are_those_of_the_last_runs() -> None:
