@@ -124,12 +124,14 @@ def plain_type(one: ColumnProfile, format_: str) -> str:
 
 
 def number_type(one: ColumnProfile, format_: str) -> str:
-    """Returns bigint or double for a csv column whose every text is one, else its own type."""
+    """Returns double for a csv column whose every text is a number, else its own type.
+
+    Whole numbers are doubles, too: a model takes them as floats, and tools such as pandas write 34
+    as 34.0 if another row has no value.
+    """
     if format_ != "csv" or one.type != "string":
         return one.type
-    if one.plain_numbers < one.filled:
-        return "string"
-    return "bigint" if one.whole == one.filled else "double"
+    return "string" if one.plain_numbers < one.filled else "double"
 
 
 def _number(one: ColumnProfile, feature: str, format_: str, rows: int, note: str) -> ColumnPlan:

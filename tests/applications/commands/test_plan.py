@@ -147,7 +147,7 @@ def test_a_heavy_tail_gets_a_logarithm():
 
 def test_a_missing_number_gets_the_median_and_a_flag():
     found = only(numbers("age", filled=9_000, whole=9_000, numbers=9_000, plain_numbers=9_000))
-    assert (found.median, found.flag, found.type) == (50.0, True, "bigint")
+    assert (found.median, found.flag, found.type) == (50.0, True, "double")
 
 
 def test_a_word_for_missing_makes_the_source_text_and_the_feature_a_number():
