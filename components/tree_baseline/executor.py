@@ -16,6 +16,8 @@ from tfx.utils import io_utils
 from components.tree_baseline.result_files import COMPARISON
 from metadata.names import METRIC
 from tabular.baseline.comparison import compare
+from tabular.baseline.result import Comparison
+from tabular.errors import TrainingError
 from tabular.feature_set import FEATURES, FeatureSet
 from tabular.metrics.metric_names import metric_name
 
@@ -33,14 +35,19 @@ class TreeBaselineExecutor(base_executor.BaseExecutor):
     ) -> None:
         judged = exec_properties["judged"]
         schema_uri = artifact_utils.get_single_uri(input_dict["schema"])
-        found = compare(
-            {split: _files(input_dict["examples"], split) for split in ("train", "eval", judged)},
-            judged,
-            FeatureSet.from_json(json.loads(exec_properties[FEATURES])),
-            io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema_uri)),
-            [metric_name(name) for name in json.loads(exec_properties["metrics"])],
-            judged_weight=exec_properties["weight"] or None,
-        )
+        try:
+            found = compare(
+                {one: _files(input_dict["examples"], one) for one in ("train", "eval", judged)},
+                judged,
+                FeatureSet.from_json(json.loads(exec_properties[FEATURES])),
+                io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema_uri)),
+                [metric_name(name) for name in json.loads(exec_properties["metrics"])],
+                judged_weight=exec_properties["weight"] or None,
+            )
+        except TrainingError as error:
+            # The model is pushed already. A run that failed here would be repeated, and push again.
+            _log.warning("no trees: %s", error)
+            found = Comparison({}, {}, judged, 0, 0, 0, 0, (), (f"no trees: {error}",))
         not_applied = json.loads(exec_properties["not_applied"])
         if not_applied:
             note = f"not applied to the trees: {', '.join(not_applied)}"

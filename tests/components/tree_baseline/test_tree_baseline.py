@@ -69,6 +69,20 @@ def test_the_artifact_has_the_metrics_of_the_judged_split(tmp_path: Path) -> Non
     assert read_comparison(output.uri) is None
 
 
+@pytest.mark.component
+def test_what_cannot_be_learned_is_a_note_and_no_failed_run(tmp_path: Path) -> None:
+    """The model is pushed by then, and a run that failed would be repeated."""
+    given = inputs(tmp_path, rows=20)
+    (tmp_path / "examples" / "Split-eval" / "part.gz").unlink()
+    output = TreeComparison()
+    output.uri = str(tmp_path / "out")
+    TreeBaselineExecutor().Do(given, {"comparison": [output]}, component(given).exec_properties)
+    found = read_comparison(output.uri)
+    assert found is not None
+    assert found.metrics == {}
+    assert found.notes[0].startswith("no trees: split eval has no examples")
+
+
 @pytest.mark.unit
 def test_the_cache_key_has_all_that_changes_the_result(tmp_path: Path) -> None:
     given = inputs(tmp_path, rows=3)
