@@ -28,7 +28,9 @@ def test_the_notebook_is_stored_without_outputs() -> None:
 def test_the_notebook_shows_a_run(after_a_run, monkeypatch) -> None:
     project, summary = after_a_run
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    done = project.command(CELLS, str(NOTEBOOK), f"CONFIG={config_path('ctr')}")
+    # Other tests may have made runs in this project since.
+    values = (f"CONFIG={config_path('ctr')}", f"RUN={summary['run_id']}")
+    done = project.command(CELLS, str(NOTEBOOK), *values)
     said = " ".join(done.stdout.split())
     rows = summary["rows"]
     assert f"run {summary['run_id']} of ctr: complete" in said
