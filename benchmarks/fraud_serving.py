@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -28,9 +29,14 @@ from benchmarks import prepared_data
 from benchmarks.measure import ROOT, run_candidate, write_result
 from benchmarks.prepared_data import Prepared
 
+if TYPE_CHECKING:  # importing Spark takes seconds
+    from pyspark.sql import SparkSession
+
+    from pipeline.config import PipelineConfig
+
 RATE = 100.0
-THREADS = 16
-DAYS = 40
+THREADS = 4
+DAYS = 60
 console = Console(stderr=True)
 
 
@@ -93,9 +99,15 @@ def _load(prepared: Prepared, address: str, seconds: float, seed: int) -> dict[s
     lookups: list[float] = []
     errors: list[str] = []
 
+    together = threading.Barrier(THREADS)
+
+    def begin(_: int) -> None:
+        """Opens the store in each thread, as a service does when it starts."""
+        place.features = RequestFeatures(SqliteStore(prepared.folder / "online"))
+        place.features.example(asked[0])
+        together.wait()
+
     def one(number: int) -> None:
-        if not hasattr(place, "features"):
-            place.features = RequestFeatures(SqliteStore(prepared.folder / "online"))
         begun = time.perf_counter()
         payment = asked[order[number]]
         try:
@@ -111,6 +123,7 @@ def _load(prepared: Prepared, address: str, seconds: float, seed: int) -> dict[s
         ScoringClient(address, "fraud", labels=False) as client,
         ThreadPoolExecutor(THREADS) as pool,
     ):
+        list(pool.map(begin, range(THREADS)))
         start = time.perf_counter() + 0.1
         for number, when in enumerate(due):
             time.sleep(max(0.0, start + when - time.perf_counter()))
@@ -140,7 +153,18 @@ def _make_model(prepared: Prepared) -> None:
 
 def _make_store(prepared: Prepared) -> None:
     """Fills the online store with the log's history by hours, and keeps payments to ask about."""
-    from pyspark.sql import SparkSession
+    from pipeline.config import load_config
+    from spark_io.jobs.session import spark_environment, spark_session
+
+    config = load_config(
+        ROOT / "applications/fraud/configs/fraud.yaml", [f"data_root={prepared.folder / 'data'}"]
+    )
+    os.environ.update(spark_environment())
+    with spark_session(config.spark.model_dump(), "benchmark") as spark:
+        _fill(prepared, spark, config)
+
+
+def _fill(prepared: Prepared, spark: SparkSession, config: PipelineConfig) -> None:
     from pyspark.sql import functions as F  # noqa: N812
 
     from applications.fraud.aggregations import CHARGEBACKS, GROUPS, PAYMENTS
@@ -151,19 +175,12 @@ def _make_store(prepared: Prepared) -> None:
     from features.history import History, history_of, states
     from features.online_store import SqliteStore
     from features.online_update import OnlineUpdate, StateRow, States
-    from pipeline.config import load_config
     from spark_io.connectors.connector import InputLocation
     from spark_io.examples.rows import EtlContext
     from spark_io.sources.inputs import find_inputs
     from spark_io.sources.reading import read_source
     from spark_io.sources.spans import SpanRange
 
-    config = load_config(
-        ROOT / "applications/fraud/configs/fraud.yaml", [f"data_root={prepared.folder / 'data'}"]
-    )
-    spark = (
-        SparkSession.builder.master("local[2]").config("spark.driver.memory", "4g").getOrCreate()
-    )
     place = InputLocation(config.data_root, spark)
     found = find_inputs(config.sources, SpanRange(DAYS), place).by_source
     frames = {
@@ -193,7 +210,8 @@ def _make_store(prepared: Prepared) -> None:
     update.write_open(end, States((), {}))
     yesterday = end // (24 * HOUR_MS) - 1
     of_day = frames["payments"].where(day_of("timestamp_ms") == yesterday)
-    groups = spark.createDataFrame(card_groups(of_day).rdd, SCHEMA)
+    line = spark.createDataFrame([(yesterday, None, 0)], SCHEMA)
+    groups = card_groups(of_day).unionByName(line)
     known = {
         kind: frame.collect() for kind, frame in profiles({**frames, "card_groups": groups}).items()
     }

@@ -113,7 +113,7 @@ def movielens(folder: Path) -> Prepared:
 
 
 def payments(folder: Path, count: int, days: int) -> Prepared:
-    """Payments of the simulator; the last 14 days judge, the ten before them stop the training."""
+    """Payments of the simulator; the last 16 days judge, the eight before stop the training."""
     sample_data("fraud", folder / "data", payments=count, days=days)
     return prepare(folder, "fraud", [f"spans.window={days}"])
 
