@@ -163,7 +163,7 @@ def test_a_rule_looks_at_hours_that_are_complete_however_late_that_is(
 
 
 def test_an_hour_without_the_labels_column_is_left_out_and_named(config: PipelineConfig) -> None:
-    """As those that were closed before the column was declared."""
+    """Hours that were closed before the column was declared do not have it."""
     for number in range(2):
         close(config, HOUR + number, payments(1_000, said=3.0, seed=number))
     assert config.streaming is not None

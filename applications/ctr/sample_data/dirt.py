@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import pyarrow as pa
 import base.arrow  # noqa: F401
 from applications.ctr.sample_data.population import CLICK_DIRT, DIRT, random_stream
 from applications.ctr.sample_data.sessions import Impressions
+from applications.sample_files.dirt_rates import DirtRates, rate
 from applications.sample_files.log_writer import break_lines, json_lines, prefixed
 
 IntArray = npt.NDArray[np.int64]
@@ -22,41 +23,24 @@ _BURST_MS = 45_000
 _ORPHAN_OFFSET = 10**12
 
 
-def _rate(default: float, text: str) -> float:
-    value: float = field(default=default, metadata={"help": text})
-    return value
-
-
 @dataclass(frozen=True)
-class Dirt:
+class Dirt(DirtRates):
     """Rates of each kind of dirt, 0 to 0.2; the defaults are the `default` preset."""
 
-    duplicate_impressions: float = _rate(0.003, "exact copies, in the same or the next hour's file")
-    null_user: float = _rate(0.001, "extra impressions without user_id")
-    null_item: float = _rate(0.001, "extra impressions without item_id")
-    null_device: float = _rate(0.005, "impressions whose device is null (in place)")
-    impossible_position: float = _rate(0.001, "extra impressions at position 0, below 0 or 999")
-    impossible_time: float = _rate(0.0005, "extra impressions with a time in 1970 or before")
-    unknown_item: float = _rate(0.001, "extra impressions of an item that items.csv lacks")
-    bots: float = _rate(0.005, "extra impressions by bots, hundreds within seconds")
-    broken_lines: float = _rate(0.001, "extra lines that are not JSON, in both logs")
-    duplicate_clicks: float = _rate(0.01, "extra clicks, copies or double clicks, per click")
-    late_clicks: float = _rate(0.01, "extra clicks after the attribution window, per click")
-    orphan_clicks: float = _rate(0.005, "extra clicks on impressions never logged, per click")
-    null_age: float = _rate(0.02, "users without age")
-    null_gender: float = _rate(0.02, "users without gender")
-
-    def __post_init__(self) -> None:
-        for kind in fields(self):
-            rate = getattr(self, kind.name)
-            if not 0.0 <= rate <= 0.2:
-                raise ValueError(f"{kind.name} is {rate}, but a rate of dirt must be from 0 to 0.2")
-
-    @classmethod
-    def preset(cls, name: str) -> Dirt:
-        """Returns the preset `none`, `default`, or `heavy` (five times the default)."""
-        factor = {"none": 0.0, "default": 1.0, "heavy": 5.0}[name]
-        return cls(**{kind.name: factor * getattr(cls(), kind.name) for kind in fields(cls)})
+    duplicate_impressions: float = rate(0.003, "exact copies, in the same or the next hour's file")
+    null_user: float = rate(0.001, "extra impressions without user_id")
+    null_item: float = rate(0.001, "extra impressions without item_id")
+    null_device: float = rate(0.005, "impressions whose device is null (in place)")
+    impossible_position: float = rate(0.001, "extra impressions at position 0, below 0 or 999")
+    impossible_time: float = rate(0.0005, "extra impressions with a time in 1970 or before")
+    unknown_item: float = rate(0.001, "extra impressions of an item that items.csv lacks")
+    bots: float = rate(0.005, "extra impressions by bots, hundreds within seconds")
+    broken_lines: float = rate(0.001, "extra lines that are not JSON, in both logs")
+    duplicate_clicks: float = rate(0.01, "extra clicks, copies or double clicks, per click")
+    late_clicks: float = rate(0.01, "extra clicks after the attribution window, per click")
+    orphan_clicks: float = rate(0.005, "extra clicks on impressions never logged, per click")
+    null_age: float = rate(0.02, "users without age")
+    null_gender: float = rate(0.02, "users without gender")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -16,43 +16,27 @@ from applications.fraud.sample_data.world import (
     Indices,
     random_stream,
 )
+from applications.sample_files.dirt_rates import DirtRates, rate
 from applications.sample_files.log_writer import break_lines, json_lines, prefixed
 
 _OTHERS = 10**12  # ids of rows that are not clean begin here
 
 
-def _rate(default: float, text: str) -> float:
-    value: float = field(default=default, metadata={"help": text})
-    return value
-
-
 @dataclass(frozen=True)
-class Dirt:
+class Dirt(DirtRates):
     """Rates of each kind of dirt, 0 to 0.2; the defaults are the `default` preset."""
 
-    duplicates: float = _rate(0.003, "exact copies of payments")
-    null_card: float = _rate(0.001, "extra payments without card")
-    null_device: float = _rate(0.005, "payments whose device is null (in place)")
-    impossible_amount: float = _rate(0.001, "extra payments of 0 or less, or of more than there is")
-    impossible_time: float = _rate(0.0005, "extra payments with a time in 1970 or before")
-    unknown_merchant: float = _rate(0.001, "extra payments to a merchant that merchants.csv lacks")
-    broken_lines: float = _rate(0.001, "extra lines that are not JSON")
-    duplicate_chargebacks: float = _rate(0.02, "second chargebacks of one payment, per chargeback")
-    late_chargebacks: float = _rate(0.02, "chargebacks after their time, per chargeback")
-    early_chargebacks: float = _rate(0.005, "chargebacks before their payment, per chargeback")
-    orphan_chargebacks: float = _rate(0.01, "chargebacks of payments never logged, per chargeback")
-
-    def __post_init__(self) -> None:
-        for kind in fields(self):
-            rate = getattr(self, kind.name)
-            if not 0.0 <= rate <= 0.2:
-                raise ValueError(f"{kind.name} is {rate}, but a rate of dirt must be from 0 to 0.2")
-
-    @classmethod
-    def preset(cls, name: str) -> Dirt:
-        """Returns the preset `none`, `default`, or `heavy` (five times the default)."""
-        factor = {"none": 0.0, "default": 1.0, "heavy": 5.0}[name]
-        return cls(**{kind.name: factor * getattr(cls(), kind.name) for kind in fields(cls)})
+    duplicates: float = rate(0.003, "exact copies of payments")
+    null_card: float = rate(0.001, "extra payments without card")
+    null_device: float = rate(0.005, "payments whose device is null (in place)")
+    impossible_amount: float = rate(0.001, "extra payments of 0 or less, or of more than there is")
+    impossible_time: float = rate(0.0005, "extra payments with a time in 1970 or before")
+    unknown_merchant: float = rate(0.001, "extra payments to a merchant that merchants.csv lacks")
+    broken_lines: float = rate(0.001, "extra lines that are not JSON")
+    duplicate_chargebacks: float = rate(0.02, "second chargebacks of one payment, per chargeback")
+    late_chargebacks: float = rate(0.02, "chargebacks after their time, per chargeback")
+    early_chargebacks: float = rate(0.005, "chargebacks before their payment, per chargeback")
+    orphan_chargebacks: float = rate(0.01, "chargebacks of payments never logged, per chargeback")
 
 
 @dataclass(frozen=True)

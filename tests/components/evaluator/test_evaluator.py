@@ -200,7 +200,7 @@ def check_decisions(found: Slice, columns: dict[str, np.ndarray], rows: np.ndarr
 
 
 def test_a_baseline_without_a_decision_cannot_be_compared_with(evaluate: Evaluate) -> None:
-    """That is a reason and not a failure; an absolute bound still judges."""
+    """A baseline without a decision is a reason and no failure; an absolute bound still judges."""
     folder, blessing = evaluate(
         "score",
         "worse",
